@@ -1,0 +1,64 @@
+// C3 (arXiv 2401.08567): normalise(u + b + sigma g) with u the unit row and g standard normal by position, so that the
+// same seed and row give the same noise up to rounding, whatever the device and the chunks.
+
+struct Params {
+    rows: u32,
+    width: u32,
+    width4: u32,
+    row_base: u32,
+    // Index of the first row in the whole data set, low and high word.
+    first_row: vec2<u32>,
+    seed: vec2<u32>,
+    sigma: f32,
+}
+
+override GROUP: u32 = 64u;
+override LANES: u32 = 1u;
+
+@group(0) @binding(0) var<uniform> params: Params;
+#import "rows"
+// The shift b, [width4].
+@group(0) @binding(2) var<storage, read> shift: array<vec4<f32>>;
+#import "out"
+
+#import "product"
+#import "common/gaussian.wgsl"
+#import "common/unit_rows.wgsl"
+
+fn noisy4(row: u32, column: u32, scale: f32, inverse: f32) -> vec4<f32> {
+    let low = params.first_row.x + row;
+    let high = params.first_row.y + select(0u, 1u, low < row);
+    let g = gaussian4(vec4<u32>(low, high, column, 0u), params.seed);
+    let inside = vec4<u32>(4u * column) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.width);
+    let z = inverse * row_float4(row * params.width4 + column, scale) + shift[column] + params.sigma * g;
+    return select(vec4<f32>(0.0), z, inside);
+}
+
+fn run(group: u32, groups: u32, local: u32, team: u32, lane: u32) {
+    let teams = GROUP / LANES;
+    for (var first = group * teams; first < params.rows; first += groups * teams) {
+        let row = min(first + team, params.rows - 1u);
+        let scale = row_scale(row, local, team, lane);
+        var part = 0.0;
+        for (var c = lane; c < params.width4; c += LANES) {
+            let y = row_float4(row * params.width4 + c, scale);
+            part += dot(y, y);
+        }
+        let square = team_total(vec4<f32>(part), local, team).x;
+        let unit = select(inverseSqrt(square), 0.0, is_tiny(square, scale));
+        part = 0.0;
+        for (var c = lane; c < params.width4; c += LANES) {
+            let z = noisy4(row, c, scale, unit);
+            part += dot(z, z);
+        }
+        let n2 = team_total(vec4<f32>(part), local, team).x;
+        let inverse = select(1.0, inverseSqrt(n2), n2 > 1e-20);
+        if (first + team < params.rows) {
+            for (var c = lane; c < params.width4; c += LANES) {
+                store4(row * params.width4 + c, inverse * noisy4(row, c, scale, unit));
+            }
+        }
+    }
+}
+
+#import "float_team"

@@ -1,0 +1,231 @@
+//! Buffers and tensors.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::{Device, Engine};
+use crate::gpu::GpuMemory;
+use crate::{ElementType, Error, Result};
+
+/// What a buffer is for, beyond being bound to kernels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Use {
+    Compute,
+    Upload,
+    Download,
+}
+
+pub(crate) enum Storage {
+    Gpu(GpuMemory),
+    Host(HostMemory),
+}
+
+/// Host memory of a buffer, aligned for every element type.
+pub(crate) struct HostMemory(RwLock<Vec<u64>>);
+
+impl HostMemory {
+    pub(crate) fn read<R>(&self, f: impl FnOnce(&[u8]) -> R) -> R {
+        f(bytemuck::cast_slice(&self.0.read().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    pub(crate) fn write<R>(&self, f: impl FnOnce(&mut [u8]) -> R) -> R {
+        f(bytemuck::cast_slice_mut(&mut self.0.write().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    pub(crate) fn lock(&self) -> &RwLock<Vec<u64>> {
+        &self.0
+    }
+}
+
+struct Inner {
+    storage: Storage,
+    bytes: u64,
+    device: Device,
+}
+
+/// Memory on a device; clones share it.
+#[derive(Clone)]
+pub struct Buffer(Arc<Inner>);
+
+impl std::fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Buffer({} bytes on {})", self.0.bytes, self.0.device.name())
+    }
+}
+
+impl Buffer {
+    pub(crate) fn new(device: &Device, label: &str, bytes: u64, used: Use) -> Result<Self> {
+        let bytes = bytes.max(4).next_multiple_of(4);
+        if bytes > device.capabilities().max_binding {
+            return Err(Error::Unsupported {
+                adapter: device.name().to_owned(),
+                problem: format!(
+                    "{label} needs {bytes} bytes, a binding holds {}; lower --chunk-rows",
+                    device.capabilities().max_binding
+                ),
+            });
+        }
+        let storage = match &device.0.engine {
+            Engine::Gpu(gpu) => Storage::Gpu(gpu.allocate(label, bytes, used)?),
+            Engine::Host => {
+                let words = usize::try_from(bytes.div_ceil(8)).map_err(|_| out_of_memory(device, label, bytes))?;
+                let mut memory = Vec::new();
+                memory.try_reserve_exact(words).map_err(|_| out_of_memory(device, label, bytes))?;
+                memory.resize(words, 0);
+                Storage::Host(HostMemory(RwLock::new(memory)))
+            }
+        };
+        Ok(Buffer(Arc::new(Inner { storage, bytes, device: device.clone() })))
+    }
+
+    /// Size in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.0.bytes
+    }
+
+    /// Whether `device` made this buffer.
+    pub fn belongs_to(&self, device: &Device) -> bool {
+        Arc::ptr_eq(&self.0.device.0, &device.0)
+    }
+
+    pub(crate) fn storage(&self) -> &Storage {
+        &self.0.storage
+    }
+}
+
+fn out_of_memory(device: &Device, label: &str, bytes: u64) -> Error {
+    Error::OutOfMemory { adapter: device.name().to_owned(), what: label.to_owned(), bytes }
+}
+
+/// Rows on a device: `[n, d]` of one element type, each row padded with zeros to a multiple of 4 elements.
+#[derive(Clone, Debug)]
+pub struct Tensor {
+    buffer: Buffer,
+    rows: usize,
+    width: usize,
+    element: ElementType,
+}
+
+impl Tensor {
+    /// A zeroed tensor `[rows, width]`.
+    ///
+    /// # Errors
+    /// A width of 0; f64, which devices do not hold; too large for a binding; no memory.
+    pub fn new(device: &Device, rows: usize, width: usize, element: ElementType) -> Result<Self> {
+        Self::with_use(device, (rows, width), element, Use::Compute)
+    }
+
+    pub(crate) fn with_use(
+        device: &Device,
+        (rows, width): (usize, usize),
+        element: ElementType,
+        used: Use,
+    ) -> Result<Self> {
+        if width == 0 || element == ElementType::F64 {
+            return Err(Error::shape(
+                "tensor",
+                "shape",
+                "a width above 0, not f64",
+                format!("[{rows}, {width}] {element}"),
+            ));
+        }
+        let bytes = (rows as u64).saturating_mul(Self::stride_of(width, element) as u64);
+        let buffer = Buffer::new(device, &format!("rows [{rows}, {width}] {element}"), bytes, used)?;
+        Ok(Tensor { buffer, rows, width, element })
+    }
+
+    /// A tensor that holds `data`, tight rows of `[n, width]` in `element`'s own bytes.
+    ///
+    /// # Errors
+    /// As [`Tensor::new`]; data that is no whole number of rows.
+    pub fn from_bytes(device: &Device, data: &[u8], width: usize, element: ElementType) -> Result<Self> {
+        let tight = width * element.bytes();
+        if tight == 0 || !data.len().is_multiple_of(tight) {
+            return Err(Error::shape("tensor", "data", format!("whole rows of {tight} bytes"), data.len()));
+        }
+        let tensor = Self::new(device, data.len() / tight, width, element)?;
+        let mut padded = vec![0; tensor.rows * tensor.row_bytes()];
+        pad_rows(data, tight, &mut padded, tensor.row_bytes());
+        device.write(&tensor.buffer, &padded)?;
+        Ok(tensor)
+    }
+
+    /// A tensor of f32 rows.
+    ///
+    /// # Errors
+    /// As [`Tensor::from_bytes`].
+    pub fn from_f32(device: &Device, data: &[f32], width: usize) -> Result<Self> {
+        Self::from_bytes(device, bytemuck::cast_slice(data), width, ElementType::F32)
+    }
+
+    /// The rows as f32, tight, `[n, width]`, waiting for the device. f16 and bf16 are widened.
+    ///
+    /// # Errors
+    /// The device was lost.
+    pub fn to_f32_blocking(&self, device: &Device) -> Result<Vec<f32>> {
+        let bytes = device.read_blocking(&self.buffer)?;
+        Ok(self.decode_f32(&bytes))
+    }
+
+    /// As [`Tensor::to_f32_blocking`], without waiting: see [`Device::read`].
+    ///
+    /// # Errors
+    /// The device was lost.
+    pub async fn to_f32(&self, device: &Device) -> Result<Vec<f32>> {
+        let bytes = device.read(&self.buffer).await?;
+        Ok(self.decode_f32(&bytes))
+    }
+
+    fn decode_f32(&self, bytes: &[u8]) -> Vec<f32> {
+        let widen = |e: &[u8]| match self.element {
+            ElementType::F16 => half::f16::from_le_bytes([e[0], e[1]]).to_f32(),
+            ElementType::BF16 => half::bf16::from_le_bytes([e[0], e[1]]).to_f32(),
+            ElementType::Fixed => i32::from_le_bytes([e[0], e[1], e[2], e[3]]) as f32,
+            ElementType::F32 | ElementType::F64 => f32::from_le_bytes([e[0], e[1], e[2], e[3]]),
+        };
+        let rows = bytes.chunks_exact(self.row_bytes()).take(self.rows);
+        rows.flat_map(|r| r.chunks_exact(self.element.bytes()).take(self.width).map(widen)).collect()
+    }
+
+    /// Bytes of a padded row.
+    pub(crate) fn stride_of(width: usize, element: ElementType) -> usize {
+        width.div_ceil(4) * 4 * element.bytes()
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Elements of a row.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Groups of four elements of a padded row.
+    pub fn width4(&self) -> usize {
+        self.width.div_ceil(4)
+    }
+
+    /// Bytes of a padded row.
+    pub fn row_bytes(&self) -> usize {
+        Self::stride_of(self.width, self.element)
+    }
+
+    /// Element type.
+    pub fn element_type(&self) -> ElementType {
+        self.element
+    }
+
+    /// The memory.
+    pub fn buffer(&self) -> &Buffer {
+        &self.buffer
+    }
+}
+
+/// Copies tight rows of `from` bytes into rows of `to` bytes, zero at the end.
+pub(crate) fn pad_rows(tight: &[u8], from: usize, padded: &mut [u8], to: usize) {
+    for (t, p) in tight.chunks_exact(from).zip(padded.chunks_exact_mut(to)) {
+        p[..from].copy_from_slice(t);
+        p[from..].fill(0);
+    }
+}

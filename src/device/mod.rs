@@ -1,0 +1,248 @@
+//! Devices: where recorded commands run. Two engines run the same commands: wgpu, and the host's cores.
+
+mod buffer;
+mod recorder;
+mod select;
+mod slots;
+
+use std::sync::Arc;
+
+pub use buffer::{Buffer, Tensor};
+pub(crate) use buffer::{Storage, Use};
+pub use recorder::{Command, Dispatch, Recorder, Submission};
+pub use select::{AdapterSummary, DeviceOptions, Selection, adapters};
+pub use slots::{DownloadSlot, UploadSlot};
+
+use crate::gpu::Gpu;
+use crate::{Error, Result};
+
+/// What kind of processor a device is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceKind {
+    /// A GPU with memory of its own.
+    DiscreteGpu,
+    /// A GPU that shares the host's memory.
+    IntegratedGpu,
+    /// A GPU in a virtual machine, or one that does not say.
+    OtherGpu,
+    /// A GPU driver that runs on the CPU (lavapipe, SwiftShader, WARP).
+    Software,
+    /// This crate's host engine.
+    Host,
+}
+
+impl DeviceKind {
+    /// As shown to people.
+    pub const fn name(self) -> &'static str {
+        match self {
+            DeviceKind::DiscreteGpu => "discrete GPU",
+            DeviceKind::IntegratedGpu => "integrated GPU",
+            DeviceKind::OtherGpu => "GPU",
+            DeviceKind::Software => "software GPU",
+            DeviceKind::Host => "host engine",
+        }
+    }
+}
+
+/// What a device offers, and the shapes that kernels take on it.
+#[derive(Clone, Debug)]
+pub struct Capabilities {
+    /// The kind of processor.
+    pub kind: DeviceKind,
+    /// Invocations of a row kernel's workgroup.
+    pub group: u32,
+    /// Invocations that share a row: 1 where an invocation is a CPU's vector lane, else a GPU's usual subgroup.
+    pub lanes: u32,
+    /// Whether teams are subgroups: all have one size, and it is `lanes`.
+    pub subgroup_teams: bool,
+    /// Whether shaders use the adapter's 64-bit integers.
+    pub int64: bool,
+    /// Whether the host maps storage buffers directly, without a staging copy.
+    pub mapped_storage: bool,
+    /// Whether commands can be timed by timestamp queries.
+    pub timestamps: bool,
+    /// Largest storage binding, in bytes.
+    pub max_binding: u64,
+    /// Bytes that a chunk of rows should have.
+    pub chunk_bytes: u64,
+}
+
+impl Capabilities {
+    /// Rows that a workgroup of a row kernel holds at a time.
+    pub(crate) fn teams(&self) -> usize {
+        (self.group / self.lanes).max(1) as usize
+    }
+
+    /// Rows of `row_bytes` that make a chunk on this device.
+    pub fn chunk_rows(&self, row_bytes: u64) -> usize {
+        (self.chunk_bytes.min(self.max_binding) / row_bytes.max(1)).max(1) as usize
+    }
+}
+
+pub(crate) enum Engine {
+    Gpu(Gpu),
+    Host,
+}
+
+pub(crate) struct Inner {
+    pub(crate) engine: Engine,
+    pub(crate) name: String,
+    pub(crate) capabilities: Capabilities,
+}
+
+/// A device: cheap to clone, safe to share. Tensors, buffers and recorders belong to the device that made them.
+#[derive(Clone)]
+pub struct Device(pub(crate) Arc<Inner>);
+
+impl std::fmt::Debug for Device {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Device").field("name", &self.0.name).field("capabilities", &self.0.capabilities).finish()
+    }
+}
+
+impl Device {
+    /// The host engine: this machine's cores, no driver needed.
+    pub fn host() -> Device {
+        let threads = rayon::current_num_threads();
+        let capabilities = Capabilities {
+            kind: DeviceKind::Host,
+            group: 64,
+            lanes: 1,
+            subgroup_teams: false,
+            int64: true,
+            mapped_storage: true,
+            timestamps: false,
+            max_binding: u64::MAX,
+            // Stays in a core's outer cache between reading and computing.
+            chunk_bytes: (1 << 20) * threads as u64,
+        };
+        Device(Arc::new(Inner { engine: Engine::Host, name: format!("host engine ({threads} threads)"), capabilities }))
+    }
+
+    /// Adopts an app's own wgpu device. Its error and device-lost callbacks are left alone; features are used only as far
+    /// as the device was created with them.
+    ///
+    /// # Errors
+    /// The device's limits are below what the kernels need.
+    pub fn from_wgpu(info: &wgpu::AdapterInfo, device: wgpu::Device, queue: wgpu::Queue) -> Result<Device> {
+        Self::from_gpu(Gpu::adopt(info, device, queue)?)
+    }
+
+    pub(crate) fn from_gpu(gpu: Gpu) -> Result<Device> {
+        let (name, capabilities) = (gpu.name().to_owned(), gpu.capabilities()?);
+        Ok(Device(Arc::new(Inner { engine: Engine::Gpu(gpu), name, capabilities })))
+    }
+
+    /// The adapter's name, or the host engine's.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// What the device offers.
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.0.capabilities
+    }
+
+    /// The wgpu device and queue, for apps that share them; `None` on the host engine.
+    pub fn wgpu(&self) -> Option<(&wgpu::Device, &wgpu::Queue)> {
+        match &self.0.engine {
+            Engine::Gpu(gpu) => Some((&gpu.device, &gpu.queue)),
+            Engine::Host => None,
+        }
+    }
+
+    /// A recorder of commands for this device.
+    pub fn recorder(&self) -> Recorder {
+        Recorder::new(self.clone())
+    }
+
+    /// A zeroed buffer of at least 4 bytes, rounded up to a multiple of 4; `label` names it in errors.
+    ///
+    /// # Errors
+    /// Larger than a binding may be; no memory; the device was lost.
+    pub fn buffer(&self, label: &str, bytes: u64) -> Result<Buffer> {
+        Buffer::new(self, label, bytes, buffer::Use::Compute)
+    }
+
+    /// A buffer that holds `bytes`.
+    ///
+    /// # Errors
+    /// As [`Device::buffer`].
+    pub fn buffer_from(&self, label: &str, bytes: &[u8]) -> Result<Buffer> {
+        let buffer = self.buffer(label, bytes.len() as u64)?;
+        self.write(&buffer, bytes)?;
+        Ok(buffer)
+    }
+
+    /// Writes `bytes` to the start of `buffer`, before whatever is submitted next.
+    ///
+    /// # Errors
+    /// More bytes than the buffer has, or a length that is no multiple of 4.
+    pub fn write(&self, buffer: &Buffer, bytes: &[u8]) -> Result<()> {
+        if bytes.len() as u64 > buffer.bytes() || !bytes.len().is_multiple_of(4) {
+            let want = format!("a multiple of 4 up to {} bytes", buffer.bytes());
+            return Err(Error::shape("write", "data", want, format!("{} bytes", bytes.len())));
+        }
+        match (&self.0.engine, buffer.storage()) {
+            (Engine::Gpu(gpu), Storage::Gpu(memory)) => gpu.write(memory, bytes),
+            (Engine::Host, Storage::Host(memory)) => {
+                memory.write(|to| to[..bytes.len()].copy_from_slice(bytes));
+                Ok(())
+            }
+            _ => Err(Error::shape("write", "buffer", "a buffer of this device", "another device's")),
+        }
+    }
+
+    /// Reads a buffer once everything submitted so far is done.
+    ///
+    /// On a GPU the future makes progress when the device is polled: by [`Device::poll`], by the app, or by
+    /// [`Device::read_blocking`].
+    ///
+    /// # Errors
+    /// The device was lost; the buffer is another device's.
+    pub async fn read(&self, buffer: &Buffer) -> Result<Vec<u8>> {
+        match (&self.0.engine, buffer.storage()) {
+            (Engine::Gpu(gpu), Storage::Gpu(memory)) => gpu.read(memory)?.await,
+            (Engine::Host, Storage::Host(memory)) => Ok(memory.read(<[u8]>::to_vec)),
+            _ => Err(Error::shape("read", "buffer", "a buffer of this device", "another device's")),
+        }
+    }
+
+    /// [`Device::read`], waiting for it.
+    ///
+    /// # Errors
+    /// As [`Device::read`].
+    pub fn read_blocking(&self, buffer: &Buffer) -> Result<Vec<u8>> {
+        match (&self.0.engine, buffer.storage()) {
+            (Engine::Gpu(gpu), Storage::Gpu(memory)) => gpu.read_blocking(memory),
+            _ => pollster::block_on(self.read(buffer)),
+        }
+    }
+
+    /// Lets finished work report, without waiting. For apps that poll nothing themselves.
+    ///
+    /// # Errors
+    /// The device was lost.
+    pub fn poll(&self) -> Result<()> {
+        match &self.0.engine {
+            Engine::Gpu(gpu) => gpu.poll(),
+            Engine::Host => Ok(()),
+        }
+    }
+
+    /// Requests a device: see [`DeviceOptions`].
+    ///
+    /// # Errors
+    /// No adapter answers the options; the adapter refuses a device; its limits are too low.
+    pub async fn request(options: &DeviceOptions) -> Result<Device> {
+        select::request(options).await
+    }
+
+    /// [`Device::request`], waiting for it.
+    ///
+    /// # Errors
+    /// As [`Device::request`].
+    pub fn request_blocking(options: &DeviceOptions) -> Result<Device> {
+        pollster::block_on(Self::request(options))
+    }
+}

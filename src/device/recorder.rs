@@ -1,0 +1,210 @@
+//! Commands as plain data, recorded first and run by either engine.
+
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+use super::{Buffer, Device, Engine, Storage};
+use crate::host::{HostCall, HostSlice};
+use crate::kernels::{BindingKind, KernelSpec};
+use crate::{ElementType, Error, Result};
+
+/// One kernel over a grid.
+#[derive(Clone, Debug)]
+pub struct Dispatch {
+    /// The kernel.
+    pub kernel: &'static KernelSpec,
+    /// Which files stand for the names that the source imports.
+    pub imports: Vec<(&'static str, &'static str)>,
+    /// Values of the source's overrides.
+    pub constants: Vec<(&'static str, f64)>,
+    /// Bytes of the parameter block; a multiple of 16.
+    pub params: Vec<u8>,
+    /// The storage buffers, in the order of the kernel's bindings.
+    pub buffers: Vec<Buffer>,
+    /// Element types of the input and output rows, for the twin.
+    pub elements: (ElementType, ElementType),
+    /// Workgroups along each side, at most 65,535.
+    pub groups: [u32; 3],
+}
+
+/// A recorded command.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Run a kernel.
+    Dispatch(Dispatch),
+    /// Fill a buffer with zeros.
+    Clear(Buffer),
+    /// Bring an upload's data to its tensor (nothing where the host maps it directly).
+    Upload(Buffer),
+    /// Bring a tensor's data to where a download reads it (nothing where the host maps it directly).
+    Download(Buffer),
+}
+
+/// Collects commands for one submission.
+#[derive(Debug)]
+pub struct Recorder {
+    device: Device,
+    commands: Vec<Command>,
+    timed: bool,
+}
+
+impl Recorder {
+    pub(super) fn new(device: Device) -> Self {
+        Recorder { device, commands: Vec::new(), timed: false }
+    }
+
+    /// The device that will run the commands.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// What has been recorded.
+    pub fn commands(&self) -> &[Command] {
+        &self.commands
+    }
+
+    /// Asks for each dispatch's duration: by timestamp queries on a GPU that has them, by the clock on the host.
+    pub fn timed(mut self) -> Self {
+        self.timed = true;
+        self
+    }
+
+    /// Records a kernel.
+    ///
+    /// # Errors
+    /// Buffers that are not as many as the kernel binds, or another device's; a grid out of range.
+    pub fn dispatch(&mut self, dispatch: Dispatch) -> Result<()> {
+        let kernel = dispatch.kernel;
+        if dispatch.buffers.len() + 1 != kernel.bindings.len() {
+            return Err(Error::shape(kernel.name, "buffers", kernel.bindings.len() - 1, dispatch.buffers.len()));
+        }
+        if dispatch.buffers.iter().any(|b| !b.belongs_to(&self.device)) {
+            return Err(Error::shape(kernel.name, "buffer", "a buffer of the recorder's device", "another device's"));
+        }
+        if dispatch.groups.iter().any(|&g| g == 0 || g > 65_535) {
+            return Err(Error::shape(kernel.name, "workgroups", "1 to 65535 a side", format!("{:?}", dispatch.groups)));
+        }
+        self.commands.push(Command::Dispatch(dispatch));
+        Ok(())
+    }
+
+    /// Records the zeroing of a buffer.
+    pub fn clear(&mut self, buffer: &Buffer) {
+        self.commands.push(Command::Clear(buffer.clone()));
+    }
+
+    pub(super) fn push(&mut self, command: Command) {
+        self.commands.push(command);
+    }
+
+    /// Hands the commands to the device. A GPU works on them while this returns; the host engine is done when it returns.
+    ///
+    /// # Errors
+    /// The device was lost or is out of memory; a shader was rejected; a twin found its buffers unfit.
+    pub fn submit(self) -> Result<Submission> {
+        match &self.device.0.engine {
+            Engine::Gpu(gpu) => {
+                let (index, timing) = gpu.submit(&self.commands, self.timed)?;
+                Ok(Submission { device: self.device.clone(), work: Work::Gpu(index, timing) })
+            }
+            Engine::Host => {
+                let times = self.commands.iter().filter_map(|c| run_on_host(c).transpose()).collect::<Result<_>>()?;
+                Ok(Submission { device: self.device.clone(), work: Work::Host(times) })
+            }
+        }
+    }
+}
+
+/// Runs a command; a dispatch's name and duration come back.
+fn run_on_host(command: &Command) -> Result<Option<(&'static str, Duration)>> {
+    match command {
+        Command::Dispatch(dispatch) => {
+            let start = Instant::now();
+            run_twin(dispatch)?;
+            Ok(Some((dispatch.kernel.name, start.elapsed())))
+        }
+        Command::Clear(buffer) => {
+            if let Storage::Host(memory) = buffer.storage() {
+                memory.write(|bytes| bytes.fill(0));
+            }
+            Ok(None)
+        }
+        Command::Upload(_) | Command::Download(_) => Ok(None),
+    }
+}
+
+fn run_twin(dispatch: &Dispatch) -> Result<()> {
+    enum Guard<'a> {
+        Read(std::sync::RwLockReadGuard<'a, Vec<u64>>),
+        Write(std::sync::RwLockWriteGuard<'a, Vec<u64>>),
+    }
+    let mut guards = Vec::with_capacity(dispatch.buffers.len());
+    for (buffer, binding) in dispatch.buffers.iter().zip(&dispatch.kernel.bindings[1..]) {
+        let Storage::Host(memory) = buffer.storage() else {
+            return Err(Error::shape(dispatch.kernel.name, binding.name, "host memory", "a GPU's"));
+        };
+        guards.push(match binding.kind {
+            // try_: a buffer bound for writing twice is an error, not a deadlock.
+            BindingKind::ReadWrite => Guard::Write(match memory.lock().try_write() {
+                Ok(guard) => guard,
+                Err(std::sync::TryLockError::Poisoned(p)) => PoisonError::into_inner(p),
+                Err(std::sync::TryLockError::WouldBlock) => {
+                    return Err(Error::shape(dispatch.kernel.name, binding.name, "a buffer bound once", "bound twice"));
+                }
+            }),
+            _ => Guard::Read(match memory.lock().try_read() {
+                Ok(guard) => guard,
+                Err(std::sync::TryLockError::Poisoned(p)) => PoisonError::into_inner(p),
+                Err(std::sync::TryLockError::WouldBlock) => {
+                    return Err(Error::shape(dispatch.kernel.name, binding.name, "a buffer not also written", "both"));
+                }
+            }),
+        });
+    }
+    let buffers = guards.iter_mut().zip(&dispatch.buffers).map(|(guard, buffer)| {
+        let bytes = buffer.bytes() as usize;
+        match guard {
+            Guard::Read(memory) => HostSlice::Read(&bytemuck::cast_slice(&memory[..])[..bytes]),
+            Guard::Write(memory) => HostSlice::Write(&mut bytemuck::cast_slice_mut(&mut memory[..])[..bytes]),
+        }
+    });
+    let mut call = HostCall { params: &dispatch.params, buffers: buffers.collect(), elements: dispatch.elements };
+    (dispatch.kernel.twin)(&mut call)
+}
+
+enum Work {
+    Gpu(wgpu::SubmissionIndex, Option<crate::gpu::Timing>),
+    Host(Vec<(&'static str, Duration)>),
+}
+
+/// Work handed to a device.
+pub struct Submission {
+    device: Device,
+    work: Work,
+}
+
+impl Submission {
+    /// Waits until the work is done.
+    ///
+    /// # Errors
+    /// The device was lost.
+    pub fn wait(&self) -> Result<()> {
+        match (&self.device.0.engine, &self.work) {
+            (Engine::Gpu(gpu), Work::Gpu(index, _)) => gpu.wait(index),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits, then gives each dispatch's kernel and duration; empty if the recorder was not [`Recorder::timed`] or the
+    /// adapter has no timestamps.
+    ///
+    /// # Errors
+    /// The device was lost.
+    pub fn durations_blocking(&self) -> Result<Vec<(&'static str, Duration)>> {
+        match (&self.device.0.engine, &self.work) {
+            (Engine::Gpu(gpu), Work::Gpu(_, Some(timing))) => gpu.durations(timing),
+            (_, Work::Host(times)) => Ok(times.clone()),
+            _ => Ok(Vec::new()),
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! The wgpu engine. It knows buffers, shaders and queues, and no kernel; only `readback` maps and polls.
+
+mod adapter;
+mod memory;
+mod pipelines;
+mod readback;
+mod submit;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+pub(crate) use adapter::enumerate;
+pub(crate) use memory::GpuMemory;
+pub(crate) use submit::Timing;
+
+use crate::device::{Capabilities, DeviceKind};
+use crate::{Error, Result};
+
+/// A wgpu device with its queue and caches.
+pub(crate) struct Gpu {
+    pub(crate) device: wgpu::Device,
+    pub(crate) queue: wgpu::Queue,
+    name: String,
+    kind: DeviceKind,
+    subgroup_sizes: (u32, u32),
+    backend: wgpu::Backend,
+    /// The driver's words, once the device is lost.
+    lost: Arc<Mutex<Option<String>>>,
+    pipelines: pipelines::Cache,
+    params: submit::ParamBuffer,
+}
+
+impl Gpu {
+    fn new(info: &wgpu::AdapterInfo, device: wgpu::Device, queue: wgpu::Queue) -> Result<Self> {
+        let params = submit::ParamBuffer::new(&device);
+        let gpu = Gpu {
+            name: info.name.clone(),
+            kind: adapter::kind(info),
+            subgroup_sizes: (info.subgroup_min_size, info.subgroup_max_size),
+            backend: info.backend,
+            lost: Arc::default(),
+            pipelines: pipelines::Cache::default(),
+            params,
+            device,
+            queue,
+        };
+        gpu.check_limits()?;
+        Ok(gpu)
+    }
+
+    /// A device and queue of the app's own.
+    pub(crate) fn adopt(info: &wgpu::AdapterInfo, device: wgpu::Device, queue: wgpu::Queue) -> Result<Self> {
+        Self::new(info, device, queue)
+    }
+
+    /// A device of our own on `adapter`, with every feature that we use and the adapter has.
+    pub(crate) async fn request(adapter: &adapter::Adapter) -> Result<Self> {
+        let (device, queue) = adapter.request_device().await?;
+        let gpu = Self::new(&adapter.info, device, queue)?;
+        let lost = gpu.lost.clone();
+        gpu.device.set_device_lost_callback(move |reason, message| {
+            if reason != wgpu::DeviceLostReason::Destroyed || !message.is_empty() {
+                *lost.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("{reason:?}: {message}"));
+            }
+        });
+        let name = gpu.name.clone();
+        // Whatever escapes the error scopes must not end the process.
+        gpu.device.on_uncaptured_error(Arc::new(move |error| log::error!("{name}: {error}")));
+        Ok(gpu)
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// WebGPU's default limits are all that the kernels need.
+    fn check_limits(&self) -> Result<()> {
+        let (have, need) = (self.device.limits(), wgpu::Limits::default());
+        let checks = [
+            ("storage buffers per stage", have.max_storage_buffers_per_shader_stage, 5),
+            ("invocations per workgroup", have.max_compute_invocations_per_workgroup, 256),
+            ("workgroup memory", have.max_compute_workgroup_storage_size, need.max_compute_workgroup_storage_size),
+            ("workgroups per side", have.max_compute_workgroups_per_dimension, 65_535),
+        ];
+        match checks.iter().find(|(_, have, need)| have < need) {
+            Some((what, have, need)) => Err(Error::Unsupported {
+                adapter: self.name.clone(),
+                problem: format!("{what}: {have}, needed {need}; use --device host"),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn capabilities(&self) -> Result<Capabilities> {
+        let (features, limits) = (self.device.features(), self.device.limits());
+        let software = self.kind == DeviceKind::Software;
+        let (least, most) = self.subgroup_sizes;
+        let subgroup_teams =
+            !software && features.contains(wgpu::Features::SUBGROUP) && least == most && (8..=128).contains(&least);
+        Ok(Capabilities {
+            kind: self.kind,
+            group: if software { 64 } else { 256 },
+            // A CPU's vector lanes each take a row; a GPU's neighbours read neighbouring columns.
+            lanes: if software {
+                1
+            } else if subgroup_teams {
+                least
+            } else {
+                32
+            },
+            subgroup_teams,
+            int64: features.contains(wgpu::Features::SHADER_INT64) && self.backend != wgpu::Backend::Gl,
+            mapped_storage: features.contains(wgpu::Features::MAPPABLE_PRIMARY_BUFFERS)
+                && matches!(self.kind, DeviceKind::Software | DeviceKind::IntegratedGpu),
+            timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
+            max_binding: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
+            chunk_bytes: if software { 16 << 20 } else { 64 << 20 },
+        })
+    }
+
+    /// The error of a lost device, if it is lost.
+    fn check_lost(&self) -> Result<()> {
+        match &*self.lost.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(reason) => Err(Error::DeviceLost { adapter: self.name.clone(), reason: reason.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Runs `f` and turns what wgpu objects to into an error value.
+    fn guarded<R>(&self, operation: &str, bytes: u64, f: impl FnOnce() -> R) -> Result<R> {
+        self.check_lost()?;
+        let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
+        let result = f();
+        // Native error scopes resolve at once.
+        let errors = [
+            pollster::block_on(internal.pop()),
+            pollster::block_on(validation.pop()),
+            pollster::block_on(memory.pop()),
+        ];
+        self.check_lost()?;
+        match errors.into_iter().flatten().next() {
+            None => Ok(result),
+            Some(wgpu::Error::OutOfMemory { .. }) => {
+                Err(Error::OutOfMemory { adapter: self.name.clone(), what: operation.to_owned(), bytes })
+            }
+            Some(error) => Err(Error::Gpu {
+                adapter: self.name.clone(),
+                operation: operation.to_owned(),
+                reason: error.to_string(),
+            }),
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Pipelines and bind groups, made once.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{Gpu, GpuMemory};
+use crate::Result;
+use crate::device::Dispatch;
+use crate::kernels::{BindingKind, shader};
+
+/// A compiled kernel variant.
+pub(super) struct Pipeline {
+    pub(super) pipeline: wgpu::ComputePipeline,
+    layout: wgpu::BindGroupLayout,
+}
+
+type Imports = Vec<(&'static str, &'static str)>;
+/// Kernel, imports, and the overrides' names and bits.
+type Key = (&'static str, Imports, Vec<(&'static str, u64)>);
+
+/// Bind groups by pipeline and buffers; shared with the buffers, which leave it when they are dropped.
+#[derive(Clone, Default)]
+pub(super) struct BindGroups(Arc<Mutex<HashMap<(usize, Vec<u64>), wgpu::BindGroup>>>);
+
+impl BindGroups {
+    pub(super) fn forget(&self, id: u64) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|(_, ids), _| !ids.contains(&id));
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Cache {
+    pipelines: Mutex<HashMap<Key, Arc<Pipeline>>>,
+    pub(super) bind_groups: BindGroups,
+}
+
+impl Gpu {
+    pub(super) fn pipeline(&self, dispatch: &Dispatch) -> Result<Arc<Pipeline>> {
+        let constants = dispatch.constants.iter().map(|(name, value)| (*name, value.to_bits())).collect();
+        let key = (dispatch.kernel.name, dispatch.imports.clone(), constants);
+        let mut cache = self.pipelines.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = cache.get(&key) {
+            return Ok(found.clone());
+        }
+        let made = Arc::new(self.compile(dispatch)?);
+        cache.insert(key, made.clone());
+        Ok(made)
+    }
+
+    fn compile(&self, dispatch: &Dispatch) -> Result<Pipeline> {
+        let kernel = dispatch.kernel;
+        let source = shader::expand(kernel.source, &dispatch.imports)?;
+        let entries: Vec<_> = kernel.bindings.iter().map(|b| layout_entry(b.index, b.kind)).collect();
+        // Only the overrides that the shader has: an unknown name is an error.
+        let constants: Vec<_> = dispatch
+            .constants
+            .iter()
+            .copied()
+            .filter(|(name, _)| source.contains(&format!("override {name}")))
+            .collect();
+        self.guarded(kernel.name, 0, || {
+            let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor {
+                label: Some(kernel.name),
+                source: wgpu::ShaderSource::Wgsl(source.into()),
+            });
+            let layout = self.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+                label: Some(kernel.name),
+                entries: &entries,
+            });
+            let pipeline_layout = self.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+                label: Some(kernel.name),
+                bind_group_layouts: &[Some(&layout)],
+                ..Default::default()
+            });
+            let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label: Some(kernel.name),
+                layout: Some(&pipeline_layout),
+                module: &module,
+                entry_point: Some("main"),
+                compilation_options: wgpu::PipelineCompilationOptions { constants: &constants, ..Default::default() },
+                cache: None,
+            });
+            Pipeline { pipeline, layout }
+        })
+    }
+
+    /// The dispatch's bind group; the parameters are bound with a dynamic offset.
+    pub(super) fn bind_group(
+        &self,
+        pipeline: &Arc<Pipeline>,
+        dispatch: &Dispatch,
+        memory: &[&GpuMemory],
+    ) -> wgpu::BindGroup {
+        // A pipeline is never dropped before its device, so its address identifies it.
+        let key = (Arc::as_ptr(pipeline) as usize, memory.iter().map(|m| m.id).collect());
+        let mut cache = self.pipelines.bind_groups.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let make = || {
+            let params = wgpu::BindGroupEntry { binding: 0, resource: self.params.binding() };
+            let buffers = dispatch.kernel.bindings[1..].iter().zip(memory);
+            let buffers =
+                buffers.map(|(b, m)| wgpu::BindGroupEntry { binding: b.index, resource: m.buffer.as_entire_binding() });
+            let entries: Vec<_> = std::iter::once(params).chain(buffers).collect();
+            self.device.create_bind_group(&wgpu::BindGroupDescriptor {
+                label: Some(dispatch.kernel.name),
+                layout: &pipeline.layout,
+                entries: &entries,
+            })
+        };
+        cache.entry(key).or_insert_with(make).clone()
+    }
+}
+
+fn layout_entry(binding: u32, kind: BindingKind) -> wgpu::BindGroupLayoutEntry {
+    let ty = match kind {
+        BindingKind::Uniform => wgpu::BufferBindingType::Uniform,
+        BindingKind::Read => wgpu::BufferBindingType::Storage { read_only: true },
+        BindingKind::ReadWrite => wgpu::BufferBindingType::Storage { read_only: false },
+    };
+    wgpu::BindGroupLayoutEntry {
+        binding,
+        visibility: wgpu::ShaderStages::COMPUTE,
+        ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: kind == BindingKind::Uniform, min_binding_size: None },
+        count: None,
+    }
+}

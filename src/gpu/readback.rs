@@ -1,0 +1,171 @@
+//! The one place that maps buffers and waits for the device.
+
+use std::future::Future;
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use super::{Gpu, GpuMemory, Timing};
+use crate::device::Use;
+use crate::{Error, Result};
+
+/// How long a single wait may take before the device counts as hung.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+impl Gpu {
+    pub(crate) fn poll(&self) -> Result<()> {
+        self.device.poll(wgpu::PollType::Poll).map_err(|e| self.poll_error(&e))?;
+        self.check_lost()
+    }
+
+    pub(crate) fn wait(&self, index: &wgpu::SubmissionIndex) -> Result<()> {
+        self.wait_for(Some(index.clone()))
+    }
+
+    fn wait_for(&self, submission_index: Option<wgpu::SubmissionIndex>) -> Result<()> {
+        let wait = wgpu::PollType::Wait { submission_index, timeout: Some(TIMEOUT) };
+        self.device.poll(wait).map_err(|e| self.poll_error(&e))?;
+        self.check_lost()
+    }
+
+    fn poll_error(&self, error: &wgpu::PollError) -> Error {
+        self.lost_because(format!("{error} after {} s", TIMEOUT.as_secs()))
+    }
+
+    fn lost_because(&self, reason: String) -> Error {
+        match self.check_lost() {
+            Err(lost) => lost,
+            Ok(()) => Error::DeviceLost { adapter: self.name.clone(), reason },
+        }
+    }
+
+    /// Waits until `buffer` is mapped; `last` is the last submission that uses it.
+    fn map(&self, buffer: &wgpu::Buffer, mode: wgpu::MapMode, last: Option<wgpu::SubmissionIndex>) -> Result<()> {
+        let (sender, receiver) = mpsc::channel();
+        self.guarded("map", buffer.size(), || {
+            buffer.map_async(mode, .., move |result| {
+                // The receiver is gone only if the wait below failed.
+                let _ = sender.send(result);
+            });
+        })?;
+        self.wait_for(last)?;
+        let answer = match receiver.try_recv() {
+            Ok(answer) => Ok(answer),
+            // The buffer may be in use by something submitted later than `last`.
+            Err(_) => self.wait_for(None).map(|()| receiver.try_recv().unwrap_or(Err(wgpu::BufferAsyncError))),
+        }?;
+        answer.map_err(|e| self.lost_because(e.to_string()))
+    }
+
+    /// Waits until the upload's memory is free, then lets `f` fill it.
+    pub(crate) fn fill<R>(&self, memory: &GpuMemory, f: impl FnOnce(&mut [u8]) -> Result<R>) -> Result<R> {
+        let buffer = memory.mapped();
+        self.map(buffer, wgpu::MapMode::Write, memory.last_use())?;
+        let result = match buffer.get_mapped_range_mut(..) {
+            Ok(mut view) => {
+                let len = view.len();
+                let start = view.slice(..).as_raw_element_ptr().as_ptr();
+                // SAFETY: the mapping is ours alone and stays until `view` is dropped below; wgpu zeroes buffers before
+                // they are first mapped, so that all bytes are initialised. wgpu hands out a write-only view because
+                // reading may be slow in uncached memory, which costs time and not soundness; `f` writes.
+                #[expect(unsafe_code, reason = "files are read straight into mapped memory")]
+                let bytes = unsafe { std::slice::from_raw_parts_mut(start, len) };
+                let result = f(bytes);
+                drop(view);
+                result
+            }
+            Err(e) => Err(self.lost_because(e.to_string())),
+        };
+        buffer.unmap();
+        result
+    }
+
+    /// Waits until the download is done, then lets `f` read it.
+    pub(crate) fn drain<R>(&self, memory: &GpuMemory, f: impl FnOnce(&[u8]) -> Result<R>) -> Result<R> {
+        debug_assert!(memory.used == Use::Download);
+        self.read_mapped(memory.mapped(), memory.last_use(), f)
+    }
+
+    fn read_mapped<R>(
+        &self,
+        buffer: &wgpu::Buffer,
+        last: Option<wgpu::SubmissionIndex>,
+        f: impl FnOnce(&[u8]) -> Result<R>,
+    ) -> Result<R> {
+        self.map(buffer, wgpu::MapMode::Read, last)?;
+        let result = match buffer.get_mapped_range(..) {
+            Ok(view) => f(&view),
+            Err(e) => Err(self.lost_because(e.to_string())),
+        };
+        buffer.unmap();
+        result
+    }
+
+    /// Copies a buffer to a fresh staging buffer.
+    fn stage(&self, memory: &GpuMemory) -> Result<(wgpu::Buffer, wgpu::SubmissionIndex)> {
+        let size = memory.buffer.size();
+        self.guarded("read", size, || {
+            let staging = self.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("read"),
+                size,
+                usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            });
+            let mut encoder =
+                self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("read") });
+            encoder.copy_buffer_to_buffer(&memory.buffer, 0, &staging, 0, Some(size));
+            let index = self.queue.submit([encoder.finish()]);
+            (staging, index)
+        })
+    }
+
+    pub(crate) fn read_blocking(&self, memory: &GpuMemory) -> Result<Vec<u8>> {
+        let (staging, index) = self.stage(memory)?;
+        self.read_mapped(&staging, Some(index), |bytes| Ok(bytes.to_vec()))
+    }
+
+    /// The buffer's bytes, once the device has been polled often enough.
+    pub(crate) fn read(&self, memory: &GpuMemory) -> Result<impl Future<Output = Result<Vec<u8>>> + use<>> {
+        let (staging, _) = self.stage(memory)?;
+        let state = Arc::new(Mutex::new((None, None::<Waker>)));
+        let (shared, name, lost) = (state.clone(), self.name.clone(), self.lost.clone());
+        self.guarded("map", staging.size(), || {
+            staging.map_async(wgpu::MapMode::Read, .., move |result| {
+                let mut state = shared.lock().unwrap_or_else(PoisonError::into_inner);
+                state.0 = Some(result);
+                if let Some(waker) = state.1.take() {
+                    waker.wake();
+                }
+            });
+        })?;
+        let mapped = std::future::poll_fn(move |context| {
+            let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+            match state.0.take() {
+                Some(result) => Poll::Ready(result),
+                None => {
+                    state.1 = Some(context.waker().clone());
+                    Poll::Pending
+                }
+            }
+        });
+        Ok(async move {
+            let result = mapped.await.map_err(|e| e.to_string());
+            let bytes =
+                result.and_then(|()| staging.get_mapped_range(..).map(|v| v.to_vec()).map_err(|e| e.to_string()));
+            bytes.map_err(|reason| {
+                let known = lost.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                Error::DeviceLost { adapter: name, reason: known.unwrap_or(reason) }
+            })
+        })
+    }
+
+    pub(crate) fn durations(&self, timing: &Timing) -> Result<Vec<(&'static str, Duration)>> {
+        self.read_mapped(&timing.buffer, None, |bytes| {
+            let ticks: Vec<u64> =
+                bytes.chunks_exact(8).map(|c| u64::from_le_bytes(c.try_into().unwrap_or_default())).collect();
+            let spans = ticks.chunks_exact(2).map(|t| self.ticks(t[1].saturating_sub(t[0])));
+            Ok(timing.names.iter().copied().zip(spans).collect())
+        })
+    }
+}

@@ -1,0 +1,72 @@
+//! Twin of `shaders/align/apply.wgsl`; the formula is in [`crate::kernels::align::apply`].
+
+use crate::Result;
+use crate::host::output::for_each_row;
+use crate::host::real::{Real, dot};
+use crate::host::{HostCall, dispatch_simd};
+use crate::kernels::align::apply::{MAX_VECTORS, Params};
+
+/// Runs the kernel: buffers are rows, vectors, gram, out rows, status.
+///
+/// # Errors
+/// Buffers that do not fit the parameters.
+pub fn twin(call: &mut HostCall<'_>) -> Result<()> {
+    let params: Params = call.params()?;
+    let vectors: &[f32] = bytemuck::cast_slice(call.read(1)?);
+    let gram: &[f32] = bytemuck::cast_slice(call.read(2)?);
+    let stride = 4 * params.width4 as usize;
+    let vectors: Vec<&[f32]> = vectors.chunks_exact(stride).take(params.vectors as usize).collect();
+    let shape = (params.rows as usize, stride, params.row_base);
+    for_each_row(call, shape, |_, y, scale, out| {
+        dispatch_simd(|| operate(y, scale, params.a, &vectors, gram, out));
+    })
+}
+
+/// One row: `y` is the row times `scale`, a power of two; `vectors` `[m][d]`, `gram` `[m, m]`; writes `[d]` to `out`.
+#[inline(always)]
+pub fn operate<R: Real>(y: &[R], scale: R, a: R, vectors: &[&[R]], gram: &[R], out: &mut [R]) {
+    let m = vectors.len();
+    let square = dot(y, y);
+    let tiny = is_tiny(square, scale);
+    let norm = if tiny { R::default() } else { square.sqrt().recip() };
+    let one = R::from_f64(1.0);
+    let two = R::from_f64(2.0);
+    let mut alpha = norm;
+    let mut beta = [R::default(); MAX_VECTORS];
+    for k in 0..m {
+        let n2 = if k == 0 {
+            alpha = a * norm;
+            let unit = if tiny { R::default() } else { a * a };
+            unit + two * alpha * dot(y, vectors[0]) + gram[0]
+        } else {
+            let d = (0..k).fold(alpha * dot(y, vectors[k]), |d, i| d + beta[i] * gram[i * m + k]);
+            one + two * d + gram[k * m + k]
+        };
+        let inverse = if n2 > R::from_f64(1e-20) { n2.sqrt().recip() } else { one };
+        alpha *= inverse;
+        beta[..k].iter_mut().for_each(|b| *b *= inverse);
+        beta[k] = inverse;
+    }
+    combine(y, alpha, vectors, &beta, out);
+}
+
+/// `out = alpha y + Σ beta_k v_k`.
+#[inline(always)]
+fn combine<R: Real>(y: &[R], alpha: R, vectors: &[&[R]], beta: &[R], out: &mut [R]) {
+    if let [v, w] = vectors {
+        for (((o, &y), &v), &w) in out.iter_mut().zip(y).zip(*v).zip(*w) {
+            *o = alpha * y + beta[0] * v + beta[1] * w;
+        }
+        return;
+    }
+    out.iter_mut().zip(y).for_each(|(o, &y)| *o = alpha * y);
+    for (v, &b) in vectors.iter().zip(beta) {
+        out.iter_mut().zip(*v).for_each(|(o, &v)| *o += b * v);
+    }
+}
+
+/// `|row| < 1e-10`, from the scaled row's square.
+#[inline(always)]
+pub fn is_tiny<R: Real>(square: R, scale: R) -> bool {
+    scale == R::default() || square < R::from_f64(1e-20) * scale * scale
+}

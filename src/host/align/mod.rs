@@ -1,0 +1,4 @@
+//! Twins of `shaders/align`.
+
+pub mod apply;
+pub mod c3;

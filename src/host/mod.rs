@@ -1,0 +1,82 @@
+//! The host engine: each kernel's twin on the CPU's cores, one function per kernel on slices.
+//!
+//! In f32 on all cores it is the engine where no GPU is; in f64 it is the tests' oracle.
+
+pub mod align;
+pub mod fixed_point;
+pub mod gaussian;
+pub mod output;
+pub mod real;
+pub mod rows;
+pub mod stats;
+
+use crate::{ElementType, Error, Result};
+
+/// One of a kernel's buffers as its twin sees it.
+#[derive(Debug)]
+pub enum HostSlice<'a> {
+    /// Read only.
+    Read(&'a [u8]),
+    /// Read and written.
+    Write(&'a mut [u8]),
+}
+
+/// A dispatch on the host: the kernel's parameters and buffers, in the order of its bindings.
+#[derive(Debug)]
+pub struct HostCall<'a> {
+    /// The parameter block.
+    pub params: &'a [u8],
+    /// The storage buffers.
+    pub buffers: Vec<HostSlice<'a>>,
+    /// Element types of the input and the output rows.
+    pub elements: (ElementType, ElementType),
+}
+
+impl<'a> HostCall<'a> {
+    /// The parameter block as `T`.
+    ///
+    /// # Errors
+    /// A block of another size.
+    pub fn params<T: bytemuck::Pod>(&self) -> Result<T> {
+        bytemuck::try_pod_read_unaligned(self.params)
+            .map_err(|e| Error::shape("host engine", "parameters", size_of::<T>(), e))
+    }
+
+    /// Takes buffer `index` for reading.
+    ///
+    /// # Errors
+    /// No such buffer, or one bound for writing.
+    pub fn read(&mut self, index: usize) -> Result<&'a [u8]> {
+        match self.buffers.get_mut(index) {
+            Some(HostSlice::Read(bytes)) => Ok(bytes),
+            _ => Err(Error::shape("host engine", format!("buffer {index}"), "a buffer to read", "none")),
+        }
+    }
+
+    /// Takes buffer `index` for writing; it is gone from the call afterwards.
+    ///
+    /// # Errors
+    /// No such buffer, or one bound for reading.
+    pub fn write(&mut self, index: usize) -> Result<&'a mut [u8]> {
+        match self.buffers.get_mut(index).map(|slot| std::mem::replace(slot, HostSlice::Read(&[]))) {
+            Some(HostSlice::Write(bytes)) => Ok(bytes),
+            _ => Err(Error::shape("host engine", format!("buffer {index}"), "a buffer to write", "none")),
+        }
+    }
+}
+
+/// Dot product in f64, `[d] · [d]`.
+pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(x, y)| x * y).sum()
+}
+
+/// Euclidean norm in f64.
+pub(crate) fn norm(a: &[f64]) -> f64 {
+    dot(a, a).sqrt()
+}
+
+/// Runs `f` compiled for the best vector instructions that this CPU has; what `f` calls must be `inline(always)`.
+#[inline(always)]
+pub(crate) fn dispatch_simd<R>(f: impl FnOnce() -> R) -> R {
+    pulp::Arch::new().dispatch(f)
+}

@@ -1,0 +1,4 @@
+//! Twins of `shaders/stats`.
+
+pub mod moments;
+pub mod normalize;

@@ -1,0 +1,162 @@
+//! Twin of `shaders/stats/moments.wgsl`; formats and proofs in [`crate::kernels::stats::moments`].
+
+use rayon::prelude::*;
+
+use crate::host::fixed_point::{inverse_norm, inverse_root, mul_shift, weight};
+use crate::host::rows::{Fixed, NOT_FINITE, RowElement, fixed_scale, peak, usable};
+use crate::host::{HostCall, dispatch_simd};
+use crate::kernels::stats::moments::{MAX_VECTORS, Params};
+use crate::{ElementType, Error, Result};
+
+/// Runs the kernel: buffers are rows, vectors, constants, sums.
+///
+/// # Errors
+/// Buffers that do not fit the parameters.
+pub fn twin(call: &mut HostCall<'_>) -> Result<()> {
+    let params: Params = call.params()?;
+    let rows = call.read(0)?;
+    let vectors = bytemuck::cast_slice(call.read(1)?);
+    let constants = bytemuck::cast_slice(call.read(2)?);
+    let sums = bytemuck::cast_slice_mut(call.write(3)?);
+    let pass = Pass { params, vectors, constants };
+    match call.elements.0 {
+        ElementType::F32 => run::<f32>(&pass, bytemuck::cast_slice(rows), sums),
+        ElementType::F16 => run::<half::f16>(&pass, bytemuck::cast_slice(rows), sums),
+        ElementType::BF16 => run::<half::bf16>(&pass, bytemuck::cast_slice(rows), sums),
+        ElementType::Fixed => run::<Fixed>(&pass, bytemuck::cast_slice(rows), sums),
+        ElementType::F64 => return Err(Error::argument("element type", "f64 has no device form")),
+    }
+    Ok(())
+}
+
+struct Pass<'a> {
+    params: Params,
+    vectors: &'a [i32],
+    constants: &'a [i64],
+}
+
+/// Rows that one task adds up before it merges: enough to hide the merge, few enough for every core to have work.
+const TASK_ROWS: usize = 256;
+
+fn run<E: RowElement>(pass: &Pass<'_>, rows: &[E], sums: &mut [u64]) {
+    let stride = 4 * pass.params.width4 as usize;
+    let rows = &rows[..pass.params.rows as usize * stride];
+    let tasks = (pass.params.rows as usize).div_ceil(TASK_ROWS).clamp(1, rayon::current_num_threads());
+    let task_rows = (pass.params.rows as usize).div_ceil(tasks);
+    let parts: Vec<Vec<u64>> = (rows.par_chunks(task_rows * stride).enumerate())
+        .map(|(i, block)| {
+            let mut part = vec![0; sums.len()];
+            dispatch_simd(|| add_block(pass, block, (i * task_rows) as u32, &mut part));
+            part
+        })
+        .collect();
+    let bad = stride + 2;
+    for part in parts {
+        let first_bad = sums[bad].max(part[bad]);
+        sums.iter_mut().zip(&part).for_each(|(s, p)| *s = s.wrapping_add(*p));
+        sums[bad] = first_bad;
+    }
+}
+
+#[inline(always)]
+fn add_block<E: RowElement>(pass: &Pass<'_>, block: &[E], first: u32, sums: &mut [u64]) {
+    let stride = 4 * pass.params.width4 as usize;
+    let (columns, tail) = sums.split_at_mut(stride);
+    let mut fixed = vec![0i32; stride];
+    let mut bias = 0u64;
+    for (row, index) in block.chunks_exact(stride).zip(first..) {
+        let peak = peak(row);
+        if peak >= NOT_FINITE {
+            tail[2] = tail[2].max(u64::from(u32::MAX - (pass.params.row_base + index)));
+            continue;
+        }
+        let mut w = 0;
+        if usable(peak) {
+            let scale = fixed_scale(peak);
+            fixed.iter_mut().zip(row).for_each(|(f, x)| *f = x.fixed(scale));
+            let square = sum_squares(&fixed);
+            if !norm_is_tiny(square, peak) {
+                let (root, rest) = inverse_root(square, 53);
+                w = root;
+                tail[0] += 1;
+                tail[1] = tail[1].wrapping_add((rest >> 46) as u64);
+            }
+        }
+        if w == 0 {
+            fixed.fill(0);
+        }
+        let mut shift = 21;
+        if pass.params.vectors > 0 {
+            (w, shift) = operator_weight(pass, &fixed, w, &mut tail[4..]);
+        }
+        if w != 0 {
+            add_columns(columns, &fixed, w, shift);
+            bias = bias.wrapping_add(BIAS >> shift);
+        }
+    }
+    columns.iter_mut().for_each(|c| *c = c.wrapping_sub(bias));
+}
+
+/// Added to products before the shift, since AVX2 shifts 64-bit lanes only as unsigned numbers.
+const BIAS: u64 = 1 << 62;
+
+#[inline(always)]
+fn add_columns(columns: &mut [u64], fixed: &[i32], w: u32, shift: u32) {
+    let offset = BIAS + ((1u64 << shift) >> 1);
+    for (c, &x) in columns.iter_mut().zip(fixed) {
+        let product = (i64::from(x) * i64::from(w as i32)) as u64;
+        *c = c.wrapping_add(product.wrapping_add(offset) >> shift);
+    }
+}
+
+#[inline(always)]
+fn sum_squares(fixed: &[i32]) -> u64 {
+    fixed.iter().map(|&x| (i64::from(x) * i64::from(x)) as u64 >> 16).sum()
+}
+
+/// `Σ x_j v_j / 2¹⁶`, each product cut towards zero.
+#[inline(always)]
+fn dot_vector(fixed: &[i32], vector: &[i32]) -> i64 {
+    let mut total = 0i64;
+    for (&x, &v) in fixed.iter().zip(vector) {
+        let magnitude = ((u64::from(x.unsigned_abs()) * u64::from(v.unsigned_abs())) >> 16) as i64;
+        let sign = i64::from((x ^ v) >> 31);
+        total += (magnitude ^ sign) - sign;
+    }
+    total
+}
+
+/// `|row| < 1e-10`, decided over the integers.
+#[inline(always)]
+fn norm_is_tiny(square: u64, peak: u32) -> bool {
+    let e = (peak >> 23) as i32 - 127;
+    // 1e-20 in units of `square` at e = -34, times 4 for each step down.
+    e < -41 || (e < -33 && square < 0x2f39_4219_2484 << (2 * (-34 - e)))
+}
+
+/// The weight and shift of the row in the operator's output; adds the vectors' coefficients to `counters`.
+fn operator_weight(pass: &Pass<'_>, fixed: &[i32], w: u32, counters: &mut [u64]) -> (u32, u32) {
+    let m = pass.params.vectors as usize;
+    let (head, rest) = pass.constants.split_at(4);
+    let (gram, exponents) = rest.split_at(m * m);
+    let mut t = [0i64; MAX_VECTORS];
+    for (k, vector) in pass.vectors.chunks_exact(fixed.len()).take(m).enumerate() {
+        t[k] = mul_shift(dispatch_simd(|| dot_vector(fixed, vector)), i64::from(w), exponents[k] as u32 - 11);
+    }
+    let (a, square) = if w == 0 { (0, head[3]) } else { (head[0], head[2]) };
+    let mut c = [0i64; MAX_VECTORS];
+    c[0] = inverse_norm(square.wrapping_add(mul_shift(head[1], t[0], 56)));
+    let mut row = mul_shift(a, c[0], 56);
+    for k in 1..m {
+        let dot = (0..k).fold(mul_shift(row, t[k], 40), |d, i| d.wrapping_add(mul_shift(c[i], gram[i * m + k], 40)));
+        let inverse = inverse_norm((1i64 << 56).wrapping_add(dot << 1).wrapping_add(gram[k * m + k]));
+        row = mul_shift(row, inverse, 40);
+        c[..k].iter_mut().for_each(|c| *c = mul_shift(*c, inverse, 40));
+        c[k] = inverse;
+    }
+    for (counter, c) in counters.chunks_exact_mut(2).zip(&c[..m]) {
+        counter[0] = counter[0].wrapping_add((c & 0xf_ffff) as u64);
+        counter[1] = counter[1].wrapping_add((c >> 20) as u64);
+    }
+    weight(i128::from(row) * i128::from(w))
+}

@@ -1,0 +1,97 @@
+//! C3 (arXiv 2401.08567): `P(u + b + sigma g)` with `u` the unit row, `b = mu_x - mu_y` and `g` standard normal.
+//!
+//! The noise of an element depends on the seed, the row's index in the data set and the column alone (Philox 4x32-10 and
+//! Box-Muller), so that it is the same up to rounding on every device and for every chunking.
+//!
+//! Bytes: one read and one write of the rows. FLOPs: about 60 per element, twice the noise.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::super::{Binding, KernelSpec, check_device, check_rows, check_same_shape, groups, imports, team_constants};
+use crate::device::{Buffer, Dispatch, Recorder, Tensor};
+use crate::{Error, Result};
+
+/// The kernel.
+pub static SPEC: KernelSpec = KernelSpec {
+    name: "c3",
+    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/align/c3.wgsl")),
+    bindings: &[
+        Binding::uniform("params"),
+        Binding::read(1, "rows"),
+        Binding::read(2, "shift"),
+        Binding::read_write(4, "out_rows"),
+        Binding::read_write(5, "status"),
+    ],
+    twin: crate::host::align::c3::twin,
+};
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct Params {
+    pub rows: u32,
+    pub width: u32,
+    pub width4: u32,
+    pub row_base: u32,
+    pub first_row: [u32; 2],
+    pub seed: [u32; 2],
+    pub sigma: f32,
+    pub padding: u32,
+}
+
+/// The noise of a C3 operator.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Noise {
+    /// Standard deviation per component, before the projection.
+    pub sigma: f64,
+    /// Key of the generator.
+    pub seed: u64,
+}
+
+/// Records C3 on the first `rows` rows of `input`; `shift` holds `b` as f32, padded to a multiple of 4; `first_row` is
+/// the index in the data set of the tensor's first row. Otherwise as [`super::apply::record`].
+///
+/// # Errors
+/// Shapes that differ, more rows than the tensors have, operands of another device.
+pub fn record(
+    recorder: &mut Recorder,
+    (shift, noise, first_row): (&Buffer, Noise, u64),
+    input: &Tensor,
+    output: &Tensor,
+    rows: usize,
+    (status, row_base): (&Buffer, u32),
+) -> Result<()> {
+    check_rows("c3", input, rows)?;
+    check_same_shape("c3", input, output)?;
+    check_device("c3", recorder.device(), &[input, output])?;
+    if shift.bytes() != (input.width4() * 16) as u64 {
+        return Err(Error::shape("c3", "shift", format!("{} bytes", input.width4() * 16), shift.bytes()));
+    }
+    if rows == 0 {
+        return Ok(());
+    }
+    let caps = recorder.device().capabilities();
+    let params = Params {
+        rows: rows as u32,
+        width: input.width() as u32,
+        width4: input.width4() as u32,
+        row_base,
+        first_row: words(first_row),
+        seed: words(noise.seed),
+        sigma: noise.sigma as f32,
+        padding: 0,
+    };
+    let dispatch = Dispatch {
+        kernel: &SPEC,
+        imports: imports(caps, input.element_type(), output.element_type())?,
+        constants: team_constants(caps),
+        params: bytemuck::bytes_of(&params).to_vec(),
+        buffers: vec![input.buffer().clone(), shift.clone(), output.buffer().clone(), status.clone()],
+        elements: (input.element_type(), output.element_type()),
+        groups: [groups(rows.div_ceil(caps.teams())), 1, 1],
+    };
+    recorder.dispatch(dispatch)
+}
+
+fn words(value: u64) -> [u32; 2] {
+    [value as u32, (value >> 32) as u32]
+}

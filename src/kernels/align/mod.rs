@@ -1,0 +1,4 @@
+//! The aligners' row operators.
+
+pub mod apply;
+pub mod c3;

@@ -1,0 +1,81 @@
+//! The WGSL sources and their one mechanism of reuse: `#import "path"` is replaced by the file of that path, once; a
+//! name without a suffix (`#import "rows"`) is looked up in the variant's list first.
+
+use crate::{Error, Result};
+
+macro_rules! sources {
+    ($($path:literal),* $(,)?) => {
+        &[$(($path, include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/", $path)))),*]
+    };
+}
+
+/// Files that may be imported, by path below `shaders/`.
+static SOURCES: &[(&str, &str)] = sources![
+    "common/fixed_point.wgsl",
+    "common/float_rows.wgsl",
+    "common/float_team_portable.wgsl",
+    "common/float_team_subgroup.wgsl",
+    "common/gaussian.wgsl",
+    "common/out_bf16.wgsl",
+    "common/out_f16.wgsl",
+    "common/out_f32.wgsl",
+    "common/product_u32.wgsl",
+    "common/product_u64.wgsl",
+    "common/rows_bf16.wgsl",
+    "common/rows_f16.wgsl",
+    "common/rows_f32.wgsl",
+    "common/rows_fixed.wgsl",
+    "common/team_portable.wgsl",
+    "common/team_subgroup.wgsl",
+    "common/unit_rows.wgsl",
+    "common/wide.wgsl",
+];
+
+/// The complete WGSL of `source`, its imports resolved; `imports` maps a variant's names to paths.
+///
+/// # Errors
+/// A name or path that does not exist.
+pub fn expand(source: &str, imports: &[(&str, &str)]) -> Result<String> {
+    let mut out = String::with_capacity(source.len() * 2);
+    expand_into(source, imports, &mut Vec::new(), &mut out)?;
+    Ok(out)
+}
+
+fn expand_into(source: &str, imports: &[(&str, &str)], seen: &mut Vec<String>, out: &mut String) -> Result<()> {
+    for line in source.lines() {
+        let Some(name) = line.trim().strip_prefix("#import \"").and_then(|rest| rest.strip_suffix('"')) else {
+            out.push_str(line);
+            out.push('\n');
+            continue;
+        };
+        let path = imports.iter().find(|(n, _)| *n == name).map_or(name, |(_, path)| path);
+        if seen.iter().any(|s| s == path) {
+            continue;
+        }
+        seen.push(path.to_owned());
+        let Some((_, text)) = SOURCES.iter().find(|(p, _)| *p == path) else {
+            return Err(Error::argument("shader", format!("#import \"{name}\": no such file or variant name")));
+        };
+        expand_into(text, imports, seen, out)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn imports_are_resolved_once_and_by_variant() {
+        let text = "#import \"rows\"\n#import \"common/float_rows.wgsl\"\nfn f() {}";
+        let out = expand(text, &[("rows", "common/rows_f32.wgsl")]).unwrap();
+        assert_eq!(out.matches("fn row_peak4").count(), 1);
+        assert!(out.ends_with("fn f() {}\n"));
+    }
+
+    #[test]
+    fn an_unknown_import_is_an_error() {
+        let error = expand("#import \"nothing\"", &[]).unwrap_err().to_string();
+        assert!(error.contains("nothing"), "{error}");
+    }
+}

@@ -1,0 +1,4 @@
+//! Row statistics.
+
+pub mod moments;
+pub mod normalize;

@@ -1,0 +1,11 @@
+//! Each kernel on each engine against f64 references, over shapes that cross every boundary.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod apply;
+mod c3;
+mod comparison;
+mod moments;
+mod normalize;
+mod validation;
