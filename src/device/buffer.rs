@@ -65,7 +65,7 @@ impl Buffer {
             });
         }
         let storage = match &device.0.engine {
-            Engine::Gpu(gpu) => Storage::Gpu(gpu.allocate(label, bytes, used)?),
+            Engine::Gpu(gpu) => Storage::Gpu(gpu.allocate(label, bytes, used, device.capabilities().mapped_storage)?),
             Engine::Host => {
                 let words = usize::try_from(bytes.div_ceil(8)).map_err(|_| out_of_memory(device, label, bytes))?;
                 let mut memory = Vec::new();

@@ -94,8 +94,8 @@ impl Gpu {
         let (features, limits) = (self.device.features(), self.device.limits());
         let software = self.kind == DeviceKind::Software;
         let (least, most) = self.subgroup_sizes;
-        let subgroup_teams =
-            !software && features.contains(wgpu::Features::SUBGROUP) && least == most && (8..=128).contains(&least);
+        let fixed = features.contains(wgpu::Features::SUBGROUP) && least == most && (4..=128).contains(&least);
+        let subgroup_teams = !software && fixed && least >= 8;
         Ok(Capabilities {
             kind: self.kind,
             group: if software { 64 } else { 256 },
@@ -108,6 +108,7 @@ impl Gpu {
                 32
             },
             subgroup_teams,
+            subgroup_size: fixed.then_some(least),
             int64: features.contains(wgpu::Features::SHADER_INT64) && self.backend != wgpu::Backend::Gl,
             mapped_storage: features.contains(wgpu::Features::MAPPABLE_PRIMARY_BUFFERS)
                 && matches!(self.kind, DeviceKind::Software | DeviceKind::IntegratedGpu),
