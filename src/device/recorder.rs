@@ -173,7 +173,7 @@ fn run_twin(dispatch: &Dispatch) -> Result<()> {
 }
 
 enum Work {
-    Gpu(wgpu::SubmissionIndex, Option<crate::gpu::Timing>),
+    Gpu(wgpu::SubmissionIndex, Vec<crate::gpu::Timing>),
     Host(Vec<(&'static str, Duration)>),
 }
 
@@ -202,7 +202,7 @@ impl Submission {
     /// The device was lost.
     pub fn durations_blocking(&self) -> Result<Vec<(&'static str, Duration)>> {
         match (&self.device.0.engine, &self.work) {
-            (Engine::Gpu(gpu), Work::Gpu(_, Some(timing))) => gpu.durations(timing),
+            (Engine::Gpu(gpu), Work::Gpu(_, timings)) => gpu.durations(timings),
             (_, Work::Host(times)) => Ok(times.clone()),
             _ => Ok(Vec::new()),
         }
