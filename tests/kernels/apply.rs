@@ -7,7 +7,8 @@ use realign::{ElementType, Error};
 
 use crate::common::{Rng, cloud, devices, gpu};
 use crate::rows::{
-    INPUTS, Input, OUTPUTS, ROOT, SHAPES, U, check, extreme_rows, run, stored, sum_error, unit_error, unit_row, variants,
+    INPUTS, Input, OUTPUTS, ROOT, SHAPES, U, check, extreme_rows, run, stored, sum_error, unit_error, unit_row,
+    variants,
 };
 
 const A: f64 = 0.75;

@@ -138,8 +138,7 @@ pub fn variants() -> Vec<(String, Device)> {
     all.push(("teams of 8".into(), shaped(64, 8)));
     all.push(("one team of 32".into(), shaped(32, 32)));
     if let Some(size) = gpu().capabilities().subgroup_size {
-        let teams =
-            gpu().with_capabilities(|c| (c.group, c.lanes, c.subgroup_teams) = (4 * size, size, true)).unwrap();
+        let teams = gpu().with_capabilities(|c| (c.group, c.lanes, c.subgroup_teams) = (4 * size, size, true)).unwrap();
         all.push((format!("subgroups of {size}"), teams));
     }
     all.push(("32-bit products".into(), gpu().with_capabilities(|c| c.int64 = false).unwrap()));
@@ -153,7 +152,7 @@ pub fn extreme_rows() -> (Vec<f32>, usize) {
     let rows: [[f32; 3]; 9] = [
         [0.0, 0.0, 0.0],
         [1e-39, 0.0, 0.0],
-        [9e-11, 0.0, 0.0],     // below 1e-10
+        [9e-11, 0.0, 0.0],      // below 1e-10
         [6e-11, -8.2e-11, 0.0], // above
         [3e38, 3e38, -3e38],
         [1e-30, 1.0, f32::MIN_POSITIVE],
