@@ -130,7 +130,7 @@ fn an_apps_error_callback_is_kept() {
     assert!(matches!(ours.buffer("far too large", 1 << 40), Err(Error::Unsupported { .. })));
     assert_eq!(errors.load(Ordering::SeqCst), 0);
     // ... and the app's still reach the app.
-    device.create_buffer(&wgpu::BufferDescriptor {
+    let _ = device.create_buffer(&wgpu::BufferDescriptor {
         label: None,
         size: 16,
         usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::MAP_WRITE | wgpu::BufferUsages::INDEX,

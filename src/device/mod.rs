@@ -225,6 +225,7 @@ impl Device {
             let want = format!("a multiple of 4 up to {} bytes", buffer.bytes());
             return Err(Error::shape("write", "data", want, format!("{} bytes", bytes.len())));
         }
+        buffer.check_device("write", self)?;
         match (&self.0.engine, buffer.storage()) {
             (Engine::Gpu(gpu), Storage::Gpu(memory)) => gpu.write(memory, bytes),
             (Engine::Host, Storage::Host(memory)) => {
@@ -243,6 +244,7 @@ impl Device {
     /// # Errors
     /// The device was lost; the buffer is another device's.
     pub async fn read(&self, buffer: &Buffer) -> Result<Vec<u8>> {
+        buffer.check_device("read", self)?;
         match (&self.0.engine, buffer.storage()) {
             (Engine::Gpu(gpu), Storage::Gpu(memory)) => gpu.read(memory)?.await,
             (Engine::Host, Storage::Host(memory)) => Ok(memory.read(<[u8]>::to_vec)),
@@ -255,6 +257,7 @@ impl Device {
     /// # Errors
     /// As [`Device::read`].
     pub fn read_blocking(&self, buffer: &Buffer) -> Result<Vec<u8>> {
+        buffer.check_device("read", self)?;
         match (&self.0.engine, buffer.storage()) {
             (Engine::Gpu(gpu), Storage::Gpu(memory)) => gpu.read_blocking(memory),
             _ => pollster::block_on(self.read(buffer)),

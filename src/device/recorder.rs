@@ -100,8 +100,14 @@ impl Recorder {
     /// Hands the commands to the device. A GPU works on them while this returns; the host engine is done when it returns.
     ///
     /// # Errors
-    /// The device was lost or is out of memory; a shader was rejected; a twin found its buffers unfit.
+    /// The device was lost or is out of memory; a shader was rejected; a twin found its buffers unfit; a buffer to clear, or
+    /// a slot, is another device's.
     pub fn submit(self) -> Result<Submission> {
+        for command in &self.commands {
+            if let Command::Clear(buffer) | Command::Upload(buffer) | Command::Download(buffer) = command {
+                buffer.check_device("submit", &self.device)?;
+            }
+        }
         match &self.device.0.engine {
             Engine::Gpu(gpu) => {
                 let (index, timing) = gpu.submit(&self.commands, self.timed)?;
