@@ -102,7 +102,9 @@ fn element_type(descr: &str) -> Result<ElementType, String> {
         "<f2" => Ok(ElementType::F16),
         "<f4" => Ok(ElementType::F32),
         "<f8" => Ok(ElementType::F64),
-        ">f2" | ">f4" | ">f8" => Err(format!("big-endian numbers ({descr}); convert with a.astype('<{}')", &descr[1..])),
+        ">f2" | ">f4" | ">f8" => {
+            Err(format!("big-endian numbers ({descr}); convert with a.astype('<{}')", &descr[1..]))
+        }
         "=f2" | "=f4" | "=f8" | "|f2" | "|f4" | "|f8" => {
             Err(format!("numbers of unstated byte order ({descr}); convert with a.astype('<{}')", &descr[1..]))
         }

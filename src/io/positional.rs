@@ -19,9 +19,7 @@ pub(super) fn read(file: &File, out: &mut [u8], offset: u64) -> io::Result<()> {
         return read_piece(file, out, offset);
     }
     let piece = piece_bytes(out.len());
-    out.par_chunks_mut(piece)
-        .enumerate()
-        .try_for_each(|(i, part)| read_piece(file, part, offset + (i * piece) as u64))
+    out.par_chunks_mut(piece).enumerate().try_for_each(|(i, part)| read_piece(file, part, offset + (i * piece) as u64))
 }
 
 /// Writes all of `bytes` at `offset`.
@@ -30,10 +28,7 @@ pub(super) fn write(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
         return write_piece(file, bytes, offset);
     }
     let piece = piece_bytes(bytes.len());
-    bytes
-        .par_chunks(piece)
-        .enumerate()
-        .try_for_each(|(i, part)| write_piece(file, part, offset + (i * piece) as u64))
+    bytes.par_chunks(piece).enumerate().try_for_each(|(i, part)| write_piece(file, part, offset + (i * piece) as u64))
 }
 
 fn piece_bytes(len: usize) -> usize {
