@@ -71,10 +71,12 @@ fn save(path: &Path, batch: &RecordBatch, group: usize) {
 
 fn load(path: &Path) -> RecordBatch {
     let builder = ParquetRecordBatchReaderBuilder::try_new(File::open(path).unwrap()).unwrap();
+    // The reader leaves the schema's metadata off its batches.
+    let schema = builder.schema().clone();
     let batches = builder.with_batch_size(1 << 20).build().unwrap();
     let mut batches: Vec<_> = batches.map(|batch| batch.unwrap()).collect();
     assert_eq!(batches.len(), 1);
-    batches.remove(0)
+    batches.remove(0).with_schema(schema).unwrap()
 }
 
 fn parquet_with(columns: Vec<(&'static str, ArrayRef)>) -> (tempfile::TempDir, PathBuf) {

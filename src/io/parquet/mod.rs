@@ -6,8 +6,9 @@ mod write;
 use std::fs::File;
 use std::path::Path;
 
-use ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use ::parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use ::parquet::errors::ParquetError;
+use arrow_array::RecordBatch;
 use arrow_schema::{ArrowError, DataType, Schema};
 
 use crate::{ElementType, Error, Result};
@@ -82,9 +83,37 @@ fn choose(schema: &Schema, name: Option<&str>, path: &Path) -> Result<(Column, E
     Err(Error::format(path, format!("{problem}; it has: {}", listed())))
 }
 
-/// Reads the footer.
+/// Reads the footer and checks that its places and sizes are within the file, which the library takes on trust.
 fn open(file: File, path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
-    ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| read_error(e, path))
+    let len = file.metadata().map_err(Error::io("read", path))?.len();
+    let builder = guarded(path, || ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| read_error(e, path)))?;
+    for column in builder.metadata().row_groups().iter().flat_map(|group| group.columns()) {
+        let start = column.dictionary_page_offset().unwrap_or(column.data_page_offset());
+        let end = start.checked_add(column.compressed_size());
+        let inside = end.and_then(|end| u64::try_from(end).ok()).is_some_and(|end| end <= len);
+        if start < 0 || column.compressed_size() < 0 || column.num_values() < 0 || !inside {
+            let name = column.column_path();
+            return Err(damaged(format!("column {name} is said to lie outside the file"), path));
+        }
+    }
+    Ok(builder)
+}
+
+fn build(builder: ParquetRecordBatchReaderBuilder<File>, path: &Path) -> Result<ParquetRecordBatchReader> {
+    guarded(path, || builder.build().map_err(|e| read_error(e, path)))
+}
+
+/// The next batch; `None` at the end.
+fn next_batch(batches: &mut ParquetRecordBatchReader, path: &Path) -> Result<Option<RecordBatch>> {
+    let batch = guarded(path, || batches.next().transpose().map_err(|e| arrow_error(e, path)))?;
+    Ok(batch.filter(|batch| batch.num_rows() > 0))
+}
+
+/// Runs the library's decoder. It asserts here and there what a damaged file can break; its state is not used again
+/// after that, because the error ends the reading.
+fn guarded<T>(path: &Path, decode: impl FnOnce() -> Result<T>) -> Result<T> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(decode))
+        .unwrap_or_else(|_| Err(damaged("its pages contradict its footer", path)))
 }
 
 /// The operating system's refusals keep their words; all else means a damaged file.

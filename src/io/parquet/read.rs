@@ -10,7 +10,7 @@ use arrow_array::types::{ArrowPrimitiveType, Float16Type, Float32Type, Float64Ty
 use arrow_array::{Array, ArrayRef, FixedSizeListArray, GenericListArray, OffsetSizeTrait, PrimitiveArray};
 
 use super::super::dataset::{Found, Layout};
-use super::{Column, arrow_error, batch_rows, choose, damaged, element_type, open, read_error};
+use super::{Column, batch_rows, build, choose, damaged, element_type, next_batch, open};
 use crate::{ElementType, Error, Result};
 
 /// Reads the footer and the first row: variable-length lists tell their width nowhere else, and a fixed-size list may
@@ -26,8 +26,8 @@ pub(in super::super) fn inspect(file: File, path: &Path, column: Option<&str>) -
     let mut width = 0;
     if rows > 0 {
         let mask = ProjectionMask::roots(builder.parquet_schema(), [column.index]);
-        let batches = builder.with_projection(mask).with_batch_size(1).with_limit(1).build();
-        let first = next_batch(&mut batches.map_err(|e| read_error(e, path))?, path)?;
+        let mut batches = build(builder.with_projection(mask).with_batch_size(1).with_limit(1), path)?;
+        let first = next_list(&mut batches, path)?;
         width = first.as_deref().and_then(|list| row_width(list, 0)).unwrap_or(0);
         if first.as_deref().is_some_and(|list| list.is_null(0)) {
             return Err(null_row(path, &column.name, 0));
@@ -37,13 +37,8 @@ pub(in super::super) fn inspect(file: File, path: &Path, column: Option<&str>) -
 }
 
 /// The next batch's only column.
-fn next_batch(batches: &mut ParquetRecordBatchReader, path: &Path) -> Result<Option<ArrayRef>> {
-    match batches.next() {
-        None => Ok(None),
-        Some(Err(error)) => Err(arrow_error(error, path)),
-        Some(Ok(batch)) if batch.num_rows() == 0 => Ok(None),
-        Some(Ok(batch)) => Ok(batch.columns().first().cloned()),
-    }
+fn next_list(batches: &mut ParquetRecordBatchReader, path: &Path) -> Result<Option<ArrayRef>> {
+    Ok(next_batch(batches, path)?.and_then(|batch| batch.columns().first().cloned()))
 }
 
 /// Decodes rows in order.
@@ -81,7 +76,7 @@ impl Reader {
         }
         let mask = ProjectionMask::roots(builder.parquet_schema(), [column.index]);
         let builder = builder.with_projection(mask).with_batch_size(batch_rows(width, element));
-        let batches = builder.with_offset(start as usize).build().map_err(|e| read_error(e, path))?;
+        let batches = build(builder.with_offset(start as usize), path)?;
         let (path, column) = (path.to_path_buf(), column.name.clone());
         Ok(Reader { path, column, batches, width, element, current: None, used: 0, next: start })
     }
@@ -95,7 +90,7 @@ impl Reader {
                 Some(batch) if self.used < batch.len() => batch,
                 _ => {
                     self.used = 0;
-                    next_batch(&mut self.batches, &self.path)?
+                    next_list(&mut self.batches, &self.path)?
                         .ok_or_else(|| damaged(format!("it ends before row {}", self.next), &self.path))?
                 }
             };

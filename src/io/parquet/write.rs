@@ -16,7 +16,7 @@ use arrow_array::{Array, ArrayRef, FixedSizeListArray, LargeListArray, ListArray
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 
 use super::super::dataset::{Layout, Shard};
-use super::{arrow_error, batch_rows, open, read_error, write_error};
+use super::{batch_rows, build, next_batch, open, write_error};
 use crate::{ElementType, Error, Result};
 
 /// The column's name where the input had none.
@@ -156,11 +156,8 @@ impl Others {
     fn take(&mut self, rows: usize) -> Result<Vec<ArrayRef>> {
         let batch = match self.pending.take() {
             Some(batch) => batch,
-            None => match self.batches.next() {
-                Some(Ok(batch)) if batch.num_rows() > 0 => batch,
-                Some(Err(error)) => return Err(arrow_error(error, &self.path)),
-                _ => return Err(Error::format(&self.path, "changed while in use; run the command again")),
-            },
+            None => next_batch(&mut self.batches, &self.path)?
+                .ok_or_else(|| Error::format(&self.path, "changed while in use; run the command again"))?,
         };
         let n = rows.min(batch.num_rows());
         if n < batch.num_rows() {
@@ -198,8 +195,7 @@ fn mirror(
     let others = match columns {
         1 => None,
         _ => {
-            let batches = builder.with_projection(mask).with_batch_size(batch).build();
-            let batches = batches.map_err(|e| read_error(e, path))?;
+            let batches = build(builder.with_projection(mask).with_batch_size(batch), path)?;
             Some(Others { path: path.to_path_buf(), batches, pending: None })
         }
     };
