@@ -25,7 +25,7 @@ fn every_format_and_type() {
             let bytes: Vec<u8> = (0..41 * 3 * element.bytes()).map(|i| (i * 37 % 256) as u8).collect();
             let out = folder.path().join(format!("{element}.{format}"));
             let options = OutputOptions { element_type: Some(element), ..Default::default() };
-            assert_eq!(write(&input, &out, &options, &bytes).unwrap(), [out.clone()]);
+            assert_eq!(write(&input, &out, &options, &bytes).unwrap(), std::slice::from_ref(&out));
             let back = open(&[&out]).unwrap();
             assert_eq!((back.rows(), back.width(), back.element_type()), (41, 3, element));
             assert_eq!(back.shards()[0].format(), format);
