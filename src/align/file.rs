@@ -108,6 +108,11 @@ impl Statistics {
         Ok(statistics)
     }
 
+    /// Whether the file says that it holds statistics.
+    pub fn is_file(path: &Path) -> bool {
+        read_bytes(path).is_ok_and(|bytes| Contents::parse(path, &bytes, (FORMAT, u32::MAX)).is_ok())
+    }
+
     /// What a sound file satisfies, beyond shapes: unit rows have means no longer than 1.
     fn check(&self) -> Result<(), &'static str> {
         let long = |v: &[f64], most: f64| crate::host::norm(v) > most;
