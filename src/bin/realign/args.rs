@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use realign::ElementType;
 use realign::align::{Centroid, Method};
 use realign::device::{Device, DeviceOptions, Selection};
 use realign::io::{Dataset, FileFormat, OpenOptions};
 use realign::stats::{NonFinite, StreamOptions};
-use realign::ElementType;
 
 /// Closes the modality gap between text and image embeddings, on any GPU or none.
 #[derive(Parser)]
@@ -236,7 +236,9 @@ pub struct ApplyArgs {
 
 fn parse_dtype(text: &str) -> Result<ElementType, String> {
     let all = [ElementType::F16, ElementType::BF16, ElementType::F32, ElementType::F64];
-    all.into_iter().find(|e| e.name() == text).ok_or_else(|| format!("'{text}' is no type; choose f16, bf16, f32 or f64"))
+    all.into_iter()
+        .find(|e| e.name() == text)
+        .ok_or_else(|| format!("'{text}' is no type; choose f16, bf16, f32 or f64"))
 }
 
 #[derive(Args)]

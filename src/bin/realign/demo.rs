@@ -80,7 +80,9 @@ fn print(args: &DemoArgs, device: &Device, table: &[Value], (texts, images): (us
         println!("{value:#}");
         return;
     }
-    println!("Handwritten digits: {texts} captions are mapped into the cloud of {images} images, unpaired, width {WIDTH}.");
+    println!(
+        "Handwritten digits: {texts} captions are mapped into the cloud of {images} images, unpaired, width {WIDTH}."
+    );
     println!("Device: {}\n", device.name());
     println!("{:<16} {:>10} {:>8} {:>14} {:>9}", "method", "gap", "trace", "paired cosine", "ms");
     for row in table {
@@ -93,6 +95,10 @@ fn print(args: &DemoArgs, device: &Device, table: &[Value], (texts, images): (us
             row["milliseconds"].as_f64().unwrap_or(f64::NAN),
         );
     }
-    println!("\nThe images' trace is {trace:.4}. The gap is the distance of the two clouds' means; ReAlign closes it and");
-    println!("matches the trace. The paired cosine is of captions with their own images, which no method saw as pairs.");
+    println!(
+        "\nThe images' trace is {trace:.4}. The gap is the distance of the two clouds' means; ReAlign closes it and"
+    );
+    println!(
+        "matches the trace. The paired cosine is of captions with their own images, which no method saw as pairs."
+    );
 }
