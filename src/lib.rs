@@ -1,11 +1,47 @@
-//! realign (crate docs to be written)
+//! realign closes the *modality gap*: encoders such as CLIP put images and texts in one space, yet the two clouds stay
+//! apart. [ReAlign](https://arxiv.org/abs/2602.07026) maps text embeddings into the image cloud in closed form, from a
+//! mean and a trace per side, without pairs and without training.
+//!
+//! ```
+//! use realign::align::{FitOptions, fit, apply_rows};
+//! use realign::stats::MemoryRows;
+//! use realign::Device;
+//!
+//! # fn main() -> realign::Result<()> {
+//! // [n, d] rows, here 4 texts and 3 images of width 2; they need no pairing.
+//! let text = [1.0f32, 0.1, 0.9, 0.3, 0.8, -0.1, 1.0, 0.2];
+//! let image = [0.1f32, 1.0, 0.4, 0.9, -0.1, 0.8];
+//!
+//! let device = Device::host(); // or Device::request_blocking(&Default::default())
+//! let mut source = MemoryRows::f32("text", &text, 2)?;
+//! let mut target = MemoryRows::f32("image", &image, 2)?;
+//! let statistics = fit(&device, &mut source, &mut target, &FitOptions::default())?;
+//! let aligned: Vec<f32> = apply_rows(&device, &statistics, &text, 2)?;
+//! assert_eq!(aligned.len(), text.len());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | module | for |
+//! | --- | --- |
+//! | [`align`] | fitting and applying ReAlign and its rivals |
+//! | [`stats`] | means and traces: streaming, exact, mergeable |
+//! | [`io`] | npy, safetensors and parquet files |
+//! | [`device`] | GPUs through wgpu, or the host's cores; tensors, recorded commands |
+//! | [`kernels`] | the compute kernels and how to add one |
+//! | [`host`] | the kernels' twins on the CPU |
 #![deny(missing_docs, unsafe_code)]
+
+pub mod align;
 pub mod device;
 pub mod element;
 pub mod error;
 mod gpu;
 pub mod host;
+pub mod io;
 pub mod kernels;
+pub mod stats;
+
 pub use device::Device;
 pub use element::ElementType;
 pub use error::{Error, Result};

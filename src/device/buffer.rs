@@ -95,6 +95,11 @@ impl Buffer {
         }
     }
 
+    /// Whether both are the same memory.
+    pub(crate) fn same(&self, other: &Buffer) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     pub(crate) fn storage(&self) -> &Storage {
         &self.0.storage
     }

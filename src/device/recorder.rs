@@ -3,7 +3,7 @@
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use super::{Buffer, Device, Engine, Storage};
+use super::{Buffer, Device, Engine, Storage, Tensor};
 use crate::host::{HostCall, HostSlice};
 use crate::kernels::{BindingKind, KernelSpec};
 use crate::{ElementType, Error, Result};
@@ -34,6 +34,8 @@ pub enum Command {
     Dispatch(Dispatch),
     /// Fill a buffer with zeros.
     Clear(Buffer),
+    /// Copy one buffer to another, as far as both go.
+    Copy(Buffer, Buffer),
     /// Bring an upload's data to its tensor (nothing where the host maps it directly).
     Upload(Buffer),
     /// Bring a tensor's data to where a download reads it (nothing where the host maps it directly).
@@ -93,6 +95,22 @@ impl Recorder {
         self.commands.push(Command::Clear(buffer.clone()));
     }
 
+    /// Records the copy of a tensor's rows to another of the same width and element type.
+    ///
+    /// # Errors
+    /// Shapes or types that differ; another device's tensors; a tensor and itself.
+    pub fn copy(&mut self, from: &Tensor, to: &Tensor) -> Result<()> {
+        let shape = |t: &Tensor| format!("width {} {}", t.width(), t.element_type());
+        if shape(from) != shape(to) || to.rows() < from.rows() {
+            return Err(Error::shape("copy", "output", shape(from), shape(to)));
+        }
+        if from.buffer().same(to.buffer()) || [from, to].iter().any(|t| !t.buffer().belongs_to(&self.device)) {
+            return Err(Error::shape("copy", "output", "another tensor of the recorder's device", "not that"));
+        }
+        self.commands.push(Command::Copy(from.buffer().clone(), to.buffer().clone()));
+        Ok(())
+    }
+
     pub(super) fn push(&mut self, command: Command) {
         self.commands.push(command);
     }
@@ -132,6 +150,12 @@ fn run_on_host(command: &Command) -> Result<Option<(&'static str, Duration)>> {
         Command::Clear(buffer) => {
             if let Storage::Host(memory) = buffer.storage() {
                 memory.write(|bytes| bytes.fill(0));
+            }
+            Ok(None)
+        }
+        Command::Copy(from, to) => {
+            if let (Storage::Host(from), Storage::Host(to)) = (from.storage(), to.storage()) {
+                from.read(|f| to.write(|t| t.iter_mut().zip(f).for_each(|(t, f)| *t = *f)));
             }
             Ok(None)
         }

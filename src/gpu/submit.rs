@@ -92,6 +92,10 @@ impl Gpu {
                     index += 1;
                 }
                 Command::Clear(buffer) => encoder.clear_buffer(&memory(buffer)?.buffer, 0, None),
+                Command::Copy(from, to) => {
+                    let size = from.bytes().min(to.bytes());
+                    encoder.copy_buffer_to_buffer(&memory(from)?.buffer, 0, &memory(to)?.buffer, 0, Some(size));
+                }
                 Command::Upload(buffer) => copy(&mut encoder, memory(buffer)?, Use::Upload),
                 Command::Download(buffer) => copy(&mut encoder, memory(buffer)?, Use::Download),
             }
@@ -102,6 +106,10 @@ impl Gpu {
             match command {
                 Command::Dispatch(d) => {
                     d.buffers.iter().try_for_each(|b| memory(b).map(|m| m.set_last_use(&submitted)))?;
+                }
+                Command::Copy(from, to) => {
+                    memory(from)?.set_last_use(&submitted);
+                    memory(to)?.set_last_use(&submitted);
                 }
                 Command::Clear(b) | Command::Upload(b) | Command::Download(b) => memory(b)?.set_last_use(&submitted),
             }

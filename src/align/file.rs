@@ -1,0 +1,133 @@
+//! Statistics on disk.
+
+use std::path::Path;
+
+use safetensors::tensor::Dtype;
+
+use super::{Centroid, Method, Noise, Statistics};
+use crate::Result;
+use crate::stats::file::{Contents, entry, format_of, read_bytes, write};
+
+const FORMAT: &str = "realign-statistics";
+const VERSION: u32 = 1;
+
+impl Statistics {
+    /// Writes the statistics file, safetensors, all numbers f64 but the counts:
+    ///
+    /// | tensor | shape | meaning |
+    /// | --- | --- | --- |
+    /// | `mu_y`, `mu_x` | `[d]` | means of the source's (text) and the target's (image) unit rows |
+    /// | `t_y`, `t_x` | `[1]` | their traces |
+    /// | `s` | `[1]` | the scale √(T_x / (T_y + 1e-10)), 1 for methods without it |
+    /// | `mu_prime` | `[d]` | mean before the first centroid step, if there is one |
+    /// | `h` | `[k, d]` | the centroid steps' shifts; k = 0 without such a step |
+    /// | `n_y`, `n_x` | U64 `[1]` | counts |
+    ///
+    /// Metadata: `format` = `realign-statistics`, `format_version`, `crate_version`, `method`, `centroid` (or `none`),
+    /// `residual_gap` (or `unknown`), and for C3 `sigma` and `seed`. In NumPy:
+    ///
+    /// ```text
+    /// from safetensors.numpy import load_file
+    /// st = load_file("S.safetensors")
+    /// b = st["mu_x"] - st["s"] * st["mu_y"]
+    /// ```
+    ///
+    /// # Errors
+    /// The file exists and `force` is not given; it cannot be written.
+    pub fn save(&self, path: &Path, force: bool) -> Result<()> {
+        let d = self.width();
+        let one = |name, value: f64| entry(name, Dtype::F64, vec![1], &[value]);
+        let mut entries = vec![
+            entry("mu_y", Dtype::F64, vec![d], &self.mean_source),
+            entry("mu_x", Dtype::F64, vec![d], &self.mean_target),
+            one("t_y", self.trace_source),
+            one("t_x", self.trace_target),
+            one("s", self.scale),
+            entry("h", Dtype::F64, vec![self.shifts.len(), d], &self.shifts.concat()),
+            entry("n_y", Dtype::U64, vec![1], &[self.rows.0]),
+            entry("n_x", Dtype::U64, vec![1], &[self.rows.1]),
+        ];
+        if let Some(mean) = &self.mean_projected {
+            entries.push(entry("mu_prime", Dtype::F64, vec![d], mean));
+        }
+        let mut metadata = vec![
+            ("method", self.method.to_string()),
+            ("centroid", self.centroid.map_or("none".to_owned(), |c| c.to_string())),
+            ("residual_gap", self.residual_gap.map_or("unknown".to_owned(), |g| format!("{g:e}"))),
+        ];
+        if let Some(noise) = self.noise {
+            metadata.push(("sigma", format!("{:e}", noise.sigma)));
+            metadata.push(("seed", noise.seed.to_string()));
+        }
+        write(path, force, (FORMAT, VERSION), &metadata, &entries)
+    }
+
+    /// Reads a statistics file.
+    ///
+    /// # Errors
+    /// No statistics file, a newer format, or a damaged one.
+    pub fn load(path: &Path) -> Result<Self> {
+        let bytes = read_bytes(path)?;
+        let file = Contents::parse(path, &bytes, (FORMAT, VERSION))?;
+        let method: Method = file.parsed("method")?;
+        let centroid = match file.text("centroid")? {
+            "none" => None,
+            _ => Some(file.parsed::<Centroid>("centroid")?),
+        };
+        let mean_source = file.finite("mu_y", None)?;
+        let d = mean_source.len();
+        let shifts = file.finite("h", None)?;
+        if d == 0 || shifts.len() % d != 0 || shifts.len() / d > super::method::MAX_STEPS as usize {
+            return Err(file.damaged("tensor 'h' does not fit 'mu_y'"));
+        }
+        let noise = match method {
+            Method::C3 => Some(Noise { sigma: file.parsed("sigma")?, seed: file.parsed("seed")? }),
+            _ => None,
+        };
+        let statistics = Statistics {
+            method,
+            centroid,
+            mean_target: file.finite("mu_x", Some(d))?,
+            trace_source: file.finite("t_y", Some(1))?[0],
+            trace_target: file.finite("t_x", Some(1))?[0],
+            scale: file.finite("s", Some(1))?[0],
+            mean_projected: match file.has("mu_prime") {
+                true => Some(file.finite("mu_prime", Some(d))?),
+                false => None,
+            },
+            shifts: shifts.chunks_exact(d).map(<[f64]>::to_vec).collect(),
+            residual_gap: match file.text("residual_gap")? {
+                "unknown" => None,
+                _ => Some(file.parsed("residual_gap")?),
+            },
+            rows: (file.one("n_y", Dtype::U64)?, file.one("n_x", Dtype::U64)?),
+            noise,
+            mean_source,
+        };
+        statistics.check().map_err(|what| file.damaged(what))?;
+        Ok(statistics)
+    }
+
+    /// Whether the file says that it holds statistics.
+    pub fn is_file(path: &Path) -> bool {
+        format_of(path).as_deref() == Some(FORMAT)
+    }
+
+    /// What a sound file satisfies, beyond shapes: unit rows have means no longer than 1.
+    fn check(&self) -> Result<(), &'static str> {
+        let long = |v: &[f64], most: f64| crate::host::norm(v) > most;
+        if self.scale < 0.0 || self.trace_source < 0.0 || self.trace_target < 0.0 {
+            return Err("a trace or the scale is negative");
+        }
+        if long(&self.mean_source, 1.001) || long(&self.mean_target, 1.001) {
+            return Err("a mean is longer than any mean of unit rows");
+        }
+        if self.shifts.iter().any(|h| long(h, 4.0)) {
+            return Err("a shift is longer than any between means of unit rows");
+        }
+        match self.noise {
+            Some(n) if !(n.sigma.is_finite() && n.sigma >= 0.0) => Err("sigma is no number of 0 or more"),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Fitting: from two row sources, or two sides' moments, to statistics.
+
+use super::centroid;
+use super::{Centroid, Method, Noise, Statistics};
+use crate::device::Device;
+use crate::kernels::stats::moments::Summand;
+use crate::stats::{Moments, RowSource, StreamOptions, measure, measure_sampled};
+use crate::{Error, Result};
+
+/// ε of the scale: s = √(T_x / (T_y + ε)).
+const SCALE_EPSILON: f64 = 1e-10;
+
+/// How to fit.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FitOptions<'a> {
+    /// Which operator.
+    pub method: Method,
+    /// How to do ReAlign's centroid step.
+    pub centroid: Centroid,
+    /// Accept one row, or rows that are all equal, with the published script's result.
+    pub allow_degenerate: bool,
+    /// C3's σ; by default what makes up the difference of the traces, `√(max(0, T_x - T_y) / d)`.
+    pub sigma: Option<f64>,
+    /// C3's seed.
+    pub seed: u64,
+    /// How to stream the rows.
+    pub stream: StreamOptions<'a>,
+}
+
+/// Fits an operator that maps `source` (text) into the cloud of `target` (image): one read of the target, two of the source
+/// for ReAlign with one centroid step, one more for each further step.
+///
+/// # Errors
+/// Widths that differ; a side of fewer than two rows, or whose rows are all equal; a NaN or an infinity; a file that
+/// cannot be read; a device lost or out of memory.
+pub fn fit(
+    device: &Device,
+    source: &mut dyn RowSource,
+    target: &mut dyn RowSource,
+    options: &FitOptions<'_>,
+) -> Result<Statistics> {
+    if source.width() != target.width() {
+        return Err(widths_differ(source.width(), target.width()));
+    }
+    let unit_rows = Summand::unit_rows(device, source.width())?;
+    let exact = options.method == Method::ReAlign && options.centroid == Centroid::Exact;
+    let (moments, sample) = if exact {
+        measure_sampled(device, source, centroid::SAMPLE_ROWS, options.stream)?
+    } else {
+        (measure(device, source, &unit_rows, options.stream)?, Vec::new())
+    };
+    let target = measure(device, target, &unit_rows, options.stream)?;
+    let mut statistics = affine_statistics(&moments, &target, options)?;
+    if options.method == Method::ReAlign {
+        centroid::fit(device, source, &sample, &mut statistics, options)?;
+    }
+    Ok(statistics)
+}
+
+/// Fits from both sides' moments, counted before and perhaps elsewhere. ReAlign's centroid step needs the source's rows
+/// once more: give them, or choose a method without that step.
+///
+/// # Errors
+/// As [`fit`]; moments of another number of rows than `source`; ReAlign without `source`.
+pub fn fit_moments(
+    device: &Device,
+    (source_moments, target_moments): (&Moments, &Moments),
+    source: Option<&mut dyn RowSource>,
+    options: &FitOptions<'_>,
+) -> Result<Statistics> {
+    let mut statistics = affine_statistics(source_moments, target_moments, options)?;
+    if options.method != Method::ReAlign {
+        return Ok(statistics);
+    }
+    let Some(source) = source else {
+        let problem =
+            "realign's centroid step needs the source rows once more: pass --source too, or --method anchor-trace";
+        return Err(Error::argument("--source-stats", problem));
+    };
+    if (source.rows(), source.width()) != (source_moments.rows(), source_moments.width()) {
+        let want = format!("[{}, {}], as its moments", source_moments.rows(), source_moments.width());
+        return Err(Error::shape("fit", "source", want, format!("[{}, {}]", source.rows(), source.width())));
+    }
+    let sample = match options.centroid {
+        Centroid::Exact => measure_sampled(device, source, centroid::SAMPLE_ROWS, options.stream)?.1,
+        Centroid::Steps(_) => Vec::new(),
+    };
+    centroid::fit(device, source, &sample, &mut statistics, options)?;
+    Ok(statistics)
+}
+
+fn widths_differ(source: usize, target: usize) -> Error {
+    Error::shape("fit", "target", format!("width {source}, as the source"), format!("width {target}"))
+}
+
+/// Everything but the centroid step.
+fn affine_statistics(source: &Moments, target: &Moments, options: &FitOptions<'_>) -> Result<Statistics> {
+    if source.width() != target.width() {
+        return Err(widths_differ(source.width(), target.width()));
+    }
+    let trace_source = checked_trace("source", source, options)?;
+    let trace_target = checked_trace("target", target, options)?;
+    let scale = if options.method.scales() { (trace_target / (trace_source + SCALE_EPSILON)).sqrt() } else { 1.0 };
+    let trace_matched = ((trace_target - trace_source).max(0.0) / source.width() as f64).sqrt();
+    let sigma = options.sigma.unwrap_or(trace_matched);
+    if !(sigma.is_finite() && sigma >= 0.0) {
+        return Err(Error::argument("--sigma", format!("{sigma}; give a number of 0 or more")));
+    }
+    Ok(Statistics {
+        method: options.method,
+        centroid: (options.method == Method::ReAlign).then_some(options.centroid),
+        mean_source: source.mean(),
+        mean_target: target.mean(),
+        trace_source,
+        trace_target,
+        scale,
+        mean_projected: None,
+        shifts: Vec::new(),
+        residual_gap: None,
+        rows: (source.rows(), target.rows()),
+        noise: (options.method == Method::C3).then_some(Noise { sigma, seed: options.seed }),
+    })
+}
+
+/// The trace, 0 if it is not told from 0; an error if the side cannot determine an operator.
+fn checked_trace(side: &str, moments: &Moments, options: &FitOptions<'_>) -> Result<f64> {
+    let trace = moments.trace();
+    let flat = trace < crate::stats::TRACE_RESOLUTION;
+    if options.allow_degenerate && moments.rows() > 0 {
+        return Ok(if flat { 0.0 } else { trace });
+    }
+    let problem = match moments.rows() {
+        0 => "has no rows".to_owned(),
+        1 => "has a single row, which says nothing of its spread".to_owned(),
+        n if flat => format!("has {n} rows that are all equal (trace {trace:.1e})"),
+        _ => return Ok(trace),
+    };
+    let remedy = "give more and different rows, or --allow-degenerate for the published script's result";
+    Err(Error::Degenerate(format!("fit: the {side} {problem}; {remedy}")))
+}

@@ -1,0 +1,101 @@
+//! Names of the operators and of the centroid step's ways.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// An operator.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Method {
+    /// Rows unchanged.
+    None,
+    /// `normalise(y - μ_y + μ_x)` (Unicorn, arXiv 2503.22655).
+    MeanShift,
+    /// ReAlign's first step alone: the same rows as mean shift, under the ablation's name [paper, table 5].
+    Anchor,
+    /// ReAlign's first two steps: `normalise(μ_x + s (y - μ_y))`.
+    AnchorTrace,
+    /// All three steps.
+    #[default]
+    ReAlign,
+    /// `normalise(y - μ_y + μ_x + σ g)` (arXiv 2401.08567).
+    C3,
+}
+
+impl Method {
+    /// All of them, in the order of the ablations.
+    pub const ALL: [Method; 6] =
+        [Method::None, Method::MeanShift, Method::Anchor, Method::AnchorTrace, Method::ReAlign, Method::C3];
+
+    /// The name on the command line and in files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Method::None => "none",
+            Method::MeanShift => "mean-shift",
+            Method::Anchor => "anchor",
+            Method::AnchorTrace => "anchor-trace",
+            Method::ReAlign => "realign",
+            Method::C3 => "c3",
+        }
+    }
+
+    /// Whether the trace is aligned.
+    pub(crate) fn scales(self) -> bool {
+        matches!(self, Method::AnchorTrace | Method::ReAlign)
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Method {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Method::ALL
+            .into_iter()
+            .find(|m| m.name() == text)
+            .ok_or_else(|| format!("'{text}' is no method; choose {}", Method::ALL.map(Method::name).join(", ")))
+    }
+}
+
+/// How the centroid step is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Centroid {
+    /// Estimate the mean, shift, project; this many times. 1 is the paper's.
+    Steps(u32),
+    /// One shift, for which the mean of the final rows is μ_x, by Newton.
+    Exact,
+}
+
+/// Most centroid steps: each is one more vector of the operator.
+pub const MAX_STEPS: u32 = crate::kernels::align::apply::MAX_VECTORS as u32 - 1;
+
+impl Default for Centroid {
+    fn default() -> Self {
+        Centroid::Steps(1)
+    }
+}
+
+impl fmt::Display for Centroid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Centroid::Steps(count) => write!(f, "{count}"),
+            Centroid::Exact => f.write_str("exact"),
+        }
+    }
+}
+
+impl FromStr for Centroid {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse() {
+            _ if text == "exact" => Ok(Centroid::Exact),
+            Ok(count) if (1..=MAX_STEPS).contains(&count) => Ok(Centroid::Steps(count)),
+            _ => Err(format!("'{text}': give the number of steps, 1 to {MAX_STEPS}, or 'exact'")),
+        }
+    }
+}

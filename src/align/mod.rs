@@ -1,0 +1,88 @@
+//! The ReAlign operator and its rivals behind one trait [spec 2, 3; paper section 4].
+//!
+//! [`fit`] turns two row sources into [`Statistics`]; [`Statistics::aligner`] turns those into an [`Aligner`], which
+//! works on tensors of any device; [`apply`] streams a whole source through it.
+
+mod aligner;
+mod apply;
+mod centroid;
+mod file;
+mod fit;
+mod method;
+
+pub use aligner::{Affine, Aligner, OnDevice, Perturbed, Target, Unchanged};
+pub use apply::{Applied, Sink, apply, apply_rows};
+pub use fit::{FitOptions, fit, fit_moments};
+pub use method::{Centroid, Method};
+
+pub use crate::kernels::align::c3::Noise;
+
+/// What a fitted operator is made of; the file format is in [`Statistics::save`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Statistics {
+    /// Which operator.
+    pub method: Method,
+    /// How the centroid step was done; `None` for methods without one.
+    pub centroid: Option<Centroid>,
+    /// μ_y, `[d]`: mean of the source's unit rows.
+    pub mean_source: Vec<f64>,
+    /// μ_x, `[d]`: mean of the target's unit rows.
+    pub mean_target: Vec<f64>,
+    /// T_y.
+    pub trace_source: f64,
+    /// T_x.
+    pub trace_target: f64,
+    /// s: 1 for methods without trace alignment.
+    pub scale: f64,
+    /// μ', `[d]`: mean of the rows before the first centroid step, where there is one.
+    pub mean_projected: Option<Vec<f64>>,
+    /// The centroid steps' shifts h, each `[d]`.
+    pub shifts: Vec<Vec<f64>>,
+    /// Distance of the aligned rows' mean from μ_x as far as the fit knows it: after `exact`.
+    pub residual_gap: Option<f64>,
+    /// n_y and n_x.
+    pub rows: (u64, u64),
+    /// C3's noise.
+    pub noise: Option<Noise>,
+}
+
+impl Statistics {
+    /// d.
+    pub fn width(&self) -> usize {
+        self.mean_source.len()
+    }
+
+    /// ‖μ_x - μ_y‖, the gap before alignment.
+    pub fn gap(&self) -> f64 {
+        self.mean_target.iter().zip(&self.mean_source).map(|(x, y)| (x - y).powi(2)).sum::<f64>().sqrt()
+    }
+
+    /// b = μ_x - s μ_y, `[d]`.
+    pub fn shift(&self) -> Vec<f64> {
+        self.mean_target.iter().zip(&self.mean_source).map(|(x, y)| x - self.scale * y).collect()
+    }
+
+    /// `a` and `v_0` of `P(a u + v_0) = P(s u + b)`, scaled so that `a <= 1` and no number is large.
+    pub(crate) fn affine(&self) -> (f64, Vec<f64>) {
+        let divisor = self.scale.max(1.0);
+        (self.scale / divisor, self.shift().into_iter().map(|b| b / divisor).collect())
+    }
+
+    /// The affine step's vector and the centroid steps', as the kernels take them.
+    pub(crate) fn vectors(&self) -> (f64, Vec<Vec<f64>>) {
+        let (a, first) = self.affine();
+        (a, std::iter::once(first).chain(self.shifts.iter().cloned()).collect())
+    }
+
+    /// The operator.
+    pub fn aligner(&self) -> Box<dyn Aligner> {
+        match (self.method, self.noise) {
+            (Method::None, _) => Box::new(Unchanged { width: self.width() }),
+            (Method::C3, Some(noise)) => Box::new(Perturbed { shift: self.shift(), noise }),
+            _ => {
+                let (scale, vectors) = self.vectors();
+                Box::new(Affine { method: self.method, scale, vectors })
+            }
+        }
+    }
+}

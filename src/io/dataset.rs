@@ -1,0 +1,293 @@
+//! Reading: shards of rows, opened header by header and streamed block by block.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use super::{FileFormat, inputs, npy, parquet, positional, safetensors};
+use crate::{ElementType, Error, Result};
+
+/// Which part of a file holds the rows.
+#[derive(Clone, Debug, Default)]
+pub struct OpenOptions {
+    /// The tensor's name in safetensors files; by default the only 2-D float tensor. Other formats ignore it.
+    pub key: Option<String>,
+    /// The column's name in parquet files; by default the only column of float lists. Other formats ignore it.
+    pub column: Option<String>,
+}
+
+/// One or several files whose rows have one width and one element type.
+#[derive(Debug)]
+pub struct Dataset {
+    shards: Vec<Shard>,
+    rows: u64,
+    width: usize,
+    element: ElementType,
+    single_file: bool,
+}
+
+/// One file of a [`Dataset`].
+#[derive(Clone, Debug)]
+pub struct Shard {
+    path: PathBuf,
+    rows: u64,
+    format: FileFormat,
+    /// Its length when it was opened: another length later means that someone wrote to it.
+    pub(super) bytes: u64,
+    pub(super) layout: Layout,
+}
+
+/// Where a shard's rows are.
+#[derive(Clone, Debug)]
+pub(super) enum Layout {
+    /// One after the other from `offset`; `key` names them in a safetensors file.
+    Raw { offset: u64, key: Option<String> },
+    /// In a column.
+    Parquet(parquet::Column),
+}
+
+/// What a format's reader found in a file.
+pub(super) struct Found {
+    rows: u64,
+    width: usize,
+    element: ElementType,
+    layout: Layout,
+}
+
+impl Found {
+    /// Checks what holds for every format: there is something, and its size fits the machine's integers.
+    pub(super) fn new(path: &Path, rows: u64, width: u64, element: ElementType, layout: Layout) -> Result<Found> {
+        if rows == 0 || width == 0 {
+            return Err(Error::format(path, format!("empty: {rows} rows of {width} numbers; name a file with rows")));
+        }
+        let total = rows.checked_mul(width).and_then(|numbers| numbers.checked_mul(element.bytes() as u64));
+        let width = usize::try_from(width).ok();
+        match (total.filter(|bytes| *bytes <= i64::MAX as u64), width) {
+            (Some(_), Some(width)) => Ok(Found { rows, width, element, layout }),
+            _ => {
+                Err(Error::format(path, "truncated or damaged: its header promises more bytes than any file can have"))
+            }
+        }
+    }
+
+    /// Bytes of all rows.
+    pub(super) fn bytes(&self) -> u128 {
+        u128::from(self.rows) * (self.width as u128) * (self.element.bytes() as u128)
+    }
+}
+
+impl Dataset {
+    /// Opens files, folders (every `.npy`, `.safetensors` or `.parquet` file in them, sorted by name, all of one
+    /// format, hidden files left out) and patterns (`*?[`, sorted), in the order given.
+    ///
+    /// Reads headers only (of parquet also the first row, which tells the width of its lists).
+    ///
+    /// # Errors
+    /// A file that cannot be read, is malformed or empty, holds something else than rows of floats, is named twice, or
+    /// differs from the first in width or element type. The message names the file and the remedy.
+    pub fn open(inputs: &[PathBuf], options: &OpenOptions) -> Result<Dataset> {
+        let (files, single_file) = inputs::expand(inputs)?;
+        let mut shards: Vec<Shard> = Vec::with_capacity(files.len());
+        let mut kind = None;
+        let mut rows = 0u64;
+        for path in files {
+            let (found, format, bytes) = inspect(&path, options)?;
+            let this = (found.width, found.element);
+            let first = *kind.get_or_insert(this);
+            if first != this {
+                let (a, b) = (format!("{} {}", this.0, this.1), format!("{} {}", first.0, first.1));
+                let other = shards.first().map(|shard| shard.path.display().to_string()).unwrap_or_default();
+                let problem = format!("its rows are {a}, but those of {other} are {b}");
+                return Err(Error::format(path, format!("{problem}; files read together must agree in both")));
+            }
+            rows = rows
+                .checked_add(found.rows)
+                .ok_or_else(|| Error::format(&path, "all files together have more than 2^64 rows"))?;
+            shards.push(Shard { path, rows: found.rows, format, bytes, layout: found.layout });
+        }
+        let (width, element) = kind.ok_or_else(|| Error::argument("input", "no file was named"))?;
+        Ok(Dataset { shards, rows, width, element, single_file })
+    }
+
+    /// Rows of all shards together.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Numbers in a row.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// The type of each number in the files.
+    pub fn element_type(&self) -> ElementType {
+        self.element
+    }
+
+    /// The files, in reading order.
+    pub fn shards(&self) -> &[Shard] {
+        &self.shards
+    }
+
+    /// Whether exactly one file was named, itself and not through a folder or a pattern: its output is a file too.
+    pub fn single_file(&self) -> bool {
+        self.single_file
+    }
+
+    /// A reader at the first row of the shard with this index.
+    ///
+    /// # Errors
+    /// An index out of range, or a file that has gone or changed its length since the dataset was opened.
+    pub fn reader(&self, shard: usize) -> Result<RowReader> {
+        let shards = self.shards.len();
+        let shard = self
+            .shards
+            .get(shard)
+            .ok_or_else(|| Error::argument("shard", format!("{shard} is out of range, there are {shards}")))?;
+        RowReader::open(shard.clone(), self.width, self.element)
+    }
+}
+
+impl Shard {
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its rows.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Its format.
+    pub fn format(&self) -> FileFormat {
+        self.format
+    }
+
+    /// Its file name, without the folder.
+    pub fn name(&self) -> &OsStr {
+        // A path whose last component is `..` is a folder, never a shard; an empty name would be the harmless answer.
+        self.path.file_name().unwrap_or_default()
+    }
+}
+
+/// Opens a regular file: reading a pipe or a device at a position fails or, worse, blocks.
+fn open_regular(path: &Path) -> Result<(File, u64)> {
+    let kind = std::fs::metadata(path).map_err(Error::io("open", path))?;
+    if !kind.is_file() {
+        return Err(Error::format(path, "not a regular file; write the rows to a file first"));
+    }
+    let file = File::open(path).map_err(Error::io("open", path))?;
+    let len = file.metadata().map_err(Error::io("read", path))?.len();
+    Ok((file, len))
+}
+
+fn inspect(path: &Path, options: &OpenOptions) -> Result<(Found, FileFormat, u64)> {
+    let format = FileFormat::from_path(path)
+        .ok_or_else(|| Error::format(path, "unknown file type; the name must end in .npy, .safetensors or .parquet"))?;
+    let (file, len) = open_regular(path)?;
+    let found = match format {
+        FileFormat::Npy => npy::inspect(&file, len, path),
+        FileFormat::Safetensors => safetensors::inspect(&file, len, path, options.key.as_deref()),
+        FileFormat::Parquet => parquet::inspect(file, path, options.column.as_deref()),
+    }?;
+    Ok((found, format, len))
+}
+
+/// Reads one shard's rows, in order, into blocks that the caller owns.
+#[derive(Debug)]
+pub struct RowReader {
+    shard: Shard,
+    source: Source,
+    width: usize,
+    row_bytes: usize,
+    element: ElementType,
+    next: u64,
+}
+
+#[derive(Debug)]
+enum Source {
+    Raw { file: File, offset: u64 },
+    Parquet(Box<parquet::Reader>),
+}
+
+impl RowReader {
+    fn open(shard: Shard, width: usize, element: ElementType) -> Result<RowReader> {
+        let (file, len) = open_regular(&shard.path)?;
+        if len != shard.bytes {
+            let change = format!("had {} bytes when it was opened and has {len} now", shard.bytes);
+            return Err(Error::format(&shard.path, format!("changed while in use: {change}; run the command again")));
+        }
+        let source = match &shard.layout {
+            Layout::Raw { offset, .. } => Source::Raw { file, offset: *offset },
+            Layout::Parquet(column) => {
+                Source::Parquet(Box::new(parquet::Reader::open(file, &shard.path, column, (width, element), 0)?))
+            }
+        };
+        // No overflow: `Found::new` checked the product with the rows.
+        Ok(RowReader { source, width, row_bytes: width * element.bytes(), element, next: 0, shard })
+    }
+
+    /// The next row to be read, from 0.
+    pub fn position(&self) -> u64 {
+        self.next
+    }
+
+    /// Fills `out` with the next `rows` rows: `rows × width` little-endian numbers of the dataset's element type,
+    /// without gaps. `.npy` and `.safetensors` files are read by all rayon threads straight into `out`.
+    ///
+    /// # Errors
+    /// An `out` of another size, fewer rows left than asked for, a file truncated since it was opened, an operating
+    /// system's refusal; in parquet files also nulls, lists of another length and damaged pages.
+    pub fn read(&mut self, rows: usize, out: &mut [u8]) -> Result<()> {
+        self.check(self.next, rows, out)?;
+        match &mut self.source {
+            Source::Raw { file, offset } => read_raw(file, &self.shard, *offset, self.next, self.row_bytes, out)?,
+            Source::Parquet(reader) => reader.read(rows, out)?,
+        }
+        self.next += rows as u64;
+        Ok(())
+    }
+
+    /// Fills `out` with rows `start .. start + rows`, wherever the reader is, and leaves it there. Parquet files are
+    /// decoded anew up to `start`: meant for a second look at a few rows.
+    ///
+    /// # Errors
+    /// As [`RowReader::read`].
+    pub fn read_at(&mut self, start: u64, rows: usize, out: &mut [u8]) -> Result<()> {
+        self.check(start, rows, out)?;
+        match (&self.source, &self.shard.layout) {
+            (Source::Raw { file, offset }, _) => read_raw(file, &self.shard, *offset, start, self.row_bytes, out),
+            (Source::Parquet(_), Layout::Parquet(column)) => {
+                let (file, _) = open_regular(&self.shard.path)?;
+                parquet::Reader::open(file, &self.shard.path, column, (self.width, self.element), start)?
+                    .read(rows, out)
+            }
+            (Source::Parquet(_), Layout::Raw { .. }) => Err(Error::format(&self.shard.path, "not a parquet file")),
+        }
+    }
+
+    fn check(&self, start: u64, rows: usize, out: &[u8]) -> Result<()> {
+        if rows.checked_mul(self.row_bytes) != Some(out.len()) {
+            let expected = format!("{rows} rows of {} bytes", self.row_bytes);
+            return Err(Error::shape("read rows", "the block", expected, format!("{} bytes", out.len())));
+        }
+        if start.checked_add(rows as u64).is_none_or(|end| end > self.shard.rows) {
+            let file = self.shard.path.display().to_string();
+            let got = format!("{} rows", self.shard.rows);
+            return Err(Error::shape("read rows", file, format!("{rows} rows from row {start}"), got));
+        }
+        Ok(())
+    }
+}
+
+/// Reads rows that lie one after the other. `check` has proved that they are within what the header promised.
+fn read_raw(file: &File, shard: &Shard, offset: u64, start: u64, row_bytes: usize, out: &mut [u8]) -> Result<()> {
+    positional::read(file, out, offset + start * row_bytes as u64).map_err(|e| match e.kind() {
+        std::io::ErrorKind::UnexpectedEof => {
+            let rows = format!("rows {start} to {}", start + (out.len() / row_bytes) as u64 - 1);
+            Error::format(&shard.path, format!("truncated while in use: it ended inside {rows}; run the command again"))
+        }
+        _ => Error::io("read", &shard.path)(e),
+    })
+}

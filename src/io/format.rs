@@ -1,0 +1,71 @@
+//! The file formats and what each can hold.
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+use crate::{ElementType, Error, Result};
+
+/// A format of files that hold rows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FileFormat {
+    /// NumPy's array file: one 2-D array.
+    Npy,
+    /// Hugging Face safetensors: named tensors.
+    Safetensors,
+    /// Apache Parquet: a column of lists beside other columns.
+    Parquet,
+}
+
+impl FileFormat {
+    /// All formats.
+    pub const ALL: [FileFormat; 3] = [FileFormat::Npy, FileFormat::Safetensors, FileFormat::Parquet];
+
+    /// The name used on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            FileFormat::Npy => "npy",
+            FileFormat::Safetensors => "safetensors",
+            FileFormat::Parquet => "parquet",
+        }
+    }
+
+    /// The file name's extension, without the dot.
+    pub const fn extension(self) -> &'static str {
+        self.name()
+    }
+
+    /// The format that a path's extension promises; `None` for any other extension.
+    pub fn from_path(path: &Path) -> Option<FileFormat> {
+        let extension = path.extension()?.to_str()?;
+        FileFormat::ALL.into_iter().find(|format| extension.eq_ignore_ascii_case(format.extension()))
+    }
+
+    /// Refuses an element type that the format cannot hold, with the types to choose instead.
+    pub(super) fn check_holds(self, element: ElementType) -> Result<()> {
+        let problem = match (self, element) {
+            (_, ElementType::Fixed) => "the type fixed never leaves a device; choose f16, bf16, f32 or f64".to_string(),
+            (FileFormat::Npy | FileFormat::Parquet, ElementType::BF16) => {
+                format!("{self} files cannot hold bf16; choose f32 or f16, or write safetensors")
+            }
+            _ => return Ok(()),
+        };
+        Err(Error::argument("output type", problem))
+    }
+}
+
+impl fmt::Display for FileFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for FileFormat {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<FileFormat> {
+        FileFormat::ALL.into_iter().find(|format| name == format.name()).ok_or_else(|| {
+            Error::argument("format", format!("{name:?} is not a format; choose npy, safetensors or parquet"))
+        })
+    }
+}

@@ -1,0 +1,31 @@
+//! Files of rows: `.npy`, `.safetensors` and `.parquet`, one file or many shards.
+//!
+//! A [`Dataset`] is opened once, header by header, without reading a row. Rows then stream through a [`RowReader`] as
+//! tight little-endian bytes and leave through an [`Output`], which mirrors the dataset's shards and becomes visible
+//! only when [`Output::commit`] renames its temporary files. Memory stays flat: rows are read and written at their
+//! place in the file, never mapped and never gathered.
+//!
+//! Files come from anywhere, so every size in a header is checked against the file's real length before anything is
+//! allocated, and every message names the file, the place and the remedy.
+
+#[cfg(target_endian = "big")]
+compile_error!("rows are moved between files and memory as little-endian bytes without conversion");
+
+mod atomic;
+mod dataset;
+mod format;
+mod inputs;
+mod npy;
+mod output;
+#[cfg(feature = "parquet")]
+mod parquet;
+#[cfg(not(feature = "parquet"))]
+#[path = "parquet_off.rs"]
+mod parquet;
+mod positional;
+mod safetensors;
+
+pub use atomic::{check_writable, write_atomically};
+pub use dataset::{Dataset, OpenOptions, RowReader, Shard};
+pub use format::FileFormat;
+pub use output::{Output, OutputOptions, ShardWriter};

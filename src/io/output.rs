@@ -1,0 +1,310 @@
+//! Writing: outputs that mirror a dataset's shards and become visible together.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tempfile::TempPath;
+
+use super::dataset::{Layout, Shard};
+use super::{Dataset, FileFormat, atomic, npy, parquet, positional, safetensors};
+use crate::{ElementType, Error, Result};
+
+/// How to write.
+#[derive(Clone, Debug, Default)]
+pub struct OutputOptions {
+    /// The format; by default what the output's extension says, else that of each input file.
+    pub format: Option<FileFormat>,
+    /// The type of each number; by default that of the input.
+    pub element_type: Option<ElementType>,
+    /// Replace files that exist.
+    pub force: bool,
+}
+
+/// Where the rows computed from a [`Dataset`] go: one file for each of its shards.
+///
+/// Everything is written under temporary names, and [`Output::commit`] renames them. Dropped without it, the output
+/// removes them again, with the folders that it had created.
+#[derive(Debug)]
+pub struct Output {
+    // Declared before `folders`: temporary files go first, then the folders are empty.
+    targets: Vec<Target>,
+    /// Kept for `drop` only: removes the created folders that are still empty.
+    _folders: CreatedFolders,
+    width: usize,
+    element: ElementType,
+    force: bool,
+}
+
+#[derive(Debug)]
+struct Target {
+    path: PathBuf,
+    format: FileFormat,
+    input: Shard,
+    written: Option<Written>,
+}
+
+#[derive(Debug)]
+struct Written {
+    temporary: TempPath,
+    finished: Arc<AtomicBool>,
+}
+
+impl Output {
+    /// Plans the files and checks now what could only fail after the work: names, types, permissions.
+    ///
+    /// One named input file gives one file: `out`, or `out/<input's name>` where `out` is a folder or ends in `/`.
+    /// Otherwise `out` is a folder, created if need be, and the files keep the names of the shards with the extension
+    /// of the format. Parquet to parquet keeps the other columns and the schema's metadata, safetensors to safetensors
+    /// keeps the other tensors and `__metadata__`; other pairs of formats carry the rows only.
+    ///
+    /// # Errors
+    /// An output exists and `force` is off; an output is one of the inputs (refused even with `force`: replacing what
+    /// is being read would destroy the only copy of the unaligned rows); two outputs have one name; the format cannot
+    /// hold the element type, or contradicts the name; the folder cannot be written.
+    pub fn create(input: &Dataset, out: &Path, options: &OutputOptions) -> Result<Output> {
+        let element = options.element_type.unwrap_or(input.element_type());
+        let mut folders = CreatedFolders::default();
+        let files = plan(input, out, options.format)?;
+        for (path, format) in &files {
+            format.check_holds(element)?;
+            if *format == FileFormat::Parquet {
+                parquet::check_available(path)?;
+            }
+        }
+        let (first, _) = files.first().ok_or_else(|| Error::argument("input", "there is nothing to write"))?;
+        if !input.single_file() || is_folder(out) {
+            folders.create(atomic::folder_of(first))?;
+        }
+        for (path, _) in &files {
+            atomic::check_target(path, options.force)?;
+            refuse_inputs(path, input)?;
+        }
+        atomic::check_writable(first, options.force)?;
+        let shards = input.shards().iter().cloned();
+        let targets =
+            files.into_iter().zip(shards).map(|((path, format), input)| Target { path, format, input, written: None });
+        let targets = targets.collect();
+        Ok(Output { targets, _folders: folders, width: input.width(), element, force: options.force })
+    }
+
+    /// The type of the numbers that [`ShardWriter::write`] takes.
+    pub fn element_type(&self) -> ElementType {
+        self.element
+    }
+
+    /// The files to be, in the order of the dataset's shards.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.targets.iter().map(|target| target.path.as_path())
+    }
+
+    /// A writer for the shard with this index. Asking again starts that shard anew.
+    ///
+    /// # Errors
+    /// An index out of range, a file that cannot be created, an input that cannot be read again for what passes
+    /// through, a full disk.
+    pub fn writer(&mut self, shard: usize) -> Result<ShardWriter> {
+        let (shards, width, element) = (self.targets.len(), self.width, self.element);
+        let target = self
+            .targets
+            .get_mut(shard)
+            .ok_or_else(|| Error::argument("shard", format!("{shard} is out of range, there are {shards}")))?;
+        let (file, temporary) = atomic::create_beside(&target.path)?;
+        let sink = Sink::start(file, target, (width, element))?;
+        let finished = Arc::new(AtomicBool::new(false));
+        target.written = Some(Written { temporary, finished: finished.clone() });
+        // No overflow: `Sink::start` checked the product with the rows.
+        let row_bytes = width * element.bytes();
+        let path = target.path.clone();
+        Ok(ShardWriter { sink, path, row_bytes, rows: target.input.rows(), written: 0, finished })
+    }
+
+    /// Gives every file its final name, and returns the names in the order of the shards.
+    ///
+    /// # Errors
+    /// A shard was not finished, or a rename fails. Nothing new is left behind then, unless `force` had replaced files
+    /// that cannot be brought back.
+    pub fn commit(mut self) -> Result<Vec<PathBuf>> {
+        for target in &self.targets {
+            let finished = target.written.as_ref().is_some_and(|written| written.finished.load(Ordering::Acquire));
+            if !finished {
+                return Err(Error::format(&target.path, "not all of its rows were written; nothing was kept"));
+            }
+        }
+        let mut published = Vec::with_capacity(self.targets.len());
+        for target in &mut self.targets {
+            let Some(written) = target.written.take() else { continue };
+            if let Err(error) = atomic::publish(written.temporary, &target.path, self.force) {
+                if !self.force {
+                    published.iter().for_each(|path| drop(std::fs::remove_file(path)));
+                }
+                return Err(error);
+            }
+            published.push(target.path.clone());
+        }
+        Ok(published)
+    }
+}
+
+/// Whether `out` is, or is written as, a folder.
+fn is_folder(out: &Path) -> bool {
+    out.is_dir() || out.to_string_lossy().ends_with(std::path::is_separator)
+}
+
+/// The path and format of each shard's output.
+fn plan(input: &Dataset, out: &Path, format: Option<FileFormat>) -> Result<Vec<(PathBuf, FileFormat)>> {
+    let named = FileFormat::from_path(out);
+    if input.single_file() && !is_folder(out) {
+        if let (Some(asked), Some(named)) = (format, named)
+            && asked != named
+        {
+            let problem = format!("the format {asked} contradicts this name; end it in .{asked}");
+            return Err(Error::format(out, problem));
+        }
+        return Ok(vec![(out.to_path_buf(), format.or(named).unwrap_or(input.shards()[0].format()))]);
+    }
+    if !out.is_dir() && (out.exists() || named.is_some()) {
+        let why = "several input files, a folder or a pattern give a folder of outputs";
+        return Err(Error::format(out, format!("is the name of a file, but {why}; name a folder")));
+    }
+    let mut taken: HashMap<PathBuf, &Path> = HashMap::new();
+    let mut files = Vec::with_capacity(input.shards().len());
+    for shard in input.shards() {
+        let format = format.unwrap_or(shard.format());
+        let mut path = out.join(shard.name());
+        if shard.format() != format {
+            path.set_extension(format.extension());
+        }
+        if let Some(other) = taken.insert(path.clone(), shard.path()) {
+            let clash = format!("would hold both {} and {}", other.display(), shard.path().display());
+            return Err(Error::format(path, format!("{clash}; rename one of them, or write them one by one")));
+        }
+        files.push((path, format));
+    }
+    Ok(files)
+}
+
+fn refuse_inputs(path: &Path, input: &Dataset) -> Result<()> {
+    let Ok(real) = path.canonicalize() else { return Ok(()) };
+    if input.shards().iter().any(|shard| shard.path().canonicalize().is_ok_and(|other| other == real)) {
+        return Err(Error::format(path, "is also an input, which is never replaced; choose another output"));
+    }
+    Ok(())
+}
+
+/// Folders that did not exist before, outermost first; the empty ones are removed on drop.
+#[derive(Debug, Default)]
+struct CreatedFolders(Vec<PathBuf>);
+
+impl CreatedFolders {
+    fn create(&mut self, folder: &Path) -> Result<()> {
+        let missing: Vec<&Path> =
+            folder.ancestors().take_while(|ancestor| !ancestor.as_os_str().is_empty() && !ancestor.exists()).collect();
+        for folder in missing.into_iter().rev() {
+            std::fs::create_dir(folder).map_err(Error::io("create", folder))?;
+            self.0.push(folder.to_path_buf());
+        }
+        Ok(())
+    }
+}
+
+impl Drop for CreatedFolders {
+    fn drop(&mut self) {
+        // Fails, as it should, where a file was published or someone else put one.
+        self.0.iter().rev().for_each(|folder| drop(std::fs::remove_dir(folder)));
+    }
+}
+
+/// Writes one shard's rows, in order.
+#[derive(Debug)]
+pub struct ShardWriter {
+    sink: Sink,
+    path: PathBuf,
+    row_bytes: usize,
+    rows: u64,
+    written: u64,
+    finished: Arc<AtomicBool>,
+}
+
+#[derive(Debug)]
+enum Sink {
+    Raw { file: File, offset: u64 },
+    Parquet(Box<parquet::Writer>),
+}
+
+impl Sink {
+    fn start(file: File, target: &Target, (width, element): (usize, ElementType)) -> Result<Sink> {
+        let rows = target.input.rows();
+        let total = rows.checked_mul(width as u64).and_then(|n| n.checked_mul(element.bytes() as u64));
+        if total.is_none_or(|bytes| bytes > i64::MAX as u64 / 2) {
+            return Err(Error::format(&target.path, "would be larger than any file can be"));
+        }
+        match target.format {
+            FileFormat::Npy => {
+                let header = npy::header(rows, width, element)?;
+                positional::write(&file, &header, 0).map_err(Error::io("write", &target.path))?;
+                Ok(Sink::Raw { file, offset: header.len() as u64 })
+            }
+            FileFormat::Safetensors => {
+                let input = match &target.input.layout {
+                    Layout::Raw { key: Some(key), .. } => {
+                        Some(safetensors::Passthrough { path: target.input.path(), key })
+                    }
+                    _ => None,
+                };
+                let offset = safetensors::start(&file, &target.path, (rows, width, element), input)?;
+                Ok(Sink::Raw { file, offset })
+            }
+            FileFormat::Parquet => {
+                let writer = parquet::Writer::create(file, &target.path, &target.input, (width, element))?;
+                Ok(Sink::Parquet(Box::new(writer)))
+            }
+        }
+    }
+}
+
+impl ShardWriter {
+    /// Appends whole rows: little-endian numbers of [`Output::element_type`], without gaps.
+    ///
+    /// # Errors
+    /// Bytes that are not whole rows, more rows than the input had, a full disk.
+    pub fn write(&mut self, rows: &[u8]) -> Result<()> {
+        let count = (rows.len() / self.row_bytes) as u64;
+        if !rows.len().is_multiple_of(self.row_bytes) {
+            let expected = format!("rows of {} bytes", self.row_bytes);
+            return Err(Error::shape("write rows", "the block", expected, format!("{} bytes", rows.len())));
+        }
+        if count > self.rows - self.written {
+            let file = self.path.display().to_string();
+            let got = format!("{} rows", self.written.saturating_add(count));
+            return Err(Error::shape("write rows", file, format!("{} rows", self.rows), got));
+        }
+        match &mut self.sink {
+            Sink::Raw { file, offset } => {
+                let at = *offset + self.written * self.row_bytes as u64;
+                positional::write(file, rows, at).map_err(Error::io("write", &self.path))?;
+            }
+            Sink::Parquet(writer) => writer.write(rows)?,
+        }
+        self.written += count;
+        Ok(())
+    }
+
+    /// Closes the file, still under its temporary name.
+    ///
+    /// # Errors
+    /// Fewer rows were written than the input had, or the disk is full.
+    pub fn finish(self) -> Result<()> {
+        if self.written != self.rows {
+            let (expected, got) = (format!("{} rows", self.rows), format!("{} rows", self.written));
+            return Err(Error::shape("write rows", self.path.display().to_string(), expected, got));
+        }
+        if let Sink::Parquet(writer) = self.sink {
+            writer.finish()?;
+        }
+        self.finished.store(true, Ordering::Release);
+        Ok(())
+    }
+}

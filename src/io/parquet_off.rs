@@ -1,0 +1,59 @@
+//! Stands in for the parquet reader and writer where the feature `parquet` is off: no value of these types exists.
+
+use std::fs::File;
+use std::path::Path;
+
+use super::dataset::{Found, Shard};
+use crate::{ElementType, Error, Result};
+
+#[derive(Clone, Debug)]
+pub(super) enum Column {}
+
+#[derive(Debug)]
+pub(super) enum Reader {}
+
+#[derive(Debug)]
+pub(super) enum Writer {}
+
+fn off(path: &Path) -> Error {
+    Error::format(path, "this build cannot read or write parquet; build realign with the feature `parquet`")
+}
+
+pub(super) fn inspect(_file: File, path: &Path, _column: Option<&str>) -> Result<Found> {
+    Err(off(path))
+}
+
+/// Fails early where a parquet file is to be written.
+pub(super) fn check_available(path: &Path) -> Result<()> {
+    Err(off(path))
+}
+
+impl Reader {
+    pub(super) fn open(
+        _file: File,
+        _path: &Path,
+        column: &Column,
+        _kind: (usize, ElementType),
+        _start: u64,
+    ) -> Result<Reader> {
+        match *column {}
+    }
+
+    pub(super) fn read(&mut self, _rows: usize, _out: &mut [u8]) -> Result<()> {
+        match *self {}
+    }
+}
+
+impl Writer {
+    pub(super) fn create(_file: File, path: &Path, _input: &Shard, _kind: (usize, ElementType)) -> Result<Writer> {
+        Err(off(path))
+    }
+
+    pub(super) fn write(&mut self, _rows: &[u8]) -> Result<()> {
+        match *self {}
+    }
+
+    pub(super) fn finish(self) -> Result<()> {
+        match self {}
+    }
+}

@@ -1,0 +1,227 @@
+//! Moments on disk: a safetensors file.
+//!
+//! | tensor | type, shape | meaning |
+//! | --- | --- | --- |
+//! | `sum_high`, `sum_low` | I64 `[d]`, U64 `[d]` | column sums: `(sum_high 2⁶⁴ + sum_low) 2⁻⁴⁰`, exact |
+//! | `defect_high`, `defect_low` | I64, U64 `[1]` | what the unit rows' squares lack to `nonzero_rows`, in 2⁻⁶⁰ |
+//! | `rows`, `nonzero_rows`, `replaced` | U64 `[1]` | counts |
+//! | `mean`, `trace` | F64 `[d]`, F64 `[1]` | what the sums come to, for readers' convenience |
+//!
+//! The header's metadata has `format` = `realign-moments`, `format_version`, `crate_version`.
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::path::Path;
+
+use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
+
+use super::Moments;
+use crate::io::write_atomically;
+use crate::{Error, Result};
+
+const FORMAT: &str = "realign-moments";
+const VERSION: u32 = 1;
+
+/// A tensor to be written: name, type, shape, little-endian bytes.
+pub(crate) type Entry = (&'static str, Dtype, Vec<usize>, Vec<u8>);
+
+/// Bytes of `values`, little-endian.
+pub(crate) fn entry<T: bytemuck::Pod>(name: &'static str, dtype: Dtype, shape: Vec<usize>, values: &[T]) -> Entry {
+    (name, dtype, shape, bytemuck::cast_slice(values).to_vec())
+}
+
+/// A safetensors file with `format`, its version and the crate's in the metadata, written at once or not at all.
+pub(crate) fn write(
+    path: &Path,
+    force: bool,
+    (format, version): (&str, u32),
+    metadata: &[(&str, String)],
+    entries: &[Entry],
+) -> Result<()> {
+    let mut all: HashMap<String, String> = metadata.iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect();
+    all.insert("format".to_owned(), format.to_owned());
+    all.insert("format_version".to_owned(), version.to_string());
+    all.insert("crate_version".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
+    let views = entries.iter().map(|(name, dtype, shape, bytes)| {
+        let view = TensorView::new(*dtype, shape.clone(), bytes).map_err(|e| Error::format(path, e.to_string()))?;
+        Ok(((*name).to_owned(), view))
+    });
+    let views = views.collect::<Result<Vec<_>>>()?;
+    let mut bytes = serialize(views, Some(all)).map_err(|e| Error::format(path, e.to_string()))?;
+    sort_metadata(&mut bytes);
+    write_atomically(path, force, &bytes)
+}
+
+/// Puts the header's keys in order: its map has none, and equal statistics should give equal files.
+fn sort_metadata(bytes: &mut Vec<u8>) {
+    let Some(length) = bytes.first_chunk::<8>().map(|b| u64::from_le_bytes(*b) as usize) else { return };
+    let Some(header) = bytes.get(8..8 + length) else { return };
+    // serde_json's map is ordered by key.
+    let Ok(value) = serde_json::from_slice::<serde_json::Value>(header) else { return };
+    let mut sorted = value.to_string().into_bytes();
+    sorted.resize(sorted.len().next_multiple_of(8), b' ');
+    let mut out = (sorted.len() as u64).to_le_bytes().to_vec();
+    out.extend(sorted);
+    out.extend(&bytes[8 + length..]);
+    *bytes = out;
+}
+
+/// The format that a safetensors file's metadata names; reads no more than its header.
+pub(crate) fn format_of(path: &Path) -> Option<String> {
+    let mut file = std::fs::File::open(path).ok()?;
+    let mut length = [0; 8];
+    file.read_exact(&mut length).ok()?;
+    let mut header = Vec::new();
+    file.take(u64::from_le_bytes(length).min(1 << 20)).read_to_end(&mut header).ok()?;
+    let header: serde_json::Value = serde_json::from_slice(&header).ok()?;
+    Some(header.get("__metadata__")?.get("format")?.as_str()?.to_owned())
+}
+
+/// A statistics file's contents.
+pub(crate) struct Contents<'a> {
+    path: &'a Path,
+    tensors: SafeTensors<'a>,
+    metadata: HashMap<String, String>,
+}
+
+/// Largest file that is read as statistics: a thousand times what the widest rows need.
+const MAX_BYTES: u64 = 1 << 30;
+
+/// Reads a whole statistics file.
+pub(crate) fn read_bytes(path: &Path) -> Result<Vec<u8>> {
+    let length = std::fs::metadata(path).map_err(Error::io("read", path))?.len();
+    if length > MAX_BYTES {
+        return Err(Error::format(
+            path,
+            format!("{length} bytes: not a statistics file; make one with realign stats or fit"),
+        ));
+    }
+    std::fs::read(path).map_err(Error::io("read", path))
+}
+
+impl<'a> Contents<'a> {
+    /// Parses `bytes` and checks format and version.
+    pub(crate) fn parse(path: &'a Path, bytes: &'a [u8], (format, version): (&str, u32)) -> Result<Self> {
+        let damaged =
+            |what: String| Error::format(path, format!("{what}: not a {format} file, or damaged; make it again"));
+        let tensors = SafeTensors::deserialize(bytes).map_err(|e| damaged(e.to_string()))?;
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| damaged(e.to_string()))?;
+        let metadata = header.metadata().clone().unwrap_or_default();
+        let found = metadata.get("format").map_or("another format", String::as_str);
+        if found != format {
+            let hint = match found {
+                FORMAT => "it holds one side's moments: realign fit --source-stats A --target-stats B takes such files",
+                "realign-statistics" => "it holds a fitted operator, which realign apply --stats takes",
+                _ => "it was not made by realign stats or fit",
+            };
+            return Err(Error::format(path, format!("is not a {format} file; {hint}")));
+        }
+        let contents = Contents { path, tensors, metadata };
+        let have: u32 = contents.parsed("format_version")?;
+        if have > version {
+            let problem = format!("format version {have}, this program reads up to {version}; update realign");
+            return Err(Error::format(path, problem));
+        }
+        Ok(contents)
+    }
+
+    /// A metadata entry.
+    pub(crate) fn text(&self, key: &str) -> Result<&str> {
+        self.metadata.get(key).map(String::as_str).ok_or_else(|| self.damaged(&format!("no metadata '{key}'")))
+    }
+
+    /// Whether there is a tensor of this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.tensors.tensor(name).is_ok()
+    }
+
+    /// A metadata entry as a number or another parsed type.
+    pub(crate) fn parsed<T: std::str::FromStr>(&self, key: &str) -> Result<T> {
+        self.text(key)?.parse().map_err(|_| self.damaged(&format!("metadata '{key}' is unreadable")))
+    }
+
+    /// A tensor's values, of 8-byte elements.
+    pub(crate) fn values<T: bytemuck::Pod>(&self, name: &str, dtype: Dtype) -> Result<Vec<T>> {
+        let view = self.tensors.tensor(name).map_err(|_| self.damaged(&format!("no tensor '{name}'")))?;
+        if view.dtype() != dtype || size_of::<T>() != 8 {
+            return Err(self.damaged(&format!("tensor '{name}' is {:?}, expected {dtype:?}", view.dtype())));
+        }
+        Ok(view.data().chunks_exact(8).map(bytemuck::pod_read_unaligned).collect())
+    }
+
+    /// f64 values, all finite, of a given number.
+    pub(crate) fn finite(&self, name: &str, count: Option<usize>) -> Result<Vec<f64>> {
+        let values: Vec<f64> = self.values(name, Dtype::F64)?;
+        if let Some(count) = count.filter(|&c| c != values.len()) {
+            return Err(self.damaged(&format!("tensor '{name}' has {} values, expected {count}", values.len())));
+        }
+        match values.iter().position(|v| !v.is_finite()) {
+            Some(i) => Err(self.damaged(&format!("tensor '{name}' has {} at {i}", values[i]))),
+            None => Ok(values),
+        }
+    }
+
+    /// A single number.
+    pub(crate) fn one<T: bytemuck::Pod>(&self, name: &str, dtype: Dtype) -> Result<T> {
+        match self.values(name, dtype)?[..] {
+            [value] => Ok(value),
+            _ => Err(self.damaged(&format!("tensor '{name}' does not hold one number"))),
+        }
+    }
+
+    pub(crate) fn damaged(&self, what: &str) -> Error {
+        Error::format(self.path, format!("{what}: the file is damaged; make it again with realign stats or fit"))
+    }
+}
+
+impl Moments {
+    /// Writes the file.
+    ///
+    /// # Errors
+    /// The file exists and `force` is not given; it cannot be written.
+    pub fn save(&self, path: &Path, force: bool) -> Result<()> {
+        let d = self.width();
+        let high: Vec<i64> = self.columns.iter().map(|c| (c >> 64) as i64).collect();
+        let low: Vec<u64> = self.columns.iter().map(|c| *c as u64).collect();
+        let one = |name, value: u64| entry(name, Dtype::U64, vec![1], &[value]);
+        let entries = [
+            entry("sum_high", Dtype::I64, vec![d], &high),
+            entry("sum_low", Dtype::U64, vec![d], &low),
+            entry("defect_high", Dtype::I64, vec![1], &[(self.defect >> 64) as i64]),
+            one("defect_low", self.defect as u64),
+            one("rows", self.rows),
+            one("nonzero_rows", self.nonzero_rows),
+            one("replaced", self.replaced),
+            entry("mean", Dtype::F64, vec![d], &self.mean()),
+            entry("trace", Dtype::F64, vec![1], &[self.trace()]),
+        ];
+        write(path, force, (FORMAT, VERSION), &[], &entries)
+    }
+
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// No moments file, a newer format, or a damaged one.
+    pub fn load(path: &Path) -> Result<Self> {
+        let bytes = read_bytes(path)?;
+        let contents = Contents::parse(path, &bytes, (FORMAT, VERSION))?;
+        let high: Vec<i64> = contents.values("sum_high", Dtype::I64)?;
+        let low: Vec<u64> = contents.values("sum_low", Dtype::U64)?;
+        let one = |name| contents.one::<u64>(name, Dtype::U64);
+        let (rows, nonzero_rows) = (one("rows")?, one("nonzero_rows")?);
+        let columns: Vec<i128> = high.iter().zip(&low).map(|(h, l)| (i128::from(*h) << 64) + i128::from(*l)).collect();
+        // No column of unit rows sums to more than their number.
+        let possible = |c: &i128| c.unsigned_abs() <= (u128::from(nonzero_rows) + 1) << 41;
+        if high.len() != low.len() || high.is_empty() || nonzero_rows > rows || !columns.iter().all(possible) {
+            return Err(contents.damaged("the sums do not fit each other"));
+        }
+        let defect =
+            (i128::from(contents.one::<i64>("defect_high", Dtype::I64)?) << 64) + i128::from(one("defect_low")?);
+        Ok(Moments { rows, nonzero_rows, replaced: one("replaced")?, defect, columns })
+    }
+
+    /// Whether the file says that it holds moments.
+    pub fn is_file(path: &Path) -> bool {
+        format_of(path).as_deref() == Some(FORMAT)
+    }
+}

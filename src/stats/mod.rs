@@ -1,0 +1,11 @@
+//! Statistics of row sets: streaming, exact, mergeable, saved to a file.
+
+pub(crate) mod file;
+mod ingest;
+mod moments;
+mod rows;
+
+pub(crate) use ingest::decode;
+pub use ingest::{Chunk, Ingest, NonFinite, StreamOptions};
+pub use moments::{Moments, TRACE_RESOLUTION, measure, measure_sampled};
+pub use rows::{DatasetRows, MemoryRows, RowSource};
