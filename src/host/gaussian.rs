@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn four_moments_of_the_normal_distribution() {
-        let n = 250_000;
+        let n = 250_000u32;
         let mut m = [0f64; 4];
         for i in 0..n {
             for g in gaussian4(u64::from(i), 7, [1, 2]) {
