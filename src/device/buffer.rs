@@ -54,7 +54,8 @@ impl std::fmt::Debug for Buffer {
 
 impl Buffer {
     pub(crate) fn new(device: &Device, label: &str, bytes: u64, used: Use) -> Result<Self> {
-        let bytes = bytes.max(4).next_multiple_of(4);
+        // Sizes near u64::MAX have no next multiple; they fit nowhere.
+        let bytes = bytes.max(4).checked_next_multiple_of(4).unwrap_or(u64::MAX);
         if bytes > device.capabilities().max_binding {
             return Err(Error::Unsupported {
                 adapter: device.name().to_owned(),
@@ -65,7 +66,7 @@ impl Buffer {
             });
         }
         let storage = match &device.0.engine {
-            Engine::Gpu(gpu) => Storage::Gpu(gpu.allocate(label, bytes, used)?),
+            Engine::Gpu(gpu) => Storage::Gpu(gpu.allocate(label, bytes, used, device.capabilities().mapped_storage)?),
             Engine::Host => {
                 let words = usize::try_from(bytes.div_ceil(8)).map_err(|_| out_of_memory(device, label, bytes))?;
                 let mut memory = Vec::new();
@@ -90,6 +91,13 @@ impl Buffer {
     /// Whether both are the same memory.
     pub(crate) fn same(&self, other: &Buffer) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    pub(super) fn check_device(&self, operation: &'static str, device: &Device) -> Result<()> {
+        match self.belongs_to(device) {
+            true => Ok(()),
+            false => Err(Error::shape(operation, "buffer", "a buffer of this device", "another device's")),
+        }
     }
 
     pub(crate) fn storage(&self) -> &Storage {
@@ -143,7 +151,7 @@ impl Tensor {
     /// # Errors
     /// As [`Tensor::new`]; data that is no whole number of rows.
     pub fn from_bytes(device: &Device, data: &[u8], width: usize, element: ElementType) -> Result<Self> {
-        let tight = width * element.bytes();
+        let tight = width.saturating_mul(element.bytes());
         if tight == 0 || !data.len().is_multiple_of(tight) {
             return Err(Error::shape("tensor", "data", format!("whole rows of {tight} bytes"), data.len()));
         }
@@ -193,7 +201,7 @@ impl Tensor {
 
     /// Bytes of a padded row.
     pub(crate) fn stride_of(width: usize, element: ElementType) -> usize {
-        width.div_ceil(4) * 4 * element.bytes()
+        width.div_ceil(4).saturating_mul(4 * element.bytes())
     }
 
     /// Number of rows.

@@ -55,6 +55,8 @@ pub struct Capabilities {
     pub lanes: u32,
     /// Whether teams are subgroups: all have one size, and it is `lanes`.
     pub subgroup_teams: bool,
+    /// Size of the adapter's subgroups, where shaders may use them and all have one size.
+    pub subgroup_size: Option<u32>,
     /// Whether shaders use the adapter's 64-bit integers.
     pub int64: bool,
     /// Whether the host maps storage buffers directly, without a staging copy.
@@ -68,6 +70,30 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
+    /// Whether a device that offers `offered` can run kernels of these shapes.
+    fn check(&self, offered: &Capabilities) -> Result<()> {
+        let teams = self.group.checked_div(self.lanes).unwrap_or(0);
+        let checks = [
+            ((1..=256).contains(&self.group), "group must be 1 to 256"),
+            (
+                teams * self.lanes == self.group && (1..=64).contains(&teams),
+                "lanes must split the group into 1 to 64 teams",
+            ),
+            (
+                !self.subgroup_teams || offered.subgroup_size == Some(self.lanes),
+                "subgroup teams need subgroups of one size, lanes",
+            ),
+            (!self.int64 || offered.int64, "the device has no 64-bit integers"),
+            (!self.mapped_storage || offered.mapped_storage, "the device does not map storage buffers"),
+            (!self.timestamps || offered.timestamps, "the device has no timestamps"),
+            (self.max_binding <= offered.max_binding, "max_binding is above the device's"),
+        ];
+        match checks.iter().find(|(holds, _)| !holds) {
+            Some((_, problem)) => Err(Error::argument("capabilities", *problem)),
+            None => Ok(()),
+        }
+    }
+
     /// Rows that a workgroup of a row kernel holds at a time.
     pub(crate) fn teams(&self) -> usize {
         (self.group / self.lanes).max(1) as usize
@@ -109,6 +135,7 @@ impl Device {
             group: 64,
             lanes: 1,
             subgroup_teams: false,
+            subgroup_size: None,
             int64: true,
             mapped_storage: true,
             timestamps: false,
@@ -131,6 +158,21 @@ impl Device {
     pub(crate) fn from_gpu(gpu: Gpu) -> Result<Device> {
         let (name, capabilities) = (gpu.name().to_owned(), gpu.capabilities()?);
         Ok(Device(Arc::new(Inner { engine: Engine::Gpu(gpu), name, capabilities })))
+    }
+
+    /// The device with other kernel shapes: for tests and benches of the variants that its adapter would not get, and for
+    /// tuning. Call it before anything is made on the device.
+    ///
+    /// # Errors
+    /// A shape that the kernels or the device do not allow; a clone, a buffer or a recorder of the device is in use.
+    pub fn with_capabilities(self, change: impl FnOnce(&mut Capabilities)) -> Result<Device> {
+        let mut inner = Arc::try_unwrap(self.0).map_err(|_| {
+            Error::argument("capabilities", "the device is in use; change it before making anything on it")
+        })?;
+        let offered = inner.capabilities.clone();
+        change(&mut inner.capabilities);
+        inner.capabilities.check(&offered)?;
+        Ok(Device(Arc::new(inner)))
     }
 
     /// The adapter's name, or the host engine's.
@@ -183,6 +225,7 @@ impl Device {
             let want = format!("a multiple of 4 up to {} bytes", buffer.bytes());
             return Err(Error::shape("write", "data", want, format!("{} bytes", bytes.len())));
         }
+        buffer.check_device("write", self)?;
         match (&self.0.engine, buffer.storage()) {
             (Engine::Gpu(gpu), Storage::Gpu(memory)) => gpu.write(memory, bytes),
             (Engine::Host, Storage::Host(memory)) => {
@@ -201,6 +244,7 @@ impl Device {
     /// # Errors
     /// The device was lost; the buffer is another device's.
     pub async fn read(&self, buffer: &Buffer) -> Result<Vec<u8>> {
+        buffer.check_device("read", self)?;
         match (&self.0.engine, buffer.storage()) {
             (Engine::Gpu(gpu), Storage::Gpu(memory)) => gpu.read(memory)?.await,
             (Engine::Host, Storage::Host(memory)) => Ok(memory.read(<[u8]>::to_vec)),
@@ -213,6 +257,7 @@ impl Device {
     /// # Errors
     /// As [`Device::read`].
     pub fn read_blocking(&self, buffer: &Buffer) -> Result<Vec<u8>> {
+        buffer.check_device("read", self)?;
         match (&self.0.engine, buffer.storage()) {
             (Engine::Gpu(gpu), Storage::Gpu(memory)) => gpu.read_blocking(memory),
             _ => pollster::block_on(self.read(buffer)),

@@ -118,8 +118,14 @@ impl Recorder {
     /// Hands the commands to the device. A GPU works on them while this returns; the host engine is done when it returns.
     ///
     /// # Errors
-    /// The device was lost or is out of memory; a shader was rejected; a twin found its buffers unfit.
+    /// The device was lost or is out of memory; a shader was rejected; a twin found its buffers unfit; a buffer to clear, or
+    /// a slot, is another device's.
     pub fn submit(self) -> Result<Submission> {
+        for command in &self.commands {
+            if let Command::Clear(buffer) | Command::Upload(buffer) | Command::Download(buffer) = command {
+                buffer.check_device("submit", &self.device)?;
+            }
+        }
         match &self.device.0.engine {
             Engine::Gpu(gpu) => {
                 let (index, timing) = gpu.submit(&self.commands, self.timed)?;
@@ -197,7 +203,7 @@ fn run_twin(dispatch: &Dispatch) -> Result<()> {
 }
 
 enum Work {
-    Gpu(wgpu::SubmissionIndex, Option<crate::gpu::Timing>),
+    Gpu(wgpu::SubmissionIndex, Vec<crate::gpu::Timing>),
     Host(Vec<(&'static str, Duration)>),
 }
 
@@ -226,7 +232,7 @@ impl Submission {
     /// The device was lost.
     pub fn durations_blocking(&self) -> Result<Vec<(&'static str, Duration)>> {
         match (&self.device.0.engine, &self.work) {
-            (Engine::Gpu(gpu), Work::Gpu(_, Some(timing))) => gpu.durations(timing),
+            (Engine::Gpu(gpu), Work::Gpu(_, timings)) => gpu.durations(timings),
             (_, Work::Host(times)) => Ok(times.clone()),
             _ => Ok(Vec::new()),
         }

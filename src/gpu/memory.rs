@@ -44,8 +44,7 @@ impl Drop for GpuMemory {
 }
 
 impl Gpu {
-    pub(crate) fn allocate(&self, label: &str, bytes: u64, used: Use) -> Result<GpuMemory> {
-        let mapped_storage = self.capabilities()?.mapped_storage;
+    pub(crate) fn allocate(&self, label: &str, bytes: u64, used: Use, mapped_storage: bool) -> Result<GpuMemory> {
         let (map, copy) = match used {
             Use::Compute => (wgpu::BufferUsages::empty(), None),
             Use::Upload => (wgpu::BufferUsages::MAP_WRITE, Some(wgpu::BufferUsages::COPY_SRC)),

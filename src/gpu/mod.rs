@@ -58,9 +58,7 @@ impl Gpu {
         let gpu = Self::new(&adapter.info, device, queue)?;
         let lost = gpu.lost.clone();
         gpu.device.set_device_lost_callback(move |reason, message| {
-            if reason != wgpu::DeviceLostReason::Destroyed || !message.is_empty() {
-                *lost.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("{reason:?}: {message}"));
-            }
+            *lost.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("{reason:?}: {message}"));
         });
         let name = gpu.name.clone();
         // Whatever escapes the error scopes must not end the process.
@@ -94,8 +92,8 @@ impl Gpu {
         let (features, limits) = (self.device.features(), self.device.limits());
         let software = self.kind == DeviceKind::Software;
         let (least, most) = self.subgroup_sizes;
-        let subgroup_teams =
-            !software && features.contains(wgpu::Features::SUBGROUP) && least == most && (8..=128).contains(&least);
+        let fixed = features.contains(wgpu::Features::SUBGROUP) && least == most && (4..=128).contains(&least);
+        let subgroup_teams = !software && fixed && least >= 8;
         Ok(Capabilities {
             kind: self.kind,
             group: if software { 64 } else { 256 },
@@ -108,6 +106,7 @@ impl Gpu {
                 32
             },
             subgroup_teams,
+            subgroup_size: fixed.then_some(least),
             int64: features.contains(wgpu::Features::SHADER_INT64) && self.backend != wgpu::Backend::Gl,
             mapped_storage: features.contains(wgpu::Features::MAPPABLE_PRIMARY_BUFFERS)
                 && matches!(self.kind, DeviceKind::Software | DeviceKind::IntegratedGpu),
@@ -144,11 +143,34 @@ impl Gpu {
             Some(wgpu::Error::OutOfMemory { .. }) => {
                 Err(Error::OutOfMemory { adapter: self.name.clone(), what: operation.to_owned(), bytes })
             }
-            Some(error) => Err(Error::Gpu {
-                adapter: self.name.clone(),
-                operation: operation.to_owned(),
-                reason: error.to_string(),
-            }),
+            Some(error) => {
+                self.probe();
+                self.check_lost()?;
+                Err(Error::Gpu {
+                    adapter: self.name.clone(),
+                    operation: operation.to_owned(),
+                    reason: error.to_string(),
+                })
+            }
+        }
+    }
+
+    /// Finds out whether the device is lost where no callback tells (an adopted device's belongs to the app; a destroyed
+    /// device's comes late). wgpu answers calls on a lost device with invalid objects and no error: only their use is one.
+    fn probe(&self) {
+        let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("probe"),
+            size: 4,
+            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        buffer.map_async(wgpu::MapMode::Read, .., |_| ());
+        let invalid = pollster::block_on(validation.pop()).is_some();
+        if pollster::block_on(memory.pop()).is_none() && invalid {
+            let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+            lost.get_or_insert_with(|| "the device takes no more commands".to_owned());
         }
     }
 }

@@ -164,7 +164,12 @@ impl Gpu {
         })
     }
 
-    pub(crate) fn durations(&self, timing: &Timing) -> Result<Vec<(&'static str, Duration)>> {
+    pub(crate) fn durations(&self, timings: &[Timing]) -> Result<Vec<(&'static str, Duration)>> {
+        let parts: Vec<_> = timings.iter().map(|t| self.part_durations(t)).collect::<Result<_>>()?;
+        Ok(parts.concat())
+    }
+
+    fn part_durations(&self, timing: &Timing) -> Result<Vec<(&'static str, Duration)>> {
         self.read_mapped(&timing.buffer, None, |bytes| {
             let ticks: Vec<u64> =
                 bytes.chunks_exact(8).map(|c| u64::from_le_bytes(c.try_into().unwrap_or_default())).collect();

@@ -50,7 +50,7 @@ fn memory(buffer: &Buffer) -> Result<&GpuMemory> {
 }
 
 impl Gpu {
-    pub(crate) fn submit(&self, commands: &[Command], timed: bool) -> Result<(wgpu::SubmissionIndex, Option<Timing>)> {
+    pub(crate) fn submit(&self, commands: &[Command], timed: bool) -> Result<(wgpu::SubmissionIndex, Vec<Timing>)> {
         let mut parts = vec![Vec::new()];
         let mut count = 0;
         for command in commands {
@@ -67,10 +67,13 @@ impl Gpu {
             }
         }
         let (last, rest) = (parts.pop().unwrap_or_default(), parts);
+        let mut timings = Vec::new();
         for part in rest {
-            self.submit_part(&part, false)?;
+            timings.extend(self.submit_part(&part, timed)?.1);
         }
-        self.submit_part(&last, timed)
+        let (index, timing) = self.submit_part(&last, timed)?;
+        timings.extend(timing);
+        Ok((index, timings))
     }
 
     fn submit_part(&self, commands: &[&Command], timed: bool) -> Result<(wgpu::SubmissionIndex, Option<Timing>)> {

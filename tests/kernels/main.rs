@@ -8,4 +8,5 @@ mod c3;
 mod comparison;
 mod moments;
 mod normalize;
+mod rows;
 mod validation;

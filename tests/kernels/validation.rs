@@ -1,1 +1,237 @@
+//! Every kernel in every variant: valid WGSL for the features that the variant asks for, bindings as declared, and within
+//! WebGPU's default limits.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
+use naga::{AddressSpace, Module, ShaderStage, StorageAccess};
+use realign::device::{Capabilities as Shape, Command, Device, Dispatch, Tensor};
+use realign::kernels::align::{apply, c3};
+use realign::kernels::stats::{moments, normalize};
+use realign::kernels::{ALL, Binding, BindingKind, KernelSpec, imports, shader};
+use realign::{ElementType, Result};
+
+type Imports = Vec<(&'static str, &'static str)>;
+
+/// All variants: 4 row types, 3 output types, teams portable or subgroups, products of 32 or 64 bits.
+fn variants() -> Vec<(Imports, Capabilities)> {
+    let mut all = Vec::new();
+    let rows = [ElementType::F32, ElementType::F16, ElementType::BF16, ElementType::Fixed];
+    let outputs = [ElementType::F32, ElementType::F16, ElementType::BF16];
+    for rows in rows {
+        for out in outputs {
+            for (subgroup_teams, int64) in [(false, false), (false, true), (true, false), (true, true)] {
+                let shape = Shape { subgroup_teams, int64, ..Device::host().capabilities().clone() };
+                let mut features = Capabilities::empty();
+                features.set(Capabilities::SUBGROUP, subgroup_teams);
+                features.set(Capabilities::SHADER_INT64, int64);
+                all.push((imports(&shape, rows, out).unwrap(), features));
+            }
+        }
+    }
+    assert_eq!(all.len(), 48);
+    all
+}
+
+fn parse(spec: &KernelSpec, imports: &Imports, features: Capabilities) -> Result<(Module, ModuleInfo), String> {
+    let source = shader::expand(spec.source, imports).map_err(|e| e.to_string())?;
+    let module = naga::front::wgsl::parse_str(&source).map_err(|e| e.emit_to_string(&source))?;
+    let info = Validator::new(ValidationFlags::all(), features)
+        .subgroup_stages(naga::valid::ShaderStages::COMPUTE)
+        .subgroup_operations(naga::valid::SubgroupOperationSet::all())
+        .validate(&module)
+        .map_err(|e| e.emit_to_string(&source))?;
+    Ok((module, info))
+}
+
+/// Index, name and kind of each binding, as the shader has them; one that no code uses is an error.
+fn reflect(module: &Module, info: &ModuleInfo) -> Result<BTreeMap<u32, (String, BindingKind)>, String> {
+    let mut found = BTreeMap::new();
+    for (handle, variable) in module.global_variables.iter() {
+        let Some(binding) = &variable.binding else { continue };
+        let name = variable.name.clone().unwrap_or_default();
+        let kind = match variable.space {
+            AddressSpace::Uniform => BindingKind::Uniform,
+            AddressSpace::Storage { access } if access == StorageAccess::LOAD => BindingKind::Read,
+            AddressSpace::Storage { .. } => BindingKind::ReadWrite,
+            other => return Err(format!("{name} is in {other:?}")),
+        };
+        if binding.group != 0 {
+            return Err(format!("{name} is in group {}", binding.group));
+        }
+        if info.get_entry_point(0)[handle].is_empty() {
+            return Err(format!("{name} is not used"));
+        }
+        if let Some((other, _)) = found.insert(binding.binding, (name.clone(), kind)) {
+            return Err(format!("{name} and {other} share binding {}", binding.binding));
+        }
+    }
+    Ok(found)
+}
+
+/// Bytes of workgroup memory that the entry point uses.
+fn workgroup_bytes(module: &Module, info: &ModuleInfo) -> u32 {
+    let used = module.global_variables.iter().filter(|(handle, variable)| {
+        variable.space == AddressSpace::WorkGroup && !info.get_entry_point(0)[*handle].is_empty()
+    });
+    used.map(|(_, variable)| module.types[variable.ty].inner.size(module.to_ctx()).next_multiple_of(16)).sum()
+}
+
+/// Everything that must hold for one variant of a kernel.
+fn check(spec: &KernelSpec, imports: &Imports, features: Capabilities) -> Result<(), String> {
+    let (module, info) = parse(spec, imports, features)?;
+    let [entry] = &module.entry_points[..] else { return Err("not one entry point".into()) };
+    if entry.name != "main" || entry.stage != ShaderStage::Compute {
+        return Err(format!("entry point {} of stage {:?}", entry.name, entry.stage));
+    }
+    let found = reflect(&module, &info)?;
+    let declared = spec.bindings.iter().map(|b| (b.index, (b.name.to_owned(), b.kind))).collect();
+    if found != declared {
+        return Err(format!("the shader has {found:?}, the kernel declares {declared:?}"));
+    }
+    if spec.bindings.first().map(|b| (b.index, b.kind)) != Some((0, BindingKind::Uniform)) {
+        return Err("the uniform is not first".into());
+    }
+    // WebGPU's default tier.
+    if spec.bindings.len() - 1 > 8 {
+        return Err(format!("{} storage buffers", spec.bindings.len() - 1));
+    }
+    let bytes = workgroup_bytes(&module, &info);
+    if bytes > 16_384 {
+        return Err(format!("{bytes} bytes of workgroup memory"));
+    }
+    Ok(())
+}
+
+#[test]
+fn every_kernel_in_every_variant() {
+    for spec in ALL {
+        for (imports, features) in variants() {
+            check(spec, &imports, features).unwrap_or_else(|e| panic!("{} {imports:?}: {e}", spec.name));
+        }
+    }
+}
+
+#[test]
+fn names_are_unique() {
+    let names: BTreeSet<_> = ALL.iter().map(|spec| spec.name).collect();
+    assert_eq!(names.len(), ALL.len());
+}
+
+/// A feature that a variant uses but does not ask for is noticed.
+#[test]
+fn subgroups_and_64_bits_need_their_features() {
+    for (imports, features) in variants().into_iter().filter(|(_, f)| !f.is_empty()) {
+        for spec in [&moments::SPEC, &c3::SPEC] {
+            assert!(check(spec, &imports, Capabilities::empty()).is_err(), "{} {features:?}", spec.name);
+        }
+    }
+}
+
+/// The comparison can fail: bindings swapped, missing, extra, of another kind.
+#[test]
+fn a_wrong_declaration_is_noticed() {
+    const U: Binding = Binding::uniform("params");
+    const ROWS: Binding = Binding::read(1, "rows");
+    const STATUS: Binding = Binding::read_write(5, "status");
+    const WRONG: [&[Binding]; 5] = [
+        &[U, ROWS, Binding::read_write(5, "out_rows"), Binding::read_write(4, "status")],
+        &[U, ROWS, STATUS],
+        &[U, ROWS, Binding::read(2, "vectors"), Binding::read_write(4, "out_rows"), STATUS],
+        &[U, ROWS, Binding::read(4, "out_rows"), STATUS],
+        &[U, Binding::read(1, "cols"), Binding::read_write(4, "out_rows"), STATUS],
+    ];
+    let (imports, features) = variants().remove(0);
+    check(&normalize::SPEC, &imports, features).unwrap();
+    for bindings in WRONG {
+        let spec = KernelSpec { name: "wrong", source: normalize::SPEC.source, bindings, twin: normalize::SPEC.twin };
+        let error = check(&spec, &imports, features).unwrap_err();
+        assert!(error.contains("the kernel declares"), "{error}");
+    }
+}
+
+/// One recorded dispatch of each kernel.
+fn dispatches(device: &Device) -> Vec<Dispatch> {
+    let (input, output) =
+        (Tensor::new(device, 3, 8, ElementType::F32).unwrap(), Tensor::new(device, 3, 8, ElementType::F32).unwrap());
+    let status = apply::status_buffer(device).unwrap();
+    let mut recorder = device.recorder();
+    let summand = moments::Summand::unit_rows(device, 8).unwrap();
+    let sums = device.buffer("sums", summand.sums_bytes()).unwrap();
+    moments::record(&mut recorder, &summand, &input, 3, (&sums, 0)).unwrap();
+    normalize::record(&mut recorder, &input, &output, 3, &status).unwrap();
+    let operator = apply::Operator::new(device, 1.0, &[vec![0.0; 8]], 8).unwrap();
+    apply::record(&mut recorder, &operator, &input, &output, 3, (&status, 0)).unwrap();
+    let shift = device.buffer("shift", 32).unwrap();
+    let noise = c3::Noise { sigma: 0.1, seed: 1 };
+    c3::record(&mut recorder, (&shift, noise, 0), &input, &output, 3, (&status, 0)).unwrap();
+    let commands = recorder.commands().iter();
+    commands.map(|c| if let Command::Dispatch(d) = c { d.clone() } else { panic!("not a dispatch") }).collect()
+}
+
+#[test]
+fn parameter_blocks_fit_and_workgroups_are_small() {
+    for device in [Device::host(), crate::common::gpu()] {
+        let dispatches = dispatches(&device);
+        assert_eq!(dispatches.iter().map(|d| d.kernel.name).collect::<Vec<_>>(), ALL.map(|s| s.name));
+        for dispatch in dispatches {
+            let all = Capabilities::SUBGROUP | Capabilities::SHADER_INT64;
+            let (module, _) = parse(dispatch.kernel, &dispatch.imports, all).unwrap();
+            let uniform = module.global_variables.iter().find(|(_, v)| v.space == AddressSpace::Uniform).unwrap().1;
+            let size = module.types[uniform.ty].inner.size(module.to_ctx()).next_multiple_of(16) as usize;
+            assert_eq!(dispatch.params.len(), size, "{}", dispatch.kernel.name);
+            let group = dispatch.constants.iter().find(|(name, _)| *name == "GROUP").unwrap().1;
+            assert!(group <= 256.0, "{}: {group} invocations", dispatch.kernel.name);
+        }
+    }
+}
+
+fn wgsl_files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => wgsl_files(&path, found),
+            false => found.push(path),
+        }
+    }
+}
+
+fn follow(source: &str, imports: &Imports, root: &Path, reached: &mut BTreeSet<String>) {
+    for line in source.lines() {
+        let Some(name) = line.trim().strip_prefix("#import \"").and_then(|l| l.strip_suffix('"')) else { continue };
+        let path = imports.iter().find(|(n, _)| *n == name).map_or(name, |(_, path)| path);
+        if reached.insert(path.to_owned()) {
+            let text = std::fs::read_to_string(root.join(path)).unwrap_or_else(|e| panic!("{path}: {e}"));
+            follow(&text, imports, root, reached);
+        }
+    }
+}
+
+/// No file is dead: each is a kernel's source or reached by the imports of some variant, and embedded as it is on disk.
+#[test]
+fn every_shader_file_is_used() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders");
+    let mut files = Vec::new();
+    wgsl_files(&root, &mut files);
+    let mut reached = BTreeSet::new();
+    for (imports, _) in variants() {
+        // Each variant on its own: a file counts as followed only with that variant's names.
+        for spec in ALL {
+            let mut these = BTreeSet::new();
+            follow(spec.source, &imports, &root, &mut these);
+            reached.extend(these);
+        }
+    }
+    for path in files {
+        let name = path.strip_prefix(&root).unwrap().to_str().unwrap().replace('\\', "/");
+        let text = std::fs::read_to_string(&path).unwrap();
+        if reached.contains(&name) {
+            let embedded = shader::expand(&format!("#import \"{name}\""), &variants()[0].0).unwrap();
+            let code = text.lines().filter(|l| !l.starts_with("#import"));
+            code.for_each(|line| assert!(embedded.contains(line), "{name} is not embedded as it is on disk"));
+        } else {
+            assert!(ALL.iter().any(|spec| spec.source == text), "{name} is used by no kernel");
+        }
+    }
+}

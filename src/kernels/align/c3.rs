@@ -35,7 +35,7 @@ pub(crate) struct Params {
     pub first_row: [u32; 2],
     pub seed: [u32; 2],
     pub sigma: f32,
-    pub padding: u32,
+    pub padding: [u32; 3],
 }
 
 /// The noise of a C3 operator.
@@ -78,7 +78,7 @@ pub fn record(
         first_row: words(first_row),
         seed: words(noise.seed),
         sigma: noise.sigma as f32,
-        padding: 0,
+        padding: [0; 3],
     };
     let dispatch = Dispatch {
         kernel: &SPEC,
