@@ -61,27 +61,44 @@ fn square_times(w: u32, v: vec2<u32>) -> vec4<u32> {
     return mul128(mul_wide(w, w), v);
 }
 
+fn add128(a: vec4<u32>, b: vec4<u32>) -> vec4<u32> {
+    let low = add64(a.xy, b.xy);
+    let carry = low.y < a.y || (low.y == a.y && low.x < a.x);
+    return vec4<u32>(low, add64(add64(a.zw, b.zw), vec2<u32>(select(0u, 1u, carry), 0u)));
+}
+
 struct InverseRoot {
-    /// The largest w < 2^31 with w^2 v <= 4^e.
+    /// 2^61 / sqrt(v), rounded to nearest, at most 2^31 - 1.
     w: u32,
-    /// 4^e - w^2 v.
+    /// 4^61 - w^2 v, signed.
     rest: vec4<u32>,
 }
 
-/// floor(2^e / sqrt(v)), at most 2^31 - 1, for 0 < v < 2^63. The float estimate may differ by driver; what is returned
-/// is defined over the integers.
-fn inverse_root(v: vec2<u32>, e: u32) -> InverseRoot {
-    let one = vec4<u32>(0u, 0u, 0u, 1u << (2u * e - 96u));
-    let estimate = exp2(f32(e)) * inverseSqrt(f32(v.y) * 4294967296.0 + f32(v.x));
+/// For 2^60 <= v < 2^62. The float estimate may differ by driver; what is returned is defined over the integers.
+fn inverse_root(v: vec2<u32>) -> InverseRoot {
+    let one = vec4<u32>(0u, 0u, 0u, 1u << 26u); // 4^61
+    let estimate = 2305843009213693952.0 * inverseSqrt(f32(v.y) * 4294967296.0 + f32(v.x)); // 2^61
     var w = u32(clamp(estimate, 1.0, 2147483520.0));
     // One Newton step on the exact remainder: 21 correct bits become more than 31.
     let p = square_times(w, v);
     let above = less128(one, p);
-    let rest = select(sub128(one, p), sub128(p, one), above);
-    let size = f32(rest.w) * 4294967296.0 + f32(rest.z) + f32(rest.y) * 2.3283064365386963e-10; // in units of 2^64
-    let step = u32(round((size * exp2(64.0 - f32(e))) * (f32(w) * exp2(-f32(e) - 1.0))));
+    let error = select(sub128(one, p), sub128(p, one), above);
+    let size = f32(error.w) * 4294967296.0 + f32(error.z) + f32(error.y) * 2.3283064365386963e-10; // in units of 2^64
+    let step = u32(round(size * 8.0 * (f32(w) * 2.168404344971009e-19))); // size 2^64 w / 2^123
     w = min(select(w + step, w - min(step, w), above), 0x7fffffffu);
     for (var i = 0u; i < 4u && less128(one, square_times(w, v)); i += 1u) { w -= 1u; }
     for (var i = 0u; i < 4u && w < 0x7fffffffu && !less128(one, square_times(w + 1u, v)); i += 1u) { w += 1u; }
+    // w is the floor. Up, if the remainder exceeds that of w + 1/2.
+    let rest = sub128(one, square_times(w, v));
+    let half = add128(mul128(vec2<u32>(w, 0u), v), vec4<u32>(sar64(v, 2u), 0u, 0u));
+    if (w < 0x7fffffffu && less128(half, rest)) {
+        w += 1u;
+    }
     return InverseRoot(w, sub128(one, square_times(w, v)));
+}
+
+/// The even number of places that brings 0 < v < 2^62 into [2^60, 2^62).
+fn even_shift(v: vec2<u32>) -> u32 {
+    let zeros = select(countLeadingZeros(v.y), 32u + countLeadingZeros(v.x), v.y == 0u);
+    return (zeros - 1u) & ~1u;
 }

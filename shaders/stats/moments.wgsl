@@ -119,9 +119,8 @@ fn inverse_norm(n2: vec2<u32>) -> vec2<u32> {
     if (bitcast<i32>(n2.y) < 0 || (n2.y == 0u && n2.x < 0x10000u)) {
         return vec2<u32>(0u, 256u); // 1.0
     }
-    let zeros = select(countLeadingZeros(n2.y), 32u + countLeadingZeros(n2.x), n2.y == 0u);
-    let up = (zeros - 1u - select(0u, 1u, (zeros & 1u) == 0u));
-    let root = inverse_root(shl64(n2, up), 61u);
+    let up = even_shift(n2);
+    let root = inverse_root(shl64(n2, up));
     return shl64(vec2<u32>(root.w, 0u), up / 2u + 7u);
 }
 
@@ -131,13 +130,13 @@ struct Coefficients {
 }
 
 /// The operator's coefficients for one row, Q40: project a u + v_0, then for each further vector shift by it and project.
-fn coefficients(slot: u32, w: u32) -> Coefficients {
+fn coefficients(slot: u32, w: u32, places: u32) -> Coefficients {
     var out: Coefficients;
     var t: array<vec2<u32>, MAX_VECTORS>;
     for (var k = 0u; k < params.vectors; k += 1u) {
         let d = vec2<u32>(atomicLoad(&dots[2u * (k * TILE + slot)]), atomicLoad(&dots[2u * (k * TILE + slot) + 1u]));
         let exponent = constants[4u + params.vectors * params.vectors + k].x;
-        t[k] = mul_shift(d, vec2<u32>(w, 0u), exponent - 11u);
+        t[k] = mul_shift(d, vec2<u32>(w, 0u), exponent + places - 32u);
     }
     let a = select(constants[0], vec2<u32>(0u), w == 0u);
     var n2 = select(constants[2], constants[3], w == 0u);
@@ -163,7 +162,7 @@ fn coefficients(slot: u32, w: u32) -> Coefficients {
 /// Weight and shift of one row from its sums; counters of the row.
 fn scalars(slot: u32, row: u32) {
     weight[slot] = 0u;
-    shift[slot] = 21u;
+    shift[slot] = 0u;
     if (row >= params.rows) { return; }
     let bits = atomicLoad(&peak[slot]);
     if (bits >= 0x7f800000u) {
@@ -172,23 +171,28 @@ fn scalars(slot: u32, row: u32) {
         return;
     }
     let s = vec2<u32>(atomicLoad(&square[2u * slot]), atomicLoad(&square[2u * slot + 1u]));
+    // u_j = x_j w 2^-(40 + places), w of 31 bits.
     var w = 0u;
+    var places = 21u;
     if (bits >= TINY && !norm_is_tiny(s, bits)) {
-        let root = inverse_root(s, 53u);
+        let up = even_shift(s);
+        let root = inverse_root(shl64(s, up));
         w = root.w;
+        places = 29u - up / 2u;
         count(0u, vec2<u32>(1u, 0u));
-        count(1u, sar128(root.rest, 46u));
+        count(1u, sar128(root.rest, 62u));
     }
     if (params.vectors == 0u) {
         weight[slot] = w;
+        shift[slot] = places;
         return;
     }
-    let c = coefficients(slot, w);
+    let c = coefficients(slot, w, places);
     for (var k = 0u; k < params.vectors; k += 1u) {
         count(4u + 2u * k, vec2<u32>(c.vector[k].x & 0xfffffu, 0u));
         count(5u + 2u * k, sar64(c.vector[k], 20u));
     }
-    set_weight(slot, mul128(c.row, vec2<u32>(w, 0u)));
+    set_weight(slot, mul128(c.row, vec2<u32>(w, 0u)), places);
 }
 
 /// |row| < 1e-10, decided over the integers.
@@ -205,14 +209,14 @@ fn norm_is_tiny(s: vec2<u32>, bits: u32) -> bool {
 const LIMIT_LOW: u32 = 0x42192484u;
 const LIMIT_HIGH: u32 = 0x2f39u;
 
-/// A row's multiplier: the 31 upper bits of `product` (Q40 times 2^61), and by how much the products shift right.
-fn set_weight(slot: u32, product: vec4<u32>) {
+/// A row's multiplier: the 31 upper bits of `product` (a Q40 number times w), and by how much the products shift right.
+fn set_weight(slot: u32, product: vec4<u32>, places: u32) {
     let top = sar128(product, 40u);
     let bits = 64u - select(countLeadingZeros(top.y), 32u + countLeadingZeros(top.x), top.y == 0u);
-    let excess = min(max(bits, 31u) - 31u, 21u);
+    let excess = min(max(bits, 31u) - 31u, places);
     let rounded = add64(sar128(product, 39u + excess), vec2<u32>(1u, 0u));
     weight[slot] = min(sar64(rounded, 1u).x, 0x7fffffffu);
-    shift[slot] = 21u - excess;
+    shift[slot] = places - excess;
 }
 
 fn add_columns(first_row: u32, column: u32) {

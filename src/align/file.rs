@@ -6,7 +6,7 @@ use safetensors::tensor::Dtype;
 
 use super::{Centroid, Method, Noise, Statistics};
 use crate::Result;
-use crate::stats::file::{Contents, entry, read_bytes, write};
+use crate::stats::file::{Contents, entry, format_of, read_bytes, write};
 
 const FORMAT: &str = "realign-statistics";
 const VERSION: u32 = 1;
@@ -106,6 +106,11 @@ impl Statistics {
         };
         statistics.check().map_err(|what| file.damaged(what))?;
         Ok(statistics)
+    }
+
+    /// Whether the file says that it holds statistics.
+    pub fn is_file(path: &Path) -> bool {
+        format_of(path).as_deref() == Some(FORMAT)
     }
 
     /// What a sound file satisfies, beyond shapes: unit rows have means no longer than 1.

@@ -16,7 +16,7 @@ pub struct Moments {
     pub(super) nonzero_rows: u64,
     pub(super) replaced: u64,
     /// What the unit rows' squares lack to `nonzero_rows`, in units of 2⁻⁶⁰.
-    pub(super) defect: u128,
+    pub(super) defect: i128,
     /// Column sums in units of 2⁻⁴⁰, `[d]`.
     pub(super) columns: Vec<i128>,
 }
@@ -47,7 +47,7 @@ impl Moments {
         self.replaced
     }
 
-    /// E[u], `[d]`; zeros if there are no rows. Each component is within 7e-10 of the mean in real numbers.
+    /// E[u], `[d]`; zeros if there are no rows. Each component is within 5e-10 of the mean in real numbers.
     pub fn mean(&self) -> Vec<f64> {
         let n = self.rows.max(1) as f64;
         self.columns.iter().map(|&c| c as f64 / f64::from(FRACTION_BITS).exp2() / n).collect()
@@ -85,7 +85,7 @@ impl Moments {
     fn add(&mut self, sums: &Sums, rows: u64) {
         self.rows += rows;
         self.nonzero_rows += sums.nonzero;
-        self.defect += u128::from(sums.defect);
+        self.defect += i128::from(sums.defect);
         self.columns.iter_mut().zip(&sums.columns).for_each(|(a, b)| *a += b);
     }
 }

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::host::fixed_point::{inverse_norm, inverse_root, mul_shift, weight};
+use crate::host::fixed_point::{even_shift, inverse_norm, inverse_root, mul_shift, weight};
 use crate::host::rows::{Fixed, NOT_FINITE, RowElement, fixed_scale, peak, usable};
 use crate::host::{HostCall, dispatch_simd};
 use crate::kernels::stats::moments::{MAX_VECTORS, Params};
@@ -70,24 +70,25 @@ fn add_block<E: RowElement>(pass: &Pass<'_>, block: &[E], first: u32, sums: &mut
             tail[2] = tail[2].max(u64::from(u32::MAX - (pass.params.row_base + index)));
             continue;
         }
-        let mut w = 0;
+        // u_j = x_j w 2^-(40 + shift), w of 31 bits.
+        let (mut w, mut shift) = (0, 21);
         if usable(peak) {
             let scale = fixed_scale(peak);
             fixed.iter_mut().zip(row).for_each(|(f, x)| *f = x.fixed(scale));
             let square = sum_squares(&fixed);
             if !norm_is_tiny(square, peak) {
-                let (root, rest) = inverse_root(square, 53);
-                w = root;
+                let up = even_shift(square);
+                let (root, rest) = inverse_root(square << up);
+                (w, shift) = (root, 29 - up / 2);
                 tail[0] += 1;
-                tail[1] = tail[1].wrapping_add((rest >> 46) as u64);
+                tail[1] = tail[1].wrapping_add((rest >> 62) as u64);
             }
         }
         if w == 0 {
             fixed.fill(0);
         }
-        let mut shift = 21;
         if pass.params.vectors > 0 {
-            (w, shift) = operator_weight(pass, &fixed, w, &mut tail[4..]);
+            (w, shift) = operator_weight(pass, &fixed, (w, shift), &mut tail[4..]);
         }
         if w != 0 {
             add_columns(columns, &fixed, w, shift);
@@ -135,13 +136,13 @@ fn norm_is_tiny(square: u64, peak: u32) -> bool {
 }
 
 /// The weight and shift of the row in the operator's output; adds the vectors' coefficients to `counters`.
-fn operator_weight(pass: &Pass<'_>, fixed: &[i32], w: u32, counters: &mut [u64]) -> (u32, u32) {
+fn operator_weight(pass: &Pass<'_>, fixed: &[i32], (w, places): (u32, u32), counters: &mut [u64]) -> (u32, u32) {
     let m = pass.params.vectors as usize;
     let (head, rest) = pass.constants.split_at(4);
     let (gram, exponents) = rest.split_at(m * m);
     let mut t = [0i64; MAX_VECTORS];
     for (k, vector) in pass.vectors.chunks_exact(fixed.len()).take(m).enumerate() {
-        t[k] = mul_shift(dispatch_simd(|| dot_vector(fixed, vector)), i64::from(w), exponents[k] as u32 - 11);
+        t[k] = mul_shift(dispatch_simd(|| dot_vector(fixed, vector)), i64::from(w), exponents[k] as u32 + places - 32);
     }
     let (a, square) = if w == 0 { (0, head[3]) } else { (head[0], head[2]) };
     let mut c = [0i64; MAX_VECTORS];
@@ -158,5 +159,5 @@ fn operator_weight(pass: &Pass<'_>, fixed: &[i32], w: u32, counters: &mut [u64])
         counter[0] = counter[0].wrapping_add((c & 0xf_ffff) as u64);
         counter[1] = counter[1].wrapping_add((c >> 20) as u64);
     }
-    weight(i128::from(row) * i128::from(w))
+    weight(i128::from(row) * i128::from(w), places)
 }

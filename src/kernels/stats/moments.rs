@@ -5,13 +5,15 @@
 //! Everything is integer arithmetic, so results are the same bits on every device, for every order of rows and chunking.
 //! * A row is brought to fixed point, `x_j` of at most 31 bits, by a power of two: exact for elements down to 2⁻⁷ of the
 //!   largest (f32, f16, bf16 data), else within half of 2⁻³⁰ of the largest.
-//! * `S = Σ ⌊x_j² / 2¹⁶⌋`; the weight is the integer `w = ⌊2⁵³ / √S⌋`, so `u_j = x_j w 2⁻⁶¹` within 2⁻³⁰ of a true unit row's.
+//! * `S = Σ ⌊x_j² / 2¹⁶⌋`; the weight is an integer `w` of 31 bits, the nearest to `2ᵏ / √S` for the k that makes it so long:
+//!   `u_j = x_j w 2⁻⁽ᵏ⁺⁸⁾`.
 //! * `u_j` is rounded to a multiple of 2⁻⁴⁰ and added in 64 bits.
-//! * `2¹⁰⁶ - w² S`, what the row's square lacks to 1, is summed too ("defect"), so that `T = E|u|² - |E u|²` is the trace of
-//!   the very rows that were added up, and no rounding of weights leaks into it.
+//! * What the row's square lacks to 1 is summed too ("defect"), so that `T = E|u|² - |E u|²` is the trace of the very rows
+//!   that were added up; for equal rows it is 0 to 1e-11.
 //!
-//! Together: means within 7e-10 of those in real numbers for any data and any n, typically 1e-11 at n = 1000 and
-//! better above; traces within 2e-9 at worst. Windows hold up to 2²² rows between two readings of the sums.
+//! Together: means within 5e-10 of those in real numbers for any data and any n (a weight's error is at most 2⁻³¹ of the
+//! component, an element's 2⁻³¹), traces within 1e-9. Errors have no direction: at n = 1000 both are near 1e-11. Windows
+//! hold up to 2²² rows between two readings of the sums.
 //!
 //! Bytes: one read of the rows. Integer operations per element: about 25 for the column sums, 10 for the squares, 15 for
 //! each dot.
@@ -187,7 +189,7 @@ pub struct Sums {
     /// Rows of norm at least 1e-10.
     pub nonzero: u64,
     /// What the unit rows' squares lack to `nonzero`, in units of 2⁻⁶⁰.
-    pub defect: u64,
+    pub defect: i64,
     /// First row with a NaN or an infinity, from the window's start; such rows are not in the sums.
     pub first_bad: Option<u64>,
 }
@@ -216,7 +218,7 @@ impl Sums {
         Ok(Sums {
             columns: columns.collect(),
             nonzero: tail[0],
-            defect: tail[1],
+            defect: tail[1] as i64,
             first_bad: (tail[2] as u32 != 0).then(|| u64::from(u32::MAX - tail[2] as u32)),
         })
     }

@@ -1,0 +1,138 @@
+//! `stats`, `merge` and `fit`.
+
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::Result;
+use realign::align::{FitOptions, Method, Statistics, fit as fit_rows, fit_moments};
+use realign::device::Device;
+use realign::io::{Dataset, check_writable};
+use realign::kernels::stats::moments::Summand;
+use realign::stats::{DatasetRows, Moments, RowSource, measure};
+use serde_json::json;
+
+use crate::args::{FitArgs, MergeArgs, StatsArgs};
+use crate::show;
+
+pub fn stats(args: &StatsArgs) -> Result<()> {
+    check_writable(&args.out, args.force)?;
+    let dataset = args.read.open(&args.inputs)?;
+    let device = args.device.request()?;
+    let start = Instant::now();
+    let moments = count(&device, &dataset, args)?;
+    moments.save(&args.out, args.force)?;
+    let mut value = show::moments_json(&moments);
+    value["device"] = json!(device.name());
+    value["seconds"] = json!(start.elapsed().as_secs_f64());
+    value["out"] = json!(args.out.display().to_string());
+    show::result(args.json, &value);
+    Ok(())
+}
+
+fn count(device: &Device, dataset: &Dataset, args: &StatsArgs) -> Result<Moments> {
+    let bar = show::progress(dataset.rows(), "counting");
+    let step = |rows| bar.inc(rows);
+    let summand = Summand::unit_rows(device, dataset.width())?;
+    let moments = measure(device, &mut DatasetRows::new(dataset), &summand, args.read.stream(Some(&step)))?;
+    bar.finish_and_clear();
+    Ok(moments)
+}
+
+pub fn merge(args: &MergeArgs) -> Result<()> {
+    check_writable(&args.out, args.force)?;
+    let mut total: Option<Moments> = None;
+    for path in &args.inputs {
+        let moments = Moments::load(path)?;
+        match &mut total {
+            None => total = Some(moments),
+            Some(total) => total.merge(&moments).map_err(|e| anyhow::anyhow!("{}: {e}", path.display()))?,
+        }
+    }
+    // Invariant: clap demands one input or more.
+    let total = total.unwrap_or_else(|| Moments::empty(1));
+    total.save(&args.out, args.force)?;
+    let mut value = show::moments_json(&total);
+    value["files"] = json!(args.inputs.len());
+    value["out"] = json!(args.out.display().to_string());
+    show::result(args.json, &value);
+    Ok(())
+}
+
+pub fn fit(args: &FitArgs) -> Result<()> {
+    check_writable(&args.out, args.force)?;
+    let source = open(args, &args.source)?;
+    let target = open(args, &args.target)?;
+    let source_moments = load(args.source_stats.as_deref())?;
+    let target_moments = load(args.target_stats.as_deref())?;
+    let device = args.device.request()?;
+    let start = Instant::now();
+    let rows = source.as_ref().map_or(0, Dataset::rows) + target.as_ref().map_or(0, Dataset::rows);
+    let bar = show::progress(rows, "fitting");
+    // Passes over the source are not known beforehand: the bar grows with them.
+    let step = |rows| {
+        if bar.position() + rows > bar.length().unwrap_or(0) {
+            bar.inc_length(rows);
+        }
+        bar.inc(rows);
+    };
+    let options = options(args, source.is_some(), args.read.stream(Some(&step)));
+    let side = |data: &Option<Dataset>, moments: Option<Moments>| -> Result<Moments> {
+        match (moments, data) {
+            (Some(moments), _) => Ok(moments),
+            (None, Some(data)) => {
+                let summand = Summand::unit_rows(&device, data.width())?;
+                Ok(measure(&device, &mut DatasetRows::new(data), &summand, options.stream)?)
+            }
+            // Invariant: clap demands one of the two.
+            (None, None) => Ok(Moments::empty(1)),
+        }
+    };
+    let statistics: Statistics = match (&source, &target, source_moments, target_moments) {
+        (Some(source), Some(target), None, None) => {
+            fit_rows(&device, &mut DatasetRows::new(source), &mut DatasetRows::new(target), &options)?
+        }
+        (source, target, source_moments, target_moments) => {
+            let moments = (side(source, source_moments)?, side(target, target_moments)?);
+            let mut rows = source.as_ref().map(DatasetRows::new);
+            let rows = rows.as_mut().map(|r| r as &mut dyn RowSource);
+            fit_moments(&device, (&moments.0, &moments.1), rows, &options)?
+        }
+    };
+    bar.finish_and_clear();
+    statistics.save(&args.out, args.force)?;
+    let mut value = show::statistics_json(&statistics);
+    value["device"] = json!(device.name());
+    value["seconds"] = json!(start.elapsed().as_secs_f64());
+    value["out"] = json!(args.out.display().to_string());
+    show::result(args.json, &value);
+    Ok(())
+}
+
+fn open(args: &FitArgs, inputs: &[std::path::PathBuf]) -> Result<Option<Dataset>> {
+    if inputs.is_empty() { Ok(None) } else { args.read.open(inputs).map(Some) }
+}
+
+fn load(path: Option<&Path>) -> Result<Option<Moments>> {
+    Ok(path.map(Moments::load).transpose()?)
+}
+
+/// With moments alone the centroid step cannot be done: unless asked for, it is left out, and said.
+fn options<'a>(args: &FitArgs, has_source: bool, stream: realign::stats::StreamOptions<'a>) -> FitOptions<'a> {
+    let method = args.method.unwrap_or_else(|| {
+        if has_source {
+            return Method::ReAlign;
+        }
+        eprintln!(
+            "note: the centroid step needs the source rows once more; without --source this makes an anchor-trace operator"
+        );
+        Method::AnchorTrace
+    });
+    FitOptions {
+        method,
+        centroid: args.centroid,
+        allow_degenerate: args.allow_degenerate,
+        sigma: args.sigma,
+        seed: args.seed,
+        stream,
+    }
+}

@@ -1,0 +1,37 @@
+//! The command line: parse, call, print.
+
+mod args;
+mod data;
+mod demo;
+mod fit;
+mod show;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let level = if cli.verbose { "debug" } else { "error" };
+    // wgpu's own layers speak only when asked by RUST_LOG.
+    let filter = format!("off,realign={level}");
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(filter)).init();
+    let result = match &cli.command {
+        Command::Adapters(args) => show::adapters(args),
+        Command::Stats(args) => fit::stats(args),
+        Command::Merge(args) => fit::merge(args),
+        Command::Fit(args) => fit::fit(args),
+        Command::Apply(args) => data::apply(args),
+        Command::Info(args) => show::info(args),
+        Command::Demo(args) => demo::run(args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
