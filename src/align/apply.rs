@@ -9,6 +9,9 @@ use crate::kernels::align::apply as kernel;
 use crate::stats::{Chunk, Ingest, MemoryRows, RowSource, StreamOptions};
 use crate::{ElementType, Error, Result};
 
+/// Takes blocks of tight rows and their number.
+pub type Sink<'a> = dyn FnMut(&[u8], usize) -> Result<()> + Send + 'a;
+
 /// What became of a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Applied {
@@ -30,7 +33,7 @@ pub fn apply(
     source: &mut dyn RowSource,
     output: ElementType,
     options: StreamOptions<'_>,
-    sink: &mut dyn FnMut(&[u8], usize) -> Result<()>,
+    sink: &mut Sink<'_>,
 ) -> Result<Applied> {
     if source.width() != aligner.width() {
         let want = format!("width {}, as the statistics", aligner.width());
@@ -46,7 +49,11 @@ pub fn apply(
     let mut ingest = Ingest::new(device, source, options)?;
     let mut out = Slots { slots: Vec::new(), pending: None, output, width, tight: Vec::new() };
     let mut done = 0;
-    while let Some(chunk) = ingest.next()? {
+    loop {
+        // The chunk before is written while the next is read; on a GPU, while the device works on the one before.
+        let (next, drained) = rayon::join(|| ingest.next(), || out.drain(sink));
+        drained?;
+        let Some(chunk) = next? else { break };
         if out.slots.len() <= chunk.slot {
             out.slots.push(DownloadSlot::new(device, ingest.tensor(&chunk).rows(), width, computed)?);
         }
@@ -57,13 +64,10 @@ pub fn apply(
         operator.record(&mut recorder, ingest.tensor(&chunk), chunk.rows, target)?;
         slot.record(&mut recorder);
         recorder.submit()?;
-        // While the device works on this chunk, the one before is written.
-        out.drain(sink)?;
         out.pending = Some(chunk);
         done += chunk.rows as u64;
         ingest.progress(&chunk);
     }
-    out.drain(sink)?;
     match kernel::first_bad_row(&device.read_blocking(&status)?) {
         Some(row) => Err(ingest.nonfinite_at(row)),
         None => Ok(Applied { rows: done, replaced: ingest.replaced() }),
@@ -94,7 +98,7 @@ struct Slots {
 }
 
 impl Slots {
-    fn drain(&mut self, sink: &mut dyn FnMut(&[u8], usize) -> Result<()>) -> Result<()> {
+    fn drain(&mut self, sink: &mut Sink<'_>) -> Result<()> {
         let Some(chunk) = self.pending.take() else { return Ok(()) };
         let slot = &self.slots[chunk.slot];
         let (row_bytes, tight_bytes) = (slot.tensor().row_bytes(), self.width * self.output.bytes());
@@ -119,7 +123,7 @@ impl Slots {
 fn copy(
     source: &mut dyn RowSource,
     output: ElementType,
-    sink: &mut dyn FnMut(&[u8], usize) -> Result<()>,
+    sink: &mut Sink<'_>,
 ) -> Result<Applied> {
     let (width, from) = (source.width(), source.element_type());
     let most = ((1 << 22) / (width * from.bytes())).max(1);

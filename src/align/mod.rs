@@ -11,7 +11,7 @@ mod fit;
 mod method;
 
 pub use aligner::{Affine, Aligner, OnDevice, Perturbed, Target, Unchanged};
-pub use apply::{Applied, apply, apply_rows};
+pub use apply::{Applied, Sink, apply, apply_rows};
 pub use fit::{FitOptions, fit, fit_moments};
 pub use method::{Centroid, Method};
 

@@ -75,8 +75,8 @@ pub(crate) fn norm(a: &[f64]) -> f64 {
     dot(a, a).sqrt()
 }
 
-/// Runs `f` compiled for the best vector instructions that this CPU has; what `f` calls must be `inline(always)`.
-#[inline(always)]
-pub(crate) fn dispatch_simd<R>(f: impl FnOnce() -> R) -> R {
-    pulp::Arch::new().dispatch(f)
+/// Runs `task` compiled for the best vector instructions that this CPU has. For that, its `call` and all that it calls
+/// must be `inline(always)`: hence a type that implements the trait, for a closure cannot be marked so.
+pub(crate) fn dispatch_simd<T: pulp::NullaryFnOnce>(task: T) -> T::Output {
+    pulp::Arch::new().dispatch(task)
 }

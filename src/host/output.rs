@@ -1,12 +1,10 @@
 //! Walking over rows in parallel: input of any element type, output of any.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-
 use half::{bf16, f16};
 use rayon::prelude::*;
 
 use super::rows::{Fixed, NOT_FINITE, RowElement, float_scale, peak, usable};
-use super::{HostCall, HostSlice, dispatch_simd};
+use super::{HostCall, dispatch_simd};
 use crate::{ElementType, Error, Result};
 
 /// An element type of output rows: the twin of the `shaders/common/out_*.wgsl` files.
@@ -37,78 +35,108 @@ impl OutElement for f16 {
     }
 }
 
-/// Calls `f(row index, scaled row, scale, output row)` for every row in parallel, all f32 and `[stride]` long; `scale` is a
-/// power of two, or 0 for a row that counts as zero. `shape` is rows, stride, and the index that the window gives the
-/// first row. The call's first buffer holds the rows; its last two are the output rows and the status.
-pub fn for_each_row(
-    call: &mut HostCall<'_>,
-    shape: (usize, usize, u32),
-    f: impl Fn(usize, &[f32], f32, &mut [f32]) + Sync,
-) -> Result<()> {
+/// What a kernel does to one row.
+pub trait RowKernel: Sync {
+    /// From the scaled row `y` to `out`, both `[stride]`; `scale` is a power of two, or 0 for a row that counts as zero.
+    /// Implementations are `inline(always)`, for this runs under [`dispatch_simd`].
+    fn row(&self, index: usize, y: &[f32], scale: f32, out: &mut [f32]);
+}
+
+/// Applies `kernel` to every row in parallel. `shape` is rows, stride, and the index that the window gives the first row.
+/// The call's first buffer holds the rows; its last two are the output rows and the status.
+///
+/// # Errors
+/// Buffers that are not there, or element types that devices do not hold.
+pub fn for_each_row<K: RowKernel>(call: &mut HostCall<'_>, shape: (usize, usize, u32), kernel: &K) -> Result<()> {
     let rows = call.read(0)?;
     let count = call.buffers.len();
     let out = call.write(count - 2)?;
     let status = call.write(count - 1)?;
+    let to = call.elements.1;
     let bad = match call.elements.0 {
-        ElementType::F32 => typed_out::<f32>(bytemuck::cast_slice(rows), out, call.elements.1, shape, &f),
-        ElementType::F16 => typed_out::<f16>(bytemuck::cast_slice(rows), out, call.elements.1, shape, &f),
-        ElementType::BF16 => typed_out::<bf16>(bytemuck::cast_slice(rows), out, call.elements.1, shape, &f),
-        ElementType::Fixed => typed_out::<Fixed>(bytemuck::cast_slice(rows), out, call.elements.1, shape, &f),
+        ElementType::F32 => typed_out::<f32, K>(bytemuck::cast_slice(rows), out, to, shape, kernel),
+        ElementType::F16 => typed_out::<f16, K>(bytemuck::cast_slice(rows), out, to, shape, kernel),
+        ElementType::BF16 => typed_out::<bf16, K>(bytemuck::cast_slice(rows), out, to, shape, kernel),
+        ElementType::Fixed => typed_out::<Fixed, K>(bytemuck::cast_slice(rows), out, to, shape, kernel),
         ElementType::F64 => Err(Error::argument("element type", "f64 has no device form")),
     }?;
     if let Some(word) = bytemuck::cast_slice_mut::<u8, u32>(status).first_mut() {
         *word = (*word).max(bad);
     }
-    // A second twin may follow in the same call only with its buffers intact; none does.
-    debug_assert!(matches!(call.buffers[count - 1], HostSlice::Read(&[])));
     Ok(())
 }
 
-type RowFunction<'f> = dyn Fn(usize, &[f32], f32, &mut [f32]) + Sync + 'f;
-
-fn typed_out<E: RowElement>(
+fn typed_out<E: RowElement, K: RowKernel>(
     rows: &[E],
     out: &mut [u8],
     element: ElementType,
     shape: (usize, usize, u32),
-    f: &RowFunction<'_>,
+    kernel: &K,
 ) -> Result<u32> {
     match element {
-        ElementType::F32 => Ok(walk::<E, f32>(rows, bytemuck::cast_slice_mut(out), shape, f)),
-        ElementType::F16 => Ok(walk::<E, f16>(rows, bytemuck::cast_slice_mut(out), shape, f)),
-        ElementType::BF16 => Ok(walk::<E, bf16>(rows, bytemuck::cast_slice_mut(out), shape, f)),
+        ElementType::F32 => Ok(walk::<E, f32, K>(rows, bytemuck::cast_slice_mut(out), shape, kernel)),
+        ElementType::F16 => Ok(walk::<E, f16, K>(rows, bytemuck::cast_slice_mut(out), shape, kernel)),
+        ElementType::BF16 => Ok(walk::<E, bf16, K>(rows, bytemuck::cast_slice_mut(out), shape, kernel)),
         ElementType::F64 | ElementType::Fixed => {
             Err(Error::argument("element type", format!("{element} is no output type of a device")))
         }
     }
 }
 
+/// Rows that one task walks over.
+const TASK_ROWS: usize = 64;
+
 /// Returns the status word: the least bad row, as the shader encodes it.
-fn walk<E: RowElement, O: OutElement>(
+fn walk<E: RowElement, O: OutElement, K: RowKernel>(
     rows: &[E],
     out: &mut [O],
     (count, stride, row_base): (usize, usize, u32),
-    f: &RowFunction<'_>,
+    kernel: &K,
 ) -> u32 {
-    let bad = AtomicU32::new(0);
-    let per_task = count.div_ceil(rayon::current_num_threads()).max(1);
+    let per_task = count.div_ceil(rayon::current_num_threads()).clamp(1, TASK_ROWS);
     (out[..count * stride].par_chunks_mut(per_task * stride))
         .zip(rows[..count * stride].par_chunks(per_task * stride))
         .enumerate()
-        .for_each(|(task, (out, rows))| {
-            let (mut y, mut z) = (vec![0f32; stride], vec![0f32; stride]);
-            for (i, (out, row)) in out.chunks_exact_mut(stride).zip(rows.chunks_exact(stride)).enumerate() {
-                let index = task * per_task + i;
-                let peak = dispatch_simd(|| scaled(row, &mut y));
-                if peak >= NOT_FINITE {
-                    bad.fetch_max(u32::MAX - (row_base + index as u32), Ordering::Relaxed);
-                }
-                let scale = if usable(peak) { float_scale(peak) } else { 0.0 };
-                f(index, &y, scale, &mut z);
-                dispatch_simd(|| out.iter_mut().zip(&z).for_each(|(o, &z)| *o = O::round(z)));
+        .map(|(task, (out, rows))| {
+            let first = task * per_task;
+            match dispatch_simd(Walk { rows, out, first, stride, kernel }) {
+                Some(row) => u32::MAX - (row_base + row as u32),
+                None => 0,
             }
-        });
-    bad.into_inner()
+        })
+        .max()
+        .unwrap_or(0)
+}
+
+/// One task's rows, the first of index `first`.
+struct Walk<'a, E, O, K> {
+    rows: &'a [E],
+    out: &'a mut [O],
+    first: usize,
+    stride: usize,
+    kernel: &'a K,
+}
+
+impl<E: RowElement, O: OutElement, K: RowKernel> pulp::NullaryFnOnce for Walk<'_, E, O, K> {
+    /// The first row with a NaN or an infinity.
+    type Output = Option<usize>;
+
+    #[inline(always)]
+    fn call(self) -> Option<usize> {
+        let (mut y, mut z) = (vec![0f32; self.stride], vec![0f32; self.stride]);
+        let mut bad = None;
+        let rows = self.out.chunks_exact_mut(self.stride).zip(self.rows.chunks_exact(self.stride));
+        for ((out, row), index) in rows.zip(self.first..) {
+            let peak = scaled(row, &mut y);
+            if peak >= NOT_FINITE && bad.is_none() {
+                bad = Some(index);
+            }
+            let scale = if usable(peak) { float_scale(peak) } else { 0.0 };
+            self.kernel.row(index, &y, scale, &mut z);
+            out.iter_mut().zip(&z).for_each(|(o, &z)| *o = O::round(z));
+        }
+        bad
+    }
 }
 
 /// Writes the row times its scale to `y`; returns the peak.

@@ -1,4 +1,4 @@
-//! Reads and writes at a place in a file, from several threads at once.
+//! Reads at a place in a file, from several threads at once, and writes.
 //!
 //! This is the hot path of files: bytes go straight between the page cache and the caller's block. A memory map would
 //! save the copy but count every page that it touched as resident, and turn a truncated file into a fatal signal.
@@ -22,13 +22,9 @@ pub(super) fn read(file: &File, out: &mut [u8], offset: u64) -> io::Result<()> {
     out.par_chunks_mut(piece).enumerate().try_for_each(|(i, part)| read_piece(file, part, offset + (i * piece) as u64))
 }
 
-/// Writes all of `bytes` at `offset`.
+/// Writes all of `bytes` at `offset`. On one thread: file systems let one writer at a time into a file, and others spin.
 pub(super) fn write(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
-    if bytes.len() <= PARALLEL_ABOVE {
-        return write_piece(file, bytes, offset);
-    }
-    let piece = piece_bytes(bytes.len());
-    bytes.par_chunks(piece).enumerate().try_for_each(|(i, part)| write_piece(file, part, offset + (i * piece) as u64))
+    write_piece(file, bytes, offset)
 }
 
 fn piece_bytes(len: usize) -> usize {

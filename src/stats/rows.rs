@@ -6,7 +6,7 @@ use crate::io::{Dataset, RowReader};
 use crate::{ElementType, Error, Result};
 
 /// Rows `[n, d]` of one element type, readable from the start as often as needed.
-pub trait RowSource {
+pub trait RowSource: Send {
     /// n.
     fn rows(&self) -> u64;
     /// d.

@@ -1,9 +1,9 @@
 //! Twin of `shaders/align/apply.wgsl`; the formula is in [`crate::kernels::align::apply`].
 
 use crate::Result;
-use crate::host::output::for_each_row;
+use crate::host::output::{RowKernel, for_each_row};
 use crate::host::real::{Real, dot};
-use crate::host::{HostCall, dispatch_simd};
+use crate::host::HostCall;
 use crate::kernels::align::apply::{MAX_VECTORS, Params};
 
 /// Runs the kernel: buffers are rows, vectors, gram, out rows, status.
@@ -17,9 +17,21 @@ pub fn twin(call: &mut HostCall<'_>) -> Result<()> {
     let stride = 4 * params.width4 as usize;
     let vectors: Vec<&[f32]> = vectors.chunks_exact(stride).take(params.vectors as usize).collect();
     let shape = (params.rows as usize, stride, params.row_base);
-    for_each_row(call, shape, |_, y, scale, out| {
-        dispatch_simd(|| operate(y, scale, params.a, &vectors, gram, out));
-    })
+    for_each_row(call, shape, &Rows { a: params.a, vectors: &vectors, gram })
+}
+
+/// The operator on f32 rows.
+pub(crate) struct Rows<'a> {
+    pub(crate) a: f32,
+    pub(crate) vectors: &'a [&'a [f32]],
+    pub(crate) gram: &'a [f32],
+}
+
+impl RowKernel for Rows<'_> {
+    #[inline(always)]
+    fn row(&self, _index: usize, y: &[f32], scale: f32, out: &mut [f32]) {
+        operate(y, scale, self.a, self.vectors, self.gram, out);
+    }
 }
 
 /// One row: `y` is the row times `scale`, a power of two; `vectors` `[m][d]`, `gram` `[m, m]`; writes `[d]` to `out`.

@@ -3,9 +3,9 @@
 use crate::Result;
 use crate::host::align::apply::is_tiny;
 use crate::host::gaussian::gaussian4;
-use crate::host::output::for_each_row;
+use crate::host::output::{RowKernel, for_each_row};
 use crate::host::real::{Real, dot};
-use crate::host::{HostCall, dispatch_simd};
+use crate::host::HostCall;
 use crate::kernels::align::c3::Params;
 
 /// Runs the kernel: buffers are rows, shift, out rows, status.
@@ -17,10 +17,25 @@ pub fn twin(call: &mut HostCall<'_>) -> Result<()> {
     let shift: &[f32] = bytemuck::cast_slice(call.read(1)?);
     let shape = (params.rows as usize, 4 * params.width4 as usize, params.row_base);
     let first_row = u64::from(params.first_row[0]) | (u64::from(params.first_row[1]) << 32);
-    for_each_row(call, shape, |index, y, scale, out| {
-        let row = first_row + index as u64;
-        dispatch_simd(|| perturb(y, scale, shift, params.sigma, (row, params.seed), params.width as usize, out));
-    })
+    let (sigma, seed, width) = (params.sigma, params.seed, params.width as usize);
+    for_each_row(call, shape, &Rows { shift, sigma, seed, first_row, width })
+}
+
+/// C3 on f32 rows.
+struct Rows<'a> {
+    shift: &'a [f32],
+    sigma: f32,
+    seed: [u32; 2],
+    first_row: u64,
+    width: usize,
+}
+
+impl RowKernel for Rows<'_> {
+    #[inline(always)]
+    fn row(&self, index: usize, y: &[f32], scale: f32, out: &mut [f32]) {
+        let key = (self.first_row + index as u64, self.seed);
+        perturb(y, scale, self.shift, self.sigma, key, self.width, out);
+    }
 }
 
 /// One row: `normalise(u + b + sigma g)`, `y` the row times `scale`; `out` is `[d]`, zero from column `width` on.

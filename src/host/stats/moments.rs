@@ -46,7 +46,7 @@ fn run<E: RowElement>(pass: &Pass<'_>, rows: &[E], sums: &mut [u64]) {
     let parts: Vec<Vec<u64>> = (rows.par_chunks(task_rows * stride).enumerate())
         .map(|(i, block)| {
             let mut part = vec![0; sums.len()];
-            dispatch_simd(|| add_block(pass, block, (i * task_rows) as u32, &mut part));
+            dispatch_simd(AddBlock { pass, block, first: (i * task_rows) as u32, sums: &mut part });
             part
         })
         .collect();
@@ -55,6 +55,23 @@ fn run<E: RowElement>(pass: &Pass<'_>, rows: &[E], sums: &mut [u64]) {
         let first_bad = sums[bad].max(part[bad]);
         sums.iter_mut().zip(&part).for_each(|(s, p)| *s = s.wrapping_add(*p));
         sums[bad] = first_bad;
+    }
+}
+
+/// Adds a block of rows, the first of index `first`, to `sums`.
+struct AddBlock<'a, E> {
+    pass: &'a Pass<'a>,
+    block: &'a [E],
+    first: u32,
+    sums: &'a mut [u64],
+}
+
+impl<E: RowElement> pulp::NullaryFnOnce for AddBlock<'_, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        add_block(self.pass, self.block, self.first, self.sums);
     }
 }
 
@@ -136,13 +153,14 @@ fn norm_is_tiny(square: u64, peak: u32) -> bool {
 }
 
 /// The weight and shift of the row in the operator's output; adds the vectors' coefficients to `counters`.
+#[inline(always)]
 fn operator_weight(pass: &Pass<'_>, fixed: &[i32], (w, places): (u32, u32), counters: &mut [u64]) -> (u32, u32) {
     let m = pass.params.vectors as usize;
     let (head, rest) = pass.constants.split_at(4);
     let (gram, exponents) = rest.split_at(m * m);
     let mut t = [0i64; MAX_VECTORS];
     for (k, vector) in pass.vectors.chunks_exact(fixed.len()).take(m).enumerate() {
-        t[k] = mul_shift(dispatch_simd(|| dot_vector(fixed, vector)), i64::from(w), exponents[k] as u32 + places - 32);
+        t[k] = mul_shift(dot_vector(fixed, vector), i64::from(w), exponents[k] as u32 + places - 32);
     }
     let (a, square) = if w == 0 { (0, head[3]) } else { (head[0], head[2]) };
     let mut c = [0i64; MAX_VECTORS];

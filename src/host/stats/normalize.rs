@@ -1,9 +1,9 @@
 //! Twin of `shaders/stats/normalize.wgsl`.
 
 use crate::Result;
-use crate::host::align::apply::operate;
+use crate::host::align::apply::Rows;
 use crate::host::output::for_each_row;
-use crate::host::{HostCall, dispatch_simd};
+use crate::host::HostCall;
 use crate::kernels::stats::normalize::Params;
 
 /// Runs the kernel: buffers are rows, out rows, status.
@@ -14,5 +14,5 @@ pub fn twin(call: &mut HostCall<'_>) -> Result<()> {
     let params: Params = call.params()?;
     let shape = (params.rows as usize, 4 * params.width4 as usize, params.row_base);
     // Normalisation is the operator without vectors.
-    for_each_row(call, shape, |_, y, scale, out| dispatch_simd(|| operate(y, scale, 1.0, &[], &[], out)))
+    for_each_row(call, shape, &Rows { a: 1.0, vectors: &[], gram: &[] })
 }
