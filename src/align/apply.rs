@@ -120,11 +120,7 @@ impl Slots {
 }
 
 /// Rows unchanged but for their type.
-fn copy(
-    source: &mut dyn RowSource,
-    output: ElementType,
-    sink: &mut Sink<'_>,
-) -> Result<Applied> {
+fn copy(source: &mut dyn RowSource, output: ElementType, sink: &mut Sink<'_>) -> Result<Applied> {
     let (width, from) = (source.width(), source.element_type());
     let most = ((1 << 22) / (width * from.bytes())).max(1);
     let mut bytes = vec![0; most * width * from.bytes()];

@@ -1,9 +1,9 @@
 //! Twin of `shaders/align/apply.wgsl`; the formula is in [`crate::kernels::align::apply`].
 
 use crate::Result;
+use crate::host::HostCall;
 use crate::host::output::{RowKernel, for_each_row};
 use crate::host::real::{Real, dot};
-use crate::host::HostCall;
 use crate::kernels::align::apply::{MAX_VECTORS, Params};
 
 /// Runs the kernel: buffers are rows, vectors, gram, out rows, status.

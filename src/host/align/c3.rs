@@ -1,11 +1,11 @@
 //! Twin of `shaders/align/c3.wgsl`.
 
 use crate::Result;
+use crate::host::HostCall;
 use crate::host::align::apply::is_tiny;
 use crate::host::gaussian::gaussian4;
 use crate::host::output::{RowKernel, for_each_row};
 use crate::host::real::{Real, dot};
-use crate::host::HostCall;
 use crate::kernels::align::c3::Params;
 
 /// Runs the kernel: buffers are rows, shift, out rows, status.

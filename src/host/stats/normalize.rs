@@ -1,9 +1,9 @@
 //! Twin of `shaders/stats/normalize.wgsl`.
 
 use crate::Result;
+use crate::host::HostCall;
 use crate::host::align::apply::Rows;
 use crate::host::output::for_each_row;
-use crate::host::HostCall;
 use crate::kernels::stats::normalize::Params;
 
 /// Runs the kernel: buffers are rows, out rows, status.
