@@ -70,8 +70,8 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
-    /// Whether a device that offers `offered` can run kernels of these shapes.
-    fn check(&self, offered: &Capabilities) -> Result<()> {
+    /// Whether a device of these features, that comes as `offered`, can run kernels of these shapes.
+    fn check(&self, offered: &Capabilities, features: wgpu::Features) -> Result<()> {
         let teams = self.group.checked_div(self.lanes).unwrap_or(0);
         let checks = [
             ((1..=256).contains(&self.group), "group must be 1 to 256"),
@@ -83,9 +83,12 @@ impl Capabilities {
                 !self.subgroup_teams || offered.subgroup_size == Some(self.lanes),
                 "subgroup teams need subgroups of one size, lanes",
             ),
-            (!self.int64 || offered.int64, "the device has no 64-bit integers"),
-            (!self.mapped_storage || offered.mapped_storage, "the device does not map storage buffers"),
-            (!self.timestamps || offered.timestamps, "the device has no timestamps"),
+            (!self.int64 || features.contains(wgpu::Features::SHADER_INT64), "the device has no 64-bit integers"),
+            (
+                !self.mapped_storage || features.contains(wgpu::Features::MAPPABLE_PRIMARY_BUFFERS),
+                "the device does not map storage buffers",
+            ),
+            (!self.timestamps || features.contains(wgpu::Features::TIMESTAMP_QUERY), "the device has no timestamps"),
             (self.max_binding <= offered.max_binding, "max_binding is above the device's"),
         ];
         match checks.iter().find(|(holds, _)| !holds) {
@@ -169,9 +172,12 @@ impl Device {
         let mut inner = Arc::try_unwrap(self.0).map_err(|_| {
             Error::argument("capabilities", "the device is in use; change it before making anything on it")
         })?;
-        let offered = inner.capabilities.clone();
+        let (offered, features) = match &inner.engine {
+            Engine::Gpu(gpu) => (gpu.capabilities()?, gpu.device.features()),
+            Engine::Host => (inner.capabilities.clone(), wgpu::Features::all()),
+        };
         change(&mut inner.capabilities);
-        inner.capabilities.check(&offered)?;
+        inner.capabilities.check(&offered, features)?;
         Ok(Device(Arc::new(inner)))
     }
 

@@ -176,7 +176,9 @@ fn products_of_either_kind_give_the_same_bits() {
     let input = Input::new(&cloud(2, 100, 21), 21, ElementType::F32);
     let narrow = gpu().with_capabilities(|c| c.int64 = false).unwrap();
     let get = |device: &Device| perturbed(device, &input, NOISE, 0, ElementType::F32);
-    assert_eq!(get(&gpu()), get(&narrow));
+    if let Some(wide) = with_int64() {
+        assert_eq!(get(&wide), get(&narrow));
+    }
 }
 
 /// The twin's noise against the test's, then its f64 instantiation against the definition with the twin's own noise.

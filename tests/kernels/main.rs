@@ -10,3 +10,4 @@ mod moments;
 mod normalize;
 mod rows;
 mod validation;
+mod variants;

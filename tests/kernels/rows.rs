@@ -142,6 +142,7 @@ pub fn variants() -> Vec<(String, Device)> {
         all.push((format!("subgroups of {size}"), teams));
     }
     all.push(("32-bit products".into(), gpu().with_capabilities(|c| c.int64 = false).unwrap()));
+    all.extend(with_int64().map(|device| ("64-bit products".into(), device)));
     all
 }
 
@@ -162,4 +163,11 @@ pub fn extreme_rows() -> (Vec<f32>, usize) {
     ];
     data.chunks_exact_mut(d).zip(&rows).for_each(|(to, row)| to[..3].copy_from_slice(row));
     (data, d)
+}
+
+/// The adapter with its own 64-bit integers, if it has them.
+pub fn with_int64() -> Option<Device> {
+    let device = gpu();
+    let there = device.wgpu().unwrap().0.features().contains(wgpu::Features::SHADER_INT64);
+    there.then(|| device.with_capabilities(|c| c.int64 = true).unwrap())
 }

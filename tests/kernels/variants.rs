@@ -1,0 +1,39 @@
+//! Moments are the same bits in every shape of kernel: teams of one, of 8, of 32, subgroups, products of 32 or 64 bits.
+
+use realign::ElementType;
+use realign::device::{Device, Tensor};
+use realign::kernels::stats::moments::{self, Summand, Sums};
+
+use crate::common::{Rng, cloud};
+use crate::rows::{INPUTS, Input, extreme_rows, variants};
+
+fn sums(device: &Device, input: &Input, vectors: &[Vec<f64>]) -> Sums {
+    let summand = Summand::operator(device, 0.75, vectors, input.width).unwrap();
+    let buffer = device.buffer("sums", summand.sums_bytes()).unwrap();
+    let tensor = Tensor::from_bytes(device, &input.bytes, input.width, input.element).unwrap();
+    let mut recorder = device.recorder();
+    moments::record(&mut recorder, &summand, &tensor, tensor.rows(), (&buffer, 0)).unwrap();
+    recorder.submit().unwrap();
+    Sums::from_bytes(&device.read_blocking(&buffer).unwrap(), &summand).unwrap()
+}
+
+#[test]
+fn moments_have_the_same_bits_in_every_variant() {
+    let mut inputs: Vec<Input> = INPUTS.iter().map(|&e| Input::new(&cloud(31, 203, 37), 37, e)).collect();
+    inputs.push(Input::new(&cloud(32, 65, 1280), 1280, ElementType::F32));
+    let (extreme, d) = extreme_rows();
+    inputs.push(Input::new(&extreme, d, ElementType::F32));
+    let mut rng = Rng(4);
+    let variants = variants();
+    for input in &inputs {
+        let d = input.width;
+        for count in [0, 1, 2, 9] {
+            let size = 0.5 / (d as f64).sqrt();
+            let vectors: Vec<Vec<f64>> = (0..count).map(|_| (0..d).map(|_| rng.normal() * size).collect()).collect();
+            let want = sums(&Device::host(), input, &vectors);
+            for (name, device) in &variants {
+                assert_eq!(sums(device, input, &vectors), want, "{name}: {} [{d}] {count}", input.element);
+            }
+        }
+    }
+}
