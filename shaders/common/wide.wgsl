@@ -11,12 +11,6 @@ fn sub64(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
     return vec2<u32>(a.x - b.x, a.y - b.y - select(0u, 1u, a.x < b.x));
 }
 
-/// a * b for signed a and 0 <= b < 2^31.
-fn mul_signed(a: i32, b: u32) -> vec2<u32> {
-    let p = mul_wide(bitcast<u32>(a), b);
-    return vec2<u32>(p.x, p.y - select(0u, b, a < 0));
-}
-
 /// floor(a / 2^s), 0 <= s < 64, signed.
 fn sar64(a: vec2<u32>, s: u32) -> vec2<u32> {
     let high = bitcast<i32>(a.y);
@@ -33,4 +27,9 @@ fn shl64(a: vec2<u32>, s: u32) -> vec2<u32> {
         return vec2<u32>(0u, a.x << (s - 32u));
     }
     return vec2<u32>(a.x << s, (a.y << s) | ((a.x >> 1u) >> (31u - s)));
+}
+
+/// The sum of the four.
+fn fold_sum4(a: Sum4) -> vec2<u32> {
+    return add64(add64(sum4_words(a, 0u), sum4_words(a, 1u)), add64(sum4_words(a, 2u), sum4_words(a, 3u)));
 }

@@ -7,6 +7,7 @@
 struct Params {
     rows: u32,
     width4: u32,
+    // As VECTORS; the host twin reads it here.
     vectors: u32,
     // Index of the first row in the window since the accumulators were cleared, for `first_bad`.
     row_base: u32,
@@ -15,6 +16,8 @@ struct Params {
 override GROUP: u32 = 64u;
 // Invocations that share a row, a team: 1 on a CPU, 32 or so on a GPU.
 override LANES: u32 = 1u;
+// Vectors of the operator: known to the compiler, so that a pass without them carries no code for them.
+override VECTORS: u32 = 0u;
 const TILE: u32 = 64u;
 const MAX_VECTORS: u32 = 9u;
 
@@ -22,7 +25,7 @@ const MAX_VECTORS: u32 = 9u;
 #import "rows"
 // Fixed-point vectors [vectors, width4]: v_i = V_i 2^-exponent_i.
 @group(0) @binding(2) var<storage, read> vectors: array<vec4<i32>>;
-// The pass's constants, see `constant64`.
+// The pass's constants, see `gram`.
 @group(0) @binding(3) var<storage, read> constants: array<vec2<u32>>;
 // As 64-bit numbers: column sums [4 width4], then nonzero rows, defect, first bad row, spare, and for each vector the
 // low and the high part of the sum of its coefficients.
@@ -53,7 +56,7 @@ fn count(slot: u32, value: vec2<u32>) {
 }
 
 fn flush_counters(local: u32) {
-    for (var i = local; i < 4u + 2u * params.vectors; i += GROUP) {
+    for (var i = local; i < 4u + 2u * VECTORS; i += GROUP) {
         let value = vec2<u32>(atomicLoad(&counters[2u * i]), atomicLoad(&counters[2u * i + 1u]));
         global_add(4u * params.width4 + i, value);
     }
@@ -67,7 +70,7 @@ fn clear_tile(local: u32) {
         atomicStore(&peak[i], 0u);
         atomicStore(&square[2u * i], 0u);
         atomicStore(&square[2u * i + 1u], 0u);
-        for (var k = 0u; k < params.vectors; k += 1u) {
+        for (var k = 0u; k < VECTORS; k += 1u) {
             atomicStore(&dots[2u * (k * TILE + i)], 0u);
             atomicStore(&dots[2u * (k * TILE + i) + 1u], 0u);
         }
@@ -82,36 +85,25 @@ fn fixed_scale(bits: u32) -> f32 {
 const TINY: u32 = 0x21800000u; // 2^-60: a row below it has norm below 1e-10 at any width we accept
 
 fn sum_squares(row: u32, lane: u32, factor: f32) -> vec2<u32> {
-    var total = vec2<u32>(0u);
+    var total = no_sum4();
     for (var c = lane; c < params.width4; c += LANES) {
-        let x = abs(row_fixed4(row * params.width4 + c, factor));
-        for (var k = 0u; k < 4u; k += 1u) {
-            let p = mul_wide(u32(x[k]), u32(x[k]));
-            total = add64(total, vec2<u32>((p.x >> 16u) | (p.y << 16u), p.y >> 16u));
-        }
+        total = add_squares(total, vec4<u32>(abs(row_fixed4(row * params.width4 + c, factor))));
     }
-    return total;
+    return fold_sum4(total);
 }
 
 fn dot_vector(row: u32, vector: u32, lane: u32, factor: f32) -> vec2<u32> {
-    var total = vec2<u32>(0u);
+    var total = no_sum4();
     for (var c = lane; c < params.width4; c += LANES) {
-        let x = row_fixed4(row * params.width4 + c, factor);
-        let v = vectors[vector * params.width4 + c];
-        for (var k = 0u; k < 4u; k += 1u) {
-            var p = mul_wide(u32(abs(x[k])), u32(abs(v[k])));
-            p = vec2<u32>((p.x >> 16u) | (p.y << 16u), p.y >> 16u);
-            if ((x[k] < 0) != (v[k] < 0)) { p = sub64(vec2<u32>(0u), p); }
-            total = add64(total, p);
-        }
+        total = add_products(total, row_fixed4(row * params.width4 + c, factor), vectors[vector * params.width4 + c]);
     }
-    return total;
+    return fold_sum4(total);
 }
 
 // Constants, in this order: a, 2a, a^2 + |b|^2, |b|^2 as Q56; then the Gram matrix [vectors, vectors] as Q56; then the
 // vectors' exponents.
 fn gram(i: u32, k: u32) -> vec2<u32> {
-    return constants[4u + i * params.vectors + k];
+    return constants[4u + i * VECTORS + k];
 }
 
 /// 1 / sqrt(n2) as Q40 from Q56; below 2^-40 the row is left unscaled, as the published script leaves rows below 1e-10.
@@ -133,9 +125,9 @@ struct Coefficients {
 fn coefficients(slot: u32, w: u32, places: u32) -> Coefficients {
     var out: Coefficients;
     var t: array<vec2<u32>, MAX_VECTORS>;
-    for (var k = 0u; k < params.vectors; k += 1u) {
+    for (var k = 0u; k < VECTORS; k += 1u) {
         let d = vec2<u32>(atomicLoad(&dots[2u * (k * TILE + slot)]), atomicLoad(&dots[2u * (k * TILE + slot) + 1u]));
-        let exponent = constants[4u + params.vectors * params.vectors + k].x;
+        let exponent = constants[4u + VECTORS * VECTORS + k].x;
         t[k] = mul_shift(d, vec2<u32>(w, 0u), exponent + places - 32u);
     }
     let a = select(constants[0], vec2<u32>(0u), w == 0u);
@@ -143,7 +135,7 @@ fn coefficients(slot: u32, w: u32, places: u32) -> Coefficients {
     n2 = add64(n2, mul_shift(constants[1], t[0], 56u));
     out.vector[0] = inverse_norm(n2);
     out.row = mul_shift(a, out.vector[0], 56u);
-    for (var k = 1u; k < params.vectors; k += 1u) {
+    for (var k = 1u; k < VECTORS; k += 1u) {
         var dot = mul_shift(out.row, t[k], 40u);
         for (var i = 0u; i < k; i += 1u) {
             dot = add64(dot, mul_shift(out.vector[i], gram(i, k), 40u));
@@ -182,13 +174,13 @@ fn scalars(slot: u32, row: u32) {
         count(0u, vec2<u32>(1u, 0u));
         count(1u, sar128(root.rest, 62u));
     }
-    if (params.vectors == 0u) {
+    if (VECTORS == 0u) {
         weight[slot] = w;
         shift[slot] = places;
         return;
     }
     let c = coefficients(slot, w, places);
-    for (var k = 0u; k < params.vectors; k += 1u) {
+    for (var k = 0u; k < VECTORS; k += 1u) {
         count(4u + 2u * k, vec2<u32>(c.vector[k].x & 0xfffffu, 0u));
         count(5u + 2u * k, sar64(c.vector[k], 20u));
     }
@@ -220,22 +212,14 @@ fn set_weight(slot: u32, product: vec4<u32>, places: u32) {
 }
 
 fn add_columns(first_row: u32, column: u32) {
-    var low = vec4<u32>(0u);
-    var high = vec4<u32>(0u);
+    var total = no_sum4();
     let count = min(TILE, params.rows - first_row);
     for (var r = 0u; r < count; r += 1u) {
-        let w = weight[r];
-        let s = shift[r];
         let x = row_fixed4((first_row + r) * params.width4 + column, scale[r]);
-        let half = (1u << s) >> 1u;
-        for (var k = 0u; k < 4u; k += 1u) {
-            let q = sar64(add64(mul_signed(x[k], w), vec2<u32>(half, 0u)), s);
-            low[k] += q.x;
-            high[k] += q.y + select(0u, 1u, low[k] < q.x);
-        }
+        total = add_weighted(total, x, weight[r], shift[r]);
     }
     for (var k = 0u; k < 4u; k += 1u) {
-        global_add(4u * column + k, vec2<u32>(low[k], high[k]));
+        global_add(4u * column + k, sum4_words(total, k));
     }
 }
 
@@ -264,7 +248,7 @@ fn products(first_row: u32, team: u32, lane: u32) {
             let before = atomicAdd(&square[2u * slot], s.x);
             atomicAdd(&square[2u * slot + 1u], s.y + select(0u, 1u, before > 0xffffffffu - s.x));
         }
-        for (var k = 0u; k < params.vectors; k += 1u) {
+        for (var k = 0u; k < VECTORS; k += 1u) {
             let d = team_sum(dot_vector(first_row + slot, k, lane, factor));
             let at = 2u * (k * TILE + slot);
             if (team_leads(lane)) {

@@ -88,16 +88,16 @@ impl Buffer {
         Arc::ptr_eq(&self.0.device.0, &device.0)
     }
 
+    /// Whether both are the same memory.
+    pub(crate) fn same(&self, other: &Buffer) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     pub(super) fn check_device(&self, operation: &'static str, device: &Device) -> Result<()> {
         match self.belongs_to(device) {
             true => Ok(()),
             false => Err(Error::shape(operation, "buffer", "a buffer of this device", "another device's")),
         }
-    }
-
-    /// Whether both are the same memory.
-    pub(crate) fn same(&self, other: &Buffer) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
     }
 
     pub(crate) fn storage(&self) -> &Storage {

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Gpu, GpuMemory, Timing};
 use crate::device::Use;
@@ -50,11 +50,15 @@ impl Gpu {
             });
         })?;
         self.wait_for(last)?;
-        let answer = match receiver.try_recv() {
-            Ok(answer) => Ok(answer),
-            // The buffer may be in use by something submitted later than `last`.
-            Err(_) => self.wait_for(None).map(|()| receiver.try_recv().unwrap_or(Err(wgpu::BufferAsyncError))),
-        }?;
+        // Another thread's poll may be about to make the call, or `buffer` be in use by something later than `last`.
+        let start = Instant::now();
+        let answer = loop {
+            match receiver.recv_timeout(Duration::from_millis(1)) {
+                Ok(answer) => break answer,
+                Err(_) if start.elapsed() > TIMEOUT => break Err(wgpu::BufferAsyncError),
+                Err(_) => self.poll()?,
+            }
+        };
         answer.map_err(|e| self.lost_because(e.to_string()))
     }
 

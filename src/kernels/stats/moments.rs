@@ -172,7 +172,7 @@ pub fn record(
     let dispatch = Dispatch {
         kernel: &SPEC,
         imports: imports(caps, input.element_type(), ElementType::F32)?,
-        constants: team_constants(caps),
+        constants: [team_constants(caps), vec![("VECTORS", summand.vectors.len() as f64)]].concat(),
         params: bytemuck::bytes_of(&params).to_vec(),
         buffers: vec![input.buffer().clone(), summand.fixed.clone(), summand.constants.clone(), sums.clone()],
         elements: (input.element_type(), ElementType::F32),
