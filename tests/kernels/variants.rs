@@ -1,11 +1,33 @@
 //! Moments are the same bits in every shape of kernel: teams of one, of 8, of 32, subgroups, products of 32 or 64 bits.
 
 use realign::ElementType;
-use realign::device::{Device, Tensor};
+use realign::device::{Command, Device, Tensor};
+use realign::kernels::align::apply::status_buffer;
 use realign::kernels::stats::moments::{self, Summand, Sums};
+use realign::kernels::stats::normalize;
 
 use crate::common::{Rng, cloud};
 use crate::rows::{INPUTS, Input, extreme_rows, variants};
+
+/// A comparison of variants proves nothing if one kernel runs for all: each must record the files and lanes of its own.
+#[test]
+fn each_variant_records_its_own_kernel() {
+    let mut seen = Vec::new();
+    for (name, device) in variants() {
+        let tensor = Tensor::new(&device, 1, 8, ElementType::F32).unwrap();
+        let status = status_buffer(&device).unwrap();
+        let mut recorder = device.recorder();
+        normalize::record(&mut recorder, &tensor, &tensor, 1, &status).unwrap();
+        let [Command::Dispatch(dispatch)] = recorder.commands() else { panic!("one dispatch") };
+        assert_eq!(dispatch.imports.contains(&("team", "common/team_subgroup.wgsl")), name.starts_with("subgroups"));
+        assert_eq!(dispatch.imports.contains(&("product", "common/product_u64.wgsl")), device.capabilities().int64);
+        let shape = (dispatch.constants.clone(), dispatch.imports.clone());
+        if name.contains("team") || name.starts_with("subgroups") {
+            assert!(!seen.contains(&shape), "{name} is a variant that was there already");
+        }
+        seen.push(shape);
+    }
+}
 
 fn sums(device: &Device, input: &Input, vectors: &[Vec<f64>]) -> Sums {
     let summand = Summand::operator(device, 0.75, vectors, input.width).unwrap();
