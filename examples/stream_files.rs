@@ -27,7 +27,12 @@ fn main() -> realign::Result<()> {
     // One pass over the images; over the texts one for the moments and a few for the exact centroid.
     let options = FitOptions { centroid: Centroid::Exact, ..Default::default() };
     let statistics = fit(&device, &mut DatasetRows::new(&text), &mut DatasetRows::new(&image), &options)?;
-    println!("{}: gap {:.4} before, {:.1e} after", device.name(), statistics.gap(), statistics.residual_gap.unwrap_or(f64::NAN));
+    println!(
+        "{}: gap {:.4} before, {:.1e} after",
+        device.name(),
+        statistics.gap(),
+        statistics.residual_gap.unwrap_or(f64::NAN)
+    );
 
     // The output has the input's shards, type and format, and appears only when it is complete.
     let mut output = Output::create(&text, &out, &OutputOptions { force: true, ..Default::default() })?;

@@ -51,7 +51,7 @@ pub fn apply(
     let mut done = 0;
     loop {
         // The chunk before is written while the next is read; on a GPU, while the device works on the one before.
-        let (next, drained) = rayon::join(|| ingest.next(), || out.drain(sink));
+        let (next, drained) = rayon::join(|| ingest.next_chunk(), || out.drain(sink));
         drained?;
         let Some(chunk) = next? else { break };
         if out.slots.len() <= chunk.slot {

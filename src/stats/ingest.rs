@@ -93,7 +93,7 @@ impl<'a> Ingest<'a> {
     ///
     /// # Errors
     /// A file that cannot be read; a bad value in f64 rows; a lost device.
-    pub fn next(&mut self) -> Result<Option<Chunk>> {
+    pub fn next_chunk(&mut self) -> Result<Option<Chunk>> {
         let slot = self.turn % self.slots.len();
         let (source, tight) = (&mut *self.source, &mut self.tight);
         let capacity = self.slots[slot].tensor().rows();

@@ -47,7 +47,7 @@ impl Moments {
         self.replaced
     }
 
-    /// E[u], `[d]`; zeros if there are no rows. Each component is within 5e-10 of the mean in real numbers.
+    /// `E[u]`, `[d]`; zeros if there are no rows. Each component is within 5e-10 of the mean in real numbers.
     pub fn mean(&self) -> Vec<f64> {
         let n = self.rows.max(1) as f64;
         self.columns.iter().map(|&c| c as f64 / f64::from(FRACTION_BITS).exp2() / n).collect()
@@ -106,7 +106,7 @@ pub fn measure(
     let sums = device.buffer("column sums", summand.sums_bytes())?;
     let mut ingest = Ingest::new(device, source, options)?;
     let (mut window_start, mut window) = (0u64, 0u64);
-    while let Some(chunk) = ingest.next()? {
+    while let Some(chunk) = ingest.next_chunk()? {
         if window + chunk.rows as u64 > WINDOW_ROWS {
             close_window(device, &mut ingest, (&sums, summand), (window_start, window), &mut total)?;
             (window_start, window) = (chunk.first_row, 0);
