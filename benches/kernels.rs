@@ -45,12 +45,15 @@ fn copy_twin(call: &mut HostCall<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Records a kernel.
+type Run = Box<dyn Fn(&mut Recorder) -> Result<()>>;
+
 struct Case {
     /// Kernel, number of vectors, floating-point or integer operations per element.
     name: &'static str,
     /// Bytes that must move.
     bytes: u64,
-    run: Box<dyn Fn(&mut Recorder) -> Result<()>>,
+    run: Run,
     result: Buffer,
     /// Results that are integers must agree in every bit, others up to this difference.
     exact: bool,

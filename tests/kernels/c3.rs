@@ -10,7 +10,7 @@ use realign::{ElementType, Error};
 use crate::common::{Rng, cloud, devices, gpu};
 use crate::rows::{
     INPUTS, Input, OUTPUTS, ROOT, SHAPES, U, check, extreme_rows, run, stored, sum_error, unit_error, unit_row,
-    variants,
+    variants, with_int64,
 };
 
 const NOISE: Noise = Noise { sigma: 0.03125, seed: 0x1234_5678_9abc_def0 };
