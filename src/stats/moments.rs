@@ -74,9 +74,12 @@ impl Moments {
                 format!("width {}", other.width()),
             ));
         }
-        self.rows += other.rows;
+        let counts = [(self.rows, other.rows), (self.replaced, other.replaced)].map(|(a, b)| a.checked_add(b));
+        let [Some(rows), Some(replaced)] = counts else {
+            return Err(Error::shape("merge", "moments", "fewer than 2^64 rows in all", "more"));
+        };
+        (self.rows, self.replaced) = (rows, replaced);
         self.nonzero_rows += other.nonzero_rows;
-        self.replaced += other.replaced;
         self.defect += other.defect;
         self.columns.iter_mut().zip(&other.columns).for_each(|(a, b)| *a += b);
         Ok(())
