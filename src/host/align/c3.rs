@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::host::HostCall;
 use crate::host::align::apply::is_tiny;
-use crate::host::gaussian::gaussian4;
+use crate::host::gaussian::{BLOCK, gaussians};
 use crate::host::output::{RowKernel, for_each_row};
 use crate::host::real::{Real, dot};
 use crate::kernels::align::c3::Params;
@@ -51,13 +51,14 @@ pub fn perturb<R: Real>(
 ) {
     let square = dot(y, y);
     let unit = if is_tiny(square, scale) { R::default() } else { square.sqrt().recip() };
-    for (c, out) in out.chunks_exact_mut(4).enumerate() {
-        let g = gaussian4([row as u32, (row >> 32) as u32, c as u32, 0], seed);
-        for (k, o) in out.iter_mut().enumerate() {
-            let j = 4 * c + k;
-            *o = if j < width { unit * y[j] + shift[j] + sigma * R::from_f64(f64::from(g[k])) } else { R::default() };
+    let blocks = out.chunks_mut(4 * BLOCK).zip(y.chunks(4 * BLOCK)).zip(shift.chunks(4 * BLOCK));
+    for (block, ((out, y), shift)) in blocks.enumerate() {
+        let g = gaussians(row, (block * BLOCK) as u32, seed);
+        for (((o, &y), &b), &g) in out.iter_mut().zip(y).zip(shift).zip(&g) {
+            *o = unit * y + b + sigma * R::from_f64(f64::from(g));
         }
     }
+    out[width..].fill(R::default());
     let n2 = dot(out, out);
     let inverse = if n2 > R::from_f64(1e-20) { n2.sqrt().recip() } else { R::from_f64(1.0) };
     out.iter_mut().for_each(|o| *o *= inverse);
