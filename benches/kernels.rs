@@ -45,15 +45,14 @@ fn copy_twin(call: &mut HostCall<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Records a kernel.
-type Run = Box<dyn Fn(&mut Recorder) -> Result<()>>;
+type Record = dyn Fn(&mut Recorder) -> Result<()>;
 
 struct Case {
     /// Kernel, number of vectors, floating-point or integer operations per element.
     name: &'static str,
     /// Bytes that must move.
     bytes: u64,
-    run: Run,
+    run: Box<Record>,
     result: Buffer,
     /// Results that are integers must agree in every bit, others up to this difference.
     exact: bool,

@@ -9,6 +9,7 @@ type Lanes<T> = [T; BLOCK];
 #[inline(always)]
 fn philox(mut c: [Lanes<u32>; 4], mut k: [u32; 2]) -> [Lanes<u32>; 4] {
     for _ in 0..10 {
+        #[expect(clippy::needless_range_loop, reason = "four arrays by one index")]
         for i in 0..BLOCK {
             let p0 = u64::from(0xD251_1F53_u32) * u64::from(c[0][i]);
             let p1 = u64::from(0xCD9E_8D57_u32) * u64::from(c[2][i]);
