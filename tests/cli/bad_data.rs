@@ -18,7 +18,7 @@ fn nan_and_infinity_are_named_and_nothing_is_written() {
     let devices = devices();
     for descr in TYPES {
         for (value, word) in [(f64::NAN, "NaN"), (f64::INFINITY, "inf"), (f64::NEG_INFINITY, "-inf")] {
-            let folder = Folder::new();
+            let folder = Folder::fresh();
             shards(&folder, descr, value);
             folder.put("good.npy", &npy(descr, &cloud(9, 5, 7, -1.0), 5));
             folder.good("fit --source good.npy --target in/a.npy --out s.st --device host");
@@ -46,7 +46,7 @@ fn nan_and_infinity_are_named_and_nothing_is_written() {
 #[test]
 fn every_method_refuses_nan_in_apply() {
     for method in ["none", "mean-shift", "anchor", "anchor-trace", "realign", "c3"] {
-        let folder = Folder::new();
+        let folder = Folder::fresh();
         shards(&folder, "<f4", f64::NAN);
         folder.good(&format!("fit --source in/a.npy --target in/c.npy --out s.st --device host --method {method}"));
         for device in devices() {
@@ -64,7 +64,7 @@ fn every_method_refuses_nan_in_apply() {
 #[test]
 fn nonfinite_zero_counts_and_equals_zeros() {
     for descr in TYPES {
-        let (bad, zero) = (Folder::new(), Folder::new());
+        let (bad, zero) = (Folder::fresh(), Folder::fresh());
         shards(&bad, descr, f64::NEG_INFINITY);
         shards(&zero, descr, 0.0);
         for device in devices() {
@@ -99,7 +99,7 @@ fn widths_that_differ() {
 
 #[test]
 fn one_row_and_equal_rows_need_leave() {
-    let folder = Folder::new();
+    let folder = Folder::fresh();
     folder.put("text.npy", &npy("<f4", &cloud(9, 3, 1, 1.0), 3));
     folder.put("one.npy", &npy("<f4", &[0.5, 0.25, 1.0], 3));
     folder.put("equal.npy", &npy("<f4", &[0.5, 0.25, 1.0].repeat(8), 3));
@@ -125,7 +125,7 @@ fn one_row_and_equal_rows_need_leave() {
 
 #[test]
 fn zero_rows_are_counted() {
-    let folder = Folder::new();
+    let folder = Folder::fresh();
     let mut rows = cloud(9, 3, 1, 1.0);
     rows[6..12].fill(0.0);
     folder.put("text.npy", &npy("<f4", &rows, 3));

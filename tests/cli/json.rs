@@ -42,7 +42,7 @@ fn keys_of_every_command() {
 
 #[test]
 fn the_demo_shows_the_methods() {
-    let folder = Folder::new();
+    let folder = Folder::fresh();
     let output = folder.run("demo --device host");
     assert_eq!(output.status.code(), Some(0));
     let text = String::from_utf8(output.stdout).unwrap();
@@ -54,7 +54,7 @@ fn the_demo_shows_the_methods() {
 
 #[test]
 fn help_and_version() {
-    let folder = Folder::new();
+    let folder = Folder::fresh();
     for line in ["--help", "--version", "fit --help", "apply --help"] {
         let output = folder.run(line);
         assert_eq!(output.status.code(), Some(0), "{line}");

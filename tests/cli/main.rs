@@ -27,7 +27,7 @@ pub fn devices() -> Vec<String> {
 
 /// What `realign adapters --json` lists.
 pub fn adapters() -> Vec<Value> {
-    let folder = Folder::new();
+    let folder = Folder::fresh();
     let value = folder.json(&["adapters", "--json"]);
     value["adapters"].as_array().unwrap().clone()
 }
@@ -36,7 +36,7 @@ pub fn adapters() -> Vec<Value> {
 pub struct Folder(TempDir);
 
 impl Folder {
-    pub fn new() -> Self {
+    pub fn fresh() -> Self {
         Folder(tempfile::tempdir().unwrap())
     }
 
@@ -188,7 +188,7 @@ pub fn floats(npy: &[u8]) -> Vec<f32> {
 
 /// A folder with text.npy and image.npy of width 12, 61 and 40 rows, and s.st, m.st fitted and counted from them.
 pub fn fitted() -> Folder {
-    let folder = Folder::new();
+    let folder = Folder::fresh();
     folder.put("text.npy", &npy("<f4", &cloud(61, 12, 1, 1.0), 12));
     folder.put("image.npy", &npy("<f4", &cloud(40, 12, 2, -1.0), 12));
     folder.good("fit --source text.npy --target image.npy --out s.st --device host");
