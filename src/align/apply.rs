@@ -6,7 +6,9 @@ use rayon::prelude::*;
 use super::{Aligner, Method, Statistics, Target};
 use crate::device::{Device, DownloadSlot};
 use crate::kernels::align::apply as kernel;
-use crate::stats::{Chunk, Ingest, MemoryRows, RowSource, StreamOptions};
+use crate::stats::{
+    Chunk, Ingest, MemoryRows, NonFinite, RowSource, StreamOptions, first_nonfinite, nonfinite_error, zero_nonfinite,
+};
 use crate::{ElementType, Error, Result};
 
 /// Takes blocks of tight rows and their number.
@@ -40,7 +42,7 @@ pub fn apply(
         return Err(Error::shape("apply", "rows", want, format!("width {}", source.width())));
     }
     if aligner.method() == Method::None {
-        return copy(source, output, sink);
+        return copy(source, output, options, sink);
     }
     let width = source.width();
     let computed = if output == ElementType::F64 { ElementType::F32 } else { output };
@@ -51,7 +53,7 @@ pub fn apply(
     let mut done = 0;
     loop {
         // The chunk before is written while the next is read; on a GPU, while the device works on the one before.
-        let (next, drained) = rayon::join(|| ingest.next(), || out.drain(sink));
+        let (next, drained) = rayon::join(|| ingest.next_chunk(), || out.drain(sink));
         drained?;
         let Some(chunk) = next? else { break };
         if out.slots.len() <= chunk.slot {
@@ -120,19 +122,29 @@ impl Slots {
 }
 
 /// Rows unchanged but for their type.
-fn copy(source: &mut dyn RowSource, output: ElementType, sink: &mut Sink<'_>) -> Result<Applied> {
+fn copy(
+    source: &mut dyn RowSource,
+    output: ElementType,
+    options: StreamOptions<'_>,
+    sink: &mut Sink<'_>,
+) -> Result<Applied> {
     let (width, from) = (source.width(), source.element_type());
     let most = ((1 << 22) / (width * from.bytes())).max(1);
     let mut bytes = vec![0; most * width * from.bytes()];
     let mut converted = vec![0; most * width * output.bytes()];
-    let mut total = 0;
+    let (mut total, mut replaced) = (0, 0);
     source.rewind()?;
     loop {
         let rows = source.next(most, &mut bytes)?;
         if rows == 0 {
-            return Ok(Applied { rows: total, replaced: 0 });
+            return Ok(Applied { rows: total, replaced });
         }
-        let tight = &bytes[..rows * width * from.bytes()];
+        let tight = &mut bytes[..rows * width * from.bytes()];
+        if options.nonfinite == NonFinite::Zero {
+            replaced += zero_nonfinite(tight, from);
+        } else if let Some(at) = first_nonfinite(tight, from) {
+            return Err(nonfinite_error(source, total + (at / width) as u64));
+        }
         if from == output {
             sink(tight, rows)?;
         } else {
@@ -141,6 +153,9 @@ fn copy(source: &mut dyn RowSource, output: ElementType, sink: &mut Sink<'_>) ->
             sink(out, rows)?;
         }
         total += rows as u64;
+        if let Some(progress) = options.progress {
+            progress(rows as u64);
+        }
     }
 }
 

@@ -20,6 +20,8 @@ pub(super) const SAMPLE_ROWS: u64 = 4096;
 const MAX_PASSES: usize = 10;
 /// Residual at which Newton stops: the resolution of the means, see `kernels::stats::moments`.
 const TOLERANCE: f64 = 1e-12;
+/// Longest shift that the kernels take; between means of unit rows 2 is the most.
+const LONGEST_SHIFT: f64 = 4.0;
 
 /// Adds the centroid step to statistics that have the affine part.
 pub(super) fn fit(
@@ -71,6 +73,12 @@ fn newton(
         }
         let step = Jacobian::at(&projected, &statistics.shifts[0], d).solve(&residual);
         statistics.shifts[0].iter_mut().zip(step).for_each(|(h, s)| *h += s);
+        // Where no shift reaches μ_x, as with equal source rows, the Jacobian is singular and the step is wild.
+        let length = norm(&statistics.shifts[0]);
+        if !length.is_finite() || length > LONGEST_SHIFT {
+            log::debug!("centroid: no better shift after {pass} Newton steps");
+            break;
+        }
     }
     statistics.residual_gap = Some(best.0);
     statistics.shifts[0] = best.1;

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use safetensors::tensor::Dtype;
 
+use super::fit::MAX_SIGMA;
 use super::{Centroid, Method, Noise, Statistics};
 use crate::Result;
 use crate::stats::file::{Contents, entry, format_of, read_bytes, write};
@@ -119,6 +120,10 @@ impl Statistics {
         if self.scale < 0.0 || self.trace_source < 0.0 || self.trace_target < 0.0 {
             return Err("a trace or the scale is negative");
         }
+        // Traces of unit rows are at most 1, so that the scale is at most 1 / sqrt(1e-10).
+        if self.scale > 1.001e5 || self.trace_source > 1.001 || self.trace_target > 1.001 {
+            return Err("a trace or the scale is larger than unit rows can make it");
+        }
         if long(&self.mean_source, 1.001) || long(&self.mean_target, 1.001) {
             return Err("a mean is longer than any mean of unit rows");
         }
@@ -126,7 +131,7 @@ impl Statistics {
             return Err("a shift is longer than any between means of unit rows");
         }
         match self.noise {
-            Some(n) if !(n.sigma.is_finite() && n.sigma >= 0.0) => Err("sigma is no number of 0 or more"),
+            Some(n) if !(0.0..=MAX_SIGMA).contains(&n.sigma) => Err("sigma is no number from 0 to 1e6"),
             _ => Ok(()),
         }
     }

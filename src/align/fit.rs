@@ -10,6 +10,9 @@ use crate::{Error, Result};
 /// ε of the scale: s = √(T_x / (T_y + ε)).
 const SCALE_EPSILON: f64 = 1e-10;
 
+/// Largest σ of C3: rows are unit vectors, so that more is noise alone, and in f32 it would overflow.
+pub(super) const MAX_SIGMA: f64 = 1e6;
+
 /// How to fit.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FitOptions<'a> {
@@ -103,8 +106,8 @@ fn affine_statistics(source: &Moments, target: &Moments, options: &FitOptions<'_
     let scale = if options.method.scales() { (trace_target / (trace_source + SCALE_EPSILON)).sqrt() } else { 1.0 };
     let trace_matched = ((trace_target - trace_source).max(0.0) / source.width() as f64).sqrt();
     let sigma = options.sigma.unwrap_or(trace_matched);
-    if !(sigma.is_finite() && sigma >= 0.0) {
-        return Err(Error::argument("--sigma", format!("{sigma}; give a number of 0 or more")));
+    if !(0.0..=MAX_SIGMA).contains(&sigma) {
+        return Err(Error::argument("--sigma", format!("{sigma}; give a number from 0 to {MAX_SIGMA:e}")));
     }
     Ok(Statistics {
         method: options.method,

@@ -18,9 +18,12 @@ type Imports = Vec<(&'static str, &'static str)>;
 /// Kernel, imports, and the overrides' names and bits.
 type Key = (&'static str, Imports, Vec<(&'static str, u64)>);
 
+/// Pipeline and buffers.
+type BindGroupKey = (usize, Vec<u64>);
+
 /// Bind groups by pipeline and buffers; shared with the buffers, which leave it when they are dropped.
 #[derive(Clone, Default)]
-pub(super) struct BindGroups(Arc<Mutex<HashMap<(usize, Vec<u64>), wgpu::BindGroup>>>);
+pub(super) struct BindGroups(Arc<Mutex<HashMap<BindGroupKey, wgpu::BindGroup>>>);
 
 impl BindGroups {
     pub(super) fn forget(&self, id: u64) {

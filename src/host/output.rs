@@ -38,7 +38,7 @@ impl OutElement for f16 {
 /// What a kernel does to one row.
 pub trait RowKernel: Sync {
     /// From the scaled row `y` to `out`, both `[stride]`; `scale` is a power of two, or 0 for a row that counts as zero.
-    /// Implementations are `inline(always)`, for this runs under [`dispatch_simd`].
+    /// Implementations are `inline(always)`, for this runs under `dispatch_simd`.
     fn row(&self, index: usize, y: &[f32], scale: f32, out: &mut [f32]);
 }
 

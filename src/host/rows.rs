@@ -97,7 +97,7 @@ impl RowElement for Fixed {
     }
     #[inline(always)]
     fn float(self, scale: f32) -> f32 {
-        self.0 as f32 * (scale * 9.313_225_746_154_785e-10)
+        self.0 as f32 * (scale * 9.313_226e-10)
     }
 }
 

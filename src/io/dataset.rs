@@ -43,6 +43,7 @@ pub(super) enum Layout {
     /// One after the other from `offset`; `key` names them in a safetensors file.
     Raw { offset: u64, key: Option<String> },
     /// In a column.
+    #[cfg_attr(not(feature = "parquet"), expect(dead_code, reason = "no such file is opened"))]
     Parquet(parquet::Column),
 }
 

@@ -217,6 +217,10 @@ impl Moments {
         }
         let defect =
             (i128::from(contents.one::<i64>("defect_high", Dtype::I64)?) << 64) + i128::from(one("defect_low")?);
+        // A unit row's square is 1 but for rounding.
+        if defect.unsigned_abs() > (u128::from(nonzero_rows) + 1) << 60 {
+            return Err(contents.damaged("the squares do not fit the number of rows"));
+        }
         Ok(Moments { rows, nonzero_rows, replaced: one("replaced")?, defect, columns })
     }
 

@@ -93,7 +93,7 @@ impl<'a> Ingest<'a> {
     ///
     /// # Errors
     /// A file that cannot be read; a bad value in f64 rows; a lost device.
-    pub fn next(&mut self) -> Result<Option<Chunk>> {
+    pub fn next_chunk(&mut self) -> Result<Option<Chunk>> {
         let slot = self.turn % self.slots.len();
         let (source, tight) = (&mut *self.source, &mut self.tight);
         let capacity = self.slots[slot].tensor().rows();
@@ -153,18 +153,23 @@ impl<'a> Ingest<'a> {
 
     /// The error for a bad value in row `row` of the source: reads the row again to find the column.
     pub fn nonfinite_at(&mut self, row: u64) -> Error {
-        let mut bytes = vec![0; tight_bytes(self.source)];
-        let element = self.source.element_type();
-        match self.source.locate(row, &mut bytes) {
-            Ok((path, row)) => {
-                let values = bytes.chunks_exact(element.bytes()).map(|e| decode(e, element));
-                match values.enumerate().find(|(_, v)| !v.is_finite()) {
-                    Some((column, value)) => Error::NonFinite { path, row, column, value },
-                    None => Error::format(path, format!("row {row} changed while it was read")),
-                }
+        nonfinite_error(self.source, row)
+    }
+}
+
+/// The error for a bad value in row `row` of the source: reads the row again to find the column.
+pub(crate) fn nonfinite_error(source: &mut dyn RowSource, row: u64) -> Error {
+    let mut bytes = vec![0; tight_bytes(source)];
+    let element = source.element_type();
+    match source.locate(row, &mut bytes) {
+        Ok((path, row)) => {
+            let values = bytes.chunks_exact(element.bytes()).map(|e| decode(e, element));
+            match values.enumerate().find(|(_, v)| !v.is_finite()) {
+                Some((column, value)) => Error::NonFinite { path, row, column, value },
+                None => Error::format(path, format!("row {row} changed while it was read")),
             }
-            Err(error) => error,
         }
+        Err(error) => error,
     }
 }
 
@@ -182,16 +187,26 @@ pub(crate) fn decode(bytes: &[u8], element: ElementType) -> f64 {
     }
 }
 
-/// Zeroes NaN and infinities in place; returns how many.
-fn zero_nonfinite(bytes: &mut [u8], element: ElementType) -> u64 {
-    let count = AtomicU64::new(0);
-    let size = element.bytes();
-    // The exponent's bits, all set in NaN and infinities, in the number's upper two bytes.
-    let mask: u16 = match element {
+/// The exponent's bits, all set in NaN and infinities, in the number's upper two bytes.
+fn exponent_mask(element: ElementType) -> u16 {
+    match element {
         ElementType::F16 => 0x7c00,
         ElementType::BF16 | ElementType::F32 => 0x7f80,
         ElementType::F64 | ElementType::Fixed => 0x7ff0,
-    };
+    }
+}
+
+/// Index of the first NaN or infinity among the elements.
+pub(crate) fn first_nonfinite(bytes: &[u8], element: ElementType) -> Option<usize> {
+    let (size, mask) = (element.bytes(), exponent_mask(element));
+    let bad = |e: &[u8]| u16::from_le_bytes([e[size - 2], e[size - 1]]) & mask == mask;
+    bytes.par_chunks_exact(size).with_min_len(1 << 16).position_first(bad)
+}
+
+/// Zeroes NaN and infinities in place; returns how many.
+pub(crate) fn zero_nonfinite(bytes: &mut [u8], element: ElementType) -> u64 {
+    let count = AtomicU64::new(0);
+    let (size, mask) = (element.bytes(), exponent_mask(element));
     bytes.par_chunks_mut(size << 16).for_each(|block| {
         let mut found = 0;
         for e in block.chunks_exact_mut(size) {

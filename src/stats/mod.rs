@@ -5,7 +5,7 @@ mod ingest;
 mod moments;
 mod rows;
 
-pub(crate) use ingest::decode;
 pub use ingest::{Chunk, Ingest, NonFinite, StreamOptions};
+pub(crate) use ingest::{decode, first_nonfinite, nonfinite_error, zero_nonfinite};
 pub use moments::{Moments, TRACE_RESOLUTION, measure, measure_sampled};
 pub use rows::{DatasetRows, MemoryRows, RowSource};

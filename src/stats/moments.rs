@@ -47,7 +47,7 @@ impl Moments {
         self.replaced
     }
 
-    /// E[u], `[d]`; zeros if there are no rows. Each component is within 5e-10 of the mean in real numbers.
+    /// `E[u]`, `[d]`; zeros if there are no rows. Each component is within 5e-10 of the mean in real numbers.
     pub fn mean(&self) -> Vec<f64> {
         let n = self.rows.max(1) as f64;
         self.columns.iter().map(|&c| c as f64 / f64::from(FRACTION_BITS).exp2() / n).collect()
@@ -74,9 +74,12 @@ impl Moments {
                 format!("width {}", other.width()),
             ));
         }
-        self.rows += other.rows;
+        let counts = [(self.rows, other.rows), (self.replaced, other.replaced)].map(|(a, b)| a.checked_add(b));
+        let [Some(rows), Some(replaced)] = counts else {
+            return Err(Error::shape("merge", "moments", "fewer than 2^64 rows in all", "more"));
+        };
+        (self.rows, self.replaced) = (rows, replaced);
         self.nonzero_rows += other.nonzero_rows;
-        self.replaced += other.replaced;
         self.defect += other.defect;
         self.columns.iter_mut().zip(&other.columns).for_each(|(a, b)| *a += b);
         Ok(())
@@ -106,7 +109,7 @@ pub fn measure(
     let sums = device.buffer("column sums", summand.sums_bytes())?;
     let mut ingest = Ingest::new(device, source, options)?;
     let (mut window_start, mut window) = (0u64, 0u64);
-    while let Some(chunk) = ingest.next()? {
+    while let Some(chunk) = ingest.next_chunk()? {
         if window + chunk.rows as u64 > WINDOW_ROWS {
             close_window(device, &mut ingest, (&sums, summand), (window_start, window), &mut total)?;
             (window_start, window) = (chunk.first_row, 0);

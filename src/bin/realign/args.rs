@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use realign::ElementType;
 use realign::align::{Centroid, Method};
@@ -42,7 +43,7 @@ pub enum Command {
 #[derive(Args)]
 pub struct DeviceArgs {
     /// auto (a GPU, else the host's cores), gpu, host, or an adapter's name, part of it, or number.
-    #[arg(long, default_value = "auto", value_name = "auto|gpu|host|NAME")]
+    #[arg(long, default_value = "auto", value_name = "auto|gpu|host|NAME", value_parser = NonEmptyStringValueParser::new())]
     device: String,
     /// Only adapters of these backends: vulkan, metal, dx12, gl; several with commas.
     #[arg(long, value_name = "LIST", value_parser = parse_backends)]

@@ -14,6 +14,11 @@ use crate::show;
 pub fn apply(args: &ApplyArgs) -> Result<()> {
     let statistics = Statistics::load(&args.stats)?;
     let dataset = args.read.open(&args.inputs)?;
+    if dataset.width() != statistics.width() {
+        let (stats, data) = (args.stats.display(), dataset.shards()[0].path().display());
+        let (want, have) = (statistics.width(), dataset.width());
+        anyhow::bail!("{data}: rows of width {have}, but {stats} was fitted for width {want}; fit on rows as these");
+    }
     let options = OutputOptions { format: args.format, element_type: args.dtype, force: args.force };
     let mut output = Output::create(&dataset, &args.out, &options)?;
     let device = args.device.request()?;
@@ -35,8 +40,7 @@ pub fn apply(args: &ApplyArgs) -> Result<()> {
         "nonfinite_replaced": applied.replaced, "device": device.name(), "seconds": start.elapsed().as_secs_f64(),
         "files": written.iter().map(|p| p.display().to_string()).collect::<Vec<_>>(),
     });
-    show::result(args.json, &value);
-    Ok(())
+    show::result(args.json, &value)
 }
 
 /// Hands blocks of rows to the shards' writers, in order. A block never spans two shards.

@@ -11,6 +11,7 @@ use realign::stats::{MemoryRows, Moments, StreamOptions, measure};
 use serde_json::{Value, json};
 
 use crate::args::DemoArgs;
+use crate::show;
 
 static IMAGE: &[u8] = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/data/digits-embeddings/image.npy"));
 static TEXT: &[u8] = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/data/digits-embeddings/text.npy"));
@@ -54,8 +55,7 @@ pub fn run(args: &DemoArgs) -> Result<()> {
             "milliseconds": milliseconds,
         }));
     }
-    print(args, &device, &table, (text.len() / WIDTH, image.len() / WIDTH), moments(&device, &image)?.trace());
-    Ok(())
+    print(args, &device, &table, (text.len() / WIDTH, image.len() / WIDTH), moments(&device, &image)?.trace())
 }
 
 fn moments(device: &Device, rows: &[f32]) -> Result<Moments> {
@@ -71,34 +71,38 @@ fn mean_cosine(a: &[f32], b: &[f32]) -> f64 {
     total / (a.len() / WIDTH) as f64
 }
 
-fn print(args: &DemoArgs, device: &Device, table: &[Value], (texts, images): (usize, usize), trace: f64) {
+fn print(args: &DemoArgs, device: &Device, table: &[Value], (texts, images): (usize, usize), trace: f64) -> Result<()> {
     if args.json {
         let value = json!({
             "device": device.name(), "rows_source": texts, "rows_target": images, "width": WIDTH, "trace_target": trace,
             "methods": table,
         });
-        println!("{value:#}");
-        return;
+        return show::result(true, &value);
     }
-    println!(
-        "Handwritten digits: {texts} captions are mapped into the cloud of {images} images, unpaired, width {WIDTH}."
-    );
-    println!("Device: {}\n", device.name());
-    println!("{:<16} {:>10} {:>8} {:>14} {:>9}", "method", "gap", "trace", "paired cosine", "ms");
-    for row in table {
-        println!(
+    let mut lines = vec![
+        format!(
+            "Handwritten digits: {texts} captions are mapped into the cloud of {images} images, unpaired, width {WIDTH}."
+        ),
+        format!("Device: {}\n", device.name()),
+        format!("{:<16} {:>10} {:>8} {:>14} {:>9}", "method", "gap", "trace", "paired cosine", "ms"),
+    ];
+    let number = |row: &Value, key: &str| row[key].as_f64().unwrap_or(f64::NAN);
+    lines.extend(table.iter().map(|row| {
+        format!(
             "{:<16} {:>10.2e} {:>8.4} {:>14.4} {:>9.1}",
             row["method"].as_str().unwrap_or(""),
-            row["gap"].as_f64().unwrap_or(f64::NAN),
-            row["trace"].as_f64().unwrap_or(f64::NAN),
-            row["paired_cosine"].as_f64().unwrap_or(f64::NAN),
-            row["milliseconds"].as_f64().unwrap_or(f64::NAN),
-        );
-    }
-    println!(
+            number(row, "gap"),
+            number(row, "trace"),
+            number(row, "paired_cosine"),
+            number(row, "milliseconds"),
+        )
+    }));
+    lines.push(format!(
         "\nThe images' trace is {trace:.4}. The gap is the distance of the two clouds' means; ReAlign closes it and"
-    );
-    println!(
+    ));
+    lines.push(
         "matches the trace. The paired cosine is of captions with their own images, which no method saw as pairs."
+            .to_owned(),
     );
+    show::print(&lines.join("\n"))
 }

@@ -1,12 +1,12 @@
 //! `stats`, `merge` and `fit`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Result;
 use realign::align::{FitOptions, Method, Statistics, fit as fit_rows, fit_moments};
 use realign::device::Device;
-use realign::io::{Dataset, check_writable};
+use realign::io::{Dataset, Shard, check_writable};
 use realign::kernels::stats::moments::Summand;
 use realign::stats::{DatasetRows, Moments, RowSource, measure};
 use serde_json::json;
@@ -17,6 +17,7 @@ use crate::show;
 pub fn stats(args: &StatsArgs) -> Result<()> {
     check_writable(&args.out, args.force)?;
     let dataset = args.read.open(&args.inputs)?;
+    refuse_input(&args.out, dataset.shards().iter().map(Shard::path))?;
     let device = args.device.request()?;
     let start = Instant::now();
     let moments = count(&device, &dataset, args)?;
@@ -25,8 +26,7 @@ pub fn stats(args: &StatsArgs) -> Result<()> {
     value["device"] = json!(device.name());
     value["seconds"] = json!(start.elapsed().as_secs_f64());
     value["out"] = json!(args.out.display().to_string());
-    show::result(args.json, &value);
-    Ok(())
+    show::result(args.json, &value)
 }
 
 fn count(device: &Device, dataset: &Dataset, args: &StatsArgs) -> Result<Moments> {
@@ -54,8 +54,7 @@ pub fn merge(args: &MergeArgs) -> Result<()> {
     let mut value = show::moments_json(&total);
     value["files"] = json!(args.inputs.len());
     value["out"] = json!(args.out.display().to_string());
-    show::result(args.json, &value);
-    Ok(())
+    show::result(args.json, &value)
 }
 
 pub fn fit(args: &FitArgs) -> Result<()> {
@@ -64,6 +63,8 @@ pub fn fit(args: &FitArgs) -> Result<()> {
     let target = open(args, &args.target)?;
     let source_moments = load(args.source_stats.as_deref())?;
     let target_moments = load(args.target_stats.as_deref())?;
+    let shards = source.iter().chain(&target).flat_map(Dataset::shards).map(Shard::path);
+    refuse_input(&args.out, shards.chain(args.source_stats.as_deref()).chain(args.target_stats.as_deref()))?;
     let device = args.device.request()?;
     let start = Instant::now();
     let rows = source.as_ref().map_or(0, Dataset::rows) + target.as_ref().map_or(0, Dataset::rows);
@@ -76,39 +77,64 @@ pub fn fit(args: &FitArgs) -> Result<()> {
         bar.inc(rows);
     };
     let options = options(args, source.is_some(), args.read.stream(Some(&step)));
-    let side = |data: &Option<Dataset>, moments: Option<Moments>| -> Result<Moments> {
-        match (moments, data) {
-            (Some(moments), _) => Ok(moments),
-            (None, Some(data)) => {
-                let summand = Summand::unit_rows(&device, data.width())?;
-                Ok(measure(&device, &mut DatasetRows::new(data), &summand, options.stream)?)
-            }
-            // Invariant: clap demands one of the two.
-            (None, None) => Ok(Moments::empty(1)),
-        }
-    };
-    let statistics: Statistics = match (&source, &target, source_moments, target_moments) {
-        (Some(source), Some(target), None, None) => {
-            fit_rows(&device, &mut DatasetRows::new(source), &mut DatasetRows::new(target), &options)?
-        }
-        (source, target, source_moments, target_moments) => {
-            let moments = (side(source, source_moments)?, side(target, target_moments)?);
-            let mut rows = source.as_ref().map(DatasetRows::new);
-            let rows = rows.as_mut().map(|r| r as &mut dyn RowSource);
-            fit_moments(&device, (&moments.0, &moments.1), rows, &options)?
-        }
-    };
+    let moments = (source_moments, target_moments);
+    let statistics = operator(&device, (&source, &target), moments, &options).map_err(|e| name_sides(e, args))?;
     bar.finish_and_clear();
     statistics.save(&args.out, args.force)?;
     let mut value = show::statistics_json(&statistics);
     value["device"] = json!(device.name());
     value["seconds"] = json!(start.elapsed().as_secs_f64());
     value["out"] = json!(args.out.display().to_string());
-    show::result(args.json, &value);
+    show::result(args.json, &value)
+}
+
+/// Fits from rows where there are rows on both sides and no moments; otherwise counts what is missing.
+fn operator(
+    device: &Device,
+    (source, target): (&Option<Dataset>, &Option<Dataset>),
+    (source_moments, target_moments): (Option<Moments>, Option<Moments>),
+    options: &FitOptions<'_>,
+) -> realign::Result<Statistics> {
+    if let (Some(source), Some(target), None, None) = (source, target, &source_moments, &target_moments) {
+        return fit_rows(device, &mut DatasetRows::new(source), &mut DatasetRows::new(target), options);
+    }
+    let side = |data: &Option<Dataset>, moments: Option<Moments>| match (moments, data) {
+        (Some(moments), _) => Ok(moments),
+        (None, Some(data)) => {
+            let summand = Summand::unit_rows(device, data.width())?;
+            measure(device, &mut DatasetRows::new(data), &summand, options.stream)
+        }
+        // Invariant: clap demands one of the two.
+        (None, None) => Ok(Moments::empty(1)),
+    };
+    let moments = (side(source, source_moments)?, side(target, target_moments)?);
+    let mut rows = source.as_ref().map(DatasetRows::new);
+    let rows = rows.as_mut().map(|r| r as &mut dyn RowSource);
+    fit_moments(device, (&moments.0, &moments.1), rows, options)
+}
+
+/// Even --force never replaces what was read: it would destroy the only copy of the data.
+fn refuse_input<'a>(out: &Path, mut inputs: impl Iterator<Item = &'a Path>) -> Result<()> {
+    let Ok(real) = out.canonicalize() else { return Ok(()) };
+    let same = inputs.any(|input| input.canonicalize().is_ok_and(|input| input == real));
+    anyhow::ensure!(!same, "{}: is also an input, which is never replaced; choose another output", out.display());
     Ok(())
 }
 
-fn open(args: &FitArgs, inputs: &[std::path::PathBuf]) -> Result<Option<Dataset>> {
+/// Says which files the error is about: the library knows rows, not names.
+fn name_sides(error: realign::Error, args: &FitArgs) -> anyhow::Error {
+    if !matches!(error, realign::Error::Shape { .. } | realign::Error::Degenerate(_)) {
+        return error.into();
+    }
+    let side = |rows: &[PathBuf], moments: &Option<PathBuf>| {
+        let all: Vec<_> = rows.iter().chain(moments).map(|p| p.display().to_string()).collect();
+        all.join(" ")
+    };
+    let (source, target) = (side(&args.source, &args.source_stats), side(&args.target, &args.target_stats));
+    anyhow::anyhow!("{error} (source: {source}; target: {target})")
+}
+
+fn open(args: &FitArgs, inputs: &[PathBuf]) -> Result<Option<Dataset>> {
     if inputs.is_empty() { Ok(None) } else { args.read.open(inputs).map(Some) }
 }
 

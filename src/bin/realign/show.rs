@@ -1,8 +1,8 @@
 //! Printing: devices, files, results.
 
-use std::io::IsTerminal;
+use std::io::{ErrorKind, IsTerminal, Write};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use realign::align::Statistics;
 use realign::device::{Device, DeviceKind, adapters as list_adapters};
@@ -12,21 +12,28 @@ use serde_json::{Value, json};
 
 use crate::args::{AdaptersArgs, InfoArgs};
 
+/// Prints lines on stdout. A reader that has gone, as with `| head`, is no failure; a full disk is.
+pub fn print(text: &str) -> Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("cannot write to stdout"),
+        _ => Ok(()),
+    }
+}
+
 /// Prints a result: the JSON, or its entries as `key  value` lines.
-pub fn result(json: bool, value: &Value) {
-    if json {
-        println!("{value:#}");
-        return;
-    }
-    let Some(entries) = value.as_object() else { return };
+pub fn result(json: bool, value: &Value) -> Result<()> {
+    let entries = match value.as_object() {
+        Some(entries) if !json => entries,
+        _ => return print(&format!("{value:#}")),
+    };
     let width = entries.keys().map(String::len).max().unwrap_or(0);
-    for (key, value) in entries {
-        match value {
-            Value::Null => {}
-            Value::String(text) => println!("{key:width$}  {text}"),
-            other => println!("{key:width$}  {other}"),
-        }
-    }
+    let line = |(key, value): (&String, &Value)| match value {
+        Value::Null => None,
+        Value::String(text) => Some(format!("{key:width$}  {text}")),
+        other => Some(format!("{key:width$}  {other}")),
+    };
+    print(&entries.iter().filter_map(line).collect::<Vec<_>>().join("\n"))
 }
 
 /// A progress bar over `rows` on stderr; silent where that is no terminal.
@@ -58,34 +65,32 @@ pub fn adapters(args: &AdaptersArgs) -> Result<()> {
             })
             .collect();
         let value = json!({ "adapters": list, "host": host.name(), "chosen": chosen });
-        println!("{value:#}");
-        return Ok(());
+        return result(true, &value);
     }
+    let mut lines = Vec::new();
     for (index, a) in found.iter().enumerate() {
-        println!("{index}: {} | {} | {} | {}", a.name, a.kind.name(), a.backend, a.driver);
-        println!("   {} MiB a binding; {}", a.max_binding >> 20, a.features.join(", "));
+        lines.push(format!("{index}: {} | {} | {} | {}", a.name, a.kind.name(), a.backend, a.driver));
+        lines.push(format!("   {} MiB a binding; {}", a.max_binding >> 20, a.features.join(", ")));
     }
-    println!("host: {}", host.name());
+    lines.push(format!("host: {}", host.name()));
     if let Some(name) = chosen {
-        println!("--device auto takes: {name}");
+        lines.push(format!("--device auto takes: {name}"));
     }
     if found.iter().any(|a| a.kind == DeviceKind::Software) {
-        println!("A software GPU is used only when named: --device NAME");
+        lines.push("A software GPU is used only when named: --device NAME".to_owned());
     }
-    Ok(())
+    print(&lines.join("\n"))
 }
 
 pub fn info(args: &InfoArgs) -> Result<()> {
     if let [path] = &args.inputs[..] {
         if Moments::is_file(path) {
             let moments = Moments::load(path)?;
-            result(args.json, &with_kind("moments", moments_json(&moments)));
-            return Ok(());
+            return result(args.json, &with_kind("moments", moments_json(&moments)));
         }
         if Statistics::is_file(path) {
             let statistics = Statistics::load(path)?;
-            result(args.json, &with_kind("statistics", statistics_json(&statistics)));
-            return Ok(());
+            return result(args.json, &with_kind("statistics", statistics_json(&statistics)));
         }
     }
     let options = OpenOptions { key: args.key.clone(), column: args.column.clone() };
@@ -102,8 +107,7 @@ pub fn info(args: &InfoArgs) -> Result<()> {
     if !args.json {
         value["shards"] = json!(dataset.shards().len());
     }
-    result(args.json, &value);
-    Ok(())
+    result(args.json, &value)
 }
 
 fn with_kind(kind: &str, mut value: Value) -> Value {
