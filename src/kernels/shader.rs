@@ -14,6 +14,7 @@ static SOURCES: &[(&str, &str)] = sources![
     "common/fixed_point.wgsl",
     "common/float_rows.wgsl",
     "common/float_team_portable.wgsl",
+    "common/float_team_solo.wgsl",
     "common/float_team_subgroup.wgsl",
     "common/gaussian.wgsl",
     "common/out_bf16.wgsl",
@@ -25,10 +26,18 @@ static SOURCES: &[(&str, &str)] = sources![
     "common/rows_f16.wgsl",
     "common/rows_f32.wgsl",
     "common/rows_fixed.wgsl",
+    "common/rows_words2_buffer.wgsl",
+    "common/rows_words2_texture.wgsl",
+    "common/rows_words4_buffer.wgsl",
+    "common/rows_words4_texture.wgsl",
+    "common/sums.wgsl",
     "common/team_portable.wgsl",
     "common/team_subgroup.wgsl",
     "common/unit_rows.wgsl",
+    "common/vectors_buffer.wgsl",
+    "common/vectors_texture.wgsl",
     "common/wide.wgsl",
+    "stats/row_scalars.wgsl",
 ];
 
 /// The complete WGSL of `source`, its imports resolved; `imports` maps a variant's names to paths.

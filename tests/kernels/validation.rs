@@ -14,15 +14,19 @@ use realign::{ElementType, Result};
 
 type Imports = Vec<(&'static str, &'static str)>;
 
-/// All variants: 4 row types, 3 output types, teams portable or subgroups, products of 32 or 64 bits.
+/// All variants: 4 row types, 3 output types, teams of one, portable or subgroups, rows read from buffers or textures,
+/// products of 32 or 64 bits.
 fn variants() -> Vec<(Imports, Capabilities)> {
     let mut all = Vec::new();
     let rows = [ElementType::F32, ElementType::F16, ElementType::BF16, ElementType::Fixed];
     let outputs = [ElementType::F32, ElementType::F16, ElementType::BF16];
     for rows in rows {
         for out in outputs {
-            for (subgroup_teams, int64) in [(false, false), (false, true), (true, false), (true, true)] {
-                let shape = Shape { subgroup_teams, int64, ..Device::host().capabilities().clone() };
+            for (i, int64) in (0..6).flat_map(|i| [(i, false), (i, true)]) {
+                let (lanes, subgroup_teams) = [(1, false), (32, false), (32, true)][i % 3];
+                let texel_reads = i >= 3;
+                let shape =
+                    Shape { lanes, subgroup_teams, texel_reads, int64, ..Device::host().capabilities().clone() };
                 let mut features = Capabilities::empty();
                 features.set(Capabilities::SUBGROUP, subgroup_teams);
                 features.set(Capabilities::SHADER_INT64, int64);
@@ -30,7 +34,7 @@ fn variants() -> Vec<(Imports, Capabilities)> {
             }
         }
     }
-    assert_eq!(all.len(), 48);
+    assert_eq!(all.len(), 144);
     all
 }
 
@@ -55,6 +59,7 @@ fn reflect(module: &Module, info: &ModuleInfo) -> Result<BTreeMap<u32, (String, 
             AddressSpace::Uniform => BindingKind::Uniform,
             AddressSpace::Storage { access } if access == StorageAccess::LOAD => BindingKind::Read,
             AddressSpace::Storage { .. } => BindingKind::ReadWrite,
+            AddressSpace::Handle if is_texture_of_words(module, variable.ty) => BindingKind::Texels,
             other => return Err(format!("{name} is in {other:?}")),
         };
         if binding.group != 0 {
@@ -68,6 +73,11 @@ fn reflect(module: &Module, info: &ModuleInfo) -> Result<BTreeMap<u32, (String, 
         }
     }
     Ok(found)
+}
+
+fn is_texture_of_words(module: &Module, ty: naga::Handle<naga::Type>) -> bool {
+    let class = naga::ImageClass::Sampled { kind: naga::ScalarKind::Uint, multi: false };
+    module.types[ty].inner == naga::TypeInner::Image { dim: naga::ImageDimension::D2, arrayed: false, class }
 }
 
 /// Bytes of workgroup memory that the entry point uses.
@@ -86,7 +96,13 @@ fn check(spec: &KernelSpec, imports: &Imports, features: Capabilities) -> Result
         return Err(format!("entry point {} of stage {:?}", entry.name, entry.stage));
     }
     let found = reflect(&module, &info)?;
-    let declared = spec.bindings.iter().map(|b| (b.index, (b.name.to_owned(), b.kind))).collect();
+    let texels = if imports.iter().any(|(_, path)| *path == "common/vectors_texture.wgsl") {
+        BindingKind::Texels
+    } else {
+        BindingKind::Read
+    };
+    let kind = |b: &Binding| if b.kind == BindingKind::Texels { texels } else { b.kind };
+    let declared = spec.bindings.iter().map(|b| (b.index, (b.name.to_owned(), kind(b)))).collect();
     if found != declared {
         return Err(format!("the shader has {found:?}, the kernel declares {declared:?}"));
     }
@@ -172,10 +188,13 @@ fn dispatches(device: &Device) -> Vec<Dispatch> {
 
 #[test]
 fn parameter_blocks_fit_and_workgroups_are_small() {
-    for device in [Device::host(), crate::common::gpu()] {
-        let dispatches = dispatches(&device);
-        assert_eq!(dispatches.iter().map(|d| d.kernel.name).collect::<Vec<_>>(), ALL.map(|s| s.name));
-        for dispatch in dispatches {
+    for device in [Device::host, crate::common::gpu] {
+        // Moments are summed in one dispatch or in two.
+        let shaped = |texel_reads| device().with_capabilities(|c| c.texel_reads = texel_reads).unwrap();
+        let all_dispatches: Vec<_> = [true, false].map(shaped).iter().flat_map(dispatches).collect();
+        let names: BTreeSet<_> = all_dispatches.iter().map(|d| d.kernel.name).collect();
+        assert_eq!(names, ALL.iter().map(|s| s.name).collect());
+        for dispatch in all_dispatches {
             let all = Capabilities::SUBGROUP | Capabilities::SHADER_INT64;
             let (module, _) = parse(dispatch.kernel, &dispatch.imports, all).unwrap();
             let uniform = module.global_variables.iter().find(|(_, v)| v.space == AddressSpace::Uniform).unwrap().1;
