@@ -40,6 +40,7 @@ mod gpu;
 pub mod host;
 pub mod io;
 pub mod kernels;
+pub mod nn;
 pub mod stats;
 
 pub use device::Device;

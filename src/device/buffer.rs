@@ -199,6 +199,17 @@ impl Tensor {
         rows.flat_map(|r| r.chunks_exact(self.element.bytes()).take(self.width).map(widen)).collect()
     }
 
+    /// The first `rows` rows as a tensor that shares this one's memory: work space for batches of different sizes.
+    ///
+    /// # Errors
+    /// More rows than there are.
+    pub fn first_rows(&self, rows: usize) -> Result<Tensor> {
+        if rows > self.rows {
+            return Err(Error::shape("tensor", "rows", format!("at most {}", self.rows), rows));
+        }
+        Ok(Tensor { rows, ..self.clone() })
+    }
+
     /// Bytes of a padded row.
     pub(crate) fn stride_of(width: usize, element: ElementType) -> usize {
         width.div_ceil(4).saturating_mul(4 * element.bytes())

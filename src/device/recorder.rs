@@ -36,6 +36,8 @@ pub enum Command {
     Clear(Buffer),
     /// Copy one buffer to another, as far as both go.
     Copy(Buffer, Buffer),
+    /// Copy a range of bytes of one buffer into another: from and its offset, to and its offset, the number of bytes.
+    CopyRange((Buffer, u64), (Buffer, u64), u64),
     /// Bring an upload's data to its tensor (nothing where the host maps it directly).
     Upload(Buffer),
     /// Bring a tensor's data to where a download reads it (nothing where the host maps it directly).
@@ -111,6 +113,33 @@ impl Recorder {
         Ok(())
     }
 
+    /// Records the copy of `rows` rows of a tensor, from `from.1` on, to the rows of another from `to.1` on.
+    ///
+    /// # Errors
+    /// Widths or element types that differ; rows that are not there; another device's tensors; a tensor and itself.
+    pub fn copy_rows(&mut self, from: (&Tensor, usize), to: (&Tensor, usize), rows: usize) -> Result<()> {
+        let shape = |t: &Tensor| format!("width {} {}", t.width(), t.element_type());
+        if shape(from.0) != shape(to.0) {
+            return Err(Error::shape("copy", "output", shape(from.0), shape(to.0)));
+        }
+        for (what, (tensor, first)) in [("input", from), ("output", to)] {
+            if first.checked_add(rows).is_none_or(|end| end > tensor.rows()) {
+                let got = format!("{rows} from {first}");
+                return Err(Error::shape("copy", what, format!("at most {} rows", tensor.rows()), got));
+            }
+        }
+        let (f, t) = (from.0.buffer(), to.0.buffer());
+        if f.same(t) || [f, t].iter().any(|b| !b.belongs_to(&self.device)) {
+            return Err(Error::shape("copy", "output", "another tensor of the recorder's device", "not that"));
+        }
+        let stride = from.0.row_bytes() as u64;
+        if rows > 0 {
+            let place = |(tensor, first): (&Tensor, usize)| (tensor.buffer().clone(), first as u64 * stride);
+            self.commands.push(Command::CopyRange(place(from), place(to), rows as u64 * stride));
+        }
+        Ok(())
+    }
+
     pub(super) fn push(&mut self, command: Command) {
         self.commands.push(command);
     }
@@ -156,6 +185,13 @@ fn run_on_host(command: &Command) -> Result<Option<(&'static str, Duration)>> {
         Command::Copy(from, to) => {
             if let (Storage::Host(from), Storage::Host(to)) = (from.storage(), to.storage()) {
                 from.read(|f| to.write(|t| t.iter_mut().zip(f).for_each(|(t, f)| *t = *f)));
+            }
+            Ok(None)
+        }
+        Command::CopyRange((from, f), (to, t), bytes) => {
+            let range = |first: u64| first as usize..(first + bytes) as usize;
+            if let (Storage::Host(from), Storage::Host(to)) = (from.storage(), to.storage()) {
+                from.read(|from| to.write(|to| to[range(*t)].copy_from_slice(&from[range(*f)])));
             }
             Ok(None)
         }

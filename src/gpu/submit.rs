@@ -124,7 +124,7 @@ impl Gpu {
                 Command::Dispatch(d) => {
                     d.buffers.iter().try_for_each(|b| memory(b).map(|m| m.set_last_use(&submitted)))?;
                 }
-                Command::Copy(from, to) => {
+                Command::Copy(from, to) | Command::CopyRange((from, _), (to, _), _) => {
                     memory(from)?.set_last_use(&submitted);
                     memory(to)?.set_last_use(&submitted);
                 }
@@ -170,6 +170,10 @@ impl Gpu {
                 let size = from.bytes().min(to.bytes());
                 part.changed(memory(to)?);
                 encoder.copy_buffer_to_buffer(&memory(from)?.buffer, 0, &memory(to)?.buffer, 0, Some(size));
+            }
+            Command::CopyRange((from, f), (to, t), bytes) => {
+                part.changed(memory(to)?);
+                encoder.copy_buffer_to_buffer(&memory(from)?.buffer, *f, &memory(to)?.buffer, *t, Some(*bytes));
             }
             Command::Upload(buffer) => {
                 part.changed(memory(buffer)?);

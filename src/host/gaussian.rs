@@ -74,6 +74,14 @@ pub fn gaussian4(row: u64, column: u32, key: [u32; 2]) -> [f32; 4] {
     [a, b, c, d]
 }
 
+/// `count` standard normal numbers of a seed; each `stream` has its own.
+pub fn normals(count: usize, seed: u64, stream: u64) -> Vec<f32> {
+    let key = [seed as u32, (seed >> 32) as u32];
+    let mut out: Vec<f32> = (0..count.div_ceil(4) as u32).flat_map(|i| gaussian4(stream, i, key)).collect();
+    out.truncate(count);
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

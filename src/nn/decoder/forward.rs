@@ -1,0 +1,143 @@
+//! The forward pass.
+
+use super::{Decoder, Layer, LayerSpace, Space};
+use crate::device::{Buffer, Device, Recorder, Tensor};
+use crate::kernels::nn::attention::{self, Spans};
+use crate::kernels::nn::{elementwise, embedding, rms_norm, rotary, silu_gate};
+use crate::{ElementType, Error, Result};
+
+/// A packed batch on the device: `n` tokens of several sequences, one sequence behind the other.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// Tokens, or rows of the visual tokens: see [`embedding::VISUAL`].
+    pub(crate) ids: Buffer,
+    /// Place of each token in its sequence.
+    pub(crate) positions: Buffer,
+    /// The sequences.
+    pub(crate) spans: Spans,
+    tokens: usize,
+}
+
+impl Batch {
+    /// Uploads `ids` and `positions`, both `[n]`; `spans` says which tokens make a sequence and which keys they see.
+    ///
+    /// # Errors
+    /// Lengths that differ, no tokens, no memory.
+    pub fn new(device: &Device, ids: &[u32], positions: &[u32], spans: Spans) -> Result<Self> {
+        if ids.len() != positions.len() || ids.is_empty() {
+            return Err(Error::shape(
+                "batch",
+                "positions",
+                format!("{} of them, at least 1", ids.len()),
+                positions.len(),
+            ));
+        }
+        Ok(Batch {
+            ids: device.buffer_from("token ids", bytemuck::cast_slice(ids))?,
+            positions: device.buffer_from("positions", bytemuck::cast_slice(positions))?,
+            spans,
+            tokens: ids.len(),
+        })
+    }
+
+    /// Number of tokens.
+    pub fn tokens(&self) -> usize {
+        self.tokens
+    }
+}
+
+/// Keys and values of the tokens so far, of every layer: `[capacity, key-value width]`.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    layers: Vec<(Tensor, Tensor)>,
+    length: usize,
+}
+
+impl Cache {
+    /// Room for `capacity` tokens of one sequence.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn new(device: &Device, decoder: &Decoder, capacity: usize) -> Result<Self> {
+        let width = decoder.config().kv_heads * decoder.config().head_dim;
+        let make = || Tensor::new(device, capacity, width, ElementType::F32);
+        let layers = (0..decoder.config().layers).map(|_| Ok((make()?, make()?))).collect::<Result<_>>()?;
+        Ok(Cache { layers, length: 0 })
+    }
+
+    /// Tokens that are in it.
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// Says that `tokens` more are in it, once their forward pass is recorded.
+    pub(crate) fn advance(&mut self, tokens: usize) {
+        self.length += tokens;
+    }
+}
+
+impl Decoder {
+    /// Records the forward pass through all layers: the residual stream after the last is `space.stream(layers)`.
+    ///
+    /// # Errors
+    /// Shapes that do not fit; ids out of the vocabulary are the caller's to check.
+    pub(crate) fn forward(
+        &self,
+        recorder: &mut Recorder,
+        batch: &Batch,
+        visual: Option<&Tensor>,
+        space: &Space,
+        cache: Option<&Cache>,
+    ) -> Result<()> {
+        let table = &self.parameters.get(self.embedding).value;
+        embedding::gather(recorder, table, visual, &batch.ids, space.stream(0))?;
+        for (index, layer) in self.layers.iter().enumerate() {
+            let kept = space.layer(index);
+            let cached = cache.map(|c| (&c.layers[index], c.length));
+            self.forward_layer(recorder, layer, batch, (space.stream(index), kept), cached)?;
+            self.finish_layer(recorder, layer, kept, space.stream(index + 1))?;
+        }
+        Ok(())
+    }
+
+    /// A layer up to its gated activation; what it needs of the batch and the keys before it.
+    pub(super) fn forward_layer(
+        &self,
+        recorder: &mut Recorder,
+        layer: &Layer,
+        batch: &Batch,
+        (x, kept): (&Tensor, &LayerSpace),
+        cached: Option<(&(Tensor, Tensor), usize)>,
+    ) -> Result<()> {
+        let (p, eps, heads) = (&self.parameters, self.config().rms_norm_eps, self.heads());
+        let narrow = |i: usize| kept.narrow.get(i);
+        let a = &kept.attention_input;
+        rms_norm::forward(recorder, eps, x, &p.get(layer.attention_norm).value, a)?;
+        layer.q.forward(recorder, p, a, &kept.q, narrow(0))?;
+        layer.k.forward(recorder, p, a, &kept.k, narrow(1))?;
+        layer.v.forward(recorder, p, a, &kept.v, narrow(2))?;
+        rotary::record(recorder, &self.frequencies, &batch.positions, heads.query, &kept.q, false)?;
+        rotary::record(recorder, &self.frequencies, &batch.positions, heads.key_value, &kept.k, false)?;
+        let (k, v) = match cached {
+            None => (&kept.k, &kept.v),
+            Some(((k, v), length)) => {
+                recorder.copy_rows((&kept.k, 0), (k, length), kept.k.rows())?;
+                recorder.copy_rows((&kept.v, 0), (v, length), kept.v.rows())?;
+                (k, v)
+            }
+        };
+        attention::forward(recorder, heads, &batch.spans, &kept.q, k, v, &kept.mixed, &kept.log_sums)?;
+        layer.o.forward(recorder, p, &kept.mixed, &kept.middle, narrow(3))?;
+        elementwise::add(recorder, x, &kept.middle)?;
+        rms_norm::forward(recorder, eps, &kept.middle, &p.get(layer.mlp_norm).value, &kept.mlp_input)?;
+        layer.gate.forward(recorder, p, &kept.mlp_input, &kept.gate, narrow(4))?;
+        layer.up.forward(recorder, p, &kept.mlp_input, &kept.up, narrow(5))?;
+        silu_gate::forward(recorder, &kept.gate, &kept.up, &kept.active)
+    }
+
+    /// The rest of a layer: the MLP's last product, and the sum with the stream.
+    fn finish_layer(&self, recorder: &mut Recorder, layer: &Layer, kept: &LayerSpace, out: &Tensor) -> Result<()> {
+        layer.down.forward(recorder, &self.parameters, &kept.active, out, kept.narrow.get(6))?;
+        elementwise::add(recorder, &kept.middle, out)
+    }
+}

@@ -1,0 +1,136 @@
+//! Decoder language models of the Llama and Qwen2 families: RMSNorm, rotary embedding, grouped-query attention, SiLU-gated
+//! MLP, with biases on q, k and v and tied embeddings where the family has them.
+
+mod backward;
+mod forward;
+pub mod generate;
+mod head;
+mod low_rank;
+mod space;
+
+pub use forward::{Batch, Cache};
+pub use head::{Head, HeadSpace};
+pub use low_rank::LowRankOptions;
+pub use space::{Keep, LayerSpace, Space};
+
+use super::linear::Linear;
+use super::parameters::{Parameters, Slot};
+use crate::Result;
+use crate::device::Device;
+use crate::io::model::DecoderConfig;
+use crate::kernels::nn::attention::Heads;
+use crate::kernels::nn::rotary::Frequencies;
+
+/// The parameters of one layer.
+#[derive(Clone, Debug)]
+pub(crate) struct Layer {
+    pub attention_norm: Slot,
+    pub q: Linear,
+    pub k: Linear,
+    pub v: Linear,
+    pub o: Linear,
+    pub mlp_norm: Slot,
+    pub gate: Linear,
+    pub up: Linear,
+    pub down: Linear,
+}
+
+impl Layer {
+    /// The linear layers in a fixed order, with the names that files have for them.
+    pub(crate) fn linears(&mut self) -> [(&'static str, &mut Linear); 7] {
+        [
+            ("self_attn.q_proj", &mut self.q),
+            ("self_attn.k_proj", &mut self.k),
+            ("self_attn.v_proj", &mut self.v),
+            ("self_attn.o_proj", &mut self.o),
+            ("mlp.gate_proj", &mut self.gate),
+            ("mlp.up_proj", &mut self.up),
+            ("mlp.down_proj", &mut self.down),
+        ]
+    }
+}
+
+/// A decoder language model, its parameters f32 on a device.
+#[derive(Clone, Debug)]
+pub struct Decoder {
+    config: DecoderConfig,
+    pub(crate) frequencies: Frequencies,
+    pub(crate) embedding: Slot,
+    pub(crate) layers: Vec<Layer>,
+    pub(crate) norm: Slot,
+    /// The output matrix `[vocabulary, hidden]`: the embedding's where they are tied.
+    pub(crate) output: Slot,
+    /// Rank of the low-rank additions, 0 without.
+    pub(crate) rank: usize,
+    /// Its parameters, under Hugging Face's names.
+    pub parameters: Parameters,
+}
+
+impl Decoder {
+    /// A decoder whose parameters `load` gives by name and shape, row-major.
+    ///
+    /// # Errors
+    /// What `load` says; shapes that do not fit; no memory.
+    pub fn new(
+        device: &Device,
+        config: &DecoderConfig,
+        load: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>,
+    ) -> Result<Self> {
+        let mut builder = Builder { device, parameters: Parameters::default(), load };
+        let (hidden, vocabulary) = (config.hidden_size, config.vocab_size);
+        let embedding = builder.add("model.embed_tokens.weight", &[vocabulary, hidden])?;
+        let layers = (0..config.layers).map(|i| builder.layer(config, i)).collect::<Result<_>>()?;
+        let norm = builder.add("model.norm.weight", &[hidden])?;
+        let output =
+            if config.tied_embeddings { embedding } else { builder.add("lm_head.weight", &[vocabulary, hidden])? };
+        let parameters = builder.parameters;
+        let frequencies = Frequencies::new(device, config.head_dim, config.rope_theta, config.rope_scaling)?;
+        Ok(Decoder { config: config.clone(), frequencies, embedding, layers, norm, output, rank: 0, parameters })
+    }
+
+    /// The model's shape.
+    pub fn config(&self) -> &DecoderConfig {
+        &self.config
+    }
+
+    /// Heads of the attention.
+    pub(crate) fn heads(&self) -> Heads {
+        Heads { query: self.config.heads, key_value: self.config.kv_heads, width: self.config.head_dim }
+    }
+}
+
+struct Builder<'a, F> {
+    device: &'a Device,
+    parameters: Parameters,
+    load: F,
+}
+
+impl<F: FnMut(&str, &[usize]) -> Result<Vec<f32>>> Builder<'_, F> {
+    fn add(&mut self, name: &str, shape: &[usize]) -> Result<Slot> {
+        let data = (self.load)(name, shape)?;
+        self.parameters.add(self.device, name, shape, &data)
+    }
+
+    fn linear(&mut self, name: &str, shape: [usize; 2], bias: bool) -> Result<Linear> {
+        let weight = self.add(&format!("{name}.weight"), &shape)?;
+        let bias = bias.then(|| self.add(&format!("{name}.bias"), &shape[..1])).transpose()?;
+        Ok(Linear { weight, bias, low_rank: None })
+    }
+
+    fn layer(&mut self, config: &DecoderConfig, index: usize) -> Result<Layer> {
+        let name = |suffix: &str| format!("model.layers.{index}.{suffix}");
+        let (h, i) = (config.hidden_size, config.intermediate_size);
+        let (queries, keys) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
+        Ok(Layer {
+            attention_norm: self.add(&name("input_layernorm.weight"), &[h])?,
+            q: self.linear(&name("self_attn.q_proj"), [queries, h], config.qkv_bias)?,
+            k: self.linear(&name("self_attn.k_proj"), [keys, h], config.qkv_bias)?,
+            v: self.linear(&name("self_attn.v_proj"), [keys, h], config.qkv_bias)?,
+            o: self.linear(&name("self_attn.o_proj"), [h, queries], config.o_bias)?,
+            mlp_norm: self.add(&name("post_attention_layernorm.weight"), &[h])?,
+            gate: self.linear(&name("mlp.gate_proj"), [i, h], config.mlp_bias)?,
+            up: self.linear(&name("mlp.up_proj"), [i, h], config.mlp_bias)?,
+            down: self.linear(&name("mlp.down_proj"), [h, i], config.mlp_bias)?,
+        })
+    }
+}

@@ -1,0 +1,181 @@
+//! Work space of a decoder: the activations that the backward pass needs, and what it writes.
+
+use super::Decoder;
+use crate::device::{Device, Tensor};
+use crate::{ElementType, Result};
+
+/// What the forward pass keeps for the backward pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// Every activation of every layer: the fastest.
+    All,
+    /// Each layer's input; the rest of a layer is computed again when its turn comes (activation checkpointing).
+    Inputs,
+    /// Nothing: for inference.
+    Nothing,
+}
+
+/// Activations of one layer, `[n, ...]`.
+#[derive(Clone, Debug)]
+pub struct LayerSpace {
+    pub(crate) attention_input: Tensor,
+    pub(crate) q: Tensor,
+    pub(crate) k: Tensor,
+    pub(crate) v: Tensor,
+    pub(crate) mixed: Tensor,
+    pub(crate) log_sums: Tensor,
+    pub(crate) middle: Tensor,
+    pub(crate) mlp_input: Tensor,
+    pub(crate) gate: Tensor,
+    pub(crate) up: Tensor,
+    pub(crate) active: Tensor,
+    /// `x Aᵀ` of the seven linear layers, where there are low-rank additions.
+    pub(crate) narrow: Vec<Tensor>,
+}
+
+/// Gradients of one layer's activations; layers take turns.
+#[derive(Clone, Debug)]
+pub(crate) struct GradientSpace {
+    /// Of the residual stream.
+    pub stream: Tensor,
+    /// Of a norm's output.
+    pub normed: Tensor,
+    pub mixed: Tensor,
+    pub q: Tensor,
+    pub k: Tensor,
+    pub v: Tensor,
+    pub gate: Tensor,
+    pub up: Tensor,
+    pub active: Tensor,
+    pub narrow: Option<Tensor>,
+}
+
+/// Work space for batches of at most some number of tokens.
+#[derive(Clone, Debug)]
+pub struct Space {
+    pub(crate) keep: Keep,
+    /// The residual stream before each layer, and after the last: `[n, hidden]`.
+    pub(crate) stream: Vec<Tensor>,
+    /// Of each layer, or one for all.
+    pub(crate) layers: Vec<LayerSpace>,
+    pub(crate) gradients: Option<GradientSpace>,
+}
+
+impl Space {
+    /// Room for `tokens` tokens.
+    ///
+    /// # Errors
+    /// No memory; a tensor above the device's largest binding.
+    pub fn new(device: &Device, decoder: &Decoder, tokens: usize, keep: Keep) -> Result<Self> {
+        let config = decoder.config();
+        let streams = if keep == Keep::Nothing { 2 } else { config.layers + 1 };
+        let layers = if keep == Keep::All { config.layers.max(1) } else { 1 };
+        let stream = |_| Tensor::new(device, tokens, config.hidden_size, ElementType::F32);
+        let gradients = (keep != Keep::Nothing).then(|| GradientSpace::new(device, decoder, tokens)).transpose()?;
+        Ok(Space {
+            keep,
+            stream: (0..streams).map(stream).collect::<Result<_>>()?,
+            layers: (0..layers).map(|_| LayerSpace::new(device, decoder, tokens)).collect::<Result<_>>()?,
+            gradients,
+        })
+    }
+
+    /// The same memory for the first `tokens` tokens.
+    ///
+    /// # Errors
+    /// More tokens than there is room for.
+    pub fn first_rows(&self, tokens: usize) -> Result<Self> {
+        Ok(Space {
+            keep: self.keep,
+            stream: self.stream.iter().map(|t| t.first_rows(tokens)).collect::<Result<_>>()?,
+            layers: self.layers.iter().map(|l| l.first_rows(tokens)).collect::<Result<_>>()?,
+            gradients: self.gradients.as_ref().map(|g| g.first_rows(tokens)).transpose()?,
+        })
+    }
+
+    /// The residual stream before layer `index`, or after the last.
+    pub(crate) fn stream(&self, index: usize) -> &Tensor {
+        &self.stream[index % self.stream.len()]
+    }
+
+    pub(crate) fn layer(&self, index: usize) -> &LayerSpace {
+        &self.layers[index % self.layers.len()]
+    }
+}
+
+impl LayerSpace {
+    fn new(device: &Device, decoder: &Decoder, tokens: usize) -> Result<Self> {
+        let config = decoder.config();
+        let make = |width| Tensor::new(device, tokens, width, ElementType::F32);
+        let (h, i) = (config.hidden_size, config.intermediate_size);
+        let (queries, keys) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
+        let narrow = if decoder.rank > 0 { 7 } else { 0 };
+        Ok(LayerSpace {
+            attention_input: make(h)?,
+            q: make(queries)?,
+            k: make(keys)?,
+            v: make(keys)?,
+            mixed: make(queries)?,
+            log_sums: make(config.heads)?,
+            middle: make(h)?,
+            mlp_input: make(h)?,
+            gate: make(i)?,
+            up: make(i)?,
+            active: make(i)?,
+            narrow: (0..narrow).map(|_| make(decoder.rank)).collect::<Result<_>>()?,
+        })
+    }
+
+    fn first_rows(&self, n: usize) -> Result<Self> {
+        Ok(LayerSpace {
+            attention_input: self.attention_input.first_rows(n)?,
+            q: self.q.first_rows(n)?,
+            k: self.k.first_rows(n)?,
+            v: self.v.first_rows(n)?,
+            mixed: self.mixed.first_rows(n)?,
+            log_sums: self.log_sums.first_rows(n)?,
+            middle: self.middle.first_rows(n)?,
+            mlp_input: self.mlp_input.first_rows(n)?,
+            gate: self.gate.first_rows(n)?,
+            up: self.up.first_rows(n)?,
+            active: self.active.first_rows(n)?,
+            narrow: self.narrow.iter().map(|t| t.first_rows(n)).collect::<Result<_>>()?,
+        })
+    }
+}
+
+impl GradientSpace {
+    fn new(device: &Device, decoder: &Decoder, tokens: usize) -> Result<Self> {
+        let config = decoder.config();
+        let make = |width| Tensor::new(device, tokens, width, ElementType::F32);
+        let (h, i) = (config.hidden_size, config.intermediate_size);
+        let (queries, keys) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
+        Ok(GradientSpace {
+            stream: make(h)?,
+            normed: make(h)?,
+            mixed: make(queries)?,
+            q: make(queries)?,
+            k: make(keys)?,
+            v: make(keys)?,
+            gate: make(i)?,
+            up: make(i)?,
+            active: make(i)?,
+            narrow: (decoder.rank > 0).then(|| make(decoder.rank)).transpose()?,
+        })
+    }
+
+    fn first_rows(&self, n: usize) -> Result<Self> {
+        Ok(GradientSpace {
+            stream: self.stream.first_rows(n)?,
+            normed: self.normed.first_rows(n)?,
+            mixed: self.mixed.first_rows(n)?,
+            q: self.q.first_rows(n)?,
+            k: self.k.first_rows(n)?,
+            v: self.v.first_rows(n)?,
+            gate: self.gate.first_rows(n)?,
+            up: self.up.first_rows(n)?,
+            active: self.active.first_rows(n)?,
+            narrow: self.narrow.as_ref().map(|t| t.first_rows(n)).transpose()?,
+        })
+    }
+}

@@ -1,0 +1,99 @@
+//! `y = x Wᵀ + b`, with `W` `[out, in]` as PyTorch and Hugging Face keep it, optionally with a low-rank addition (LoRA,
+//! arXiv 2106.09685): `y += (alpha / r) (x Aᵀ) Bᵀ`, `A` `[r, in]`, `B` `[out, r]`.
+
+use super::parameters::{Gradients, Parameters, Slot};
+use crate::Result;
+use crate::device::{Recorder, Tensor};
+use crate::kernels::linalg::matmul::{self, Operand, Product};
+use crate::kernels::nn::{bias, elementwise};
+
+/// A low-rank addition to a linear layer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LowRank {
+    /// `A` `[r, in]`.
+    pub a: Slot,
+    /// `B` `[out, r]`.
+    pub b: Slot,
+    /// `alpha / r`.
+    pub scale: f32,
+}
+
+/// Where a linear layer's parameters are.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Linear {
+    /// `W` `[out, in]`.
+    pub weight: Slot,
+    /// `b` `[out]`.
+    pub bias: Option<Slot>,
+    /// The low-rank addition.
+    pub low_rank: Option<LowRank>,
+}
+
+const ADD: Product = Product { alpha: 1.0, accumulate: true, upper: false };
+
+impl Linear {
+    /// Records `y = x Wᵀ + b`: `x` `[n, in]`, `y` `[n, out]`; `narrow` `[n, r]` keeps `x Aᵀ` for the backward pass.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn forward(
+        &self,
+        recorder: &mut Recorder,
+        parameters: &Parameters,
+        x: &Tensor,
+        y: &Tensor,
+        narrow: Option<&Tensor>,
+    ) -> Result<()> {
+        let value = |slot| &parameters.get(slot).value;
+        let weight = Operand::new(value(self.weight)).transposed();
+        matmul::record(recorder, Product::default(), (Operand::new(x), weight), (y, 0))?;
+        if let Some(bias) = self.bias {
+            elementwise::add_bias(recorder, value(bias), y)?;
+        }
+        if let (Some(low), Some(narrow)) = (self.low_rank, narrow) {
+            let (a, b) = (Operand::new(value(low.a)).transposed(), Operand::new(value(low.b)).transposed());
+            matmul::record(recorder, Product::default(), (Operand::new(x), a), (narrow, 0))?;
+            matmul::record(recorder, Product { alpha: low.scale, ..ADD }, (Operand::new(narrow), b), (y, 0))?;
+        }
+        Ok(())
+    }
+
+    /// Records the backward pass: adds to the gradients of what trains, and writes the gradient of `x` to `dx.0`, or adds to
+    /// it if `dx.1`. `narrow` holds `x Aᵀ` and a second tensor of its shape for its gradient.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn backward(
+        &self,
+        recorder: &mut Recorder,
+        (parameters, gradients): (&Parameters, &Gradients),
+        (x, dy): (&Tensor, &Tensor),
+        dx: Option<(&Tensor, bool)>,
+        narrow: Option<(&Tensor, &Tensor)>,
+    ) -> Result<()> {
+        let value = |slot| Operand::new(&parameters.get(slot).value);
+        let add = |accumulate| Product { accumulate, ..ADD };
+        if let Some(dw) = gradients.get(self.weight) {
+            matmul::record(recorder, ADD, (Operand::new(dy).transposed(), Operand::new(x)), (dw, 0))?;
+        }
+        if let Some(db) = self.bias.and_then(|slot| gradients.get(slot)) {
+            bias::backward(recorder, dy, db, true)?;
+        }
+        if let Some((dx, accumulate)) = dx {
+            matmul::record(recorder, add(accumulate), (Operand::new(dy), value(self.weight)), (dx, 0))?;
+        }
+        let (Some(low), Some((narrow, dnarrow))) = (self.low_rank, narrow) else { return Ok(()) };
+        let scaled = |accumulate| Product { alpha: low.scale, accumulate, upper: false };
+        matmul::record(recorder, scaled(false), (Operand::new(dy), value(low.b)), (dnarrow, 0))?;
+        if let Some(db) = gradients.get(low.b) {
+            matmul::record(recorder, scaled(true), (Operand::new(dy).transposed(), Operand::new(narrow)), (db, 0))?;
+        }
+        if let Some(da) = gradients.get(low.a) {
+            matmul::record(recorder, ADD, (Operand::new(dnarrow).transposed(), Operand::new(x)), (da, 0))?;
+        }
+        if let Some((dx, _)) = dx {
+            matmul::record(recorder, ADD, (Operand::new(dnarrow), value(low.a)), (dx, 0))?;
+        }
+        Ok(())
+    }
+}

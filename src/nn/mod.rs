@@ -1,0 +1,12 @@
+//! Models: the adapter, and decoder language models of the Llama and Qwen2 families, forward and backward.
+//!
+//! A model owns its [`Parameter`]s and records kernels; nothing here waits for a device. Every sequence of a batch is
+//! packed behind the other, so that a row of an activation `[n, d]` is one token and padding costs nothing.
+
+pub mod adapter;
+pub mod decoder;
+pub mod linear;
+pub mod parameters;
+
+pub use adapter::{Adapter, AdapterKind};
+pub use parameters::{Gradients, Parameter, Parameters};
