@@ -56,7 +56,9 @@ impl Axis {
                 })
             }
         };
-        if high - low <= 1e-9 * low.abs().max(high.abs()) || high - low < 1e-290 {
+        // Exponents are compared as they are: a difference of theirs is a ratio of the values.
+        let size = if self.log { 1.0 } else { low.abs().max(high.abs()) };
+        if high - low <= 1e-9 * size || high - low < 1e-290 {
             (low, high) = widened(low, self.log);
         }
         Scale { log: self.log, low, high, from, to }
@@ -162,8 +164,9 @@ impl Scale {
         let plain = first >= -2 && last <= 4;
         let mut ticks = Vec::new();
         for power in first - 1..=last {
-            if power >= first {
-                let named = power.rem_euclid(stride) == 0;
+            let named = power.rem_euclid(stride) == 0;
+            // Beyond some number, nameless ticks would be a smear.
+            if power >= first && (named || decades <= 15) {
                 let label = if !named {
                     String::new()
                 } else if plain || power == 0 {

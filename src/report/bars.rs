@@ -50,12 +50,11 @@ impl Bar {
         (axis.draws(self.value) && axis.draws(high)).then_some((low, high))
     }
 
-    fn label(&self) -> String {
-        match self.error {
-            Some(error) if error.is_finite() && self.value.is_finite() => {
-                format!("{} ± {}", text::number(self.value), text::number(error))
-            }
-            _ => text::number(self.value),
+    fn label(&self, decimals: Option<usize>) -> String {
+        match (self.error, decimals) {
+            (Some(error), _) if error.is_finite() && self.value.is_finite() => text::spread(self.value, error),
+            (_, Some(decimals)) => text::aligned(self.value, decimals),
+            (_, None) => text::number(self.value),
         }
     }
 }
@@ -92,7 +91,8 @@ impl Bars {
         sheet.legend(&entries);
         let all = || self.groups.iter().flat_map(|g| &g.bars);
         let left = names_width(&self.categories);
-        let numbers = all().map(|b| text::width(&b.label(), SMALL)).fold(0.0, f64::max);
+        let decimals = (!self.axis.log).then(|| text::decimals(all().map(|b| b.value)));
+        let numbers = all().map(|b| text::width(&b.label(decimals), SMALL)).fold(0.0, f64::max);
         let (from, to) = (left, WIDTH - numbers - 10.0);
         let axis = if self.axis.log { self.axis.clone() } else { self.axis.clone().including(0.0) };
         let drawn = all().filter(|b| axis.draws(b.value));
@@ -111,7 +111,7 @@ impl Bars {
                 let bar = &group.bars[i];
                 draw_bar(&mut sheet, (&axis, &scale), bar, y, g);
                 let at = (WIDTH, y + 0.5 * THICK + 4.0);
-                sheet.text(&bar.label(), at, SMALL, Paint::Ink, Anchor::End);
+                sheet.text(&bar.label(decimals), at, SMALL, Paint::Ink, Anchor::End);
             }
         }
         if !axis.log && !self.categories.is_empty() {

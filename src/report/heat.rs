@@ -52,11 +52,13 @@ impl HeatMap {
             let name = text::fit(name, SMALL, left - 8.0);
             sheet.text(&name, (left - 8.0, middle + 4.0), SMALL, Paint::Ink, Anchor::End);
         }
-        let size = self.text_size(cell);
+        let labels = self.labels();
+        let size = text_size(&labels, cell);
         let columns = self.columns.len().max(1);
         for (i, &value) in self.values.iter().enumerate() {
             let corner = (left + cell * (i % columns) as f64, top + HIGH * (i / columns) as f64);
-            self.cell(&mut sheet, value, corner, cell, size);
+            let label = size.map(|size| (labels[i].as_str(), size));
+            self.cell(&mut sheet, (value, label), corner, cell);
         }
         sheet.bottom = top + HIGH * self.rows.len() as f64 + 4.0;
         if size.is_none() {
@@ -92,22 +94,21 @@ impl HeatMap {
         sheet.bottom += 4.0;
     }
 
-    /// The size at which all numbers fit, if there is a legible one.
-    fn text_size(&self, cell: f64) -> Option<f64> {
-        let widest = self.values.iter().map(|&v| text::width(&text::number(v), 1.0)).fold(0.0, f64::max);
-        [NORMAL, SMALL, 11.0, 10.0, 9.0].into_iter().find(|size| size * widest <= cell - 5.0)
+    fn labels(&self) -> Vec<String> {
+        let decimals = text::decimals(self.values.iter().copied()).min(3);
+        self.values.iter().map(|&v| text::aligned(v, decimals)).collect()
     }
 
-    fn cell(&self, sheet: &mut Sheet, value: f64, (x, y): (f64, f64), width: f64, size: Option<f64>) {
-        let area = (width - 2.0, HIGH - 2.0);
+    fn cell(&self, sheet: &mut Sheet, (value, label): (f64, Option<(&str, f64)>), (x, y): (f64, f64), width: f64) {
+        let area = ((width - 2.0).max(0.5), HIGH - 2.0);
         let shade = self.shade(value);
         let (paint, strength) = shade.unwrap_or((Paint::Grid, 0.5));
         sheet.rectangle((x + 1.0, y + 1.0), area, paint, strength);
-        if let Some(size) = size {
+        if let Some((label, size)) = label {
             let strong = shade.is_some_and(|(_, strength)| strength > 0.6);
             let ink = if strong { Paint::On(if paint == Paint::Series(1) { 1 } else { 0 }) } else { Paint::Ink };
             let at = (x + 0.5 * width, y + 0.5 * HIGH + 4.5);
-            sheet.text(&text::number(value), at, size, ink, Anchor::Middle);
+            sheet.text(label, at, size, ink, Anchor::Middle);
         }
     }
 
@@ -126,4 +127,10 @@ impl HeatMap {
         let part = if spread > 0.0 { (0.5 * value.abs() - 0.5 * least) / spread } else { 0.0 };
         Some((paint, 0.08 + 0.84 * part.clamp(0.0, 1.0)))
     }
+}
+
+/// The size at which all labels fit a cell, if there is a legible one.
+fn text_size(labels: &[String], cell: f64) -> Option<f64> {
+    let widest = labels.iter().map(|label| text::width(label, 1.0)).fold(0.0, f64::max);
+    [NORMAL, SMALL, 11.0, 10.0, 9.0].into_iter().find(|size| size * widest <= cell - 5.0)
 }

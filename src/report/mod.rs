@@ -3,7 +3,7 @@
 //! The charts know nothing of what is measured: they take numbers and names. A [`Chart`] is a title and a [`Plot`];
 //! [`Chart::svg`] gives a document that stands alone, a [`Page`] puts many into one HTML file.
 //!
-//! * **Readable anywhere**: 460 units wide, text at 12 and 13; names that may be long stand where there is room, labels
+//! * **Readable anywhere**: 420 units wide, text at 12 and 13; names that may be long stand where there is room, labels
 //!   that would touch are left out, the rest is cut with an ellipsis. Text widths are estimated from wide fonts.
 //! * **Colours** are those of Okabe and Ito, told apart by every kind of colour vision. Each shape carries its colour
 //!   for light paper and a class; in a page the class takes the theme's colour, light or dark.

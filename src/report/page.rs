@@ -219,7 +219,7 @@ fn folded(inputs: &serde_json::Value) -> Markup {
     html! {
         details {
             summary { "Inputs" }
-            pre { code { (format!("{inputs:#}")) } }
+            pre { code { (text::clean_lines(&format!("{inputs:#}"))) } }
         }
     }
 }

@@ -6,7 +6,7 @@ use svg::node::element::{Circle, Group, Line, Path, Rectangle, Text};
 use super::text;
 
 /// Width of every chart, in its own units; narrow enough to be read on a phone.
-pub(super) const WIDTH: f64 = 460.0;
+pub(super) const WIDTH: f64 = 420.0;
 /// Text sizes in the same units.
 pub(super) const SMALL: f64 = 12.0;
 pub(super) const NORMAL: f64 = 13.0;

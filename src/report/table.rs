@@ -95,20 +95,10 @@ impl Cell {
     fn show(&self, decimals: usize) -> String {
         match self {
             Cell::Text(words) => text::clean(words),
-            Cell::Number(v) => aligned(*v, decimals),
-            Cell::Spread(v, sd) => format!("{} ± {}", aligned(*v, decimals), aligned(*sd, decimals)),
+            Cell::Number(v) => text::aligned(*v, decimals),
+            Cell::Spread(v, sd) => format!("{} ± {}", text::aligned(*v, decimals), text::aligned(*sd, decimals)),
             Cell::Missing => "–".to_string(),
         }
-    }
-}
-
-/// With so many decimals, unless that would hide the number's leading digits.
-fn aligned(value: f64, decimals: usize) -> String {
-    let visible = 10f64.powi(-(decimals as i32));
-    if value.is_finite() && (value == 0.0 || (visible..9_999_999.5).contains(&value.abs())) {
-        text::fixed(value, decimals)
-    } else {
-        text::number(value)
     }
 }
 
@@ -143,12 +133,8 @@ impl Table {
         Ok(self)
     }
 
-    /// Enough decimals for three digits of the column's smallest number, at most four.
     fn decimals(&self, column: usize) -> usize {
-        let sizes = self.rows.iter().filter_map(|r| r.cells[column].value()).map(f64::abs);
-        let smallest = sizes.filter(|&v| v >= 5e-4).fold(f64::INFINITY, f64::min);
-        let whole = self.rows.iter().filter_map(|r| r.cells[column].value()).all(|v| v.fract() == 0.0);
-        if whole || smallest.is_infinite() { 0 } else { (2 - text::exponent(smallest, 3)).clamp(0, 4) as usize }
+        text::decimals(self.rows.iter().filter_map(|r| r.cells[column].value()))
     }
 
     /// How far a value is from the best conceivable; lower is better.

@@ -26,8 +26,16 @@ fn char_width(c: char) -> f64 {
 
 /// `text` without the control characters that XML forbids; line breaks and tabs become spaces.
 pub(super) fn clean(text: &str) -> String {
-    let allowed = |c: char| !c.is_control() && c != '\u{fffe}' && c != '\u{ffff}';
     text.chars().map(|c| if allowed(c) { c } else { ' ' }).collect::<String>().trim().to_string()
+}
+
+/// The same, but line breaks stay.
+pub(super) fn clean_lines(text: &str) -> String {
+    text.chars().map(|c| if c == '\n' || allowed(c) { c } else { ' ' }).collect()
+}
+
+fn allowed(c: char) -> bool {
+    !c.is_control() && c != '\u{fffe}' && c != '\u{ffff}'
 }
 
 /// `text`, its end cut off with an ellipsis where it is wider than `room`.
@@ -85,6 +93,30 @@ pub(super) fn number(value: f64) -> String {
         let (mantissa, power) = scientific(value);
         format!("{}×{}", trim_zeros(fixed(mantissa, 2)), power_of_ten(power))
     }
+}
+
+/// The decimals that show three digits of the smallest of `values`, at most four; none where all are whole.
+pub(super) fn decimals(values: impl Iterator<Item = f64> + Clone) -> usize {
+    let finite = values.filter(|v| v.is_finite());
+    let smallest = finite.clone().map(f64::abs).filter(|&v| v >= 5e-4).fold(f64::INFINITY, f64::min);
+    let whole = finite.clone().all(|v| v.fract() == 0.0);
+    if whole || smallest.is_infinite() { 0 } else { (2 - exponent(smallest, 3)).clamp(0, 4) as usize }
+}
+
+/// `value` with so many decimals, as beside others of the same kind, unless that would hide its leading digits.
+pub(super) fn aligned(value: f64, decimals: usize) -> String {
+    let visible = 10f64.powi(-(decimals as i32));
+    if value == 0.0 || (visible..9_999_999.5).contains(&value.abs()) { fixed(value, decimals) } else { number(value) }
+}
+
+/// `0.931 ± 0.011`: two digits of the error, and as many decimals of the value.
+pub(super) fn spread(value: f64, error: f64) -> String {
+    let usual = 1e-6..1e6;
+    if !usual.contains(&error) || !(value == 0.0 || usual.contains(&value.abs())) {
+        return format!("{} ± {}", number(value), number(error));
+    }
+    let decimals = (1 - exponent(error, 2)).max(0) as usize;
+    format!("{} ± {}", fixed(value, decimals), fixed(error, decimals))
 }
 
 /// `value` with that many decimals, a true minus sign, and commas between thousands.
@@ -161,6 +193,12 @@ mod tests {
             assert_eq!(number(value), text);
         }
         assert_eq!(fixed(-0.0004, 2), "0.00");
+        assert_eq!(spread(0.9312, 0.01117), "0.931 ± 0.011");
+        assert_eq!(spread(41.2, 12.7), "41 ± 13");
+        assert_eq!(spread(2e-9, 1e-10), "2×10⁻⁹ ± 1×10⁻¹⁰");
+        assert_eq!(decimals([0.19, 0.0821, f64::NAN, 3.0].into_iter()), 4);
+        assert_eq!([decimals([812.0, 3.0].into_iter()), decimals([812.5].into_iter())], [0, 0]);
+        assert_eq!([aligned(0.19, 3), aligned(3.2e-5, 3), aligned(0.0, 3)], ["0.190", "3.2×10⁻⁵", "0.000"]);
         assert_eq!(fixed(123456.0, 1), "123,456.0");
     }
 
