@@ -268,7 +268,7 @@ mod tests {
         assert_eq!(named(&scale.ticks(7)), ["10⁻⁶", "10⁻⁵", "10⁻⁴", "10⁻³", "10⁻²", "10⁻¹", "1"]);
         assert_eq!(named(&scale.ticks(4)), ["10⁻⁶", "10⁻⁴", "10⁻²", "1"]);
         let scale = Axis::log("").including(1.0).including(1000.0).scale([], 0.0, 90.0);
-        assert_eq!(named(&scale.ticks(5)), ["1", "10", "100", "1000"]);
+        assert_eq!(named(&scale.ticks(5)), ["1", "10", "100", "1,000"]);
         assert!((scale.at(10.0) - 30.0).abs() < 1e-9);
         let scale = Axis::log("").including(2.0).including(40.0).scale([], 0.0, 90.0);
         assert_eq!(named(&scale.ticks(5)), ["2", "5", "10", "20"]);

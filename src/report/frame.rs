@@ -73,7 +73,7 @@ pub(super) fn horizontal_axis(
     label: &str,
 ) {
     let limits = (0.0, WIDTH);
-    for tick in scale.ticks_apart(((right - left) / 60.0) as usize, SMALL, limits) {
+    for tick in scale.ticks_apart(((right - left) / 45.0) as usize, SMALL, limits) {
         if tick.label.is_empty() {
             sheet.line((tick.at, bottom), (tick.at, bottom + 3.0), Pen::new(Paint::Muted, 1.0));
         } else {

@@ -105,8 +105,12 @@ impl HeatMap {
         let (paint, strength) = shade.unwrap_or((Paint::Grid, 0.5));
         sheet.rectangle((x + 1.0, y + 1.0), area, paint, strength);
         if let Some((label, size)) = label {
-            let strong = shade.is_some_and(|(_, strength)| strength > 0.6);
-            let ink = if strong { Paint::On(if paint == Paint::Series(1) { 1 } else { 0 }) } else { Paint::Ink };
+            // Where the text for full strength is easier to read than ink, on light paper and on dark.
+            let ink = match paint {
+                Paint::Series(0) if strength > 0.82 => Paint::On(0),
+                Paint::Series(1) if strength > 0.7 => Paint::On(1),
+                _ => Paint::Ink,
+            };
             let at = (x + 0.5 * width, y + 0.5 * HIGH + 4.5);
             sheet.text(label, at, size, ink, Anchor::Middle);
         }

@@ -123,7 +123,9 @@ impl Lines {
             .map(|run| decimated(run.iter().map(place).collect()))
             .collect();
         match series.style {
-            Style::Dots => runs.iter().for_each(|run| sheet.dots(run, 2.5, pen.paint, 0.8)),
+            Style::Dots => {
+                runs.iter().for_each(|run| sheet.dots(run, if run.len() > 100 { 2.0 } else { 3.2 }, pen.paint, 0.85))
+            }
             Style::Area => {
                 let base = if self.y.log { frame.bottom } else { frame.y.at(0.0) };
                 sheet.areas(&runs, base, pen.paint, 0.18);

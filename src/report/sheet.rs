@@ -32,7 +32,7 @@ pub(super) enum Paint {
 /// orange; with the text that can be read upon each.
 const PALETTE: [(&str, &str); 6] = [
     ("#0072b2", "#ffffff"),
-    ("#d55e00", "#ffffff"),
+    ("#d55e00", "#101418"),
     ("#009e73", "#101418"),
     ("#cc79a7", "#101418"),
     ("#56b4e9", "#101418"),

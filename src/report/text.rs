@@ -109,13 +109,15 @@ pub(super) fn aligned(value: f64, decimals: usize) -> String {
     if value == 0.0 || (visible..9_999_999.5).contains(&value.abs()) { fixed(value, decimals) } else { number(value) }
 }
 
-/// `0.931 ± 0.011`: two digits of the error, and as many decimals of the value.
+/// `0.931 ± 0.011`: two digits of an error that begins with 1 or 2, one of others, and as many decimals of the value.
 pub(super) fn spread(value: f64, error: f64) -> String {
     let usual = 1e-6..1e6;
     if !usual.contains(&error) || !(value == 0.0 || usual.contains(&value.abs())) {
         return format!("{} ± {}", number(value), number(error));
     }
-    let decimals = (1 - exponent(error, 2)).max(0) as usize;
+    let power = exponent(error, 2);
+    let digits = if error / 10f64.powi(power) < 2.95 { 1 } else { 0 };
+    let decimals = (digits - power).max(0) as usize;
     format!("{} ± {}", fixed(value, decimals), fixed(error, decimals))
 }
 
@@ -129,7 +131,7 @@ pub(super) fn fixed(value: f64, decimals: usize) -> String {
         text.push('−');
     }
     for (i, digit) in whole.chars().enumerate() {
-        if i > 0 && (whole.len() - i).is_multiple_of(3) && whole.len() > 4 {
+        if i > 0 && (whole.len() - i).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -176,7 +178,7 @@ mod tests {
         let cases = [
             (0.3914, "0.391"),
             (12.345, "12.3"),
-            (1234.5, "1234"),
+            (1234.5, "1,234"),
             (50_000.0, "50,000"),
             (1_234_567.0, "1,234,567"),
             (-0.5, "−0.5"),
@@ -194,6 +196,8 @@ mod tests {
         }
         assert_eq!(fixed(-0.0004, 2), "0.00");
         assert_eq!(spread(0.9312, 0.01117), "0.931 ± 0.011");
+        assert_eq!(spread(0.703, 0.0084), "0.703 ± 0.008");
+        assert_eq!(spread(0.001, 5e-5), "0.00100 ± 0.00005");
         assert_eq!(spread(41.2, 12.7), "41 ± 13");
         assert_eq!(spread(2e-9, 1e-10), "2×10⁻⁹ ± 1×10⁻¹⁰");
         assert_eq!(decimals([0.19, 0.0821, f64::NAN, 3.0].into_iter()), 4);
