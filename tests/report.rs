@@ -282,8 +282,7 @@ fn scatter_units_are_equal_and_panels_share_axes() {
     assert_eq!(dots.len(), 6);
     let across = dots[1][0] - dots[0][0];
     let upwards = dots[1][1] - dots[2][1];
-    // The width left of the vertical labels differs by a few units from the one reckoned with.
-    assert!((across / upwards / 4.0 - 1.0).abs() < 0.1, "{across} {upwards}");
+    assert!((across / upwards / 4.0 - 1.0).abs() < 1e-3, "{across} {upwards}");
     assert_eq!(dots[4], dots[0]);
 }
 

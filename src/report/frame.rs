@@ -22,18 +22,27 @@ pub(super) enum Height {
 /// Draws grid, ticks and labels below what is on the sheet. The scales' pixels are set here.
 pub(super) fn frame(sheet: &mut Sheet, axes: (&Axis, &Axis), scales: (Scale, Scale), height: Height) -> Frame {
     sheet.caption(&axes.1.label);
-    let (mut x, mut y) = scales;
+    let (mut x, mut y) = scales.clone();
     let right = WIDTH - 8.0;
-    // The labels' widths need the ticks, the ticks' number needs the height: start from the widest plane.
-    let height = match height {
-        Height::Fixed(height) => height,
-        Height::EqualUnits => equalise(&mut x, &mut y, right - 40.0),
-    };
     let top = sheet.bottom + 4.0;
-    let bottom = top + height;
-    y = y.over(bottom, top);
-    let y_ticks = y.ticks((height / 42.0) as usize);
-    let left = y_ticks.iter().map(|t| text::width(&t.label, SMALL)).fold(0.0, f64::max) + 8.0;
+    let (mut left, mut bottom, mut y_ticks) = (8.0, top, Vec::new());
+    // Equal units tie the height to the width, the labels to the height and the width to the labels: go round until
+    // the labels' room stays; it never shrinks.
+    for _ in 0..5 {
+        (x, y) = scales.clone();
+        bottom = top
+            + match height {
+                Height::Fixed(height) => height,
+                Height::EqualUnits => equalise(&mut x, &mut y, right - left),
+            };
+        y = y.over(bottom, top);
+        y_ticks = y.ticks(((bottom - top) / 42.0) as usize);
+        let widest = y_ticks.iter().map(|t| text::width(&t.label, SMALL)).fold(0.0, f64::max);
+        if left >= widest + 8.0 {
+            break;
+        }
+        left = widest + 8.0;
+    }
     x = x.over(left, right);
     horizontal_grid(sheet, &y_ticks, left, right);
     horizontal_axis(sheet, &x, (left, right), (top, bottom), &axes.0.label);
