@@ -74,7 +74,7 @@ impl Gpu {
     fn check_limits(&self) -> Result<()> {
         let (have, need) = (self.device.limits(), wgpu::Limits::default());
         let checks = [
-            ("storage buffers per stage", have.max_storage_buffers_per_shader_stage, 5),
+            ("storage buffers per stage", have.max_storage_buffers_per_shader_stage, 8),
             ("invocations per workgroup", have.max_compute_invocations_per_workgroup, 256),
             ("workgroup memory", have.max_compute_workgroup_storage_size, need.max_compute_workgroup_storage_size),
             ("workgroups per side", have.max_compute_workgroups_per_dimension, 65_535),

@@ -5,6 +5,8 @@
 pub mod align;
 pub mod fixed_point;
 pub mod gaussian;
+pub mod nn;
+pub mod optim;
 pub mod output;
 pub mod real;
 pub mod rows;
@@ -38,8 +40,13 @@ impl<'a> HostCall<'a> {
     /// # Errors
     /// A block of another size.
     pub fn params<T: bytemuck::Pod>(&self) -> Result<T> {
-        bytemuck::try_pod_read_unaligned(self.params)
-            .map_err(|e| Error::shape("host engine", "parameters", size_of::<T>(), e))
+        let size = size_of::<T>();
+        // Blocks are filled up to a multiple of 16, as uniforms are.
+        let fits = self.params.len() == size || self.params.len() == size.next_multiple_of(16);
+        match self.params.get(..size).filter(|_| fits) {
+            Some(bytes) => Ok(bytemuck::pod_read_unaligned(bytes)),
+            None => Err(Error::shape("host engine", "parameters", size, self.params.len())),
+        }
     }
 
     /// Takes buffer `index` for reading.

@@ -9,12 +9,16 @@
 //! | [`stats::normalize`] | `shaders/stats/normalize.wgsl` | `host::stats::normalize` |
 //! | [`align::apply`] | `shaders/align/apply.wgsl` | `host::align::apply` |
 //! | [`align::c3`] | `shaders/align/c3.wgsl` | `host::align::c3` |
+//! | [`nn`] | `shaders/nn/*.wgsl` | `host::nn` |
+//! | [`optim`] | `shaders/optim/*.wgsl` | `host::optim` |
 
 pub mod align;
+pub mod nn;
+pub mod optim;
 pub mod shader;
 pub mod stats;
 
-use crate::device::{Capabilities, Device, Tensor};
+use crate::device::{Buffer, Capabilities, Device, Dispatch, Recorder, Tensor};
 use crate::host::HostCall;
 use crate::{ElementType, Error, Result};
 
@@ -83,13 +87,38 @@ pub struct KernelSpec {
 }
 
 /// All kernels of this crate; tests validate each against naga's reflection in every variant.
-pub static ALL: [&KernelSpec; 6] = [
+pub static ALL: [&KernelSpec; 31] = [
     &stats::moments::SPEC,
     &stats::moment_weights::SPEC,
     &stats::moment_columns::SPEC,
     &stats::normalize::SPEC,
     &align::apply::SPEC,
     &align::c3::SPEC,
+    &nn::gelu::FORWARD,
+    &nn::gelu::BACKWARD,
+    &nn::silu_gate::FORWARD,
+    &nn::silu_gate::BACKWARD,
+    &nn::elementwise::ADD,
+    &nn::elementwise::SCALE,
+    &nn::bias::SPEC,
+    &nn::rms_norm::SPEC,
+    &nn::layer_norm::SPEC,
+    &nn::norm::SCALARS,
+    &nn::norm::BACKWARD,
+    &nn::norm::WEIGHT,
+    &nn::rotary::SPEC,
+    &nn::attention::FORWARD,
+    &nn::attention::DELTA,
+    &nn::attention::QUERIES,
+    &nn::attention::KEYS,
+    &nn::embedding::GATHER,
+    &nn::embedding::SCATTER,
+    &nn::cross_entropy::FORWARD,
+    &nn::cross_entropy::FINISH,
+    &nn::cross_entropy::BACKWARD,
+    &optim::adamw::SPEC,
+    &optim::norm::SQUARE_SUM,
+    &optim::norm::CLIP,
 ];
 
 /// Texels of four words in a line of a texture that stands for a buffer; the shaders' `*_texture.wgsl` know it too.
@@ -124,7 +153,7 @@ pub fn imports(caps: &Capabilities, rows: ElementType, out: ElementType) -> Resu
         ("common/rows_words4_buffer.wgsl", "common/rows_words2_buffer.wgsl", "common/vectors_buffer.wgsl")
     };
     let product = if caps.int64 { "common/product_u64.wgsl" } else { "common/product_u32.wgsl" };
-    Ok(vec![
+    Ok([
         ("rows", rows),
         ("row_words4", words4),
         ("row_words2", words2),
@@ -133,7 +162,31 @@ pub fn imports(caps: &Capabilities, rows: ElementType, out: ElementType) -> Resu
         ("team", team),
         ("float_team", float_team),
         ("product", product),
-    ])
+    ]
+    .into_iter()
+    .chain(operands(caps))
+    .collect())
+}
+
+/// Names for the imports of f32 operands, four elements to an entry, by their binding.
+fn operands(caps: &Capabilities) -> [(&'static str, &'static str); 5] {
+    if caps.texel_reads {
+        [
+            ("operand1", "common/operand1_texture.wgsl"),
+            ("operand2", "common/operand2_texture.wgsl"),
+            ("operand3", "common/operand3_texture.wgsl"),
+            ("operand4", "common/operand4_texture.wgsl"),
+            ("operand5", "common/operand5_texture.wgsl"),
+        ]
+    } else {
+        [
+            ("operand1", "common/operand1_buffer.wgsl"),
+            ("operand2", "common/operand2_buffer.wgsl"),
+            ("operand3", "common/operand3_buffer.wgsl"),
+            ("operand4", "common/operand4_buffer.wgsl"),
+            ("operand5", "common/operand5_buffer.wgsl"),
+        ]
+    }
 }
 
 fn unsupported_on_device(element: ElementType) -> Error {
@@ -149,6 +202,95 @@ fn team_constants(caps: &Capabilities) -> Vec<(&'static str, f64)> {
 fn groups(units: usize) -> u32 {
     // Invariant: the minimum fits u32.
     units.clamp(1, 65_535) as u32
+}
+
+/// A kernel on f32 operands, ready but for its grid.
+struct Work<'a> {
+    kernel: &'static KernelSpec,
+    params: &'a [u8],
+    buffers: &'a [&'a Buffer],
+    constants: &'a [(&'static str, f64)],
+}
+
+impl Work<'_> {
+    /// One invocation for each of `count` entries, see `shaders/common/elements.wgsl`.
+    fn elements(self, recorder: &mut Recorder, count: usize) -> Result<()> {
+        let group = recorder.device().capabilities().group;
+        let units = count.div_ceil(group as usize).max(1);
+        let across = units.min(65_535);
+        self.dispatch(recorder, [across as u32, units.div_ceil(across) as u32, 1])
+    }
+
+    /// One team for each of `units` rows.
+    fn teams(self, recorder: &mut Recorder, units: usize) -> Result<()> {
+        let grid = [groups(units.div_ceil(recorder.device().capabilities().teams())), 1, 1];
+        self.dispatch(recorder, grid)
+    }
+
+    fn dispatch(self, recorder: &mut Recorder, groups: [u32; 3]) -> Result<()> {
+        let caps = recorder.device().capabilities();
+        let mut params = self.params.to_vec();
+        params.resize(params.len().next_multiple_of(16), 0);
+        recorder.dispatch(Dispatch {
+            kernel: self.kernel,
+            imports: imports(caps, ElementType::F32, ElementType::F32)?,
+            constants: [team_constants(caps), self.constants.to_vec()].concat(),
+            params,
+            buffers: self.buffers.iter().map(|&b| b.clone()).collect(),
+            elements: (ElementType::F32, ElementType::F32),
+            groups,
+        })
+    }
+}
+
+/// That `tensor` is f32 `[rows, width]` of the recorder's device.
+fn check_matrix(
+    recorder: &Recorder,
+    operation: &'static str,
+    (name, tensor): (&'static str, &Tensor),
+    (rows, width): (usize, usize),
+) -> Result<()> {
+    check_device(operation, recorder.device(), &[tensor])?;
+    if (tensor.rows(), tensor.width(), tensor.element_type()) != (rows, width, ElementType::F32) {
+        let got = format!("[{}, {}] {}", tensor.rows(), tensor.width(), tensor.element_type());
+        return Err(Error::shape(operation, name, format!("[{rows}, {width}] f32"), got));
+    }
+    Ok(())
+}
+
+/// That `buffer` holds at least `words` words of 4 bytes and is the recorder's device's.
+fn check_words(
+    recorder: &Recorder,
+    operation: &'static str,
+    (name, buffer): (&'static str, &Buffer),
+    words: usize,
+) -> Result<()> {
+    if !buffer.belongs_to(recorder.device()) {
+        return Err(Error::shape(operation, name, "a buffer of the recorder's device", "another device's"));
+    }
+    if buffer.bytes() / 4 < words as u64 {
+        return Err(Error::shape(operation, name, format!("{words} words"), format!("{} bytes", buffer.bytes())));
+    }
+    Ok(())
+}
+
+/// That what a kernel writes, the last `written` of `buffers`, is bound once.
+fn check_written(operation: &'static str, buffers: &[&Buffer], written: usize) -> Result<()> {
+    let first = buffers.len() - written;
+    for (i, out) in buffers.iter().enumerate().skip(first) {
+        if buffers[..i].iter().any(|b| b.same(out)) {
+            return Err(Error::shape(operation, "output", "memory of its own", "that of another operand"));
+        }
+    }
+    Ok(())
+}
+
+/// That rows are as many as the kernels' 32-bit indices of vectors of 4 reach.
+fn check_index(operation: &'static str, tensor: &Tensor) -> Result<u32> {
+    u32::try_from(tensor.rows() * tensor.width4()).ok().filter(|&n| n < u32::MAX - (1 << 16)).ok_or_else(|| {
+        let got = format!("[{}, {}]", tensor.rows(), tensor.width());
+        Error::shape(operation, "tensor", "fewer than 2^34 elements; split the rows", got)
+    })
 }
 
 fn check_rows(operation: &'static str, tensor: &Tensor, rows: usize) -> Result<()> {

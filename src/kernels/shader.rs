@@ -11,12 +11,24 @@ macro_rules! sources {
 
 /// Files that may be imported, by path below `shaders/`.
 static SOURCES: &[(&str, &str)] = sources![
+    "common/columns.wgsl",
+    "common/elements.wgsl",
     "common/fixed_point.wgsl",
     "common/float_rows.wgsl",
     "common/float_team_portable.wgsl",
     "common/float_team_solo.wgsl",
     "common/float_team_subgroup.wgsl",
     "common/gaussian.wgsl",
+    "common/operand1_buffer.wgsl",
+    "common/operand1_texture.wgsl",
+    "common/operand2_buffer.wgsl",
+    "common/operand2_texture.wgsl",
+    "common/operand3_buffer.wgsl",
+    "common/operand3_texture.wgsl",
+    "common/operand4_buffer.wgsl",
+    "common/operand4_texture.wgsl",
+    "common/operand5_buffer.wgsl",
+    "common/operand5_texture.wgsl",
     "common/out_bf16.wgsl",
     "common/out_f16.wgsl",
     "common/out_f32.wgsl",
@@ -37,6 +49,10 @@ static SOURCES: &[(&str, &str)] = sources![
     "common/vectors_buffer.wgsl",
     "common/vectors_texture.wgsl",
     "common/wide.wgsl",
+    "nn/attention_params.wgsl",
+    "nn/gelu_forms.wgsl",
+    "nn/norm_rows.wgsl",
+    "nn/sigmoid.wgsl",
     "stats/row_scalars.wgsl",
 ];
 

@@ -1,0 +1,19 @@
+// Sums over rows, by column: a team shares four columns, its members stride over the rows. The order is fixed.
+
+fn run(group: u32, groups: u32, local: u32, team: u32, lane: u32) {
+    let teams = GROUP / LANES;
+    for (var first = group * teams; first < params.width4; first += groups * teams) {
+        let column = min(first + team, params.width4 - 1u);
+        var part = vec4<f32>(0.0);
+        for (var row = lane; row < params.rows; row += LANES) {
+            part += term(row, column);
+        }
+        let total = team_total(part, local, team);
+        if (first + team < params.width4 && lane == 0u) {
+            let before = sums[column];
+            sums[column] = select(total, before + total, params.accumulate == 1u);
+        }
+    }
+}
+
+#import "float_team"

@@ -1,0 +1,61 @@
+// One chunk of the vocabulary's logits into each row's running maximum, sum of exponentials and label's logit.
+
+struct Params {
+    rows: u32,
+    width: u32,
+    width4: u32,
+    // Vocabulary index of the first column; 0 starts the rows' states anew.
+    first: u32,
+}
+
+override GROUP: u32 = 64u;
+override LANES: u32 = 1u;
+
+@group(0) @binding(0) var<uniform> params: Params;
+#import "operand1"
+@group(0) @binding(2) var<storage, read> labels: array<i32>;
+// Maximum, sum, the label's logit, and 1 where the label has been met.
+@group(0) @binding(3) var<storage, read_write> state: array<vec4<f32>>;
+
+const LEAST: f32 = -3.4e38;
+
+fn logits4(base: u32, c: u32) -> vec4<f32> {
+    let inside = vec4<u32>(4u * c) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.width);
+    return select(vec4<f32>(LEAST), read1(base + c), inside);
+}
+
+// Bits that order as the floats do, and back.
+fn ordered(x: f32) -> u32 {
+    let b = bitcast<u32>(x);
+    return select(b | 0x80000000u, ~b, (b & 0x80000000u) != 0u);
+}
+
+fn from_ordered(b: u32) -> f32 {
+    return bitcast<f32>(select(~b, b & 0x7fffffffu, (b & 0x80000000u) != 0u));
+}
+
+fn run(group: u32, groups: u32, local: u32, team: u32, lane: u32) {
+    let teams = GROUP / LANES;
+    for (var first = group * teams; first < params.rows; first += groups * teams) {
+        let row = min(first + team, params.rows - 1u);
+        let base = row * params.width4;
+        let before = select(vec4<f32>(LEAST, 0.0, 0.0, 0.0), state[row], params.first > 0u);
+        var most = vec4<f32>(before.x);
+        for (var c = lane; c < params.width4; c += LANES) { most = max(most, logits4(base, c)); }
+        let top = from_ordered(team_peak(ordered(max(max(most.x, most.y), max(most.z, most.w))), local, team));
+        var part = vec4<f32>(0.0);
+        for (var c = lane; c < params.width4; c += LANES) { part += exp(max(logits4(base, c) - top, vec4<f32>(-100.0))); }
+        let total = team_total(part, local, team);
+        // What lies beyond the last column counted exp(-100) each: nothing beside the maximum's 1.
+        let sum = before.y * exp(max(before.x - top, -100.0)) + (total.x + total.y) + (total.z + total.w);
+        let label = u32(labels[row]) - params.first;
+        let met = labels[row] >= 0 && u32(labels[row]) >= params.first && label < params.width;
+        let at = min(label, params.width - 1u);
+        let logit = read1(base + at / 4u)[at % 4u];
+        if (first + team < params.rows && lane == 0u) {
+            state[row] = vec4<f32>(top, sum, select(before.z, logit, met), select(before.w, 1.0, met));
+        }
+    }
+}
+
+#import "float_team"

@@ -1,0 +1,80 @@
+//! Twins of `shaders/nn/embedding_*.wgsl`.
+
+use rayon::prelude::*;
+
+use super::math::Float;
+use super::parallel::{Row, for_each_row};
+use super::{floats, floats_mut};
+use crate::Result;
+use crate::host::HostCall;
+use crate::kernels::nn::embedding::{GatherParams, ScatterParams, VISUAL};
+
+struct Gather<'a, R> {
+    table: &'a [R],
+    visual: &'a [R],
+    ids: &'a [u32],
+}
+
+impl<R: Float> Row<R> for Gather<'_, R> {
+    #[inline(always)]
+    fn row(&self, index: usize, out: &mut [R]) {
+        let id = self.ids[index];
+        let rows = if id & VISUAL == 0 { self.table } else { self.visual };
+        match rows.chunks_exact(out.len()).nth((id & !VISUAL) as usize) {
+            Some(row) => out.copy_from_slice(row),
+            None => out.fill(R::ZERO),
+        }
+    }
+}
+
+/// `out[i] = table[ids[i]]`, or the visual row; all in rows of `stride`. An id without a row gives zeros.
+pub fn gather<R: Float>((table, visual): (&[R], &[R]), ids: &[u32], out: &mut [R], stride: usize) {
+    for_each_row(&Gather { table, visual, ids }, out, stride);
+}
+
+/// `out[ids[k]] += Σ dx[positions]` over the positions from `firsts[k]` to `firsts[k + 1]`, in rows of `stride`; ids ascend.
+pub fn scatter<R: Float>((ids, firsts, positions): (&[u32], &[u32], &[u32]), dx: &[R], out: &mut [R], stride: usize) {
+    // The rows that are hit, each once, for the cores to share.
+    let mut hit = Vec::with_capacity(ids.len());
+    let (mut rest, mut passed) = (out, 0);
+    for &id in ids {
+        let (_, tail) = std::mem::take(&mut rest).split_at_mut((id as usize - passed) * stride);
+        let (row, tail) = tail.split_at_mut(stride);
+        hit.push(row);
+        (rest, passed) = (tail, id as usize + 1);
+    }
+    hit.into_par_iter().zip(firsts.par_windows(2)).for_each(|(row, places)| {
+        for &position in &positions[places[0] as usize..places[1] as usize] {
+            let from = &dx[position as usize * stride..][..stride];
+            row.iter_mut().zip(from).for_each(|(r, &d)| *r += d);
+        }
+    });
+}
+
+/// Runs the kernel: buffers are table, visual, ids, out.
+///
+/// # Errors
+/// Buffers that do not fit the parameters.
+pub fn gather_twin(call: &mut HostCall<'_>) -> Result<()> {
+    let p: GatherParams = call.params()?;
+    let stride = 4 * p.width4 as usize;
+    let table = &floats(call, 0)?[..p.table_rows as usize * stride];
+    let visual = &floats(call, 1)?[..p.visual_rows as usize * stride];
+    let ids = bytemuck::cast_slice(call.read(2)?);
+    gather((table, visual), ids, &mut floats_mut(call, 3)?[..4 * p.count as usize], stride);
+    Ok(())
+}
+
+/// Runs the kernel: buffers are dx, plan, out.
+///
+/// # Errors
+/// Buffers that do not fit the parameters.
+pub fn scatter_twin(call: &mut HostCall<'_>) -> Result<()> {
+    let p: ScatterParams = call.params()?;
+    let dx = floats(call, 0)?;
+    let plan: &[u32] = bytemuck::cast_slice(call.read(1)?);
+    let (ids, rest) = plan.split_at(p.ids as usize);
+    let (firsts, positions) = rest.split_at(p.ids as usize + 1);
+    scatter((ids, firsts, positions), dx, floats_mut(call, 2)?, 4 * p.width4 as usize);
+    Ok(())
+}

@@ -1,0 +1,85 @@
+//! Twin of `shaders/nn/gelu*.wgsl`.
+
+use super::math::Float;
+use super::parallel::{Map, for_each_element};
+use super::{floats, floats_mut};
+use crate::Result;
+use crate::host::HostCall;
+use crate::kernels::nn::gelu::{Form, Params};
+
+struct Value(Form);
+
+impl<R: Float> Map<R, 1, 1> for Value {
+    #[inline(always)]
+    fn map(&self, [x]: [R; 1], _: [R; 1]) -> [R; 1] {
+        [x * match self.0 {
+            Form::Erf => x.normal_cdf(),
+            Form::Tanh => tanh_gate(x),
+        }]
+    }
+}
+
+struct Slope(Form);
+
+impl<R: Float> Map<R, 2, 1> for Slope {
+    #[inline(always)]
+    fn map(&self, [x, dy]: [R; 2], _: [R; 1]) -> [R; 1] {
+        let c = R::from_f64;
+        let a = x.max(c(-30.0)).min(c(30.0));
+        let slope = match self.0 {
+            Form::Erf => x.normal_cdf() + a * c(0.398_942_280_401_432_7) * (c(-0.5) * a * a).exp(),
+            Form::Tanh => {
+                let gate = tanh_gate(x);
+                gate + a * gate * (R::ONE - gate) * (c(TWICE_ROOT) + c(3.0 * TWICE_ROOT * CUBIC) * a * a)
+            }
+        };
+        [dy * slope]
+    }
+}
+
+/// 2 √(2/π).
+const TWICE_ROOT: f64 = 1.595_769_121_605_730_8;
+/// The cubic term of the form by tanh.
+const CUBIC: f64 = 0.044_715;
+
+/// (1 + tanh u) / 2, as the logistic function of 2 u.
+#[inline(always)]
+fn tanh_gate<R: Float>(x: R) -> R {
+    let c = R::from_f64;
+    let a = x.max(c(-10.0)).min(c(10.0));
+    (a * (c(TWICE_ROOT) + c(TWICE_ROOT * CUBIC) * a * a)).sigmoid()
+}
+
+/// `y = gelu(x)`, slices of one length.
+pub fn forward<R: Float>(form: Form, x: &[R], y: &mut [R]) {
+    for_each_element(&Value(form), [x], [y]);
+}
+
+/// `dx = dy gelu'(x)`, slices of one length.
+pub fn backward<R: Float>(form: Form, x: &[R], dy: &[R], dx: &mut [R]) {
+    for_each_element(&Slope(form), [x, dy], [dx]);
+}
+
+fn form(params: Params) -> Form {
+    if params.form == 1 { Form::Tanh } else { Form::Erf }
+}
+
+/// Runs the kernel: buffers are x, y.
+///
+/// # Errors
+/// Buffers that do not fit the parameters.
+pub fn forward_twin(call: &mut HostCall<'_>) -> Result<()> {
+    let form = form(call.params()?);
+    forward(form, floats(call, 0)?, floats_mut(call, 1)?);
+    Ok(())
+}
+
+/// Runs the kernel: buffers are x, dy, dx.
+///
+/// # Errors
+/// Buffers that do not fit the parameters.
+pub fn backward_twin(call: &mut HostCall<'_>) -> Result<()> {
+    let form = form(call.params()?);
+    backward(form, floats(call, 0)?, floats(call, 1)?, floats_mut(call, 2)?);
+    Ok(())
+}

@@ -1,0 +1,216 @@
+//! Twins of `shaders/nn/rms_norm.wgsl`, `layer_norm.wgsl` and `norm_*.wgsl`.
+
+use super::bias::{Term, column_sums};
+use super::math::Float;
+use super::parallel::{Row, for_each_row, sum_of};
+use super::{floats, floats_mut};
+use crate::Result;
+use crate::host::HostCall;
+use crate::host::real::dot;
+use crate::kernels::nn::bias::Params as WeightParams;
+use crate::kernels::nn::norm::{BackwardParams, Params, ScalarsParams};
+
+/// A normalisation: rows of `width` numbers, `eps` in the root, about the mean or about zero.
+#[derive(Clone, Copy, Debug)]
+pub struct Norm<R> {
+    /// Numbers of a row.
+    pub width: usize,
+    /// Added to the mean square.
+    pub eps: R,
+    /// Whether about the mean.
+    pub center: bool,
+}
+
+impl<R: Float> Norm<R> {
+    /// Elements from one row to the next.
+    fn stride(&self) -> usize {
+        self.width.next_multiple_of(4)
+    }
+
+    /// Mean and 1 / √(mean square + ε).
+    #[inline(always)]
+    fn moments(&self, x: &[R]) -> (R, R) {
+        let (x, width) = (&x[..self.width], R::from_f64(self.width as f64));
+        let mean = if self.center { sum_of(x.len(), |i| x[i]) / width } else { R::ZERO };
+        let square = match self.center {
+            true => sum_of(x.len(), |i| (x[i] - mean) * (x[i] - mean)),
+            false => dot(x, x),
+        };
+        (mean, (square / width + self.eps).sqrt().recip())
+    }
+}
+
+struct Forward<'a, R> {
+    norm: Norm<R>,
+    x: &'a [R],
+    weight: &'a [R],
+    bias: Option<&'a [R]>,
+}
+
+impl<R: Float> Row<R> for Forward<'_, R> {
+    #[inline(always)]
+    fn row(&self, index: usize, out: &mut [R]) {
+        let x = &self.x[index * out.len()..][..out.len()];
+        let (mean, inverse) = self.norm.moments(x);
+        for ((y, &x), &w) in out.iter_mut().zip(x).zip(self.weight) {
+            *y = (x - mean) * inverse * w;
+        }
+        if let Some(bias) = self.bias {
+            out.iter_mut().zip(bias).for_each(|(y, &b)| *y += b);
+        }
+    }
+}
+
+/// `y = (x - mean) weight / √(mean square + ε) + bias`; `x` and `y` `[n, stride]`, `weight` and `bias` `[stride]`.
+pub fn forward<R: Float>(norm: Norm<R>, x: &[R], weight: &[R], bias: Option<&[R]>, y: &mut [R]) {
+    for_each_row(&Forward { norm, x, weight, bias }, y, norm.stride());
+}
+
+struct Scalars<'a, R> {
+    norm: Norm<R>,
+    x: &'a [R],
+    weight: &'a [R],
+    dy: &'a [R],
+}
+
+impl<R: Float> Row<R> for Scalars<'_, R> {
+    #[inline(always)]
+    fn row(&self, index: usize, out: &mut [R]) {
+        let (width, stride) = (self.norm.width, self.norm.stride());
+        let (x, dy) = (&self.x[index * stride..][..width], &self.dy[index * stride..][..width]);
+        let (weight, width) = (&self.weight[..width], R::from_f64(width as f64));
+        let (mean, inverse) = self.norm.moments(x);
+        let plain = if self.norm.center { dot(dy, weight) / width } else { R::ZERO };
+        let product = sum_of(x.len(), |i| dy[i] * weight[i] * (x[i] - mean)) * inverse / width;
+        out.copy_from_slice(&[mean, inverse, plain, product]);
+    }
+}
+
+/// The rows' scalars `[n, 4]`: mean, r = 1 / √(mean square + ε), and with g = dy weight, n = (x - mean) r: mean(g) (0 about zero)
+/// and mean(g n). `x` and `dy` `[n, stride]`, `weight` `[stride]`.
+pub fn scalars<R: Float>(norm: Norm<R>, (x, weight, dy): (&[R], &[R], &[R]), out: &mut [R]) {
+    for_each_row(&Scalars { norm, x, weight, dy }, out, 4);
+}
+
+struct Backward<'a, R> {
+    width: usize,
+    x: &'a [R],
+    weight: &'a [R],
+    dy: &'a [R],
+    scalars: &'a [R],
+    accumulate: bool,
+}
+
+impl<R: Float> Row<R> for Backward<'_, R> {
+    #[inline(always)]
+    fn row(&self, index: usize, out: &mut [R]) {
+        let (stride, accumulate) = (out.len(), self.accumulate);
+        let [mean, inverse, plain, product] = std::array::from_fn(|i| self.scalars[4 * index + i]);
+        let (x, dy) = (&self.x[index * stride..][..stride], &self.dy[index * stride..][..stride]);
+        let rows = out[..self.width].iter_mut().zip(x).zip(dy).zip(self.weight);
+        for (((out, &x), &dy), &w) in rows {
+            let value = inverse * (dy * w - plain - (x - mean) * inverse * product);
+            *out = if accumulate { *out + value } else { value };
+        }
+        out[self.width..].fill(R::ZERO);
+    }
+}
+
+/// `dx = r (g - mean(g) - n mean(g n))`, or `+=`, with the scalars of [`scalars`].
+pub fn backward<R: Float>(
+    width: usize,
+    (x, weight, dy): (&[R], &[R], &[R]),
+    scalars: &[R],
+    dx: &mut [R],
+    accumulate: bool,
+) {
+    for_each_row(&Backward { width, x, weight, dy, scalars, accumulate }, dx, width.next_multiple_of(4));
+}
+
+struct Weight<'a, R> {
+    x: &'a [R],
+    dy: &'a [R],
+    scalars: &'a [R],
+}
+
+impl<R: Float> Term<R> for Weight<'_, R> {
+    #[inline(always)]
+    fn add(&self, index: usize, sums: &mut [R]) {
+        let stride = sums.len();
+        let (mean, inverse) = (self.scalars[4 * index], self.scalars[4 * index + 1]);
+        let (x, dy) = (&self.x[index * stride..][..stride], &self.dy[index * stride..][..stride]);
+        for ((sum, &x), &dy) in sums.iter_mut().zip(x).zip(dy) {
+            *sum += dy * ((x - mean) * inverse);
+        }
+    }
+}
+
+/// `dweight += Σ_rows dy n`, `[stride]`, with the scalars of [`scalars`].
+pub fn weight_backward<R: Float>((x, dy): (&[R], &[R]), scalars: &[R], dweight: &mut [R]) {
+    column_sums(&Weight { x, dy, scalars }, scalars.len() / 4, dweight, true);
+}
+
+fn norm(p: Params, center: bool) -> Norm<f32> {
+    Norm { width: p.width as usize, eps: p.eps, center }
+}
+
+/// Runs the kernel: buffers are x, weight, y.
+///
+/// # Errors
+/// Buffers that do not fit the parameters.
+pub fn rms_twin(call: &mut HostCall<'_>) -> Result<()> {
+    let norm = norm(call.params()?, false);
+    forward(norm, floats(call, 0)?, floats(call, 1)?, None, rows(call, 2)?);
+    Ok(())
+}
+
+/// Runs the kernel: buffers are x, weight, bias, y.
+///
+/// # Errors
+/// Buffers that do not fit the parameters.
+pub fn layer_twin(call: &mut HostCall<'_>) -> Result<()> {
+    let norm = norm(call.params()?, true);
+    forward(norm, floats(call, 0)?, floats(call, 1)?, Some(floats(call, 2)?), rows(call, 3)?);
+    Ok(())
+}
+
+/// The call's written buffer `index`, as far as its rows go.
+fn rows<'a>(call: &mut HostCall<'a>, index: usize) -> Result<&'a mut [f32]> {
+    let p: Params = call.params()?;
+    Ok(&mut floats_mut(call, index)?[..(p.rows * p.width4) as usize * 4])
+}
+
+/// Runs the kernel: buffers are x, weight, dy, scalars.
+///
+/// # Errors
+/// Buffers that do not fit the parameters.
+pub fn scalars_twin(call: &mut HostCall<'_>) -> Result<()> {
+    let p: ScalarsParams = call.params()?;
+    let norm = Norm { width: p.width as usize, eps: p.eps, center: p.center == 1 };
+    let operands = (floats(call, 0)?, floats(call, 1)?, floats(call, 2)?);
+    scalars(norm, operands, &mut floats_mut(call, 3)?[..4 * p.rows as usize]);
+    Ok(())
+}
+
+/// Runs the kernel: buffers are x, weight, dy, scalars, dx.
+///
+/// # Errors
+/// Buffers that do not fit the parameters.
+pub fn backward_twin(call: &mut HostCall<'_>) -> Result<()> {
+    let p: BackwardParams = call.params()?;
+    let operands = (floats(call, 0)?, floats(call, 1)?, floats(call, 2)?);
+    let (scalars, dx) = (floats(call, 3)?, &mut floats_mut(call, 4)?[..4 * p.count as usize]);
+    backward(p.width as usize, operands, scalars, dx, p.accumulate == 1);
+    Ok(())
+}
+
+/// Runs the kernel: buffers are x, dy, scalars, dweight.
+///
+/// # Errors
+/// Buffers that do not fit the parameters.
+pub fn weight_twin(call: &mut HostCall<'_>) -> Result<()> {
+    let p: WeightParams = call.params()?;
+    let (operands, scalars) = ((floats(call, 0)?, floats(call, 1)?), &floats(call, 2)?[..4 * p.rows as usize]);
+    weight_backward(operands, scalars, &mut floats_mut(call, 3)?[..4 * p.width4 as usize]);
+    Ok(())
+}

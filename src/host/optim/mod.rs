@@ -1,0 +1,4 @@
+//! Twins of `shaders/optim`.
+
+pub mod adamw;
+pub mod norm;

@@ -1,0 +1,262 @@
+//! Causal grouped-query attention, scale 1 / √width, never T × T: online softmax over the keys, backward by recomputation and in a
+//! fixed order. Packed sequences of any lengths; with more keys than queries it serves generation from a cache.
+//!
+//! An invocation holds 4 queries (or, for the gradients of keys and values, 4 keys) of one head in registers and goes over the keys
+//! (or queries); the host engine takes tiles of 64 × 64. Sums are f32.
+//!
+//! FLOPs, with P pairs of a query and a key that it sees: forward 4 P width per query head, backward 14 P width. Bytes: q, k, v, out
+//! once, keys again for every block of queries from the caches.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::super::{Binding, KernelSpec, Work, check_index, check_matrix, check_written};
+pub use super::spans::{Span, Spans};
+use crate::device::{Buffer, DeviceKind, Recorder, Tensor};
+use crate::{Error, Result};
+
+/// The forward kernel.
+pub static FORWARD: KernelSpec = KernelSpec {
+    name: "attention",
+    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/nn/attention.wgsl")),
+    bindings: &[
+        Binding::uniform("params"),
+        Binding::texels(1, "operand1"),
+        Binding::texels(2, "operand2"),
+        Binding::texels(3, "operand3"),
+        Binding::read(4, "blocks"),
+        Binding::read_write(5, "out_rows"),
+        Binding::read_write(6, "lse"),
+    ],
+    twin: crate::host::nn::attention::forward_twin,
+};
+
+/// Log-sum-exp and dout · out of each row and head.
+pub static DELTA: KernelSpec = KernelSpec {
+    name: "attention delta",
+    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/nn/attention_delta.wgsl")),
+    bindings: &[
+        Binding::uniform("params"),
+        Binding::texels(1, "operand1"),
+        Binding::texels(2, "operand2"),
+        Binding::read(3, "lse"),
+        Binding::read_write(4, "stats"),
+    ],
+    twin: crate::host::nn::attention::delta_twin,
+};
+
+/// The gradient by the queries.
+pub static QUERIES: KernelSpec = KernelSpec {
+    name: "attention queries backward",
+    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/nn/attention_queries.wgsl")),
+    bindings: &[
+        Binding::uniform("params"),
+        Binding::texels(1, "operand1"),
+        Binding::texels(2, "operand2"),
+        Binding::texels(3, "operand3"),
+        Binding::texels(4, "operand4"),
+        Binding::texels(5, "operand5"),
+        Binding::read(6, "blocks"),
+        Binding::read_write(7, "dq"),
+    ],
+    twin: crate::host::nn::attention::queries_twin,
+};
+
+/// The gradients by the keys and the values.
+pub static KEYS: KernelSpec = KernelSpec {
+    name: "attention keys backward",
+    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/nn/attention_keys.wgsl")),
+    bindings: &[
+        Binding::uniform("params"),
+        Binding::texels(1, "operand1"),
+        Binding::texels(2, "operand2"),
+        Binding::texels(3, "operand3"),
+        Binding::texels(4, "operand4"),
+        Binding::texels(5, "operand5"),
+        Binding::read(6, "blocks"),
+        Binding::read_write(7, "dk"),
+        Binding::read_write(8, "dv"),
+    ],
+    twin: crate::host::nn::attention::keys_twin,
+};
+
+/// Widest head that fits the registers.
+pub const MAX_WIDTH: usize = 128;
+
+/// FLOPs of one dispatch at most: some 0.2 s on a GPU of 0.1 TFLOP/s.
+const DISPATCH_FLOPS: u64 = 1 << 34;
+
+/// The heads of an attention.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heads {
+    /// Query heads; a multiple of `key_value`.
+    pub query: usize,
+    /// Heads of keys and values.
+    pub key_value: usize,
+    /// Elements of a head: a multiple of 4, at most [`MAX_WIDTH`].
+    pub width: usize,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct Params {
+    pub count: u32,
+    pub first: u32,
+    pub heads: u32,
+    pub shared_by: u32,
+    pub query4: u32,
+    pub key4: u32,
+    pub lse_stride: u32,
+    pub scale: f32,
+    pub width4: u32,
+    pub blocks: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct DeltaParams {
+    pub count: u32,
+    pub heads: u32,
+    pub width4: u32,
+    pub query4: u32,
+    pub lse_stride: u32,
+}
+
+/// What every function here checks.
+fn check(
+    recorder: &Recorder,
+    name: &'static str,
+    (heads, spans): (Heads, &Spans),
+    queries: &[(&'static str, &Tensor)],
+    keys: &[(&'static str, &Tensor)],
+    lse: &Tensor,
+) -> Result<()> {
+    let Heads { query, key_value, width } = heads;
+    if query == 0 || key_value == 0 || !query.is_multiple_of(key_value) {
+        let got = format!("{query} and {key_value}");
+        return Err(Error::shape(name, "heads", "query heads that are a multiple of the key heads", got));
+    }
+    if width == 0 || !width.is_multiple_of(4) || width > MAX_WIDTH {
+        return Err(Error::shape(name, "head width", format!("a multiple of 4 up to {MAX_WIDTH}"), width));
+    }
+    for (tensors, heads, rows) in [(queries, query, spans.rows.0), (keys, key_value, spans.rows.1)] {
+        let count = tensors[0].1.rows();
+        for &(what, tensor) in tensors {
+            check_matrix(recorder, name, (what, tensor), (count, heads * width))?;
+            check_index(name, tensor)?;
+        }
+        if count < rows {
+            return Err(Error::shape(name, tensors[0].0, format!("the spans' {rows} rows"), count));
+        }
+    }
+    check_matrix(recorder, name, ("lse", lse), (queries[0].1.rows(), query))
+}
+
+/// A kernel on blocks of rows, in as many dispatches as keep each one short.
+fn record_blocks(
+    recorder: &mut Recorder,
+    kernel: &'static KernelSpec,
+    heads: Heads,
+    (blocks, heads_each, flops): (usize, usize, u64),
+    buffers: &[&Buffer],
+    lse: &Tensor,
+) -> Result<()> {
+    let count = blocks * heads_each;
+    let host = recorder.device().capabilities().kind == DeviceKind::Host;
+    let parts = if host { 1 } else { flops.div_ceil(DISPATCH_FLOPS).clamp(1, count.max(1) as u64) as usize };
+    let part = count.div_ceil(parts).max(1);
+    let constants = [("WIDTH4", (heads.width / 4) as f64)];
+    for first in (0..count).step_by(part) {
+        let params = Params {
+            count: count.min(first + part) as u32,
+            first: first as u32,
+            heads: heads.query as u32,
+            shared_by: (heads.query / heads.key_value) as u32,
+            query4: (heads.query * heads.width / 4) as u32,
+            key4: (heads.key_value * heads.width / 4) as u32,
+            lse_stride: 4 * lse.width4() as u32,
+            scale: (1.0 / (heads.width as f64).sqrt()) as f32,
+            width4: (heads.width / 4) as u32,
+            blocks: blocks as u32,
+        };
+        Work { kernel, params: bytemuck::bytes_of(&params), buffers, constants: &constants }
+            .elements(recorder, part.min(count - first))?;
+    }
+    Ok(())
+}
+
+/// Records `out`, `[n, query * width]`, and `lse`, `[n, query]`, the log-sum-exp of each row's scores; `q` `[n, query * width]`, `k` and
+/// `v` `[m, key_value * width]`, all f32. Rows that no span covers are left as they are.
+///
+/// # Errors
+/// Shapes that do not fit, other element types, one memory for two, another device's tensors.
+#[expect(clippy::too_many_arguments, reason = "the operation has that many operands")]
+pub fn forward(
+    recorder: &mut Recorder,
+    heads: Heads,
+    spans: &Spans,
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    out: &Tensor,
+    lse: &Tensor,
+) -> Result<()> {
+    check(recorder, FORWARD.name, (heads, spans), &[("q", q), ("out", out)], &[("k", k), ("v", v)], lse)?;
+    let buffers = [q.buffer(), k.buffer(), v.buffer(), &spans.query_blocks, out.buffer(), lse.buffer()];
+    check_written(FORWARD.name, &buffers, 2)?;
+    let flops = 4 * spans.pairs * (heads.query * heads.width) as u64;
+    record_blocks(recorder, &FORWARD, heads, (spans.query_block_count, heads.query, flops), &buffers, lse)
+}
+
+/// Records the gradients `dq`, `[n, query * width]`, `dk` and `dv`, `[m, key_value * width]`; `out` and `lse` are the forward's. Rows
+/// that no span covers are left as they are.
+///
+/// # Errors
+/// As [`forward`]; no memory for 8 bytes a row and head.
+#[expect(clippy::too_many_arguments, reason = "the operation has that many operands")]
+pub fn backward(
+    recorder: &mut Recorder,
+    heads: Heads,
+    spans: &Spans,
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    out: &Tensor,
+    lse: &Tensor,
+    dout: &Tensor,
+    dq: &Tensor,
+    dk: &Tensor,
+    dv: &Tensor,
+) -> Result<()> {
+    let queries = [("q", q), ("out", out), ("dout", dout), ("dq", dq)];
+    let keys = [("k", k), ("v", v), ("dk", dk), ("dv", dv)];
+    check(recorder, QUERIES.name, (heads, spans), &queries, &keys, lse)?;
+    let (q, k, v, dout) = (q.buffer(), k.buffer(), v.buffer(), dout.buffer());
+    check_written(
+        QUERIES.name,
+        &[q, k, v, dout, out.buffer(), lse.buffer(), dq.buffer(), dk.buffer(), dv.buffer()],
+        3,
+    )?;
+    let count = spans.rows.0 * heads.query;
+    if count == 0 {
+        // Keys that no query sees.
+        [dk, dv].iter().for_each(|t| recorder.clear(t.buffer()));
+        return Ok(());
+    }
+    // Two pairs to a texel.
+    let stats = recorder.device().buffer("row statistics of attention", 8 * (count as u64).next_multiple_of(2))?;
+    let params = DeltaParams {
+        count: count as u32,
+        heads: heads.query as u32,
+        width4: (heads.width / 4) as u32,
+        query4: (heads.query * heads.width / 4) as u32,
+        lse_stride: 4 * lse.width4() as u32,
+    };
+    let buffers = [dout, out.buffer(), lse.buffer(), &stats];
+    Work { kernel: &DELTA, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }
+        .elements(recorder, count)?;
+    let pairs = spans.pairs * (heads.query * heads.width) as u64;
+    let buffers = [q, k, v, dout, &stats, &spans.query_blocks, dq.buffer()];
+    record_blocks(recorder, &QUERIES, heads, (spans.query_block_count, heads.query, 6 * pairs), &buffers, lse)?;
+    let buffers = [q, k, v, dout, &stats, &spans.key_blocks, dk.buffer(), dv.buffer()];
+    record_blocks(recorder, &KEYS, heads, (spans.key_block_count, heads.key_value, 8 * pairs), &buffers, lse)
+}

@@ -1,0 +1,87 @@
+//! Sums and multiples, element by element.
+//!
+//! Bytes: `add` 12 per element, `add_bias` and `scale` 8. One FLOP per element.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::super::{Binding, KernelSpec, Work, check_index, check_matrix, check_written};
+use crate::device::{Recorder, Tensor};
+use crate::{Error, Result};
+
+/// Adds a matrix, or a row to all rows.
+pub static ADD: KernelSpec = KernelSpec {
+    name: "add",
+    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/nn/add.wgsl")),
+    bindings: &[Binding::uniform("params"), Binding::read(1, "x"), Binding::read_write(2, "y")],
+    twin: crate::host::nn::elementwise::add_twin,
+};
+
+/// Multiplies by a number.
+pub static SCALE: KernelSpec = KernelSpec {
+    name: "scale",
+    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/nn/scale.wgsl")),
+    bindings: &[Binding::uniform("params"), Binding::read_write(1, "y")],
+    twin: crate::host::nn::elementwise::scale_twin,
+};
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct AddParams {
+    pub count: u32,
+    pub period: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct ScaleParams {
+    pub count: u32,
+    pub factor: f32,
+}
+
+fn record_add(recorder: &mut Recorder, (name, x): (&'static str, &Tensor), rows: usize, y: &Tensor) -> Result<()> {
+    check_matrix(recorder, "add", (name, x), (rows, y.width()))?;
+    check_matrix(recorder, "add", ("y", y), (y.rows(), y.width()))?;
+    let buffers = [x.buffer(), y.buffer()];
+    check_written("add", &buffers, 1)?;
+    let (period, count) = (check_index("add", x)?, check_index("add", y)?);
+    if count == 0 {
+        return Ok(());
+    }
+    let params = AddParams { count, period };
+    Work { kernel: &ADD, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }
+        .elements(recorder, count as usize)
+}
+
+/// Records `y += x`, both `[n, d]` f32.
+///
+/// # Errors
+/// Shapes that differ, other element types, one memory for both, another device's tensors.
+pub fn add(recorder: &mut Recorder, x: &Tensor, y: &Tensor) -> Result<()> {
+    record_add(recorder, ("x", x), y.rows(), y)
+}
+
+/// Records `y += bias` for each row of `y`, `[n, d]` f32; `bias` is `[1, d]`.
+///
+/// # Errors
+/// As [`add`].
+pub fn add_bias(recorder: &mut Recorder, bias: &Tensor, y: &Tensor) -> Result<()> {
+    record_add(recorder, ("bias", bias), 1, y)
+}
+
+/// Records `y *= factor`, `[n, d]` f32.
+///
+/// # Errors
+/// A factor that is not finite, another element type, another device's tensor.
+pub fn scale(recorder: &mut Recorder, factor: f32, y: &Tensor) -> Result<()> {
+    if !factor.is_finite() {
+        return Err(Error::argument("factor", format!("{factor}; give a finite factor")));
+    }
+    check_matrix(recorder, "scale", ("y", y), (y.rows(), y.width()))?;
+    let count = check_index("scale", y)?;
+    if count == 0 {
+        return Ok(());
+    }
+    let params = ScaleParams { count, factor };
+    Work { kernel: &SCALE, params: bytemuck::bytes_of(&params), buffers: &[y.buffer()], constants: &[] }
+        .elements(recorder, count as usize)
+}

@@ -1,0 +1,16 @@
+//! Neural networks, forward and backward [paper, section 5]. Matrices are f32 tensors `[n, d]`; their padding stays zero.
+//!
+//! Gradients are written unless a function says that it adds to them. All sums have a fixed order: no float atomics.
+
+pub mod attention;
+pub mod bias;
+pub mod cross_entropy;
+pub mod elementwise;
+pub mod embedding;
+pub mod gelu;
+pub mod layer_norm;
+pub mod norm;
+pub mod rms_norm;
+pub mod rotary;
+pub mod silu_gate;
+pub(crate) mod spans;

@@ -1,0 +1,172 @@
+//! What RMSNorm and LayerNorm share. The gradient takes two dispatches and a third for the weight's: first the rows' scalars, which
+//! all later ones need, then elements, each on its own.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::super::{Binding, KernelSpec, Work, check_index, check_matrix, check_written};
+use crate::device::{Buffer, Recorder, Tensor};
+use crate::{Error, Result};
+
+/// The rows' scalars: mean, 1 / √(mean square + ε), and two means of the gradient.
+pub static SCALARS: KernelSpec = KernelSpec {
+    name: "norm scalars",
+    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/nn/norm_scalars.wgsl")),
+    bindings: &[
+        Binding::uniform("params"),
+        Binding::texels(1, "operand1"),
+        Binding::texels(2, "operand2"),
+        Binding::texels(3, "operand3"),
+        Binding::read_write(4, "scalars"),
+    ],
+    twin: crate::host::nn::norm::scalars_twin,
+};
+
+/// The gradient by the input.
+pub static BACKWARD: KernelSpec = KernelSpec {
+    name: "norm backward",
+    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/nn/norm_backward.wgsl")),
+    bindings: &[
+        Binding::uniform("params"),
+        Binding::read(1, "x"),
+        Binding::read(2, "weight"),
+        Binding::read(3, "dy"),
+        Binding::read(4, "scalars"),
+        Binding::read_write(5, "dx"),
+    ],
+    twin: crate::host::nn::norm::backward_twin,
+};
+
+/// The gradient by the weight.
+pub static WEIGHT: KernelSpec = KernelSpec {
+    name: "norm weight backward",
+    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/nn/norm_weight_backward.wgsl")),
+    bindings: &[
+        Binding::uniform("params"),
+        Binding::texels(1, "operand1"),
+        Binding::texels(2, "operand2"),
+        Binding::texels(3, "operand3"),
+        Binding::read_write(4, "sums"),
+    ],
+    twin: crate::host::nn::norm::weight_twin,
+};
+
+/// About what the mean square is taken.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Kind {
+    /// Zero.
+    Rms,
+    /// The mean.
+    Layer,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct Params {
+    pub rows: u32,
+    pub width: u32,
+    pub width4: u32,
+    pub eps: f32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct ScalarsParams {
+    pub rows: u32,
+    pub width: u32,
+    pub width4: u32,
+    pub eps: f32,
+    pub center: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct BackwardParams {
+    pub count: u32,
+    pub width: u32,
+    pub width4: u32,
+    pub accumulate: u32,
+}
+
+fn check_eps(eps: f32) -> Result<()> {
+    match eps.is_finite() && eps > 0.0 {
+        true => Ok(()),
+        false => Err(Error::argument("eps", format!("{eps}; give a number above 0, such as 1e-5"))),
+    }
+}
+
+pub(super) fn forward(
+    recorder: &mut Recorder,
+    kernel: &'static KernelSpec,
+    eps: f32,
+    (x, vectors, y): (&Tensor, &[(&'static str, &Tensor)], &Tensor),
+) -> Result<()> {
+    check_eps(eps)?;
+    for tensor in [("x", x), ("y", y)] {
+        check_matrix(recorder, kernel.name, tensor, (x.rows(), x.width()))?;
+    }
+    for &vector in vectors {
+        check_matrix(recorder, kernel.name, vector, (1, x.width()))?;
+    }
+    let mut buffers = vec![x.buffer()];
+    buffers.extend(vectors.iter().map(|(_, t)| t.buffer()));
+    buffers.push(y.buffer());
+    check_written(kernel.name, &buffers, 1)?;
+    if check_index(kernel.name, x)? == 0 {
+        return Ok(());
+    }
+    let params = Params { rows: x.rows() as u32, width: x.width() as u32, width4: x.width4() as u32, eps };
+    Work { kernel, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }.teams(recorder, x.rows())
+}
+
+pub(super) fn backward(
+    recorder: &mut Recorder,
+    kind: Kind,
+    eps: f32,
+    (x, weight, dy): (&Tensor, &Tensor, &Tensor),
+    (dx, accumulate_dx): (&Tensor, bool),
+    dweight: Option<&Tensor>,
+) -> Result<()> {
+    check_eps(eps)?;
+    let name = BACKWARD.name;
+    for tensor in [("x", x), ("dy", dy), ("dx", dx)] {
+        check_matrix(recorder, name, tensor, (x.rows(), x.width()))?;
+    }
+    for tensor in [("weight", weight)].into_iter().chain(dweight.map(|d| ("dweight", d))) {
+        check_matrix(recorder, name, tensor, (1, x.width()))?;
+    }
+    let operands = [x.buffer(), weight.buffer(), dy.buffer(), dx.buffer()];
+    check_written(name, &operands, 1)?;
+    let count = check_index(name, x)?;
+    if count == 0 {
+        return Ok(());
+    }
+    let scalars = recorder.device().buffer("row scalars of a normalisation", 16 * x.rows() as u64)?;
+    record_scalars(recorder, kind, eps, (x, weight, dy), &scalars)?;
+    let (width, width4) = (x.width() as u32, x.width4() as u32);
+    let params = BackwardParams { count, width, width4, accumulate: u32::from(accumulate_dx) };
+    let buffers = [x.buffer(), weight.buffer(), dy.buffer(), &scalars, dx.buffer()];
+    Work { kernel: &BACKWARD, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }
+        .elements(recorder, count as usize)?;
+    let Some(dweight) = dweight else { return Ok(()) };
+    let params = super::bias::Params { rows: x.rows() as u32, width4, accumulate: 1 };
+    let buffers = [x.buffer(), dy.buffer(), &scalars, dweight.buffer()];
+    check_written(name, &buffers, 1)?;
+    Work { kernel: &WEIGHT, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }
+        .teams(recorder, x.width4())
+}
+
+fn record_scalars(
+    recorder: &mut Recorder,
+    kind: Kind,
+    eps: f32,
+    (x, weight, dy): (&Tensor, &Tensor, &Tensor),
+    scalars: &Buffer,
+) -> Result<()> {
+    let center = u32::from(kind == Kind::Layer);
+    let (rows, width, width4) = (x.rows() as u32, x.width() as u32, x.width4() as u32);
+    let params = ScalarsParams { rows, width, width4, eps, center };
+    let buffers = [x.buffer(), weight.buffer(), dy.buffer(), scalars];
+    let constants = [("CENTER", f64::from(center))];
+    Work { kernel: &SCALARS, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &constants }
+        .teams(recorder, x.rows())
+}

@@ -1,0 +1,138 @@
+//! Rotary position embedding in the half-split layout (`rotate_half`) of the Llama and Qwen2 families, with Llama 3's scaling.
+//!
+//! Angles are exact modulo a turn: frequencies are 64-bit fractions of a turn, so that a late position loses nothing.
+//! Bytes: 8 per element. FLOPs: about 20 per element.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::super::{Binding, KernelSpec, Work, check_index, check_matrix, check_words, check_written};
+use crate::device::{Buffer, Device, Recorder, Tensor};
+use crate::{Error, Result};
+
+/// The kernel.
+pub static SPEC: KernelSpec = KernelSpec {
+    name: "rotary",
+    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/nn/rotary.wgsl")),
+    bindings: &[
+        Binding::uniform("params"),
+        Binding::read(1, "positions"),
+        Binding::read(2, "frequencies"),
+        Binding::read_write(3, "x"),
+    ],
+    twin: crate::host::nn::rotary::twin,
+};
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct Params {
+    pub count: u32,
+    pub heads: u32,
+    pub half4: u32,
+    pub width4: u32,
+    pub sign: f32,
+}
+
+/// Llama 3's scaling of the frequencies (`rope_type: llama3`).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Llama3Scaling {
+    /// By how much low frequencies are divided.
+    pub factor: f64,
+    /// Wavelengths above the original length over this are divided.
+    pub low_freq_factor: f64,
+    /// Wavelengths below the original length over this are left alone.
+    pub high_freq_factor: f64,
+    /// Context length, in tokens, before scaling.
+    pub original_max_position_embeddings: f64,
+}
+
+impl Llama3Scaling {
+    fn apply(&self, frequency: f64) -> f64 {
+        let waves = self.original_max_position_embeddings * frequency / std::f64::consts::TAU;
+        if waves < self.low_freq_factor {
+            frequency / self.factor
+        } else if waves > self.high_freq_factor {
+            frequency
+        } else {
+            let smooth = (waves - self.low_freq_factor) / (self.high_freq_factor - self.low_freq_factor);
+            (1.0 - smooth) * frequency / self.factor + smooth * frequency
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        let all = [self.factor, self.low_freq_factor, self.high_freq_factor, self.original_max_position_embeddings];
+        match all.iter().all(|x| x.is_finite() && *x > 0.0) && self.high_freq_factor > self.low_freq_factor {
+            true => Ok(()),
+            false => {
+                Err(Error::argument("rope_scaling", "wants factors above 0, high_freq_factor above low_freq_factor"))
+            }
+        }
+    }
+}
+
+/// The frequencies of one kind of head on a device.
+#[derive(Clone, Debug)]
+pub struct Frequencies {
+    half: usize,
+    words: Buffer,
+}
+
+impl Frequencies {
+    /// `θ^(-2 j / head_width)` for `j` below `head_width / 2`, perhaps scaled.
+    ///
+    /// # Errors
+    /// A head width that is no multiple of 8, `theta` not above 1, a scaling outside its domain, no memory.
+    pub fn new(device: &Device, head_width: usize, theta: f64, scaling: Option<Llama3Scaling>) -> Result<Self> {
+        if head_width == 0 || !head_width.is_multiple_of(8) {
+            return Err(Error::argument("head width", format!("{head_width}; rotary embedding wants a multiple of 8")));
+        }
+        if !(theta.is_finite() && theta > 1.0) {
+            return Err(Error::argument("rope_theta", format!("{theta}; wants a number above 1, such as 10000")));
+        }
+        scaling.map_or(Ok(()), |s| s.check())?;
+        let half = head_width / 2;
+        let turns = (0..half).map(|j| {
+            let plain = theta.powf(-2.0 * j as f64 / head_width as f64);
+            let turns = scaling.map_or(plain, |s| s.apply(plain)) / std::f64::consts::TAU;
+            // In units of 2^-64; `as` cuts off, and a turn or more cannot be: frequencies are at most 1 (scaling lowers them).
+            (turns.fract() * 2f64.powi(64)) as u64
+        });
+        let turns: Vec<u64> = turns.collect();
+        let high = turns.iter().map(|t| (t >> 32) as u32);
+        let words: Vec<u32> = high.chain(turns.iter().map(|t| *t as u32)).collect();
+        Ok(Frequencies { half, words: device.buffer_from("rotary frequencies", bytemuck::cast_slice(&words))? })
+    }
+}
+
+/// Records the rotation of every head of `x`, `[n, heads * head_width]` f32, in place: row `i` by `positions[i]`, u32 `[n]`.
+/// `inverse` turns back, which is also the gradient.
+///
+/// # Errors
+/// Shapes that do not fit, another element type, another device's tensors.
+pub fn record(
+    recorder: &mut Recorder,
+    frequencies: &Frequencies,
+    positions: &Buffer,
+    heads: usize,
+    x: &Tensor,
+    inverse: bool,
+) -> Result<()> {
+    check_matrix(recorder, SPEC.name, ("x", x), (x.rows(), heads.saturating_mul(2 * frequencies.half)))?;
+    check_words(recorder, SPEC.name, ("positions", positions), x.rows())?;
+    check_index(SPEC.name, x)?;
+    let half4 = frequencies.half / 4;
+    let count = x.rows() * heads * half4;
+    if count == 0 {
+        return Ok(());
+    }
+    let params = Params {
+        count: count as u32,
+        heads: heads as u32,
+        half4: half4 as u32,
+        width4: x.width4() as u32,
+        sign: if inverse { -1.0 } else { 1.0 },
+    };
+    let buffers = [positions, &frequencies.words, x.buffer()];
+    check_written(SPEC.name, &buffers, 1)?;
+    Work { kernel: &SPEC, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }
+        .elements(recorder, count)
+}

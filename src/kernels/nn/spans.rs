@@ -1,0 +1,108 @@
+//! Which rows of packed queries and keys belong together.
+
+use crate::device::{Buffer, Device, DeviceKind};
+use crate::{Error, Result};
+
+/// One sequence: its rows among the packed queries and among the packed keys. Query `i` sees keys `0 ..= i + k_count - q_count`:
+/// in training both counts are the same; in generation the keys are the cache's and the queries the new ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// First query row.
+    pub q_first: u32,
+    /// Queries.
+    pub q_count: u32,
+    /// First key row.
+    pub k_first: u32,
+    /// Keys.
+    pub k_count: u32,
+}
+
+/// The sequences of a batch, on the host and, cut into the blocks that the device's kernels take, on the device.
+#[derive(Clone, Debug)]
+pub struct Spans {
+    list: Vec<Span>,
+    pub(super) query_blocks: Buffer,
+    pub(super) query_block_count: usize,
+    pub(super) key_blocks: Buffer,
+    pub(super) key_block_count: usize,
+    /// Rows that the tensors must have.
+    pub(super) rows: (usize, usize),
+    /// Pairs of a query and a key that it sees.
+    pub(super) pairs: u64,
+}
+
+/// Queries of one head: first row, rows, first key row, keys that the first query sees.
+pub(crate) type QueryBlock = [u32; 4];
+/// Keys of one head: first row, rows, the sequence's first query row and queries, and (i32) the first query that sees the first key.
+pub(crate) type KeyBlock = [u32; 5];
+
+/// Rows of a block: what an invocation holds in registers; on the host, what a core holds in its inner cache.
+fn block_rows(device: &Device) -> u32 {
+    if device.capabilities().kind == DeviceKind::Host { 64 } else { 4 }
+}
+
+impl Spans {
+    /// The sequences, in order of their rows and without overlaps.
+    ///
+    /// # Errors
+    /// Fewer keys than queries in a sequence; sequences that overlap or are out of order; 2³¹ rows or more; no memory.
+    pub fn new(device: &Device, list: &[Span]) -> Result<Self> {
+        let (mut q_end, mut k_end) = (0u64, 0u64);
+        for (i, s) in list.iter().enumerate() {
+            let wrong =
+                |expected: String| Err(Error::shape("attention", format!("span {i}"), expected, format!("{s:?}")));
+            if s.k_count < s.q_count {
+                return wrong("at least as many keys as queries".into());
+            }
+            if u64::from(s.q_first) < q_end || u64::from(s.k_first) < k_end {
+                return wrong(format!("queries from row {q_end} and keys from row {k_end} on"));
+            }
+            (q_end, k_end) = (u64::from(s.q_first) + u64::from(s.q_count), u64::from(s.k_first) + u64::from(s.k_count));
+            if q_end.max(k_end) > i32::MAX as u64 {
+                return wrong("rows below 2^31".into());
+            }
+        }
+        let rows = block_rows(device);
+        let (mut queries, mut keys) = (Vec::<QueryBlock>::new(), Vec::<KeyBlock>::new());
+        for s in list {
+            let before = s.k_count - s.q_count;
+            for i in (0..s.q_count).step_by(rows as usize) {
+                queries.push([s.q_first + i, rows.min(s.q_count - i), s.k_first, before + i + 1]);
+            }
+            for j in (0..s.k_count).step_by(rows as usize) {
+                let lower = j as i32 - before as i32;
+                keys.push([s.k_first + j, rows.min(s.k_count - j), s.q_first, s.q_count, lower as u32]);
+            }
+        }
+        let pairs = |s: &Span| u64::from(s.q_count) * (2 * u64::from(s.k_count) + 1 - u64::from(s.q_count)) / 2;
+        Ok(Spans {
+            pairs: list.iter().map(pairs).sum(),
+            list: list.to_vec(),
+            query_block_count: queries.len(),
+            query_blocks: device.buffer_from("query blocks", bytemuck::cast_slice(&queries))?,
+            key_block_count: keys.len(),
+            key_blocks: device.buffer_from("key blocks", bytemuck::cast_slice(&keys))?,
+            rows: (q_end as usize, k_end as usize),
+        })
+    }
+
+    /// Packed sequences of these lengths, queries and keys alike, without a gap: training.
+    ///
+    /// # Errors
+    /// As [`Spans::new`].
+    pub fn packed(device: &Device, lengths: &[u32]) -> Result<Self> {
+        let mut first = 0u32;
+        let mut list = Vec::with_capacity(lengths.len());
+        for &n in lengths {
+            list.push(Span { q_first: first, q_count: n, k_first: first, k_count: n });
+            first =
+                first.checked_add(n).ok_or_else(|| Error::shape("attention", "lengths", "a sum below 2^31", "more"))?;
+        }
+        Self::new(device, &list)
+    }
+
+    /// The sequences.
+    pub fn list(&self) -> &[Span] {
+        &self.list
+    }
+}

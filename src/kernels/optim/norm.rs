@@ -1,0 +1,95 @@
+//! The norm of the gradient over all tensors, and the factor that clips it.
+//!
+//! Each tensor leaves [`SLOT`] partial sums in a slot of its own, in f32 and a fixed order; [`clip`] adds them up. Bytes: 4 per
+//! element. FLOPs: 2 per element.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::super::{Binding, KernelSpec, Work, check_index, check_matrix, check_words, check_written};
+use crate::device::{Buffer, Device, Recorder, Tensor};
+use crate::{Error, Result};
+
+/// Partial sums of squares.
+pub static SQUARE_SUM: KernelSpec = KernelSpec {
+    name: "square sum",
+    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/optim/square_sum.wgsl")),
+    bindings: &[Binding::uniform("params"), Binding::texels(1, "operand1"), Binding::read_write(2, "partials")],
+    twin: crate::host::optim::norm::square_sum_twin,
+};
+
+/// The factor.
+pub static CLIP: KernelSpec = KernelSpec {
+    name: "clip",
+    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/optim/clip.wgsl")),
+    bindings: &[Binding::uniform("params"), Binding::texels(1, "operand1"), Binding::read_write(2, "out")],
+    twin: crate::host::optim::norm::clip_twin,
+};
+
+/// Partial sums of a slot: enough teams to keep a GPU busy.
+pub const SLOT: usize = 512;
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct SquareSumParams {
+    pub count: u32,
+    pub first: u32,
+    pub teams: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct ClipParams {
+    pub count: u32,
+    pub base: f32,
+    pub max_norm: f32,
+}
+
+/// A buffer for the partial sums of `slots` tensors.
+///
+/// # Errors
+/// No memory.
+pub fn partials(device: &Device, slots: usize) -> Result<Buffer> {
+    device.buffer("partial sums of squares", (4 * SLOT * slots.max(1)) as u64)
+}
+
+/// Records the partial sums of squares of `g`, f32 of any shape, into slot `slot` of `partials`, made by [`partials`].
+///
+/// # Errors
+/// A slot beyond the buffer, another element type, another device's tensor.
+pub fn square_sum(recorder: &mut Recorder, g: &Tensor, partials: &Buffer, slot: usize) -> Result<()> {
+    let name = SQUARE_SUM.name;
+    check_matrix(recorder, name, ("g", g), (g.rows(), g.width()))?;
+    check_words(recorder, name, ("partials", partials), slot.saturating_add(1).saturating_mul(SLOT))?;
+    let buffers = [g.buffer(), partials];
+    check_written(name, &buffers, 1)?;
+    let params = SquareSumParams { count: check_index(name, g)?, first: (slot * SLOT) as u32, teams: SLOT as u32 };
+    Work { kernel: &SQUARE_SUM, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }
+        .teams(recorder, SLOT)
+}
+
+/// Records `out`, f32 `[2]`: the factor for the gradient and its norm, both after the factor `base_scale` (1 / tokens, 1 /
+/// accumulated batches). The factor is `base_scale`, times `max_norm / (norm + 1e-6)` where that is below 1, as in PyTorch. A norm
+/// that is not finite stays visible in `out[1]`, and the factor is then 0.
+///
+/// # Errors
+/// A `max_norm` or `base_scale` that is not finite and above 0; buffers too small, or another device's.
+pub fn clip(
+    recorder: &mut Recorder,
+    partials: &Buffer,
+    max_norm: Option<f32>,
+    base_scale: f32,
+    out: &Buffer,
+) -> Result<()> {
+    for (name, value) in [("max_norm", max_norm.unwrap_or(1.0)), ("base_scale", base_scale)] {
+        if !(value.is_finite() && value > 0.0) {
+            return Err(Error::argument(name, format!("{value}; wants a finite number above 0")));
+        }
+    }
+    check_words(recorder, CLIP.name, ("partials", partials), SLOT)?;
+    check_words(recorder, CLIP.name, ("out", out), 2)?;
+    let buffers = [partials, out];
+    check_written(CLIP.name, &buffers, 1)?;
+    let params =
+        ClipParams { count: (partials.bytes() / 16) as u32, base: base_scale, max_norm: max_norm.unwrap_or(0.0) };
+    Work { kernel: &CLIP, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }.teams(recorder, 1)
+}
