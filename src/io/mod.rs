@@ -12,9 +12,13 @@
 compile_error!("rows are moved between files and memory as little-endian bytes without conversion");
 
 mod atomic;
+pub(crate) mod atomic_folder;
 mod dataset;
+mod embeddings;
 mod format;
+mod ids;
 mod inputs;
+mod model;
 mod npy;
 mod output;
 #[cfg(feature = "parquet")]
@@ -23,9 +27,21 @@ mod parquet;
 #[path = "parquet_off.rs"]
 mod parquet;
 mod positional;
+mod records;
 mod safetensors;
+mod tensor_file;
+pub(crate) mod tensor_writer;
 
 pub use atomic::{check_writable, write_atomically};
 pub use dataset::{Dataset, OpenOptions, RowReader, Shard};
+pub use embeddings::EmbeddingRows;
 pub use format::FileFormat;
+pub use ids::{IdIndex, Ids};
+pub use model::{
+    AdapterKind, AdapterLayer, AdapterWeights, DecoderConfig, Family, MAX_SHARD_BYTES, ModelWriter, RopeScaling,
+    Weights,
+};
 pub use output::{Output, OutputOptions, ShardWriter};
+pub use records::{Record, Records};
+pub use tensor_file::{TensorFile, TensorInfo};
+pub use tensor_writer::TensorSpec;
