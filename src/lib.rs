@@ -30,6 +30,7 @@
 //! | [`device`] | GPUs through wgpu, or the host's cores; tensors, recorded commands |
 //! | [`kernels`] | the compute kernels and how to add one |
 //! | [`host`] | the kernels' twins on the CPU |
+//! | `train` | settings, data order, batches and checkpoints of training runs (feature `train`) |
 #![deny(missing_docs, unsafe_code)]
 
 pub mod align;
@@ -41,6 +42,8 @@ pub mod host;
 pub mod io;
 pub mod kernels;
 pub mod stats;
+#[cfg(feature = "train")]
+pub mod train;
 
 pub use device::Device;
 pub use element::ElementType;

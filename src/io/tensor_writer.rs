@@ -37,7 +37,7 @@ impl TensorSpec {
 
 /// Fills a safetensors file whose tensors are known beforehand. The tensors may come in any order and each in pieces.
 #[derive(Debug)]
-pub(super) struct TensorWriter {
+pub(crate) struct TensorWriter {
     path: PathBuf,
     file: File,
     open: BTreeMap<String, Place>,
@@ -139,7 +139,7 @@ fn planned(spec: &TensorSpec, path: &Path) -> Result<Planned> {
 }
 
 /// What Python's loaders ask for: the framework that the tensors are laid out for.
-pub(super) fn notes(extra: &[(&str, &str)]) -> BTreeMap<String, String> {
+pub(crate) fn notes(extra: &[(&str, &str)]) -> BTreeMap<String, String> {
     let all = [("format", "pt")].into_iter().chain(extra.iter().copied());
     all.map(|(key, value)| (key.to_string(), value.to_string())).collect()
 }

@@ -16,7 +16,7 @@ pub(super) struct Fields<'a> {
 }
 
 /// Reads a JSON file whose outermost value is an object.
-pub(super) fn read_object(path: &Path) -> Result<Map<String, Value>> {
+pub(in crate::io) fn read_object(path: &Path) -> Result<Map<String, Value>> {
     let text = std::fs::read(path).map_err(Error::io("read", path))?;
     match serde_json::from_slice(&text) {
         Ok(Value::Object(object)) => Ok(object),
@@ -26,7 +26,7 @@ pub(super) fn read_object(path: &Path) -> Result<Map<String, Value>> {
 }
 
 /// The object in `path`, or nothing if there is no such file.
-pub(super) fn read_object_if_there(path: PathBuf) -> Result<Option<Map<String, Value>>> {
+pub(in crate::io) fn read_object_if_there(path: PathBuf) -> Result<Option<Map<String, Value>>> {
     if path.is_file() { read_object(&path).map(Some) } else { Ok(None) }
 }
 

@@ -13,4 +13,6 @@ mod weights;
 pub use adapter::{AdapterKind, AdapterLayer, AdapterWeights};
 pub use config::{DecoderConfig, Family, RopeScaling};
 pub use export::{MAX_SHARD_BYTES, ModelWriter};
+#[cfg(feature = "train")]
+pub(super) use fields::{read_object, read_object_if_there};
 pub use weights::Weights;
