@@ -31,6 +31,7 @@
 //! | [`kernels`] | the compute kernels and how to add one |
 //! | [`host`] | the kernels' twins on the CPU |
 //! | `report` | charts as SVG and HTML pages (feature `report`) |
+//! | `train` | settings, data order, batches and checkpoints of training runs (feature `train`) |
 #![deny(missing_docs, unsafe_code)]
 
 pub mod align;
@@ -45,6 +46,8 @@ pub mod nn;
 #[cfg(feature = "report")]
 pub mod report;
 pub mod stats;
+#[cfg(feature = "train")]
+pub mod train;
 
 pub use device::Device;
 pub use element::ElementType;

@@ -1,9 +1,13 @@
-//! Files of rows: `.npy`, `.safetensors` and `.parquet`, one file or many shards.
+//! Files: rows in `.npy`, `.safetensors` and `.parquet`, one file or many shards; models, adapters and texts.
 //!
 //! A [`Dataset`] is opened once, header by header, without reading a row. Rows then stream through a [`RowReader`] as
 //! tight little-endian bytes and leave through an [`Output`], which mirrors the dataset's shards and becomes visible
 //! only when [`Output::commit`] renames its temporary files. Memory stays flat: rows are read and written at their
 //! place in the file, never mapped and never gathered.
+//!
+//! Language models are read and written in Hugging Face's layout ([`DecoderConfig`], [`Weights`], [`ModelWriter`]), adapters
+//! under LLaVA's names ([`AdapterWeights`]). Training joins texts or conversations (`Samples`, with the feature `train`) to rows of
+//! embeddings in any order ([`EmbeddingRows`]) by their ids ([`IdIndex`]).
 //!
 //! Files come from anywhere, so every size in a header is checked against the file's real length before anything is
 //! allocated, and every message names the file, the place and the remedy.
@@ -12,9 +16,13 @@
 compile_error!("rows are moved between files and memory as little-endian bytes without conversion");
 
 mod atomic;
+pub(crate) mod atomic_folder;
 mod dataset;
+mod embeddings;
 mod format;
+mod ids;
 mod inputs;
+mod model;
 mod npy;
 mod output;
 #[cfg(feature = "parquet")]
@@ -23,9 +31,27 @@ mod parquet;
 #[path = "parquet_off.rs"]
 mod parquet;
 mod positional;
+mod records;
 mod safetensors;
+mod tensor_file;
+pub(crate) mod tensor_writer;
+#[cfg(feature = "train")]
+mod text;
 
 pub use atomic::{check_writable, write_atomically};
 pub use dataset::{Dataset, OpenOptions, RowReader, Shard};
+pub use embeddings::EmbeddingRows;
 pub use format::FileFormat;
+pub use ids::{IdIndex, Ids};
+pub use model::{
+    AdapterKind, AdapterLayer, AdapterWeights, DecoderConfig, Family, MAX_SHARD_BYTES, ModelWriter, RopeScaling,
+    Weights,
+};
 pub use output::{Output, OutputOptions, ShardWriter};
+pub use records::{Record, Records};
+pub use tensor_file::{TensorFile, TensorInfo};
+pub use tensor_writer::TensorSpec;
+#[cfg(feature = "train")]
+pub use text::{
+    ChatTemplate, IMAGE, Join, Role, Sample, SampleOptions, Samples, TARGET, TOKEN, TextStream, Tokenizer, Turn, VISUAL,
+};

@@ -23,6 +23,10 @@ pub(super) fn inspect(_file: File, path: &Path, _column: Option<&str>) -> Result
     Err(off(path))
 }
 
+pub(super) fn read_ids(path: &Path, _column: &str, _ids: &mut super::Ids) -> Result<()> {
+    Err(off(path))
+}
+
 /// Fails early where a parquet file is to be written.
 pub(super) fn check_available(path: &Path) -> Result<()> {
     Err(off(path))

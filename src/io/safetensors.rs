@@ -37,7 +37,7 @@ pub(super) fn inspect(file: &File, len: u64, path: &Path, key: Option<&str>) -> 
 }
 
 /// The table and where the tensors start. Checks that offsets, shapes and the file's length agree.
-fn read_header(file: &File, len: u64, path: &Path) -> Result<(Metadata, u64)> {
+pub(super) fn read_header(file: &File, len: u64, path: &Path) -> Result<(Metadata, u64)> {
     let mut size = [0; 8];
     if len < 8 {
         return Err(Error::format(path, format!("not a safetensors file: only {len} bytes long")));
@@ -90,7 +90,7 @@ fn describe(name: &str, info: &TensorInfo) -> String {
     format!("{shown:?} ({} {:?})", info.dtype, info.shape)
 }
 
-fn element_type(dtype: Dtype) -> Option<ElementType> {
+pub(super) fn element_type(dtype: Dtype) -> Option<ElementType> {
     match dtype {
         Dtype::F16 => Some(ElementType::F16),
         Dtype::BF16 => Some(ElementType::BF16),
@@ -100,7 +100,7 @@ fn element_type(dtype: Dtype) -> Option<ElementType> {
     }
 }
 
-fn dtype(element: ElementType) -> Result<Dtype> {
+pub(super) fn dtype(element: ElementType) -> Result<Dtype> {
     match element {
         ElementType::F16 => Ok(Dtype::F16),
         ElementType::BF16 => Ok(Dtype::BF16),
@@ -111,12 +111,12 @@ fn dtype(element: ElementType) -> Result<Dtype> {
 }
 
 /// A tensor of the output: its dtype, shape, size, and where its bytes are in the input; `None` for the rows.
-struct Planned {
-    name: String,
-    dtype: Dtype,
-    shape: Vec<usize>,
-    bytes: u64,
-    source: Option<u64>,
+pub(super) struct Planned {
+    pub name: String,
+    pub dtype: Dtype,
+    pub shape: Vec<usize>,
+    pub bytes: u64,
+    pub source: Option<u64>,
 }
 
 /// The file to copy other tensors and `__metadata__` from.
@@ -171,7 +171,7 @@ pub(super) fn start(
 }
 
 /// The JSON table with its length in front, padded so that the tensors start at a multiple of 8.
-fn header(plan: &[Planned], notes: Option<BTreeMap<String, String>>, path: &Path) -> Result<Vec<u8>> {
+pub(super) fn header(plan: &[Planned], notes: Option<BTreeMap<String, String>>, path: &Path) -> Result<Vec<u8>> {
     let mut table = Map::new();
     if let Some(notes) = notes {
         table.insert("__metadata__".to_string(), json!(notes));

@@ -1,5 +1,6 @@
 //! Apache Parquet: one column of float lists, beside others that pass through.
 
+mod ids;
 mod read;
 mod write;
 
@@ -13,6 +14,7 @@ use arrow_schema::{ArrowError, DataType, Schema};
 
 use crate::{ElementType, Error, Result};
 
+pub(super) use ids::read_ids;
 pub(super) use read::{Reader, inspect};
 pub(super) use write::Writer;
 

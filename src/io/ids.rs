@@ -1,0 +1,157 @@
+//! Names of rows, held compactly: what joins texts and conversations to their embeddings.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::{Dataset, FileFormat, Records, parquet, records};
+use crate::{Error, Result};
+
+/// A column of parquet files and a field of records that holds names unless told otherwise.
+const DEFAULT_FIELD: &str = "id";
+
+/// Many short texts in one piece of memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ids {
+    text: String,
+    ends: Vec<u64>,
+}
+
+impl Ids {
+    /// Appends one.
+    pub fn push(&mut self, id: &str) {
+        self.text.push_str(id);
+        self.ends.push(self.text.len() as u64);
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The one at `index`; empty beyond the end.
+    pub fn get(&self, index: usize) -> &str {
+        let start = index.checked_sub(1).and_then(|i| self.ends.get(i)).copied().unwrap_or(0);
+        self.ends.get(index).and_then(|end| self.text.get(start as usize..*end as usize)).unwrap_or("")
+    }
+
+    /// Reads the names of rows from a list: a JSON array of texts or integers (`.json`), the field `id` of records
+    /// (`.jsonl`), a column (`.parquet`), or one name per line (any other file). `field` is another name for the field
+    /// or column.
+    ///
+    /// # Errors
+    /// A file that cannot be read, is malformed, or holds an empty name or something else than texts and integers.
+    pub fn read(path: &Path, field: Option<&str>) -> Result<Ids> {
+        let mut ids = Ids::default();
+        let ending = path.extension().and_then(|end| end.to_str()).unwrap_or("").to_ascii_lowercase();
+        let field = field.unwrap_or(DEFAULT_FIELD);
+        match ending.as_str() {
+            "parquet" => parquet::read_ids(path, field, &mut ids)?,
+            "jsonl" => {
+                let mut list = Records::open(path)?;
+                while let Some(record) = list.next() {
+                    let (line, object) = record?;
+                    ids.push(&records::id(&object, field).map_err(|problem| list.error(line, problem))?);
+                }
+            }
+            "json" => ids.read_array(path)?,
+            _ => {
+                let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+                text.lines().for_each(|line| ids.push(line.trim_end_matches('\r')));
+            }
+        }
+        match (0..ids.len()).find(|i| ids.get(*i).is_empty()) {
+            None => Ok(ids),
+            Some(row) => Err(Error::format(path, format!("the name of row {row} is empty"))),
+        }
+    }
+
+    fn read_array(&mut self, path: &Path) -> Result<()> {
+        let text = std::fs::read(path).map_err(Error::io("read", path))?;
+        let list: Vec<Value> = serde_json::from_slice(&text)
+            .map_err(|e| Error::format(path, format!("a JSON array of names is needed: {e}")))?;
+        for (i, value) in list.iter().enumerate() {
+            let id = records::id_of(value).ok_or_else(|| {
+                Error::format(path, format!("name {i} is {}, but a text or integer is needed", records::short(value)))
+            })?;
+            self.push(&id);
+        }
+        Ok(())
+    }
+
+    /// The names of a dataset's rows: from `list` if given, else from the column `id` of its parquet files. `field` is
+    /// another name for the column.
+    ///
+    /// # Errors
+    /// As [`Ids::read`]; npy and safetensors files without a list; another number of names than of rows.
+    pub fn of_dataset(dataset: &Dataset, list: Option<&Path>, field: Option<&str>) -> Result<Ids> {
+        let first = dataset.shards().first().map(|shard| shard.path()).unwrap_or(Path::new(""));
+        let mut ids = Ids::default();
+        match list {
+            Some(path) => ids = Ids::read(path, field)?,
+            None => {
+                for shard in dataset.shards() {
+                    if shard.format() != FileFormat::Parquet {
+                        let remedy = "name a list of its rows' ids, one per line or as a JSON array, with --ids";
+                        return Err(Error::format(
+                            shard.path(),
+                            format!("{} files hold no ids; {remedy}", shard.format()),
+                        ));
+                    }
+                    parquet::read_ids(shard.path(), field.unwrap_or(DEFAULT_FIELD), &mut ids)?;
+                }
+            }
+        }
+        if ids.len() as u64 == dataset.rows() {
+            return Ok(ids);
+        }
+        let problem = format!("there are {} ids for {} rows of {}", ids.len(), dataset.rows(), first.display());
+        Err(Error::format(list.unwrap_or(first), format!("{problem}; both must be in the same order and number")))
+    }
+}
+
+/// Finds the row of a name, by binary search: 4 bytes per row beside the names.
+#[derive(Clone, Debug)]
+pub struct IdIndex {
+    ids: Ids,
+    sorted: Vec<u32>,
+}
+
+impl IdIndex {
+    /// Sorts the names; `path` is where they came from, for errors.
+    ///
+    /// # Errors
+    /// A name that two rows have, or 2³¹ rows or more.
+    pub fn new(ids: Ids, path: &Path) -> Result<IdIndex> {
+        let n = u32::try_from(ids.len()).ok().filter(|n| *n < 1 << 31);
+        let n = n.ok_or_else(|| Error::format(path, "more than 2^31 rows; split the run's data"))?;
+        let mut sorted: Vec<u32> = (0..n).collect();
+        // Stable, so that equal names keep the rows' order for the message.
+        sorted.sort_by(|a, b| ids.get(*a as usize).cmp(ids.get(*b as usize)));
+        let twice = sorted.windows(2).find(|pair| ids.get(pair[0] as usize) == ids.get(pair[1] as usize));
+        match twice {
+            None => Ok(IdIndex { ids, sorted }),
+            Some(pair) => {
+                let problem =
+                    format!("rows {} and {} are both called {:?}", pair[0], pair[1], ids.get(pair[0] as usize));
+                Err(Error::format(path, format!("{problem}; ids must be unique")))
+            }
+        }
+    }
+
+    /// The row called `id`.
+    pub fn row(&self, id: &str) -> Option<u32> {
+        let at = self.sorted.binary_search_by(|row| self.ids.get(*row as usize).cmp(id)).ok()?;
+        self.sorted.get(at).copied()
+    }
+
+    /// The names in the rows' order.
+    pub fn ids(&self) -> &Ids {
+        &self.ids
+    }
+}

@@ -1,0 +1,18 @@
+//! Language models and adapters in the layout that Hugging Face's libraries read and write.
+//!
+//! A model is a folder: `config.json` ([`DecoderConfig`]), its weights in one or many safetensors files ([`Weights`]), and
+//! the tokenizer's files, which pass through. An adapter is one safetensors file under LLaVA's and Bunny's names
+//! ([`AdapterWeights`]).
+
+mod adapter;
+mod config;
+mod export;
+mod fields;
+mod weights;
+
+pub use adapter::{AdapterKind, AdapterLayer, AdapterWeights};
+pub use config::{DecoderConfig, Family, RopeScaling};
+pub use export::{MAX_SHARD_BYTES, ModelWriter};
+#[cfg(feature = "train")]
+pub(super) use fields::{read_object, read_object_if_there};
+pub use weights::Weights;

@@ -1,0 +1,11 @@
+//! Text in and out of language models: tokenizer, chat template, and the samples that training reads.
+
+mod captions;
+mod chat;
+mod conversations;
+mod samples;
+mod tokenizer;
+
+pub use chat::{ChatTemplate, IMAGE, Role, Turn};
+pub use samples::{Join, Sample, SampleOptions, Samples, TARGET, TOKEN, VISUAL};
+pub use tokenizer::{TextStream, Tokenizer};

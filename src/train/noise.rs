@@ -1,0 +1,30 @@
+//! Gaussian noise on the adapter's input: the same for the same seed, step and row, whatever the batch or the device.
+
+use crate::host::gaussian::gaussian4;
+
+/// The generator's key for a step of a run.
+pub fn noise_key(seed: u64, step: u64) -> [u32; 2] {
+    // SplitMix64's finaliser: neighbouring seeds and steps must not give related keys.
+    let mix = |mut z: u64| {
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    };
+    let key = mix(mix(seed.wrapping_add(0x9E37_79B9_7F4A_7C15)).wrapping_add(step));
+    [key as u32, (key >> 32) as u32]
+}
+
+/// Adds `sigma` × N(0, I) to rows `[samples.len(), width]`. `samples` are the numbers of the rows' samples in the data: each
+/// sample's noise depends on its number, `seed` and `step` alone.
+pub fn add_noise(rows: &mut [f32], width: usize, samples: &[u32], sigma: f32, seed: u64, step: u64) {
+    if sigma == 0.0 || width == 0 {
+        return;
+    }
+    let key = noise_key(seed, step);
+    for (row, sample) in rows.chunks_exact_mut(width).zip(samples) {
+        for (group, numbers) in row.chunks_mut(4).enumerate() {
+            let noise = gaussian4(u64::from(*sample), group as u32, key);
+            numbers.iter_mut().zip(noise).for_each(|(x, g)| *x += sigma * g);
+        }
+    }
+}

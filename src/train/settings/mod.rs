@@ -1,0 +1,331 @@
+//! The settings of a run: `run.toml` and flags under the same names, with the published recipe as defaults [5].
+
+mod field;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use field::Field;
+
+use super::schedule::ScheduleKind;
+use crate::align::Method;
+use crate::io::{AdapterKind, Join};
+use crate::{ElementType, Error, Result};
+
+/// Which training it is; what the defaults depend on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stage {
+    /// Modality substitution pretraining: the decoder is frozen, the adapter learns from aligned text embeddings.
+    One,
+    /// Visual instruction tuning: real image embeddings, all parameters learn.
+    Two,
+}
+
+/// What learns.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Trained {
+    /// The adapter alone (`adapter`).
+    Adapter,
+    /// Adapter and decoder (`all`).
+    All,
+    /// The adapter, and low-rank additions to the decoder's projections (`lora`).
+    Lora,
+}
+
+/// The covariance of the noise on the adapter's input.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NoiseShape {
+    /// The same in all directions (`isotropic`).
+    Isotropic,
+    /// That of the image embeddings (`covariance`).
+    Covariance,
+}
+
+/// Declares the settings once: field, type, name, default, whether the result depends on it.
+macro_rules! settings {
+    ($($(#[doc = $doc:literal])+ $name:ident: $type:ty = |$stage:ident| $default:expr, $essential:literal;)+) => {
+        /// Everything that a run can be told. See [`Settings::new`] for the defaults.
+        #[derive(Clone, PartialEq, Debug)]
+        pub struct Settings {
+            /// Which training it is.
+            pub stage: Stage,
+            $($(#[doc = $doc])+ pub $name: $type,)+
+        }
+
+        impl Settings {
+            const KEYS: &[(&str, &str)] = &[$((stringify!($name), concat!($($doc),+)),)+];
+
+            /// The names of all settings, each with its explanation.
+            pub fn keys() -> impl Iterator<Item = (&'static str, &'static str)> {
+                Settings::KEYS.iter().map(|(name, help)| (*name, help.trim()))
+            }
+
+            /// The published recipe for a stage. Files are not named yet.
+            pub fn new(stage: Stage) -> Settings {
+                Settings { stage, $($name: { let $stage = stage; let _ = $stage; $default },)+ }
+            }
+
+            fn assign(&mut self, key: &str, value: &toml::Value) -> Option<Result<(), String>> {
+                match key {
+                    $(stringify!($name) => Some(Field::from_value(value).map(|value| self.$name = value)),)+
+                    _ => None,
+                }
+            }
+
+            fn assign_text(&mut self, key: &str, text: &str) -> Option<Result<(), String>> {
+                match key {
+                    $(stringify!($name) => Some(Field::from_text(text).map(|value| self.$name = value)),)+
+                    _ => None,
+                }
+            }
+
+            fn values(&self) -> Vec<(&'static str, bool, Option<toml::Value>)> {
+                vec![$((stringify!($name), $essential, Field::to_value(&self.$name)),)+]
+            }
+        }
+    };
+}
+
+settings! {
+    /// The language model's folder, in Hugging Face's layout.
+    model: PathBuf = |_s| PathBuf::new(), true;
+    /// Texts (stage 1) or conversations (stage 2): .jsonl, or .json with one array.
+    data: PathBuf = |_s| PathBuf::new(), true;
+    /// Files, folders or patterns of embeddings: of the texts in stage 1, of the images in stage 2.
+    embeddings: Vec<PathBuf> = |_s| Vec::new(), true;
+    /// The list of the embeddings' ids, for npy and safetensors files.
+    ids: Option<PathBuf> = |_s| None, true;
+    /// The embeddings' tensor in safetensors files.
+    key: Option<String> = |_s| None, true;
+    /// The embeddings' column in parquet files.
+    column: Option<String> = |_s| None, true;
+    /// The column of ids in parquet files.
+    id_column: Option<String> = |_s| None, true;
+    /// What names a record's embedding: id or image.
+    join: Join = |_s| Join::Id, true;
+    /// Leave out records without an embedding.
+    skip_missing: bool = |_s| false, true;
+    /// Statistics of texts and images, for stage 1.
+    stats: Option<PathBuf> = |_s| None, true;
+    /// The aligner of stage 1; by default the one that the statistics were fitted for.
+    aligner: Option<Method> = |_s| None, true;
+    /// Where to start the adapter from; without it, stage 1 starts from seeded random numbers.
+    init_adapter: Option<PathBuf> = |_s| None, true;
+    /// The run's folder: checkpoints, log, results.
+    out: PathBuf = |_s| PathBuf::new(), false;
+    /// The adapter: linear or mlpNx_gelu.
+    adapter: AdapterKind = |_s| AdapterKind::Mlp(2), true;
+    /// Visual tokens per image.
+    visual_tokens: usize = |_s| 1, true;
+    /// Longest sample in tokens.
+    max_length: usize = |_s| 2048, true;
+    /// Passes over the data.
+    epochs: f64 = |_s| 1.0, true;
+    /// Optimiser steps, instead of epochs.
+    max_steps: Option<u64> = |_s| None, true;
+    /// Samples per batch.
+    batch_size: usize = |stage| if stage == Stage::One { 8 } else { 16 }, true;
+    /// Batches per optimiser step.
+    accumulate: usize = |stage| if stage == Stage::One { 4 } else { 2 }, true;
+    /// Batches whose samples are sorted by length together.
+    window: usize = |_s| 32, true;
+    /// The highest learning rate.
+    lr: f64 = |stage| if stage == Stage::One { 5e-4 } else { 1e-5 }, true;
+    /// What follows the warm-up: cosine, linear or constant.
+    schedule: ScheduleKind = |_s| ScheduleKind::Cosine, true;
+    /// The part of the steps in which the learning rate rises.
+    warmup_ratio: f64 = |_s| 0.03, true;
+    /// AdamW's decoupled weight decay.
+    weight_decay: f64 = |_s| 0.0, true;
+    /// AdamW's first decay rate.
+    beta1: f64 = |_s| 0.9, true;
+    /// AdamW's second decay rate.
+    beta2: f64 = |_s| 0.999, true;
+    /// AdamW's ε.
+    eps: f64 = |_s| 1e-8, true;
+    /// Largest norm of the gradient; 0 leaves it as it is.
+    clip: f64 = |_s| 1.0, true;
+    /// What the data's order, the initial adapter and the noise depend on.
+    seed: u64 = |_s| 0, true;
+    /// Standard deviation of the noise on the adapter's input.
+    noise: f64 = |_s| 0.0, true;
+    /// The noise's covariance: isotropic or covariance (that of the image embeddings).
+    noise_shape: NoiseShape = |_s| NoiseShape::Isotropic, true;
+    /// What learns: adapter, all or lora.
+    train: Trained = |stage| if stage == Stage::One { Trained::Adapter } else { Trained::All }, true;
+    /// Rank of the low-rank additions.
+    lora_rank: usize = |_s| 16, true;
+    /// Their scale is this divided by the rank.
+    lora_alpha: f64 = |_s| 32.0, true;
+    /// The type of the frozen decoder's weights: f32, f16 or bf16; by default that of the files.
+    weights: Option<ElementType> = |_s| None, true;
+    /// Keep only each layer's input and compute the rest again in the backward pass: less memory, more time.
+    recompute: bool = |_s| false, true;
+    /// Optimiser steps per log line.
+    log_every: u64 = |_s| 1, false;
+    /// Optimiser steps per checkpoint; 0 saves at the end only.
+    checkpoint_every: u64 = |_s| 500, false;
+    /// Checkpoints that stay.
+    keep: usize = |_s| 2, false;
+    /// Held-out data.
+    eval_data: Option<PathBuf> = |_s| None, false;
+    /// The held-out data's embeddings, if not among `embeddings`.
+    eval_embeddings: Vec<PathBuf> = |_s| Vec::new(), false;
+    /// The list of the held-out embeddings' ids.
+    eval_ids: Option<PathBuf> = |_s| None, false;
+    /// Optimiser steps per evaluation; 0 evaluates at the end only.
+    eval_every: u64 = |_s| 0, false;
+}
+
+impl Settings {
+    /// Takes over what a TOML file says. Paths in it are relative to the current folder, as those of flags.
+    ///
+    /// # Errors
+    /// No such file, not valid TOML (with the line), an unknown key (with the nearest known one), a value of the wrong type.
+    pub fn read(&mut self, path: &Path) -> Result<()> {
+        let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+        self.merge(&text, path)
+    }
+
+    /// Takes over the text of a TOML file; `path` is its name for errors.
+    ///
+    /// # Errors
+    /// As [`Settings::read`].
+    pub fn merge(&mut self, text: &str, path: &Path) -> Result<()> {
+        let table: toml::Table = text.parse().map_err(|e: toml::de::Error| {
+            let start = e.span().map_or(0, |span| span.start);
+            let line = 1 + text.bytes().take(start).filter(|b| *b == b'\n').count();
+            Error::format(path, format!("line {line}: not valid TOML: {}", e.message()))
+        })?;
+        for (key, value) in &table {
+            let done = self.assign(&key.replace('-', "_"), value);
+            let done = done.unwrap_or_else(|| Err(unknown(key)));
+            done.map_err(|problem| Error::format(path, format!("key {key:?}: {problem}")))?;
+        }
+        Ok(())
+    }
+
+    /// Sets one setting from a flag's text; lists are separated by commas.
+    ///
+    /// # Errors
+    /// An unknown key (with the nearest known one), or a text that is no value for it.
+    pub fn set(&mut self, key: &str, text: &str) -> Result<()> {
+        let done = self.assign_text(&key.replace('-', "_"), text);
+        let done = done.unwrap_or_else(|| Err(unknown(key)));
+        done.map_err(|problem| Error::argument("setting", format!("{key}: {problem}")))
+    }
+
+    /// All settings as a TOML file that [`Settings::merge`] reads back; those without a value are left out.
+    pub fn to_toml(&self) -> String {
+        let set = self.values().into_iter().filter_map(|(key, _, value)| Some(format!("{key} = {}\n", value?)));
+        set.collect()
+    }
+
+    /// The settings that the result depends on, as text: what a resumed run must agree in with its checkpoint.
+    pub fn essence(&self) -> BTreeMap<String, String> {
+        let stage = match self.stage {
+            Stage::One => "1",
+            Stage::Two => "2",
+        };
+        let essential = self.values().into_iter().filter(|(_, essential, _)| *essential);
+        let mut all: BTreeMap<String, String> = essential
+            .map(|(key, _, value)| (key.to_string(), value.map(|v| v.to_string()).unwrap_or_default()))
+            .collect();
+        all.insert("stage".to_string(), stage.to_string());
+        all
+    }
+
+    /// Checks that a checkpoint's settings are these.
+    ///
+    /// # Errors
+    /// Names every key that differs, with both values.
+    pub fn check_resumes(&self, checkpoint: &BTreeMap<String, String>) -> Result<()> {
+        let (ours, empty) = (self.essence(), String::new());
+        let keys: std::collections::BTreeSet<&String> = ours.keys().chain(checkpoint.keys()).collect();
+        let differing = keys.into_iter().filter_map(|key| {
+            let (now, then) = (ours.get(key).unwrap_or(&empty), checkpoint.get(key).unwrap_or(&empty));
+            let show = |value: &String| if value.is_empty() { "unset".to_string() } else { value.clone() };
+            (now != then).then(|| format!("{key} was {} and is {}", show(then), show(now)))
+        });
+        let differing: Vec<String> = differing.collect();
+        match differing.is_empty() {
+            true => Ok(()),
+            false => {
+                let remedy = "resume with the checkpoint's settings, or start anew in another folder";
+                Err(Error::argument("resume", format!("{}; {remedy}", differing.join(", "))))
+            }
+        }
+    }
+
+    /// Checks that values are possible and the files that the stage needs are named.
+    ///
+    /// # Errors
+    /// The first that is not, by its key.
+    pub fn validate(&self) -> Result<()> {
+        let needed = [
+            ("model", self.model.as_os_str().is_empty()),
+            ("data", self.data.as_os_str().is_empty()),
+            ("embeddings", self.embeddings.is_empty()),
+            ("out", self.out.as_os_str().is_empty()),
+        ];
+        if let Some((key, _)) = needed.iter().find(|(_, missing)| *missing) {
+            return Err(Error::argument("setting", format!("{key} is missing; set it in the file or with --{key}")));
+        }
+        let positive = |x: f64| x.is_finite() && x > 0.0;
+        let at_least_0 = |x: f64| x.is_finite() && x >= 0.0;
+        let aligned = self.stage == Stage::One && self.aligner != Some(Method::None);
+        let checks = [
+            (
+                "stats",
+                !aligned || self.stats.is_some(),
+                "stage 1 aligns text embeddings; name the statistics or set aligner = \"none\"",
+            ),
+            ("visual_tokens", self.visual_tokens >= 1, "at least 1 is needed"),
+            (
+                "max_length",
+                self.max_length >= self.visual_tokens.saturating_add(2),
+                "leaves no room for text beside the visual tokens",
+            ),
+            ("epochs", positive(self.epochs), "a number above 0 is needed"),
+            ("max_steps", self.max_steps != Some(0), "at least 1 is needed"),
+            ("batch_size", self.batch_size >= 1, "at least 1 is needed"),
+            ("accumulate", self.accumulate >= 1, "at least 1 is needed"),
+            ("window", self.window >= 1, "at least 1 is needed"),
+            ("lr", positive(self.lr), "a number above 0 is needed"),
+            ("warmup_ratio", (0.0..=1.0).contains(&self.warmup_ratio), "a number from 0 to 1 is needed"),
+            ("weight_decay", at_least_0(self.weight_decay), "a number of at least 0 is needed"),
+            ("beta1", (0.0..1.0).contains(&self.beta1), "a number from 0 to below 1 is needed"),
+            ("beta2", (0.0..1.0).contains(&self.beta2), "a number from 0 to below 1 is needed"),
+            ("eps", positive(self.eps), "a number above 0 is needed"),
+            ("clip", at_least_0(self.clip), "a number of at least 0 is needed"),
+            ("noise", at_least_0(self.noise), "a number of at least 0 is needed"),
+            (
+                "noise_shape",
+                self.noise == 0.0 || self.noise_shape == NoiseShape::Isotropic || self.stats.is_some(),
+                "the covariance comes from the statistics; name them with stats",
+            ),
+            ("train", self.stage == Stage::Two || self.train == Trained::Adapter, "stage 1 trains the adapter alone"),
+            ("lora_rank", self.lora_rank >= 1, "at least 1 is needed"),
+            ("lora_alpha", positive(self.lora_alpha), "a number above 0 is needed"),
+            ("log_every", self.log_every >= 1, "at least 1 is needed"),
+            ("keep", self.keep >= 1, "at least 1 is needed"),
+        ];
+        match checks.iter().find(|(_, holds, _)| !holds) {
+            None => Ok(()),
+            Some((key, _, problem)) => Err(Error::argument("setting", format!("{key}: {problem}"))),
+        }
+    }
+}
+
+/// Words for an unknown key, with the nearest known one.
+fn unknown(key: &str) -> String {
+    let plain = key.replace('-', "_").to_lowercase();
+    let near = Settings::KEYS.iter().map(|(name, _)| (strsim::damerau_levenshtein(name, &plain), *name)).min();
+    match near {
+        Some((distance, name)) if distance <= 1 + plain.len() / 3 => format!("unknown; did you mean {name:?}?"),
+        _ => {
+            let names: Vec<&str> = Settings::KEYS.iter().map(|(name, _)| *name).collect();
+            format!("unknown; known are {}", names.join(", "))
+        }
+    }
+}
