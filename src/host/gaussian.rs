@@ -82,6 +82,14 @@ pub fn normals(count: usize, seed: u64, stream: u64) -> Vec<f32> {
     out
 }
 
+/// `count` numbers of a seed, uniform in (0, 1); each `stream` has its own.
+pub fn uniforms(count: usize, seed: u64, stream: u64) -> Vec<f32> {
+    let key = [seed as u32, (seed >> 32) as u32];
+    let counter = |i: u32| [stream as u32, (stream >> 32) as u32, i, 1];
+    let words = (0..count.div_ceil(4) as u32).flat_map(|i| philox(counter(i).map(|w| [w; BLOCK]), key).map(|w| w[0]));
+    words.take(count).map(|w| ((w >> 8) as f32 + 0.5) / 16_777_216.0).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,57 +4,25 @@
 use super::linear::Linear;
 use super::parameters::{Gradients, Parameters};
 use crate::device::{Device, Recorder, Tensor};
+use crate::io::model::{AdapterKind, AdapterLayer, AdapterWeights};
 use crate::kernels::nn::gelu::{self, Form};
-use crate::{ElementType, Error, Result};
+use crate::{ElementType, Error, Result, host};
 
-/// Shape of the adapter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AdapterKind {
-    /// One linear layer.
-    Linear,
-    /// That many linear layers with GELU between them, at least 2.
-    Mlp(usize),
-}
-
-impl AdapterKind {
-    /// From `linear` or `mlpNx_gelu`.
-    ///
-    /// # Errors
-    /// Another name.
-    pub fn parse(name: &str) -> Result<Self> {
-        let layers = name.strip_prefix("mlp").and_then(|n| n.strip_suffix("x_gelu")).map(str::parse::<usize>);
-        match (name, layers) {
-            ("linear", _) => Ok(AdapterKind::Linear),
-            (_, Some(Ok(1))) => Ok(AdapterKind::Linear),
-            (_, Some(Ok(layers @ 2..=16))) => Ok(AdapterKind::Mlp(layers)),
-            _ => Err(Error::argument("adapter", format!("{name}; use linear or mlp2x_gelu (mlpNx_gelu, N up to 16)"))),
-        }
-    }
-
-    /// The number of linear layers.
-    pub fn layers(self) -> usize {
-        match self {
-            AdapterKind::Linear => 1,
-            AdapterKind::Mlp(layers) => layers,
-        }
-    }
-
-    /// The layers' names in files: `model.mm_projector`, or `model.mm_projector.0`, `.2`, ...
-    pub fn layer_names(self) -> Vec<String> {
-        match self {
-            AdapterKind::Linear => vec!["model.mm_projector".to_owned()],
-            AdapterKind::Mlp(layers) => (0..layers).map(|i| format!("model.mm_projector.{}", 2 * i)).collect(),
-        }
-    }
-}
-
-impl std::fmt::Display for AdapterKind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            AdapterKind::Linear => f.write_str("linear"),
-            AdapterKind::Mlp(layers) => write!(f, "mlp{layers}x_gelu"),
-        }
-    }
+/// Fresh numbers for an adapter from width `inputs` to `hidden`, as PyTorch starts its linear layers: all uniform within
+/// `1 / sqrt(columns)`. A seed's numbers are the same everywhere.
+pub fn fresh(kind: AdapterKind, inputs: usize, hidden: usize, seed: u64) -> AdapterWeights {
+    let mut stream = 0;
+    let mut uniform = |count: usize, bound: f32| {
+        stream += 1;
+        host::gaussian::uniforms(count, seed, stream).into_iter().map(|u| bound * (2.0 * u - 1.0)).collect()
+    };
+    let layer = |i: usize| {
+        let inputs = if i == 0 { inputs } else { hidden };
+        let bound = 1.0 / (inputs as f32).sqrt();
+        let weight = uniform(hidden * inputs, bound);
+        AdapterLayer { inputs, outputs: hidden, weight, bias: uniform(hidden, bound) }
+    };
+    AdapterWeights { kind, layers: (0..kind.depth()).map(layer).collect(), notes: Default::default() }
 }
 
 /// An adapter: `[m, d]` embeddings to `[m, h]` visual tokens.
@@ -113,29 +81,38 @@ impl AdapterSpace {
 }
 
 impl Adapter {
-    /// An adapter whose parameters `load` gives by name and shape, row-major.
+    /// An adapter of given numbers.
     ///
     /// # Errors
-    /// What `load` says; shapes that do not fit; no memory.
-    pub fn new(
-        device: &Device,
-        kind: AdapterKind,
-        (input, output): (usize, usize),
-        mut load: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>,
-    ) -> Result<Self> {
-        let mut parameters = Parameters::default();
-        let mut layers = Vec::new();
-        for (i, name) in kind.layer_names().into_iter().enumerate() {
-            let columns = if i == 0 { input } else { output };
-            let mut add = |suffix: &str, shape: &[usize]| {
-                let name = format!("{name}.{suffix}");
-                let data = load(&name, shape)?;
-                parameters.add(device, &name, shape, &data)
-            };
-            let weight = add("weight", &[output, columns])?;
-            layers.push(Linear { weight, bias: Some(add("bias", &[output])?), low_rank: None });
+    /// Layers that do not fit each other; no memory.
+    pub fn new(device: &Device, weights: &AdapterWeights) -> Result<Self> {
+        let (kind, mut parameters) = (weights.kind, Parameters::default());
+        if weights.layers.len() != kind.depth() {
+            return Err(Error::shape("adapter", "layers", kind.depth(), weights.layers.len()));
         }
-        Ok(Adapter { kind, input, output, layers, parameters })
+        let mut layers = Vec::new();
+        for (i, layer) in weights.layers.iter().enumerate() {
+            let shape = [layer.outputs, layer.inputs];
+            let weight = parameters.add(device, &kind.tensor_name(i, "weight"), &shape, &layer.weight)?;
+            let bias = parameters.add(device, &kind.tensor_name(i, "bias"), &shape[..1], &layer.bias)?;
+            layers.push(Linear { weight, bias: Some(bias), low_rank: None });
+        }
+        Ok(Adapter { kind, input: weights.inputs(), output: weights.outputs(), layers, parameters })
+    }
+
+    /// Reads the numbers back, for a file.
+    ///
+    /// # Errors
+    /// The device was lost.
+    pub fn weights_blocking(&self, device: &Device) -> Result<AdapterWeights> {
+        let read = |slot| self.parameters.get(slot).value.to_f32_blocking(device);
+        let layer = |layer: &Linear| {
+            let shape = &self.parameters.get(layer.weight).shape;
+            let bias = layer.bias.map_or(Ok(Vec::new()), read)?;
+            Ok(AdapterLayer { inputs: shape[1], outputs: shape[0], weight: read(layer.weight)?, bias })
+        };
+        let layers = self.layers.iter().map(layer).collect::<Result<_>>()?;
+        Ok(AdapterWeights { kind: self.kind, layers, notes: Default::default() })
     }
 
     /// The shape.

@@ -8,5 +8,6 @@ pub mod decoder;
 pub mod linear;
 pub mod parameters;
 
-pub use adapter::{Adapter, AdapterKind};
+pub use adapter::Adapter;
+pub use decoder::Decoder;
 pub use parameters::{Gradients, Parameter, Parameters};

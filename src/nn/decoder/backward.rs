@@ -67,14 +67,10 @@ impl Decoder {
         let (both, heads) = ((&self.parameters, gradients), self.heads());
         let narrow = |i: usize| kept.narrow.get(i).zip(d.narrow.as_ref());
         layer.o.backward(recorder, both, (&kept.mixed, &d.stream), Some((&d.mixed, false)), narrow(3))?;
-        attention::backward(
-            recorder,
-            heads,
-            &batch.spans,
-            (&kept.q, &kept.k, &kept.v),
-            (&kept.mixed, &kept.log_sums, &d.mixed),
-            (&d.q, &d.k, &d.v),
-        )?;
+        let Batch { spans, .. } = batch;
+        let (q, k, v) = (&kept.q, &kept.k, &kept.v);
+        let (mixed, sums) = (&kept.mixed, &kept.log_sums);
+        attention::backward(recorder, heads, spans, q, k, v, mixed, sums, &d.mixed, &d.q, &d.k, &d.v)?;
         rotary::record(recorder, &self.frequencies, &batch.positions, heads.query, &d.q, true)?;
         rotary::record(recorder, &self.frequencies, &batch.positions, heads.key_value, &d.k, true)?;
         let a = &kept.attention_input;
@@ -94,7 +90,7 @@ impl Decoder {
         d: &GradientSpace,
     ) -> Result<()> {
         let weight = &self.parameters.get(norm).value;
-        let eps = self.config().rms_norm_eps;
+        let eps = self.config().norm_eps as f32;
         rms_norm::backward(recorder, eps, x, weight, &d.normed, (&d.stream, true), gradients.get(norm))
     }
 }

@@ -109,7 +109,7 @@ impl Decoder {
         (x, kept): (&Tensor, &LayerSpace),
         cached: Option<(&(Tensor, Tensor), usize)>,
     ) -> Result<()> {
-        let (p, eps, heads) = (&self.parameters, self.config().rms_norm_eps, self.heads());
+        let (p, eps, heads) = (&self.parameters, self.config().norm_eps as f32, self.heads());
         let narrow = |i: usize| kept.narrow.get(i);
         let a = &kept.attention_input;
         rms_norm::forward(recorder, eps, x, &p.get(layer.attention_norm).value, a)?;

@@ -119,7 +119,7 @@ impl Decoder {
     ) -> Result<()> {
         let (stream, s) = (space.0.stream(self.config().layers), space.1.first_rows(head.count)?);
         let norm = &self.parameters.get(self.norm).value;
-        let eps = self.config().rms_norm_eps;
+        let eps = self.config().norm_eps as f32;
         embedding::gather(recorder, stream, None, &head.rows, &s.rows)?;
         rms_norm::forward(recorder, eps, &s.rows, norm, &s.normed)?;
         recorder.clear(s.state.buffer());
@@ -191,7 +191,7 @@ impl Decoder {
         let stream = space.stream(self.config().layers);
         embedding::gather(recorder, stream, None, rows, &s.rows)?;
         let norm = &self.parameters.get(self.norm).value;
-        rms_norm::forward(recorder, self.config().rms_norm_eps, &s.rows, norm, &s.normed)?;
+        rms_norm::forward(recorder, self.config().norm_eps as f32, &s.rows, norm, &s.normed)?;
         self.logits_chunk(recorder, s, 0).map(drop)
     }
 }

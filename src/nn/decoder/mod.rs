@@ -19,7 +19,7 @@ use crate::Result;
 use crate::device::Device;
 use crate::io::model::DecoderConfig;
 use crate::kernels::nn::attention::Heads;
-use crate::kernels::nn::rotary::Frequencies;
+use crate::kernels::nn::rotary::{Frequencies, Llama3Scaling};
 
 /// The parameters of one layer.
 #[derive(Clone, Debug)]
@@ -84,7 +84,13 @@ impl Decoder {
         let output =
             if config.tied_embeddings { embedding } else { builder.add("lm_head.weight", &[vocabulary, hidden])? };
         let parameters = builder.parameters;
-        let frequencies = Frequencies::new(device, config.head_dim, config.rope_theta, config.rope_scaling)?;
+        let scaling = config.rope_scaling.map(|s| Llama3Scaling {
+            factor: s.factor,
+            low_freq_factor: s.low_frequency_factor,
+            high_freq_factor: s.high_frequency_factor,
+            original_max_position_embeddings: s.original_positions as f64,
+        });
+        let frequencies = Frequencies::new(device, config.head_dim, config.rope_theta, scaling)?;
         Ok(Decoder { config: config.clone(), frequencies, embedding, layers, norm, output, rank: 0, parameters })
     }
 
@@ -126,7 +132,7 @@ impl<F: FnMut(&str, &[usize]) -> Result<Vec<f32>>> Builder<'_, F> {
             q: self.linear(&name("self_attn.q_proj"), [queries, h], config.qkv_bias)?,
             k: self.linear(&name("self_attn.k_proj"), [keys, h], config.qkv_bias)?,
             v: self.linear(&name("self_attn.v_proj"), [keys, h], config.qkv_bias)?,
-            o: self.linear(&name("self_attn.o_proj"), [h, queries], config.o_bias)?,
+            o: self.linear(&name("self_attn.o_proj"), [h, queries], config.output_bias)?,
             mlp_norm: self.add(&name("post_attention_layernorm.weight"), &[h])?,
             gate: self.linear(&name("mlp.gate_proj"), [i, h], config.mlp_bias)?,
             up: self.linear(&name("mlp.up_proj"), [i, h], config.mlp_bias)?,
