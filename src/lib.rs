@@ -28,6 +28,7 @@
 //! | [`stats`] | means and traces: streaming, exact, mergeable |
 //! | [`io`] | npy, safetensors and parquet files |
 //! | [`device`] | GPUs through wgpu, or the host's cores; tensors, recorded commands |
+//! | [`nn`], [`optim`] | the adapter and decoder language models, forward and backward; AdamW |
 //! | [`kernels`] | the compute kernels and how to add one |
 //! | [`host`] | the kernels' twins on the CPU |
 //! | `report` | charts as SVG and HTML pages (feature `report`) |
@@ -43,6 +44,7 @@ pub mod host;
 pub mod io;
 pub mod kernels;
 pub mod nn;
+pub mod optim;
 #[cfg(feature = "report")]
 pub mod report;
 pub mod stats;

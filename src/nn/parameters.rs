@@ -107,6 +107,11 @@ impl Gradients {
         self.list[slot].as_ref()
     }
 
+    /// One entry for each parameter, in order.
+    pub fn slots(&self) -> impl ExactSizeIterator<Item = Option<&Tensor>> {
+        self.list.iter().map(Option::as_ref)
+    }
+
     /// Whether anything trains.
     pub fn any(&self) -> bool {
         self.list.iter().any(Option::is_some)

@@ -4,6 +4,7 @@
 pub mod batch;
 pub mod checkpoint;
 pub mod log;
+pub mod model;
 pub mod noise;
 pub mod order;
 pub mod schedule;
@@ -12,6 +13,7 @@ pub mod settings;
 pub use batch::{Batch, IGNORED};
 pub use checkpoint::{Checkpoint, CheckpointWriter, Checkpoints, RunState};
 pub use log::{LogRecord, RunLog};
+pub use model::{Losses, Model, Trainer, Trains};
 pub use noise::{add_noise, noise_key};
 pub use order::{DataOrder, OrderOptions, Position};
 pub use schedule::{Schedule, ScheduleKind};

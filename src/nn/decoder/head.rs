@@ -19,6 +19,7 @@ pub struct Head {
     rows: Buffer,
     plan: ScatterPlan,
     labels: Buffer,
+    losses: Buffer,
     count: usize,
 }
 
@@ -37,8 +38,14 @@ impl Head {
             plan: ScatterPlan::new(device, &rows)?,
             rows: device.buffer_from("supervised rows", bytemuck::cast_slice(&rows))?,
             labels: device.buffer_from("labels", bytemuck::cast_slice(&chosen))?,
+            losses: device.buffer("losses", 4 * rows.len() as u64)?,
             count: rows.len(),
         })
+    }
+
+    /// Negative log-likelihood of each supervised token once the loss is computed, f32 `[count]`.
+    pub fn losses(&self) -> &Buffer {
+        &self.losses
     }
 
     /// Supervised tokens.
@@ -58,8 +65,6 @@ pub struct HeadSpace {
     state: Tensor,
     d_normed: Tensor,
     d_rows: Tensor,
-    /// Negative log-likelihood of each supervised token, f32 `[count]`.
-    pub losses: Buffer,
 }
 
 impl HeadSpace {
@@ -81,7 +86,6 @@ impl HeadSpace {
             state: make(4)?,
             d_normed: make(hidden)?,
             d_rows: make(hidden)?,
-            losses: device.buffer("losses", 4 * count as u64)?,
         })
     }
 
@@ -99,7 +103,6 @@ impl HeadSpace {
             state: self.state.first_rows(n)?,
             d_normed: self.d_normed.first_rows(n)?,
             d_rows: self.d_rows.first_rows(n)?,
-            losses: self.losses.clone(),
         })
     }
 }
@@ -129,7 +132,7 @@ impl Decoder {
             let logits = self.logits_chunk(recorder, &s, first)?;
             cross_entropy::forward_chunk(recorder, &logits, first, &head.labels, &s.state)?;
         }
-        cross_entropy::finish(recorder, &s.state, &head.labels, &s.losses)?;
+        cross_entropy::finish(recorder, &s.state, &head.labels, &head.losses)?;
         let Some((gradients, scale)) = backward else { return Ok(()) };
         for first in (0..vocabulary).step_by(chunk) {
             // One chunk is still there.

@@ -1,0 +1,113 @@
+//! AdamW with a clipped gradient norm, over the parameters of one or several models at once [paper section 5].
+
+use crate::device::{Buffer, Device, Recorder, Tensor};
+use crate::kernels::optim::adamw::{self, Hyper};
+use crate::kernels::optim::norm;
+use crate::nn::{Gradients, Parameters};
+use crate::{ElementType, Error, Result};
+
+/// What does not change from step to step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamWOptions {
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the second moment.
+    pub beta2: f64,
+    /// Added to the root of the second moment.
+    pub eps: f64,
+    /// Decoupled decay of the parameters.
+    pub weight_decay: f64,
+    /// Largest norm of the whole gradient.
+    pub max_norm: Option<f32>,
+}
+
+impl Default for AdamWOptions {
+    fn default() -> Self {
+        AdamWOptions { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, max_norm: Some(1.0) }
+    }
+}
+
+/// Moments of one model's training parameters.
+type Moments = Vec<Option<(Tensor, Tensor)>>;
+
+/// The optimiser's state. A frozen parameter has none.
+#[derive(Clone, Debug)]
+pub struct AdamW {
+    options: AdamWOptions,
+    models: Vec<Moments>,
+    partials: Buffer,
+    scale: Buffer,
+    step: u64,
+}
+
+impl AdamW {
+    /// Zero moments for what trains of `models`.
+    ///
+    /// # Errors
+    /// Nothing that trains; no memory.
+    pub fn new(device: &Device, options: AdamWOptions, models: &[&Gradients]) -> Result<Self> {
+        let like = |g: &Tensor| Tensor::new(device, g.rows(), g.width(), ElementType::F32);
+        let moments = |gradients: &&Gradients| {
+            let one = |g: Option<&Tensor>| g.map(|g| Ok((like(g)?, like(g)?))).transpose();
+            gradients.slots().map(one).collect::<Result<Moments>>()
+        };
+        let models = models.iter().map(moments).collect::<Result<Vec<_>>>()?;
+        let count = models.iter().flatten().flatten().count();
+        if count == 0 {
+            return Err(Error::argument("training", "nothing trains: every parameter is frozen"));
+        }
+        let (partials, scale) = (norm::partials(device, count)?, device.buffer("gradient scale", 8)?);
+        Ok(AdamW { options, models, partials, scale, step: 0 })
+    }
+
+    /// Steps taken.
+    pub fn step(&self) -> u64 {
+        self.step
+    }
+
+    /// Goes on after `step` steps, the moments being loaded.
+    pub fn resume(&mut self, step: u64) {
+        self.step = step;
+    }
+
+    /// First and second moments of what trains, model by model in the order of their parameters.
+    pub fn moments(&self) -> impl Iterator<Item = (&Tensor, &Tensor)> {
+        self.models.iter().flatten().flatten().map(|(m, v)| (m, v))
+    }
+
+    /// f32 `[2]`: the factor that the last step's gradient had, and its norm before clipping.
+    pub fn scale_and_norm(&self) -> &Buffer {
+        &self.scale
+    }
+
+    /// Records one step at rate `lr`, of the gradients times `factor` (1 over the number of supervised tokens).
+    ///
+    /// # Errors
+    /// Other models than the optimiser was made for; settings out of range.
+    pub fn record(
+        &mut self,
+        recorder: &mut Recorder,
+        (lr, factor): (f64, f32),
+        models: &[(&Parameters, &Gradients)],
+    ) -> Result<()> {
+        let same = |((p, g), m): (&(&Parameters, &Gradients), &Moments)| {
+            p.len() == m.len() && g.slots().zip(m).all(|(g, m)| g.is_some() == m.is_some())
+        };
+        if models.len() != self.models.len() || !models.iter().zip(&self.models).all(same) {
+            return Err(Error::argument("optimiser", "was made for other models, or for other parameters of them"));
+        }
+        let all = || models.iter().zip(&self.models).flat_map(|((p, g), m)| p.iter().zip(g.slots()).zip(m));
+        let training = || all().filter_map(|((p, g), m)| Some((p, g?, m.as_ref()?)));
+        for (slot, (_, gradient, _)) in training().enumerate() {
+            norm::square_sum(recorder, gradient, &self.partials, slot)?;
+        }
+        norm::clip(recorder, &self.partials, self.options.max_norm, factor, &self.scale)?;
+        let AdamWOptions { beta1, beta2, eps, weight_decay, .. } = self.options;
+        let hyper = Hyper { lr, beta1, beta2, eps, weight_decay, step: self.step + 1 };
+        for (parameter, gradient, (m, v)) in training() {
+            adamw::step(recorder, &hyper, &self.scale, &parameter.value, gradient, m, v)?;
+        }
+        self.step += 1;
+        Ok(())
+    }
+}
