@@ -5,6 +5,7 @@
 struct Params {
     m: u32,
     n: u32,
+    // End of the products that are summed, from k_first on.
     k: u32,
     alpha: f32,
     // Vectors of 4 to a row.
@@ -17,6 +18,8 @@ struct Params {
     a_first: u32,
     b_first: u32,
     c_first: u32,
+    // A multiple of 16.
+    k_first: u32,
     // The overrides below, for the host's twin.
     transpose_a: u32,
     transpose_b: u32,

@@ -46,7 +46,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
     var results: Results;
     // Without a remainder the last step need not be masked.
     let whole = params.k / 4u;
-    for (var k4 = 0u; k4 < whole; k4 += 1u) { step(&results, i4, j4, k4); }
+    for (var k4 = params.k_first / 4u; k4 < whole; k4 += 1u) { step(&results, i4, j4, k4); }
     if (4u * whole < params.k) { last_step(&results, i4, j4, whole); }
     for (var p = 0u; p < 4u; p += 1u) {
         for (var i = 0u; i < 4u; i += 1u) {

@@ -71,7 +71,7 @@ fn main(
     if (UPPER == 1u && tile.y < tile.x) { return; }
     let first4 = tile * TILE4;
     var results: Results;
-    for (var k = 0u; k < params.k; k += SLICE) {
+    for (var k = params.k_first; k < params.k; k += SLICE) {
         workgroupBarrier();
         bring(index, first4, k / 4u);
         workgroupBarrier();

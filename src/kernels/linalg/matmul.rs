@@ -37,6 +37,11 @@ const DISPATCH_FLOPS: u64 = 1 << 34;
 /// Small tiles below so many large ones: a large GPU has more than a hundred cores.
 const LARGE_TILES: usize = 256;
 
+/// Products that a dispatch sums, a multiple of 16: lavapipe silently leaves an invocation's loops after 65,535 rounds in all.
+const DISPATCH_K: usize = 1 << 14;
+
+const SMALL: &str = "linalg/tile_64.wgsl";
+
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
 pub(crate) struct Params {
@@ -51,12 +56,12 @@ pub(crate) struct Params {
     pub a_first: u32,
     pub b_first: u32,
     pub c_first: u32,
+    pub k_first: u32,
     /// What the shaders have as overrides, for the twin.
     pub transpose_a: u32,
     pub transpose_b: u32,
     pub accumulate: u32,
     pub upper: u32,
-    pub padding: u32,
 }
 
 /// An operand: `rows` rows of an f32 tensor from `first` on, perhaps transposed.
@@ -138,51 +143,65 @@ pub fn record(
         a_first: a.first as u32,
         b_first: b.first as u32,
         c_first: c_first as u32,
+        k_first: 0,
         transpose_a: flags[0],
         transpose_b: flags[1],
         accumulate: flags[2],
         upper: flags[3],
-        padding: 0,
     };
-    let Plan { kernel, tile: (rows, columns), imports } = plan(recorder.device().capabilities(), m, n);
-    let constants = ["TRANSPOSE_A", "TRANSPOSE_B", "ACCUMULATE", "UPPER"].into_iter().zip(flags.map(f64::from));
-    let constants: Vec<_> = constants.collect();
-    let (tiles, across) = (m.div_ceil(rows), n.div_ceil(columns));
     // The host's whole product is one call.
-    let host = recorder.device().capabilities().kind == DeviceKind::Host;
-    let strip_flops = (2 * rows * n) as u64 * (k.max(1) as u64);
-    let strips = if host { tiles } else { (DISPATCH_FLOPS / strip_flops).clamp(1, 65_535) as usize };
-    for first in (0..tiles).step_by(strips) {
-        params.first_tile = first as u32;
-        recorder.dispatch(Dispatch {
-            kernel,
-            imports: imports.clone(),
-            constants: constants.clone(),
-            params: bytemuck::bytes_of(&params).to_vec(),
-            buffers: vec![a.tensor.buffer().clone(), b.tensor.buffer().clone(), c.buffer().clone()],
-            elements: (ElementType::F32, ElementType::F32),
-            groups: if host { [1; 3] } else { [across as u32, strips.min(tiles - first) as u32, 1] },
-        })?;
+    if recorder.device().capabilities().kind == DeviceKind::Host {
+        return dispatch(recorder, (&DIRECT, SMALL), (params, [1; 3]), (a.tensor, b.tensor, c));
+    }
+    let (kernel, (rows, columns)) = plan(recorder.device().capabilities(), m, n);
+    let (tiles, across) = (m.div_ceil(rows), n.div_ceil(columns));
+    if across > 65_535 {
+        return Err(Error::shape("matmul", "c", format!("at most {} columns", 65_535 * columns), n));
+    }
+    for k_first in (0..k.max(1)).step_by(DISPATCH_K) {
+        (params.k_first, params.k) = (k_first as u32, k.min(k_first + DISPATCH_K) as u32);
+        params.accumulate = (product.accumulate || k_first > 0).into();
+        let strip_flops = (2 * rows * n) as u64 * u64::from((params.k - params.k_first).max(1));
+        let strips = (DISPATCH_FLOPS / strip_flops).clamp(1, 65_535) as usize;
+        for first in (0..tiles).step_by(strips) {
+            params.first_tile = first as u32;
+            let groups = [across as u32, strips.min(tiles - first) as u32, 1];
+            dispatch(recorder, kernel, (params, groups), (a.tensor, b.tensor, c))?;
+        }
     }
     Ok(())
 }
 
-struct Plan {
-    kernel: &'static KernelSpec,
-    tile: (usize, usize),
-    imports: Vec<(&'static str, &'static str)>,
+fn dispatch(
+    recorder: &mut Recorder,
+    (kernel, tile): Kernel,
+    (params, groups): (Params, [u32; 3]),
+    (a, b, c): (&Tensor, &Tensor, &Tensor),
+) -> Result<()> {
+    let flags = [params.transpose_a, params.transpose_b, params.accumulate, params.upper];
+    let names = ["TRANSPOSE_A", "TRANSPOSE_B", "ACCUMULATE", "UPPER"];
+    recorder.dispatch(Dispatch {
+        kernel,
+        imports: vec![("epilogue", "linalg/epilogue_none.wgsl"), ("tile", tile)],
+        constants: names.into_iter().zip(flags.map(f64::from)).collect(),
+        params: bytemuck::bytes_of(&params).to_vec(),
+        buffers: vec![a.buffer().clone(), b.buffer().clone(), c.buffer().clone()],
+        elements: (ElementType::F32, ElementType::F32),
+        groups,
+    })
 }
 
-/// Which kernel computes a product of `[m, n]`.
-fn plan(caps: &crate::device::Capabilities, m: usize, n: usize) -> Plan {
-    let epilogue = ("epilogue", "linalg/epilogue_none.wgsl");
+/// A kernel and its file for the import `tile`.
+type Kernel = (&'static KernelSpec, &'static str);
+
+/// Which kernel computes a product of `[m, n]`, and its tiles.
+fn plan(caps: &crate::device::Capabilities, m: usize, n: usize) -> (Kernel, (usize, usize)) {
     // A lane that takes a row of its own is a CPU's.
     if caps.lanes == 1 {
-        return Plan { kernel: &DIRECT, tile: (128, 64), imports: vec![epilogue] };
+        return ((&DIRECT, SMALL), (128, 64));
     }
     let large = m.div_ceil(128).saturating_mul(n.div_ceil(128)) >= LARGE_TILES && caps.group >= 256;
-    let (side, file) = if large { (128, "linalg/tile_128.wgsl") } else { (64, "linalg/tile_64.wgsl") };
-    Plan { kernel: &TILED, tile: (side, side), imports: vec![epilogue, ("tile", file)] }
+    if large { ((&TILED, "linalg/tile_128.wgsl"), (128, 128)) } else { ((&TILED, SMALL), (64, 64)) }
 }
 
 /// m, n and k.
