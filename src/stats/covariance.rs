@@ -287,8 +287,8 @@ impl<'a> BlockProduct<'a> {
         let upper = Product { upper: true, ..Product::default() };
         matmul::record(&mut recorder, upper, (operand.transposed(), operand), (product, 0))?;
         recorder.submit()?;
-        let bytes = self.device.read_blocking(product.buffer())?;
-        add_upper(bytemuck::cast_slice(&bytes), product.row_bytes() / 4, scatter, d);
+        let got: Vec<f32> = bytemuck::pod_collect_to_vec(&self.device.read_blocking(product.buffer())?);
+        add_upper(&got, product.row_bytes() / 4, scatter, d);
         Ok(())
     }
 }

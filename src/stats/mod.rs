@@ -6,6 +6,7 @@ mod ingest;
 mod moments;
 mod rows;
 
+pub(crate) use covariance::unit_rows;
 pub use covariance::{BLOCK_ROWS, Covariance, MAX_COVARIANCE_WIDTH, covariance};
 pub use ingest::{Chunk, Ingest, NonFinite, StreamOptions};
 pub(crate) use ingest::{decode, first_nonfinite, nonfinite_error, zero_nonfinite};
