@@ -53,5 +53,7 @@ if [ -z "${REALIGN_TEST_ADAPTER:-}" ]; then
     fi
     export REALIGN_TEST_ADAPTER
 fi
+# Mesa's libraries complain for every adapter where this is missing.
+export XDG_RUNTIME_DIR=${XDG_RUNTIME_DIR:-/tmp}
 echo "test.sh: testing on the host engine and on '$REALIGN_TEST_ADAPTER'"
 exec cargo test --release "$@"

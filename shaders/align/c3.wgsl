@@ -17,8 +17,8 @@ override LANES: u32 = 1u;
 
 @group(0) @binding(0) var<uniform> params: Params;
 #import "rows"
-// The shift b, [width4].
-@group(0) @binding(2) var<storage, read> shift: array<vec4<f32>>;
+// One vector: the shift b, [width4] of f32.
+#import "vectors"
 #import "out"
 
 #import "product"
@@ -30,7 +30,7 @@ fn noisy4(row: u32, column: u32, scale: f32, inverse: f32) -> vec4<f32> {
     let high = params.first_row.y + select(0u, 1u, low < row);
     let g = gaussian4(vec4<u32>(low, high, column, 0u), params.seed);
     let inside = vec4<u32>(4u * column) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.width);
-    let z = inverse * row_float4(row * params.width4 + column, scale) + shift[column] + params.sigma * g;
+    let z = inverse * row_float4(row * params.width4 + column, scale) + bitcast<vec4<f32>>(vector_words4(column)) + params.sigma * g;
     return select(vec4<f32>(0.0), z, inside);
 }
 

@@ -4,7 +4,6 @@ var<workgroup> shared_bits: array<u32, 256>;
 var<workgroup> shared_part: array<vec4<f32>, 256>;
 
 fn team_peak(bits: u32, local: u32, team: u32) -> u32 {
-    if (LANES == 1u) { return bits; }
     shared_bits[local] = bits;
     workgroupBarrier();
     var most = 0u;
@@ -14,7 +13,6 @@ fn team_peak(bits: u32, local: u32, team: u32) -> u32 {
 }
 
 fn team_total(part: vec4<f32>, local: u32, team: u32) -> vec4<f32> {
-    if (LANES == 1u) { return part; }
     shared_part[local] = part;
     workgroupBarrier();
     var total = vec4<f32>(0.0);

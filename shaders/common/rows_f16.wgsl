@@ -1,6 +1,6 @@
 // Rows of f16, two to a word: [rows, width4]. Unpacked with integers: `unpack2x16float` may flush subnormals.
 
-@group(0) @binding(1) var<storage, read> rows: array<vec2<u32>>;
+#import "row_words2"
 
 fn half_bits(h: u32) -> u32 {
     let sign = (h & 0x8000u) << 16u;
@@ -13,7 +13,7 @@ fn half_bits(h: u32) -> u32 {
 }
 
 fn row_bits4(index: u32) -> vec4<u32> {
-    let pair = rows[index];
+    let pair = row_words2(index);
     return vec4<u32>(
         half_bits(pair.x & 0xffffu), half_bits(pair.x >> 16u),
         half_bits(pair.y & 0xffffu), half_bits(pair.y >> 16u),

@@ -1,16 +1,16 @@
 // Rows of f64 brought to 32-bit fixed point by the host: the largest magnitude of a row lies in [2^30, 2^31), or the
 // row is zero. The row's exponent does not matter to any kernel, for each normalises its rows.
 
-@group(0) @binding(1) var<storage, read> rows: array<vec4<i32>>;
+#import "row_words4"
 
 fn row_peak4(index: u32) -> u32 {
-    return select(0u, 0x3f800000u, any(rows[index] != vec4<i32>(0)));
+    return select(0u, 0x3f800000u, any(row_words4(index) != vec4<u32>(0u)));
 }
 
 fn row_fixed4(index: u32, scale: f32) -> vec4<i32> {
-    return rows[index];
+    return bitcast<vec4<i32>>(row_words4(index));
 }
 
 fn row_float4(index: u32, scale: f32) -> vec4<f32> {
-    return vec4<f32>(rows[index]) * (scale * 9.313225746154785e-10); // 2^-30
+    return vec4<f32>(bitcast<vec4<i32>>(row_words4(index))) * (scale * 9.313225746154785e-10); // 2^-30
 }

@@ -34,30 +34,29 @@ override ACCUMULATE: u32 = 0u;
 override UPPER: u32 = 0u;
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> a: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> c: array<vec4<f32>>;
 
+#import "matrices"
 #import "epilogue"
 
 // Four rows of a stored matrix, the vector `column` of each; rows and columns beyond the last are the last.
 fn stored_a(row: u32, last: u32, column: u32) -> mat4x4<f32> {
     let at = min(column, params.a_stride - 1u);
     return mat4x4<f32>(
-        a[(params.a_first + min(row, last)) * params.a_stride + at],
-        a[(params.a_first + min(row + 1u, last)) * params.a_stride + at],
-        a[(params.a_first + min(row + 2u, last)) * params.a_stride + at],
-        a[(params.a_first + min(row + 3u, last)) * params.a_stride + at],
+        read_a((params.a_first + min(row, last)) * params.a_stride + at),
+        read_a((params.a_first + min(row + 1u, last)) * params.a_stride + at),
+        read_a((params.a_first + min(row + 2u, last)) * params.a_stride + at),
+        read_a((params.a_first + min(row + 3u, last)) * params.a_stride + at),
     );
 }
 
 fn stored_b(row: u32, last: u32, column: u32) -> mat4x4<f32> {
     let at = min(column, params.b_stride - 1u);
     return mat4x4<f32>(
-        b[(params.b_first + min(row, last)) * params.b_stride + at],
-        b[(params.b_first + min(row + 1u, last)) * params.b_stride + at],
-        b[(params.b_first + min(row + 2u, last)) * params.b_stride + at],
-        b[(params.b_first + min(row + 3u, last)) * params.b_stride + at],
+        read_b((params.b_first + min(row, last)) * params.b_stride + at),
+        read_b((params.b_first + min(row + 1u, last)) * params.b_stride + at),
+        read_b((params.b_first + min(row + 2u, last)) * params.b_stride + at),
+        read_b((params.b_first + min(row + 3u, last)) * params.b_stride + at),
     );
 }
 

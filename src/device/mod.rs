@@ -59,12 +59,17 @@ pub struct Capabilities {
     pub subgroup_size: Option<u32>,
     /// Whether shaders use the adapter's 64-bit integers.
     pub int64: bool,
+    /// Whether read-only operands are read as textures, and moments are summed in two dispatches without workgroup memory:
+    /// drivers that run on the CPU read a texel many times faster than an element of a buffer.
+    pub texel_reads: bool,
     /// Whether the host maps storage buffers directly, without a staging copy.
     pub mapped_storage: bool,
     /// Whether commands can be timed by timestamp queries.
     pub timestamps: bool,
     /// Largest storage binding, in bytes.
     pub max_binding: u64,
+    /// Bytes that a texture of four words a texel holds.
+    pub max_texels_bytes: u64,
     /// Bytes that a chunk of rows should have.
     pub chunk_bytes: u64,
 }
@@ -87,6 +92,10 @@ impl Capabilities {
             (
                 !self.mapped_storage || features.contains(wgpu::Features::MAPPABLE_PRIMARY_BUFFERS),
                 "the device does not map storage buffers",
+            ),
+            (
+                !self.texel_reads || self.max_binding <= offered.max_texels_bytes,
+                "max_binding is above what a texture holds; lower it, or turn texel_reads off",
             ),
             (!self.timestamps || features.contains(wgpu::Features::TIMESTAMP_QUERY), "the device has no timestamps"),
             (self.max_binding <= offered.max_binding, "max_binding is above the device's"),
@@ -140,9 +149,11 @@ impl Device {
             subgroup_teams: false,
             subgroup_size: None,
             int64: true,
+            texel_reads: false,
             mapped_storage: true,
             timestamps: false,
             max_binding: u64::MAX,
+            max_texels_bytes: u64::MAX,
             // Stays in a core's outer cache between reading and computing.
             chunk_bytes: (1 << 20) * threads as u64,
         };

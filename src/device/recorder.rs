@@ -128,7 +128,7 @@ impl Recorder {
         }
         match &self.device.0.engine {
             Engine::Gpu(gpu) => {
-                let (index, timing) = gpu.submit(&self.commands, self.timed)?;
+                let (index, timing) = gpu.submit(&self.commands, self.timed, self.device.capabilities().texel_reads)?;
                 Ok(Submission { device: self.device.clone(), work: Work::Gpu(index, timing) })
             }
             Engine::Host => {

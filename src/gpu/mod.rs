@@ -93,6 +93,9 @@ impl Gpu {
         let software = self.kind == DeviceKind::Software;
         let (least, most) = self.subgroup_sizes;
         let fixed = features.contains(wgpu::Features::SUBGROUP) && least == most && (4..=128).contains(&least);
+        let max_texels_bytes = u64::from(limits.max_texture_dimension_2d) * 16 * u64::from(crate::kernels::TEXEL_LINE);
+        let max_binding = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
+        let texel_reads = software && self.backend == wgpu::Backend::Vulkan;
         let subgroup_teams = !software && fixed && least >= 8;
         Ok(Capabilities {
             kind: self.kind,
@@ -108,10 +111,12 @@ impl Gpu {
             subgroup_teams,
             subgroup_size: fixed.then_some(least),
             int64: features.contains(wgpu::Features::SHADER_INT64) && self.backend != wgpu::Backend::Gl,
+            texel_reads,
             mapped_storage: features.contains(wgpu::Features::MAPPABLE_PRIMARY_BUFFERS)
                 && matches!(self.kind, DeviceKind::Software | DeviceKind::IntegratedGpu),
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
-            max_binding: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
+            max_binding: if texel_reads { max_binding.min(max_texels_bytes) } else { max_binding },
+            max_texels_bytes,
             chunk_bytes: if software { 16 << 20 } else { 64 << 20 },
         })
     }

@@ -38,22 +38,22 @@ pub(super) struct Cache {
 }
 
 impl Gpu {
-    pub(super) fn pipeline(&self, dispatch: &Dispatch) -> Result<Arc<Pipeline>> {
+    pub(super) fn pipeline(&self, dispatch: &Dispatch, texel_reads: bool) -> Result<Arc<Pipeline>> {
         let constants = dispatch.constants.iter().map(|(name, value)| (*name, value.to_bits())).collect();
         let key = (dispatch.kernel.name, dispatch.imports.clone(), constants);
         let mut cache = self.pipelines.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = cache.get(&key) {
             return Ok(found.clone());
         }
-        let made = Arc::new(self.compile(dispatch)?);
+        let made = Arc::new(self.compile(dispatch, texel_reads)?);
         cache.insert(key, made.clone());
         Ok(made)
     }
 
-    fn compile(&self, dispatch: &Dispatch) -> Result<Pipeline> {
+    fn compile(&self, dispatch: &Dispatch, texel_reads: bool) -> Result<Pipeline> {
         let kernel = dispatch.kernel;
         let source = shader::expand(kernel.source, &dispatch.imports)?;
-        let entries: Vec<_> = kernel.bindings.iter().map(|b| layout_entry(b.index, b.kind)).collect();
+        let entries: Vec<_> = kernel.bindings.iter().map(|b| layout_entry(b.index, b.kind, texel_reads)).collect();
         // Only the overrides that the shader has: an unknown name is an error.
         let constants: Vec<_> = dispatch
             .constants
@@ -93,6 +93,7 @@ impl Gpu {
         pipeline: &Arc<Pipeline>,
         dispatch: &Dispatch,
         memory: &[&GpuMemory],
+        texel_reads: bool,
     ) -> wgpu::BindGroup {
         // A pipeline is never dropped before its device, so its address identifies it.
         let key = (Arc::as_ptr(pipeline) as usize, memory.iter().map(|m| m.id).collect());
@@ -100,8 +101,14 @@ impl Gpu {
         let make = || {
             let params = wgpu::BindGroupEntry { binding: 0, resource: self.params.binding() };
             let buffers = dispatch.kernel.bindings[1..].iter().zip(memory);
-            let buffers =
-                buffers.map(|(b, m)| wgpu::BindGroupEntry { binding: b.index, resource: m.buffer.as_entire_binding() });
+            let buffers = buffers.map(|(b, m)| {
+                let texels = m.texels.get().filter(|_| texel_reads && b.kind == BindingKind::Texels);
+                let resource = match texels {
+                    Some(texels) => wgpu::BindingResource::TextureView(&texels.view),
+                    None => m.buffer.as_entire_binding(),
+                };
+                wgpu::BindGroupEntry { binding: b.index, resource }
+            });
             let entries: Vec<_> = std::iter::once(params).chain(buffers).collect();
             self.device.create_bind_group(&wgpu::BindGroupDescriptor {
                 label: Some(dispatch.kernel.name),
@@ -113,10 +120,18 @@ impl Gpu {
     }
 }
 
-fn layout_entry(binding: u32, kind: BindingKind) -> wgpu::BindGroupLayoutEntry {
+fn layout_entry(binding: u32, kind: BindingKind, texel_reads: bool) -> wgpu::BindGroupLayoutEntry {
     let ty = match kind {
         BindingKind::Uniform => wgpu::BufferBindingType::Uniform,
-        BindingKind::Read => wgpu::BufferBindingType::Storage { read_only: true },
+        BindingKind::Texels if texel_reads => {
+            let ty = wgpu::BindingType::Texture {
+                sample_type: wgpu::TextureSampleType::Uint,
+                view_dimension: wgpu::TextureViewDimension::D2,
+                multisampled: false,
+            };
+            return wgpu::BindGroupLayoutEntry { binding, visibility: wgpu::ShaderStages::COMPUTE, ty, count: None };
+        }
+        BindingKind::Read | BindingKind::Texels => wgpu::BufferBindingType::Storage { read_only: true },
         BindingKind::ReadWrite => wgpu::BufferBindingType::Storage { read_only: false },
     };
     wgpu::BindGroupLayoutEntry {

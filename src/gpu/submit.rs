@@ -1,10 +1,12 @@
 //! From recorded commands to one submission.
 
+use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::{Gpu, GpuMemory};
 use crate::device::{Buffer, Command, Dispatch, Storage, Use};
+use crate::kernels::BindingKind;
 use crate::{Error, Result};
 
 /// Bytes of one dispatch's parameters: also WebGPU's alignment of dynamic offsets.
@@ -36,6 +38,23 @@ impl ParamBuffer {
     }
 }
 
+/// What the encoding of a submission keeps track of.
+struct Part<'a> {
+    /// Dispatches so far.
+    index: u32,
+    queries: Option<&'a wgpu::QuerySet>,
+    /// Buffers whose texture is up to date, by identity; `None` where kernels read buffers.
+    copied: Option<HashSet<u64>>,
+}
+
+impl Part<'_> {
+    fn changed(&mut self, memory: &GpuMemory) {
+        if let Some(copied) = &mut self.copied {
+            copied.remove(&memory.id);
+        }
+    }
+}
+
 /// Timestamps of a submission, to be read when it is done.
 pub(crate) struct Timing {
     pub(super) names: Vec<&'static str>,
@@ -50,7 +69,12 @@ fn memory(buffer: &Buffer) -> Result<&GpuMemory> {
 }
 
 impl Gpu {
-    pub(crate) fn submit(&self, commands: &[Command], timed: bool) -> Result<(wgpu::SubmissionIndex, Vec<Timing>)> {
+    pub(crate) fn submit(
+        &self,
+        commands: &[Command],
+        timed: bool,
+        texel_reads: bool,
+    ) -> Result<(wgpu::SubmissionIndex, Vec<Timing>)> {
         let mut parts = vec![Vec::new()];
         let mut count = 0;
         for command in commands {
@@ -69,14 +93,19 @@ impl Gpu {
         let (last, rest) = (parts.pop().unwrap_or_default(), parts);
         let mut timings = Vec::new();
         for part in rest {
-            timings.extend(self.submit_part(&part, timed)?.1);
+            timings.extend(self.submit_part(&part, timed, texel_reads)?.1);
         }
-        let (index, timing) = self.submit_part(&last, timed)?;
+        let (index, timing) = self.submit_part(&last, timed, texel_reads)?;
         timings.extend(timing);
         Ok((index, timings))
     }
 
-    fn submit_part(&self, commands: &[&Command], timed: bool) -> Result<(wgpu::SubmissionIndex, Option<Timing>)> {
+    fn submit_part(
+        &self,
+        commands: &[&Command],
+        timed: bool,
+        texel_reads: bool,
+    ) -> Result<(wgpu::SubmissionIndex, Option<Timing>)> {
         let dispatches: Vec<&Dispatch> =
             commands.iter().filter_map(|c| if let Command::Dispatch(d) = c { Some(d) } else { None }).collect();
         let queries = self.queries(if timed { dispatches.len() as u32 } else { 0 })?;
@@ -84,21 +113,9 @@ impl Gpu {
         self.write_params(&dispatches)?;
         let mut encoder =
             self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("realign") });
-        let mut index = 0;
+        let mut part = Part { index: 0, queries: queries.as_ref(), copied: texel_reads.then(HashSet::new) };
         for command in commands {
-            match command {
-                Command::Dispatch(dispatch) => {
-                    self.encode(&mut encoder, dispatch, index, queries.as_ref())?;
-                    index += 1;
-                }
-                Command::Clear(buffer) => encoder.clear_buffer(&memory(buffer)?.buffer, 0, None),
-                Command::Copy(from, to) => {
-                    let size = from.bytes().min(to.bytes());
-                    encoder.copy_buffer_to_buffer(&memory(from)?.buffer, 0, &memory(to)?.buffer, 0, Some(size));
-                }
-                Command::Upload(buffer) => copy(&mut encoder, memory(buffer)?, Use::Upload),
-                Command::Download(buffer) => copy(&mut encoder, memory(buffer)?, Use::Download),
-            }
+            self.encode(&mut encoder, command, &mut part)?;
         }
         let timing = queries.map(|set| self.resolve(&mut encoder, &set, &dispatches)).transpose()?;
         let submitted = self.guarded("submit", 0, || self.queue.submit([encoder.finish()]))?;
@@ -139,17 +156,64 @@ impl Gpu {
         })
     }
 
-    fn encode(
+    fn encode(&self, encoder: &mut wgpu::CommandEncoder, command: &Command, part: &mut Part<'_>) -> Result<()> {
+        match command {
+            Command::Dispatch(dispatch) => {
+                self.encode_dispatch(encoder, dispatch, part)?;
+                part.index += 1;
+            }
+            Command::Clear(buffer) => {
+                part.changed(memory(buffer)?);
+                encoder.clear_buffer(&memory(buffer)?.buffer, 0, None);
+            }
+            Command::Copy(from, to) => {
+                let size = from.bytes().min(to.bytes());
+                part.changed(memory(to)?);
+                encoder.copy_buffer_to_buffer(&memory(from)?.buffer, 0, &memory(to)?.buffer, 0, Some(size));
+            }
+            Command::Upload(buffer) => {
+                part.changed(memory(buffer)?);
+                copy(encoder, memory(buffer)?, Use::Upload);
+            }
+            Command::Download(buffer) => copy(encoder, memory(buffer)?, Use::Download),
+        }
+        Ok(())
+    }
+
+    /// Brings the textures of a dispatch's operands up to date.
+    fn encode_texels(
         &self,
         encoder: &mut wgpu::CommandEncoder,
         dispatch: &Dispatch,
-        index: u32,
-        queries: Option<&wgpu::QuerySet>,
+        memory: &[&GpuMemory],
+        part: &mut Part<'_>,
     ) -> Result<()> {
-        let pipeline = self.pipeline(dispatch)?;
+        let Some(copied) = &mut part.copied else { return Ok(()) };
+        let bindings = || dispatch.kernel.bindings[1..].iter().zip(memory);
+        for (_, memory) in bindings().filter(|(binding, _)| binding.kind == BindingKind::Texels) {
+            if copied.insert(memory.id) {
+                self.copy_to_texels(encoder, memory)?;
+            }
+        }
+        for (_, memory) in bindings().filter(|(binding, _)| binding.kind == BindingKind::ReadWrite) {
+            copied.remove(&memory.id);
+        }
+        Ok(())
+    }
+
+    fn encode_dispatch(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        dispatch: &Dispatch,
+        part: &mut Part<'_>,
+    ) -> Result<()> {
+        let texel_reads = part.copied.is_some();
+        let pipeline = self.pipeline(dispatch, texel_reads)?;
         let memory = dispatch.buffers.iter().map(memory).collect::<Result<Vec<_>>>()?;
+        self.encode_texels(encoder, dispatch, &memory, part)?;
+        let (index, queries) = (part.index, part.queries);
         self.guarded(dispatch.kernel.name, 0, || {
-            let group = self.bind_group(&pipeline, dispatch, &memory);
+            let group = self.bind_group(&pipeline, dispatch, &memory, texel_reads);
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
                 label: Some(dispatch.kernel.name),
                 timestamp_writes: queries.map(|query_set| wgpu::ComputePassTimestampWrites {

@@ -4,6 +4,8 @@
 //! | kernel | source | twin |
 //! | --- | --- | --- |
 //! | [`stats::moments`] | `shaders/stats/moments.wgsl` | `host::stats::moments` |
+//! | [`stats::moment_weights`] | `shaders/stats/moment_weights.wgsl` | `host::stats::moment_weights` |
+//! | [`stats::moment_columns`] | `shaders/stats/moment_columns.wgsl` | `host::stats::moment_columns` |
 //! | [`stats::normalize`] | `shaders/stats/normalize.wgsl` | `host::stats::normalize` |
 //! | [`align::apply`] | `shaders/align/apply.wgsl` | `host::align::apply` |
 //! | [`align::c3`] | `shaders/align/c3.wgsl` | `host::align::c3` |
@@ -25,6 +27,9 @@ pub enum BindingKind {
     Uniform,
     /// A storage buffer that is only read.
     Read,
+    /// Words that are only read, four to an entry: a storage buffer, or, where [`Capabilities::texel_reads`], its copy in a
+    /// `texture_2d<u32>` of [`TEXEL_LINE`] texels a line.
+    Texels,
     /// A storage buffer that is read and written.
     ReadWrite,
 }
@@ -55,6 +60,11 @@ impl Binding {
         Self::new(index, name, BindingKind::Read)
     }
 
+    /// Words that are only read, as a storage buffer or a texture.
+    pub const fn texels(index: u32, name: &'static str) -> Self {
+        Self::new(index, name, BindingKind::Texels)
+    }
+
     /// A storage buffer that is read and written.
     pub const fn read_write(index: u32, name: &'static str) -> Self {
         Self::new(index, name, BindingKind::ReadWrite)
@@ -75,14 +85,19 @@ pub struct KernelSpec {
 }
 
 /// All kernels of this crate; tests validate each against naga's reflection in every variant.
-pub static ALL: [&KernelSpec; 6] = [
+pub static ALL: [&KernelSpec; 8] = [
     &stats::moments::SPEC,
+    &stats::moment_weights::SPEC,
+    &stats::moment_columns::SPEC,
     &stats::normalize::SPEC,
     &align::apply::SPEC,
     &align::c3::SPEC,
     &linalg::matmul::DIRECT,
     &linalg::matmul::TILED,
 ];
+
+/// Texels of four words in a line of a texture that stands for a buffer; the shaders' `*_texture.wgsl` know it too.
+pub const TEXEL_LINE: u32 = 4096;
 
 /// Longest row, in elements: what the integer formats of [`stats::moments`] allow.
 pub const MAX_WIDTH: usize = 65_536;
@@ -102,13 +117,27 @@ pub fn imports(caps: &Capabilities, rows: ElementType, out: ElementType) -> Resu
         ElementType::BF16 => "common/out_bf16.wgsl",
         ElementType::F64 | ElementType::Fixed => return Err(unsupported_on_device(out)),
     };
-    let (team, float_team) = if caps.subgroup_teams {
-        ("common/team_subgroup.wgsl", "common/float_team_subgroup.wgsl")
+    let (team, float_team) = match (caps.subgroup_teams, caps.lanes) {
+        (true, _) => ("common/team_subgroup.wgsl", "common/float_team_subgroup.wgsl"),
+        (false, 1) => ("common/team_portable.wgsl", "common/float_team_solo.wgsl"),
+        (false, _) => ("common/team_portable.wgsl", "common/float_team_portable.wgsl"),
+    };
+    let (words4, words2, vectors) = if caps.texel_reads {
+        ("common/rows_words4_texture.wgsl", "common/rows_words2_texture.wgsl", "common/vectors_texture.wgsl")
     } else {
-        ("common/team_portable.wgsl", "common/float_team_portable.wgsl")
+        ("common/rows_words4_buffer.wgsl", "common/rows_words2_buffer.wgsl", "common/vectors_buffer.wgsl")
     };
     let product = if caps.int64 { "common/product_u64.wgsl" } else { "common/product_u32.wgsl" };
-    Ok(vec![("rows", rows), ("out", out), ("team", team), ("float_team", float_team), ("product", product)])
+    Ok(vec![
+        ("rows", rows),
+        ("row_words4", words4),
+        ("row_words2", words2),
+        ("vectors", vectors),
+        ("out", out),
+        ("team", team),
+        ("float_team", float_team),
+        ("product", product),
+    ])
 }
 
 fn unsupported_on_device(element: ElementType) -> Error {

@@ -63,6 +63,30 @@ fn inputs_are_never_replaced() {
     }
 }
 
+/// A disk that fills up, by a limit on the size of files: nothing half-written stays, and a file that was there is kept.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_disk_that_fills_up() {
+    let folder = Folder::fresh();
+    folder.put("text.npy", &npy("<f4", &cloud(2000, 8, 1, 0.3), 8));
+    folder.put("image.npy", &npy("<f4", &cloud(2000, 8, 2, 0.5), 8));
+    folder.good("fit --source text.npy --target image.npy --out s.st --device host");
+    folder.put("old.npy", b"precious");
+    let before = folder.tree();
+    for out in ["new.npy", "old.npy", "new.safetensors"] {
+        // Without the signal, a write beyond the limit of 8 KiB fails as it does on a full disk.
+        let script =
+            r#"trap '' XFSZ; ulimit -f 8; exec "$0" apply text.npy --stats s.st --out "$1" --force --device host"#;
+        let mut shell = Command::new("bash");
+        shell.args(["-c", script, env!("CARGO_BIN_EXE_realign"), out]).current_dir(folder.path());
+        let output = shell.output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(stderr.contains(out) && stderr.contains("too large"), "{stderr}");
+        assert!(folder.tree() == before, "{out}: {:?}", folder.tree().keys());
+    }
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn stdout_that_takes_nothing() {

@@ -16,6 +16,7 @@ pub fn variants() -> Vec<(String, Device)> {
     vec![
         ("host".into(), Device::host()),
         ("direct".into(), shaped(64, 1)),
+        ("direct, from buffers".into(), gpu().with_capabilities(|c| (c.lanes, c.texel_reads) = (1, false)).unwrap()),
         ("tiled".into(), shaped(256, 32)),
         ("tiled, small groups".into(), shaped(64, 32)),
     ]
@@ -111,14 +112,14 @@ fn upper_triangles() {
 
 #[test]
 fn large_tiles() {
-    let (name, device) = variants().remove(2);
+    let (name, device) = variants().remove(3);
     let shape = (128 * 15 + 1, 128 * 15 + 5, 19);
     verify(&device, &Case { shape, transpose: (false, true), product: Product::default() }, &name);
 }
 
-/// Products above the FLOPs of one dispatch go in strips.
+/// Sums longer than one dispatch makes are split along k.
 #[test]
-fn strips() {
+fn long_sums() {
     let (m, n, k) = (260, 4, 1 << 16);
     let data = random(8, m * 7);
     for (name, device) in variants() {

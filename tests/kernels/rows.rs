@@ -133,14 +133,27 @@ pub fn run(
 pub fn variants() -> Vec<(String, Device)> {
     let mut all: Vec<(String, Device)> = devices().into_iter().map(|d| (d.name().to_owned(), d)).collect();
     let shaped = |group, lanes| {
-        gpu().with_capabilities(|c| (c.group, c.lanes, c.subgroup_teams) = (group, lanes, false)).unwrap()
+        // Teams share a row of the moments in one dispatch; two dispatches have no teams.
+        gpu()
+            .with_capabilities(|c| {
+                (c.group, c.lanes, c.subgroup_teams, c.texel_reads) = (group, lanes, false, false);
+            })
+            .unwrap()
     };
     all.push(("teams of 8".into(), shaped(64, 8)));
     all.push(("one team of 32".into(), shaped(32, 32)));
     if let Some(size) = gpu().capabilities().subgroup_size {
-        let teams = gpu().with_capabilities(|c| (c.group, c.lanes, c.subgroup_teams) = (4 * size, size, true)).unwrap();
+        let teams = gpu()
+            .with_capabilities(|c| {
+                (c.group, c.lanes, c.subgroup_teams, c.texel_reads) = (4 * size, size, true, false);
+            })
+            .unwrap();
         all.push((format!("subgroups of {size}"), teams));
     }
+    let reads = gpu().capabilities().texel_reads;
+    let other = gpu().with_capabilities(|c| c.texel_reads = !reads).unwrap();
+    all.push((if reads { "rows in buffers" } else { "rows in textures" }.into(), other));
+    all.push(("two dispatches".into(), Device::host().with_capabilities(|c| c.texel_reads = true).unwrap()));
     all.push(("32-bit products".into(), gpu().with_capabilities(|c| c.int64 = false).unwrap()));
     all.extend(with_int64().map(|device| ("64-bit products".into(), device)));
     all

@@ -8,33 +8,40 @@ use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ShaderStage, StorageAccess};
 use realign::device::{Capabilities as Shape, Command, Device, Dispatch, Tensor};
 use realign::kernels::align::{apply, c3};
-use realign::kernels::linalg::matmul::{self, Operand, Product};
+use realign::kernels::linalg::matmul::{self, Operand, Product, matrices};
 use realign::kernels::stats::{moments, normalize};
 use realign::kernels::{ALL, Binding, BindingKind, KernelSpec, imports, shader};
 use realign::{ElementType, Result};
 
+use crate::common::gpu;
+
 type Imports = Vec<(&'static str, &'static str)>;
 
-/// All variants: 4 row types, 3 output types, teams portable or subgroups, products of 32 or 64 bits.
+/// All variants: 4 row types, 3 output types, teams of one, portable or subgroups, rows read from buffers or textures,
+/// products of 32 or 64 bits.
 fn variants() -> Vec<(Imports, Capabilities)> {
     let mut all = Vec::new();
     let rows = [ElementType::F32, ElementType::F16, ElementType::BF16, ElementType::Fixed];
     let outputs = [ElementType::F32, ElementType::F16, ElementType::BF16];
     for rows in rows {
         for out in outputs {
-            for (subgroup_teams, int64) in [(false, false), (false, true), (true, false), (true, true)] {
-                let shape = Shape { subgroup_teams, int64, ..Device::host().capabilities().clone() };
+            for (i, int64) in (0..6).flat_map(|i| [(i, false), (i, true)]) {
+                let (lanes, subgroup_teams) = [(1, false), (32, false), (32, true)][i % 3];
+                let texel_reads = i >= 3;
+                let shape =
+                    Shape { lanes, subgroup_teams, texel_reads, int64, ..Device::host().capabilities().clone() };
                 let mut features = Capabilities::empty();
                 features.set(Capabilities::SUBGROUP, subgroup_teams);
                 features.set(Capabilities::SHADER_INT64, int64);
                 let mut names = imports(&shape, rows, out).unwrap();
+                names.push(("matrices", matrices(&shape)));
                 names.push(("epilogue", "linalg/epilogue_none.wgsl"));
                 names.push(("tile", if int64 { "linalg/tile_64.wgsl" } else { "linalg/tile_128.wgsl" }));
                 all.push((names, features));
             }
         }
     }
-    assert_eq!(all.len(), 48);
+    assert_eq!(all.len(), 144);
     all
 }
 
@@ -59,6 +66,7 @@ fn reflect(module: &Module, info: &ModuleInfo) -> Result<BTreeMap<u32, (String, 
             AddressSpace::Uniform => BindingKind::Uniform,
             AddressSpace::Storage { access } if access == StorageAccess::LOAD => BindingKind::Read,
             AddressSpace::Storage { .. } => BindingKind::ReadWrite,
+            AddressSpace::Handle if is_texture_of_words(module, variable.ty) => BindingKind::Texels,
             other => return Err(format!("{name} is in {other:?}")),
         };
         if binding.group != 0 {
@@ -72,6 +80,11 @@ fn reflect(module: &Module, info: &ModuleInfo) -> Result<BTreeMap<u32, (String, 
         }
     }
     Ok(found)
+}
+
+fn is_texture_of_words(module: &Module, ty: naga::Handle<naga::Type>) -> bool {
+    let class = naga::ImageClass::Sampled { kind: naga::ScalarKind::Uint, multi: false };
+    module.types[ty].inner == naga::TypeInner::Image { dim: naga::ImageDimension::D2, arrayed: false, class }
 }
 
 /// Bytes of workgroup memory that the entry point uses.
@@ -90,7 +103,13 @@ fn check(spec: &KernelSpec, imports: &Imports, features: Capabilities) -> Result
         return Err(format!("entry point {} of stage {:?}", entry.name, entry.stage));
     }
     let found = reflect(&module, &info)?;
-    let declared = spec.bindings.iter().map(|b| (b.index, (b.name.to_owned(), b.kind))).collect();
+    let texels = if imports.iter().any(|(_, path)| *path == "common/vectors_texture.wgsl") {
+        BindingKind::Texels
+    } else {
+        BindingKind::Read
+    };
+    let kind = |b: &Binding| if b.kind == BindingKind::Texels { texels } else { b.kind };
+    let declared = spec.bindings.iter().map(|b| (b.index, (b.name.to_owned(), kind(b)))).collect();
     if found != declared {
         return Err(format!("the shader has {found:?}, the kernel declares {declared:?}"));
     }
@@ -186,9 +205,11 @@ fn dispatches(device: &Device) -> Vec<Dispatch> {
 #[test]
 fn parameter_blocks_fit_and_workgroups_are_small() {
     // A GPU's shapes bring the kernels that a CPU's adapter does not get.
-    let teams = crate::common::gpu().with_capabilities(|c| (c.group, c.lanes, c.subgroup_teams) = (64, 32, false));
+    let teams = gpu().with_capabilities(|c| (c.group, c.lanes, c.subgroup_teams) = (64, 32, false));
     let mut seen = BTreeSet::new();
-    for device in [Device::host(), crate::common::gpu(), teams.unwrap()] {
+    // Moments are summed in one dispatch or in two.
+    let shaped = |texel_reads| gpu().with_capabilities(|c| c.texel_reads = texel_reads).unwrap();
+    for device in [Device::host(), shaped(true), shaped(false), teams.unwrap()] {
         for dispatch in dispatches(&device) {
             seen.insert(dispatch.kernel.name);
             let all = Capabilities::SUBGROUP | Capabilities::SHADER_INT64;

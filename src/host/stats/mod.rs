@@ -1,4 +1,6 @@
 //! Twins of `shaders/stats`.
 
+pub mod moment_columns;
+pub mod moment_weights;
 pub mod moments;
 pub mod normalize;

@@ -29,10 +29,11 @@ pub fn twin(call: &mut HostCall<'_>) -> Result<()> {
     Ok(())
 }
 
-struct Pass<'a> {
-    params: Params,
-    vectors: &'a [i32],
-    constants: &'a [i64],
+/// What a pass is given, beside its rows.
+pub(super) struct Pass<'a> {
+    pub(super) params: Params,
+    pub(super) vectors: &'a [i32],
+    pub(super) constants: &'a [i64],
 }
 
 /// Rows that one task adds up before it merges: enough to hide the merge, few enough for every core to have work.
@@ -82,31 +83,7 @@ fn add_block<E: RowElement>(pass: &Pass<'_>, block: &[E], first: u32, sums: &mut
     let mut fixed = vec![0i32; stride];
     let mut bias = 0u64;
     for (row, index) in block.chunks_exact(stride).zip(first..) {
-        let peak = peak(row);
-        if peak >= NOT_FINITE {
-            tail[2] = tail[2].max(u64::from(u32::MAX - (pass.params.row_base + index)));
-            continue;
-        }
-        // u_j = x_j w 2^-(40 + shift), w of 31 bits.
-        let (mut w, mut shift) = (0, 21);
-        if usable(peak) {
-            let scale = fixed_scale(peak);
-            fixed.iter_mut().zip(row).for_each(|(f, x)| *f = x.fixed(scale));
-            let square = sum_squares(&fixed);
-            if !norm_is_tiny(square, peak) {
-                let up = even_shift(square);
-                let (root, rest) = inverse_root(square << up);
-                (w, shift) = (root, 29 - up / 2);
-                tail[0] += 1;
-                tail[1] = tail[1].wrapping_add((rest >> 62) as u64);
-            }
-        }
-        if w == 0 {
-            fixed.fill(0);
-        }
-        if pass.params.vectors > 0 {
-            (w, shift) = operator_weight(pass, &fixed, (w, shift), &mut tail[4..]);
-        }
+        let Some((w, shift)) = row_weight(pass, row, index, &mut fixed, tail) else { continue };
         if w != 0 {
             add_columns(columns, &fixed, w, shift);
             bias = bias.wrapping_add(BIAS >> shift);
@@ -115,11 +92,49 @@ fn add_block<E: RowElement>(pass: &Pass<'_>, block: &[E], first: u32, sums: &mut
     columns.iter_mut().for_each(|c| *c = c.wrapping_sub(bias));
 }
 
+/// The row's weight and shift, its counters added to `tail`; `None` if it is not finite. `fixed` becomes its integers,
+/// zeros for a row that counts as zero.
+#[inline(always)]
+pub(super) fn row_weight<E: RowElement>(
+    pass: &Pass<'_>,
+    row: &[E],
+    index: u32,
+    fixed: &mut [i32],
+    tail: &mut [u64],
+) -> Option<(u32, u32)> {
+    let peak = peak(row);
+    if peak >= NOT_FINITE {
+        tail[2] = tail[2].max(u64::from(u32::MAX - (pass.params.row_base + index)));
+        return None;
+    }
+    // u_j = x_j w 2^-(40 + shift), w of 31 bits.
+    let (mut w, mut shift) = (0, 21);
+    if usable(peak) {
+        let scale = fixed_scale(peak);
+        fixed.iter_mut().zip(row).for_each(|(f, x)| *f = x.fixed(scale));
+        let square = sum_squares(fixed);
+        if !norm_is_tiny(square, peak) {
+            let up = even_shift(square);
+            let (root, rest) = inverse_root(square << up);
+            (w, shift) = (root, 29 - up / 2);
+            tail[0] += 1;
+            tail[1] = tail[1].wrapping_add((rest >> 62) as u64);
+        }
+    }
+    if w == 0 {
+        fixed.fill(0);
+    }
+    if pass.params.vectors > 0 {
+        (w, shift) = operator_weight(pass, fixed, (w, shift), &mut tail[4..]);
+    }
+    Some((w, shift))
+}
+
 /// Added to products before the shift, since AVX2 shifts 64-bit lanes only as unsigned numbers.
-const BIAS: u64 = 1 << 62;
+pub(super) const BIAS: u64 = 1 << 62;
 
 #[inline(always)]
-fn add_columns(columns: &mut [u64], fixed: &[i32], w: u32, shift: u32) {
+pub(super) fn add_columns(columns: &mut [u64], fixed: &[i32], w: u32, shift: u32) {
     let offset = BIAS + ((1u64 << shift) >> 1);
     for (c, &x) in columns.iter_mut().zip(fixed) {
         let product = (i64::from(x) * i64::from(w as i32)) as u64;

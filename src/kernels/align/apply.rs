@@ -18,8 +18,8 @@ pub static SPEC: KernelSpec = KernelSpec {
     source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/align/apply.wgsl")),
     bindings: &[
         Binding::uniform("params"),
-        Binding::read(1, "rows"),
-        Binding::read(2, "vectors"),
+        Binding::texels(1, "rows"),
+        Binding::texels(2, "vectors"),
         Binding::read(3, "gram"),
         Binding::read_write(4, "out_rows"),
         Binding::read_write(5, "status"),
@@ -135,7 +135,7 @@ pub fn record(
     let dispatch = Dispatch {
         kernel: &SPEC,
         imports: imports(caps, input.element_type(), output.element_type())?,
-        constants: team_constants(caps),
+        constants: [team_constants(caps), vec![("VECTORS", operator.count as f64)]].concat(),
         params: bytemuck::bytes_of(&params).to_vec(),
         buffers: vec![
             input.buffer().clone(),

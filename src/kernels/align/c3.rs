@@ -17,8 +17,8 @@ pub static SPEC: KernelSpec = KernelSpec {
     source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/align/c3.wgsl")),
     bindings: &[
         Binding::uniform("params"),
-        Binding::read(1, "rows"),
-        Binding::read(2, "shift"),
+        Binding::texels(1, "rows"),
+        Binding::texels(2, "vectors"),
         Binding::read_write(4, "out_rows"),
         Binding::read_write(5, "status"),
     ],

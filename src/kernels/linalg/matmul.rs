@@ -1,7 +1,7 @@
 //! Matrix product: `C = alpha op(A) op(B)`, or that added to C, in f32; op is the identity or the transposition.
 //!
 //! Two shaders compute it. [`DIRECT`] is for adapters that run on a CPU: 16 × 8 results to an invocation, operands straight
-//! from storage. [`TILED`] is for GPUs: tiles of 64 or 128 in workgroup memory, 8 × 8 results to an invocation. The host
+//! from storage, or from textures where a driver reads those faster. [`TILED`] is for GPUs: tiles of 64 or 128 in workgroup memory, 8 × 8 results to an invocation. The host
 //! engine multiplies with faer. Sums are f32 in order of k (faer: in blocks of k).
 //!
 //! FLOPs: 2 m n k, about half with [`Product::upper`]. Bytes, at least: each operand once, C once (twice if accumulated).
@@ -13,7 +13,7 @@ use crate::device::{DeviceKind, Dispatch, Recorder, Tensor};
 use crate::{ElementType, Error, Result};
 
 const BINDINGS: &[Binding] =
-    &[Binding::uniform("params"), Binding::read(1, "a"), Binding::read(2, "b"), Binding::read_write(3, "c")];
+    &[Binding::uniform("params"), Binding::texels(1, "a"), Binding::texels(2, "b"), Binding::read_write(3, "c")];
 
 /// The kernel for adapters that run on a CPU.
 pub static DIRECT: KernelSpec = KernelSpec {
@@ -178,17 +178,23 @@ fn dispatch(
     (params, groups): (Params, [u32; 3]),
     (a, b, c): (&Tensor, &Tensor, &Tensor),
 ) -> Result<()> {
+    let matrices = matrices(recorder.device().capabilities());
     let flags = [params.transpose_a, params.transpose_b, params.accumulate, params.upper];
     let names = ["TRANSPOSE_A", "TRANSPOSE_B", "ACCUMULATE", "UPPER"];
     recorder.dispatch(Dispatch {
         kernel,
-        imports: vec![("epilogue", "linalg/epilogue_none.wgsl"), ("tile", tile)],
+        imports: vec![("matrices", matrices), ("epilogue", "linalg/epilogue_none.wgsl"), ("tile", tile)],
         constants: names.into_iter().zip(flags.map(f64::from)).collect(),
         params: bytemuck::bytes_of(&params).to_vec(),
         buffers: vec![a.buffer().clone(), b.buffer().clone(), c.buffer().clone()],
         elements: (ElementType::F32, ElementType::F32),
         groups,
     })
+}
+
+/// The file for the import `matrices`: how operands are read.
+pub fn matrices(caps: &crate::device::Capabilities) -> &'static str {
+    if caps.texel_reads { "linalg/matrices_texture.wgsl" } else { "linalg/matrices_buffer.wgsl" }
 }
 
 /// A kernel and its file for the import `tile`.

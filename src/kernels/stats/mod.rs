@@ -1,4 +1,6 @@
 //! Row statistics.
 
+pub mod moment_columns;
+pub mod moment_weights;
 pub mod moments;
 pub mod normalize;

@@ -21,6 +21,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::super::{Binding, KernelSpec, check_device, check_rows, groups, imports, team_constants};
+use super::{moment_columns, moment_weights};
 use crate::device::{Buffer, Device, Dispatch, Recorder, Tensor};
 use crate::{ElementType, Error, Result};
 
@@ -30,8 +31,8 @@ pub static SPEC: KernelSpec = KernelSpec {
     source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/stats/moments.wgsl")),
     bindings: &[
         Binding::uniform("params"),
-        Binding::read(1, "rows"),
-        Binding::read(2, "vectors"),
+        Binding::texels(1, "rows"),
+        Binding::texels(2, "vectors"),
         Binding::read(3, "constants"),
         Binding::read_write(4, "sums"),
     ],
@@ -169,7 +170,7 @@ pub fn record(
         vectors: summand.vectors.len() as u32,
         row_base: row_base as u32,
     };
-    let dispatch = Dispatch {
+    let whole = Dispatch {
         kernel: &SPEC,
         imports: imports(caps, input.element_type(), ElementType::F32)?,
         constants: [team_constants(caps), vec![("VECTORS", summand.vectors.len() as f64)]].concat(),
@@ -178,7 +179,31 @@ pub fn record(
         elements: (input.element_type(), ElementType::F32),
         groups: [groups(rows.div_ceil(TILE)), 1, 1],
     };
-    recorder.dispatch(dispatch)
+    if caps.texel_reads { record_in_two(recorder, whole, params) } else { recorder.dispatch(whole) }
+}
+
+/// The same sums by `moment_weights` and `moment_columns`.
+fn record_in_two(recorder: &mut Recorder, whole: Dispatch, params: Params) -> Result<()> {
+    let group = recorder.device().capabilities().group as usize;
+    let (rows, width4) = (params.rows as usize, params.width4 as usize);
+    let weights = recorder.device().buffer("row weights", (rows * moment_weights::ENTRY_BYTES) as u64)?;
+    let slab = moment_columns::SLAB;
+    let second = moment_columns::Params { rows: params.rows, width4: params.width4, slab, padding: 0 };
+    let (input, sums) = (whole.buffers[0].clone(), whole.buffers[3].clone());
+    let columns = Dispatch {
+        kernel: &moment_columns::SPEC,
+        params: bytemuck::bytes_of(&second).to_vec(),
+        buffers: vec![input, weights.clone(), sums],
+        groups: [groups((width4 * rows.div_ceil(slab as usize)).div_ceil(group)), 1, 1],
+        ..whole.clone()
+    };
+    recorder.dispatch(Dispatch {
+        kernel: &moment_weights::SPEC,
+        buffers: [whole.buffers, vec![weights]].concat(),
+        groups: [groups(rows.div_ceil(group)), 1, 1],
+        ..whole
+    })?;
+    recorder.dispatch(columns)
 }
 
 /// The sums of one window, decoded.

@@ -14,7 +14,7 @@ pub static SPEC: KernelSpec = KernelSpec {
     source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/stats/normalize.wgsl")),
     bindings: &[
         Binding::uniform("params"),
-        Binding::read(1, "rows"),
+        Binding::texels(1, "rows"),
         Binding::read_write(4, "out_rows"),
         Binding::read_write(5, "status"),
     ],

@@ -1,0 +1,24 @@
+//! First of the two dispatches that sum moments without workgroup memory: each row's multiplier. Formats and proofs:
+//! [`super::moments`], which records it where [`crate::device::Capabilities::texel_reads`].
+//!
+//! Bytes: two reads of the rows. FLOPs: as [`super::moments`] without the column sums.
+
+use super::super::{Binding, KernelSpec};
+
+/// The kernel.
+pub static SPEC: KernelSpec = KernelSpec {
+    name: "moment_weights",
+    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/stats/moment_weights.wgsl")),
+    bindings: &[
+        Binding::uniform("params"),
+        Binding::texels(1, "rows"),
+        Binding::texels(2, "vectors"),
+        Binding::read(3, "constants"),
+        Binding::read_write(4, "sums"),
+        Binding::read_write(5, "weights"),
+    ],
+    twin: crate::host::stats::moment_weights::twin,
+};
+
+/// Bytes of one row's entry: weight, shift, bits of the scale, spare.
+pub(crate) const ENTRY_BYTES: usize = 16;
