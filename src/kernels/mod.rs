@@ -9,8 +9,10 @@
 //! | [`stats::normalize`] | `shaders/stats/normalize.wgsl` | `host::stats::normalize` |
 //! | [`align::apply`] | `shaders/align/apply.wgsl` | `host::align::apply` |
 //! | [`align::c3`] | `shaders/align/c3.wgsl` | `host::align::c3` |
+//! | [`linalg::matmul`] | `shaders/linalg/matmul_direct.wgsl`, `matmul_tiled.wgsl` | `host::linalg::matmul` |
 
 pub mod align;
+pub mod linalg;
 pub mod shader;
 pub mod stats;
 
@@ -83,13 +85,15 @@ pub struct KernelSpec {
 }
 
 /// All kernels of this crate; tests validate each against naga's reflection in every variant.
-pub static ALL: [&KernelSpec; 6] = [
+pub static ALL: [&KernelSpec; 8] = [
     &stats::moments::SPEC,
     &stats::moment_weights::SPEC,
     &stats::moment_columns::SPEC,
     &stats::normalize::SPEC,
     &align::apply::SPEC,
     &align::c3::SPEC,
+    &linalg::matmul::DIRECT,
+    &linalg::matmul::TILED,
 ];
 
 /// Texels of four words in a line of a texture that stands for a buffer; the shaders' `*_texture.wgsl` know it too.

@@ -37,6 +37,12 @@ static SOURCES: &[(&str, &str)] = sources![
     "common/vectors_buffer.wgsl",
     "common/vectors_texture.wgsl",
     "common/wide.wgsl",
+    "linalg/blocks.wgsl",
+    "linalg/epilogue_none.wgsl",
+    "linalg/matrices_buffer.wgsl",
+    "linalg/matrices_texture.wgsl",
+    "linalg/tile_64.wgsl",
+    "linalg/tile_128.wgsl",
     "stats/row_scalars.wgsl",
 ];
 

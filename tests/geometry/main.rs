@@ -1,0 +1,8 @@
+//! The geometry against its own identities and against f64 references.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod covariance;
+mod eigen;
+mod neighbours;
