@@ -9,6 +9,7 @@
 
 use super::dense;
 use super::density::PAIR_ROWS;
+use super::eigen::symmetric_eigen;
 use super::rows::{check_width, count};
 use super::spectrum::Spectrum;
 use crate::host::dot;
@@ -37,13 +38,13 @@ pub fn subspace_overlap(a: &[f64], b: &[f64], d: usize, q: usize) -> Result<Opti
     if q == 0 || q > d {
         return Err(Error::argument("q", format!("{q}; rows of width {d} have 1 to {d} directions")));
     }
-    let leading = |m: &[f64]| -> Result<Option<faer::Mat<f64>>> {
-        let eigen = dense::eigen(dense::square("subspace overlap", m, d)?)?;
-        let rank = Spectrum::from_eigenvalues(eigen.values.clone()).numerical_rank();
-        Ok((rank >= q).then(|| eigen.vectors.as_ref().subcols(0, q).to_owned()))
+    let leading = |m: &[f64]| -> Result<Option<Vec<f64>>> {
+        let eigen = symmetric_eigen(m, d)?;
+        let rank = Spectrum::from_eigenvalues(eigen.values).numerical_rank();
+        Ok((rank >= q).then(|| eigen.vectors[..q * d].to_vec()))
     };
     let (Some(a), Some(b)) = (leading(a)?, leading(b)?) else { return Ok(None) };
-    let cross = dense::product(a.transpose(), b.as_ref());
+    let cross = dense::product(dense::view(&a, q, d), dense::view(&b, q, d).transpose());
     Ok(Some(cross.as_ref().squared_norm_l2() / q as f64))
 }
 

@@ -3,6 +3,7 @@
 use super::consistency::{effective_dimension, residual_anisotropy};
 use super::coupling::{Blocks, Coupling, RIDGE, of_blocks};
 use super::dense;
+use super::eigen::symmetric_eigen;
 use super::frame::{Frame, Split};
 use super::rows::{UnitRows, check_width};
 use super::scatter::Scatter;
@@ -64,8 +65,7 @@ impl Decomposition {
         let whole = dense::square("decomposition", covariance, frame.width())?;
         let blocks = Blocks::of(whole, frame);
         let spectrum = Spectrum::from_eigenvalues(dense::eigenvalues(whole)?);
-        let outside = dense::eigen(blocks.vv.as_ref())?;
-        let first = outside.vectors.col_as_slice(0).to_vec();
+        let outside = symmetric_eigen(&dense::rows_of(blocks.vv.as_ref()), frame.width())?;
         // The r directions of U add as many zeros, give or take rounding: among the last in descending order.
         let values = outside.values[..frame.width() - frame.rank()].to_vec();
         let (spectrum_v, floor) = (Spectrum::from_eigenvalues(values), resolution(&spectrum, &mean));
@@ -73,7 +73,7 @@ impl Decomposition {
         Ok(Decomposition {
             rows,
             rank: frame.rank(),
-            gamma_v1_angle_deg: defined.then(|| line_angle(&bias.gamma, &first).to_degrees()),
+            gamma_v1_angle_deg: defined.then(|| line_angle(&bias.gamma, outside.vector(0)).to_degrees()),
             bias,
             mean,
             spectrum_u: Spectrum::from_eigenvalues(dense::eigenvalues(blocks.uu.as_ref())?),

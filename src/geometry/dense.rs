@@ -43,24 +43,6 @@ pub(crate) fn rows_of(m: MatRef<'_, f64>) -> Vec<f64> {
     (0..m.nrows()).flat_map(|i| (0..m.ncols()).map(move |j| m[(i, j)])).collect()
 }
 
-/// Eigenvalues in descending order and, as columns in the same order, orthonormal eigenvectors.
-pub(crate) struct Eigen {
-    pub values: Vec<f64>,
-    pub vectors: Mat<f64>,
-}
-
-/// Of a symmetric matrix, of which the lower triangle is read.
-pub(crate) fn eigen(matrix: MatRef<'_, f64>) -> Result<Eigen> {
-    let d = matrix.nrows();
-    if d == 0 {
-        return Ok(Eigen { values: Vec::new(), vectors: Mat::zeros(0, 0) });
-    }
-    let found = matrix.self_adjoint_eigen(Side::Lower).map_err(|_| no_convergence("eigenvalues", d))?;
-    let values = found.S().column_vector().iter().rev().copied().collect();
-    let vectors = Mat::from_fn(d, d, |i, j| found.U()[(i, d - 1 - j)]);
-    Ok(Eigen { values, vectors })
-}
-
 /// Eigenvalues of a symmetric matrix in descending order.
 pub(crate) fn eigenvalues(matrix: MatRef<'_, f64>) -> Result<Vec<f64>> {
     let d = matrix.nrows();

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use safetensors::tensor::Dtype;
 
-use super::dense::{self, Eigen};
+use super::dense;
+use super::eigen::{Eigen, symmetric_eigen};
 use super::rows::check_width;
 use super::spectrum::Spectrum;
 use crate::host::{dot, norm};
@@ -51,12 +52,13 @@ impl Frame {
     /// Matrices that are not `[d, d]`; an energy outside (0, 1], a rank of 0 or above d; covariances that vanish (all rows
     /// equal), or that have fewer directions than asked for (too few rows).
     pub fn from_covariances(source: &[f64], target: &[f64], d: usize, cut: Cut) -> Result<Self> {
-        let (a, b) = (dense::square("frame", source, d)?, dense::square("frame", target, d)?);
-        Self::from_eigen(dense::eigen((a + b).as_ref())?, cut)
+        check_width("frame", "the target's covariance", source.len(), target.len())?;
+        let sum: Vec<f64> = source.iter().zip(target).map(|(a, b)| a + b).collect();
+        Self::from_eigen(symmetric_eigen(&sum, d)?, cut)
     }
 
     fn from_eigen(eigen: Eigen, cut: Cut) -> Result<Self> {
-        let d = eigen.values.len();
+        let d = eigen.order();
         let spectrum = Spectrum::from_eigenvalues(eigen.values);
         let available = spectrum.numerical_rank();
         if available == 0 {
@@ -76,7 +78,7 @@ impl Frame {
             }
             Cut::Rank(r) => r,
         };
-        let directions = dense::rows_of(eigen.vectors.as_ref().subcols(0, rank).transpose());
+        let directions = eigen.vectors[..rank * d].to_vec();
         Ok(Frame { width: d, directions, spectrum })
     }
 

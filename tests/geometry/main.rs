@@ -1,0 +1,6 @@
+//! The geometry against its own identities and against f64 references.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod eigen;
