@@ -4,8 +4,10 @@ pub(crate) mod file;
 mod ingest;
 mod moments;
 mod rows;
+mod subset;
 
 pub use ingest::{Chunk, Ingest, NonFinite, StreamOptions};
 pub(crate) use ingest::{decode, first_nonfinite, nonfinite_error, zero_nonfinite};
 pub use moments::{Moments, TRACE_RESOLUTION, measure, measure_sampled};
 pub use rows::{DatasetRows, MemoryRows, RowSource};
+pub use subset::Subset;

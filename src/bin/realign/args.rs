@@ -179,7 +179,7 @@ pub struct FitArgs {
     /// The statistics file to write.
     #[arg(long, value_name = "S.safetensors")]
     pub out: PathBuf,
-    /// realign, anchor, anchor-trace, mean-shift, c3 or none; realign by default.
+    /// realign, anchor, anchor-trace, mean-shift, c3, blockwise or none; realign by default.
     #[arg(long)]
     pub method: Option<Method>,
     /// The centroid step: 1 (the paper), K (repeated), or exact (Newton).
@@ -191,6 +191,12 @@ pub struct FitArgs {
     /// Seed of C3's noise.
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub seed: u64,
+    /// Blockwise alignment's ridge, as a share of the source's mean variance; 1e-6 by default.
+    #[arg(long, value_name = "R")]
+    pub shrinkage: Option<f64>,
+    /// Energy of the frame that blockwise alignment splits by; 0.90 by default.
+    #[arg(long, value_name = "E")]
+    pub energy: Option<f64>,
     /// Accept one row, or rows that are all equal.
     #[arg(long)]
     pub allow_degenerate: bool,
