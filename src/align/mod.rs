@@ -7,15 +7,19 @@ mod aligner;
 mod apply;
 mod blockwise;
 mod centroid;
+mod compare;
 mod file;
 mod fit;
 mod method;
+mod study;
 
 pub use aligner::{Affine, Aligner, OnDevice, Perturbed, Target, Unchanged};
 pub use apply::{Applied, Sink, apply, apply_rows};
 pub use blockwise::{Mapped, SHRINKAGE};
+pub use compare::{CompareOptions, Compared, Comparison, compare};
 pub use fit::{FitOptions, fit, fit_moments};
 pub use method::{Centroid, Method};
+pub use study::{Domain, SizeResult, sample_size_study, sizes, transfer_matrix};
 
 pub use crate::kernels::align::c3::Noise;
 

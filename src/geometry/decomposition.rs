@@ -85,6 +85,25 @@ impl Decomposition {
     }
 }
 
+impl Decomposition {
+    /// Names and values as the command line prints them, in its order; `None` is undefined for this data.
+    pub fn entries(&self) -> Vec<(&'static str, Option<f64>)> {
+        vec![
+            ("beta_norm", Some(self.bias.beta_norm)),
+            ("gamma_norm", Some(self.bias.gamma_norm)),
+            ("trace_u", Some(self.spectrum_u.trace())),
+            ("trace_v", Some(self.spectrum_v.trace())),
+            ("kappa_u", self.spectrum_u.kappa()),
+            ("kappa_v", self.spectrum_v.kappa()),
+            ("gamma_v1_angle_deg", self.gamma_v1_angle_deg),
+            ("coupling_norm", self.coupling.norm),
+            ("coupling_r2", self.coupling.r2),
+            ("residual_anisotropy", self.residual_anisotropy),
+            ("effective_dimension", self.effective_dimension),
+        ]
+    }
+}
+
 /// Variance that rounding alone may leave.
 fn resolution(spectrum: &Spectrum, mean: &[f64]) -> f64 {
     f64::EPSILON * mean.len() as f64 * (spectrum.trace() + f64::EPSILON * dot(mean, mean))

@@ -85,3 +85,21 @@ pub(crate) fn check_width(operation: &'static str, operand: &str, width: usize, 
     }
     Ok(())
 }
+
+/// Mean of a source's unit rows, `[d]`, f64, and their number.
+pub(crate) fn mean(source: &mut dyn RowSource, options: StreamOptions<'_>) -> Result<(Vec<f64>, u64)> {
+    let mut total = vec![0.0; source.width()];
+    let (mut rows, mut n) = (UnitRows::new(source, options)?, 0);
+    loop {
+        let block = rows.next()?;
+        if block.is_empty() {
+            break;
+        }
+        for row in block.chunks_exact(total.len()) {
+            total.iter_mut().zip(row).for_each(|(t, r)| *t += r);
+            n += 1;
+        }
+    }
+    total.iter_mut().for_each(|t| *t /= (n as f64).max(1.0));
+    Ok((total, n))
+}

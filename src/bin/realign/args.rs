@@ -11,6 +11,8 @@ use realign::device::{Device, DeviceOptions, Selection};
 use realign::io::{Dataset, FileFormat, OpenOptions};
 use realign::stats::{NonFinite, StreamOptions};
 
+use crate::geometry_args::{AnglesArgs, CalibrateArgs, CompareArgs, DriftArgs, FrameArgs, MeasureArgs};
+
 /// Closes the modality gap between text and image embeddings, on any GPU or none.
 #[derive(Parser)]
 #[command(version, arg_required_else_help = true)]
@@ -34,6 +36,18 @@ pub enum Command {
     Fit(FitArgs),
     /// Applies a fitted operator to files of rows.
     Apply(ApplyArgs),
+    /// Measures the gap between two sets, or what alignment made of it: every diagnostic.
+    Measure(MeasureArgs),
+    /// Fits every method on one half of the rows and measures it on the other half.
+    Compare(CompareArgs),
+    /// How many rows a fit needs, how it carries over to other domains, and whether new data asks for another.
+    Calibrate(CalibrateArgs),
+    /// Builds the fixed frame of two sets: the span of their leading directions.
+    Frame(FrameArgs),
+    /// Principal angles between two frames.
+    Angles(AnglesArgs),
+    /// How the passive bias and the projected mean moved between two snapshots of paired or unpaired sets.
+    Drift(DriftArgs),
     /// Says what a file holds.
     Info(InfoArgs),
     /// Fits and applies on bundled embeddings of handwritten digits and their captions.

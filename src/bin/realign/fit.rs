@@ -115,7 +115,7 @@ fn operator(
 }
 
 /// Even --force never replaces what was read: it would destroy the only copy of the data.
-fn refuse_input<'a>(out: &Path, mut inputs: impl Iterator<Item = &'a Path>) -> Result<()> {
+pub fn refuse_input<'a>(out: &Path, mut inputs: impl Iterator<Item = &'a Path>) -> Result<()> {
     let Ok(real) = out.canonicalize() else { return Ok(()) };
     let same = inputs.any(|input| input.canonicalize().is_ok_and(|input| input == real));
     anyhow::ensure!(!same, "{}: is also an input, which is never replaced; choose another output", out.display());
