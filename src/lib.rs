@@ -31,6 +31,7 @@
 //! | [`device`] | GPUs through wgpu, or the host's cores; tensors, recorded commands |
 //! | [`kernels`] | the compute kernels and how to add one |
 //! | [`host`] | the kernels' twins on the CPU |
+//! | `report` | charts as SVG and HTML pages (feature `report`) |
 #![deny(missing_docs, unsafe_code)]
 
 pub mod align;
@@ -42,6 +43,8 @@ mod gpu;
 pub mod host;
 pub mod io;
 pub mod kernels;
+#[cfg(feature = "report")]
+pub mod report;
 pub mod stats;
 
 pub use device::Device;
