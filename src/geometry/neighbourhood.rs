@@ -13,8 +13,12 @@ pub const OVERLAP_K: usize = 10;
 /// Queries whose cosines are taken at a time.
 const BLOCK: usize = 256;
 
-/// For each unit row of `[n, d]` the indices of its `k` nearest by cosine among the others, nearest first, ties by lower
-/// index, `[n, k]`. Cosines are f64 on the host, in blocks: memory for 256 n of them.
+/// Cosines in units of which two are equal: rounding must not decide between rows that are the same.
+const RESOLUTION: f64 = 1.0 / (1u64 << 40) as f64;
+
+/// For each unit row of `[n, d]` the indices of its `k` nearest by cosine among the others, nearest first, `[n, k]`. Cosines are f64
+/// on the host, in blocks: memory for 256 n of them. Those that agree to 2⁻⁴⁰ are ties, as of copies of one row, and the lower
+/// index wins: then copies have the same neighbours before and after alignment.
 ///
 /// # Errors
 /// No whole rows; k = 0 or k >= n.
@@ -45,6 +49,7 @@ fn top(cosines: &[f64], own: usize, found: &mut [u32]) {
     let k = found.len();
     let mut best: Vec<(f64, u32)> = Vec::with_capacity(k + 1);
     for (j, &c) in cosines.iter().enumerate() {
+        let c = (c / RESOLUTION).round();
         if j == own || (best.len() == k && c <= best[k - 1].0) {
             continue;
         }

@@ -3,4 +3,8 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod bad_input;
+mod data;
 mod eigen;
+mod identities;
+mod oracle;

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::geometry_args::{CompareArgs, FitOptionArgs};
 use crate::measure::{entries, open_all};
+use crate::pages;
 use crate::show;
 
 impl FitOptionArgs {
@@ -24,6 +25,7 @@ impl FitOptionArgs {
 
 pub fn compare(args: &CompareArgs) -> Result<()> {
     args.json.check()?;
+    args.page.check(args.json.force)?;
     let [source, target] = open_all(&args.read, [&args.source, &args.target])?;
     let device = args.device.request()?;
     let bar = show::progress(source.rows(), "comparing");
@@ -38,7 +40,9 @@ pub fn compare(args: &CompareArgs) -> Result<()> {
     let (mut y, mut x) = (DatasetRows::new(&source), DatasetRows::new(&target));
     let comparison = compare_methods(&device, &mut y, &mut x, methods, &options)?;
     bar.finish_and_clear();
-    args.json.finish(&value(&comparison, device.name()), || text(&comparison))
+    let value = value(&comparison, device.name());
+    args.page.write(args.json.force, || pages::compared(&comparison, value.clone()))?;
+    args.json.finish(&value, || text(&comparison))
 }
 
 fn value(comparison: &Comparison, device: &str) -> Value {

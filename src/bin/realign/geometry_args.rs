@@ -10,6 +10,7 @@ use realign::io::{check_writable, write_atomically};
 use serde_json::Value;
 
 use crate::args::{DeviceArgs, ReadArgs};
+use crate::pages::PageArgs;
 use crate::show;
 
 /// Where the machine-readable result goes.
@@ -118,6 +119,8 @@ pub struct MeasureArgs {
     pub read: ReadArgs,
     #[command(flatten)]
     pub json: JsonArgs,
+    #[command(flatten)]
+    pub page: PageArgs,
 }
 
 #[derive(Args)]
@@ -143,6 +146,8 @@ pub struct CompareArgs {
     pub device: DeviceArgs,
     #[command(flatten)]
     pub json: JsonArgs,
+    #[command(flatten)]
+    pub page: PageArgs,
 }
 
 /// What methods take.

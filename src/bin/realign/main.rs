@@ -9,6 +9,7 @@ mod fit;
 mod frame;
 mod geometry_args;
 mod measure;
+mod pages;
 mod show;
 
 use std::process::ExitCode;

@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 
 use crate::args::ReadArgs;
 use crate::geometry_args::MeasureArgs;
+use crate::pages;
 use crate::show;
 
 /// Names and values; `null` is what this data leaves undefined.
@@ -66,6 +67,7 @@ pub fn open_all<const N: usize>(read: &ReadArgs, inputs: [&[PathBuf]; N]) -> Res
 
 pub fn measure(args: &MeasureArgs) -> Result<()> {
     args.json.check()?;
+    args.page.check(args.json.force)?;
     let [source, target] = open_all(&args.read, [&args.source, &args.target])?;
     let aligned = match &args.aligned[..] {
         [] => None,
@@ -90,11 +92,13 @@ pub fn measure(args: &MeasureArgs) -> Result<()> {
         Some(z) => Some(reference.diagnose(z, Some(&Before::of(&y, &options)?))?),
         None => None,
     };
+    let mut pairs = None;
     let mut value = entries(after.as_ref().unwrap_or(&own).entries());
     if let (true, Some(frame)) = (args.paired, &frame) {
         let (mut a, mut b) = (DatasetRows::new(measured), DatasetRows::new(&target));
         let parts = Decomposition::of(&mut a, &mut b, frame, args.read.stream(None))?;
         value.extend(entries(parts.entries()));
+        pairs = Some(parts);
     } else if args.paired {
         anyhow::bail!("--paired: all rows are equal on both sides, which leaves no frame; give rows that differ");
     }
@@ -110,6 +114,16 @@ pub fn measure(args: &MeasureArgs) -> Result<()> {
         ("nonfinite_replaced".to_owned(), json!(replaced)),
         ("seconds".to_owned(), json!(start.elapsed().as_secs_f64())),
     ]);
+    let measured = pages::Measured {
+        source: &y,
+        target: &x,
+        aligned: z.as_ref(),
+        before: &own,
+        after: after.as_ref(),
+        frame: frame.as_ref(),
+        pairs: pairs.as_ref(),
+    };
+    args.page.write(args.json.force, || pages::measured(&measured, Value::Object(value.clone())))?;
     args.json.finish(&Value::Object(value.clone()), || text(&value, &own, after.as_ref()))
 }
 
