@@ -186,7 +186,7 @@ fn bad_sets() {
     folder.bad(1, "frame --source constant.npy --target constant.npy --out c.frame", &["all rows are equal"]);
     folder.bad(
         1,
-        "fit --source text.npy --target image.npy --method blockwise --shrinkage -1 --out b.st",
+        "fit --source text.npy --target image.npy --method blockwise --shrinkage=-1 --out b.st",
         &["--shrinkage"],
     );
     folder.bad(

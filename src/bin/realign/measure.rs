@@ -5,9 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use realign::Error;
-use realign::geometry::{
-    Before, Cut, Decomposition, Diagnosis, DiagnosisOptions, Frame, Reference, SAMPLE_ROWS, Survey,
-};
+use realign::geometry::{Before, Cut, Decomposition, Diagnosis, DiagnosisOptions, Frame, Reference, Survey};
 use realign::io::Dataset;
 use realign::stats::DatasetRows;
 use serde_json::{Map, Value, json};
@@ -124,25 +122,29 @@ pub fn measure(args: &MeasureArgs) -> Result<()> {
         pairs: pairs.as_ref(),
     };
     args.page.write(args.json.force, || pages::measured(&measured, Value::Object(value.clone())))?;
-    args.json.finish(&Value::Object(value.clone()), || text(&value, &own, after.as_ref()))
+    args.json.finish(&Value::Object(value.clone()), || text(&value, &measured))
 }
 
-/// One line a diagnostic, before and after beside each other.
-fn text(value: &Map<String, Value>, own: &Diagnosis, after: Option<&Diagnosis>) -> String {
-    let mut lines = Vec::new();
+/// One line a diagnostic, before and after beside each other; then the pairs' and the rest.
+fn text(value: &Map<String, Value>, m: &pages::Measured<'_>) -> String {
     let number = |v: Option<f64>| v.map_or_else(|| "-".to_owned(), show::number);
-    if let Some(after) = after {
+    let mut lines = Vec::new();
+    let after = m.after.map(Diagnosis::entries);
+    if after.is_some() {
         lines.push(format!("{:<24} {:>12} {:>12}", "", "before", "after"));
-        for ((key, a), (_, b)) in own.entries().into_iter().zip(after.entries()) {
-            lines.push(format!("{key:<24} {:>12} {:>12}", number(a), number(b)));
-        }
     }
-    let shown: Vec<&str> = after.map_or_else(Vec::new, |a| a.entries().into_iter().map(|(key, _)| key).collect());
-    for (key, entry) in value.iter().filter(|(key, v)| !shown.contains(&key.as_str()) && !v.is_object()) {
-        let integer = entry.as_u64().map(|n| n.to_string());
-        lines.push(format!("{key:<24} {:>12}", integer.unwrap_or_else(|| number(entry.as_f64()))));
+    for (i, (key, before)) in m.before.entries().into_iter().enumerate() {
+        let after = after.as_ref().map_or_else(String::new, |a| number(a[i].1));
+        lines.push(format!("{key:<24} {:>12} {after:>12}", number(before)).trim_end().to_owned());
     }
-    if value.get("rows_source").and_then(Value::as_u64).is_some_and(|n| n > SAMPLE_ROWS as u64) {
+    for (key, v) in m.pairs.map_or_else(Vec::new, Decomposition::entries) {
+        lines.push(format!("{key:<24} {:>12}", number(v)));
+    }
+    for key in ["frame_rank", "rows_source", "rows_target", "width"] {
+        let count = value.get(key).and_then(Value::as_u64).map_or_else(|| "-".to_owned(), |n| n.to_string());
+        lines.push(format!("{key:<24} {count:>12}"));
+    }
+    if m.source.rows().max(m.target.rows()) > m.source.sample_rows().max(m.target.sample_rows()) as u64 {
         lines.push("Neighbours and cosines are of the first rows; all else is of all rows.".to_owned());
     }
     lines.join("\n")

@@ -188,7 +188,7 @@ fn decomposition(p: &Decomposition) -> Result<Chart> {
 }
 
 fn numbers(m: &Measured<'_>) -> Result<Table> {
-    let mut columns = vec![Column::new("before")];
+    let mut columns = vec![Column::new("diagnostic"), Column::new("before")];
     columns.extend(m.after.map(|_| Column::new("after")));
     let mut table = Table::new("All diagnostics", columns);
     let after = m.after.map(Diagnosis::entries);
@@ -232,6 +232,7 @@ fn table(c: &Comparison) -> Result<Table> {
     let x = c.target.spectrum();
     let near = |name: &str, v: Option<f64>| Column::new(name).best(v.map_or(Best::Unmarked, Best::Nearest));
     let columns = [
+        Column::new("method"),
         Column::new("gap").best(Best::Lowest),
         near("trace", Some(x.trace())),
         near("α", x.alpha()),
