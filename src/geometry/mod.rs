@@ -2,7 +2,8 @@
 //! alignment [spec 3-5; paper sections 3.1, 3.4 and appendices C to G].
 //!
 //! [`Survey`] reads a row set once; [`Reference::diagnose`] compares two surveys; [`Decomposition::of`] streams pairs in a
-//! [`Frame`]. Rows are normalised first, as everywhere; sums and decompositions are f64 on the host. What the data leaves
+//! [`Frame`]. Rows are normalised first, as everywhere; sums and decompositions are f64, products f64 on the host or, with
+//! [`Survey::on`], f32 on a device. What the data leaves
 //! undefined (a constant set, a singular covariance) is `None`, never a NaN.
 
 pub mod angles;
@@ -16,6 +17,7 @@ pub mod drift;
 pub mod eigen;
 pub mod frame;
 pub mod neighbourhood;
+pub mod neighbours;
 pub mod recalibrate;
 pub(crate) mod rows;
 mod scatter;
@@ -27,5 +29,6 @@ pub use decomposition::Decomposition;
 pub use diagnosis::{Before, Diagnosis, DiagnosisOptions, Kept, Reference, Side};
 pub use eigen::{Eigen, symmetric_eigen};
 pub use frame::{Cut, Frame, Split};
+pub use neighbours::{Neighbours, cosine_histogram, nearest};
 pub use spectrum::Spectrum;
 pub use survey::{SAMPLE_ROWS, Survey, Surveyor};

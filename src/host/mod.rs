@@ -5,6 +5,7 @@
 pub mod align;
 pub mod fixed_point;
 pub mod gaussian;
+pub mod linalg;
 pub mod output;
 pub mod real;
 pub mod rows;

@@ -7,8 +7,10 @@
 //! | [`stats::normalize`] | `shaders/stats/normalize.wgsl` | `host::stats::normalize` |
 //! | [`align::apply`] | `shaders/align/apply.wgsl` | `host::align::apply` |
 //! | [`align::c3`] | `shaders/align/c3.wgsl` | `host::align::c3` |
+//! | [`linalg::matmul`] | `shaders/linalg/matmul_direct.wgsl`, `matmul_tiled.wgsl` | `host::linalg::matmul` |
 
 pub mod align;
+pub mod linalg;
 pub mod shader;
 pub mod stats;
 
@@ -73,8 +75,14 @@ pub struct KernelSpec {
 }
 
 /// All kernels of this crate; tests validate each against naga's reflection in every variant.
-pub static ALL: [&KernelSpec; 4] =
-    [&stats::moments::SPEC, &stats::normalize::SPEC, &align::apply::SPEC, &align::c3::SPEC];
+pub static ALL: [&KernelSpec; 6] = [
+    &stats::moments::SPEC,
+    &stats::normalize::SPEC,
+    &align::apply::SPEC,
+    &align::c3::SPEC,
+    &linalg::matmul::DIRECT,
+    &linalg::matmul::TILED,
+];
 
 /// Longest row, in elements: what the integer formats of [`stats::moments`] allow.
 pub const MAX_WIDTH: usize = 65_536;

@@ -29,6 +29,10 @@ static SOURCES: &[(&str, &str)] = sources![
     "common/team_subgroup.wgsl",
     "common/unit_rows.wgsl",
     "common/wide.wgsl",
+    "linalg/blocks.wgsl",
+    "linalg/epilogue_none.wgsl",
+    "linalg/tile_64.wgsl",
+    "linalg/tile_128.wgsl",
 ];
 
 /// The complete WGSL of `source`, its imports resolved; `imports` maps a variant's names to paths.

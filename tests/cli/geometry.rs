@@ -60,7 +60,12 @@ fn run(folder: &Folder, line: &str) -> Value {
 #[test]
 fn keys_of_measure() {
     let folder = sets();
-    let before = run(&folder, "measure --source text.npy --target image.npy --json");
+    let before = run(&folder, "measure --source text.npy --target image.npy --json --device host");
+    for device in devices() {
+        let value = run(&folder, &format!("measure --source text.npy --target image.npy --json --device {device}"));
+        let gap = |v: &Value| v["gap"].as_f64().unwrap();
+        assert!((gap(&value) - gap(&before)).abs() < 1e-6, "{device}");
+    }
     for key in KEYS {
         let defined = !["knn_overlap", "phi", "psi", "omega"].contains(&key);
         assert!(before.get(key).is_some_and(|v| v.is_number() == defined), "{key} in {before}");

@@ -4,7 +4,9 @@
 mod common;
 
 mod bad_input;
+mod covariance;
 mod data;
 mod eigen;
 mod identities;
+mod neighbours;
 mod oracle;

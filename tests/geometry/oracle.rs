@@ -57,6 +57,24 @@ fn measure() {
     }
 }
 
+/// f32 products: some 5e-7 of the covariance.
+#[test]
+fn surveys_on_devices() {
+    for case in CASES {
+        let rows = pair(case).0;
+        let want = survey(&mut rows.source());
+        for device in devices() {
+            let got = Survey::on(&device, &mut rows.source(), 100, StreamOptions::default()).unwrap();
+            let norm = |v: &[f64]| v.iter().map(|x| x * x).sum::<f64>().sqrt();
+            let off: Vec<f64> = got.covariance().iter().zip(want.covariance()).map(|(a, b)| a - b).collect();
+            let relative = norm(&off) / norm(want.covariance());
+            assert!(relative < 1e-6, "{case} on {}: {relative:.1e}", device.name());
+            assert_eq!((got.rows(), got.sample()), (want.rows(), want.first(100)));
+            super::common::max_difference(got.mean(), want.mean(), 1e-13).unwrap();
+        }
+    }
+}
+
 #[test]
 fn a_wrong_number_is_noticed() {
     let want = expected("a")["measure"].clone();

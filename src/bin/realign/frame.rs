@@ -19,8 +19,9 @@ pub fn frame(args: &FrameArgs) -> Result<()> {
     check_writable(&args.out, args.json.force)?;
     let [source, target] = open_all(&args.read, [&args.source, &args.target])?;
     refuse_input(&args.out, source.shards().iter().chain(target.shards()).map(Shard::path))?;
+    let device = args.device.request()?;
     let start = Instant::now();
-    let (y, x) = (survey(&args.read, &source, 0)?, survey(&args.read, &target, 0)?);
+    let (y, x) = (survey(&device, &args.read, &source, 0)?, survey(&device, &args.read, &target, 0)?);
     let frame = Frame::from_covariances(y.covariance(), x.covariance(), y.width(), args.cut.cut())?;
     frame.save(&args.out, args.json.force)?;
     let spectrum = frame.spectrum();
@@ -52,8 +53,9 @@ pub fn drift(args: &DriftArgs) -> Result<()> {
     args.json.check()?;
     let inputs = [&args.source[..], &args.target, &args.source_now, &args.target_now];
     let [source, target, source_now, target_now] = open_all(&args.read, inputs)?;
-    let (y, x) = (survey(&args.read, &source, 0)?, survey(&args.read, &target, 0)?);
-    let (y_now, x_now) = (survey(&args.read, &source_now, 0)?, survey(&args.read, &target_now, 0)?);
+    let device = args.device.request()?;
+    let read = |dataset| survey(&device, &args.read, dataset, 0);
+    let (y, x, y_now, x_now) = (read(&source)?, read(&target)?, read(&source_now)?, read(&target_now)?);
     let frame = frame_or_built(args.frame.as_deref(), (&y, &x), args.cut.cut())?
         .context("all rows of the earlier snapshot are equal on both sides, which leaves no frame; give --frame")?;
     let (then, now) = (split(&frame, &y, &x)?, split(&frame, &y_now, &x_now)?);

@@ -118,6 +118,8 @@ pub struct MeasureArgs {
     #[command(flatten)]
     pub read: ReadArgs,
     #[command(flatten)]
+    pub device: DeviceArgs,
+    #[command(flatten)]
     pub json: JsonArgs,
     #[command(flatten)]
     pub page: PageArgs,
@@ -231,6 +233,8 @@ pub struct FrameArgs {
     #[command(flatten)]
     pub read: ReadArgs,
     #[command(flatten)]
+    pub device: DeviceArgs,
+    #[command(flatten)]
     pub json: JsonArgs,
 }
 
@@ -267,6 +271,8 @@ pub struct DriftArgs {
     pub cut: CutArgs,
     #[command(flatten)]
     pub read: ReadArgs,
+    #[command(flatten)]
+    pub device: DeviceArgs,
     #[command(flatten)]
     pub json: JsonArgs,
 }

@@ -5,9 +5,10 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use realign::Error;
+use realign::device::{Device, DeviceKind};
 use realign::geometry::{Before, Cut, Decomposition, Diagnosis, DiagnosisOptions, Frame, Reference, Survey};
 use realign::io::Dataset;
-use realign::stats::DatasetRows;
+use realign::stats::{DatasetRows, NonFinite};
 use serde_json::{Map, Value, json};
 
 use crate::args::ReadArgs;
@@ -20,14 +21,19 @@ pub fn entries(entries: Vec<(&'static str, Option<f64>)>) -> Map<String, Value> 
     entries.into_iter().map(|(key, value)| (key.to_owned(), json!(value))).collect()
 }
 
-/// One set, read once.
-pub fn survey(read: &ReadArgs, dataset: &Dataset, sample_rows: usize) -> Result<Survey> {
+/// One set. On a GPU the products of its covariance are f32 there, otherwise f64 on the host; so also where values are
+/// replaced, to count them.
+pub fn survey(device: &Device, read: &ReadArgs, dataset: &Dataset, sample_rows: usize) -> Result<Survey> {
     let bar = show::progress(dataset.rows(), "measuring");
     let step = |rows| bar.inc(rows);
-    let survey = Survey::of(&mut DatasetRows::new(dataset), sample_rows, read.stream(Some(&step)))
-        .with_context(|| name(dataset));
+    let (mut rows, stream) = (DatasetRows::new(dataset), read.stream(Some(&step)));
+    let on_host = device.capabilities().kind == DeviceKind::Host || stream.nonfinite == NonFinite::Zero;
+    let survey = match on_host {
+        true => Survey::of(&mut rows, sample_rows, stream),
+        false => Survey::on(device, &mut rows, sample_rows, stream),
+    };
     bar.finish_and_clear();
-    survey
+    survey.with_context(|| name(dataset))
 }
 
 /// The set's first file.
@@ -77,11 +83,12 @@ pub fn measure(args: &MeasureArgs) -> Result<()> {
         let (have, want) = (measured.rows(), target.rows());
         anyhow::bail!("--paired: {a} has {have} rows, {b} has {want}; row i must be the partner of row i");
     }
+    let device = args.device.request()?;
     let start = Instant::now();
     let sample = args.neighbours.sample_rows();
-    let y = survey(&args.read, &source, sample)?;
-    let x = survey(&args.read, &target, sample)?;
-    let z = aligned.as_ref().map(|a| survey(&args.read, a, sample)).transpose()?;
+    let y = survey(&device, &args.read, &source, sample)?;
+    let x = survey(&device, &args.read, &target, sample)?;
+    let z = aligned.as_ref().map(|a| survey(&device, &args.read, a, sample)).transpose()?;
     let frame = frame_or_built(args.frame.as_deref(), (&y, &x), args.cut.cut())?;
     let options = DiagnosisOptions { q: frame.as_ref().map(Frame::rank), ..args.neighbours.options() };
     let reference = Reference::of(&x, options)?;
@@ -109,6 +116,7 @@ pub fn measure(args: &MeasureArgs) -> Result<()> {
         ("rows_source".to_owned(), json!(y.rows())),
         ("rows_target".to_owned(), json!(x.rows())),
         ("width".to_owned(), json!(y.width())),
+        ("device".to_owned(), json!(device.name())),
         ("nonfinite_replaced".to_owned(), json!(replaced)),
         ("seconds".to_owned(), json!(start.elapsed().as_secs_f64())),
     ]);
