@@ -25,7 +25,7 @@
 //! | module | for |
 //! | --- | --- |
 //! | [`align`] | fitting and applying ReAlign and its rivals |
-//! | [`geometry`] | eigendecompositions, frames |
+//! | [`geometry`] | what the gap looks like: spectra, frames, decompositions, every diagnostic |
 //! | [`stats`] | means and traces: streaming, exact, mergeable |
 //! | [`io`] | npy, safetensors and parquet files |
 //! | [`device`] | GPUs through wgpu, or the host's cores; tensors, recorded commands |

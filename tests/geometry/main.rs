@@ -3,6 +3,10 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod bad_input;
 mod covariance;
+mod data;
 mod eigen;
+mod identities;
 mod neighbours;
+mod oracle;
