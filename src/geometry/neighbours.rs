@@ -137,31 +137,25 @@ pub fn cosine_histogram(device: &Device, a: Rows<'_>, b: Option<Rows<'_>>, bins:
     let scale = (bins - 1) as f64 / 2.0;
     let mut total = vec![0u64; bins];
     let wanted = |last_query: usize, last_base: usize| !within || last_base > last_query;
-    each_tile(
-        device,
-        a,
-        other,
-        |query, last| wanted(query, last),
-        |tile| {
-            let rows = (0..tile.rows).into_par_iter().with_min_len(tile.rows.div_ceil(rayon::current_num_threads()));
-            let counted = rows.fold(
-                || vec![0u64; bins],
-                |mut counts, i| {
-                    let query = tile.query + i;
-                    for (j, &c) in (tile.base..).zip(tile.row(i)) {
-                        if if within { query < j } else { query != j } {
-                            let bin = ((f64::from(c) + 1.0) * scale).round_ties_even().clamp(0.0, 2.0 * scale);
-                            counts[bin as usize] += 1;
-                        }
+    each_tile(device, a, other, wanted, |tile| {
+        let rows = (0..tile.rows).into_par_iter().with_min_len(tile.rows.div_ceil(rayon::current_num_threads()));
+        let counted = rows.fold(
+            || vec![0u64; bins],
+            |mut counts, i| {
+                let query = tile.query + i;
+                for (j, &c) in (tile.base..).zip(tile.row(i)) {
+                    if if within { query < j } else { query != j } {
+                        let bin = ((f64::from(c) + 1.0) * scale).round_ties_even().clamp(0.0, 2.0 * scale);
+                        counts[bin as usize] += 1;
                     }
-                    counts
-                },
-            );
-            for part in counted.collect::<Vec<_>>() {
-                total.iter_mut().zip(&part).for_each(|(t, p)| *t += p);
-            }
-        },
-    )?;
+                }
+                counts
+            },
+        );
+        for part in counted.collect::<Vec<_>>() {
+            total.iter_mut().zip(&part).for_each(|(t, p)| *t += p);
+        }
+    })?;
     Ok(total)
 }
 
