@@ -69,9 +69,8 @@ pub fn open_all<const N: usize>(read: &ReadArgs, inputs: [&[PathBuf]; N]) -> Res
     opened.try_into().map_err(|_| anyhow::anyhow!("no inputs"))
 }
 
-pub fn measure(args: &MeasureArgs) -> Result<()> {
-    args.json.check()?;
-    args.page.check(args.json.force)?;
+/// Source, target and, where given, the aligned set; partners are counted.
+fn open_sets(args: &MeasureArgs) -> Result<(Dataset, Dataset, Option<Dataset>)> {
     let [source, target] = open_all(&args.read, [&args.source, &args.target])?;
     let aligned = match &args.aligned[..] {
         [] => None,
@@ -83,6 +82,14 @@ pub fn measure(args: &MeasureArgs) -> Result<()> {
         let (have, want) = (measured.rows(), target.rows());
         anyhow::bail!("--paired: {a} has {have} rows, {b} has {want}; row i must be the partner of row i");
     }
+    Ok((source, target, aligned))
+}
+
+pub fn measure(args: &MeasureArgs) -> Result<()> {
+    args.json.check()?;
+    args.page.check(args.json.force)?;
+    let (source, target, aligned) = open_sets(args)?;
+    let measured = aligned.as_ref().unwrap_or(&source);
     let device = args.device.request()?;
     let start = Instant::now();
     let sample = args.neighbours.sample_rows();
@@ -111,15 +118,10 @@ pub fn measure(args: &MeasureArgs) -> Result<()> {
     if after.is_some() {
         value.insert("before".to_owned(), Value::Object(entries(own.entries())));
     }
-    let replaced = [Some(&y), Some(&x), z.as_ref()].into_iter().flatten().map(Survey::replaced).sum::<u64>();
-    value.extend([
-        ("rows_source".to_owned(), json!(y.rows())),
-        ("rows_target".to_owned(), json!(x.rows())),
-        ("width".to_owned(), json!(y.width())),
-        ("device".to_owned(), json!(device.name())),
-        ("nonfinite_replaced".to_owned(), json!(replaced)),
-        ("seconds".to_owned(), json!(start.elapsed().as_secs_f64())),
-    ]);
+    let sets: Vec<&Survey> = [Some(&y), Some(&x), z.as_ref()].into_iter().flatten().collect();
+    value.extend(totals(&sets));
+    value.insert("device".to_owned(), json!(device.name()));
+    value.insert("seconds".to_owned(), json!(start.elapsed().as_secs_f64()));
     let measured = pages::Measured {
         source: &y,
         target: &x,
@@ -131,6 +133,14 @@ pub fn measure(args: &MeasureArgs) -> Result<()> {
     };
     args.page.write(args.json.force, || pages::measured(&measured, Value::Object(value.clone())))?;
     args.json.finish(&Value::Object(value.clone()), || text(&value, &measured))
+}
+
+/// Counts: source, target, and what was replaced in all.
+fn totals(sets: &[&Survey]) -> [(String, Value); 4] {
+    let replaced: u64 = sets.iter().map(|s| s.replaced()).sum();
+    let counts = [sets[0].rows(), sets[1].rows(), sets[0].width() as u64, replaced];
+    let names = ["rows_source", "rows_target", "width", "nonfinite_replaced"];
+    std::array::from_fn(|i| (names[i].to_owned(), json!(counts[i])))
 }
 
 /// One line a diagnostic, before and after beside each other; then the pairs' and the rest.
