@@ -25,6 +25,7 @@
 //! | module | for |
 //! | --- | --- |
 //! | [`align`] | fitting and applying ReAlign and its rivals |
+//! | [`geometry`] | what the gap looks like: spectra, frames, decompositions, every diagnostic |
 //! | [`stats`] | means and traces: streaming, exact, mergeable |
 //! | [`io`] | npy, safetensors and parquet files |
 //! | [`device`] | GPUs through wgpu, or the host's cores; tensors, recorded commands |
@@ -39,6 +40,7 @@ pub mod align;
 pub mod device;
 pub mod element;
 pub mod error;
+pub mod geometry;
 mod gpu;
 pub mod host;
 pub mod io;

@@ -1,6 +1,6 @@
 //! The operators as values: made from statistics, put on a device, recorded for tensors.
 
-use super::{Method, Noise};
+use super::{Mapped, Method, Noise};
 use crate::device::{Buffer, Device, Recorder, Tensor};
 use crate::kernels::align::{apply, c3};
 use crate::{Error, Result};
@@ -16,6 +16,10 @@ pub trait Aligner: Send + Sync {
     /// # Errors
     /// No memory; a lost device.
     fn on(&self, device: &Device) -> Result<Box<dyn OnDevice>>;
+    /// The operator as one that works on the host's rows alone, if it is such.
+    fn on_host(&self) -> Option<&Mapped> {
+        None
+    }
 }
 
 /// Where an operator's rows go, and where bad rows are reported.

@@ -44,6 +44,9 @@ pub fn apply(
     if aligner.method() == Method::None {
         return copy(source, output, options, sink);
     }
+    if let Some(mapped) = aligner.on_host() {
+        return mapped.stream(source, output, options, sink);
+    }
     let width = source.width();
     let computed = if output == ElementType::F64 { ElementType::F32 } else { output };
     let operator = aligner.on(device)?;
@@ -163,12 +166,16 @@ fn copy(
 fn convert_row(from: &[u8], from_type: ElementType, to: &mut [u8], to_type: ElementType) {
     let elements = from.chunks_exact(from_type.bytes()).zip(to.chunks_exact_mut(to_type.bytes()));
     for (f, t) in elements {
-        let value = crate::stats::decode(f, from_type);
-        match to_type {
-            ElementType::F16 => t.copy_from_slice(&f16::from_f64(value).to_le_bytes()),
-            ElementType::BF16 => t.copy_from_slice(&bf16::from_f64(value).to_le_bytes()),
-            ElementType::F32 | ElementType::Fixed => t.copy_from_slice(&(value as f32).to_le_bytes()),
-            ElementType::F64 => t.copy_from_slice(&value.to_le_bytes()),
-        }
+        encode(crate::stats::decode(f, from_type), t, to_type);
+    }
+}
+
+/// Writes one element, rounding to nearest even.
+pub(super) fn encode(value: f64, to: &mut [u8], to_type: ElementType) {
+    match to_type {
+        ElementType::F16 => to.copy_from_slice(&f16::from_f64(value).to_le_bytes()),
+        ElementType::BF16 => to.copy_from_slice(&bf16::from_f64(value).to_le_bytes()),
+        ElementType::F32 | ElementType::Fixed => to.copy_from_slice(&(value as f32).to_le_bytes()),
+        ElementType::F64 => to.copy_from_slice(&value.to_le_bytes()),
     }
 }

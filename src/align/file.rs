@@ -23,6 +23,7 @@ impl Statistics {
     /// | `mu_prime` | `[d]` | mean before the first centroid step, if there is one |
     /// | `h` | `[k, d]` | the centroid steps' shifts; k = 0 without such a step |
     /// | `n_y`, `n_x` | U64 `[1]` | counts |
+    /// | `map` | `[d, d]` | blockwise alignment's A, by rows |
     ///
     /// Metadata: `format` = `realign-statistics`, `format_version`, `crate_version`, `method`, `centroid` (or `none`),
     /// `residual_gap` (or `unknown`), and for C3 `sigma` and `seed`. In NumPy:
@@ -56,6 +57,9 @@ impl Statistics {
             ("centroid", self.centroid.map_or("none".to_owned(), |c| c.to_string())),
             ("residual_gap", self.residual_gap.map_or("unknown".to_owned(), |g| format!("{g:e}"))),
         ];
+        if let Some(map) = &self.map {
+            entries.push(entry("map", Dtype::F64, vec![d, d], map));
+        }
         if let Some(noise) = self.noise {
             metadata.push(("sigma", format!("{:e}", noise.sigma)));
             metadata.push(("seed", noise.seed.to_string()));
@@ -103,6 +107,10 @@ impl Statistics {
             },
             rows: (file.one("n_y", Dtype::U64)?, file.one("n_x", Dtype::U64)?),
             noise,
+            map: match method {
+                Method::Blockwise => Some(file.finite("map", Some(d * d))?),
+                _ => None,
+            },
             mean_source,
         };
         statistics.check().map_err(|what| file.damaged(what))?;

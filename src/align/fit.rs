@@ -3,6 +3,7 @@
 use super::centroid;
 use super::{Centroid, Method, Noise, Statistics};
 use crate::device::Device;
+use crate::geometry::Cut;
 use crate::kernels::stats::moments::Summand;
 use crate::stats::{Moments, RowSource, StreamOptions, measure, measure_sampled};
 use crate::{Error, Result};
@@ -26,6 +27,10 @@ pub struct FitOptions<'a> {
     pub sigma: Option<f64>,
     /// C3's seed.
     pub seed: u64,
+    /// Blockwise alignment's ridge, as a share of the source's mean variance; by default [`super::SHRINKAGE`].
+    pub shrinkage: Option<f64>,
+    /// Blockwise alignment's frame; by default 90% of the energy.
+    pub frame: Cut,
     /// How to stream the rows.
     pub stream: StreamOptions<'a>,
 }
@@ -44,6 +49,9 @@ pub fn fit(
 ) -> Result<Statistics> {
     if source.width() != target.width() {
         return Err(widths_differ(source.width(), target.width()));
+    }
+    if options.method == Method::Blockwise {
+        return super::blockwise::fit(source, target, options);
     }
     let unit_rows = Summand::unit_rows(device, source.width())?;
     let exact = options.method == Method::ReAlign && options.centroid == Centroid::Exact;
@@ -71,6 +79,10 @@ pub fn fit_moments(
     source: Option<&mut dyn RowSource>,
     options: &FitOptions<'_>,
 ) -> Result<Statistics> {
+    if options.method == Method::Blockwise {
+        let problem = "blockwise alignment needs covariances, which moments do not have: pass --source and --target";
+        return Err(Error::argument("--method", problem));
+    }
     let mut statistics = affine_statistics(source_moments, target_moments, options)?;
     if options.method != Method::ReAlign {
         return Ok(statistics);
@@ -122,6 +134,7 @@ fn affine_statistics(source: &Moments, target: &Moments, options: &FitOptions<'_
         residual_gap: None,
         rows: (source.rows(), target.rows()),
         noise: (options.method == Method::C3).then_some(Noise { sigma, seed: options.seed }),
+        map: None,
     })
 }
 

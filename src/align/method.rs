@@ -19,12 +19,21 @@ pub enum Method {
     ReAlign,
     /// `normalise(y - μ_y + μ_x + σ g)` (arXiv 2401.08567).
     C3,
+    /// Blockwise covariance alignment in the fixed frame [paper appendix F].
+    Blockwise,
 }
 
 impl Method {
     /// All of them, in the order of the ablations.
-    pub const ALL: [Method; 6] =
-        [Method::None, Method::MeanShift, Method::Anchor, Method::AnchorTrace, Method::ReAlign, Method::C3];
+    pub const ALL: [Method; 7] = [
+        Method::None,
+        Method::MeanShift,
+        Method::Anchor,
+        Method::AnchorTrace,
+        Method::ReAlign,
+        Method::C3,
+        Method::Blockwise,
+    ];
 
     /// The name on the command line and in files.
     pub const fn name(self) -> &'static str {
@@ -35,6 +44,7 @@ impl Method {
             Method::AnchorTrace => "anchor-trace",
             Method::ReAlign => "realign",
             Method::C3 => "c3",
+            Method::Blockwise => "blockwise",
         }
     }
 

@@ -5,15 +5,21 @@
 
 mod aligner;
 mod apply;
+mod blockwise;
 mod centroid;
+mod compare;
 mod file;
 mod fit;
 mod method;
+mod study;
 
 pub use aligner::{Affine, Aligner, OnDevice, Perturbed, Target, Unchanged};
 pub use apply::{Applied, Sink, apply, apply_rows};
+pub use blockwise::{Mapped, SHRINKAGE};
+pub use compare::{CompareOptions, Compared, Comparison, compare};
 pub use fit::{FitOptions, fit, fit_moments};
 pub use method::{Centroid, Method};
+pub use study::{Domain, SizeResult, sample_size_study, sizes, transfer_matrix};
 
 pub use crate::kernels::align::c3::Noise;
 
@@ -44,6 +50,8 @@ pub struct Statistics {
     pub rows: (u64, u64),
     /// C3's noise.
     pub noise: Option<Noise>,
+    /// A of blockwise alignment, `[d, d]`, row-major.
+    pub map: Option<Vec<f64>>,
 }
 
 impl Statistics {
@@ -76,6 +84,9 @@ impl Statistics {
 
     /// The operator.
     pub fn aligner(&self) -> Box<dyn Aligner> {
+        if let Some(map) = &self.map {
+            return Box::new(Mapped::of(self, map));
+        }
         match (self.method, self.noise) {
             (Method::None, _) => Box::new(Unchanged { width: self.width() }),
             (Method::C3, Some(noise)) => Box::new(Perturbed { shift: self.shift(), noise }),

@@ -8,7 +8,7 @@ mod slots;
 use std::sync::Arc;
 
 pub use buffer::{Buffer, Tensor};
-pub(crate) use buffer::{Storage, Use};
+pub(crate) use buffer::{Storage, Use, pad_rows};
 pub use recorder::{Command, Dispatch, Recorder, Submission};
 pub use select::{AdapterSummary, DeviceOptions, Selection, adapters};
 pub use slots::{DownloadSlot, UploadSlot};

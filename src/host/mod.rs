@@ -7,6 +7,7 @@ pub mod fixed_point;
 pub mod gaussian;
 pub mod nn;
 pub mod optim;
+pub mod linalg;
 pub mod output;
 pub mod real;
 pub mod rows;

@@ -11,8 +11,10 @@
 //! | [`align::c3`] | `shaders/align/c3.wgsl` | `host::align::c3` |
 //! | [`nn`] | `shaders/nn/*.wgsl` | `host::nn` |
 //! | [`optim`] | `shaders/optim/*.wgsl` | `host::optim` |
+//! | [`linalg::matmul`] | `shaders/linalg/matmul_direct.wgsl`, `matmul_tiled.wgsl` | `host::linalg::matmul` |
 
 pub mod align;
+pub mod linalg;
 pub mod nn;
 pub mod optim;
 pub mod shader;
@@ -87,7 +89,7 @@ pub struct KernelSpec {
 }
 
 /// All kernels of this crate; tests validate each against naga's reflection in every variant.
-pub static ALL: [&KernelSpec; 31] = [
+pub static ALL: [&KernelSpec; 33] = [
     &stats::moments::SPEC,
     &stats::moment_weights::SPEC,
     &stats::moment_columns::SPEC,
@@ -119,6 +121,8 @@ pub static ALL: [&KernelSpec; 31] = [
     &optim::adamw::SPEC,
     &optim::norm::SQUARE_SUM,
     &optim::norm::CLIP,
+    &linalg::matmul::DIRECT,
+    &linalg::matmul::TILED,
 ];
 
 /// Texels of four words in a line of a texture that stands for a buffer; the shaders' `*_texture.wgsl` know it too.

@@ -53,6 +53,12 @@ static SOURCES: &[(&str, &str)] = sources![
     "nn/gelu_forms.wgsl",
     "nn/norm_rows.wgsl",
     "nn/sigmoid.wgsl",
+    "linalg/blocks.wgsl",
+    "linalg/epilogue_none.wgsl",
+    "linalg/matrices_buffer.wgsl",
+    "linalg/matrices_texture.wgsl",
+    "linalg/tile_64.wgsl",
+    "linalg/tile_128.wgsl",
     "stats/row_scalars.wgsl",
 ];
 

@@ -112,7 +112,8 @@ impl<'a> Contents<'a> {
             let hint = match found {
                 FORMAT => "it holds one side's moments: realign fit --source-stats A --target-stats B takes such files",
                 "realign-statistics" => "it holds a fitted operator, which realign apply --stats takes",
-                _ => "it was not made by realign stats or fit",
+                "realign-frame" => "it holds a frame, which realign measure --frame and angles take",
+                _ => "it was not made by realign stats, fit or frame",
             };
             return Err(Error::format(path, format!("is not a {format} file; {hint}")));
         }

@@ -6,6 +6,7 @@ mod common;
 mod apply;
 mod c3;
 mod comparison;
+mod matmul;
 mod moments;
 mod normalize;
 mod rows;

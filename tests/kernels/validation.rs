@@ -8,9 +8,12 @@ use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ShaderStage, StorageAccess};
 use realign::device::{Capabilities as Shape, Command, Device, Dispatch, Tensor};
 use realign::kernels::align::{apply, c3};
+use realign::kernels::linalg::matmul::{self, Operand, Product, matrices};
 use realign::kernels::stats::{moments, normalize};
 use realign::kernels::{ALL, Binding, BindingKind, KernelSpec, imports, shader};
 use realign::{ElementType, Result};
+
+use crate::common::gpu;
 
 type Imports = Vec<(&'static str, &'static str)>;
 
@@ -30,7 +33,11 @@ fn variants() -> Vec<(Imports, Capabilities)> {
                 let mut features = Capabilities::empty();
                 features.set(Capabilities::SUBGROUP, subgroup_teams);
                 features.set(Capabilities::SHADER_INT64, int64);
-                all.push((imports(&shape, rows, out).unwrap(), features));
+                let mut names = imports(&shape, rows, out).unwrap();
+                names.push(("matrices", matrices(&shape)));
+                names.push(("epilogue", "linalg/epilogue_none.wgsl"));
+                names.push(("tile", if int64 { "linalg/tile_64.wgsl" } else { "linalg/tile_128.wgsl" }));
+                all.push((names, features));
             }
         }
     }
@@ -182,28 +189,40 @@ fn dispatches(device: &Device) -> Vec<Dispatch> {
     let shift = device.buffer("shift", 32).unwrap();
     let noise = c3::Noise { sigma: 0.1, seed: 1 };
     c3::record(&mut recorder, (&shift, noise, 0), &input, &output, 3, (&status, 0)).unwrap();
+    let square = Tensor::new(device, 8, 8, ElementType::F32).unwrap();
+    let operands = (Operand::new(&square), Operand::new(&square));
+    matmul::record(
+        &mut recorder,
+        Product::default(),
+        operands,
+        (&Tensor::new(device, 8, 8, ElementType::F32).unwrap(), 0),
+    )
+    .unwrap();
     let commands = recorder.commands().iter();
     commands.map(|c| if let Command::Dispatch(d) = c { d.clone() } else { panic!("not a dispatch") }).collect()
 }
 
 #[test]
 fn parameter_blocks_fit_and_workgroups_are_small() {
-    for device in [Device::host, crate::common::gpu] {
-        // Moments are summed in one dispatch or in two.
-        let shaped = |texel_reads| device().with_capabilities(|c| c.texel_reads = texel_reads).unwrap();
-        let all_dispatches: Vec<_> = [true, false].map(shaped).iter().flat_map(dispatches).collect();
-        let names: BTreeSet<_> = all_dispatches.iter().map(|d| d.kernel.name).collect();
-        assert_eq!(names, ALL.iter().map(|s| s.name).collect());
-        for dispatch in all_dispatches {
+    // A GPU's shapes bring the kernels that a CPU's adapter does not get.
+    let teams = gpu().with_capabilities(|c| (c.group, c.lanes, c.subgroup_teams) = (64, 32, false));
+    let mut seen = BTreeSet::new();
+    // Moments are summed in one dispatch or in two.
+    let shaped = |texel_reads| gpu().with_capabilities(|c| c.texel_reads = texel_reads).unwrap();
+    for device in [Device::host(), shaped(true), shaped(false), teams.unwrap()] {
+        for dispatch in dispatches(&device) {
+            seen.insert(dispatch.kernel.name);
             let all = Capabilities::SUBGROUP | Capabilities::SHADER_INT64;
             let (module, _) = parse(dispatch.kernel, &dispatch.imports, all).unwrap();
             let uniform = module.global_variables.iter().find(|(_, v)| v.space == AddressSpace::Uniform).unwrap().1;
             let size = module.types[uniform.ty].inner.size(module.to_ctx()).next_multiple_of(16) as usize;
             assert_eq!(dispatch.params.len(), size, "{}", dispatch.kernel.name);
-            let group = dispatch.constants.iter().find(|(name, _)| *name == "GROUP").unwrap().1;
+            let fixed = f64::from(module.entry_points[0].workgroup_size.iter().product::<u32>());
+            let group = dispatch.constants.iter().find(|(name, _)| *name == "GROUP").map_or(fixed, |(_, value)| *value);
             assert!(group <= 256.0, "{}: {group} invocations", dispatch.kernel.name);
         }
     }
+    assert_eq!(seen, ALL.iter().map(|spec| spec.name).collect());
 }
 
 fn wgsl_files(folder: &Path, found: &mut Vec<PathBuf>) {

@@ -11,6 +11,8 @@ use realign::device::{Device, DeviceOptions, Selection};
 use realign::io::{Dataset, FileFormat, OpenOptions};
 use realign::stats::{NonFinite, StreamOptions};
 
+use crate::geometry_args::{AnglesArgs, CalibrateArgs, CompareArgs, DriftArgs, FrameArgs, MeasureArgs};
+
 /// Closes the modality gap between text and image embeddings, on any GPU or none.
 #[derive(Parser)]
 #[command(version, arg_required_else_help = true)]
@@ -34,6 +36,18 @@ pub enum Command {
     Fit(FitArgs),
     /// Applies a fitted operator to files of rows.
     Apply(ApplyArgs),
+    /// Measures the gap between two sets, or what alignment made of it: every diagnostic.
+    Measure(MeasureArgs),
+    /// Fits every method on one half of the rows and measures it on the other half.
+    Compare(CompareArgs),
+    /// How many rows a fit needs, how it carries over to other domains, and whether new data asks for another.
+    Calibrate(CalibrateArgs),
+    /// Builds the fixed frame of two sets: the span of their leading directions.
+    Frame(FrameArgs),
+    /// Principal angles between two frames.
+    Angles(AnglesArgs),
+    /// How the passive bias and the projected mean moved between two snapshots of paired or unpaired sets.
+    Drift(DriftArgs),
     /// Says what a file holds.
     Info(InfoArgs),
     /// Fits and applies on bundled embeddings of handwritten digits and their captions.
@@ -179,7 +193,7 @@ pub struct FitArgs {
     /// The statistics file to write.
     #[arg(long, value_name = "S.safetensors")]
     pub out: PathBuf,
-    /// realign, anchor, anchor-trace, mean-shift, c3 or none; realign by default.
+    /// realign, anchor, anchor-trace, mean-shift, c3, blockwise or none; realign by default.
     #[arg(long)]
     pub method: Option<Method>,
     /// The centroid step: 1 (the paper), K (repeated), or exact (Newton).
@@ -191,6 +205,12 @@ pub struct FitArgs {
     /// Seed of C3's noise.
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub seed: u64,
+    /// Blockwise alignment's ridge, as a share of the source's mean variance; 1e-6 by default.
+    #[arg(long, value_name = "R")]
+    pub shrinkage: Option<f64>,
+    /// Energy of the frame that blockwise alignment splits by; 0.90 by default.
+    #[arg(long, value_name = "E")]
+    pub energy: Option<f64>,
     /// Accept one row, or rows that are all equal.
     #[arg(long)]
     pub allow_degenerate: bool,

@@ -6,6 +6,7 @@ use std::time::Instant;
 use anyhow::Result;
 use realign::align::{FitOptions, Method, Statistics, fit as fit_rows, fit_moments};
 use realign::device::Device;
+use realign::geometry::Cut;
 use realign::io::{Dataset, Shard, check_writable};
 use realign::kernels::stats::moments::Summand;
 use realign::stats::{DatasetRows, Moments, RowSource, measure};
@@ -114,7 +115,7 @@ fn operator(
 }
 
 /// Even --force never replaces what was read: it would destroy the only copy of the data.
-fn refuse_input<'a>(out: &Path, mut inputs: impl Iterator<Item = &'a Path>) -> Result<()> {
+pub fn refuse_input<'a>(out: &Path, mut inputs: impl Iterator<Item = &'a Path>) -> Result<()> {
     let Ok(real) = out.canonicalize() else { return Ok(()) };
     let same = inputs.any(|input| input.canonicalize().is_ok_and(|input| input == real));
     anyhow::ensure!(!same, "{}: is also an input, which is never replaced; choose another output", out.display());
@@ -159,6 +160,8 @@ fn options<'a>(args: &FitArgs, has_source: bool, stream: realign::stats::StreamO
         allow_degenerate: args.allow_degenerate,
         sigma: args.sigma,
         seed: args.seed,
+        shrinkage: args.shrinkage,
+        frame: args.energy.map_or(Cut::default(), Cut::Energy),
         stream,
     }
 }

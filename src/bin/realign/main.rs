@@ -1,9 +1,15 @@
 //! The command line: parse, call, print.
 
 mod args;
+mod calibrate;
+mod compare;
 mod data;
 mod demo;
 mod fit;
+mod frame;
+mod geometry_args;
+mod measure;
+mod pages;
 mod show;
 
 use std::process::ExitCode;
@@ -35,6 +41,12 @@ fn main() -> ExitCode {
         Command::Merge(args) => fit::merge(args),
         Command::Fit(args) => fit::fit(args),
         Command::Apply(args) => data::apply(args),
+        Command::Measure(args) => measure::measure(args),
+        Command::Compare(args) => compare::compare(args),
+        Command::Calibrate(args) => calibrate::calibrate(args),
+        Command::Frame(args) => frame::frame(args),
+        Command::Angles(args) => frame::angles(args),
+        Command::Drift(args) => frame::drift(args),
         Command::Info(args) => show::info(args),
         Command::Demo(args) => demo::run(args),
     };

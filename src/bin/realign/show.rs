@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use realign::align::Statistics;
 use realign::device::{Device, DeviceKind, adapters as list_adapters};
+use realign::geometry::Frame;
 use realign::io::{Dataset, OpenOptions};
 use realign::stats::Moments;
 use serde_json::{Value, json};
@@ -88,6 +89,11 @@ pub fn info(args: &InfoArgs) -> Result<()> {
             let moments = Moments::load(path)?;
             return result(args.json, &with_kind("moments", moments_json(&moments)));
         }
+        if Frame::is_file(path) {
+            let frame = Frame::load(path)?;
+            let value = json!({ "width": frame.width(), "rank": frame.rank() });
+            return result(args.json, &with_kind("frame", value));
+        }
         if Statistics::is_file(path) {
             let statistics = Statistics::load(path)?;
             return result(args.json, &with_kind("statistics", statistics_json(&statistics)));
@@ -130,4 +136,15 @@ pub fn statistics_json(s: &Statistics) -> Value {
         "scale": s.scale, "gap": s.gap(), "residual_gap": s.residual_gap,
         "sigma": s.noise.map(|n| n.sigma), "seed": s.noise.map(|n| n.seed),
     })
+}
+
+/// Four digits, in the form that reads best.
+pub fn number(x: f64) -> String {
+    match x.abs() {
+        0.0 => "0".to_owned(),
+        a if !(1e-3..1e5).contains(&a) => format!("{x:.2e}"),
+        a if a >= 100.0 => format!("{x:.1}"),
+        a if a >= 10.0 => format!("{x:.2}"),
+        _ => format!("{x:.4}"),
+    }
 }

@@ -1,0 +1,12 @@
+// The operands, four elements at a time, from storage buffers. One of the interchangeable `matrices_*` files.
+
+@group(0) @binding(1) var<storage, read> a: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;
+
+fn read_a(index: u32) -> vec4<f32> {
+    return a[index];
+}
+
+fn read_b(index: u32) -> vec4<f32> {
+    return b[index];
+}

@@ -1,0 +1,3 @@
+// Tiles of 128 x 128 results: 16 KiB of workgroup memory. One of the interchangeable `tile_*` files.
+
+const SIDE: u32 = 16u;

@@ -1,0 +1,145 @@
+//! `calibrate`: how many rows, which domains, and is it still valid.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use realign::align::{Domain, FitOptions, SizeResult, Statistics, sample_size_study, sizes, transfer_matrix};
+use realign::device::Device;
+use realign::geometry::recalibrate::{Recalibration, Stored, recalibration};
+use realign::io::Dataset;
+use realign::stats::DatasetRows;
+use serde_json::{Map, Value, json};
+
+use crate::geometry_args::{CalibrateArgs, SideArg};
+use crate::measure::open_all;
+use crate::show;
+
+pub fn calibrate(args: &CalibrateArgs) -> Result<()> {
+    args.json.check()?;
+    let (study, transfer) = (!args.source.is_empty(), !args.domain.is_empty());
+    if !study && !transfer && args.stats.is_none() {
+        anyhow::bail!("nothing to do: give --source and --target, --domain twice or more, or --stats and --batch");
+    }
+    anyhow::ensure!(args.domain.is_empty() || args.domain.len() >= 6, "--domain: one domain; give two or more");
+    anyhow::ensure!(
+        args.significance > 0.0 && args.significance < 1.0,
+        "--significance: {}; give a probability between 0 and 1",
+        args.significance
+    );
+    let (mut value, mut lines) = (Map::new(), Vec::new());
+    if let Some(stats) = &args.stats {
+        let result = drift(args, &Statistics::load(stats)?)?;
+        value.insert("drift".to_owned(), drift_value(&result, args.significance));
+        lines.push(drift_text(&result, args.significance));
+    }
+    if study || transfer {
+        let device = args.device.request()?;
+        let mut options = args.fit.options(args.read.stream(None));
+        options.method = args.method.unwrap_or_default();
+        value.insert("method".to_owned(), json!(options.method.name()));
+        value.insert("device".to_owned(), json!(device.name()));
+        if study {
+            let table = sample_sizes(&device, args, &options)?;
+            value.insert("sizes".to_owned(), table.iter().map(size_value).collect());
+            lines.push(sizes_text(&table));
+        }
+        if transfer {
+            let (names, matrix) = domains(&device, args, &options)?;
+            lines.push(matrix_text(&names, &matrix));
+            value.insert("transfer".to_owned(), json!({ "domains": names, "gap": matrix }));
+        }
+    }
+    args.json.finish(&Value::Object(value), || lines.join("\n\n"))
+}
+
+fn drift(args: &CalibrateArgs, statistics: &Statistics) -> Result<Recalibration> {
+    let batch = args.read.open(&args.batch)?;
+    let stored = match args.side {
+        SideArg::Source => {
+            Stored { mean: &statistics.mean_source, trace: statistics.trace_source, rows: statistics.rows.0 }
+        }
+        SideArg::Target => {
+            Stored { mean: &statistics.mean_target, trace: statistics.trace_target, rows: statistics.rows.1 }
+        }
+    };
+    Ok(recalibration(&mut DatasetRows::new(&batch), stored, args.read.stream(None))?)
+}
+
+fn drift_value(r: &Recalibration, significance: f64) -> Value {
+    json!({
+        "rows": r.rows, "statistic": r.statistic, "degrees_of_freedom": r.degrees, "p_mean": r.p_mean,
+        "trace_z": r.trace_z, "p_trace": r.p_trace, "p_value": r.p_value, "drift": r.drift,
+        "significance": significance, "recalibrate": r.recalibrate(significance),
+    })
+}
+
+fn drift_text(r: &Recalibration, significance: f64) -> String {
+    let verdict = match r.recalibrate(significance) {
+        true => "The data has moved: fit again.",
+        false => "No sign that the data has moved.",
+    };
+    format!(
+        "{verdict}\np-value {} (mean: statistic {} on {} degrees of freedom, p {}; trace: {} standard errors, p {})\n\
+         The mean has moved by some {}, from {} rows.",
+        show::number(r.p_value),
+        show::number(r.statistic),
+        show::number(r.degrees),
+        show::number(r.p_mean),
+        show::number(r.trace_z),
+        show::number(r.p_trace),
+        show::number(r.drift),
+        r.rows,
+    )
+}
+
+fn sample_sizes(device: &Device, args: &CalibrateArgs, options: &FitOptions<'_>) -> Result<Vec<SizeResult>> {
+    let [source, target] = open_all(&args.read, [&args.source, &args.target])?;
+    let all = sizes(source.rows().max(target.rows()).div_ceil(2));
+    let asked = if args.sizes.is_empty() { &all } else { &args.sizes };
+    let (mut y, mut x) = (DatasetRows::new(&source), DatasetRows::new(&target));
+    Ok(sample_size_study(device, &mut y, &mut x, (asked, args.trials, args.fit.seed), options)?)
+}
+
+fn size_value(size: &SizeResult) -> Value {
+    json!({ "rows": size.rows, "gap_mean": size.mean(), "gap_sd": size.deviation(), "gaps": size.gaps })
+}
+
+fn sizes_text(table: &[SizeResult]) -> String {
+    let mut lines = vec![format!("{:>10} {:>12} {:>12} {:>7}", "rows", "gap", "sd", "trials")];
+    lines.extend(table.iter().map(|s| {
+        let (mean, deviation) = (show::number(s.mean()), show::number(s.deviation()));
+        format!("{:>10} {mean:>12} {deviation:>12} {:>7}", s.rows, s.gaps.len())
+    }));
+    lines.push("The gap is left on the half of the rows that no fit saw.".to_owned());
+    lines.join("\n")
+}
+
+fn domains(device: &Device, args: &CalibrateArgs, options: &FitOptions<'_>) -> Result<(Vec<String>, Vec<Vec<f64>>)> {
+    let mut opened: Vec<(String, [Dataset; 2])> = Vec::new();
+    for parts in args.domain.chunks_exact(3) {
+        let (source, target) = (PathBuf::from(&parts[1]), PathBuf::from(&parts[2]));
+        anyhow::ensure!(!opened.iter().any(|(n, _)| *n == parts[0]), "--domain: {} is named twice", parts[0]);
+        opened.push((parts[0].clone(), open_all(&args.read, [&[source], &[target]])?));
+    }
+    let mut all: Vec<Domain<'_>> = opened
+        .iter()
+        .map(|(name, [source, target])| Domain {
+            name: name.clone(),
+            source: Box::new(DatasetRows::new(source)),
+            target: Box::new(DatasetRows::new(target)),
+        })
+        .collect();
+    let matrix = transfer_matrix(device, &mut all, options)?;
+    Ok((opened.iter().map(|(name, _)| name.clone()).collect(), matrix))
+}
+
+fn matrix_text(names: &[String], matrix: &[Vec<f64>]) -> String {
+    let header: String = names.iter().map(|n| format!(" {n:>12}")).collect();
+    let mut lines = vec![format!("{:<16}{header}", "fitted on")];
+    for (name, row) in names.iter().zip(matrix) {
+        let cells: String = row.iter().map(|g| format!(" {:>12}", show::number(*g))).collect();
+        lines.push(format!("{name:<16}{cells}"));
+    }
+    lines.push("The gap that a fit on one domain's rows leaves on the held-out rows of each.".to_owned());
+    lines.join("\n")
+}

@@ -1,0 +1,227 @@
+//! The fixed frame: the span U of the leading directions of both sides' covariance, and its complement V
+//! [spec 4; paper section 3.1].
+
+use std::path::Path;
+
+use safetensors::tensor::Dtype;
+
+use super::dense;
+use super::eigen::{Eigen, symmetric_eigen};
+use super::rows::check_width;
+use super::spectrum::Spectrum;
+use crate::host::{dot, norm};
+use crate::stats::file::{Contents, entry, format_of, read_bytes, write};
+use crate::{Error, Result};
+
+const FORMAT: &str = "realign-frame";
+const VERSION: u32 = 1;
+
+/// Cumulative energy of a frame by default.
+pub const FRAME_ENERGY: f64 = 0.90;
+
+/// How many directions a frame has.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Cut {
+    /// The fewest that hold this share of the energy, above 0 and at most 1.
+    Energy(f64),
+    /// This many.
+    Rank(usize),
+}
+
+impl Default for Cut {
+    fn default() -> Self {
+        Cut::Energy(FRAME_ENERGY)
+    }
+}
+
+/// An orthonormal basis of U and the spectrum that it was cut from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Frame {
+    width: usize,
+    /// `[r, d]`: one direction a row.
+    directions: Vec<f64>,
+    spectrum: Spectrum,
+}
+
+impl Frame {
+    /// From the sides' covariances, each `[d, d]`: the leading eigenvectors of their sum, in descending order.
+    ///
+    /// Where eigenvalues at the cut are nearly equal, so is the choice of directions there arbitrary.
+    ///
+    /// # Errors
+    /// Matrices that are not `[d, d]`; an energy outside (0, 1], a rank of 0 or above d; covariances that vanish (all rows
+    /// equal), or that have fewer directions than asked for (too few rows).
+    pub fn from_covariances(source: &[f64], target: &[f64], d: usize, cut: Cut) -> Result<Self> {
+        check_width("frame", "the target's covariance", source.len(), target.len())?;
+        let sum: Vec<f64> = source.iter().zip(target).map(|(a, b)| a + b).collect();
+        Self::from_eigen(symmetric_eigen(&sum, d)?, cut)
+    }
+
+    fn from_eigen(eigen: Eigen, cut: Cut) -> Result<Self> {
+        let d = eigen.order();
+        let spectrum = Spectrum::from_eigenvalues(eigen.values);
+        let available = spectrum.numerical_rank();
+        if available == 0 {
+            let problem = "frame: all rows are equal on both sides, which leaves no direction; give rows that differ";
+            return Err(Error::Degenerate(problem.to_owned()));
+        }
+        let rank = match cut {
+            Cut::Energy(e) if e > 0.0 && e <= 1.0 => spectrum.rank_at(e).min(available),
+            Cut::Energy(e) => return Err(Error::argument("--energy", format!("{e}; give a share above 0, at most 1"))),
+            Cut::Rank(r) if r == 0 || r > d => {
+                return Err(Error::argument("--rank", format!("{r}; rows of width {d} have 1 to {d} directions")));
+            }
+            Cut::Rank(r) if r > available => {
+                return Err(Error::Degenerate(format!(
+                    "frame: {r} directions asked for, but the rows span {available}; give more rows, or a smaller --rank"
+                )));
+            }
+            Cut::Rank(r) => r,
+        };
+        let directions = eigen.vectors[..rank * d].to_vec();
+        Ok(Frame { width: d, directions, spectrum })
+    }
+
+    /// From directions `[r, d]`, orthonormal to 1e-8: for bases made elsewhere. The spectrum is then empty.
+    ///
+    /// # Errors
+    /// No directions, more than d, or not orthonormal.
+    pub fn from_directions(directions: Vec<f64>, width: usize) -> Result<Self> {
+        let rank = super::rows::count("frame", "directions", &directions, width)?;
+        if rank == 0 || rank > width {
+            return Err(Error::shape("frame", "directions", format!("1 to {width}"), rank));
+        }
+        let frame = Frame { width, directions, spectrum: Spectrum::from_eigenvalues(Vec::new()) };
+        match frame.orthonormality_error() {
+            error if error <= 1e-8 => Ok(frame),
+            error => Err(Error::argument("directions", format!("off orthonormal by {error:.1e}; allowed is 1e-8"))),
+        }
+    }
+
+    fn orthonormality_error(&self) -> f64 {
+        let u = dense::view(&self.directions, self.rank(), self.width);
+        let gram = dense::product(u, u.transpose());
+        let off = |i: usize, j: usize| (gram[(i, j)] - f64::from(u8::from(i == j))).abs();
+        let all = (0..self.rank()).flat_map(|i| (0..=i).map(move |j| (i, j)));
+        // `max` would drop a NaN.
+        all.map(|(i, j)| off(i, j)).fold(0.0, |m, e| if e <= m { m } else { e })
+    }
+
+    /// d.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// r.
+    pub fn rank(&self) -> usize {
+        self.directions.len() / self.width
+    }
+
+    /// The directions, `[r, d]`, orthonormal, in descending order of their eigenvalues.
+    pub fn directions(&self) -> &[f64] {
+        &self.directions
+    }
+
+    /// Spectrum of `Cov(x) + Cov(y)`, `[d]`; empty if the frame was made from directions.
+    pub fn spectrum(&self) -> &Spectrum {
+        &self.spectrum
+    }
+
+    /// Coordinates `Uᵀ v` of a vector `[d]`, `[r]`.
+    ///
+    /// # Errors
+    /// Another width.
+    pub fn coordinates(&self, v: &[f64]) -> Result<Vec<f64>> {
+        check_width("projection", "vector", self.width, v.len())?;
+        Ok(self.directions.chunks_exact(self.width).map(|u| dot(u, v)).collect())
+    }
+
+    /// `P_U v`, `[d]`.
+    ///
+    /// # Errors
+    /// Another width.
+    pub fn project_u(&self, v: &[f64]) -> Result<Vec<f64>> {
+        let mut out = vec![0.0; self.width];
+        for (c, u) in self.coordinates(v)?.into_iter().zip(self.directions.chunks_exact(self.width)) {
+            out.iter_mut().zip(u).for_each(|(o, u)| *o += c * u);
+        }
+        Ok(out)
+    }
+
+    /// `P_V v`, `[d]`.
+    ///
+    /// # Errors
+    /// Another width.
+    pub fn project_v(&self, v: &[f64]) -> Result<Vec<f64>> {
+        let along = self.project_u(v)?;
+        Ok(v.iter().zip(along).map(|(v, u)| v - u).collect())
+    }
+
+    /// An orthonormal basis of V, `[d - r, d]`: one of many.
+    ///
+    /// # Errors
+    /// None for a frame that was built or loaded; the decomposition may in theory fail.
+    pub fn complement(&self) -> Result<Vec<f64>> {
+        let u = dense::view(&self.directions, self.rank(), self.width);
+        let q = u.transpose().qr().compute_Q();
+        Ok(dense::rows_of(q.as_ref().subcols(self.rank(), self.width - self.rank()).transpose()))
+    }
+
+    /// Writes a safetensors file: `directions` F64 `[r, d]`, `spectrum` F64 `[d]` (or `[0]`); metadata `format` =
+    /// `realign-frame`, `format_version`, `crate_version`.
+    ///
+    /// # Errors
+    /// The file exists and `force` is not given; it cannot be written.
+    pub fn save(&self, path: &Path, force: bool) -> Result<()> {
+        let eigenvalues = self.spectrum.eigenvalues();
+        let entries = [
+            entry("directions", Dtype::F64, vec![self.rank(), self.width], &self.directions),
+            entry("spectrum", Dtype::F64, vec![eigenvalues.len()], eigenvalues),
+        ];
+        write(path, force, (FORMAT, VERSION), &[("width", self.width.to_string())], &entries)
+    }
+
+    /// Reads a frame.
+    ///
+    /// # Errors
+    /// No frame file, a newer format, or a damaged one: directions that are not orthonormal are an error.
+    pub fn load(path: &Path) -> Result<Self> {
+        let bytes = read_bytes(path)?;
+        let file = Contents::parse(path, &bytes, (FORMAT, VERSION))?;
+        let width: usize = file.parsed("width")?;
+        let directions = file.finite("directions", None)?;
+        let spectrum = file.finite("spectrum", None)?;
+        let frame = Frame::from_directions(directions, width).map_err(|e| file.damaged(&e.to_string()))?;
+        if !(spectrum.is_empty() || spectrum.len() == width) || spectrum.iter().any(|&l| l < 0.0) {
+            return Err(file.damaged("tensor 'spectrum' does not fit the directions"));
+        }
+        Ok(Frame { spectrum: Spectrum::from_eigenvalues(spectrum), ..frame })
+    }
+
+    /// Whether the file says that it holds a frame.
+    pub fn is_file(path: &Path) -> bool {
+        format_of(path).as_deref() == Some(FORMAT)
+    }
+
+    /// β = P_U m and γ = P_V m of a mean difference, and their norms.
+    ///
+    /// # Errors
+    /// Another width.
+    pub fn split(&self, m: &[f64]) -> Result<Split> {
+        let (beta, gamma) = (self.project_u(m)?, self.project_v(m)?);
+        Ok(Split { beta_norm: norm(&beta), gamma_norm: norm(&gamma), beta, gamma })
+    }
+}
+
+/// A mean difference in the frame.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Split {
+    /// β, principal mean bias, `[d]`.
+    pub beta: Vec<f64>,
+    /// γ, passive orthogonal bias, `[d]`.
+    pub gamma: Vec<f64>,
+    /// ‖β‖.
+    pub beta_norm: f64,
+    /// ‖γ‖.
+    pub gamma_norm: f64,
+}

@@ -1,0 +1,34 @@
+//! The geometry of the gap: covariance spectra, the fixed frame, the decomposition of paired gaps, and every diagnostic of
+//! alignment [spec 3-5; paper sections 3.1, 3.4 and appendices C to G].
+//!
+//! [`Survey`] reads a row set once; [`Reference::diagnose`] compares two surveys; [`Decomposition::of`] streams pairs in a
+//! [`Frame`]. Rows are normalised first, as everywhere; sums and decompositions are f64, products f64 on the host or, with
+//! [`Survey::on`], f32 on a device. What the data leaves
+//! undefined (a constant set, a singular covariance) is `None`, never a NaN.
+
+pub mod angles;
+pub mod consistency;
+pub mod coupling;
+pub mod decomposition;
+pub(crate) mod dense;
+pub mod density;
+pub mod diagnosis;
+pub mod drift;
+pub mod eigen;
+pub mod frame;
+pub mod neighbourhood;
+pub mod neighbours;
+pub mod recalibrate;
+pub(crate) mod rows;
+mod scatter;
+pub mod spectrum;
+mod survey;
+
+pub use angles::{PrincipalAngles, principal_angles};
+pub use decomposition::Decomposition;
+pub use diagnosis::{Before, Diagnosis, DiagnosisOptions, Kept, Reference, Side};
+pub use eigen::{Eigen, symmetric_eigen};
+pub use frame::{Cut, Frame, Split};
+pub use neighbours::{Neighbours, cosine_histogram, nearest};
+pub use spectrum::Spectrum;
+pub use survey::{SAMPLE_ROWS, Survey, Surveyor};

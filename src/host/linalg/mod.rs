@@ -1,0 +1,3 @@
+//! Twins of the kernels of linear algebra.
+
+pub mod matmul;

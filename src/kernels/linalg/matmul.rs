@@ -1,0 +1,251 @@
+//! Matrix product: `C = alpha op(A) op(B)`, or that added to C, in f32; op is the identity or the transposition.
+//!
+//! Two shaders compute it. [`DIRECT`] is for adapters that run on a CPU: 16 × 8 results to an invocation, operands straight
+//! from storage, or from textures where a driver reads those faster. [`TILED`] is for GPUs: tiles of 64 or 128 in workgroup memory, 8 × 8 results to an invocation. The host
+//! engine multiplies with faer. Sums are f32 in order of k (faer: in blocks of k).
+//!
+//! FLOPs: 2 m n k, about half with [`Product::upper`]. Bytes, at least: each operand once, C once (twice if accumulated).
+
+use bytemuck::{Pod, Zeroable};
+
+use super::super::{Binding, KernelSpec, check_device};
+use crate::device::{DeviceKind, Dispatch, Recorder, Tensor};
+use crate::{ElementType, Error, Result};
+
+const BINDINGS: &[Binding] =
+    &[Binding::uniform("params"), Binding::texels(1, "a"), Binding::texels(2, "b"), Binding::read_write(3, "c")];
+
+/// The kernel for adapters that run on a CPU.
+pub static DIRECT: KernelSpec = KernelSpec {
+    name: "matmul direct",
+    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/linalg/matmul_direct.wgsl")),
+    bindings: BINDINGS,
+    twin: crate::host::linalg::matmul::twin,
+};
+
+/// The kernel for GPUs.
+pub static TILED: KernelSpec = KernelSpec {
+    name: "matmul tiled",
+    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/linalg/matmul_tiled.wgsl")),
+    bindings: BINDINGS,
+    twin: crate::host::linalg::matmul::twin,
+};
+
+/// FLOPs of one dispatch at most: some 0.2 s on a GPU of 0.1 TFLOP/s.
+const DISPATCH_FLOPS: u64 = 1 << 34;
+
+/// Small tiles below so many large ones: a large GPU has more than a hundred cores.
+const LARGE_TILES: usize = 256;
+
+/// Products that a dispatch sums, a multiple of 16: lavapipe silently leaves an invocation's loops after 65,535 rounds in all.
+const DISPATCH_K: usize = 1 << 14;
+
+const SMALL: &str = "linalg/tile_64.wgsl";
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct Params {
+    pub m: u32,
+    pub n: u32,
+    pub k: u32,
+    pub alpha: f32,
+    pub a_stride: u32,
+    pub b_stride: u32,
+    pub c_stride: u32,
+    pub first_tile: u32,
+    pub a_first: u32,
+    pub b_first: u32,
+    pub c_first: u32,
+    pub k_first: u32,
+    /// What the shaders have as overrides, for the twin.
+    pub transpose_a: u32,
+    pub transpose_b: u32,
+    pub accumulate: u32,
+    pub upper: u32,
+}
+
+/// An operand: `rows` rows of an f32 tensor from `first` on, perhaps transposed.
+#[derive(Clone, Copy, Debug)]
+pub struct Operand<'a> {
+    tensor: &'a Tensor,
+    first: usize,
+    rows: usize,
+    transpose: bool,
+}
+
+impl<'a> Operand<'a> {
+    /// All of a tensor.
+    pub fn new(tensor: &'a Tensor) -> Self {
+        Operand { tensor, first: 0, rows: tensor.rows(), transpose: false }
+    }
+
+    /// Only `rows` rows, from `first` on.
+    #[must_use]
+    pub fn rows(self, first: usize, rows: usize) -> Self {
+        Operand { first, rows, ..self }
+    }
+
+    /// Transposed.
+    #[must_use]
+    pub fn transposed(self) -> Self {
+        Operand { transpose: !self.transpose, ..self }
+    }
+
+    /// Shape of op(M).
+    fn shape(&self) -> (usize, usize) {
+        if self.transpose { (self.tensor.width(), self.rows) } else { (self.rows, self.tensor.width()) }
+    }
+}
+
+/// What is computed of a product.
+#[derive(Clone, Copy, Debug)]
+pub struct Product {
+    /// Factor of the product.
+    pub alpha: f32,
+    /// Whether the product is added to C.
+    pub accumulate: bool,
+    /// Only tiles that reach the diagonal or lie above it, of a square C: what lies below is left alone or written, as the
+    /// tiles come.
+    pub upper: bool,
+}
+
+impl Default for Product {
+    fn default() -> Self {
+        Product { alpha: 1.0, accumulate: false, upper: false }
+    }
+}
+
+/// Records `c = alpha op(a) op(b)` (or `+=`), to the rows of `c` from `c_first` on: op(a) is `[m, k]`, op(b) `[k, n]`, `c` at
+/// least `[c_first + m, n]`, all f32. Tensors' padding must be zero, as it is unless a kernel of one's own writes there.
+///
+/// # Errors
+/// Shapes that do not fit, other element types, a factor that is not finite, `c` among the operands, another device's tensors.
+pub fn record(
+    recorder: &mut Recorder,
+    product: Product,
+    (a, b): (Operand<'_>, Operand<'_>),
+    (c, c_first): (&Tensor, usize),
+) -> Result<()> {
+    let (m, n, k) = check(recorder, product, (a, b), (c, c_first))?;
+    if m == 0 || n == 0 || (k == 0 && product.accumulate) {
+        return Ok(());
+    }
+    let flags = [a.transpose, b.transpose, product.accumulate, product.upper].map(u32::from);
+    let mut params = Params {
+        m: m as u32,
+        n: n as u32,
+        k: k as u32,
+        alpha: product.alpha,
+        a_stride: a.tensor.width4() as u32,
+        b_stride: b.tensor.width4() as u32,
+        c_stride: c.width4() as u32,
+        first_tile: 0,
+        a_first: a.first as u32,
+        b_first: b.first as u32,
+        c_first: c_first as u32,
+        k_first: 0,
+        transpose_a: flags[0],
+        transpose_b: flags[1],
+        accumulate: flags[2],
+        upper: flags[3],
+    };
+    // The host's whole product is one call.
+    if recorder.device().capabilities().kind == DeviceKind::Host {
+        return dispatch(recorder, (&DIRECT, SMALL), (params, [1; 3]), (a.tensor, b.tensor, c));
+    }
+    let (kernel, (rows, columns)) = plan(recorder.device().capabilities(), m, n);
+    let (tiles, across) = (m.div_ceil(rows), n.div_ceil(columns));
+    if across > 65_535 {
+        return Err(Error::shape("matmul", "c", format!("at most {} columns", 65_535 * columns), n));
+    }
+    for k_first in (0..k.max(1)).step_by(DISPATCH_K) {
+        (params.k_first, params.k) = (k_first as u32, k.min(k_first + DISPATCH_K) as u32);
+        params.accumulate = (product.accumulate || k_first > 0).into();
+        let strip_flops = (2 * rows * n) as u64 * u64::from((params.k - params.k_first).max(1));
+        let strips = (DISPATCH_FLOPS / strip_flops).clamp(1, 65_535) as usize;
+        for first in (0..tiles).step_by(strips) {
+            params.first_tile = first as u32;
+            let groups = [across as u32, strips.min(tiles - first) as u32, 1];
+            dispatch(recorder, kernel, (params, groups), (a.tensor, b.tensor, c))?;
+        }
+    }
+    Ok(())
+}
+
+fn dispatch(
+    recorder: &mut Recorder,
+    (kernel, tile): Kernel,
+    (params, groups): (Params, [u32; 3]),
+    (a, b, c): (&Tensor, &Tensor, &Tensor),
+) -> Result<()> {
+    let matrices = matrices(recorder.device().capabilities());
+    let flags = [params.transpose_a, params.transpose_b, params.accumulate, params.upper];
+    let names = ["TRANSPOSE_A", "TRANSPOSE_B", "ACCUMULATE", "UPPER"];
+    recorder.dispatch(Dispatch {
+        kernel,
+        imports: vec![("matrices", matrices), ("epilogue", "linalg/epilogue_none.wgsl"), ("tile", tile)],
+        constants: names.into_iter().zip(flags.map(f64::from)).collect(),
+        params: bytemuck::bytes_of(&params).to_vec(),
+        buffers: vec![a.buffer().clone(), b.buffer().clone(), c.buffer().clone()],
+        elements: (ElementType::F32, ElementType::F32),
+        groups,
+    })
+}
+
+/// The file for the import `matrices`: how operands are read.
+pub fn matrices(caps: &crate::device::Capabilities) -> &'static str {
+    if caps.texel_reads { "linalg/matrices_texture.wgsl" } else { "linalg/matrices_buffer.wgsl" }
+}
+
+/// A kernel and its file for the import `tile`.
+type Kernel = (&'static KernelSpec, &'static str);
+
+/// Which kernel computes a product of `[m, n]`, and its tiles.
+fn plan(caps: &crate::device::Capabilities, m: usize, n: usize) -> (Kernel, (usize, usize)) {
+    // A lane that takes a row of its own is a CPU's.
+    if caps.lanes == 1 {
+        return ((&DIRECT, SMALL), (128, 64));
+    }
+    let large = m.div_ceil(128).saturating_mul(n.div_ceil(128)) >= LARGE_TILES && caps.group >= 256;
+    if large { ((&TILED, "linalg/tile_128.wgsl"), (128, 128)) } else { ((&TILED, SMALL), (64, 64)) }
+}
+
+/// m, n and k.
+fn check(
+    recorder: &Recorder,
+    product: Product,
+    (a, b): (Operand<'_>, Operand<'_>),
+    (c, c_first): (&Tensor, usize),
+) -> Result<(usize, usize, usize)> {
+    let name = "matmul";
+    check_device(name, recorder.device(), &[a.tensor, b.tensor, c])?;
+    for (operand, tensor) in [("a", a.tensor), ("b", b.tensor), ("c", c)] {
+        if tensor.element_type() != ElementType::F32 {
+            return Err(Error::shape(name, operand, "f32", tensor.element_type()));
+        }
+    }
+    for (operand, o) in [("a", &a), ("b", &b)] {
+        if o.first.checked_add(o.rows).is_none_or(|end| end > o.tensor.rows()) {
+            let got = format!("{} from {}", o.rows, o.first);
+            return Err(Error::shape(name, operand, format!("at most {} rows", o.tensor.rows()), got));
+        }
+        if o.tensor.buffer().same(c.buffer()) {
+            return Err(Error::shape(name, "c", "memory of its own", format!("that of {operand}")));
+        }
+    }
+    let ((m, k), (k_b, n)) = (a.shape(), b.shape());
+    if k != k_b {
+        return Err(Error::shape(name, "op(b)", format!("{k} rows, as op(a) has columns"), k_b));
+    }
+    if c.width() != n || c_first.checked_add(m).is_none_or(|end| end > c.rows()) {
+        let want = format!("[{m}, {n}] from row {c_first} on");
+        return Err(Error::shape(name, "c", want, format!("[{}, {}]", c.rows(), c.width())));
+    }
+    if product.upper && m != n {
+        return Err(Error::shape(name, "upper result", "a square", format!("[{m}, {n}]")));
+    }
+    if !product.alpha.is_finite() {
+        return Err(Error::argument("alpha", format!("{}; give a finite factor", product.alpha)));
+    }
+    Ok((m, n, k))
+}

@@ -1,0 +1,232 @@
+//! `measure`, `compare`, `calibrate`, `frame`, `angles`, `drift`: keys, files, bad input.
+
+use super::*;
+
+const KEYS: [&str; 18] = [
+    "gap",
+    "trace_source",
+    "trace_target",
+    "alpha_source",
+    "alpha_target",
+    "effective_rank_source",
+    "effective_rank_target",
+    "kappa_source",
+    "kappa_target",
+    "jsd",
+    "jsd_cross",
+    "mixing_rate",
+    "knn_overlap",
+    "spectral_correlation",
+    "subspace_overlap",
+    "phi",
+    "psi",
+    "omega",
+];
+const PAIRED: [&str; 12] = [
+    "beta_norm",
+    "gamma_norm",
+    "trace_u",
+    "trace_v",
+    "kappa_u",
+    "kappa_v",
+    "gamma_v1_angle_deg",
+    "coupling_norm",
+    "coupling_r2",
+    "residual_anisotropy",
+    "effective_dimension",
+    "frame_rank",
+];
+
+/// text.npy and image.npy of 80 rows of width 12, short.npy of 15, constant.npy of 40 equal ones; narrow.npy of width 5.
+fn sets() -> Folder {
+    let folder = fitted();
+    folder.put("text.npy", &npy("<f4", &cloud(80, 12, 1, 1.0), 12));
+    folder.put("image.npy", &npy("<f4", &cloud(80, 12, 2, -1.0), 12));
+    folder.put("short.npy", &npy("<f4", &cloud(15, 12, 3, -1.0), 12));
+    folder.put("narrow.npy", &npy("<f4", &cloud(80, 5, 4, -1.0), 5));
+    folder.put("constant.npy", &npy("<f4", &[0.5; 480], 12));
+    folder
+}
+
+#[track_caller]
+fn numbers(value: &Value, keys: &[&str]) {
+    keys.iter().for_each(|key| assert!(value[*key].is_number(), "{key} is {} in {value}", value[*key]));
+}
+
+fn run(folder: &Folder, line: &str) -> Value {
+    folder.json(&line.split_whitespace().collect::<Vec<_>>())
+}
+
+#[test]
+fn keys_of_measure() {
+    let folder = sets();
+    let before = run(&folder, "measure --source text.npy --target image.npy --json --device host");
+    for device in devices() {
+        let value = run(&folder, &format!("measure --source text.npy --target image.npy --json --device {device}"));
+        let gap = |v: &Value| v["gap"].as_f64().unwrap();
+        assert!((gap(&value) - gap(&before)).abs() < 1e-6, "{device}");
+    }
+    for key in KEYS {
+        let defined = !["knn_overlap", "phi", "psi", "omega"].contains(&key);
+        assert!(before.get(key).is_some_and(|v| v.is_number() == defined), "{key} in {before}");
+    }
+    assert!(PAIRED[..11].iter().all(|key| before.get(*key).is_none()));
+    folder.good("fit --source text.npy --target image.npy --out t.st --device host");
+    folder.good("apply text.npy --stats t.st --out aligned.npy --device host");
+    let line = "measure --source text.npy --target image.npy --aligned aligned.npy --paired --json";
+    let after = run(&folder, line);
+    numbers(&after, &KEYS);
+    numbers(&after, &PAIRED);
+    assert_eq!(after["before"]["gap"], before["gap"]);
+    assert!(after["gap"].as_f64().unwrap() < 0.05 * before["gap"].as_f64().unwrap());
+    assert!(after["trace_source"].as_f64().unwrap() != before["trace_source"].as_f64().unwrap());
+}
+
+#[test]
+fn results_go_to_files() {
+    let folder = sets();
+    let line = "measure --source text.npy --target image.npy --paired --json m.json --html m.html --svg-dir pictures";
+    let output = folder.run(line);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("gap"));
+    let value: Value = serde_json::from_slice(&folder.bytes("m.json")).unwrap();
+    numbers(&value, &PAIRED);
+    let page = String::from_utf8(folder.bytes("m.html")).unwrap();
+    assert!(page.contains("<svg") && page.contains("What the difference of a pair is made of"));
+    // Self-contained: no address but the namespaces of SVG.
+    let foreign = page.split("http").skip(1).filter(|rest| !rest.contains("www.w3.org")).count();
+    assert!(foreign == 0 && !page.contains("NaN"), "{page}");
+    assert!(std::fs::read_dir(folder.at("pictures")).unwrap().count() >= 4);
+    folder.bad(1, line, &["m.json", "--force"]);
+    folder.good(&format!("{line} --force"));
+    folder.good("compare --source text.npy --target image.npy --html c.html --device host");
+    assert!(String::from_utf8(folder.bytes("c.html")).unwrap().contains("Gap left by each method"));
+}
+
+#[test]
+fn compare_measures_every_method() {
+    let folder = sets();
+    for device in devices() {
+        let value = run(&folder, &format!("compare --source text.npy --target image.npy --json --device {device}"));
+        for method in ["none", "mean-shift", "anchor", "anchor-trace", "realign", "c3", "blockwise"] {
+            numbers(&value["methods"][method], &KEYS);
+            numbers(&value["methods"][method], &["seconds"]);
+        }
+        let gap = |method: &str| value["methods"][method]["gap"].as_f64().unwrap();
+        assert!(gap("realign") < 0.3 * gap("none"), "{value}");
+        assert_eq!((&value["rows_source"], &value["fitted_rows_source"]), (&40.into(), &40.into()));
+    }
+    let only = run(&folder, "compare --source text.npy --target image.npy --methods realign --json --device host");
+    assert_eq!(only["methods"].as_object().unwrap().len(), 1);
+    let text = folder.run("compare --source text.npy --target image.npy --device host").stdout;
+    assert!(String::from_utf8(text).unwrap().contains("blockwise"));
+}
+
+#[test]
+fn frames_and_angles() {
+    let folder = sets();
+    let made = run(&folder, "frame --source text.npy --target image.npy --rank 3 --out a.frame --json");
+    assert_eq!((&made["rank"], &made["width"]), (&3.into(), &12.into()));
+    folder.good("frame --source image.npy --target text.npy --energy 0.5 --out b.frame");
+    let angles = run(&folder, "angles --a a.frame --b a.frame --json");
+    let radians: Vec<f64> = angles["angles_rad"].as_array().unwrap().iter().map(|a| a.as_f64().unwrap()).collect();
+    assert!(radians.len() == 3 && radians.iter().all(|a| *a < 1e-12), "{angles}");
+    assert!(angles["sin_theta_max"].as_f64().unwrap() < 1e-12);
+    let angles = run(&folder, "angles --a a.frame --b b.frame --json");
+    assert!(angles["angles_rad"].as_array().unwrap().is_sorted_by(|a, b| a.as_f64() <= b.as_f64()));
+    assert_eq!(run(&folder, "info a.frame --json")["kind"], "frame");
+    let value = run(&folder, "measure --source text.npy --target image.npy --frame a.frame --paired --json");
+    assert_eq!(value["frame_rank"], 3);
+    let drift = "drift --source text.npy --target image.npy --source-now short.npy --target-now image.npy --json";
+    numbers(&run(&folder, drift), &["pob_drift", "adjacent_cosine", "gamma_norm", "phantom_drift", "phantom_error"]);
+    folder.bad(1, "frame --source text.npy --target image.npy --out a.frame", &["a.frame", "--force"]);
+    folder.bad(1, "frame --source text.npy --target image.npy --out text.npy --force", &["text.npy", "input"]);
+    folder.bad(1, "angles --a a.frame --b text.npy", &["text.npy"]);
+    folder.bad(1, "angles --a a.frame --b t2.st", &["t2.st"]);
+    folder.bad(1, "angles --a a.frame --b s.st", &["s.st", "fitted operator"]);
+}
+
+#[test]
+fn calibration() {
+    let folder = sets();
+    let line = "calibrate --source text.npy --target image.npy --sizes 5 40 --trials 3 --device host --json";
+    let study = run(&folder, line);
+    assert_eq!(study["sizes"][0]["gaps"].as_array().unwrap().len(), 3);
+    numbers(&study["sizes"][1], &["rows", "gap_mean", "gap_sd"]);
+    let line = "calibrate --domain a text.npy image.npy --domain b image.npy text.npy --device host --json";
+    let gaps = run(&folder, line)["transfer"]["gap"].clone();
+    let gap = |i: usize, j: usize| gaps[i][j].as_f64().unwrap();
+    assert!(gap(0, 0) < gap(0, 1) && gap(1, 1) < gap(1, 0), "{gaps}");
+    folder.good("fit --source text.npy --target image.npy --out t.st --device host");
+    let same = run(&folder, "calibrate --stats t.st --batch text.npy --json");
+    assert_eq!(same["drift"]["recalibrate"], false, "{same}");
+    let moved = run(&folder, "calibrate --stats t.st --batch image.npy --json");
+    assert_eq!(moved["drift"]["recalibrate"], true, "{moved}");
+    assert!(
+        run(&folder, "calibrate --stats t.st --batch image.npy --side target --json")["drift"]["p_value"].is_number()
+    );
+    folder.bad(1, "calibrate", &["nothing to do", "--domain"]);
+    folder.bad(1, "calibrate --domain a text.npy image.npy", &["two or more"]);
+    folder.bad(1, "calibrate --stats t.st --batch text.npy --significance 2", &["--significance"]);
+    folder.bad(1, "calibrate --stats t.st --batch narrow.npy", &["width 12", "width 5"]);
+    folder.bad(1, "calibrate --source text.npy --target image.npy --sizes 41 --device host", &["--sizes", "2 to 40"]);
+    folder.bad(2, "calibrate --stats t.st", &["--batch"]);
+}
+
+#[test]
+fn bad_sets() {
+    let folder = sets();
+    let measure = |rest: &str| format!("measure --source text.npy {rest}");
+    folder.bad(1, &measure("--target narrow.npy"), &["narrow.npy", "width 5", "12"]);
+    folder.bad(1, &measure("--target short.npy --paired"), &["--paired", "80 rows", "15"]);
+    folder.bad(1, &measure("--target image.npy --aligned short.npy"), &["80 rows", "15 rows"]);
+    folder.bad(1, &measure("--target image.npy --mixing-k 200"), &["--mixing-k", "160 pooled"]);
+    folder.bad(1, &measure("--target image.npy --aligned image.npy --overlap-k 80"), &["--overlap-k", "80 rows"]);
+    folder.bad(1, &measure("--target image.npy --rank 13"), &["--rank", "1 to 12"]);
+    folder.bad(1, &measure("--target image.npy --energy 1.5"), &["--energy"]);
+    folder.bad(2, &measure("--target image.npy --energy 0.5 --rank 3"), &["--rank"]);
+    folder.bad(1, "compare --source short.npy --target image.npy --device host", &["20 neighbours of 7 rows"]);
+    folder.good("frame --source narrow.npy --target narrow.npy --out narrow.frame");
+    folder.bad(1, &measure("--target image.npy --frame narrow.frame"), &["narrow.frame", "width 5", "12"]);
+    folder.bad(1, "frame --source constant.npy --target constant.npy --out c.frame", &["all rows are equal"]);
+    folder.bad(
+        1,
+        "fit --source text.npy --target image.npy --method blockwise --shrinkage=-1 --out b.st",
+        &["--shrinkage"],
+    );
+    folder.bad(
+        1,
+        "fit --source constant.npy --target image.npy --method blockwise --out b.st --device host",
+        &["source", "all equal"],
+    );
+}
+
+#[test]
+fn constant_and_identical_sets_are_measured() {
+    let folder = sets();
+    let value = run(&folder, "measure --source constant.npy --target constant.npy --json");
+    assert!(value["alpha_source"].is_null() && value["kappa_target"].is_null() && value["subspace_overlap"].is_null());
+    assert_eq!((&value["gap"], &value["effective_rank_source"]), (&0.0.into(), &0.0.into()));
+    folder.bad(1, "measure --source constant.npy --target constant.npy --paired", &["--paired", "equal"]);
+    let line = "measure --source text.npy --target text.npy --aligned text.npy --paired --json";
+    folder.put("copy.npy", &folder.bytes("text.npy"));
+    let value = run(&folder, &line.replace("--aligned text.npy", "--aligned copy.npy"));
+    assert_eq!((&value["gap"], &value["jsd"], &value["coupling_r2"]), (&0.0.into(), &0.0.into(), &Value::Null));
+    assert_eq!((&value["knn_overlap"], &value["beta_norm"]), (&1.0.into(), &0.0.into()));
+}
+
+#[test]
+fn blockwise_runs_on_every_device() {
+    let folder = sets();
+    let mut outputs = Vec::new();
+    for device in devices() {
+        let rest = format!("--device {device} --force");
+        folder.good(&format!("fit --source text.npy --target image.npy --method blockwise --out b.st {rest}"));
+        folder.good(&format!("apply text.npy --stats b.st --out b.npy {rest}"));
+        outputs.push(folder.bytes("b.npy"));
+    }
+    assert_eq!(outputs[0], outputs[1]);
+    assert_eq!(run(&folder, "info b.st --json")["method"], "blockwise");
+    let line = "fit --source-stats m.st --target image.npy --method blockwise --out c.st --device host";
+    folder.bad(1, line, &["covariances", "--source"]);
+}

@@ -1,0 +1,12 @@
+//! The geometry against its own identities and against f64 references.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod bad_input;
+mod covariance;
+mod data;
+mod eigen;
+mod identities;
+mod neighbours;
+mod oracle;

@@ -1,0 +1,199 @@
+//! Every number against the reference code's, on two synthetic geometries and on the bundled digits.
+
+use realign::align::{CompareOptions, FitOptions, Method, compare};
+use realign::geometry::drift::{adjacent_cosine, phantom_drift, pob_drift};
+use realign::geometry::{
+    Before, Cut, Decomposition, DiagnosisOptions, Frame, Reference, SAMPLE_ROWS, Survey, principal_angles,
+};
+use realign::stats::{RowSource, StreamOptions, Subset};
+
+use super::common::devices;
+use super::data::{CASES, check, expected, pair, partners};
+
+fn survey(source: &mut dyn RowSource) -> Survey {
+    Survey::of(source, SAMPLE_ROWS, StreamOptions::default()).unwrap()
+}
+
+fn frame(y: &Survey, x: &Survey) -> Frame {
+    Frame::from_covariances(y.covariance(), x.covariance(), y.width(), Cut::default()).unwrap()
+}
+
+/// f64 against f64. Means and covariances agree to some ε √n; eigenvalues to d ε λ_1 = 1e-14, which is relative to the
+/// largest: α and κ look at eigenvalues down to 1e-5 of it, hence 1e-8. Neighbours are counts: equal.
+fn exact(key: &str) -> f64 {
+    match key {
+        "alpha_source" | "alpha_target" | "kappa_source" | "kappa_target" | "kappa_u" | "kappa_v" => 1e-8,
+        "mixing_rate" | "mixing_x" | "mixing_z" | "knn_overlap" | "omega" => 1e-12,
+        // Degrees of an angle to an eigenvector: its error is ε λ_1 over the distance to the next eigenvalue, some 1e-12.
+        "gamma_v1_angle_deg" => 1e-9,
+        _ => 1e-10,
+    }
+}
+
+/// Rows are rounded to f32 after alignment, here and in the reference, by operations in another order: some 2e-7 a row.
+fn rounded(key: &str, rows: u64) -> f64 {
+    match key {
+        // An α over eigenvalues of 1e-5 of the largest: 2e-7² is far below, a cross term of 2e-7 √λ √n⁻¹ is not.
+        "alpha_source" | "kappa_source" => 1e-5,
+        // Neighbours at almost equal distance may change places: five of them.
+        "knn_overlap" => 5.0 / (10.0 * rows as f64),
+        "mixing_rate" | "mixing_x" | "mixing_z" | "omega" => 5.0 / (20.0 * rows as f64),
+        _ => 1e-6,
+    }
+}
+
+#[test]
+fn measure() {
+    for case in CASES {
+        let (text, image) = pair(case);
+        let want = expected(case);
+        let (y, x) = (survey(&mut text.source()), survey(&mut image.source()));
+        let rank = frame(&y, &x).rank();
+        assert_eq!(want["rank"], rank, "{case}");
+        let options = DiagnosisOptions { q: Some(rank), ..Default::default() };
+        let got = Reference::of(&x, options).unwrap().diagnose(&y, None).unwrap();
+        let checked = check(case, &got.entries(), &want["measure"], exact).unwrap();
+        assert_eq!(checked, 16, "{case}");
+    }
+}
+
+/// f32 products: some 5e-7 of the covariance.
+#[test]
+fn surveys_on_devices() {
+    for case in CASES {
+        let rows = pair(case).0;
+        let want = survey(&mut rows.source());
+        for device in devices() {
+            let got = Survey::on(&device, &mut rows.source(), 100, StreamOptions::default()).unwrap();
+            let norm = |v: &[f64]| v.iter().map(|x| x * x).sum::<f64>().sqrt();
+            let off: Vec<f64> = got.covariance().iter().zip(want.covariance()).map(|(a, b)| a - b).collect();
+            let relative = norm(&off) / norm(want.covariance());
+            assert!(relative < 1e-6, "{case} on {}: {relative:.1e}", device.name());
+            assert_eq!((got.rows(), got.sample()), (want.rows(), want.first(100)));
+            super::common::max_difference(got.mean(), want.mean(), 1e-13).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_wrong_number_is_noticed() {
+    let want = expected("a")["measure"].clone();
+    let gap = want["gap"].as_f64().unwrap();
+    check("a", &[("gap", Some(gap))], &want, exact).unwrap();
+    assert!(check("a", &[("gap", Some(gap + 1e-9))], &want, exact).is_err());
+    assert!(check("a", &[("gap", Some(f64::NAN))], &want, exact).is_err());
+    assert!(check("a", &[("gap", None)], &want, exact).is_err());
+}
+
+#[test]
+fn decomposition() {
+    for case in CASES {
+        let (text, image, want) = (partners(case), pair(case).1, expected(case)["paired"].clone());
+        let (y, x) = (survey(&mut text.source()), survey(&mut image.source()));
+        let frame = frame(&y, &x);
+        assert_eq!(want["frame_rank"], frame.rank(), "{case}");
+        let options = StreamOptions::default();
+        let got = Decomposition::of(&mut text.source(), &mut image.source(), &frame, options).unwrap();
+        let checked = check(case, &got.entries(), &want, exact).unwrap();
+        assert_eq!(checked, 11, "{case}");
+        let target = (x.mean(), x.spectrum().trace());
+        let phantom = phantom_drift(&mut text.source(), &y, target, options).unwrap();
+        let size = |v: &[f64]| Some(v.iter().map(|x| x * x).sum::<f64>().sqrt());
+        let moved = [
+            ("phantom_expansion_error", phantom.expansion.relative_error()),
+            ("phantom_unit_error", phantom.unit_rows.relative_error()),
+            ("phantom_expansion", size(&phantom.expansion.predicted)),
+            ("phantom_unit", size(&phantom.unit_rows.predicted)),
+        ];
+        assert_eq!(check(case, &moved, &want, exact).unwrap(), 4);
+    }
+}
+
+#[test]
+fn drift_of_the_passive_bias() {
+    for case in CASES {
+        let (text, image, want) = (partners(case), pair(case).1, expected(case)["paired"].clone());
+        let frame = frame(&survey(&mut text.source()), &survey(&mut image.source()));
+        let half = image.count() as u64 / 2;
+        let gamma = |keep: fn(u64, u64) -> bool| {
+            let (mut y, mut x) = (text.source(), image.source());
+            let y = survey(&mut Subset::new(&mut y, |i| keep(i, half)));
+            let x = survey(&mut Subset::new(&mut x, |i| keep(i, half)));
+            let m: Vec<f64> = x.mean().iter().zip(y.mean()).map(|(x, y)| x - y).collect();
+            frame.split(&m).unwrap().gamma
+        };
+        let (then, now) = (gamma(|i, half| i < half), gamma(|i, half| i >= half));
+        let got = [
+            ("pob_drift", Some(pob_drift(&now, &then).unwrap())),
+            ("adjacent_cosine", adjacent_cosine(&now, &then).unwrap()),
+        ];
+        assert_eq!(check(case, &got, &want, exact).unwrap(), 2);
+    }
+}
+
+#[test]
+fn angles_between_leading_spans() {
+    for case in CASES {
+        let (text, image, want) = (partners(case), pair(case).1, expected(case)["angles"].clone());
+        let leading = |rows: &super::data::Rows, rank| {
+            let survey = survey(&mut rows.source());
+            let nothing = vec![0.0; rows.width * rows.width];
+            Frame::from_covariances(survey.covariance(), &nothing, rows.width, Cut::Rank(rank)).unwrap()
+        };
+        let got = principal_angles(&leading(&image, 3), &leading(&text, 2)).unwrap();
+        let angles: Vec<f64> = want["angles"].as_array().unwrap().iter().map(|a| a.as_f64().unwrap()).collect();
+        super::common::max_difference(&got.radians, &angles, 1e-11).unwrap();
+        assert!((got.sin_theta_max - want["sin_theta_max"].as_f64().unwrap()).abs() < 1e-11, "{case}");
+    }
+}
+
+#[test]
+fn compare_every_method() {
+    for case in CASES {
+        let (text, image) = pair(case);
+        let (text, want) = (text.distinct(), expected(case));
+        for device in devices() {
+            let options = CompareOptions::default();
+            let (mut y, mut x) = (text.source(), image.source());
+            let table = compare(&device, &mut y, &mut x, &Method::ALL, &options).unwrap();
+            assert_eq!(want["compare_rank"], table.frame_rank.unwrap(), "{case}");
+            let rows = table.source.rows().min(table.target.rows());
+            for line in table.methods.iter().filter(|l| l.method != Method::C3) {
+                let want = &want["compare"][line.method.name()];
+                let what = format!("{case}, {} on {}", line.method, device.name());
+                let checked = check(&what, &line.diagnosis.entries(), want, |key| rounded(key, rows)).unwrap();
+                assert_eq!(checked, 20, "{what}");
+            }
+        }
+    }
+}
+
+/// The orderings that hold on such clouds, whatever the figures.
+#[test]
+fn orderings() {
+    for case in ["a", "b"] {
+        let (text, image) = pair(case);
+        let fit = FitOptions { sigma: Some(0.05), ..Default::default() };
+        let options = CompareOptions { fit, ..Default::default() };
+        let (mut y, mut x) = (text.source(), image.source());
+        let device = realign::Device::host();
+        let table = compare(&device, &mut y, &mut x, &Method::ALL, &options).unwrap();
+        let of = |method| &table.methods.iter().find(|l| l.method == method).unwrap().diagnosis;
+        let kept = |method| of(method).kept.unwrap().knn_overlap;
+        let (realign, blockwise, c3) = (of(Method::ReAlign), of(Method::Blockwise), of(Method::C3));
+        assert_eq!(kept(Method::None), 1.0);
+        assert!(kept(Method::ReAlign) > kept(Method::Blockwise) && kept(Method::ReAlign) > kept(Method::C3), "{case}");
+        let alpha = |d: &realign::geometry::Diagnosis| d.source.alpha.unwrap();
+        // ReAlign keeps the text's exponent, noise flattens it, blockwise takes the image's.
+        assert!((alpha(realign) - alpha(of(Method::None))).abs() < 0.02, "{case}");
+        assert!(alpha(c3) < alpha(realign), "{case}");
+        assert!((alpha(blockwise) - blockwise.target.alpha.unwrap()).abs() < 0.15, "{case}");
+        // On Gaussian clouds blockwise wins on density and mixing.
+        assert!(blockwise.jsd < realign.jsd && blockwise.mixing.rate > realign.mixing.rate, "{case}");
+        assert!(realign.gap < 0.2 * of(Method::None).gap, "{case}");
+        // Before and after of the source are each other's reference.
+        let own = Before::of(&table.source, &options.diagnosis).unwrap();
+        let again = Reference::of(&table.target, options.diagnosis).unwrap().diagnose(&table.source, Some(&own));
+        assert_eq!(again.unwrap().kept.unwrap().omega, 1.0);
+    }
+}

@@ -1,0 +1,235 @@
+//! Matrix products against f64.
+
+use realign::device::{Command, Device, Tensor};
+use realign::host::linalg::matmul::{Stored, multiply};
+use realign::kernels::linalg::matmul::{self, Operand, Product};
+use realign::{ElementType, Error};
+
+use crate::common::{Rng, gpu};
+use crate::rows::U;
+
+/// The host, the adapter's own shape, and the shape of the other kind.
+pub fn variants() -> Vec<(String, Device)> {
+    let shaped = |group, lanes| {
+        gpu().with_capabilities(|c| (c.group, c.lanes, c.subgroup_teams) = (group, lanes, false)).unwrap()
+    };
+    vec![
+        ("host".into(), Device::host()),
+        ("direct".into(), shaped(64, 1)),
+        ("direct, from buffers".into(), gpu().with_capabilities(|c| (c.lanes, c.texel_reads) = (1, false)).unwrap()),
+        ("tiled".into(), shaped(256, 32)),
+        ("tiled, small groups".into(), shaped(64, 32)),
+    ]
+}
+
+fn random(seed: u64, n: usize) -> Vec<f32> {
+    let mut rng = Rng(seed);
+    (0..n).map(|_| rng.normal() as f32).collect()
+}
+
+/// op(M) of `[rows, columns]` stored by rows, element (i, j).
+fn at(m: &[f32], (rows, columns): (usize, usize), transpose: bool, i: usize, j: usize) -> f64 {
+    f64::from(if transpose { m[j * rows + i] } else { m[i * columns + j] })
+}
+
+struct Case {
+    shape: (usize, usize, usize),
+    transpose: (bool, bool),
+    product: Product,
+}
+
+/// Runs the product; checks each element against f64 with the bound of a sum of k + 3 roundings of products that large.
+fn verify(device: &Device, case: &Case, what: &str) {
+    let ((m, n, k), (ta, tb)) = (case.shape, case.transpose);
+    let (a, b, c) = (random(1, m * k), random(2, k * n), random(3, (m + 2) * n));
+    let tensor = |data: &[f32], rows: usize, columns: usize| {
+        Tensor::from_f32(device, data, columns.max(1)).map(|t| {
+            assert_eq!(t.rows(), rows);
+            t
+        })
+    };
+    let (ar, ac) = if ta { (k, m) } else { (m, k) };
+    let (br, bc) = if tb { (n, k) } else { (k, n) };
+    let (at_, bt) = (tensor(&a, ar, ac).unwrap(), tensor(&b, br, bc).unwrap());
+    let ct = tensor(&c, m + 2, n).unwrap();
+    let operand = |t, flip| if flip { Operand::new(t).transposed() } else { Operand::new(t) };
+    let mut recorder = device.recorder();
+    // To rows 1 .. m + 1: the first and the last must stay.
+    matmul::record(&mut recorder, case.product, (operand(&at_, ta), operand(&bt, tb)), (&ct, 1)).unwrap();
+    recorder.submit().unwrap();
+    let bytes = device.read_blocking(ct.buffer()).unwrap();
+    for row in bytes.chunks_exact(ct.row_bytes()).take(m + 2) {
+        assert!(row[4 * n..].iter().all(|&b| b == 0), "{what}: padding is not zero");
+    }
+    let got = ct.to_f32_blocking(device).unwrap();
+    assert_eq!((&got[..n], &got[(m + 1) * n..]), (&c[..n], &c[(m + 1) * n..]), "{what}: rows around");
+    for i in 0..m {
+        for j in if case.product.upper { i } else { 0 }..n {
+            let products = (0..k).map(|l| at(&a, (m, k), ta, i, l) * at(&b, (k, n), tb, l, j));
+            let (sum, size) = products.fold((0.0, 0.0), |(s, z), p| (s + p, z + p.abs()));
+            let alpha = f64::from(case.product.alpha);
+            let before = if case.product.accumulate { f64::from(c[(i + 1) * n + j]) } else { 0.0 };
+            let want = alpha * sum + before;
+            let bound = (k + 3) as f64 * U * (alpha.abs() * size + before.abs());
+            let g = f64::from(got[(i + 1) * n + j]);
+            assert!((g - want).abs() <= bound, "{what} ({i}, {j}): {g} for {want}, allowed {bound:e}");
+        }
+    }
+}
+
+#[test]
+fn shapes_transpositions_and_options() {
+    let shapes =
+        [(1, 1, 1), (3, 5, 7), (4, 4, 4), (16, 8, 16), (17, 9, 33), (64, 64, 64), (65, 130, 31), (131, 67, 18)];
+    for (name, device) in variants() {
+        for shape in shapes {
+            for transpose in [(false, false), (false, true), (true, false), (true, true)] {
+                for (alpha, accumulate) in [(1.0, false), (-0.75, true)] {
+                    let product = Product { alpha, accumulate, upper: false };
+                    let what = format!("{name} {shape:?} {transpose:?} {accumulate}");
+                    verify(&device, &Case { shape, transpose, product }, &what);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn upper_triangles() {
+    for (name, device) in variants() {
+        for (n, k) in [(1, 3), (63, 70), (64, 5), (200, 33)] {
+            for accumulate in [false, true] {
+                let case = Case {
+                    shape: (n, n, k),
+                    transpose: (true, false),
+                    product: Product { alpha: 0.5, accumulate, upper: true },
+                };
+                verify(&device, &case, &format!("{name} {n} {k}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn large_tiles() {
+    let (name, device) = variants().remove(3);
+    let shape = (128 * 15 + 1, 128 * 15 + 5, 19);
+    verify(&device, &Case { shape, transpose: (false, true), product: Product::default() }, &name);
+}
+
+/// Sums longer than one dispatch makes are split along k.
+#[test]
+fn long_sums() {
+    let (m, n, k) = (260, 4, 1 << 16);
+    let data = random(8, m * 7);
+    for (name, device) in variants() {
+        // Rows that repeat, so that the reference is short: each dot is that of 7 numbers, k / 7 times over.
+        let a: Vec<f32> = (0..m * k).map(|i| data[(i / k) * 7 + (i % k) % 7]).collect();
+        let b: Vec<f32> = (0..n * k).map(|i| (i / k + 1) as f32).collect();
+        let [at, bt] = [&a, &b].map(|d| Tensor::from_f32(&device, d, k).unwrap());
+        let ct = Tensor::new(&device, m, n, ElementType::F32).unwrap();
+        let mut recorder = device.recorder();
+        let operands = (Operand::new(&at), Operand::new(&bt).transposed());
+        matmul::record(&mut recorder, Product::default(), operands, (&ct, 0)).unwrap();
+        recorder.submit().unwrap();
+        let got = ct.to_f32_blocking(&device).unwrap();
+        for i in 0..m {
+            let row = &data[i * 7..(i + 1) * 7];
+            let sum: f64 = (0..k).map(|l| f64::from(row[l % 7])).sum();
+            let size: f64 = (0..k).map(|l| f64::from(row[l % 7]).abs()).sum();
+            for j in 0..n {
+                let (g, want) = (f64::from(got[i * n + j]), sum * (j + 1) as f64);
+                let bound = (k + 3) as f64 * U * size * (j + 1) as f64;
+                assert!((g - want).abs() <= bound, "{name} ({i}, {j}): {g} for {want}");
+            }
+        }
+    }
+}
+
+#[test]
+fn each_variant_records_its_own_kernel() {
+    let mut seen = Vec::new();
+    for (name, device) in variants() {
+        let t = |n| Tensor::new(&device, n, 8, ElementType::F32).unwrap();
+        let (a, b, c) = (t(3), t(8), t(3));
+        let mut recorder = device.recorder();
+        matmul::record(&mut recorder, Product::default(), (Operand::new(&a), Operand::new(&b)), (&c, 0)).unwrap();
+        let [Command::Dispatch(dispatch)] = recorder.commands() else { panic!("one dispatch") };
+        seen.push(dispatch.kernel.name);
+        assert_eq!(dispatch.kernel.name == "matmul tiled", name.starts_with("tiled"), "{name}");
+    }
+    assert!(seen.contains(&"matmul direct"));
+}
+
+#[test]
+fn a_sub_range_of_rows_and_an_empty_sum() {
+    for (name, device) in variants() {
+        let (a, b) = (random(5, 40 * 6), random(6, 40 * 9));
+        let (at, bt) = (Tensor::from_f32(&device, &a, 6).unwrap(), Tensor::from_f32(&device, &b, 9).unwrap());
+        let ct = Tensor::from_f32(&device, &[7.0; 54], 9).unwrap();
+        let product = |(af, bf, rows), product| {
+            let mut recorder = device.recorder();
+            let operands = (Operand::new(&at).rows(af, rows).transposed(), Operand::new(&bt).rows(bf, rows));
+            matmul::record(&mut recorder, product, operands, (&ct, 0)).unwrap();
+            recorder.submit().unwrap();
+            ct.to_f32_blocking(&device).unwrap()
+        };
+        let got = product((3, 11, 21), Product::default());
+        for (i, j) in (0..6).flat_map(|i| (0..9).map(move |j| (i, j))) {
+            let terms = (0..21).map(|l| f64::from(a[(3 + l) * 6 + i]) * f64::from(b[(11 + l) * 9 + j]));
+            let (want, size) = terms.fold((0.0, 0.0), |(s, z): (f64, f64), p| (s + p, z + p.abs()));
+            assert!((f64::from(got[i * 9 + j]) - want).abs() <= 24.0 * U * size, "{name} ({i}, {j})");
+        }
+        let kept = product((0, 0, 0), Product { accumulate: true, ..Product::default() });
+        assert_eq!(kept, got, "{name}: nothing added");
+        assert_eq!(product((0, 0, 0), Product::default()), [0.0; 54], "{name}: a sum of nothing");
+    }
+}
+
+#[test]
+fn operands_that_do_not_fit() {
+    for (_, device) in variants() {
+        let t = |n, d| Tensor::new(&device, n, d, ElementType::F32).unwrap();
+        let (a, b, c) = (t(5, 6), t(6, 7), t(5, 7));
+        let mut recorder = device.recorder();
+        let mut refused = |product: Product, a: Operand<'_>, b: Operand<'_>, c: (&Tensor, usize)| {
+            let error = matmul::record(&mut recorder, product, (a, b), c).unwrap_err();
+            assert!(matches!(error, Error::Shape { .. } | Error::Argument { .. }), "{error}");
+        };
+        let (all, oa, ob) = (Product::default(), Operand::new(&a), Operand::new(&b));
+        refused(all, oa.transposed(), ob, (&c, 0));
+        refused(all, oa, ob.transposed(), (&c, 0));
+        refused(all, oa, ob, (&t(5, 8), 0));
+        refused(all, oa, ob, (&t(4, 7), 0));
+        refused(all, oa, ob, (&c, 1));
+        refused(all, oa, ob, (&c, usize::MAX));
+        refused(all, oa.rows(3, 3), ob, (&c, 0));
+        refused(all, oa.rows(usize::MAX, 2), ob, (&c, 0));
+        refused(Product { upper: true, ..all }, oa, ob, (&c, 0));
+        refused(Product { alpha: f32::NAN, ..all }, oa, ob, (&c, 0));
+        let square = t(6, 6);
+        refused(all, Operand::new(&square), Operand::new(&t(6, 6)), (&square, 0));
+        let half = Tensor::new(&device, 5, 6, ElementType::F16).unwrap();
+        refused(all, Operand::new(&half), ob, (&c, 0));
+        let stranger = Tensor::new(&Device::host(), 6, 7, ElementType::F32).unwrap();
+        refused(all, oa, Operand::new(&stranger), (&c, 0));
+        assert!(recorder.commands().is_empty());
+    }
+}
+
+#[test]
+fn the_twin_in_f64_and_its_refusals() {
+    let (a, b): (Vec<f64>, Vec<f64>) = ((0..6).map(f64::from).collect(), (0..6).map(|i| f64::from(i) - 2.5).collect());
+    let stored = |data, stride, transpose| Stored { data, stride, transpose };
+    let mut c = vec![0.0; 4];
+    multiply((&mut c, 2), (stored(&a, 3, false), stored(&b, 2, false)), (2, 2, 3), (2.0, false, false)).unwrap();
+    assert_eq!(c, [5.0, 11.0, -4.0, 20.0]);
+    let mut refused = |a, b, shape, upper| {
+        assert!(multiply((&mut c, 2), (a, b), shape, (1.0, false, upper)).is_err());
+    };
+    refused(stored(&a, 3, false), stored(&b, 2, false), (3, 2, 3), false);
+    refused(stored(&a, 3, false), stored(&b, 2, false), (2, 2, 4), false);
+    refused(stored(&a, 3, false), stored(&b, 2, true), (2, 2, 3), false);
+    refused(stored(&a, 3, false), stored(&b, 2, false), (1, 2, 3), true);
+    refused(stored(&a, usize::MAX, false), stored(&b, 2, false), (2, 2, 3), false);
+}
