@@ -182,6 +182,7 @@ fn dispatches(device: &Device) -> Vec<Dispatch> {
     let shift = device.buffer("shift", 32).unwrap();
     let noise = c3::Noise { sigma: 0.1, seed: 1 };
     c3::record(&mut recorder, (&shift, noise, 0), &input, &output, 3, (&status, 0)).unwrap();
+    crate::nn::record_all(device, &mut recorder);
     let commands = recorder.commands().iter();
     commands.map(|c| if let Command::Dispatch(d) = c { d.clone() } else { panic!("not a dispatch") }).collect()
 }
