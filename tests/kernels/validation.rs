@@ -198,6 +198,7 @@ fn dispatches(device: &Device) -> Vec<Dispatch> {
         (&Tensor::new(device, 8, 8, ElementType::F32).unwrap(), 0),
     )
     .unwrap();
+    crate::nn::record_all(device, &mut recorder);
     let commands = recorder.commands().iter();
     commands.map(|c| if let Command::Dispatch(d) = c { d.clone() } else { panic!("not a dispatch") }).collect()
 }

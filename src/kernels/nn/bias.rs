@@ -34,6 +34,12 @@ pub fn backward(recorder: &mut Recorder, dy: &Tensor, dbias: &Tensor, accumulate
     check_index(SPEC.name, dy)?;
     let buffers = [dy.buffer(), dbias.buffer()];
     check_written(SPEC.name, &buffers, 1)?;
+    if dy.rows() == 0 {
+        if !accumulate {
+            recorder.clear(dbias.buffer());
+        }
+        return Ok(());
+    }
     let params = Params { rows: dy.rows() as u32, width4: dy.width4() as u32, accumulate: u32::from(accumulate) };
     Work { kernel: &SPEC, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }
         .teams(recorder, dy.width4())

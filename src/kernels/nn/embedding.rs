@@ -79,7 +79,8 @@ pub fn gather(
         return Err(Error::shape(name, "table", "at least one row", 0));
     }
     // Without visual rows their place is the table's, and none is read from it.
-    let buffers = [table.buffer(), visual.unwrap_or(table).buffer(), ids, out.buffer()];
+    let seen = visual.filter(|v| v.rows() > 0).unwrap_or(table);
+    let buffers = [table.buffer(), seen.buffer(), ids, out.buffer()];
     check_written(name, &buffers, 1)?;
     let count = check_index(name, out)?;
     if count == 0 {

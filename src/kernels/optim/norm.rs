@@ -52,7 +52,8 @@ pub fn partials(device: &Device, slots: usize) -> Result<Buffer> {
     device.buffer("partial sums of squares", (4 * SLOT * slots.max(1)) as u64)
 }
 
-/// Records the partial sums of squares of `g`, f32 of any shape, into slot `slot` of `partials`, made by [`partials`].
+/// Records the partial sums of squares of `g`, f32 of any shape, into slot `slot` of `partials`, made by [`partials`]; without rows the
+/// slot is left alone.
 ///
 /// # Errors
 /// A slot beyond the buffer, another element type, another device's tensor.
@@ -62,7 +63,11 @@ pub fn square_sum(recorder: &mut Recorder, g: &Tensor, partials: &Buffer, slot: 
     check_words(recorder, name, ("partials", partials), slot.saturating_add(1).saturating_mul(SLOT))?;
     let buffers = [g.buffer(), partials];
     check_written(name, &buffers, 1)?;
-    let params = SquareSumParams { count: check_index(name, g)?, first: (slot * SLOT) as u32, teams: SLOT as u32 };
+    let count = check_index(name, g)?;
+    if count == 0 {
+        return Ok(());
+    }
+    let params = SquareSumParams { count, first: (slot * SLOT) as u32, teams: SLOT as u32 };
     Work { kernel: &SQUARE_SUM, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }
         .teams(recorder, SLOT)
 }

@@ -1,0 +1,167 @@
+//! What the tests of neural networks share: tensors in and out, bounds, finite differences.
+
+use realign::ElementType;
+use realign::device::{Buffer, Device, Recorder, Tensor};
+
+use crate::common::Rng;
+
+/// A group of shapes for kernels on elements and rows: empty, 1, prime, no multiple of 4, above one workgroup.
+pub const SHAPES: [(usize, usize); 8] = [(0, 8), (1, 1), (1, 64), (7, 3), (65, 130), (257, 17), (131, 1280), (1009, 6)];
+
+/// Roughly normal numbers.
+pub fn normal(seed: u64, count: usize) -> Vec<f32> {
+    let mut rng = Rng(seed);
+    (0..count).map(|_| rng.normal() as f32).collect()
+}
+
+pub fn wide(x: &[f32]) -> Vec<f64> {
+    x.iter().map(|&x| f64::from(x)).collect()
+}
+
+/// `[n, width]` rows; no rows give an empty tensor.
+pub fn tensor(device: &Device, data: &[f32], width: usize) -> Tensor {
+    Tensor::from_f32(device, data, width).unwrap()
+}
+
+/// A tensor of zeros.
+pub fn zeros(device: &Device, rows: usize, width: usize) -> Tensor {
+    Tensor::new(device, rows, width, ElementType::F32).unwrap()
+}
+
+/// A tensor whose elements, but for its padding, are a number that no kernel leaves behind.
+pub fn rubbish(device: &Device, rows: usize, width: usize) -> Tensor {
+    tensor(device, &vec![-777.25; rows * width], width)
+}
+
+pub fn words(device: &Device, words: &[u32]) -> Buffer {
+    device.buffer_from("words", bytemuck::cast_slice(words)).unwrap()
+}
+
+/// Submits what `record` records.
+pub fn run(device: &Device, record: impl FnOnce(&mut Recorder)) {
+    let mut recorder = device.recorder();
+    record(&mut recorder);
+    recorder.submit().unwrap();
+}
+
+/// The tensor's elements; its padding must be zero.
+pub fn read(device: &Device, tensor: &Tensor) -> Vec<f32> {
+    let bytes = device.read_blocking(tensor.buffer()).unwrap();
+    for row in bytes.chunks_exact(tensor.row_bytes()).take(tensor.rows()) {
+        assert!(row[4 * tensor.width()..].iter().all(|&b| b == 0), "padding is not zero");
+    }
+    tensor.to_f32_blocking(device).unwrap()
+}
+
+pub fn read_floats(device: &Device, buffer: &Buffer) -> Vec<f32> {
+    bytemuck::pod_collect_to_vec(&device.read_blocking(buffer).unwrap())
+}
+
+/// WGSL's bound for the exponential, relative: 3 + 2 |x| ulp.
+pub fn exp_error(x: f64) -> f64 {
+    (3.0 + 2.0 * x.abs()) * 1.2e-7
+}
+
+/// Frobenius norm of the difference over that of `want` (or 1e-30).
+pub fn relative(got: &[f32], want: &[f64]) -> f64 {
+    assert_eq!(got.len(), want.len());
+    let difference: f64 = got.iter().zip(want).map(|(&g, w)| (f64::from(g) - w).powi(2)).sum();
+    (difference / want.iter().map(|w| w * w).sum::<f64>().max(1e-60)).sqrt()
+}
+
+/// Fails unless the relative difference is below `bound`; NaN fails.
+pub fn check_relative(got: &[f32], want: &[f64], bound: f64, what: &str) {
+    let error = relative(got, want);
+    assert!(error <= bound || want.is_empty(), "{what}: relative difference {error:e}, allowed {bound:e}");
+}
+
+/// Rows of `width` in rows of a multiple of 4, zero at the end.
+pub fn padded(data: &[f64], width: usize) -> Vec<f64> {
+    let stride = width.next_multiple_of(4);
+    let mut out = vec![0.0; data.len() / width * stride];
+    for (to, from) in out.chunks_exact_mut(stride).zip(data.chunks_exact(width)) {
+        to[..width].copy_from_slice(from);
+    }
+    out
+}
+
+/// The reverse of [`padded`].
+pub fn tight(data: &[f64], width: usize) -> Vec<f64> {
+    data.chunks_exact(width.next_multiple_of(4)).flat_map(|row| row[..width].to_vec()).collect()
+}
+
+/// Compares a gradient with central differences of `f` at `x`: both are f64, so that the step's error, h² f''' and u |f| / h with
+/// h = 1e-5, stays below 1e-7 of what matters here.
+pub fn finite_differences(x: &[f64], gradient: &[f64], f: impl Fn(&[f64]) -> f64, what: &str) {
+    assert_eq!(x.len(), gradient.len(), "{what}");
+    let size = gradient.iter().fold(1e-3f64, |m, g| m.max(g.abs()));
+    let mut moved = x.to_vec();
+    for i in 0..x.len() {
+        let h = 1e-5;
+        moved[i] = x[i] + h;
+        let above = f(&moved);
+        moved[i] = x[i] - h;
+        let below = f(&moved);
+        moved[i] = x[i];
+        let slope = (above - below) / (2.0 * h);
+        let error = (slope - gradient[i]).abs();
+        assert!(error <= 1e-7 * size, "{what}: {} at {i}, finite differences say {slope}", gradient[i]);
+    }
+}
+
+/// `Σ a b`.
+pub fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+/// One recorded dispatch of each kernel of neural networks and optimisation, at least.
+pub fn record_all(device: &Device, r: &mut Recorder) {
+    use realign::kernels::nn::*;
+    use realign::kernels::optim::{adamw, norm};
+    let t = |width| zeros(device, 3, width);
+    let (a, b, c, d, e) = (t(16), t(16), t(16), t(16), t(16));
+    let (row, other_row, ids) = (zeros(device, 1, 16), zeros(device, 1, 16), words(device, &[0, 1, 1]));
+    gelu::forward(r, gelu::Form::Erf, &a, &b).unwrap();
+    gelu::backward(r, gelu::Form::Tanh, &a, &b, &c).unwrap();
+    silu_gate::forward(r, &a, &b, &c).unwrap();
+    silu_gate::backward(r, &a, &b, &c, &d, &e).unwrap();
+    elementwise::add(r, &a, &b).unwrap();
+    elementwise::scale(r, 2.0, &a).unwrap();
+    bias::backward(r, &a, &row, true).unwrap();
+    rms_norm::forward(r, 1e-5, &a, &row, &b).unwrap();
+    layer_norm::forward(r, 1e-5, &a, &row, &row, &b).unwrap();
+    layer_norm::backward(r, 1e-5, &a, &row, &b, (&c, true), Some(&other_row), None).unwrap();
+    let frequencies = rotary::Frequencies::new(device, 8, 1e4, None).unwrap();
+    rotary::record(r, &frequencies, &ids, 2, &a, false).unwrap();
+    let heads = attention::Heads { query: 4, key_value: 1, width: 4 };
+    let spans = attention::Spans::packed(device, &[3]).unwrap();
+    let [k, v, dk, dv, lse] = [(); 5].map(|()| t(4));
+    attention::forward(r, heads, &spans, &a, &k, &v, &b, &lse).unwrap();
+    attention::backward(r, heads, &spans, &a, &k, &v, &b, &lse, &c, &d, &dk, &dv).unwrap();
+    embedding::gather(r, &a, None, &ids, &b).unwrap();
+    let plan = embedding::ScatterPlan::new(device, &[0, 1, 1]).unwrap();
+    embedding::scatter(r, &plan, &a, Some(&b), None).unwrap();
+    let nll = device.buffer("nll", 12).unwrap();
+    cross_entropy::forward_chunk(r, &a, 0, &ids, &lse).unwrap();
+    cross_entropy::finish(r, &lse, &ids, &nll).unwrap();
+    cross_entropy::backward_chunk(r, &a, 0, &ids, &lse, 1.0).unwrap();
+    let partials = norm::partials(device, 1).unwrap();
+    norm::square_sum(r, &a, &partials, 0).unwrap();
+    norm::clip(r, &partials, None, 1.0, &nll).unwrap();
+    let hyper = adamw::Hyper { lr: 1e-3, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, step: 1 };
+    adamw::step(r, &hyper, &nll, &a, &b, &c, &d).unwrap();
+}
+
+mod helpers {
+    use super::*;
+
+    #[test]
+    fn the_helpers_can_fail() {
+        assert!(relative(&[1.0, 2.0], &[1.0, 2.00002]) > 8e-6);
+        assert!(std::panic::catch_unwind(|| check_relative(&[f32::NAN], &[1.0], 1.0, "nan")).is_err());
+        assert!(
+            std::panic::catch_unwind(|| finite_differences(&[2.0], &[4.00001], |x| x[0] * x[0], "square")).is_err()
+        );
+        finite_differences(&[2.0], &[4.0], |x| x[0] * x[0], "square");
+    }
+}

@@ -1,0 +1,239 @@
+//! Causal grouped-query attention against the full matrix of probabilities in f64.
+
+use realign::device::Device;
+use realign::host::nn::attention::{self as host, Operands, Upstream};
+use realign::kernels::nn::attention::{Heads, Span, Spans, backward, forward};
+
+use crate::common::{devices, gpu};
+use crate::nn::{check_relative, dot, finite_differences, normal, read, rubbish, run, tensor, wide, zeros};
+
+/// Packed sequences of (queries, keys).
+fn pack(sequences: &[(u32, u32)]) -> Vec<Span> {
+    let (mut q, mut k) = (0, 0);
+    let span = |&(q_count, k_count): &(u32, u32)| {
+        let span = Span { q_first: q, q_count, k_first: k, k_count };
+        (q, k) = (q + q_count, k + k_count);
+        span
+    };
+    sequences.iter().map(span).collect()
+}
+
+fn rows(spans: &[Span]) -> (usize, usize) {
+    spans.last().map_or((0, 0), |s| ((s.q_first + s.q_count) as usize, (s.k_first + s.k_count) as usize))
+}
+
+/// out, lse, dq, dk, dv from the definition, with every probability.
+fn reference(heads: Heads, spans: &[Span], [q, k, v, dout]: [&[f64]; 4]) -> [Vec<f64>; 5] {
+    let (w, group) = (heads.width, heads.query / heads.key_value);
+    let (qs, ks) = (heads.query * w, heads.key_value * w);
+    let mut all =
+        [vec![0.0; q.len()], vec![0.0; q.len() / w], vec![0.0; q.len()], vec![0.0; k.len()], vec![0.0; k.len()]];
+    let scale = 1.0 / (w as f64).sqrt();
+    for s in spans {
+        for i in 0..s.q_count as usize {
+            for h in 0..heads.query {
+                let at = (s.q_first as usize + i) * qs + h * w;
+                let key = |j: usize| (s.k_first as usize + j) * ks + h / group * w;
+                let seen = (s.k_count - s.q_count) as usize + i + 1;
+                let scores: Vec<f64> = (0..seen).map(|j| scale * dot(&q[at..at + w], &k[key(j)..key(j) + w])).collect();
+                let top = scores.iter().fold(f64::MIN, |m, &x| m.max(x));
+                let sum: f64 = scores.iter().map(|x| (x - top).exp()).sum();
+                all[1][(s.q_first as usize + i) * heads.query + h] = top + sum.ln();
+                let p: Vec<f64> = scores.iter().map(|x| (x - top).exp() / sum).collect();
+                for j in 0..seen {
+                    (0..w).for_each(|c| all[0][at + c] += p[j] * v[key(j) + c]);
+                }
+                let dp: Vec<f64> = (0..seen).map(|j| dot(&dout[at..at + w], &v[key(j)..key(j) + w])).collect();
+                let mean = dot(&p, &dp);
+                for j in 0..seen {
+                    let ds = scale * p[j] * (dp[j] - mean);
+                    for c in 0..w {
+                        all[2][at + c] += ds * k[key(j) + c];
+                        all[3][key(j) + c] += ds * q[at + c];
+                        all[4][key(j) + c] += p[j] * dout[at + c];
+                    }
+                }
+            }
+        }
+    }
+    all
+}
+
+/// What f32 may err by, relative to the whole: scores of up to 10 with sums of up to 130 terms, exponentials, sums over keys.
+const BOUND: f64 = 1e-5;
+
+fn verify(device: &Device, heads: Heads, sequences: &[(u32, u32)], size: f32) {
+    let list = pack(sequences);
+    let (n, m) = rows(&list);
+    let (qs, ks) = (heads.query * heads.width, heads.key_value * heads.width);
+    let scaled = |seed, count| normal(seed, count).iter().map(|x| x * size).collect::<Vec<f32>>();
+    let (q, k, v, dout) = (scaled(1, n * qs), scaled(2, m * ks), normal(3, m * ks), normal(4, n * qs));
+    let spans = Spans::new(device, &list).unwrap();
+    let [tq, tdout] = [&q, &dout].map(|x| tensor(device, x, qs));
+    let [tk, tv] = [&k, &v].map(|x| tensor(device, x, ks));
+    let (out, lse, dq) = (rubbish(device, n, qs), rubbish(device, n, heads.query), rubbish(device, n, qs));
+    let (dk, dv) = (rubbish(device, m, ks), rubbish(device, m, ks));
+    run(device, |r| {
+        forward(r, heads, &spans, &tq, &tk, &tv, &out, &lse).unwrap();
+        backward(r, heads, &spans, &tq, &tk, &tv, &out, &lse, &tdout, &dq, &dk, &dv).unwrap();
+    });
+    let want = reference(heads, &list, [&wide(&q), &wide(&k), &wide(&v), &wide(&dout)]);
+    let names = ["out", "lse", "dq", "dk", "dv"];
+    for ((tensor, want), name) in [&out, &lse, &dq, &dk, &dv].into_iter().zip(&want).zip(names) {
+        check_relative(
+            &read(device, tensor),
+            want,
+            BOUND,
+            &format!("{} {heads:?} {sequences:?} {name}", device.name()),
+        );
+    }
+}
+
+const fn heads(query: usize, key_value: usize, width: usize) -> Heads {
+    Heads { query, key_value, width }
+}
+
+#[test]
+fn lengths_heads_and_widths() {
+    for device in devices() {
+        for h in [heads(1, 1, 16), heads(4, 2, 16), heads(8, 1, 64), heads(4, 2, 128), heads(3, 3, 20)] {
+            for n in [0, 1, 2, 17, 130] {
+                verify(&device, h, &[(n, n)], 1.0);
+            }
+        }
+    }
+}
+
+#[test]
+fn packed_sequences() {
+    for device in devices() {
+        verify(&device, heads(4, 2, 16), &[(5, 5), (1, 1), (67, 67), (2, 2), (64, 64)], 1.0);
+        verify(&device, heads(8, 1, 64), &[(9, 9), (33, 33)], 1.0);
+    }
+}
+
+#[test]
+fn a_cache_of_keys() {
+    for device in devices() {
+        verify(&device, heads(4, 2, 16), &[(1, 130), (3, 70), (17, 17), (1, 1)], 1.0);
+        verify(&device, heads(8, 2, 64), &[(1, 65)], 1.0);
+        verify(&device, heads(2, 1, 128), &[(66, 200)], 1.0);
+    }
+}
+
+#[test]
+fn keys_that_no_query_sees_have_no_gradient() {
+    for device in devices() {
+        verify(&device, heads(2, 1, 16), &[(0, 7), (4, 4)], 1.0);
+        verify(&device, heads(2, 1, 16), &[(0, 7)], 1.0);
+    }
+}
+
+#[test]
+fn large_scores() {
+    // Scores of several hundreds: the probabilities are 0 and 1, and their differences are what f32 keeps of the scores.
+    for device in devices() {
+        let h = heads(2, 1, 16);
+        let (n, qs, ks) = (30, 32, 16);
+        let q: Vec<f32> = normal(1, n * qs).iter().map(|x| x * 3e3).collect();
+        let k: Vec<f32> = normal(2, n * ks).iter().map(|x| x * 3e3).collect();
+        let spans = Spans::packed(&device, &[n as u32]).unwrap();
+        let (tq, tk, tv) = (tensor(&device, &q, qs), tensor(&device, &k, ks), tensor(&device, &normal(3, n * ks), ks));
+        let (out, lse) = (rubbish(&device, n, qs), rubbish(&device, n, 2));
+        run(&device, |r| forward(r, h, &spans, &tq, &tk, &tv, &out, &lse).unwrap());
+        let v = normal(3, n * ks);
+        let zero = vec![0.0; n * qs];
+        let want = reference(h, spans.list(), [&wide(&q), &wide(&k), &wide(&v), &zero]);
+        check_relative(&read(&device, &out), &want[0], 1e-4, device.name());
+        check_relative(&read(&device, &lse), &want[1], 1e-6, device.name());
+    }
+}
+
+#[test]
+fn rows_outside_of_the_spans_are_left_alone() {
+    for device in devices() {
+        let spans = Spans::new(&device, &[Span { q_first: 2, q_count: 3, k_first: 1, k_count: 4 }]).unwrap();
+        let h = heads(1, 1, 4);
+        let [q, k, v] = [7, 8, 8].map(|n| tensor(&device, &normal(n as u64, n * 4), 4));
+        let (out, lse) = (rubbish(&device, 7, 4), rubbish(&device, 7, 1));
+        run(&device, |r| forward(r, h, &spans, &q, &k, &v, &out, &lse).unwrap());
+        let got = read(&device, &out);
+        assert!(got[..8].iter().chain(&got[20..]).all(|&x| x == -777.25), "{}", device.name());
+        assert!(got[8..20].iter().all(|&x| x != -777.25));
+    }
+}
+
+#[test]
+fn both_engines_and_every_run_agree() {
+    let device = gpu();
+    let h = heads(4, 2, 16);
+    let spans = Spans::packed(&device, &[40, 13]).unwrap();
+    let [q, dout] = [1, 2].map(|s| tensor(&device, &normal(s, 53 * 64), 64));
+    let [k, v] = [3, 4].map(|s| tensor(&device, &normal(s, 53 * 32), 32));
+    let gradients = || {
+        let (out, lse, dq) = (zeros(&device, 53, 64), zeros(&device, 53, 4), zeros(&device, 53, 64));
+        let (dk, dv) = (zeros(&device, 53, 32), zeros(&device, 53, 32));
+        run(&device, |r| {
+            forward(r, h, &spans, &q, &k, &v, &out, &lse).unwrap();
+            backward(r, h, &spans, &q, &k, &v, &out, &lse, &dout, &dq, &dk, &dv).unwrap();
+        });
+        [dq, dk, dv].map(|t| read(&device, &t))
+    };
+    assert_eq!(gradients(), gradients());
+}
+
+#[test]
+fn gradients_by_finite_differences() {
+    let h = heads(4, 2, 8);
+    // (5, 5) and (3, 6).
+    let blocks = [[0, 5, 0, 1], [5, 3, 5, 4]];
+    let key_blocks = [[0, 5, 0, 5, 0], [5, 6, 5, 3, -3i32 as u32]];
+    let [q, c] = [1, 2].map(|s| wide(&normal(s, 8 * 32)));
+    let [k, v] = [3, 4].map(|s| wide(&normal(s, 11 * 16)));
+    let run = |q: &[f64], k: &[f64], v: &[f64]| {
+        let (mut out, mut lse) = (vec![0.0; 8 * 32], vec![0.0; 8 * 4]);
+        host::forward(h, &blocks, Operands { q, k, v }, &mut out, (&mut lse, 4));
+        (out, lse)
+    };
+    let (out, lse) = run(&q, &k, &v);
+    let mut stats = vec![0.0; 8 * 4 * 2];
+    host::delta(h, (&c, &out), (&lse, 4), &mut stats);
+    let (operands, upstream) = (Operands { q: &q[..], k: &k, v: &v }, Upstream { dout: &c[..], stats: &stats });
+    let (mut dq, mut dk, mut dv) = (vec![0.0; q.len()], vec![0.0; k.len()], vec![0.0; v.len()]);
+    host::queries_backward(h, &blocks, operands, upstream, &mut dq);
+    host::keys_backward(h, &key_blocks, operands, upstream, (&mut dk, &mut dv));
+    finite_differences(&q, &dq, |q| dot(&run(q, &k, &v).0, &c), "q");
+    finite_differences(&k, &dk, |k| dot(&run(&q, k, &v).0, &c), "k");
+    finite_differences(&v, &dv, |v| dot(&run(&q, &k, v).0, &c), "v");
+}
+
+#[test]
+fn operands_that_do_not_fit() {
+    for device in devices() {
+        let span = |q_first, q_count, k_first, k_count| Span { q_first, q_count, k_first, k_count };
+        for list in [
+            vec![span(0, 3, 0, 2)],
+            vec![span(0, 3, 0, 3), span(2, 1, 3, 1)],
+            vec![span(0, 3, 0, 3), span(3, 1, 2, 1)],
+            vec![span(u32::MAX - 1, 1, 0, 1)],
+        ] {
+            assert!(Spans::new(&device, &list).unwrap_err().to_string().contains("span"), "{list:?}");
+        }
+        let spans = Spans::packed(&device, &[3]).unwrap();
+        let t = |n, d| zeros(&device, n, d);
+        let mut r = device.recorder();
+        let mut refused = |h: Heads, q: (usize, usize), k: (usize, usize)| {
+            let [q, out] = [(); 2].map(|()| t(q.0, q.1));
+            let [k, v] = [(); 2].map(|()| t(k.0, k.1));
+            forward(&mut r, h, &spans, &q, &k, &v, &out, &t(3, 2)).unwrap_err();
+        };
+        refused(heads(2, 1, 8), (2, 16), (3, 8));
+        refused(heads(2, 1, 8), (3, 16), (2, 8));
+        refused(heads(2, 1, 8), (3, 20), (3, 8));
+        refused(heads(3, 2, 8), (3, 24), (3, 16));
+        refused(heads(2, 0, 8), (3, 16), (3, 8));
+        refused(heads(2, 1, 6), (3, 12), (3, 6));
+        refused(heads(2, 1, 132), (3, 264), (3, 132));
+        assert!(r.commands().is_empty());
+    }
+}

@@ -1,0 +1,289 @@
+//! GELU, the gated unit, sums and multiples, element by element, and column sums.
+
+use realign::Error;
+use realign::device::Device;
+use realign::host::nn as host;
+use realign::kernels::nn::gelu::{self, Form};
+use realign::kernels::nn::{bias, elementwise, silu_gate};
+
+use crate::common::devices;
+use crate::golden::golden;
+use crate::nn::{SHAPES, dot, exp_error, finite_differences, normal, read, rubbish, run, tensor, wide, zeros};
+use crate::rows::{U, check, variants};
+
+/// Complementary error function of y ≥ 0, by its continued fraction or its series: independent of the library that the crate uses.
+fn erfc(y: f64) -> f64 {
+    if y < 0.0 {
+        return 2.0 - erfc(-y);
+    }
+    if y < 2.5 {
+        let (mut term, mut sum) = (y, y);
+        for n in 1..200 {
+            term *= -y * y / f64::from(n);
+            sum += term / f64::from(2 * n + 1);
+        }
+        return 1.0 - 2.0 / std::f64::consts::PI.sqrt() * sum;
+    }
+    let mut tail = 0.0;
+    for k in (1..200).rev() {
+        tail = f64::from(k) / 2.0 / (y + tail);
+    }
+    (-y * y).exp() / std::f64::consts::PI.sqrt() / (y + tail)
+}
+
+fn phi(x: f64) -> f64 {
+    0.5 * erfc(-x / 2f64.sqrt())
+}
+
+/// Value and slope of GELU, and the magnitude of the slope's terms.
+fn reference(form: Form, x: f64) -> (f64, f64, f64) {
+    match form {
+        Form::Erf => {
+            let density = (-x * x / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt();
+            (x * phi(x), phi(x) + x * density, phi(x) + (x * density).abs())
+        }
+        Form::Tanh => {
+            let root = (2.0 / std::f64::consts::PI).sqrt();
+            let t = (root * (x + 0.044715 * x.powi(3))).tanh();
+            let (half, slope) = (0.5 * (1.0 + t), 0.5 * x * (1.0 - t * t) * root * (1.0 + 3.0 * 0.044715 * x * x));
+            (x * half, half + slope, half + slope.abs())
+        }
+    }
+}
+
+/// What each value may err by, relative: the polynomials, and the exponential with its argument's rounding.
+fn gelu_error(form: Form, x: f64) -> f64 {
+    let argument = match form {
+        Form::Erf => x * x / 2.0,
+        Form::Tanh => (1.6 * (x + 0.05 * x.powi(3))).abs().min(90.0),
+    };
+    1e-6 + exp_error(argument)
+}
+
+#[test]
+fn gelu_of_all_shapes() {
+    for device in devices() {
+        for (n, d) in SHAPES {
+            for form in [Form::Erf, Form::Tanh] {
+                let (x, dy) = (normal(n as u64, n * d), normal(2, n * d));
+                let x: Vec<f32> = x.iter().map(|x| 2.5 * x).collect();
+                let (y, dx) = (rubbish(&device, n, d), rubbish(&device, n, d));
+                let (tx, tdy) = (tensor(&device, &x, d), tensor(&device, &dy, d));
+                run(&device, |r| {
+                    gelu::forward(r, form, &tx, &y).unwrap();
+                    gelu::backward(r, form, &tx, &tdy, &dx).unwrap();
+                });
+                let what = format!("{} [{n}, {d}] {form:?}", device.name());
+                let want: Vec<_> = x.iter().map(|&x| reference(form, f64::from(x))).collect();
+                let error = |i: usize| gelu_error(form, f64::from(x[i]));
+                // By tanh the reference itself cancels in 1 + t: an absolute 1e-15.
+                let values: Vec<f64> = want.iter().map(|w| w.0).collect();
+                let bounds: Vec<f64> = (0..x.len()).map(|i| values[i].abs() * error(i) + 1e-14).collect();
+                check(&read(&device, &y), &values, &bounds, &what);
+                let slopes: Vec<f64> = want.iter().zip(&dy).map(|(w, &dy)| w.1 * f64::from(dy)).collect();
+                let bounds: Vec<f64> =
+                    (0..x.len()).map(|i| (want[i].2 * f64::from(dy[i])).abs() * error(i) + 1e-14).collect();
+                check(&read(&device, &dx), &slopes, &bounds, &what);
+            }
+        }
+    }
+}
+
+#[test]
+fn gelu_against_pytorch() {
+    let [x, y, slope] = ["gelu_x", "gelu_y", "gelu_dy"].map(|name| golden("adapter", name));
+    let ones = vec![1.0; x.len()];
+    let (mut value, mut gradient) = (ones.clone(), ones.clone());
+    host::gelu::forward(Form::Erf, &x, &mut value);
+    host::gelu::backward(Form::Erf, &x, &ones, &mut gradient);
+    for i in 0..x.len() {
+        assert!((value[i] - y[i]).abs() < 1e-14 && (gradient[i] - slope[i]).abs() < 1e-14, "f64 at {}", x[i]);
+    }
+    let narrow: Vec<f32> = x.iter().map(|&x| x as f32).collect();
+    for device in devices() {
+        let (tx, ones) = (tensor(&device, &narrow, 65), tensor(&device, &[1.0; 65], 65));
+        let (ty, dx) = (rubbish(&device, 1, 65), rubbish(&device, 1, 65));
+        run(&device, |r| {
+            gelu::forward(r, Form::Erf, &tx, &ty).unwrap();
+            gelu::backward(r, Form::Erf, &tx, &ones, &dx).unwrap();
+        });
+        check(&read(&device, &ty), &y, &[2e-6; 65], device.name());
+        check(&read(&device, &dx), &slope, &[2e-6; 65], device.name());
+    }
+}
+
+#[test]
+fn far_values_are_finite() {
+    let x = [1e30f32, -1e30, 3e38, -3e38, 1e4, -1e4, 100.0, -100.0, 1e-30, -0.0, 12.0, -12.0];
+    for device in devices() {
+        let (tx, ones) = (tensor(&device, &x, 12), tensor(&device, &[1.0; 12], 12));
+        let out: Vec<_> = (0..5).map(|_| rubbish(&device, 1, 12)).collect();
+        for form in [Form::Erf, Form::Tanh] {
+            run(&device, |r| {
+                gelu::forward(r, form, &tx, &out[0]).unwrap();
+                gelu::backward(r, form, &tx, &ones, &out[1]).unwrap();
+                silu_gate::forward(r, &tx, &ones, &out[2]).unwrap();
+                silu_gate::backward(r, &tx, &ones, &ones, &out[3], &out[4]).unwrap();
+            });
+            let values: Vec<_> = out.iter().map(|t| read(&device, t)).collect();
+            for (i, &x) in x.iter().enumerate().take(8) {
+                let step = if x > 0.0 { 1.0 } else { 0.0 };
+                for (got, want) in values.iter().zip([x * step, step, x * step, step, x * step]) {
+                    // The gate is no less than e^-80, a factor that the largest arguments show.
+                    let bound = 1e-6 * want.abs() + 1e-30 * x.abs().max(1e5);
+                    assert!((got[i] - want).abs() <= bound, "{} {form:?} {x}: {} for {want}", device.name(), got[i]);
+                }
+            }
+            assert!(values.iter().flatten().all(|v| v.is_finite()), "{} {form:?}", device.name());
+        }
+    }
+}
+
+#[test]
+fn gated_unit_of_all_shapes() {
+    for device in devices() {
+        for (n, d) in SHAPES {
+            let [gate, up, dy] = [3, 4, 5].map(|seed| normal(seed, n * d));
+            let gate: Vec<f32> = gate.iter().map(|x| 3.0 * x).collect();
+            let [tg, tu, td] = [&gate, &up, &dy].map(|x| tensor(&device, x, d));
+            let [y, dgate, dup] = [(); 3].map(|()| rubbish(&device, n, d));
+            run(&device, |r| {
+                silu_gate::forward(r, &tg, &tu, &y).unwrap();
+                silu_gate::backward(r, &tg, &tu, &td, &dgate, &dup).unwrap();
+            });
+            let what = format!("{} [{n}, {d}]", device.name());
+            let each = |f: &dyn Fn(f64, f64, f64, f64) -> f64| -> Vec<f64> {
+                let rows = wide(&gate).into_iter().zip(wide(&up)).zip(wide(&dy));
+                rows.map(|((g, u), dy)| f(g, u, dy, 1.0 / (1.0 + (-g).exp()))).collect()
+            };
+            let error = |g: f64| 1e-6 + exp_error(g);
+            let want = each(&|g, u, _, s| g * s * u);
+            check(&read(&device, &y), &want, &each(&|g, u, _, s| (g * s * u).abs() * error(g)), &what);
+            let want = each(&|g, _, dy, s| dy * g * s);
+            check(&read(&device, &dup), &want, &each(&|g, _, dy, s| (dy * g * s).abs() * error(g)), &what);
+            let want = each(&|g, u, dy, s| dy * u * s * (1.0 + g * (1.0 - s)));
+            let bounds = each(&|g, u, dy, s| (dy * u * s).abs() * (1.0 + g.abs()) * error(g));
+            check(&read(&device, &dgate), &want, &bounds, &what);
+        }
+    }
+}
+
+#[test]
+fn sums_and_multiples() {
+    for device in devices() {
+        for (n, d) in SHAPES {
+            let (x, y, b) = (normal(6, n * d), normal(7, n * d), normal(8, d));
+            let (tx, ty, tb) = (tensor(&device, &x, d), tensor(&device, &y, d), tensor(&device, &b, d));
+            run(&device, |r| {
+                elementwise::add(r, &tx, &ty).unwrap();
+                elementwise::scale(r, -0.75, &ty).unwrap();
+                elementwise::add_bias(r, &tb, &ty).unwrap();
+            });
+            let want: Vec<f32> = (0..n * d).map(|i| (y[i] + x[i]) * -0.75 + b[i % d]).collect();
+            // A driver may fuse what a kernel multiplies and adds, but these are different kernels: the same bits.
+            assert_eq!(read(&device, &ty), want, "{} [{n}, {d}]", device.name());
+        }
+    }
+}
+
+#[test]
+fn more_entries_than_one_side_of_a_dispatch() {
+    // Workgroups of one invocation.
+    let gpu = crate::common::gpu().with_capabilities(|c| (c.group, c.lanes, c.subgroup_teams) = (1, 1, false)).unwrap();
+    for device in [Device::host(), gpu] {
+        let (n, d) = (65_535 + 300, 4);
+        let (x, y) = (normal(9, n * d), normal(10, n * d));
+        let (tx, ty) = (tensor(&device, &x, d), tensor(&device, &y, d));
+        run(&device, |r| elementwise::add(r, &tx, &ty).unwrap());
+        let want: Vec<f32> = x.iter().zip(&y).map(|(x, y)| y + x).collect();
+        assert_eq!(read(&device, &ty), want, "{}", device.name());
+    }
+}
+
+#[test]
+fn column_sums() {
+    for (name, device) in variants() {
+        for (n, d) in SHAPES {
+            for accumulate in [false, true] {
+                let (dy, before) = (normal(11, n * d), normal(12, d));
+                let (t, sums) = (tensor(&device, &dy, d), tensor(&device, &before, d));
+                run(&device, |r| bias::backward(r, &t, &sums, accumulate).unwrap());
+                let mut want = if accumulate { wide(&before) } else { vec![0.0; d] };
+                let mut size: Vec<f64> = want.iter().map(|w| w.abs()).collect();
+                for (i, &x) in dy.iter().enumerate() {
+                    want[i % d] += f64::from(x);
+                    size[i % d] += f64::from(x.abs());
+                }
+                let bounds: Vec<f64> = size.iter().map(|s| s * U * (n as f64 + 1.0)).collect();
+                check(&read(&device, &sums), &want, &bounds, &format!("{name} [{n}, {d}] {accumulate}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn column_sums_have_the_same_bits_again() {
+    for device in devices() {
+        let dy = tensor(&device, &normal(13, 1009 * 36), 36);
+        let sums = [(); 3].map(|()| zeros(&device, 1, 36));
+        sums.iter().for_each(|s| run(&device, |r| bias::backward(r, &dy, s, false).unwrap()));
+        assert_eq!(read(&device, &sums[0]), read(&device, &sums[1]));
+        assert_eq!(read(&device, &sums[0]), read(&device, &sums[2]));
+    }
+}
+
+#[test]
+fn gradients_by_finite_differences() {
+    let x: Vec<f64> = (0..48).map(|i| f64::from(i) * 0.21 - 5.0).collect();
+    let (up, c) = (wide(&normal(14, 48)), wide(&normal(15, 48)));
+    for form in [Form::Erf, Form::Tanh] {
+        let mut dx = vec![0.0; 48];
+        host::gelu::backward(form, &x, &c, &mut dx);
+        let loss = |x: &[f64]| {
+            let mut y = vec![0.0; 48];
+            host::gelu::forward(form, x, &mut y);
+            dot(&y, &c)
+        };
+        finite_differences(&x, &dx, loss, &format!("{form:?}"));
+    }
+    let (mut dgate, mut dup) = (vec![0.0; 48], vec![0.0; 48]);
+    host::silu_gate::backward((&x, &up), &c, (&mut dgate, &mut dup));
+    let loss = |gate: &[f64], up: &[f64]| {
+        let mut y = vec![0.0; 48];
+        host::silu_gate::forward(gate, up, &mut y);
+        dot(&y, &c)
+    };
+    finite_differences(&x, &dgate, |gate| loss(gate, &up), "gate");
+    finite_differences(&up, &dup, |up| loss(&x, up), "up");
+    let mut dbias = vec![0.0; 8];
+    host::bias::backward(&c, &mut dbias, false);
+    let loss = |bias: &[f64]| {
+        let mut y = up.clone();
+        host::elementwise::add_bias(bias, &mut y);
+        dot(&y, &c)
+    };
+    finite_differences(&x[..8], &dbias, loss, "bias");
+}
+
+#[test]
+fn operands_that_do_not_fit() {
+    let shape = |result: realign::Result<()>| {
+        assert!(matches!(result.unwrap_err(), Error::Shape { .. } | Error::Argument { .. }));
+    };
+    for device in devices() {
+        let (a, b, wrong) = (zeros(&device, 3, 5), zeros(&device, 3, 5), zeros(&device, 3, 6));
+        let stranger = zeros(&Device::host(), 3, 5);
+        let half = realign::device::Tensor::new(&device, 3, 5, realign::ElementType::F16).unwrap();
+        let mut r = device.recorder();
+        for other in [&wrong, &stranger, &half, &a] {
+            shape(gelu::forward(&mut r, Form::Erf, &a, other));
+            shape(elementwise::add(&mut r, &a, other));
+            shape(silu_gate::forward(&mut r, &a, &b, other));
+        }
+        shape(silu_gate::backward(&mut r, &a, &a, &a, &b, &b));
+        shape(elementwise::add_bias(&mut r, &a, &b));
+        shape(elementwise::scale(&mut r, f32::NAN, &a));
+        shape(bias::backward(&mut r, &a, &b, true));
+        assert!(r.commands().is_empty());
+    }
+}

@@ -1,0 +1,94 @@
+//! Rows gathered by id, and gradients scattered back.
+
+use realign::kernels::nn::embedding::{ScatterPlan, VISUAL, gather, scatter};
+
+use crate::common::{Rng, devices};
+use crate::nn::{normal, read, rubbish, run, tensor, wide, words, zeros};
+use crate::rows::{U, check};
+
+fn ids(count: usize, vocabulary: u64, visual: u64) -> Vec<u32> {
+    let mut rng = Rng(count as u64);
+    (0..count)
+        .map(|_| match rng.next() % 4 {
+            0 if visual > 0 => VISUAL | (rng.next() % visual) as u32,
+            // Few ids, so that they come again and again.
+            1 => (rng.next() % 3.min(vocabulary)) as u32,
+            _ => (rng.next() % vocabulary) as u32,
+        })
+        .collect()
+}
+
+#[test]
+fn gather_and_scatter() {
+    for device in devices() {
+        for (n, d, vocabulary, visual) in
+            [(0, 8, 5, 0), (1, 1, 1, 1), (7, 3, 4, 2), (257, 17, 50, 9), (1009, 64, 300, 33)]
+        {
+            let ids = ids(n, vocabulary as u64, visual as u64);
+            let [table, seen, dx] = [vocabulary, visual, n].map(|rows| normal(rows as u64, rows * d));
+            let [t, v, tdx] = [&table, &seen, &dx].map(|x| tensor(&device, x, d));
+            let (out, visible) = (rubbish(&device, n, d), (visual > 0).then_some(&v));
+            let (dt, dv) = (tensor(&device, &table, d), tensor(&device, &seen, d));
+            let plan = ScatterPlan::new(&device, &ids).unwrap();
+            plan.check(vocabulary, visual).unwrap();
+            run(&device, |r| {
+                gather(r, &t, visible, &words(&device, &ids), &out).unwrap();
+                scatter(r, &plan, &tdx, Some(&dt), visible.map(|_| &dv)).unwrap();
+            });
+            let row = |id: u32| {
+                if id & VISUAL == 0 { &table[id as usize * d..] } else { &seen[(id & !VISUAL) as usize * d..] }
+            };
+            let want: Vec<f32> = ids.iter().flat_map(|&id| row(id)[..d].to_vec()).collect();
+            let what = format!("{} [{n}, {d}]", device.name());
+            assert_eq!(read(&device, &out), want, "{what}");
+            for (tensor, before, bit) in [(&dt, &table, 0), (&dv, &seen, VISUAL)] {
+                let mut sums = wide(before);
+                let mut size: Vec<f64> = sums.iter().map(|s| s.abs()).collect();
+                for (i, _) in ids.iter().enumerate().filter(|(_, id)| **id & VISUAL == bit) {
+                    for j in 0..d {
+                        let at = (ids[i] & !VISUAL) as usize * d + j;
+                        sums[at] += f64::from(dx[i * d + j]);
+                        size[at] += f64::from(dx[i * d + j].abs());
+                    }
+                }
+                let bounds: Vec<f64> = size.iter().map(|s| s * n as f64 * U).collect();
+                check(&read(&device, tensor), &sums, &bounds, &what);
+            }
+        }
+    }
+}
+
+#[test]
+fn scattering_has_the_same_bits_on_both_engines() {
+    let (ids, dx) = (ids(1009, 20, 3), normal(3, 1009 * 12));
+    let all: Vec<Vec<f32>> = devices()
+        .iter()
+        .map(|device| {
+            let (t, plan) = (zeros(device, 20, 12), ScatterPlan::new(device, &ids).unwrap());
+            run(device, |r| scatter(r, &plan, &tensor(device, &dx, 12), Some(&t), None).unwrap());
+            read(device, &t)
+        })
+        .collect();
+    assert_eq!(all[0], all[1]);
+}
+
+#[test]
+fn ids_beyond_the_rows() {
+    for device in devices() {
+        let (table, visual) = (tensor(&device, &[1.0; 8], 4), tensor(&device, &[2.0; 4], 4));
+        let ids = [1, 2, VISUAL, VISUAL | 1];
+        let out = rubbish(&device, 4, 4);
+        run(&device, |r| gather(r, &table, Some(&visual), &words(&device, &ids), &out).unwrap());
+        assert_eq!(read(&device, &out), [[1.0; 4], [0.0; 4], [2.0; 4], [0.0; 4]].concat());
+        let plan = ScatterPlan::new(&device, &ids).unwrap();
+        assert!(plan.check(2, 2).unwrap_err().to_string().contains("token id"));
+        assert!(plan.check(3, 1).unwrap_err().to_string().contains("visual row"));
+        plan.check(3, 2).unwrap();
+        let mut r = device.recorder();
+        scatter(&mut r, &plan, &out, Some(&table), None).unwrap_err();
+        scatter(&mut r, &plan, &zeros(&device, 3, 4), None, None).unwrap_err();
+        gather(&mut r, &table, Some(&zeros(&device, 1, 5)), &words(&device, &ids), &out).unwrap_err();
+        gather(&mut r, &table, None, &words(&device, &ids[..3]), &out).unwrap_err();
+        assert!(r.commands().is_empty());
+    }
+}
