@@ -52,6 +52,7 @@ impl FolderWriter {
     }
 
     /// A file of the folder in the making, to read it again.
+    #[cfg(feature = "train")]
     pub fn open(&self, name: &str) -> Result<File> {
         let path = self.temporary.path().join(name);
         File::open(&path).map_err(Error::io("read", &path))

@@ -138,7 +138,7 @@ impl TensorFile {
         let info = self.tensors.get(name).ok_or_else(|| self.missing(name))?;
         let stored = self.element(name, info)?;
         let count = out.len() / element.bytes();
-        if out.len() % element.bytes() != 0 || first.checked_add(count).is_none_or(|end| end > info.len()) {
+        if !out.len().is_multiple_of(element.bytes()) || first.checked_add(count).is_none_or(|end| end > info.len()) {
             let got = format!("{} bytes of {element} from number {first} on", out.len());
             return Err(Error::shape("read tensor", name, format!("a part of {} numbers", info.len()), got));
         }

@@ -4,7 +4,7 @@ use realign::Result;
 use realign::io::{ChatTemplate, Join, Role, SampleOptions, Samples, TARGET, TOKEN, Tokenizer, Turn, VISUAL};
 use serde_json::{Value, json};
 
-use super::texts::{bytes, index, tokenizer};
+use super::texts::{index, tokenizer};
 use super::{golden, put, refused};
 
 /// The templates that the models are published with.

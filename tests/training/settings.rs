@@ -80,7 +80,7 @@ fn every_key_can_be_set_and_has_an_explanation() {
     for (key, help) in Settings::keys() {
         assert!(help.ends_with('.') && !help.starts_with(' '), "{key}: {help:?}");
         let error = Settings::new(Stage::One).merge(&format!("{key} = []\n"), Path::new("f")).err();
-        assert!(error.is_none_or(|e| e.to_string().contains(key)), "{key} is not known");
+        assert!(error.is_none_or(|e| !e.to_string().contains("unknown;")), "{key} is not known");
     }
 }
 

@@ -215,7 +215,7 @@ fn parquet_has_ids_beside_its_rows() {
     let mut writer = parquet::arrow::ArrowWriter::try_new(file, batch.schema(), None).unwrap();
     writer.write(&batch).unwrap();
     writer.close().unwrap();
-    let dataset = Dataset::open(&[path.clone()], &OpenOptions::default()).unwrap();
+    let dataset = Dataset::open(std::slice::from_ref(&path), &OpenOptions::default()).unwrap();
     let read = |field| Ids::of_dataset(&dataset, None, field);
     let names = |ids: Ids| (0..3).map(|i| ids.get(i).to_string()).collect::<Vec<_>>();
     assert_eq!(names(read(None).unwrap()), ["x", "y", "z"]);

@@ -144,7 +144,7 @@ impl DecoderConfig {
     }
 
     fn check_shapes(&self, fields: &Fields) -> Result<()> {
-        if self.head_dim % 2 != 0 {
+        if !self.head_dim.is_multiple_of(2) {
             let problem = format!("makes heads {} wide; the rotary embedding needs an even width", self.head_dim);
             return Err(fields.error("head_dim", &problem));
         }

@@ -1,4 +1,4 @@
-//! Stage 1: texts, each joined to its embedding [5].
+//! Stage 1: texts, each joined to its embedding (paper, section 5).
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! Stage 2: conversations in LLaVA's form, each joined to its image's embedding [5].
+//! Stage 2: conversations in LLaVA's form, each joined to its image's embedding (paper, section 5).
 
 use std::path::Path;
 

@@ -188,6 +188,6 @@ words! {
     Join: |text| one_of(text, JOINS), |value: &Join| name_of(*value, JOINS);
     ScheduleKind: |text| one_of(text, KINDS), |value: &ScheduleKind| name_of(*value, KINDS);
     ElementType: |text| one_of(text, ELEMENTS), |value: &ElementType| name_of(*value, ELEMENTS);
-    Method: |text| Method::from_str(text), |value: &Method| value.name();
+    Method: Method::from_str, |value: &Method| value.name();
     AdapterKind: |text| AdapterKind::from_str(text).map_err(|e| e.to_string()), |value: &AdapterKind| value.to_string();
 }

@@ -1,4 +1,4 @@
-//! The settings of a run: `run.toml` and flags under the same names, with the published recipe as defaults [5].
+//! The settings of a run: `run.toml` and flags under the same names, with the published recipe as defaults (paper, section 5).
 
 mod field;
 
