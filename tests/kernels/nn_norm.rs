@@ -64,9 +64,8 @@ fn verify(device: &Device, center: bool, (n, d): (usize, usize), shift: f32, wha
             rms_norm::backward(r, EPS, &tx, &tw, &tdy, (&added, true), None).unwrap();
         }
     });
-    let zero = vec![0.0; d];
-    let want =
-        reference(center, &wide(&x), &wide(&weight), if center { &wide(&bias) } else { &zero }.as_slice(), &wide(&dy));
+    let shift_by = if center { wide(&bias) } else { vec![0.0; d] };
+    let want = reference(center, &wide(&x), &wide(&weight), &shift_by, &wide(&dy));
     // A mean far from zero costs the digits that it shares with the elements.
     let limit = bound(n, d) * (1.0 + f64::from(shift.abs()) / 2.0);
     let plus = |a: &[f64], b: &[f32]| -> Vec<f64> { a.iter().zip(b).map(|(a, &b)| a + f64::from(b)).collect() };
