@@ -5,9 +5,9 @@
 pub mod align;
 pub mod fixed_point;
 pub mod gaussian;
+pub mod linalg;
 pub mod nn;
 pub mod optim;
-pub mod linalg;
 pub mod output;
 pub mod real;
 pub mod rows;

@@ -4,7 +4,7 @@
 use super::linear::Linear;
 use super::parameters::{Gradients, Parameters};
 use crate::device::{Device, Recorder, Tensor};
-use crate::io::model::{AdapterKind, AdapterLayer, AdapterWeights};
+use crate::io::{AdapterKind, AdapterLayer, AdapterWeights};
 use crate::kernels::nn::gelu::{self, Form};
 use crate::{ElementType, Error, Result, host};
 

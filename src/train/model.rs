@@ -215,6 +215,26 @@ impl Model {
         run(device, self, (&mut None, Keep::Nothing), (batch, embeddings), None)
     }
 
+    /// The logits of every token of a batch, `[n, vocabulary]`, row-major. For small batches: all of them are held at once.
+    ///
+    /// # Errors
+    /// As [`Trainer::accumulate`]; more logits than fit a chunk.
+    pub fn logits_blocking(&self, device: &Device, batch: &Batch, embeddings: &Tensor) -> Result<Vec<f32>> {
+        check(self, batch, embeddings)?;
+        let n = batch.tokens();
+        let space = Space::new(device, &self.decoder, n, Keep::Nothing)?;
+        let head = HeadSpace::new(device, &self.decoder, n)?;
+        let visual = self.visual_tokens(device, embeddings)?;
+        let rows: Vec<u32> = (0..n as u32).collect();
+        let rows = device.buffer_from("rows", bytemuck::cast_slice(&rows))?;
+        let packed = packed(device, batch)?;
+        let mut recorder = device.recorder();
+        self.decoder.forward(&mut recorder, &packed, Some(&visual), &space, None)?;
+        self.decoder.logits(&mut recorder, &rows, (&space, &head))?;
+        recorder.submit()?;
+        head.logits().to_f32_blocking(device)
+    }
+
     /// The visual tokens of `embeddings` `[m, d]`: `[m, hidden]`.
     ///
     /// # Errors
@@ -235,6 +255,12 @@ fn check(model: &Model, batch: &Batch, embeddings: &Tensor) -> Result<()> {
         return Err(Error::shape("training", "embeddings", format!("[{}, {}]", want.0, want.1), got));
     }
     Ok(())
+}
+
+fn packed(device: &Device, batch: &Batch) -> Result<decoder::Batch> {
+    let span = |&(first, count): &(u32, u32)| Span { q_first: first, q_count: count, k_first: first, k_count: count };
+    let spans = Spans::new(device, &batch.spans.iter().map(span).collect::<Vec<_>>())?;
+    decoder::Batch::new(device, &batch.ids, &batch.positions, spans)
 }
 
 /// One batch through adapter and decoder, forward and, with gradients, backward.
@@ -258,9 +284,7 @@ fn run(
     let adapter = room.adapter.first_rows(rows)?;
     let plan = ScatterPlan::new(device, &batch.ids)?;
     plan.check(model.decoder.config().vocab_size, rows)?;
-    let span = |&(first, count): &(u32, u32)| Span { q_first: first, q_count: count, k_first: first, k_count: count };
-    let spans = Spans::new(device, &batch.spans.iter().map(span).collect::<Vec<_>>())?;
-    let packed = decoder::Batch::new(device, &batch.ids, &batch.positions, spans)?;
+    let packed = packed(device, batch)?;
     let head = Head::new(device, &batch.labels)?;
     let visual = (rows > 0).then(|| adapter.output());
 

@@ -17,7 +17,7 @@ use super::linear::Linear;
 use super::parameters::{Parameters, Slot};
 use crate::Result;
 use crate::device::Device;
-use crate::io::model::DecoderConfig;
+use crate::io::DecoderConfig;
 use crate::kernels::nn::attention::Heads;
 use crate::kernels::nn::rotary::{Frequencies, Llama3Scaling};
 
