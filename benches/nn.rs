@@ -21,10 +21,12 @@ const CHUNK: usize = 8192;
 const HEADS: Heads = Heads { query: 32, key_value: 8, width: 64 };
 const LENGTH: u32 = 256;
 
+type Record = dyn Fn(&mut Recorder) -> Result<()>;
+
 struct Case {
     name: &'static str,
     throughput: Throughput,
-    run: Box<dyn Fn(&mut Recorder) -> Result<()>>,
+    run: Box<Record>,
     result: Buffer,
 }
 

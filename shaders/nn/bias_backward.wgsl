@@ -1,7 +1,9 @@
 // Gradient of a bias: the column sums of dy.
 
 struct Params {
-    rows: u32,
+    // Rows of this dispatch: from `first` to before `end`.
+    first: u32,
+    end: u32,
     width4: u32,
     accumulate: u32,
 }

@@ -1,7 +1,9 @@
 // Gradient of a normalisation by its weight: the column sums of dy n, n = (x - mean) r with the row's scalars (mean, r, ..).
 
 struct Params {
-    rows: u32,
+    // Rows of this dispatch: from `first` to before `end`.
+    first: u32,
+    end: u32,
     width4: u32,
     accumulate: u32,
 }

@@ -20,7 +20,7 @@ pub mod optim;
 pub mod shader;
 pub mod stats;
 
-use crate::device::{Buffer, Capabilities, Device, Dispatch, Recorder, Tensor};
+use crate::device::{Buffer, Capabilities, Device, DeviceKind, Dispatch, Recorder, Tensor};
 use crate::host::HostCall;
 use crate::{ElementType, Error, Result};
 
@@ -208,6 +208,10 @@ fn groups(units: usize) -> u32 {
     units.clamp(1, 65_535) as u32
 }
 
+/// Loop turns of one invocation that every driver completes. Mesa's CPU driver counts the turns of all loops together, and from
+/// 65,535 on ends every loop silently.
+const TURNS: usize = 65_000;
+
 /// A kernel on f32 operands, ready but for its grid.
 struct Work<'a> {
     kernel: &'static KernelSpec,
@@ -223,6 +227,21 @@ impl Work<'_> {
         let units = count.div_ceil(group as usize).max(1);
         let across = units.min(65_535);
         self.dispatch(recorder, [across as u32, units.div_ceil(across) as u32, 1])
+    }
+
+    /// That no invocation takes more than [`TURNS`] turns, `turns` for a team of one.
+    fn check_turns(self, recorder: &Recorder, turns: usize) -> Result<Self> {
+        let caps = recorder.device().capabilities();
+        if caps.kind == DeviceKind::Software && turns > TURNS {
+            return Err(Error::Unsupported {
+                adapter: recorder.device().name().to_owned(),
+                problem: format!(
+                    "{}: {turns} turns of a loop, where drivers on the CPU end at {TURNS}; use --device host",
+                    self.kernel.name
+                ),
+            });
+        }
+        Ok(self)
     }
 
     /// One team for each of `units` rows.

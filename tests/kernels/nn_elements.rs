@@ -221,6 +221,17 @@ fn column_sums() {
     }
 }
 
+/// Mesa's CPU driver ends an invocation's loops after 65,535 turns, without a word.
+#[test]
+fn column_sums_of_more_rows_than_a_driver_loops() {
+    for device in devices() {
+        let n = 140_001;
+        let (t, sums) = (tensor(&device, &vec![1.0; n * 4], 4), zeros(&device, 1, 4));
+        run(&device, |r| bias::backward(r, &t, &sums, false).unwrap());
+        assert_eq!(read(&device, &sums), [n as f32; 4], "{}", device.name());
+    }
+}
+
 #[test]
 fn column_sums_have_the_same_bits_again() {
     for device in devices() {

@@ -77,7 +77,7 @@ pub fn backward<R: Float>(dy: &[R], dbias: &mut [R], accumulate: bool) {
 pub fn twin(call: &mut HostCall<'_>) -> Result<()> {
     let params: Params = call.params()?;
     let stride = 4 * params.width4 as usize;
-    let dy = &floats(call, 0)?[..params.rows as usize * stride];
+    let dy = &floats(call, 0)?[..params.end as usize * stride];
     backward(dy, &mut floats_mut(call, 1)?[..stride], params.accumulate == 1);
     Ok(())
 }

@@ -94,7 +94,7 @@ impl Float for f32 {
         let n = shifted - SHIFT;
         let r = clamped - n * 0.693_359_4 - n * -2.121_944_4e-4;
         let mut p = 1.987_569_1e-4f32;
-        for c in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.000_000_1e-1] {
+        for c in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
             p = p * r + c;
         }
         let power = f32::from_bits((shifted.to_bits().wrapping_sub(SHIFT.to_bits()).wrapping_add(127)) << 23);

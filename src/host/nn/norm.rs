@@ -210,7 +210,7 @@ pub fn backward_twin(call: &mut HostCall<'_>) -> Result<()> {
 /// Buffers that do not fit the parameters.
 pub fn weight_twin(call: &mut HostCall<'_>) -> Result<()> {
     let p: WeightParams = call.params()?;
-    let (operands, scalars) = ((floats(call, 0)?, floats(call, 1)?), &floats(call, 2)?[..4 * p.rows as usize]);
+    let (operands, scalars) = ((floats(call, 0)?, floats(call, 1)?), &floats(call, 2)?[..4 * p.end as usize]);
     weight_backward(operands, scalars, &mut floats_mut(call, 3)?[..4 * p.width4 as usize]);
     Ok(())
 }

@@ -53,8 +53,8 @@ impl<R: Float, M: Map<R, I, O>, const I: usize, const O: usize> pulp::NullaryFnO
             let inputs = std::array::from_fn(|k| self.inputs[k][i]);
             let before = std::array::from_fn(|k| self.outputs[k][i]);
             let after = self.map.map(inputs, before);
-            for k in 0..O {
-                self.outputs[k][i] = after[k];
+            for (k, value) in after.into_iter().enumerate() {
+                self.outputs[k][i] = value;
             }
         }
     }

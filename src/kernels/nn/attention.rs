@@ -156,7 +156,7 @@ fn record_blocks(
     recorder: &mut Recorder,
     kernel: &'static KernelSpec,
     heads: Heads,
-    (blocks, heads_each, flops): (usize, usize, u64),
+    (blocks, heads_each, flops, turns): (usize, usize, u64, usize),
     buffers: &[&Buffer],
     lse: &Tensor,
 ) -> Result<()> {
@@ -179,6 +179,7 @@ fn record_blocks(
             blocks: blocks as u32,
         };
         Work { kernel, params: bytemuck::bytes_of(&params), buffers, constants: &constants }
+            .check_turns(recorder, turns)?
             .elements(recorder, part.min(count - first))?;
     }
     Ok(())
@@ -204,7 +205,14 @@ pub fn forward(
     let buffers = [q.buffer(), k.buffer(), v.buffer(), &spans.query_blocks, out.buffer(), lse.buffer()];
     check_written(FORWARD.name, &buffers, 2)?;
     let flops = 4 * spans.pairs * (heads.query * heads.width) as u64;
-    record_blocks(recorder, &FORWARD, heads, (spans.query_block_count, heads.query, flops), &buffers, lse)
+    record_blocks(
+        recorder,
+        &FORWARD,
+        heads,
+        (spans.query_block_count, heads.query, flops, spans.longest.1),
+        &buffers,
+        lse,
+    )
 }
 
 /// Records the gradients `dq`, `[n, query * width]`, `dk` and `dv`, `[m, key_value * width]`; `out` and `lse` are the forward's. Rows
@@ -256,7 +264,15 @@ pub fn backward(
         .elements(recorder, count)?;
     let pairs = spans.pairs * (heads.query * heads.width) as u64;
     let buffers = [q, k, v, dout, &stats, &spans.query_blocks, dq.buffer()];
-    record_blocks(recorder, &QUERIES, heads, (spans.query_block_count, heads.query, 6 * pairs), &buffers, lse)?;
+    record_blocks(
+        recorder,
+        &QUERIES,
+        heads,
+        (spans.query_block_count, heads.query, 6 * pairs, spans.longest.1),
+        &buffers,
+        lse,
+    )?;
     let buffers = [q, k, v, dout, &stats, &spans.key_blocks, dk.buffer(), dv.buffer()];
-    record_blocks(recorder, &KEYS, heads, (spans.key_block_count, heads.key_value, 8 * pairs), &buffers, lse)
+    let turns = spans.longest.0 * heads.query / heads.key_value;
+    record_blocks(recorder, &KEYS, heads, (spans.key_block_count, heads.key_value, 8 * pairs, turns), &buffers, lse)
 }

@@ -4,9 +4,9 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::super::{Binding, KernelSpec, Work, check_index, check_matrix, check_written};
+use super::super::{Binding, KernelSpec, TURNS, Work, check_index, check_matrix, check_written};
 use crate::Result;
-use crate::device::{Recorder, Tensor};
+use crate::device::{Buffer, DeviceKind, Recorder, Tensor};
 
 /// The kernel.
 pub static SPEC: KernelSpec = KernelSpec {
@@ -19,7 +19,8 @@ pub static SPEC: KernelSpec = KernelSpec {
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
 pub(crate) struct Params {
-    pub rows: u32,
+    pub first: u32,
+    pub end: u32,
     pub width4: u32,
     pub accumulate: u32,
 }
@@ -40,7 +41,28 @@ pub fn backward(recorder: &mut Recorder, dy: &Tensor, dbias: &Tensor, accumulate
         }
         return Ok(());
     }
-    let params = Params { rows: dy.rows() as u32, width4: dy.width4() as u32, accumulate: u32::from(accumulate) };
-    Work { kernel: &SPEC, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }
-        .teams(recorder, dy.width4())
+    record_columns(recorder, &SPEC, dy, &buffers, accumulate)
+}
+
+/// A kernel that sums over the rows of `dy`, in as many dispatches as keep its loops short.
+pub(super) fn record_columns(
+    recorder: &mut Recorder,
+    kernel: &'static KernelSpec,
+    dy: &Tensor,
+    buffers: &[&Buffer],
+    accumulate: bool,
+) -> Result<()> {
+    let caps = recorder.device().capabilities();
+    // The host's sum is one call: its order must not depend on the cut.
+    let part = if caps.kind == DeviceKind::Host { dy.rows() } else { TURNS / 2 * caps.lanes as usize };
+    for first in (0..dy.rows()).step_by(part.max(1)) {
+        let params = Params {
+            first: first as u32,
+            end: dy.rows().min(first + part) as u32,
+            width4: dy.width4() as u32,
+            accumulate: u32::from(accumulate || first > 0),
+        };
+        Work { kernel, params: bytemuck::bytes_of(&params), buffers, constants: &[] }.teams(recorder, dy.width4())?;
+    }
+    Ok(())
 }

@@ -7,7 +7,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::super::{Binding, KernelSpec, Work, check_index, check_matrix, check_words, check_written};
+use super::super::{Binding, KernelSpec, TURNS, Work, check_index, check_matrix, check_words, check_written};
 use crate::device::{Buffer, Recorder, Tensor};
 use crate::{Error, Result};
 
@@ -90,6 +90,15 @@ fn check(
     check_matrix(recorder, name, ("logits", logits), (logits.rows(), logits.width()))?;
     check_matrix(recorder, name, ("state", state), (logits.rows(), 4))?;
     check_words(recorder, name, ("labels", labels), logits.rows())?;
+    // Two loops over a row.
+    if 2 * logits.width4() > TURNS {
+        return Err(Error::shape(
+            name,
+            "logits",
+            "at most 130000 columns; cut the vocabulary in chunks",
+            logits.width(),
+        ));
+    }
     if first.saturating_add(logits.width()) > i32::MAX as usize {
         return Err(Error::shape(name, "first", "a vocabulary below 2^31", first));
     }

@@ -148,11 +148,9 @@ pub(super) fn backward(
     Work { kernel: &BACKWARD, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }
         .elements(recorder, count as usize)?;
     let Some(dweight) = dweight else { return Ok(()) };
-    let params = super::bias::Params { rows: x.rows() as u32, width4, accumulate: 1 };
     let buffers = [x.buffer(), dy.buffer(), &scalars, dweight.buffer()];
     check_written(name, &buffers, 1)?;
-    Work { kernel: &WEIGHT, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }
-        .teams(recorder, x.width4())
+    super::bias::record_columns(recorder, &WEIGHT, dy, &buffers, true)
 }
 
 fn record_scalars(

@@ -27,6 +27,8 @@ pub struct Spans {
     pub(super) key_block_count: usize,
     /// Rows that the tensors must have.
     pub(super) rows: (usize, usize),
+    /// The most queries and the most keys of a sequence.
+    pub(super) longest: (usize, usize),
     /// Pairs of a query and a key that it sees.
     pub(super) pairs: u64,
 }
@@ -77,6 +79,7 @@ impl Spans {
         let pairs = |s: &Span| u64::from(s.q_count) * (2 * u64::from(s.k_count) + 1 - u64::from(s.q_count)) / 2;
         Ok(Spans {
             pairs: list.iter().map(pairs).sum(),
+            longest: list.iter().fold((0, 0), |(q, k), s| (q.max(s.q_count as usize), k.max(s.k_count as usize))),
             list: list.to_vec(),
             query_block_count: queries.len(),
             query_blocks: device.buffer_from("query blocks", bytemuck::cast_slice(&queries))?,
