@@ -15,7 +15,7 @@ pub(crate) enum Use {
 }
 
 pub(crate) enum Storage {
-    Gpu(GpuMemory),
+    Gpu(Box<GpuMemory>),
     Host(HostMemory),
 }
 
@@ -66,7 +66,10 @@ impl Buffer {
             });
         }
         let storage = match &device.0.engine {
-            Engine::Gpu(gpu) => Storage::Gpu(gpu.allocate(label, bytes, used, device.capabilities().mapped_storage)?),
+            Engine::Gpu(gpu) => {
+                let mapped = device.capabilities().mapped_storage;
+                Storage::Gpu(Box::new(gpu.allocate(label, bytes, used, mapped)?))
+            }
             Engine::Host => {
                 let words = usize::try_from(bytes.div_ceil(8)).map_err(|_| out_of_memory(device, label, bytes))?;
                 let mut memory = Vec::new();

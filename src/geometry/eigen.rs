@@ -68,7 +68,7 @@ pub fn symmetric_eigen(matrix: &[f64], d: usize) -> Result<Eigen> {
 }
 
 /// The largest magnitude of a matrix that can be decomposed.
-fn check(matrix: &[f64], d: usize) -> Result<f64> {
+pub(super) fn check(matrix: &[f64], d: usize) -> Result<f64> {
     let operation = "eigendecomposition";
     if d == 0 || d > MAX_ORDER {
         return Err(Error::shape(operation, "matrix", format!("order 1 to {MAX_ORDER}"), d));

@@ -21,7 +21,9 @@ pub mod neighbours;
 pub mod recalibrate;
 pub(crate) mod rows;
 mod scatter;
+pub mod shape;
 pub mod spectrum;
+pub mod subspace;
 mod survey;
 
 pub use angles::{PrincipalAngles, principal_angles};
@@ -30,5 +32,7 @@ pub use diagnosis::{Before, Diagnosis, DiagnosisOptions, Kept, Reference, Side};
 pub use eigen::{Eigen, symmetric_eigen};
 pub use frame::{Cut, Frame, Split};
 pub use neighbours::{Neighbours, cosine_histogram, nearest};
+pub use shape::{DirectionMoments, direction_moments};
 pub use spectrum::Spectrum;
+pub use subspace::{Leading, LeadingOptions, leading};
 pub use survey::{SAMPLE_ROWS, Survey, Surveyor};

@@ -40,8 +40,8 @@ impl Survey {
         surveyor.finish()
     }
 
-    /// As [`Survey::of`] with the covariance's products in f32 on a device: relative error in Frobenius norm some 5e-7 for
-    /// few rows, below 1e-7 for 100,000. One read of all rows, one of the sample.
+    /// As [`Survey::of`] with the covariance's products in f32 on a device: relative error in Frobenius norm as
+    /// [`covariance`] says. One read of all rows, one of the sample.
     ///
     /// # Errors
     /// As [`Survey::of`]; a device lost or out of memory.

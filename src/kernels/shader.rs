@@ -99,8 +99,10 @@ mod tests {
     #[test]
     fn imports_are_resolved_once_and_by_variant() {
         let text = "#import \"rows\"\n#import \"common/float_rows.wgsl\"\nfn f() {}";
-        let out = expand(text, &[("rows", "common/rows_f32.wgsl")]).unwrap();
+        let imports = [("rows", "common/rows_f32.wgsl"), ("row_words4", "common/rows_words4_texture.wgsl")];
+        let out = expand(text, &imports).unwrap();
         assert_eq!(out.matches("fn row_peak4").count(), 1);
+        assert!(out.contains("textureLoad"));
         assert!(out.ends_with("fn f() {}\n"));
     }
 

@@ -157,7 +157,8 @@ impl Covariance {
 
 /// The covariance of a source's L2-normalised rows, in one read. Rows of norm below 1e-10 count as zero.
 ///
-/// Relative error in Frobenius norm against f64: below 1e-7 from some 100,000 rows on, whatever the mean. FLOPs: n d (d + 1).
+/// Relative error in Frobenius norm against f64, measured at d = 1280 for means of norm 0.99 and 0.999 (`cargo bench --bench linalg
+/// -- accuracy`): 2e-7 for 1,000 rows, 9e-8 for 10,000, 3e-8 for 100,000. FLOPs: n d (d + 1).
 ///
 /// # Errors
 /// No rows; a width out of range; a NaN or an infinity, unless replaced; a file that cannot be read; a device lost or out of

@@ -10,7 +10,7 @@ fn tolerance(d: usize) -> f64 {
 }
 
 /// A random symmetric matrix with a decaying spectrum.
-fn symmetric(seed: u64, d: usize) -> Vec<f64> {
+pub fn symmetric(seed: u64, d: usize) -> Vec<f64> {
     let mut rng = Rng(seed);
     let b: Vec<f64> = (0..d * d).map(|_| rng.normal()).collect();
     let decay = |i: usize| (1.0 + i as f64).powf(-0.7);

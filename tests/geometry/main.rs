@@ -10,3 +10,5 @@ mod eigen;
 mod identities;
 mod neighbours;
 mod oracle;
+mod shape;
+mod subspace;

@@ -43,10 +43,7 @@ fn verify(device: &Device, case: &Case, what: &str) {
     let ((m, n, k), (ta, tb)) = (case.shape, case.transpose);
     let (a, b, c) = (random(1, m * k), random(2, k * n), random(3, (m + 2) * n));
     let tensor = |data: &[f32], rows: usize, columns: usize| {
-        Tensor::from_f32(device, data, columns.max(1)).map(|t| {
-            assert_eq!(t.rows(), rows);
-            t
-        })
+        Tensor::from_f32(device, data, columns.max(1)).inspect(|t| assert_eq!(t.rows(), rows))
     };
     let (ar, ac) = if ta { (k, m) } else { (m, k) };
     let (br, bc) = if tb { (n, k) } else { (k, n) };

@@ -194,7 +194,7 @@ fn numbers(m: &Measured<'_>) -> Result<Table> {
     let after = m.after.map(Diagnosis::entries);
     for (i, (key, before)) in m.before.entries().into_iter().enumerate() {
         let cells = [Some(before), after.as_ref().map(|a| a[i].1)];
-        table = table.row(key, cells.into_iter().flatten().map(|v| value(v)).map(Cell::Text))?;
+        table = table.row(key, cells.into_iter().flatten().map(value).map(Cell::Text))?;
     }
     Ok(table)
 }

@@ -1,0 +1,303 @@
+//! The leading eigenvectors of a covariance by block subspace iteration, for when only a frame is wanted [spec 4].
+//!
+//! The device multiplies in f32; the host orthonormalises (Householder QR) and solves the small problem of Rayleigh and Ritz in
+//! f64. Between two such steps a Chebyshev polynomial damps what lies below the block's smallest Ritz value (Zhou, Saad 2006),
+//! in a recurrence that stays on the device. Where the block would span all directions, the host decomposes the whole matrix.
+//!
+//! Products in f32 leave a residual of 1e-7 to 1e-6 of the largest eigenvalue, the floor of this method: a vector is then off
+//! by that over the gap between its eigenvalue and the next one left out, in units of the largest. Values are those of a last
+//! Rayleigh-Ritz step in f64, and so off by the residual's square over the gap.
+
+use faer::MatRef;
+
+use super::dense;
+use super::eigen::{Eigen, check, symmetric_eigen};
+use crate::device::{Device, Tensor, pad_rows};
+use crate::host::norm;
+use crate::kernels::linalg::matmul::{self, Operand, Product};
+use crate::{ElementType, Error, Result};
+
+/// The smallest tolerance: what f32 products can reach.
+pub const RESIDUAL_FLOOR: f64 = 1e-6;
+
+/// Growth of the largest eigenvalue's part in one filter at most: more would bury the others in its rounding.
+const MAX_GROWTH: f64 = 1e7;
+
+/// Degree of a filter at most.
+const MAX_DEGREE: usize = 16;
+
+/// How [`leading`] iterates.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LeadingOptions {
+    /// Directions in the block beyond those asked for; `None` for a quarter of them, at least 8. More take fewer iterations.
+    pub oversample: Option<usize>,
+    /// Residual to stop at, a fraction of the largest eigenvalue; at least [`RESIDUAL_FLOOR`].
+    pub tolerance: f64,
+    /// Rayleigh-Ritz steps at most.
+    pub max_iterations: usize,
+}
+
+impl Default for LeadingOptions {
+    fn default() -> Self {
+        LeadingOptions { oversample: None, tolerance: 2e-6, max_iterations: 200 }
+    }
+}
+
+/// The leading eigenpairs of a covariance.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Leading {
+    /// Eigenvalues, descending, `[r]`. Those of a singular matrix are zero up to rounding, of either sign.
+    pub values: Vec<f64>,
+    /// Orthonormal eigenvectors, `[r, d]`: row j belongs to `values[j]`. Each one's largest component is positive.
+    pub vectors: Vec<f64>,
+    /// The largest `‖C v - λ v‖` of the pairs, taken in f64, over the largest eigenvalue; 0 for a matrix of zeros.
+    pub residual: f64,
+    /// Rayleigh-Ritz steps on the device; 0 where the host decomposed the whole matrix.
+    pub iterations: usize,
+}
+
+/// The `r` largest eigenvalues of `covariance`, `[d, d]` by rows, positive semidefinite, and their eigenvectors.
+///
+/// Where the spectrum is flat at the cut (`λ_r` hardly above the first eigenvalue beyond the block), convergence is slow. FLOPs:
+/// 2 d² (r + oversample) for each product, as many products per iteration as the filter's degree, 1 to 16. Device memory: two
+/// matrices `[d, d]` and three blocks, f32.
+///
+/// # Errors
+/// A matrix that is not d × d, is not symmetric to 1e-6 of its largest element, holds a NaN or an infinity, or has an eigenvalue
+/// below -1e-5 of its largest; r of 0 or above d; a tolerance below [`RESIDUAL_FLOOR`]; no convergence within the iterations
+/// allowed; a device lost or out of memory.
+pub fn leading(device: &Device, covariance: &[f64], d: usize, r: usize, options: LeadingOptions) -> Result<Leading> {
+    let peak = check(covariance, d)?;
+    if r == 0 || r > d {
+        return Err(Error::argument("r", format!("{r}; a matrix of order {d} has 1 to {d} eigenvectors")));
+    }
+    if !(RESIDUAL_FLOOR..1.0).contains(&options.tolerance) {
+        let problem = format!("{}; give {RESIDUAL_FLOOR:e} to 1: f32 products do not reach less", options.tolerance);
+        return Err(Error::argument("tolerance", problem));
+    }
+    let block = r.saturating_add(options.oversample.unwrap_or((r / 4).max(8))).min(d);
+    // By a power of two: exact, and f32 holds what f64 held.
+    let scale = if peak > 0.0 { (-peak.log2().floor()).clamp(-1022.0, 1022.0).exp2() } else { 1.0 };
+    let half = |at: usize| 0.5 * scale * covariance[at] + 0.5 * scale * covariance[at % d * d + at / d];
+    let matrix: Vec<f64> = (0..d * d).map(half).collect();
+    let (mut found, iterations) = if block == d || peak == 0.0 {
+        let Eigen { values, vectors } = symmetric_eigen(&matrix, d)?;
+        semidefinite(&values)?;
+        (Ritz::exact(values, vectors, &matrix, d), 0)
+    } else {
+        iterate(device, &matrix, d, (r, block), &options)?
+    };
+    let residual = found.residual(r);
+    found.orient();
+    found.values.truncate(r);
+    found.vectors.truncate(r * d);
+    found.values.iter_mut().for_each(|v| *v /= scale);
+    if let Some(value) = found.values.iter().find(|v| !v.is_finite()) {
+        return Err(Error::Degenerate(format!("an eigenvalue is {value}: the matrix is too large; scale it down")));
+    }
+    Ok(Leading { values: found.values, vectors: found.vectors, residual, iterations })
+}
+
+/// Iterates to the tolerance; then one more Rayleigh-Ritz step, in f64.
+fn iterate(
+    device: &Device,
+    matrix: &[f64],
+    d: usize,
+    (r, block): (usize, usize),
+    options: &LeadingOptions,
+) -> Result<(Ritz, usize)> {
+    let engine = Engine::new(device, matrix, d, block)?;
+    let mut basis = orthonormal(&start(block * d), block, d);
+    let mut residual = f64::INFINITY;
+    for iteration in 1..=options.max_iterations {
+        let ritz = Ritz::of(&basis, &engine.image(&basis)?, d)?;
+        semidefinite(&ritz.values)?;
+        residual = ritz.residual(r);
+        if residual <= options.tolerance {
+            let basis = orthonormal(&ritz.vectors, block, d);
+            let mut image = vec![0.0; block * d];
+            dense::product_into(dense::view(&basis, block, d), dense::view(matrix, d, d), &mut image);
+            let last = Ritz::of(&basis, &image, d)?;
+            // Rounding of the products can hide as much as it shows.
+            if last.residual(r) <= options.tolerance {
+                return Ok((last, iteration));
+            }
+        }
+        basis = orthonormal(&engine.filter(matrix, ritz)?, block, d);
+    }
+    Err(Error::Degenerate(format!(
+        "leading eigenvectors: a residual of {residual:.1e} after {} iterations, wanted {:.1e}; the spectrum is too flat \
+         behind the first {r}: allow more iterations, oversample more, or decompose the whole matrix",
+        options.max_iterations, options.tolerance
+    )))
+}
+
+/// Ritz values must not lie below 0 by more than f32 products explain.
+fn semidefinite(values: &[f64]) -> Result<()> {
+    let largest = values.iter().fold(0f64, |m, v| m.max(v.abs()));
+    match values.iter().find(|v| **v < -1e-5 * largest) {
+        Some(v) => {
+            let got = format!("an eigenvalue of {:.1e} of its largest", v / largest);
+            Err(Error::shape("leading eigenvectors", "matrix", "a covariance, without negative eigenvalues", got))
+        }
+        None => Ok(()),
+    }
+}
+
+/// A block of approximate eigenpairs: values descending, vectors `[b, d]` and their images under the matrix.
+struct Ritz {
+    values: Vec<f64>,
+    vectors: Vec<f64>,
+    images: Vec<f64>,
+}
+
+impl Ritz {
+    /// The best that the span of an orthonormal `basis`, `[b, d]`, holds; `image` is it times the matrix.
+    fn of(basis: &[f64], image: &[f64], d: usize) -> Result<Self> {
+        let b = basis.len() / d;
+        let (q, p) = (dense::view(basis, b, d), dense::view(image, b, d));
+        let product = dense::product(q, p.transpose());
+        let small: Vec<f64> =
+            (0..b * b).map(|at| 0.5 * (product[(at / b, at % b)] + product[(at % b, at / b)])).collect();
+        let Eigen { values, vectors: turn } = symmetric_eigen(&small, b)?;
+        let turned = |from: MatRef<'_, f64>| {
+            let mut out = vec![0.0; b * d];
+            dense::product_into(dense::view(&turn, b, b), from, &mut out);
+            out
+        };
+        Ok(Ritz { values, vectors: turned(q), images: turned(p) })
+    }
+
+    /// From a whole decomposition.
+    fn exact(values: Vec<f64>, vectors: Vec<f64>, matrix: &[f64], d: usize) -> Self {
+        let mut images = vec![0.0; d * d];
+        dense::product_into(dense::view(&vectors, d, d), dense::view(matrix, d, d), &mut images);
+        Ritz { values, vectors, images }
+    }
+
+    fn pairs(&self) -> impl Iterator<Item = (f64, &[f64], &[f64])> {
+        let d = self.vectors.len() / self.values.len();
+        let rows = self.vectors.chunks_exact(d).zip(self.images.chunks_exact(d));
+        self.values.iter().zip(rows).map(|(&value, (vector, image))| (value, vector, image))
+    }
+
+    /// The largest `‖C v - λ v‖` of the first r, over the largest value.
+    fn residual(&self, r: usize) -> f64 {
+        let off = |(value, vector, image): (f64, &[f64], &[f64])| {
+            norm(&image.iter().zip(vector).map(|(i, v)| i - value * v).collect::<Vec<_>>())
+        };
+        let worst = self.pairs().take(r).map(off).fold(0.0, f64::max);
+        if self.values[0] > 0.0 { worst / self.values[0] } else { worst }
+    }
+
+    /// Makes each vector's largest component positive.
+    fn orient(&mut self) {
+        let d = self.vectors.len() / self.values.len();
+        for vector in self.vectors.chunks_exact_mut(d) {
+            let largest = vector.iter().fold(0f64, |m, x| if x.abs() > m.abs() { *x } else { m });
+            if largest < 0.0 {
+                vector.iter_mut().for_each(|x| *x = -*x);
+            }
+        }
+    }
+}
+
+/// What is on the device.
+struct Engine<'a> {
+    device: &'a Device,
+    width: usize,
+    matrix: Tensor,
+    /// The matrix with `[0, cut]` mapped to `[-1, 1]`.
+    mapped: Tensor,
+    blocks: [Tensor; 2],
+}
+
+impl<'a> Engine<'a> {
+    fn new(device: &'a Device, matrix: &[f64], d: usize, block: usize) -> Result<Self> {
+        let tensor = |rows| Tensor::new(device, rows, d, ElementType::F32);
+        let blocks = [tensor(block)?, tensor(block)?];
+        let engine = Engine { device, width: d, matrix: tensor(d)?, mapped: tensor(d)?, blocks };
+        engine.write(&engine.matrix, matrix.iter().map(|&x| x as f32))?;
+        Ok(engine)
+    }
+
+    fn write(&self, to: &Tensor, values: impl Iterator<Item = f32>) -> Result<()> {
+        let tight: Vec<f32> = values.collect();
+        let mut padded = vec![0; to.rows() * to.row_bytes()];
+        pad_rows(bytemuck::cast_slice(&tight), 4 * self.width, &mut padded, to.row_bytes());
+        self.device.write(to.buffer(), &padded)
+    }
+
+    fn read(&self, from: &Tensor) -> Result<Vec<f64>> {
+        let values: Vec<f64> = from.to_f32_blocking(self.device)?.into_iter().map(f64::from).collect();
+        if values.iter().all(|x| x.is_finite()) {
+            return Ok(values);
+        }
+        let problem = format!("leading eigenvectors: {} returned values that are not finite", self.device.name());
+        Err(Error::Degenerate(problem))
+    }
+
+    /// `basis` times the matrix.
+    fn image(&self, basis: &[f64]) -> Result<Vec<f64>> {
+        let [from, to] = &self.blocks;
+        self.write(from, basis.iter().map(|&x| x as f32))?;
+        let mut recorder = self.device.recorder();
+        let operands = (Operand::new(from), Operand::new(&self.matrix));
+        matmul::record(&mut recorder, Product::default(), operands, (to, 0))?;
+        recorder.submit()?;
+        self.read(to)
+    }
+
+    /// T_m of the mapped matrix, up to sign, on the vectors.
+    ///
+    /// `T_{k+1} = 2 M T_k - T_{k-1}`; a product can only be added to what is there, so signs go ++--++--: then
+    /// `S_{k+1} = ∓2 M S_k + S_{k-1}`, in the place of `S_{k-1}`.
+    fn filter(&self, matrix: &[f64], ritz: Ritz) -> Result<Vec<f64>> {
+        let b = ritz.values.len();
+        let cut = ritz.values[b - 1].max(RESIDUAL_FLOOR * ritz.values[0]);
+        let first: Vec<f64> = ritz.images.iter().zip(&ritz.vectors).map(|(i, v)| 2.0 / cut * i - v).collect();
+        let degree = degree(2.0 * ritz.values[0] / cut - 1.0);
+        if degree == 1 {
+            return Ok(first);
+        }
+        let on_diagonal = |at: usize| if at.is_multiple_of(self.width + 1) { 1.0 } else { 0.0 };
+        let mapped = matrix.iter().enumerate().map(|(at, x)| (2.0 / cut * x - on_diagonal(at)) as f32);
+        self.write(&self.mapped, mapped)?;
+        self.write(&self.blocks[0], ritz.vectors.iter().map(|&x| x as f32))?;
+        self.write(&self.blocks[1], first.iter().map(|&x| x as f32))?;
+        let mut recorder = self.device.recorder();
+        for k in 1..degree {
+            let (before, now) = (&self.blocks[(k + 1) % 2], &self.blocks[k % 2]);
+            let alpha = if k % 2 == 1 { -2.0 } else { 2.0 };
+            let product = Product { alpha, accumulate: true, ..Product::default() };
+            matmul::record(&mut recorder, product, (Operand::new(now), Operand::new(&self.mapped)), (before, 0))?;
+        }
+        recorder.submit()?;
+        self.read(&self.blocks[degree % 2])
+    }
+}
+
+/// The largest degree whose `T_m(x)` is within [`MAX_GROWTH`]; x is 1 or more.
+fn degree(x: f64) -> usize {
+    let rate = x.max(1.0).acosh();
+    let most = MAX_GROWTH.acosh() / rate.max(1e-9);
+    (most as usize).clamp(1, MAX_DEGREE)
+}
+
+/// Orthonormal rows that span those of `rows`, `[b, d]`, b ≤ d: the first k of them the first k.
+fn orthonormal(rows: &[f64], b: usize, d: usize) -> Vec<f64> {
+    let q = dense::view(rows, b, d).transpose().qr().compute_thin_Q();
+    dense::rows_of(q.transpose())
+}
+
+/// Fixed random numbers in [-1, 1), by SplitMix64: a start that no matrix is orthogonal to.
+fn start(length: usize) -> Vec<f64> {
+    let mut state = 0u64;
+    let mut next = || {
+        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let z = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 52) as f64 - 1.0
+    };
+    (0..length).map(|_| next()).collect()
+}
