@@ -14,7 +14,7 @@ impl Decoder {
     ///
     /// # Errors
     /// Shapes that do not fit; a space that kept nothing.
-    pub(crate) fn backward(
+    pub fn backward(
         &self,
         recorder: &mut Recorder,
         gradients: &Gradients,

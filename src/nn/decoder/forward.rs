@@ -81,7 +81,7 @@ impl Decoder {
     ///
     /// # Errors
     /// Shapes that do not fit; ids out of the vocabulary are the caller's to check.
-    pub(crate) fn forward(
+    pub fn forward(
         &self,
         recorder: &mut Recorder,
         batch: &Batch,

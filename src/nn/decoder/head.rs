@@ -82,7 +82,7 @@ impl HeadSpace {
             rows: make(hidden)?,
             normed: make(hidden)?,
             logits: make(chunk)?,
-            last_logits: (vocabulary % chunk > 0).then(|| make(vocabulary % chunk)).transpose()?,
+            last_logits: (!vocabulary.is_multiple_of(chunk)).then(|| make(vocabulary % chunk)).transpose()?,
             state: make(4)?,
             d_normed: make(hidden)?,
             d_rows: make(hidden)?,
@@ -90,7 +90,7 @@ impl HeadSpace {
     }
 
     /// The logits that [`Decoder::logits`] wrote, `[count, vocabulary]`.
-    pub(crate) fn logits(&self) -> &Tensor {
+    pub fn logits(&self) -> &Tensor {
         &self.logits
     }
 
@@ -113,7 +113,7 @@ impl Decoder {
     ///
     /// # Errors
     /// Shapes that do not fit.
-    pub(crate) fn loss(
+    pub fn loss(
         &self,
         recorder: &mut Recorder,
         head: &Head,
@@ -181,12 +181,7 @@ impl Decoder {
     ///
     /// # Errors
     /// Shapes that do not fit; a vocabulary that does not fit a chunk.
-    pub(crate) fn logits(
-        &self,
-        recorder: &mut Recorder,
-        rows: &Buffer,
-        (space, s): (&Space, &HeadSpace),
-    ) -> Result<()> {
+    pub fn logits(&self, recorder: &mut Recorder, rows: &Buffer, (space, s): (&Space, &HeadSpace)) -> Result<()> {
         if s.logits.width() < self.config().vocab_size {
             let got = format!("{} of {}", s.logits.width(), self.config().vocab_size);
             return Err(Error::shape("logits", "rows", "so few that all logits fit a chunk", got));
