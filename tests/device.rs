@@ -113,7 +113,7 @@ fn a_device_below_our_limits_is_refused() {
     let descriptor = wgpu::DeviceDescriptor { required_limits, ..Default::default() };
     let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).unwrap();
     let error = Device::from_wgpu(&adapter.get_info(), device, queue).unwrap_err();
-    assert!(error.to_string().contains("storage buffers per stage: 4, needed 5"), "{error}");
+    assert!(error.to_string().contains("storage buffers per stage: 4, needed 8"), "{error}");
 }
 
 #[test]
