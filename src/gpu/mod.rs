@@ -117,7 +117,7 @@ impl Gpu {
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
             max_binding: if texel_reads { max_binding.min(max_texels_bytes) } else { max_binding },
             max_texels_bytes,
-            chunk_bytes: if software { 16 << 20 } else { 64 << 20 },
+            chunk_bytes: if software { 4 << 20 } else { 64 << 20 },
         })
     }
 
