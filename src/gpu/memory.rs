@@ -29,6 +29,8 @@ pub(crate) struct GpuMemory {
 pub(super) struct Texels {
     pub(super) texture: wgpu::Texture,
     pub(super) view: wgpu::TextureView,
+    /// The buffer's last bytes, if they are no whole texel.
+    rest: wgpu::Buffer,
 }
 
 /// Bytes of a texel.
@@ -85,41 +87,44 @@ impl Gpu {
         })
     }
 
-    /// Records the copy of the buffer to its texture, which is made if need be.
+    /// Records the copy of the buffer to its texture, which is made if need be. What is left of the buffer after its whole
+    /// texels (half a texel, for rows of 16-bit elements) goes by way of a buffer of one texel.
     pub(super) fn copy_to_texels(&self, encoder: &mut wgpu::CommandEncoder, memory: &GpuMemory) -> Result<()> {
-        // A buffer need not be a whole number of texels; those that kernels read as texels are.
-        let texels = (memory.buffer.size() / TEXEL_BYTES) as u32;
-        let (lines, rest) = (texels / TEXEL_LINE, texels % TEXEL_LINE);
-        let size =
-            wgpu::Extent3d { width: TEXEL_LINE, height: texels.div_ceil(TEXEL_LINE).max(1), depth_or_array_layers: 1 };
+        let bytes = memory.buffer.size();
+        let (whole, rest) = ((bytes / TEXEL_BYTES) as u32, bytes % TEXEL_BYTES);
         if memory.texels.get().is_none() {
-            let made = self.guarded("texels", memory.buffer.size(), || self.make_texels(size))?;
+            let height = bytes.div_ceil(TEXEL_BYTES).div_ceil(u64::from(TEXEL_LINE)).max(1) as u32;
+            let made = self.guarded("texels", bytes, || self.make_texels(height))?;
             // Another thread's is as good.
             let _ = memory.texels.set(made);
         }
         let Some(to) = memory.texels.get() else { return Ok(()) };
-        let mut part = |first: u32, width: u32, height: u32| {
-            let layout = wgpu::TexelCopyBufferLayout {
-                offset: u64::from(first) * u64::from(TEXEL_LINE) * TEXEL_BYTES,
-                bytes_per_row: Some(TEXEL_LINE * TEXEL_BYTES as u32),
-                rows_per_image: None,
-            };
+        if rest > 0 {
+            encoder.copy_buffer_to_buffer(&memory.buffer, bytes - rest, &to.rest, 0, Some(rest));
+        }
+        let mut part = |(buffer, offset): (&wgpu::Buffer, u64), texel: u32, (width, height): (u32, u32)| {
+            let bytes_per_row = Some(TEXEL_LINE * TEXEL_BYTES as u32);
+            let layout = wgpu::TexelCopyBufferLayout { offset, bytes_per_row, rows_per_image: None };
             let mut target = to.texture.as_image_copy();
-            target.origin.y = first;
+            target.origin = wgpu::Origin3d { x: texel % TEXEL_LINE, y: texel / TEXEL_LINE, z: 0 };
             let extent = wgpu::Extent3d { width, height, depth_or_array_layers: 1 };
-            let source = wgpu::TexelCopyBufferInfo { buffer: &memory.buffer, layout };
-            encoder.copy_buffer_to_texture(source, target, extent);
+            encoder.copy_buffer_to_texture(wgpu::TexelCopyBufferInfo { buffer, layout }, target, extent);
         };
-        if lines > 0 {
-            part(0, TEXEL_LINE, lines);
+        let last_line = whole / TEXEL_LINE * TEXEL_LINE;
+        if last_line > 0 {
+            part((&memory.buffer, 0), 0, (TEXEL_LINE, whole / TEXEL_LINE));
+        }
+        if whole > last_line {
+            part((&memory.buffer, u64::from(last_line) * TEXEL_BYTES), last_line, (whole - last_line, 1));
         }
         if rest > 0 {
-            part(lines, rest, 1);
+            part((&to.rest, 0), whole, (1, 1));
         }
         Ok(())
     }
 
-    fn make_texels(&self, size: wgpu::Extent3d) -> Texels {
+    fn make_texels(&self, height: u32) -> Texels {
+        let size = wgpu::Extent3d { width: TEXEL_LINE, height, depth_or_array_layers: 1 };
         let texture = self.device.create_texture(&wgpu::TextureDescriptor {
             label: Some("texels"),
             size,
@@ -131,7 +136,13 @@ impl Gpu {
             view_formats: &[],
         });
         let view = texture.create_view(&wgpu::TextureViewDescriptor::default());
-        Texels { texture, view }
+        let rest = self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("rest of the texels"),
+            size: TEXEL_BYTES,
+            usage: wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        Texels { texture, view, rest }
     }
 
     pub(crate) fn write(&self, memory: &GpuMemory, bytes: &[u8]) -> Result<()> {

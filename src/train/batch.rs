@@ -3,8 +3,10 @@
 use crate::io::{Samples, TARGET, TOKEN, VISUAL};
 use crate::{Error, Result};
 
-/// The label of a position that is not trained.
-pub const IGNORED: i32 = -100;
+pub use crate::kernels::nn::cross_entropy::IGNORED;
+
+// Files and kernels mark visual tokens alike, though neither knows the other.
+const _: () = assert!(VISUAL == crate::kernels::nn::embedding::VISUAL);
 
 /// Sequences packed end to end. Arrays over positions have one length, [`Batch::tokens`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -41,7 +41,8 @@ fn sums(device: &Device, input: &Input, vectors: &[Vec<f64>]) -> Sums {
 
 #[test]
 fn moments_have_the_same_bits_in_every_variant() {
-    let mut inputs: Vec<Input> = INPUTS.iter().map(|&e| Input::new(&cloud(31, 203, 37), 37, e)).collect();
+    // 203 × 9 groups of four 16-bit elements end in half a texel.
+    let mut inputs: Vec<Input> = INPUTS.iter().map(|&e| Input::new(&cloud(31, 203, 33), 33, e)).collect();
     inputs.push(Input::new(&cloud(32, 65, 1280), 1280, ElementType::F32));
     let (extreme, d) = extreme_rows();
     inputs.push(Input::new(&extreme, d, ElementType::F32));
