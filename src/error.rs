@@ -79,7 +79,9 @@ pub enum Error {
         problem: String,
     },
     /// The device has no memory left for a buffer now; a smaller chunk may fit.
-    #[error("{adapter}: out of memory for {bytes} bytes ({what}); lower --chunk-rows or free device memory")]
+    #[error(
+        "{adapter}: out of memory for {bytes} bytes ({what}); make the work smaller (--chunk-rows; in training --batch-size or --max-length, or --recompute) or free device memory"
+    )]
     OutOfMemory {
         /// Name of the adapter.
         adapter: String,

@@ -33,7 +33,8 @@
 //! | [`kernels`] | the compute kernels and how to add one |
 //! | [`host`] | the kernels' twins on the CPU |
 //! | `report` | charts as SVG and HTML pages (feature `report`) |
-//! | `train` | settings, data order, batches and checkpoints of training runs (feature `train`) |
+//! | `train` | the two-stage training loop: settings, data, runs, checkpoints (feature `train`) |
+//! | `inference` | answers, scores and accuracy of trained models (feature `train`) |
 #![deny(missing_docs, unsafe_code)]
 
 pub mod align;
@@ -43,6 +44,8 @@ pub mod error;
 pub mod geometry;
 mod gpu;
 pub mod host;
+#[cfg(feature = "train")]
+pub mod inference;
 pub mod io;
 pub mod kernels;
 pub mod nn;

@@ -115,7 +115,7 @@ fn affine_statistics(source: &Moments, target: &Moments, options: &FitOptions<'_
     }
     let trace_source = checked_trace("source", source, options)?;
     let trace_target = checked_trace("target", target, options)?;
-    let scale = if options.method.scales() { (trace_target / (trace_source + SCALE_EPSILON)).sqrt() } else { 1.0 };
+    let scale = if options.method.scales() { trace_scale(trace_source, trace_target) } else { 1.0 };
     let trace_matched = ((trace_target - trace_source).max(0.0) / source.width() as f64).sqrt();
     let sigma = options.sigma.unwrap_or(trace_matched);
     if !(0.0..=MAX_SIGMA).contains(&sigma) {
@@ -136,6 +136,11 @@ fn affine_statistics(source: &Moments, target: &Moments, options: &FitOptions<'_
         noise: (options.method == Method::C3).then_some(Noise { sigma, seed: options.seed }),
         map: None,
     })
+}
+
+/// s = √(T_x / (T_y + 1e-10)).
+pub(super) fn trace_scale(source: f64, target: f64) -> f64 {
+    (target / (source + SCALE_EPSILON)).sqrt()
 }
 
 /// The trace, 0 if it is not told from 0; an error if the side cannot determine an operator.

@@ -23,6 +23,8 @@ pub use study::{Domain, SizeResult, sample_size_study, sizes, transfer_matrix};
 
 pub use crate::kernels::align::c3::Noise;
 
+use crate::{Error, Result};
+
 /// What a fitted operator is made of; the file format is in [`Statistics::save`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Statistics {
@@ -68,6 +70,32 @@ impl Statistics {
     /// b = μ_x - s μ_y, `[d]`.
     pub fn shift(&self) -> Vec<f64> {
         self.mean_target.iter().zip(&self.mean_source).map(|(x, y)| x - self.scale * y).collect()
+    }
+
+    /// The statistics of another method that needs no more than these hold: any for its own method, `none`, mean shift and the
+    /// anchor step always, the trace step always, ReAlign where the centroid step was fitted.
+    ///
+    /// # Errors
+    /// What the method needs was not fitted.
+    pub fn as_method(mut self, method: Method) -> Result<Self> {
+        if method == self.method {
+            return Ok(self);
+        }
+        let scale = fit::trace_scale(self.trace_source, self.trace_target);
+        match method {
+            Method::None | Method::MeanShift | Method::Anchor | Method::AnchorTrace => {
+                self.scale = if method == Method::AnchorTrace { scale } else { 1.0 };
+                self.shifts.clear();
+                (self.centroid, self.mean_projected, self.residual_gap) = (None, None, None);
+            }
+            Method::ReAlign | Method::C3 | Method::Blockwise => {
+                let problem =
+                    format!("the statistics were fitted for {}; fit them with --method {method}", self.method);
+                return Err(Error::argument("aligner", problem));
+            }
+        }
+        (self.method, self.noise, self.map) = (method, None, None);
+        Ok(self)
     }
 
     /// `a` and `v_0` of `P(a u + v_0) = P(s u + b)`, scaled so that `a <= 1` and no number is large.

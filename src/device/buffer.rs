@@ -173,6 +173,20 @@ impl Tensor {
         Self::from_bytes(device, bytemuck::cast_slice(data), width, ElementType::F32)
     }
 
+    /// Replaces an f32 tensor's rows by these, tight, `[n, width]`.
+    ///
+    /// # Errors
+    /// Another number of elements; another element type; another device's tensor.
+    pub fn write_f32(&self, device: &Device, data: &[f32]) -> Result<()> {
+        if self.element != ElementType::F32 || data.len() != self.rows * self.width {
+            let want = format!("f32 [{}, {}]", self.rows, self.width);
+            return Err(Error::shape("write a tensor", "data", want, format!("{} into {}", data.len(), self.element)));
+        }
+        let mut padded = vec![0; self.rows * self.row_bytes()];
+        pad_rows(bytemuck::cast_slice(data), 4 * self.width, &mut padded, self.row_bytes());
+        device.write(&self.buffer, &padded)
+    }
+
     /// The rows as f32, tight, `[n, width]`, waiting for the device. f16 and bf16 are widened.
     ///
     /// # Errors

@@ -14,6 +14,8 @@ pub struct OpenOptions {
     pub key: Option<String>,
     /// The column's name in parquet files; by default the only column of float lists. Other formats ignore it.
     pub column: Option<String>,
+    /// Whether a 1-D array of an npy file is read as one row; otherwise it is refused.
+    pub vector: bool,
 }
 
 /// One or several files whose rows have one width and one element type.
@@ -188,7 +190,7 @@ fn inspect(path: &Path, options: &OpenOptions) -> Result<(Found, FileFormat, u64
         .ok_or_else(|| Error::format(path, "unknown file type; the name must end in .npy, .safetensors or .parquet"))?;
     let (file, len) = open_regular(path)?;
     let found = match format {
-        FileFormat::Npy => npy::inspect(&file, len, path),
+        FileFormat::Npy => npy::inspect(&file, len, path, options.vector),
         FileFormat::Safetensors => safetensors::inspect(&file, len, path, options.key.as_deref()),
         FileFormat::Parquet => parquet::inspect(file, path, options.column.as_deref()),
     }?;

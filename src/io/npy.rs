@@ -14,15 +14,19 @@ const MAGIC: &[u8; 6] = b"\x93NUMPY";
 /// NumPy itself writes 128 bytes for plain arrays and refuses above 10,000 unless told otherwise.
 const MAX_HEADER: u64 = 64 << 10;
 
-/// Reads and checks the header of an open file of `len` bytes.
-pub(super) fn inspect(file: &File, len: u64, path: &Path) -> Result<Found> {
+/// Reads and checks the header of an open file of `len` bytes. With `vector`, a 1-D array is one row.
+pub(super) fn inspect(file: &File, len: u64, path: &Path, vector: bool) -> Result<Found> {
     let (text, offset) = read_header(file, len, path)?;
     let header = parse(&text).map_err(|problem| Error::format(path, format!("not a valid npy header: {problem}")))?;
     let element = element_type(&header.descr).map_err(|problem| Error::format(path, problem))?;
-    let &[rows, width] = header.shape.as_slice() else {
-        let shape = &header.shape;
-        let remedy = "rows of embeddings are a 2-D array; reshape it with a.reshape(-1, width) and save it again";
-        return Err(Error::format(path, format!("the array is {}-D (shape {shape:?}); {remedy}", shape.len())));
+    let (rows, width) = match header.shape[..] {
+        [rows, width] => (rows, width),
+        [width] if vector => (1, width),
+        _ => {
+            let shape = &header.shape;
+            let remedy = "rows of embeddings are a 2-D array; reshape it with a.reshape(-1, width) and save it again";
+            return Err(Error::format(path, format!("the array is {}-D (shape {shape:?}); {remedy}", shape.len())));
+        }
     };
     if header.fortran_order {
         let remedy = "save np.ascontiguousarray(a) instead";

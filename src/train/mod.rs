@@ -3,18 +3,27 @@
 
 pub mod batch;
 pub mod checkpoint;
+pub mod data;
 pub mod log;
 pub mod model;
 pub mod noise;
 pub mod order;
+mod resume;
+pub mod run;
 pub mod schedule;
 pub mod settings;
+pub mod step;
+pub mod visual;
 
 pub use batch::{Batch, IGNORED};
 pub use checkpoint::{Checkpoint, CheckpointWriter, Checkpoints, RunState};
+pub use data::{Form, SampleData};
 pub use log::{LogRecord, RunLog};
-pub use model::{Losses, Model, Trainer, Trains};
-pub use noise::{add_noise, noise_key};
+pub use model::{Losses, Model, Scorer, Trainer, Trains};
+pub use noise::noise_key;
 pub use order::{DataOrder, OrderOptions, Position};
+pub use run::{Finished, Run, Start};
 pub use schedule::{Schedule, ScheduleKind};
-pub use settings::{NoiseShape, Settings, Stage, Trained};
+pub use settings::{Key, KeyKind, NoiseShape, Settings, Stage, Trained};
+pub use step::Tick;
+pub use visual::{EmbeddingFiles, NamedEmbeddings, VisualInputs};

@@ -138,6 +138,11 @@ impl Trainer {
         Ok(Trainer { device, model, adapter_gradients, decoder_gradients, optimizer, keep, room: None, targets: 0 })
     }
 
+    /// Where the model is.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
     /// Zeroes the gradients: the start of a step.
     ///
     /// # Errors
@@ -206,15 +211,30 @@ impl Trainer {
     }
 }
 
-impl Model {
-    /// The loss of a batch, keeping nothing for a backward pass.
+/// Losses of a model that does not train, in one work space.
+#[derive(Debug)]
+pub struct Scorer<'a> {
+    device: Device,
+    model: &'a Model,
+    room: Option<Room>,
+}
+
+impl<'a> Scorer<'a> {
+    /// Without work space yet.
+    pub fn new(device: &Device, model: &'a Model) -> Self {
+        Scorer { device: device.clone(), model, room: None }
+    }
+
+    /// The losses of a batch.
     ///
     /// # Errors
     /// As [`Trainer::accumulate`].
-    pub fn evaluate(&self, device: &Device, batch: &Batch, embeddings: &Tensor) -> Result<Losses> {
-        run(device, self, (&mut None, Keep::Nothing), (batch, embeddings), None)
+    pub fn losses(&mut self, batch: &Batch, embeddings: &Tensor) -> Result<Losses> {
+        run(&self.device, self.model, (&mut self.room, Keep::Nothing), (batch, embeddings), None)
     }
+}
 
+impl Model {
     /// The logits of every token of a batch, `[n, vocabulary]`, row-major. For small batches: all of them are held at once.
     ///
     /// # Errors

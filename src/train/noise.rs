@@ -1,4 +1,4 @@
-//! Gaussian noise on the adapter's input: the same for the same seed, step and row, whatever the batch or the device.
+//! Gaussian noise on the adapter's input: the same for the same seed, step and sample, whatever the batch or the device.
 
 use crate::host::gaussian::gaussian4;
 
@@ -14,17 +14,15 @@ pub fn noise_key(seed: u64, step: u64) -> [u32; 2] {
     [key as u32, (key >> 32) as u32]
 }
 
-/// Adds `sigma` × N(0, I) to rows `[samples.len(), width]`. `samples` are the numbers of the rows' samples in the data: each
-/// sample's noise depends on its number, `seed` and `step` alone.
-pub fn add_noise(rows: &mut [f32], width: usize, samples: &[u32], sigma: f32, seed: u64, step: u64) {
-    if sigma == 0.0 || width == 0 {
-        return;
-    }
+/// Standard normal numbers `[samples.len(), width]`. `samples` are the numbers of the rows' samples in the data: each
+/// sample's noise depends on its number, the seed and the step alone.
+pub fn noise(width: usize, samples: &[u32], (seed, step): (u64, u64)) -> Vec<f32> {
     let key = noise_key(seed, step);
-    for (row, sample) in rows.chunks_exact_mut(width).zip(samples) {
+    let mut rows = vec![0.0; samples.len() * width];
+    for (row, sample) in rows.chunks_exact_mut(width.max(1)).zip(samples) {
         for (group, numbers) in row.chunks_mut(4).enumerate() {
-            let noise = gaussian4(u64::from(*sample), group as u32, key);
-            numbers.iter_mut().zip(noise).for_each(|(x, g)| *x += sigma * g);
+            numbers.copy_from_slice(&gaussian4(u64::from(*sample), group as u32, key)[..numbers.len()]);
         }
     }
+    rows
 }

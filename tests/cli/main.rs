@@ -7,6 +7,7 @@ mod behaviour;
 mod geometry;
 mod json;
 mod outputs;
+mod train;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -106,6 +107,18 @@ impl Folder {
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(0), "{args:?}: {stderr}");
         assert_eq!(stderr, "", "{args:?}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// As [`Self::json`], from a line.
+    pub fn json_line(&self, line: &str) -> Value {
+        self.json(&line.split_whitespace().collect::<Vec<_>>())
+    }
+
+    /// Runs what must succeed with nothing but JSON on stdout; stderr may tell how it went.
+    pub fn json_quiet(&self, line: &str) -> Value {
+        let output = self.run(line);
+        assert_eq!(output.status.code(), Some(0), "{line}: {}", String::from_utf8_lossy(&output.stderr));
         serde_json::from_slice(&output.stdout).unwrap()
     }
 

@@ -8,7 +8,7 @@ use super::refused;
 
 fn samples(list: &[(Vec<u32>, Option<u32>)]) -> Samples {
     let mut samples = Samples::default();
-    list.iter().for_each(|(entries, row)| samples.push(entries, *row, usize::MAX));
+    list.iter().for_each(|(entries, row)| samples.push("", entries, *row, usize::MAX));
     samples
 }
 
@@ -49,7 +49,7 @@ proptest! {
         max in 2usize..20,
     ) {
         let mut all = Samples::default();
-        list.iter().for_each(|(entries, row)| all.push(entries, Some(*row), max));
+        list.iter().for_each(|(entries, row)| all.push("", entries, Some(*row), max));
         prop_assert_eq!(all.len() as u64 + all.without_target(), list.len() as u64);
         prop_assume!(!all.is_empty());
         let chosen: Vec<u32> = picks.iter().map(|pick| pick.index(all.len()) as u32).collect();

@@ -8,6 +8,7 @@ mod conversations;
 mod models;
 mod order;
 mod python;
+mod runs;
 mod settings;
 mod texts;
 

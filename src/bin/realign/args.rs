@@ -11,7 +11,9 @@ use realign::device::{Device, DeviceOptions, Selection};
 use realign::io::{Dataset, FileFormat, OpenOptions};
 use realign::stats::{NonFinite, StreamOptions};
 
+use crate::ask_args::{EvaluateArgs, GenerateArgs, ScoreArgs};
 use crate::geometry_args::{AnglesArgs, CalibrateArgs, CompareArgs, DriftArgs, FrameArgs, MeasureArgs};
+use crate::train_args::TrainArgs;
 
 /// Closes the modality gap between text and image embeddings, on any GPU or none.
 #[derive(Parser)]
@@ -48,6 +50,14 @@ pub enum Command {
     Angles(AnglesArgs),
     /// How the passive bias and the projected mean moved between two snapshots of paired or unpaired sets.
     Drift(DriftArgs),
+    /// Trains an adapter on aligned text (stage 1), or adapter and language model on images (stage 2).
+    Train(TrainArgs),
+    /// How likely a model finds texts about embeddings: mean negative log-likelihood.
+    Score(ScoreArgs),
+    /// Asks a model about an image embedding.
+    Generate(GenerateArgs),
+    /// Asks a model many questions with known answers: accuracy by question type.
+    Evaluate(EvaluateArgs),
     /// Says what a file holds.
     Info(InfoArgs),
     /// Fits and applies on bundled embeddings of handwritten digits and their captions.
@@ -118,7 +128,7 @@ enum NonFiniteArg {
 
 impl ReadArgs {
     pub fn open(&self, inputs: &[PathBuf]) -> Result<Dataset> {
-        let options = OpenOptions { key: self.key.clone(), column: self.column.clone() };
+        let options = OpenOptions { key: self.key.clone(), column: self.column.clone(), ..Default::default() };
         Ok(Dataset::open(inputs, &options)?)
     }
 

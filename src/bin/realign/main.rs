@@ -1,6 +1,8 @@
 //! The command line: parse, call, print.
 
 mod args;
+mod ask;
+mod ask_args;
 mod calibrate;
 mod compare;
 mod data;
@@ -11,6 +13,9 @@ mod geometry_args;
 mod measure;
 mod pages;
 mod show;
+mod train;
+mod train_args;
+mod train_page;
 
 use std::process::ExitCode;
 
@@ -47,11 +52,20 @@ fn main() -> ExitCode {
         Command::Frame(args) => frame::frame(args),
         Command::Angles(args) => frame::angles(args),
         Command::Drift(args) => frame::drift(args),
+        Command::Train(args) => train::train(args),
+        Command::Score(args) => ask::score(args),
+        Command::Generate(args) => ask::generate(args),
+        Command::Evaluate(args) => ask::evaluate(args),
         Command::Info(args) => show::info(args),
         Command::Demo(args) => demo::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<train::Interrupted>() => {
+            eprintln!("{error}");
+            // As a shell reports a process that Ctrl-C ended.
+            ExitCode::from(130)
+        }
         Err(error) => {
             eprintln!("error: {}", message(&error));
             ExitCode::FAILURE

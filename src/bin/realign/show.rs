@@ -99,7 +99,7 @@ pub fn info(args: &InfoArgs) -> Result<()> {
             return result(args.json, &with_kind("statistics", statistics_json(&statistics)));
         }
     }
-    let options = OpenOptions { key: args.key.clone(), column: args.column.clone() };
+    let options = OpenOptions { key: args.key.clone(), column: args.column.clone(), ..Default::default() };
     let dataset = Dataset::open(&args.inputs, &options)?;
     let shards: Vec<Value> = dataset
         .shards()

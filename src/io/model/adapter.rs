@@ -149,6 +149,21 @@ impl AdapterWeights {
         atomic::publish(temporary, path, force)
     }
 
+    /// Checks that it leads from embeddings of width `inputs` into a model of width `hidden`.
+    ///
+    /// # Errors
+    /// It does not; `path` is its file's name.
+    pub fn check_fits(&self, inputs: usize, hidden: usize, path: &Path) -> Result<()> {
+        let wrong = |problem: String| Err(Error::format(path, problem));
+        if self.inputs() != inputs {
+            return wrong(format!("takes embeddings of width {}, but these have {inputs}", self.inputs()));
+        }
+        if self.outputs() != hidden {
+            return wrong(format!("feeds a model of width {}, but this one's is {hidden}", self.outputs()));
+        }
+        Ok(())
+    }
+
     /// Width of the embeddings that it takes; 0 without layers.
     pub fn inputs(&self) -> usize {
         self.layers.first().map_or(0, |layer| layer.inputs)

@@ -20,7 +20,7 @@ impl Samples {
             let text = records::text(object, "text")?.trim();
             match text.is_empty() {
                 true => Err(format!("the text of {id:?} is empty; remove the record")),
-                false => Ok((Some(id), text.to_string())),
+                false => Ok((vec![id], text.to_string())),
             }
         };
         let encode = |text: &String| caption_entries(tokenizer, text, options.visual_tokens);

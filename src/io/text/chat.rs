@@ -154,6 +154,17 @@ impl ChatTemplate {
         rendered.map_err(|e| Error::format(&self.path, format!("the chat template refuses a conversation: {e}")))
     }
 
+    /// The token that ends a response: the last special one that the template writes after it.
+    ///
+    /// # Errors
+    /// The template refuses one question and its answer.
+    pub fn response_end(&self, tokenizer: &Tokenizer) -> Result<Option<u32>> {
+        let turn = |role, text: &str| Turn { role, text: text.to_owned() };
+        let parts = self.parts(&[turn(Role::User, "a"), turn(Role::Assistant, "b")])?;
+        let response = parts.last().map_or("", |part| &part.text);
+        Ok(tokenizer.encode(response)?.into_iter().rev().find(|id| tokenizer.is_special(*id)))
+    }
+
     /// A conversation in parts, prompts and responses by turns.
     pub(super) fn parts(&self, turns: &[Turn]) -> Result<Vec<Part>> {
         let mut parts = Vec::new();

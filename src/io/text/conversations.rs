@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::chat::{ChatTemplate, IMAGE, Role, Turn};
-use super::samples::{Join, SampleOptions, Samples, TARGET, collect};
+use super::samples::{Join, Parsed, SampleOptions, Samples, TARGET, collect};
 use super::tokenizer::Tokenizer;
 use crate::Result;
 use crate::io::{IdIndex, Records, records};
@@ -34,24 +34,28 @@ impl Samples {
     }
 }
 
-fn parse(object: &Map<String, Value>, join: Join) -> Result<(Option<String>, Vec<Turn>), String> {
-    let id = records::id(object, "id");
+pub(super) fn parse(object: &Map<String, Value>, join: Join) -> Result<Parsed<Vec<Turn>>, String> {
+    let names = image_names(object, join)?;
+    let mut turns = parse_turns(object)?;
+    place_image(&mut turns, !names.is_empty())?;
+    Ok((names, turns))
+}
+
+/// What may name the embedding of a record's image, in the order in which it is looked for; nothing without an image.
+pub(super) fn image_names(object: &Map<String, Value>, join: Join) -> Result<Vec<String>, String> {
     let image = match object.get("image") {
-        None | Some(Value::Null) => None,
-        Some(Value::String(image)) => Some(image.clone()),
+        None | Some(Value::Null) => return Ok(Vec::new()),
+        Some(Value::String(image)) => image.clone(),
         Some(other) => {
             let problem = format!("field \"image\" is {}", records::short(other));
             return Err(format!("{problem}, but one name is needed: there is one embedding per record"));
         }
     };
-    let mut turns = parse_turns(object)?;
-    let name = match (&image, join) {
-        (None, _) => None,
-        (Some(_), Join::Id) => Some(id?),
-        (Some(image), Join::Image) => Some(image.clone()),
-    };
-    place_image(&mut turns, image.is_some())?;
-    Ok((name, turns))
+    Ok(match join {
+        Join::Id => vec![records::id(object, "id")?],
+        Join::Image => vec![image],
+        Join::Auto => records::id(object, "id").into_iter().chain([image]).collect(),
+    })
 }
 
 fn parse_turns(object: &Map<String, Value>) -> Result<Vec<Turn>, String> {

@@ -3,9 +3,11 @@
 mod captions;
 mod chat;
 mod conversations;
+mod questions;
 mod samples;
 mod tokenizer;
 
 pub use chat::{ChatTemplate, IMAGE, Role, Turn};
+pub use questions::Question;
 pub use samples::{Join, Sample, SampleOptions, Samples, TARGET, TOKEN, VISUAL};
 pub use tokenizer::{TextStream, Tokenizer};

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::tokenizer::Tokenizer;
-use crate::io::{IdIndex, Records};
+use crate::io::{IdIndex, Ids, Records, records};
 use crate::{Error, Result};
 
 /// Marks an entry that is a visual token; its other bits count the visual tokens of the sample from 0.
@@ -23,8 +23,10 @@ const BLOCK: usize = 2048;
 /// Which field of a record names its embedding.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Join {
-    /// `id`.
+    /// `id` if there is an embedding of that name, else `image` (`auto`).
     #[default]
+    Auto,
+    /// `id`.
     Id,
     /// `image`, for sets in which several records share an image.
     Image,
@@ -45,7 +47,7 @@ pub struct SampleOptions {
 
 impl Default for SampleOptions {
     fn default() -> SampleOptions {
-        SampleOptions { visual_tokens: 1, max_length: 2048, skip_missing: false, join: Join::Id }
+        SampleOptions { visual_tokens: 1, max_length: 2048, skip_missing: false, join: Join::Auto }
     }
 }
 
@@ -56,14 +58,17 @@ pub struct Sample<'a> {
     pub entries: &'a [u32],
     /// The row of its embedding; `None` for text alone.
     pub row: Option<u32>,
+    /// Its record's id; empty if that has none.
+    pub id: &'a str,
 }
 
-/// All samples of a run: 4 bytes per token and 12 per sample.
+/// All samples of a run: 4 bytes per token; 20 and the id per sample.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Samples {
     entries: Vec<u32>,
     ends: Vec<u64>,
     rows: Vec<u32>,
+    ids: Ids,
     cut: u64,
     without_target: u64,
     missing: u64,
@@ -84,7 +89,8 @@ impl Samples {
     pub fn get(&self, index: usize) -> Option<Sample<'_>> {
         let start = if index == 0 { 0 } else { *self.ends.get(index - 1)? };
         let entries = self.entries.get(start as usize..*self.ends.get(index)? as usize)?;
-        Some(Sample { entries, row: self.rows.get(index).copied().filter(|row| *row != NO_ROW) })
+        let row = self.rows.get(index).copied().filter(|row| *row != NO_ROW);
+        Some(Sample { entries, row, id: self.ids.get(index) })
     }
 
     /// The number of positions of each sample.
@@ -112,9 +118,9 @@ impl Samples {
         self.missing
     }
 
-    /// Appends a sample: entries as [`Sample::entries`], cut to `max_length`. One in which nothing is a target is counted and
-    /// left out.
-    pub fn push(&mut self, entries: &[u32], row: Option<u32>, max_length: usize) {
+    /// Appends the sample of the record `id`: entries as [`Sample::entries`], cut to `max_length`. One in which nothing is a
+    /// target is counted and left out.
+    pub fn push(&mut self, id: &str, entries: &[u32], row: Option<u32>, max_length: usize) {
         let kept = &entries[..entries.len().min(max_length)];
         // The first position is predicted from nothing, so it is never learnt.
         if !kept.iter().skip(1).any(|entry| entry & (VISUAL | TARGET) == TARGET) {
@@ -125,13 +131,14 @@ impl Samples {
         self.entries.extend_from_slice(kept);
         self.ends.push(self.entries.len() as u64);
         self.rows.push(row.unwrap_or(NO_ROW));
+        self.ids.push(id);
     }
 
     /// A part of the samples, such as those held out; `indices` beyond the end are ignored.
     pub fn select(&self, indices: &[usize]) -> Samples {
         let mut part = Samples::default();
         for sample in indices.iter().filter_map(|i| self.get(*i)) {
-            part.push(sample.entries, sample.row, usize::MAX);
+            part.push(sample.id, sample.entries, sample.row, usize::MAX);
         }
         part
     }
@@ -140,17 +147,21 @@ impl Samples {
 /// A record that was read but not tokenised yet.
 pub(super) struct Draft<T> {
     pub line: u64,
-    /// What names the embedding; `None` for text alone.
-    pub id: Option<String>,
+    /// The record's id; empty if it has none.
+    pub id: String,
     pub content: T,
 }
+
+/// What a parser makes of a record: names that its embedding may have, the first that has one counting (none at all for text
+/// alone), and the rest.
+pub(super) type Parsed<T> = (Vec<String>, T);
 
 /// Reads `records` with `parse`, joins them to their embeddings, and tokenises them with `encode` on all threads.
 pub(super) fn collect<T: Send + Sync>(
     mut records: Records,
     index: &IdIndex,
     options: &SampleOptions,
-    parse: impl Fn(&serde_json::Map<String, serde_json::Value>) -> Result<(Option<String>, T), String>,
+    parse: impl Fn(&serde_json::Map<String, serde_json::Value>) -> Result<Parsed<T>, String>,
     encode: impl Fn(&T) -> Result<Vec<u32>> + Sync,
 ) -> Result<Samples> {
     use rayon::prelude::*;
@@ -164,11 +175,10 @@ pub(super) fn collect<T: Send + Sync>(
             let Some(record) = records.next() else { break };
             let (line, object) = record?;
             read += 1;
-            let (id, content) = parse(&object).map_err(|problem| records.error(line, problem))?;
-            let row = id.as_deref().map(|id| index.row(id));
-            match row {
-                Some(None) => missing.add(id.unwrap_or_default()),
-                found => block.push((Draft { line, id, content }, found.flatten())),
+            let (names, content) = parse(&object).map_err(|problem| records.error(line, problem))?;
+            let id = records::id(&object, "id").unwrap_or_default();
+            if let Some(row) = missing.find(index, names) {
+                block.push((Draft { line, id, content }, row));
             }
         }
         if block.is_empty() {
@@ -179,9 +189,8 @@ pub(super) fn collect<T: Send + Sync>(
         }
         let encoded: Vec<Result<Vec<u32>>> = block.par_iter().map(|(draft, _)| encode(&draft.content)).collect();
         for ((draft, row), entries) in block.into_iter().zip(encoded) {
-            let about = draft.id.unwrap_or_default();
-            let entries = entries.map_err(|e| records.error(draft.line, format!("record {about:?}: {e}")))?;
-            samples.push(&entries, row, options.max_length);
+            let entries = entries.map_err(|e| records.error(draft.line, format!("record {:?}: {e}", draft.id)))?;
+            samples.push(&draft.id, &entries, row, options.max_length);
         }
     }
     missing.settle(&records, read, options.skip_missing)?;
@@ -215,28 +224,36 @@ fn check_options(options: &SampleOptions) -> Result<()> {
     Ok(())
 }
 
+/// Records whose embedding is missing.
 #[derive(Default)]
-struct Missing {
+pub(super) struct Missing {
     first: Vec<String>,
     seen: BTreeSet<String>,
     count: u64,
 }
 
 impl Missing {
-    fn add(&mut self, id: String) {
+    /// The row of the first name that has one, `Some(None)` if there are no names; counts a record without embedding.
+    pub(super) fn find(&mut self, index: &IdIndex, names: Vec<String>) -> Option<Option<u32>> {
+        let row = names.iter().find_map(|name| index.row(name));
+        if row.is_some() || names.is_empty() {
+            return Some(row);
+        }
         self.count += 1;
+        let quoted: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
+        let id = quoted.join(" or ");
         if self.first.len() < LISTED && self.seen.insert(id.clone()) {
             self.first.push(id);
         }
+        None
     }
 
-    fn settle(&self, records: &Records, read: u64, skip: bool) -> Result<()> {
+    pub(super) fn settle(&self, records: &Records, read: u64, skip: bool) -> Result<()> {
         if self.count == 0 {
             return Ok(());
         }
-        let list: Vec<String> = self.first.iter().map(|id| format!("{id:?}")).collect();
         let more = if self.count > self.first.len() as u64 { " …" } else { "" };
-        let problem = format!("{} of {read} records have no embedding: {}{more}", self.count, list.join(", "));
+        let problem = format!("{} of {read} records have no embedding: {}{more}", self.count, self.first.join(", "));
         if skip {
             log::warn!("{}: {problem}; they are left out", records.path().display());
             return Ok(());

@@ -2,6 +2,7 @@
 //! MLP, with biases on q, k and v and tied embeddings where the family has them.
 
 mod backward;
+mod files;
 mod forward;
 pub mod generate;
 mod head;

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use toml::Value;
 
-use super::{NoiseShape, Trained};
+use super::{KeyKind, NoiseShape, Trained};
 use crate::ElementType;
 use crate::align::Method;
 use crate::io::{AdapterKind, Join};
@@ -13,6 +13,8 @@ use crate::train::ScheduleKind;
 
 /// A value of a setting.
 pub(super) trait Field: Sized {
+    /// How many values its flag takes.
+    const KIND: KeyKind = KeyKind::Value;
     /// From a flag.
     fn from_text(text: &str) -> Result<Self, String>;
     /// From TOML.
@@ -69,6 +71,8 @@ impl Field for f64 {
 }
 
 impl Field for bool {
+    const KIND: KeyKind = KeyKind::Switch;
+
     fn from_text(text: &str) -> Result<bool, String> {
         text.trim().parse().map_err(|_| format!("{text:?} is neither true nor false"))
     }
@@ -112,6 +116,8 @@ impl Field for String {
 }
 
 impl Field for Vec<PathBuf> {
+    const KIND: KeyKind = KeyKind::List;
+
     fn from_text(text: &str) -> Result<Vec<PathBuf>, String> {
         text.split(',').map(|part| PathBuf::from_text(part.trim())).collect()
     }
@@ -129,6 +135,8 @@ impl Field for Vec<PathBuf> {
 }
 
 impl<T: Field> Field for Option<T> {
+    const KIND: KeyKind = T::KIND;
+
     fn from_text(text: &str) -> Result<Option<T>, String> {
         T::from_text(text).map(Some)
     }
@@ -176,7 +184,7 @@ fn name_of<T: Copy + PartialEq>(value: T, names: &[(&'static str, T)]) -> &'stat
 
 const TRAINED: &[(&str, Trained)] = &[("adapter", Trained::Adapter), ("all", Trained::All), ("lora", Trained::Lora)];
 const SHAPES: &[(&str, NoiseShape)] = &[("isotropic", NoiseShape::Isotropic), ("covariance", NoiseShape::Covariance)];
-const JOINS: &[(&str, Join)] = &[("id", Join::Id), ("image", Join::Image)];
+const JOINS: &[(&str, Join)] = &[("auto", Join::Auto), ("id", Join::Id), ("image", Join::Image)];
 const KINDS: &[(&str, ScheduleKind)] =
     &[("cosine", ScheduleKind::Cosine), ("linear", ScheduleKind::Linear), ("constant", ScheduleKind::Constant)];
 const ELEMENTS: &[(&str, ElementType)] =

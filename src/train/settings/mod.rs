@@ -41,6 +41,28 @@ pub enum NoiseShape {
     Covariance,
 }
 
+/// How many values a key's flag takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum KeyKind {
+    /// One.
+    Value,
+    /// None, for true.
+    Switch,
+    /// One or more.
+    List,
+}
+
+/// The name of a setting.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Key {
+    /// As in `run.toml`; flags have hyphens for underscores.
+    pub name: &'static str,
+    /// What it is.
+    pub help: &'static str,
+    /// How many values its flag takes.
+    pub kind: KeyKind,
+}
+
 /// Declares the settings once: field, type, name, default, whether the result depends on it.
 macro_rules! settings {
     ($($(#[doc = $doc:literal])+ $name:ident: $type:ty = |$stage:ident| $default:expr, $essential:literal;)+) => {
@@ -53,12 +75,12 @@ macro_rules! settings {
         }
 
         impl Settings {
-            const KEYS: &[(&str, &str)] = &[$((stringify!($name), concat!($($doc),+)),)+];
-
-            /// The names of all settings, each with its explanation.
-            pub fn keys() -> impl Iterator<Item = (&'static str, &'static str)> {
-                Settings::KEYS.iter().map(|(name, help)| (*name, help.trim()))
-            }
+            /// The names of all settings.
+            pub const KEYS: &[Key] = &[$(Key {
+                name: stringify!($name),
+                help: concat!($($doc),+),
+                kind: <$type as Field>::KIND,
+            },)+];
 
             /// The published recipe for a stage. Files are not named yet.
             pub fn new(stage: Stage) -> Settings {
@@ -101,8 +123,8 @@ settings! {
     column: Option<String> = |_s| None, true;
     /// The column of ids in parquet files.
     id_column: Option<String> = |_s| None, true;
-    /// What names a record's embedding: id or image.
-    join: Join = |_s| Join::Id, true;
+    /// What names a record's embedding: id, image, or auto (id if there is an embedding of that name, else image).
+    join: Join = |_s| Join::Auto, true;
     /// Leave out records without an embedding.
     skip_missing: bool = |_s| false, true;
     /// Statistics of texts and images, for stage 1.
@@ -151,6 +173,8 @@ settings! {
     noise: f64 = |_s| 0.0, true;
     /// The noise's covariance: isotropic or covariance (that of the image embeddings).
     noise_shape: NoiseShape = |_s| NoiseShape::Isotropic, true;
+    /// Image embeddings that the noise takes its covariance from.
+    noise_images: Vec<PathBuf> = |_s| Vec::new(), true;
     /// What learns: adapter, all or lora.
     train: Trained = |stage| if stage == Stage::One { Trained::Adapter } else { Trained::All }, true;
     /// Rank of the low-rank additions.
@@ -213,6 +237,22 @@ impl Settings {
         let done = self.assign_text(&key.replace('-', "_"), text);
         let done = done.unwrap_or_else(|| Err(unknown(key)));
         done.map_err(|problem| Error::argument("setting", format!("{key}: {problem}")))
+    }
+
+    /// Sets one setting from a flag's values: several for a list, none for a switch that is turned on.
+    ///
+    /// # Errors
+    /// As [`Settings::set`].
+    pub fn set_all(&mut self, key: &str, values: &[String]) -> Result<()> {
+        match values {
+            [] => self.set(key, "true"),
+            [one] => self.set(key, one),
+            many => {
+                let list = toml::Value::Array(many.iter().cloned().map(toml::Value::String).collect());
+                let done = self.assign(&key.replace('-', "_"), &list).unwrap_or_else(|| Err(unknown(key)));
+                done.map_err(|problem| Error::argument("setting", format!("{key}: {problem}")))
+            }
+        }
     }
 
     /// All settings as a TOML file that [`Settings::merge`] reads back; those without a value are left out.
@@ -301,8 +341,8 @@ impl Settings {
             ("noise", at_least_0(self.noise), "a number of at least 0 is needed"),
             (
                 "noise_shape",
-                self.noise == 0.0 || self.noise_shape == NoiseShape::Isotropic || self.stats.is_some(),
-                "the covariance comes from the statistics; name them with stats",
+                self.noise == 0.0 || self.noise_shape == NoiseShape::Isotropic || !self.noise_images.is_empty(),
+                "the covariance is that of image embeddings; name them with noise_images",
             ),
             ("train", self.stage == Stage::Two || self.train == Trained::Adapter, "stage 1 trains the adapter alone"),
             ("lora_rank", self.lora_rank >= 1, "at least 1 is needed"),
@@ -320,11 +360,11 @@ impl Settings {
 /// Words for an unknown key, with the nearest known one.
 fn unknown(key: &str) -> String {
     let plain = key.replace('-', "_").to_lowercase();
-    let near = Settings::KEYS.iter().map(|(name, _)| (strsim::damerau_levenshtein(name, &plain), *name)).min();
+    let near = Settings::KEYS.iter().map(|key| (strsim::damerau_levenshtein(key.name, &plain), key.name)).min();
     match near {
         Some((distance, name)) if distance <= 1 + plain.len() / 3 => format!("unknown; did you mean {name:?}?"),
         _ => {
-            let names: Vec<&str> = Settings::KEYS.iter().map(|(name, _)| *name).collect();
+            let names: Vec<&str> = Settings::KEYS.iter().map(|key| key.name).collect();
             format!("unknown; known are {}", names.join(", "))
         }
     }

@@ -1,0 +1,194 @@
+//! Answers, token by token.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use crate::device::{Device, Tensor};
+use crate::io::{AdapterWeights, ChatTemplate, TOKEN, Tokenizer, Turn, VISUAL};
+use crate::nn::decoder::generate::{Generator, Sampling};
+use crate::nn::{Adapter, Decoder};
+use crate::train::Model;
+use crate::{Error, Result};
+
+/// A model with its tokenizer, ready to answer.
+#[derive(Debug)]
+pub struct Assistant {
+    device: Device,
+    /// Adapter and decoder.
+    pub model: Model,
+    /// The decoder's tokenizer.
+    pub tokenizer: Tokenizer,
+    template: Result<ChatTemplate>,
+    /// Tokens that end an answer.
+    ends: Vec<u32>,
+    visual_tokens: usize,
+}
+
+/// How an answer is made.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AnswerOptions {
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+    /// Most tokens of an answer.
+    pub max_tokens: usize,
+    /// End at the first newline, as the plain texts of stage 1 do, which have no end mark.
+    pub one_line: bool,
+}
+
+impl Default for AnswerOptions {
+    fn default() -> Self {
+        AnswerOptions { sampling: Sampling::default(), max_tokens: 128, one_line: false }
+    }
+}
+
+/// Why an answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The model said so.
+    Finished,
+    /// [`AnswerOptions::max_tokens`], or the model's longest context, was reached.
+    Length,
+    /// The callback asked for it.
+    Stopped,
+}
+
+impl End {
+    /// `finished`, `length` or `stopped`.
+    pub fn name(self) -> &'static str {
+        match self {
+            End::Finished => "finished",
+            End::Length => "length",
+            End::Stopped => "stopped",
+        }
+    }
+}
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// What the callback got, piece by piece, without white space around it.
+    pub text: String,
+    /// Its tokens, the one that ended it left out.
+    pub tokens: Vec<u32>,
+    /// Why it ended.
+    pub end: End,
+}
+
+impl Assistant {
+    /// Reads a model folder and an adapter. An image stands for `visual_tokens` copies of its embedding, as in training.
+    ///
+    /// # Errors
+    /// A file that is missing or malformed; an adapter for a model of another width; no memory.
+    pub fn open(device: &Device, model: &Path, adapter: &Path, visual_tokens: usize) -> Result<Self> {
+        if visual_tokens == 0 {
+            return Err(Error::argument("visual_tokens", "at least 1 is needed"));
+        }
+        let decoder = Decoder::open(device, model)?;
+        let weights = AdapterWeights::load(adapter)?;
+        weights.check_fits(weights.inputs(), decoder.config().hidden_size, adapter)?;
+        let tokenizer = Tokenizer::open(model)?;
+        tokenizer.check_fits(decoder.config().vocab_size)?;
+        // Only a chat needs the template.
+        let template = ChatTemplate::open(model, &tokenizer);
+        let mut ends = decoder.config().eos.clone();
+        ends.extend(tokenizer.named_token("eos_token").and_then(|token| tokenizer.token_id(&token)));
+        if let Ok(template) = &template {
+            // Base models' own end mark is not the one that a chat trains.
+            ends.extend(template.response_end(&tokenizer)?);
+        }
+        let model = Model { adapter: Adapter::new(device, &weights)?, decoder };
+        Ok(Assistant { device: device.clone(), model, tokenizer, template, ends, visual_tokens })
+    }
+
+    /// The entries of a conversation up to where the answer begins; `<image>` in a turn stands for the image.
+    ///
+    /// # Errors
+    /// The model has no chat template, or it refuses the conversation.
+    pub fn chat(&self, turns: &[Turn]) -> Result<Vec<u32>> {
+        let template = self.template.as_ref().map_err(|e| Error::argument("chat template", e.to_string()))?;
+        self.tokenizer.encode_with_image(&template.render(turns, true)?, self.visual_tokens)
+    }
+
+    /// The entries of a plain text as in stage 1: BOS, the image, the text.
+    ///
+    /// # Errors
+    /// The tokenizer refuses the text.
+    pub fn plain(&self, text: &str, image: bool) -> Result<Vec<u32>> {
+        let mut entries: Vec<u32> = self.tokenizer.bos().into_iter().collect();
+        entries.extend((0..if image { self.visual_tokens } else { 0 } as u32).map(|k| VISUAL | k));
+        entries.extend(self.tokenizer.encode(text)?);
+        Ok(entries)
+    }
+
+    /// Answers `entries` (from [`Self::chat`] or [`Self::plain`]) about an embedding `[d]`. `on_text` gets the text as it comes,
+    /// and may stop it.
+    ///
+    /// # Errors
+    /// An embedding of another width or that is not finite; a prompt that leaves no room in the model's context; logits that
+    /// are not numbers; no memory; the device was lost.
+    pub fn answer(
+        &self,
+        (entries, embedding): (&[u32], Option<&[f32]>),
+        options: &AnswerOptions,
+        mut on_text: impl FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<Answer> {
+        let visual = embedding.map(|e| self.visual(e)).transpose()?;
+        // All copies are of the one row.
+        let row = |entry: &u32| if entry & VISUAL != 0 { VISUAL } else { entry & TOKEN };
+        let prompt: Vec<u32> = entries.iter().map(row).collect();
+        let most = self.room_after(prompt.len(), options.max_tokens)?;
+        let decoder = &self.model.decoder;
+        let mut generator = Generator::new(&self.device, decoder, &prompt, visual.as_ref(), (options.sampling, most))?;
+        let (mut stream, mut answer) = (self.tokenizer.stream(), Answer::new());
+        while let Some(token) = generator.next_blocking()? {
+            if self.ends.contains(&token) {
+                answer.end = End::Finished;
+                break;
+            }
+            answer.tokens.push(token);
+            let Some(piece) = stream.step(token)? else { continue };
+            let (said, ends) = match piece.split_once('\n').filter(|_| options.one_line && !answer.text.is_empty()) {
+                Some((before, _)) => (before, true),
+                None => (&piece[..], false),
+            };
+            answer.text.push_str(said);
+            let flow = on_text(said);
+            if ends || flow.is_break() {
+                answer.end = if ends { End::Finished } else { End::Stopped };
+                break;
+            }
+        }
+        answer.text = answer.text.trim().to_owned();
+        Ok(answer)
+    }
+
+    fn visual(&self, embedding: &[f32]) -> Result<Tensor> {
+        if let Some(i) = embedding.iter().position(|x| !x.is_finite()) {
+            return Err(Error::argument("embedding", format!("number {i} is {}", embedding[i])));
+        }
+        let width = self.model.adapter.input();
+        if embedding.len() != width {
+            let got = format!("width {}", embedding.len());
+            return Err(Error::shape("answer", "the embedding", format!("width {width}, as the adapter"), got));
+        }
+        self.model.visual_tokens(&self.device, &Tensor::from_f32(&self.device, embedding, width)?)
+    }
+
+    /// How many tokens may follow a prompt.
+    fn room_after(&self, prompt: usize, wanted: usize) -> Result<usize> {
+        let Some(longest) = self.model.decoder.config().max_positions else { return Ok(wanted) };
+        match longest.checked_sub(prompt) {
+            None | Some(0) => {
+                let problem = format!("takes {prompt} positions, and the model's context has {longest}; shorten it");
+                Err(Error::argument("prompt", problem))
+            }
+            Some(room) => Ok(room.min(wanted)),
+        }
+    }
+}
+
+impl Answer {
+    fn new() -> Self {
+        Answer { text: String::new(), tokens: Vec::new(), end: End::Length }
+    }
+}

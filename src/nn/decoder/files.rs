@@ -1,0 +1,115 @@
+//! Decoders from and to model folders in Hugging Face's layout.
+
+use std::path::{Path, PathBuf};
+
+use super::{Decoder, Layer};
+use crate::device::{Device, Tensor};
+use crate::io::tensor_writer::{TensorWriter, notes};
+use crate::io::{DecoderConfig, MAX_SHARD_BYTES, ModelWriter, TensorSpec, Weights, atomic_folder::FolderWriter};
+use crate::kernels::linalg::matmul::{self, Operand, Product};
+use crate::nn::linear::Linear;
+use crate::nn::parameters::Slot;
+use crate::{ElementType, Error, Result};
+
+impl Decoder {
+    /// Reads a model folder: `config.json` and one or many safetensors files, of any float type.
+    ///
+    /// # Errors
+    /// No such folder; a family that is not Llama's or Qwen2's; a tensor that is missing or has another shape; no memory.
+    pub fn open(device: &Device, folder: &Path) -> Result<Self> {
+        let config = DecoderConfig::read(folder)?;
+        let weights = Weights::open(folder)?;
+        weights.expect_all(&config.tensors())?;
+        Decoder::new(device, &config, |name, shape| weights.read_f32(name, shape))
+    }
+
+    /// Writes the model into `writer` tensor by tensor, low-rank additions merged into the matrices that they add to.
+    ///
+    /// # Errors
+    /// A number that is not finite; a full disk; the device was lost.
+    pub fn write_blocking(&self, device: &Device, writer: &mut ModelWriter) -> Result<()> {
+        let additions = self.additions();
+        for (slot, parameter) in self.parameters.iter().enumerate() {
+            if is_low_rank(&parameter.name) {
+                continue;
+            }
+            let numbers = match additions.iter().find(|linear| linear.weight == slot) {
+                None => parameter.value.to_f32_blocking(device)?,
+                Some(linear) => self.merged(device, linear)?.to_f32_blocking(device)?,
+            };
+            writer.write(&parameter.name, &numbers)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the model as the folder `out`, f32, with the configuration and the tokenizer of the folder `source`.
+    ///
+    /// # Errors
+    /// As [`Self::write_blocking`]; `out` exists and `force` is off.
+    pub fn save_blocking(&self, device: &Device, out: &Path, source: &Path, force: bool) -> Result<PathBuf> {
+        let mut writer = ModelWriter::create(out, force, source, &self.config, ElementType::F32, MAX_SHARD_BYTES)?;
+        self.write_blocking(device, &mut writer)?;
+        writer.commit()
+    }
+
+    /// Writes the low-rank additions as PEFT names and lays them out: a folder of `adapter_model.safetensors` and
+    /// `adapter_config.json`.
+    ///
+    /// # Errors
+    /// There are none; `out` exists and `force` is off; a full disk; the device was lost.
+    pub fn save_low_rank_blocking(&self, device: &Device, out: &Path, base: &Path, force: bool) -> Result<PathBuf> {
+        const FILE: &str = "adapter_model.safetensors";
+        let list: Vec<_> = self.parameters.iter().filter(|p| is_low_rank(&p.name)).collect();
+        let scale = self.additions().first().and_then(|l| l.low_rank.as_ref()).map(|l| l.scale);
+        let Some(scale) = scale else {
+            return Err(Error::argument("model", "has no low-rank additions to write"));
+        };
+        let name = |name: &str| format!("base_model.model.{name}");
+        let folder = FolderWriter::create(out, force)?;
+        let specs: Vec<_> = list.iter().map(|p| TensorSpec::new(name(&p.name), &p.shape, ElementType::F32)).collect();
+        let mut writer = TensorWriter::start(folder.file(FILE)?, &out.join(FILE), &specs, notes(&[]))?;
+        for parameter in list {
+            writer.write(&name(&parameter.name), &parameter.value.to_f32_blocking(device)?)?;
+        }
+        writer.finish()?;
+        let config = serde_json::json!({
+            "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": base.display().to_string(),
+            "r": self.rank, "lora_alpha": f64::from(scale) * self.rank as f64, "lora_dropout": 0.0, "bias": "none",
+            "inference_mode": true,
+            "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+        });
+        folder.write("adapter_config.json", format!("{config:#}\n").as_bytes())?;
+        folder.publish()?;
+        Ok(out.to_path_buf())
+    }
+
+    /// The linear layers that have low-rank additions.
+    fn additions(&self) -> Vec<&Linear> {
+        self.layers.iter().flat_map(linears).filter(|linear| linear.low_rank.is_some()).collect()
+    }
+
+    /// W + scale B A.
+    fn merged(&self, device: &Device, linear: &Linear) -> Result<Tensor> {
+        let value = |slot: Slot| &self.parameters.get(slot).value;
+        let weight = value(linear.weight);
+        let sum = Tensor::new(device, weight.rows(), weight.width(), ElementType::F32)?;
+        let mut recorder = device.recorder();
+        recorder.copy(weight, &sum)?;
+        if let Some(low_rank) = &linear.low_rank {
+            let product = Product { alpha: low_rank.scale, accumulate: true, upper: false };
+            let operands = (Operand::new(value(low_rank.b)), Operand::new(value(low_rank.a)));
+            matmul::record(&mut recorder, product, operands, (&sum, 0))?;
+        }
+        recorder.submit()?;
+        Ok(sum)
+    }
+}
+
+fn linears(layer: &Layer) -> [&Linear; 7] {
+    let Layer { q, k, v, o, gate, up, down, .. } = layer;
+    [q, k, v, o, gate, up, down]
+}
+
+fn is_low_rank(name: &str) -> bool {
+    name.contains(".lora_")
+}

@@ -1,0 +1,135 @@
+//! A run's data: samples joined to their embeddings.
+
+use std::path::{Path, PathBuf};
+
+use super::settings::{Settings, Stage};
+use super::visual::{EmbeddingFiles, NamedEmbeddings, VisualInputs};
+use super::{Batch, Trainer};
+use crate::device::Device;
+use crate::io::{ChatTemplate, DecoderConfig, Records, SampleOptions, Samples, Tokenizer};
+use crate::{Error, Result};
+
+/// Samples and the embeddings that they name.
+#[derive(Debug)]
+pub struct SampleData {
+    /// The samples.
+    pub samples: Samples,
+    /// Their embeddings.
+    pub embeddings: NamedEmbeddings,
+}
+
+/// Reads stage-1 texts or stage-2 conversations, as the stage says, with the settings' embeddings.
+///
+/// # Errors
+/// A file that is missing or malformed; ids without embeddings; a tokenizer that does not fit the model.
+pub fn read_samples(settings: &Settings, data: &Path) -> Result<SampleData> {
+    read(settings, data, (&settings.embeddings, settings.ids.as_deref()))
+}
+
+fn read(settings: &Settings, data: &Path, (inputs, ids): (&[PathBuf], Option<&Path>)) -> Result<SampleData> {
+    let files = EmbeddingFiles {
+        inputs,
+        ids,
+        key: settings.key.as_deref(),
+        column: settings.column.as_deref(),
+        id_column: settings.id_column.as_deref(),
+    };
+    let embeddings = files.open()?;
+    let options = SampleOptions {
+        visual_tokens: settings.visual_tokens,
+        max_length: settings.max_length,
+        skip_missing: settings.skip_missing,
+        join: settings.join,
+    };
+    let form = match settings.stage {
+        Stage::One => Form::Captions,
+        Stage::Two => Form::Conversations,
+    };
+    let samples = samples(&settings.model, data, &embeddings, &options, form)?;
+    Ok(SampleData { samples, embeddings })
+}
+
+/// How records are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// `{id, text}`.
+    Captions,
+    /// `{id, image, conversations}`.
+    Conversations,
+}
+
+impl Form {
+    /// The form of a file's first record.
+    ///
+    /// # Errors
+    /// A file that cannot be read, is no JSON, or holds neither form.
+    pub fn of(path: &Path) -> Result<Form> {
+        let mut records = Records::open(path)?;
+        let Some(first) = records.next() else {
+            return Err(Error::format(path, "holds no record"));
+        };
+        let (line, object) = first?;
+        match (object.contains_key("conversations"), object.contains_key("text")) {
+            (true, _) => Ok(Form::Conversations),
+            (false, true) => Ok(Form::Captions),
+            (false, false) => Err(records.error(line, "has neither \"text\" nor \"conversations\"")),
+        }
+    }
+}
+
+/// Reads records of a form with the tokenizer and the chat template of a model folder.
+///
+/// # Errors
+/// A file that is missing or malformed; ids without embeddings; a tokenizer that does not fit the model.
+pub fn samples(
+    model: &Path,
+    data: &Path,
+    embeddings: &NamedEmbeddings,
+    options: &SampleOptions,
+    form: Form,
+) -> Result<Samples> {
+    let tokenizer = Tokenizer::open(model)?;
+    tokenizer.check_fits(DecoderConfig::read(model)?.vocab_size)?;
+    match form {
+        Form::Captions => Samples::captions(data, &tokenizer, &embeddings.index, options),
+        Form::Conversations => {
+            let template = ChatTemplate::open(model, &tokenizer)?;
+            Samples::conversations(data, &tokenizer, &template, &embeddings.index, options)
+        }
+    }
+}
+
+/// Data that is not trained on.
+#[derive(Debug)]
+pub(super) struct HeldOut {
+    samples: Samples,
+    inputs: VisualInputs,
+}
+
+impl HeldOut {
+    /// What the settings name, if they do.
+    pub(super) fn open(device: &Device, settings: &Settings) -> Result<Option<Self>> {
+        let Some(data) = &settings.eval_data else { return Ok(None) };
+        let source = match settings.eval_embeddings.is_empty() {
+            true => (&settings.embeddings[..], settings.ids.as_deref()),
+            false => (&settings.eval_embeddings[..], settings.eval_ids.as_deref()),
+        };
+        let data = read(settings, data, source)?;
+        let inputs = VisualInputs::of_settings(device, data.embeddings.rows, settings)?;
+        Ok(Some(HeldOut { samples: data.samples, inputs }))
+    }
+
+    /// Mean negative log-likelihood per target, without noise.
+    pub(super) fn loss(&mut self, trainer: &mut Trainer, batch_size: usize) -> Result<f64> {
+        let (mut sum, mut targets) = (0.0, 0u64);
+        let all: Vec<u32> = (0..self.samples.len() as u32).collect();
+        for numbers in all.chunks(batch_size) {
+            let batch = Batch::pack(&self.samples, numbers)?;
+            let embeddings = self.inputs.clean(&batch)?;
+            let losses = trainer.evaluate(&batch, &embeddings)?.read_blocking(trainer.device())?;
+            sum += losses.iter().map(|l| f64::from(*l)).sum::<f64>();
+            targets += losses.len() as u64;
+        }
+        Ok(sum / targets as f64)
+    }
+}

@@ -1,0 +1,312 @@
+//! A run: stage 1 or stage 2 from files to files, step by step [paper section 5].
+//!
+//! ```text
+//! out/
+//!   run.toml               the settings
+//!   log.jsonl              step, loss, lr, grad_norm, tokens of each logged step
+//!   checkpoints/step-…/    parameters, optimiser, place in the data
+//!   adapter.safetensors    the result, under LLaVA's names
+//!   model/                 the decoder in Hugging Face's layout, where it trained
+//!   lora/                  the low-rank additions in PEFT's layout, where there are such
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use super::data::{HeldOut, read_samples};
+use super::log::{LogRecord, RunLog};
+use super::order::{DataOrder, OrderOptions};
+use super::schedule::{Schedule, total_steps};
+use super::settings::{Settings, Stage, Trained};
+use super::step::Phase;
+use super::visual::VisualInputs;
+use super::{Checkpoints, Model, Trainer, Trains};
+use crate::device::Device;
+use crate::io::{AdapterWeights, Samples, write_atomically};
+use crate::nn::adapter::fresh;
+use crate::nn::decoder::LowRankOptions;
+use crate::nn::{Adapter, Decoder};
+use crate::optim::AdamWOptions;
+use crate::{Error, Result};
+
+pub(super) const LOG: &str = "log.jsonl";
+pub(super) const CHECKPOINTS: &str = "checkpoints";
+const SETTINGS: &str = "run.toml";
+
+/// What to do about a run that is in the output folder already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// Refuse.
+    #[default]
+    New,
+    /// Go on after its newest checkpoint; start anew if it has none.
+    Resume,
+    /// Begin again: its log and checkpoints are removed.
+    Replace,
+}
+
+/// A training run.
+#[derive(Debug)]
+pub struct Run {
+    pub(super) device: Device,
+    pub(super) settings: Settings,
+    pub(super) trainer: Trainer,
+    pub(super) checkpoints: Checkpoints,
+    pub(super) order: DataOrder,
+    pub(super) tokens: u64,
+    pub(super) best: Option<f64>,
+    pub(super) inputs: VisualInputs,
+    pub(super) samples: Samples,
+    pub(super) schedule: Schedule,
+    /// The present step's learning rate.
+    pub(super) rate: f64,
+    pub(super) phase: Phase,
+    held_out: Option<HeldOut>,
+    log: RunLog,
+    /// Sums since the last logged step: negative log-likelihood and targets.
+    pending: (f64, u64),
+    saved: Option<u64>,
+}
+
+/// What a finished run left.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finished {
+    /// The adapter.
+    pub adapter: PathBuf,
+    /// The decoder's folder, where it trained.
+    pub model: Option<PathBuf>,
+    /// The low-rank additions' folder, where there are such.
+    pub low_rank: Option<PathBuf>,
+}
+
+impl Run {
+    /// Reads everything that the settings name, and goes to the place where the run starts.
+    ///
+    /// # Errors
+    /// Settings out of range; a file that is missing, malformed or does not fit the others; a run that is there already, or
+    /// to resume one with other settings; no memory.
+    pub fn start(device: &Device, settings: Settings, start: Start) -> Result<Run> {
+        settings.validate()?;
+        let out = settings.out.clone();
+        let exists = out.join(LOG).exists() || out.join(CHECKPOINTS).exists();
+        if exists && start == Start::New {
+            let problem = "holds a run already; go on with --resume, begin again with --force, or name another folder";
+            return Err(Error::format(&out, problem));
+        }
+        let data = read_samples(&settings, &settings.data)?;
+        let inputs = VisualInputs::of_settings(device, data.embeddings.rows, &settings)?;
+        let held_out = HeldOut::open(device, &settings)?;
+        let model = model(device, &settings, inputs.width())?;
+        let trainer = trainer(device, model, &settings)?;
+        let options = OrderOptions { batch_size: settings.batch_size, window: settings.window, seed: settings.seed };
+        let order = DataOrder::new(data.samples.lengths(), options)?;
+        let total = settings
+            .max_steps
+            .unwrap_or_else(|| total_steps(order.batches_per_epoch(), settings.accumulate as u64, settings.epochs));
+        let schedule = Schedule::with_ratio(settings.schedule, settings.lr, settings.warmup_ratio, total)?;
+        if start == Start::Replace {
+            clear(&out)?;
+        }
+        let checkpoints = Checkpoints::open(&out.join(CHECKPOINTS), settings.keep)?;
+        let log = RunLog::resume(&out.join(LOG), u64::MAX)?;
+        let device = device.clone();
+        let samples = data.samples;
+        let mut run = Run {
+            device,
+            settings,
+            trainer,
+            checkpoints,
+            order,
+            tokens: 0,
+            best: None,
+            inputs,
+            samples,
+            held_out,
+            schedule,
+            rate: 0.0,
+            phase: Phase::Idle,
+            log,
+            pending: (0.0, 0),
+            saved: None,
+        };
+        if start == Start::Resume
+            && let Some(checkpoint) = run.checkpoints.newest()?
+        {
+            run.restore(&checkpoint)?;
+            run.saved = Some(run.step());
+        }
+        run.log = RunLog::resume(&out.join(LOG), run.step())?;
+        write_atomically(&out.join(SETTINGS), true, run.settings.to_toml().as_bytes())?;
+        Ok(run)
+    }
+
+    /// Optimiser steps submitted.
+    pub fn step(&self) -> u64 {
+        self.trainer.optimizer.step()
+    }
+
+    /// Optimiser steps of the whole run.
+    pub fn total(&self) -> u64 {
+        self.schedule.total
+    }
+
+    /// Positions seen since the start, visual ones included.
+    pub fn tokens(&self) -> u64 {
+        self.tokens
+    }
+
+    /// Samples of the data that are trained on.
+    pub fn samples(&self) -> &Samples {
+        &self.samples
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The model as it is now.
+    pub fn model(&self) -> &Model {
+        &self.trainer.model
+    }
+
+    /// Whether all steps are done, the last one's numbers read.
+    pub fn is_done(&self) -> bool {
+        self.step() >= self.total() && matches!(self.phase, Phase::Idle)
+    }
+
+    pub(super) fn check_finite(&self, step: u64, loss: f64, grad_norm: f64) -> Result<()> {
+        self.inputs.check()?;
+        if loss.is_finite() && grad_norm.is_finite() {
+            return Ok(());
+        }
+        let kept = match self.checkpoints.list()?.last() {
+            Some((step, path)) => format!("the checkpoint of step {step} is kept in {}", path.display()),
+            None => "there is no checkpoint yet".to_string(),
+        };
+        let what = format!("step {step}: the loss is {loss} and the gradient's norm {grad_norm}");
+        Err(Error::Degenerate(format!("{what}; training stopped, {kept}; lower lr, or check weights and embeddings")))
+    }
+
+    /// Evaluation, log line and checkpoint, as they are due.
+    pub(super) fn after_step(&mut self, record: &mut LogRecord, (sum, targets): (f64, u64)) -> Result<()> {
+        self.pending = (self.pending.0 + sum, self.pending.1 + targets);
+        let due = |every: u64| every > 0 && record.step % every == 0;
+        let last = record.step == self.total();
+        if self.held_out.is_some() && (due(self.settings.eval_every) || last) {
+            let loss = self.evaluate()?;
+            record.more.push(("eval_loss", loss));
+            self.best = Some(self.best.map_or(loss, |best| best.min(loss)));
+        }
+        let logged = due(self.settings.log_every) || last || !record.more.is_empty();
+        let save = due(self.settings.checkpoint_every) || last;
+        if logged {
+            // A line stands for all steps since the line before.
+            let (sum, targets) = std::mem::take(&mut self.pending);
+            self.log.write(&LogRecord { loss: sum / targets as f64, ..record.clone() })?;
+        }
+        if save {
+            self.save()?;
+        }
+        Ok(())
+    }
+
+    /// Mean negative log-likelihood per target of the held-out data.
+    fn evaluate(&mut self) -> Result<f64> {
+        let Some(held_out) = &mut self.held_out else { return Ok(f64::NAN) };
+        held_out.loss(&mut self.trainer, self.settings.batch_size)
+    }
+
+    /// Writes a checkpoint, if there is none of this step. Between the ticks of a step there is nothing to save.
+    ///
+    /// # Errors
+    /// A step has begun; a full disk; the device was lost.
+    pub fn save(&mut self) -> Result<()> {
+        if !matches!(self.phase, Phase::Idle) {
+            return Err(Error::argument("save", "a step has begun; finish it first with advance"));
+        }
+        if self.saved != Some(self.step()) {
+            self.checkpoint()?;
+            self.saved = Some(self.step());
+        }
+        Ok(())
+    }
+
+    /// What the next checkpoint keeps of the sums since the last log line.
+    pub(super) fn pending(&self) -> (f64, u64) {
+        self.pending
+    }
+
+    pub(super) fn set_pending(&mut self, pending: (f64, u64)) {
+        self.pending = pending;
+    }
+
+    /// Writes the results.
+    ///
+    /// # Errors
+    /// A full disk; the device was lost.
+    pub fn finish(mut self) -> Result<Finished> {
+        self.save()?;
+        let (model, out) = (&self.trainer.model, &self.settings.out);
+        let adapter = out.join("adapter.safetensors");
+        model.adapter.weights_blocking(&self.device)?.save(&adapter, crate::ElementType::F32, true)?;
+        let mut finished = Finished { adapter, model: None, low_rank: None };
+        if self.settings.train == Trained::Adapter {
+            return Ok(finished);
+        }
+        let decoder = &model.decoder;
+        if self.settings.train == Trained::Lora {
+            let folder = out.join("lora");
+            finished.low_rank =
+                Some(decoder.save_low_rank_blocking(&self.device, &folder, &self.settings.model, true)?);
+        }
+        finished.model = Some(decoder.save_blocking(&self.device, &out.join("model"), &self.settings.model, true)?);
+        Ok(finished)
+    }
+}
+
+/// Removes a run's log and checkpoints; results are replaced when the new run has its own.
+fn clear(out: &Path) -> Result<()> {
+    let (log, checkpoints) = (out.join(LOG), out.join(CHECKPOINTS));
+    if log.exists() {
+        std::fs::remove_file(&log).map_err(Error::io("remove", &log))?;
+    }
+    if checkpoints.exists() {
+        std::fs::remove_dir_all(&checkpoints).map_err(Error::io("remove", &checkpoints))?;
+    }
+    Ok(())
+}
+
+/// The decoder of the model folder behind the adapter that the settings name, or a fresh one.
+fn model(device: &Device, settings: &Settings, width: usize) -> Result<Model> {
+    let mut decoder = Decoder::open(device, &settings.model)?;
+    let hidden = decoder.config().hidden_size;
+    let weights = match &settings.init_adapter {
+        None => fresh(settings.adapter, width, hidden, settings.seed),
+        Some(path) => {
+            let weights = AdapterWeights::load(path)?;
+            weights.check_fits(width, hidden, path)?;
+            weights
+        }
+    };
+    if settings.train == Trained::Lora {
+        let alpha = settings.lora_alpha as f32;
+        decoder.add_low_rank(device, LowRankOptions { rank: settings.lora_rank, alpha, seed: settings.seed })?;
+    }
+    Ok(Model { adapter: Adapter::new(device, &weights)?, decoder })
+}
+
+fn trainer(device: &Device, model: Model, settings: &Settings) -> Result<Trainer> {
+    let trains = match (settings.stage, settings.train) {
+        (Stage::One, _) | (_, Trained::Adapter) => Trains::Adapter,
+        (_, Trained::All) => Trains::All,
+        (_, Trained::Lora) => Trains::LowRank,
+    };
+    let options = AdamWOptions {
+        beta1: settings.beta1,
+        beta2: settings.beta2,
+        eps: settings.eps,
+        weight_decay: settings.weight_decay,
+        max_norm: (settings.clip > 0.0).then_some(settings.clip as f32),
+    };
+    Trainer::new(device, model, trains, (options, settings.recompute))
+}
