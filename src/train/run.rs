@@ -190,7 +190,7 @@ impl Run {
     /// Evaluation, log line and checkpoint, as they are due.
     pub(super) fn after_step(&mut self, record: &mut LogRecord, (sum, targets): (f64, u64)) -> Result<()> {
         self.pending = (self.pending.0 + sum, self.pending.1 + targets);
-        let due = |every: u64| every > 0 && record.step % every == 0;
+        let due = |every: u64| every > 0 && record.step.is_multiple_of(every);
         let last = record.step == self.total();
         if self.held_out.is_some() && (due(self.settings.eval_every) || last) {
             let loss = self.evaluate()?;

@@ -118,7 +118,7 @@ impl Progress {
         let evaluated = record.more.iter().map(|(name, x)| format!(" {name} {}", show::number(*x))).collect::<String>();
         let message = format!("loss {}{evaluated} {speed:.0} tokens/s", show::number(record.loss));
         let every = (self.total / LINES).max(1);
-        if self.lines && (record.step % every == 0 || record.step == self.total || !evaluated.is_empty()) {
+        if self.lines && (record.step.is_multiple_of(every) || record.step == self.total || !evaluated.is_empty()) {
             let left = seconds / (record.step - self.began.1) as f64 * (self.total - record.step) as f64;
             eprintln!("step {}/{}: {message}, {left:.0} s left", record.step, self.total);
         }
