@@ -1,0 +1,52 @@
+//! Training inside an app's frame loop: no call waits for the device, so frames keep coming.
+//!
+//! [`Run::tick`] submits the next piece of work (a batch's forward and backward pass, or the optimiser's step) and returns;
+//! once all of a step is submitted it says whether the numbers have come. A smaller batch makes shorter pieces.
+//!
+//! `cargo run --release --example train_in_frames -- stage1 run.toml [DEVICE]`, for instance `llvmpipe`; the settings are those
+//! of `realign train`.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use realign::device::{Device, DeviceOptions, Selection};
+use realign::train::{Run, Settings, Stage, Start, Tick};
+
+/// Sixty frames a second.
+const FRAME: Duration = Duration::from_micros(16_667);
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let (stage, config) = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["stage1", config, ..] => (Stage::One, config),
+        ["stage2", config, ..] => (Stage::Two, config),
+        _ => return Err("usage: train_in_frames stage1|stage2 run.toml [DEVICE]".into()),
+    };
+    let selection = args.get(2).map_or(Selection::Auto, |name| Selection::Named(name.clone()));
+    let device = Device::request_blocking(&DeviceOptions { selection, ..Default::default() })?;
+    let mut settings = Settings::new(stage);
+    settings.read(Path::new(config))?;
+
+    // An app that holds a wgpu device already passes it with Device::from_wgpu instead.
+    let mut run = Run::start(&device, settings, Start::Resume)?;
+    let (mut frames, mut waited) = (0u64, 0u64);
+    while !run.is_done() {
+        let began = Instant::now();
+        draw();
+        match run.tick()? {
+            Tick::Submitted => {}
+            Tick::Waiting => waited += 1,
+            Tick::Stepped(record) => {
+                println!("frame {frames}: step {} of {}, loss {:.4}", record.step, run.total(), record.loss);
+            }
+        }
+        frames += 1;
+        std::thread::sleep(FRAME.saturating_sub(began.elapsed()));
+    }
+    let finished = run.finish()?;
+    println!("{frames} frames, {waited} of them while the device was busy; wrote {}", finished.adapter.display());
+    Ok(())
+}
+
+/// What the app does besides.
+fn draw() {}
