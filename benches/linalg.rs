@@ -15,7 +15,7 @@ use nalgebra::DMatrix;
 use realign::Result;
 use realign::device::{Device, DeviceOptions, Selection, Tensor};
 use realign::geometry::neighbours::{Rows, nearest};
-use realign::geometry::{LeadingOptions, leading, symmetric_eigen};
+use realign::geometry::{Cut, Frame, LeadingOptions, leading, principal_angles, symmetric_eigen};
 use realign::kernels::linalg::matmul::{self, Operand, Product};
 use realign::stats::{Covariance, MemoryRows, StreamOptions, covariance};
 
@@ -194,6 +194,26 @@ fn eigenvectors(devices: &[(String, Device)], d: usize, r: usize) -> Result<()> 
     Ok(())
 }
 
+/// Between the leading spans of two sets of rows, [d, r] each, on the host.
+fn angles(d: usize, r: usize) -> Result<()> {
+    let span = |seed: usize| {
+        // The first columns vary most: rolling them turns the span.
+        let mut wide: Vec<f64> = rows(2 * d, d, 1.0).iter().map(|&x| f64::from(x)).collect();
+        wide.chunks_exact_mut(d).for_each(|row| row.rotate_right(seed));
+        let matrix = Covariance::of_rows(&wide, d)?.matrix;
+        Frame::from_covariances(&matrix, &vec![0.0; d * d], d, Cut::Rank(r))
+    };
+    let (a, b) = (span(0)?, span(7)?);
+    let dense = |frame: &Frame| DMatrix::from_row_slice(r, d, frame.directions());
+    let (na, nb) = (dense(&a), dense(&b));
+    let entries: Vec<Entry<'_>> = vec![
+        ("nalgebra, cosines alone".into(), Box::new(|| drop(black_box((&na * nb.transpose()).singular_values())))),
+        ("realign".into(), Box::new(|| drop(black_box(principal_angles(&a, &b).expect("frames of one width"))))),
+    ];
+    report(&format!("principal angles of two [{d}, {r}] frames"), 0.0, 5, entries);
+    Ok(())
+}
+
 fn accuracy(devices: &[(String, Device)]) -> Result<()> {
     let n = 100_000;
     let data = rows(n, WIDTH, 0.532);
@@ -240,6 +260,7 @@ fn main() -> Result<()> {
         return accuracy(&devices);
     }
     products(&devices)?;
+    angles(WIDTH, 64)?;
     covariances(&devices)?;
     neighbours(&devices)?;
     eigenvectors(&devices, 512, 64)?;

@@ -139,6 +139,6 @@ impl OnDevice for PerturbedOn {
 }
 
 /// Bad rows are reported in 32 bits.
-fn row_base(first_row: u64) -> Result<u32> {
+pub(super) fn row_base(first_row: u64) -> Result<u32> {
     u32::try_from(first_row).map_err(|_| Error::shape("apply", "rows", "below 2^32 in one data set", first_row))
 }

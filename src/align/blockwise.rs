@@ -2,16 +2,20 @@
 //!
 //! In the fixed frame of both sides' covariances each block B, U and V, is whitened and coloured by
 //! `T_B = Σ_x,B^{1/2} Σ_y,B^{-1/2}` (symmetric roots, a ridge on both); `z = μ_x + A (y - μ_y)`, `A = Σ_B B T_B Bᵀ`; then
-//! rows are projected, and the centroid step follows. The d × d product of each row is in f64 on the host, on any device.
+//! rows are projected, and the centroid step follows. The d × d product of each row is in f64 on the host where [`super::apply`] streams rows, in f32 on a
+//! device where an operator is recorded.
 
 use faer::{Mat, MatRef};
 
+use super::aligner::{Target, row_base};
 use super::fit::FitOptions;
 use super::{Aligner, Applied, Centroid, Method, OnDevice, Sink, Statistics};
-use crate::device::Device;
+use crate::device::{Device, Recorder, Tensor};
 use crate::geometry::rows::{UnitRows, normalise};
 use crate::geometry::{Frame, Survey, dense, symmetric_eigen};
 use crate::host::dot;
+use crate::kernels::align::apply as kernel;
+use crate::kernels::linalg::matmul::{self, Operand, Product};
 use crate::stats::{RowSource, StreamOptions};
 use crate::{ElementType, Error, Result};
 
@@ -39,12 +43,57 @@ impl Aligner for Mapped {
     }
 
     fn on(&self, device: &Device) -> Result<Box<dyn OnDevice>> {
-        let problem = "blockwise alignment multiplies rows on the host: stream them through align::apply instead";
-        Err(Error::Unsupported { adapter: device.name().to_owned(), problem: problem.to_owned() })
+        let d = self.width();
+        let single = |values: &[f64]| -> Vec<f32> { values.iter().map(|&x| x as f32).collect() };
+        let steps = match self.steps.len() {
+            0 => None,
+            _ => Some(kernel::Operator::new(device, 1.0, &self.steps, d)?),
+        };
+        let (map, shift) = (single(&self.map), single(&self.shift));
+        Ok(Box::new(MappedOn {
+            map: Tensor::from_f32(device, &map, d)?,
+            shift: Tensor::from_f32(device, &shift, d)?,
+            steps,
+        }))
     }
 
     fn on_host(&self) -> Option<&Mapped> {
         Some(self)
+    }
+}
+
+/// The map on a device, in f32.
+struct MappedOn {
+    map: Tensor,
+    /// `[1, d]`.
+    shift: Tensor,
+    steps: Option<kernel::Operator>,
+}
+
+impl OnDevice for MappedOn {
+    fn record(&self, recorder: &mut Recorder, input: &Tensor, rows: usize, target: Target<'_>) -> Result<()> {
+        if input.width() != self.map.width() || rows > input.rows() {
+            let (want, got) = (format!("rows of width {}", self.map.width()), format!("{rows} of {}", input.width()));
+            return Err(Error::shape("apply", "rows", want, got));
+        }
+        let device = recorder.device().clone();
+        if rows == 0 {
+            return Ok(());
+        }
+        let scratch = || Tensor::new(&device, input.rows(), input.width(), ElementType::F32);
+        let (unit, mapped) = (scratch()?, scratch()?);
+        let ones = Tensor::from_f32(&device, &vec![1.0; rows], 1)?;
+        let first = (target.status, row_base(target.first_row)?);
+        // Normalises: nothing is added.
+        let project = kernel::Operator::new(&device, 1.0, &[vec![0.0; input.width()]], input.width())?;
+        kernel::record(recorder, &project, input, &unit, rows, first)?;
+        let shift = (Operand::new(&ones), Operand::new(&self.shift));
+        matmul::record(recorder, Product::default(), shift, (&mapped, 0))?;
+        let product = Product { accumulate: true, ..Product::default() };
+        let operands = (Operand::new(&unit).rows(0, rows), Operand::new(&self.map).transposed());
+        matmul::record(recorder, product, operands, (&mapped, 0))?;
+        let last = self.steps.as_ref().unwrap_or(&project);
+        kernel::record(recorder, last, &mapped, target.output, rows, first)
     }
 }
 

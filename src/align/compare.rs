@@ -73,8 +73,8 @@ pub fn compare(
     let x = Survey::of(&mut Subset::odd(target), sample, stream)?;
     let frame_rank = frame_rank(&y, &x, options.frame)?;
     let diagnosis = DiagnosisOptions { q: options.diagnosis.q.or(frame_rank), ..options.diagnosis };
-    let before = Before::of(&y, &diagnosis)?;
-    let reference = Reference::of(&x, diagnosis)?;
+    let before = Before::on(device, &y, &diagnosis)?;
+    let reference = Reference::on(device, &x, diagnosis)?;
     let mut table = Vec::with_capacity(methods.len());
     let mut fitted_rows = (0, 0);
     for &method in methods {

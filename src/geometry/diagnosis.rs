@@ -2,9 +2,10 @@
 
 use super::consistency::{instance_consistency, relative_geometry, spectral_correlation, subspace_overlap};
 use super::density::{Density, jensen_shannon};
-use super::neighbourhood::{MIXING_K, Mixing, OVERLAP_K, mixing, nearest_others, overlap_of};
+use super::neighbourhood::{MIXING_K, Mixing, OVERLAP_K, mixing_on, nearest_others_on, overlap_of};
 use super::rows::check_width;
 use super::survey::{SAMPLE_ROWS, Survey};
+use crate::device::Device;
 use crate::{Error, Result};
 
 /// Sizes that the diagnostics use.
@@ -89,6 +90,7 @@ pub struct Reference<'a> {
     target: &'a Survey,
     density: Density,
     options: DiagnosisOptions,
+    device: Device,
 }
 
 /// The rows before alignment, with their neighbours found once.
@@ -98,6 +100,7 @@ pub struct Before<'a> {
     neighbours: Vec<u32>,
     list: usize,
     rows: usize,
+    device: Device,
 }
 
 impl<'a> Before<'a> {
@@ -106,6 +109,14 @@ impl<'a> Before<'a> {
     /// # Errors
     /// Fewer rows than neighbours asked for.
     pub fn of(survey: &'a Survey, options: &DiagnosisOptions) -> Result<Self> {
+        Self::on(&Device::host(), survey, options)
+    }
+
+    /// [`Before::of`] with a device's help, and the same result.
+    ///
+    /// # Errors
+    /// As [`Before::of`]; a device lost or out of memory.
+    pub fn on(device: &Device, survey: &'a Survey, options: &DiagnosisOptions) -> Result<Self> {
         let rows = survey.sample_rows().min(options.neighbour_rows);
         let list = options.mixing_k.max(options.overlap_k);
         if options.overlap_k == 0 || list >= rows {
@@ -113,7 +124,8 @@ impl<'a> Before<'a> {
                 format!("{list} neighbours of {rows} rows: give fewer (--mixing-k, --overlap-k), or more rows");
             return Err(Error::argument("neighbours", problem));
         }
-        Ok(Before { survey, neighbours: nearest_others(survey.first(rows), survey.width(), list)?, list, rows })
+        let neighbours = nearest_others_on(device, survey.first(rows), survey.width(), list)?;
+        Ok(Before { survey, neighbours, list, rows, device: device.clone() })
     }
 
     fn kept(&self, after: &Survey, options: &DiagnosisOptions) -> Result<Kept> {
@@ -122,7 +134,7 @@ impl<'a> Before<'a> {
             return Err(Error::shape("measure", "the aligned set", want, format!("{} rows", after.rows())));
         }
         let width = self.survey.width();
-        let found = nearest_others(after.first(self.rows), width, self.list)?;
+        let found = nearest_others_on(&self.device, after.first(self.rows), width, self.list)?;
         let overlap = |k| overlap_of(&self.neighbours, &found, self.list, k);
         let common = self.survey.sample_rows().min(after.sample_rows());
         let (before, after) = (self.survey.first(common), after.first(common));
@@ -141,8 +153,16 @@ impl<'a> Reference<'a> {
     /// # Errors
     /// A target of fewer than two rows.
     pub fn of(target: &'a Survey, options: DiagnosisOptions) -> Result<Self> {
+        Self::on(&Device::host(), target, options)
+    }
+
+    /// [`Reference::of`] with a device's help in the search of neighbours, and the same results.
+    ///
+    /// # Errors
+    /// As [`Reference::of`].
+    pub fn on(device: &Device, target: &'a Survey, options: DiagnosisOptions) -> Result<Self> {
         let density = Density::within(target.sample(), target.width())?;
-        Ok(Reference { target, density, options })
+        Ok(Reference { target, density, options, device: device.clone() })
     }
 
     /// The target's density of cosines.
@@ -167,7 +187,7 @@ impl<'a> Reference<'a> {
             target: Side::of(target),
             jsd: jensen_shannon(&self.density, &within)?,
             jsd_cross: jensen_shannon(&self.density, &across)?,
-            mixing: mixing(target.first(half), set.first(half), d, options.mixing_k)?,
+            mixing: mixing_on(&self.device, target.first(half), set.first(half), d, options.mixing_k)?,
             spectral_correlation: spectral_correlation(set.spectrum(), target.spectrum())?,
             subspace_overlap: options.q.map_or(Ok(None), overlap)?,
             kept: before.map(|b| b.kept(set, options)).transpose()?,

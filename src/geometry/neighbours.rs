@@ -6,18 +6,26 @@
 //! this may change places against a computation in f64, and a pair that close to a bin's edge its bin; equal rows may get
 //! cosines that differ in the last digit.
 //!
-//! FLOPs: 2 n m d. Memory: the base rows in f32 on the device, one tile of queries, one of cosines (16 MiB). 50,000 × 50,000 at
-//! d = 1280 needs 0.3 GB beside the caller's rows.
+//! FLOPs: 2 n m d, and half of it within one set. Memory beside the caller's rows: 64 MiB of the base in f32 on the device (and
+//! as much in textures, where it reads those), one tile of queries, one of cosines (16 MiB) and its copy.
+
+use std::borrow::Cow;
 
 use rayon::prelude::*;
 
 use crate::device::{Device, Tensor};
 use crate::kernels::linalg::matmul::{self, Operand, Product};
-use crate::stats::unit_rows;
+use crate::stats::Block;
 use crate::{ElementType, Error, Result};
 
 /// Rows of a tile.
 const TILE: usize = 2048;
+
+/// Bytes of the base that are on the device at a time; queries are normalised anew for each such part.
+const SLAB: u64 = 64 << 20;
+
+/// Columns of a tile that a task scans.
+const COLUMNS: usize = 64;
 
 /// Rows in memory, `[n, width]` f32, of any norm.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +60,9 @@ impl<'a> Rows<'a> {
     fn tile(&self, device: &Device, first: usize, rows: usize) -> Result<Tensor> {
         let tight = 4 * self.width;
         let bytes = &bytemuck::cast_slice(self.data)[first * tight..(first + rows) * tight];
-        let unit: Vec<f32> = unit_rows(bytes, tight, ElementType::F32).iter().map(|&x| x as f32).collect();
+        let block = Block { bytes, tight, element: ElementType::F32 };
+        let mut unit = vec![0.0; rows * self.width];
+        block.shifted(&block.measure().0, &vec![0.0; self.width], &mut unit);
         Tensor::from_f32(device, &unit, self.width)
     }
 }
@@ -89,7 +99,7 @@ pub fn nearest(
     if let Some(exclude) = exclude.filter(|e| e.len() != n) {
         return Err(Error::shape("neighbours", "exclude", format!("{n} indices"), exclude.len()));
     }
-    let mut best: Vec<Vec<(f32, u32)>> = vec![Vec::with_capacity(k + 1); n];
+    let mut best: Vec<List> = vec![List::with_capacity(k + 1); n];
     each_tile(
         device,
         queries,
@@ -107,17 +117,59 @@ pub fn nearest(
     Ok(Neighbours { k, indices, cosines })
 }
 
-/// Brings the cosines of the rows from `first` on into the list of the best.
-fn select(list: &mut Vec<(f32, u32)>, k: usize, cosines: &[f32], first: u32, own: Option<u32>) {
-    for (&c, j) in cosines.iter().zip(first..) {
-        if (list.len() == k && c <= list[k - 1].0) || own == Some(j) {
-            continue;
+/// [`nearest`] of each row among the others, in half of the FLOPs: a pair's cosine goes to both. 1 <= k < n.
+pub(super) fn nearest_within(device: &Device, rows: Rows<'_>, k: usize) -> Result<Neighbours> {
+    let mut best: Vec<List> = vec![List::with_capacity(k + 1); rows.count()];
+    let wanted = |query: usize, last: usize| last >= query;
+    each_tile(device, rows, rows, wanted, |tile| {
+        let lists = best[tile.query..tile.query + tile.rows].par_iter_mut().enumerate();
+        lists.for_each(|(i, list)| select(list, k, tile.row(i), tile.base as u32, Some((tile.query + i) as u32)));
+        if tile.base > tile.query {
+            let lists = best[tile.base..tile.base + tile.columns].par_chunks_mut(COLUMNS).enumerate();
+            lists.for_each(|(at, lists)| select_down(lists, k, &tile, at * COLUMNS));
         }
-        // After its equals: of those the lower index came first.
-        let at = list.partition_point(|&(b, _)| b >= c);
-        list.truncate(k - 1);
-        list.insert(at.min(list.len()), (c, j));
+    })?;
+    let (cosines, indices) = best.into_iter().flatten().unzip();
+    Ok(Neighbours { k, indices, cosines })
+}
+
+/// The best so far, best first.
+type List = Vec<(f32, u32)>;
+
+/// Brings the cosines of the rows from `first` on into the list of the best.
+fn select(list: &mut List, k: usize, cosines: &[f32], first: u32, own: Option<u32>) {
+    let mut worst = worst(list, k);
+    for (&c, j) in cosines.iter().zip(first..) {
+        if c > worst && own != Some(j) {
+            worst = insert(list, k, (c, j));
+        }
     }
+}
+
+/// [`select`] for the tile's columns from `first` on, each of which has a list.
+fn select_down(lists: &mut [List], k: usize, tile: &Tile<'_>, first: usize) {
+    let mut bounds: Vec<f32> = lists.iter().map(|list| worst(list, k)).collect();
+    for i in 0..tile.rows {
+        let cosines = &tile.row(i)[first..first + lists.len()];
+        for ((list, bound), &c) in lists.iter_mut().zip(&mut bounds).zip(cosines) {
+            if c > *bound {
+                *bound = insert(list, k, (c, (tile.query + i) as u32));
+            }
+        }
+    }
+}
+
+/// What a cosine must be above to enter.
+fn worst(list: &List, k: usize) -> f32 {
+    if list.len() == k { list[k - 1].0 } else { f32::NEG_INFINITY }
+}
+
+fn insert(list: &mut List, k: usize, (c, j): (f32, u32)) -> f32 {
+    // After its equals: of those the lower index came first.
+    let at = list.partition_point(|&(b, _)| b >= c);
+    list.truncate(k - 1);
+    list.insert(at.min(list.len()), (c, j));
+    worst(list, k)
 }
 
 /// How many pairs have a cosine nearest to `-1 + 2 i / (bins - 1)`, `[bins]`: pairs i < j of `a` with itself, or, with `b`,
@@ -136,7 +188,7 @@ pub fn cosine_histogram(device: &Device, a: Rows<'_>, b: Option<Rows<'_>>, bins:
     }
     let scale = (bins - 1) as f64 / 2.0;
     let mut total = vec![0u64; bins];
-    let wanted = |last_query: usize, last_base: usize| !within || last_base > last_query;
+    let wanted = |query: usize, last: usize| !within || last > query;
     each_tile(device, a, other, wanted, |tile| {
         let rows = (0..tile.rows).into_par_iter().with_min_len(tile.rows.div_ceil(rayon::current_num_threads()));
         let counted = rows.fold(
@@ -176,7 +228,8 @@ impl Tile<'_> {
 }
 
 /// Computes the cosines tile by tile, in ascending order of the base's rows for each query; only the tiles of which `wanted`
-/// (first query, last row of the base) holds.
+/// (first query, last row of the base) holds. Within one set the tiles above the diagonal come, for each row, in ascending
+/// order of the other too.
 fn each_tile(
     device: &Device,
     queries: Rows<'_>,
@@ -190,24 +243,34 @@ fn each_tile(
     }
     let row_bytes = Tensor::stride_of(base.width, ElementType::F32) as u64;
     let side = (device.capabilities().max_binding / row_bytes).clamp(1, TILE as u64) as usize;
+    let slab = side * (SLAB / (row_bytes * side as u64)).max(1) as usize;
     let length = |rows: Rows<'_>, first: usize| side.min(rows.count() - first);
-    let starts = (0..base.count()).step_by(side);
-    let tiles = starts.map(|first| Ok((first, base.tile(device, first, length(base, first))?)));
-    let tiles = tiles.collect::<Result<Vec<_>>>()?;
-    for query in (0..queries.count()).step_by(side) {
-        let block = queries.tile(device, query, length(queries, query))?;
-        for (first, tile) in &tiles {
-            if !wanted(query, first + tile.rows() - 1) {
-                continue;
+    let mut product: Option<Tensor> = None;
+    for start in (0..base.count()).step_by(slab) {
+        let end = base.count().min(start + slab);
+        let tiles = (start..end).step_by(side).map(|at| Ok((at, base.tile(device, at, length(base, at))?)));
+        let tiles = tiles.collect::<Result<Vec<_>>>()?;
+        for query in (0..queries.count()).step_by(side).filter(|&query| wanted(query, end - 1)) {
+            let block = queries.tile(device, query, length(queries, query))?;
+            for (first, tile) in tiles.iter().filter(|(first, tile)| wanted(query, first + tile.rows() - 1)) {
+                let (rows, columns) = (block.rows(), tile.rows());
+                let into = match product.take().filter(|p| (p.rows(), p.width()) == (rows, columns)) {
+                    Some(tensor) => tensor,
+                    None => Tensor::new(device, rows, columns, ElementType::F32)?,
+                };
+                let mut recorder = device.recorder();
+                let operands = (Operand::new(&block), Operand::new(tile).transposed());
+                matmul::record(&mut recorder, Product::default(), operands, (&into, 0))?;
+                recorder.submit()?;
+                let bytes = device.read_blocking(into.buffer())?;
+                // The allocator aligns memory for more than f32, but promises it for u8 alone.
+                let cosines = match bytemuck::try_cast_slice(&bytes) {
+                    Ok(aligned) => Cow::Borrowed(aligned),
+                    Err(_) => Cow::Owned(bytemuck::pod_collect_to_vec(&bytes)),
+                };
+                take(Tile { query, base: *first, rows, columns, stride: into.width4() * 4, cosines: &cosines });
+                product = Some(into);
             }
-            let product = Tensor::new(device, block.rows(), tile.rows(), ElementType::F32)?;
-            let mut recorder = device.recorder();
-            let operands = (Operand::new(&block), Operand::new(tile).transposed());
-            matmul::record(&mut recorder, Product::default(), operands, (&product, 0))?;
-            recorder.submit()?;
-            let cosines: Vec<f32> = bytemuck::pod_collect_to_vec(&device.read_blocking(product.buffer())?);
-            let (rows, columns, stride) = (block.rows(), tile.rows(), product.width4() * 4);
-            take(Tile { query, base: *first, rows, columns, stride, cosines: &cosines });
         }
     }
     Ok(())

@@ -11,7 +11,7 @@
 //! | [`align::c3`] | `shaders/align/c3.wgsl` | `host::align::c3` |
 //! | [`nn`] | `shaders/nn/*.wgsl` | `host::nn` |
 //! | [`optim`] | `shaders/optim/*.wgsl` | `host::optim` |
-//! | [`linalg::matmul`] | `shaders/linalg/matmul_direct.wgsl`, `matmul_tiled.wgsl` | `host::linalg::matmul` |
+//! | [`linalg::matmul`] | `shaders/linalg/matmul_subgroup.wgsl`, `matmul_direct.wgsl`, `matmul_tiled.wgsl` | `host::linalg::matmul` |
 
 pub mod align;
 pub mod linalg;
@@ -89,7 +89,7 @@ pub struct KernelSpec {
 }
 
 /// All kernels of this crate; tests validate each against naga's reflection in every variant.
-pub static ALL: [&KernelSpec; 33] = [
+pub static ALL: [&KernelSpec; 34] = [
     &stats::moments::SPEC,
     &stats::moment_weights::SPEC,
     &stats::moment_columns::SPEC,
@@ -121,6 +121,7 @@ pub static ALL: [&KernelSpec; 33] = [
     &optim::adamw::SPEC,
     &optim::norm::SQUARE_SUM,
     &optim::norm::CLIP,
+    &linalg::matmul::SUBGROUP,
     &linalg::matmul::DIRECT,
     &linalg::matmul::TILED,
 ];

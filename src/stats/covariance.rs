@@ -3,7 +3,8 @@
 //! Rows are read once, in blocks. The host normalises a block's rows and takes their own mean off, both in f64; the device
 //! multiplies what is left in f32, `Aᵀ A` of one block; blocks are added in f64, with what their means differ by (Chan, Golub,
 //! LeVeque 1983). A block is centred by itself, so neither a mean that is large against the spread nor rows in an unlucky
-//! order cost digits: errors are f32's on sums of [`BLOCK_ROWS`] products, and shrink with the number of blocks.
+//! order cost digits: errors are f32's on sums of [`BLOCK_ROWS`] products, and shrink with the number of blocks. The host engine
+//! takes more rows to a block, since its products add up in parts, and blocks in f64 cost time.
 
 use std::path::Path;
 
@@ -11,9 +12,11 @@ use rayon::prelude::*;
 use safetensors::tensor::Dtype;
 
 use super::file::{Contents, entry, read_bytes, write};
-use super::ingest::{NonFinite, StreamOptions, decode, first_nonfinite, nonfinite_error, zero_nonfinite};
+use super::ingest::{NonFinite, StreamOptions, nonfinite_error, zero_nonfinite};
 use super::rows::{RowSource, tight_bytes};
+use super::unit::Block;
 use crate::device::{Device, DeviceKind, Tensor};
+use crate::host::dispatch_simd;
 use crate::host::linalg::matmul::{Stored, multiply};
 use crate::kernels::linalg::matmul::{self, Operand, Product};
 use crate::{ElementType, Error, Result};
@@ -23,6 +26,9 @@ const VERSION: u32 = 1;
 
 /// Rows of a block: f32 sums of so many products err by some 5e-7 of themselves, of n rows by `sqrt(n / BLOCK_ROWS)` less.
 pub const BLOCK_ROWS: usize = 1024;
+
+/// Rows of a block on the host engine, and the bytes of rows in f32 above which there are fewer.
+const HOST_BLOCK: (usize, usize) = (4 * BLOCK_ROWS, 32 << 20);
 
 /// Widest rows: their matrix takes 512 MiB in f64.
 pub const MAX_COVARIANCE_WIDTH: usize = 8192;
@@ -78,7 +84,7 @@ impl Covariance {
         for block in rows.chunks(BLOCK_ROWS * width) {
             let count = block.len() / width;
             let mean = column_means(block, width);
-            let centred: Vec<f64> = centre(block, &mean);
+            let centred = centre(block, &mean);
             let stored = |transpose| Stored { data: &centred[..], stride: width, transpose };
             let operands = (stored(true), stored(false));
             multiply((&mut total.scatter, width), operands, (width, width, count), (1.0, true, true))?;
@@ -166,9 +172,14 @@ impl Covariance {
 pub fn covariance(device: &Device, source: &mut dyn RowSource, options: StreamOptions<'_>) -> Result<Covariance> {
     let (width, tight) = (source.width(), tight_bytes(source));
     let mut total = Running::new(width)?;
-    let rows = options.chunk_rows.unwrap_or(BLOCK_ROWS).clamp(1, BLOCK_ROWS);
+    let most = match device.capabilities().kind {
+        DeviceKind::Host => (HOST_BLOCK.1 / (4 * width)).clamp(BLOCK_ROWS, HOST_BLOCK.0),
+        _ => BLOCK_ROWS,
+    };
+    let rows = options.chunk_rows.unwrap_or(most).clamp(1, most).min(source.rows().max(1) as usize);
     let mut product = BlockProduct::new(device, rows, width)?;
     let mut bytes = vec![0; rows * tight];
+    let mut centred = Vec::new();
     source.rewind()?;
     let mut first = 0;
     loop {
@@ -179,13 +190,16 @@ pub fn covariance(device: &Device, source: &mut dyn RowSource, options: StreamOp
         let block = &mut bytes[..count * tight];
         if options.nonfinite == NonFinite::Zero {
             zero_nonfinite(block, source.element_type());
-        } else if let Some(at) = first_nonfinite(block, source.element_type()) {
-            return Err(nonfinite_error(source, first + (at / width) as u64));
         }
-        let unit = unit_rows(block, tight, source.element_type());
-        let mean = column_means(&unit, width);
-        product.add(&centre::<f32>(&unit, &mean), &mut total.scatter)?;
-        total.shift(count as u64, &mean);
+        let block = Block { bytes: block, tight, element: source.element_type() };
+        let (scales, mut mean) = block.measure();
+        if let Some(row) = scales.iter().position(|s| s[0].is_nan()) {
+            return Err(nonfinite_error(source, first + row as u64));
+        }
+        mean.iter_mut().for_each(|m| *m /= count as f64);
+        centred.resize(count * width, 0.0);
+        block.shifted(&scales, &mean, &mut centred);
+        product.add(&centred, &mut total, &mean)?;
         first += count as u64;
         if let Some(progress) = options.progress {
             progress(count as u64);
@@ -209,22 +223,6 @@ fn fill(source: &mut dyn RowSource, out: &mut [u8], rows: usize) -> Result<usize
     Ok(have)
 }
 
-/// Tight rows normalised as spec 1 says, in f64; a row of norm below 1e-10 becomes zero.
-pub(crate) fn unit_rows(bytes: &[u8], tight: usize, element: ElementType) -> Vec<f64> {
-    let width = tight / element.bytes();
-    let mut out = vec![0.0; bytes.len() / tight * width];
-    out.par_chunks_exact_mut(width).zip(bytes.par_chunks_exact(tight)).for_each(|(row, bytes)| {
-        row.iter_mut().zip(bytes.chunks_exact(element.bytes())).for_each(|(x, e)| *x = decode(e, element));
-        let peak = row.iter().fold(0f64, |m, x| m.max(x.abs()));
-        let root = if peak > 0.0 { row.iter().map(|x| (x / peak).powi(2)).sum::<f64>().sqrt() } else { 0.0 };
-        // The norm, peak times root, may overflow in f64 rows: it is only compared.
-        let factor = if peak * root < 1e-10 { 0.0 } else { root.recip() };
-        let peak = if factor == 0.0 { 1.0 } else { peak };
-        row.iter_mut().for_each(|x| *x = *x / peak * factor);
-    });
-    out
-}
-
 fn column_means(rows: &[f64], width: usize) -> Vec<f64> {
     let count = (rows.len() / width).max(1) as f64;
     let per_task = rows.len() / width / rayon::current_num_threads() + 1;
@@ -242,11 +240,8 @@ fn column_means(rows: &[f64], width: usize) -> Vec<f64> {
 }
 
 /// Rows less their mean.
-fn centre<R: crate::host::real::Real>(rows: &[f64], mean: &[f64]) -> Vec<R> {
-    let mut out = vec![R::default(); rows.len()];
-    let pairs = out.par_chunks_exact_mut(mean.len()).zip(rows.par_chunks_exact(mean.len()));
-    pairs.for_each(|(o, row)| o.iter_mut().zip(row).zip(mean).for_each(|((o, x), m)| *o = R::from_f64(x - m)));
-    out
+fn centre(rows: &[f64], mean: &[f64]) -> Vec<f64> {
+    rows.par_chunks_exact(mean.len()).flat_map_iter(|row| row.iter().zip(mean).map(|(x, m)| x - m)).collect()
 }
 
 /// `Aᵀ A` of blocks on a device.
@@ -270,14 +265,14 @@ impl<'a> BlockProduct<'a> {
         Ok(BlockProduct { device, tensors, product, width })
     }
 
-    /// Adds the upper half of `rowsᵀ rows` to `scatter`.
-    fn add(&mut self, rows: &[f32], scatter: &mut [f64]) -> Result<()> {
+    /// Takes centred rows and what was taken off them in.
+    fn add(&mut self, rows: &[f32], total: &mut Running, mean: &[f64]) -> Result<()> {
         let (d, count) = (self.width, rows.len() / self.width);
         let Some((block, product)) = &self.tensors else {
             let stored = |transpose| Stored { data: rows, stride: d, transpose };
             let options = (1.0, false, true);
             multiply((&mut self.product, d), (stored(true), stored(false)), (d, d, count), options)?;
-            add_upper(&self.product, d, scatter, d);
+            total.take((&self.product, d), count as u64, mean);
             return Ok(());
         };
         let mut padded = vec![0; count * block.row_bytes()];
@@ -289,15 +284,27 @@ impl<'a> BlockProduct<'a> {
         matmul::record(&mut recorder, upper, (operand.transposed(), operand), (product, 0))?;
         recorder.submit()?;
         let got: Vec<f32> = bytemuck::pod_collect_to_vec(&self.device.read_blocking(product.buffer())?);
-        add_upper(&got, product.row_bytes() / 4, scatter, d);
+        total.take((&got, product.row_bytes() / 4), count as u64, mean);
         Ok(())
     }
 }
 
-fn add_upper(from: &[f32], stride: usize, to: &mut [f64], d: usize) {
-    to.par_chunks_exact_mut(d).zip(from.par_chunks_exact(stride)).enumerate().for_each(|(i, (to, from))| {
-        to[i..].iter_mut().zip(&from[i..]).for_each(|(t, &f)| *t += f64::from(f));
-    });
+/// Adds a row of a block's product, and what its mean and the others' differ by, to a row of the sums.
+struct AddRow<'a> {
+    sums: &'a mut [f64],
+    product: &'a [f32],
+    factor: f64,
+    delta: &'a [f64],
+}
+
+impl pulp::NullaryFnOnce for AddRow<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let AddRow { sums, product, factor, delta } = self;
+        sums.iter_mut().zip(product).zip(delta).for_each(|((s, &p), e)| *s += f64::from(p) + factor * e);
+    }
 }
 
 /// Sums on their way to a covariance.
@@ -314,20 +321,34 @@ impl Running {
         Ok(Running { count, mean, scatter: matrix })
     }
 
+    /// Takes in a block of `count` rows: its mean, and the upper half of its own scatter in rows of `stride`.
+    fn take(&mut self, (product, stride): (&[f32], usize), count: u64, mean: &[f64]) {
+        let (weight, delta) = self.shift_mean(count, mean);
+        let rows = self.scatter.par_chunks_exact_mut(delta.len()).zip(product.par_chunks_exact(stride)).enumerate();
+        rows.for_each(|(i, (sums, product))| {
+            let (product, factor) = (&product[i..delta.len()], weight * delta[i]);
+            dispatch_simd(AddRow { sums: &mut sums[i..], product, factor, delta: &delta[i..] });
+        });
+    }
+
     /// Takes in a block's mean; its own scatter has been added.
     fn shift(&mut self, count: u64, mean: &[f64]) {
-        let d = self.mean.len();
-        let (old, new) = (self.count as f64, (self.count + count) as f64);
-        let weight = old * count as f64 / new;
-        let delta: Vec<f64> = mean.iter().zip(&self.mean).map(|(y, x)| y - x).collect();
+        let (weight, delta) = self.shift_mean(count, mean);
         if weight > 0.0 {
-            self.scatter.par_chunks_exact_mut(d).enumerate().for_each(|(i, row)| {
+            self.scatter.par_chunks_exact_mut(delta.len()).enumerate().for_each(|(i, row)| {
                 let factor = weight * delta[i];
                 row[i..].iter_mut().zip(&delta[i..]).for_each(|(s, e)| *s += factor * e);
             });
         }
+    }
+
+    /// Moves count and mean on; returns what the means differ by, and the weight of its square.
+    fn shift_mean(&mut self, count: u64, mean: &[f64]) -> (f64, Vec<f64>) {
+        let (old, new) = (self.count as f64, (self.count + count) as f64);
+        let delta: Vec<f64> = mean.iter().zip(&self.mean).map(|(y, x)| y - x).collect();
         self.mean.iter_mut().zip(&delta).for_each(|(x, e)| *x += e * (count as f64 / new));
         self.count += count;
+        (old * count as f64 / new, delta)
     }
 
     fn finish(self) -> Result<Covariance> {

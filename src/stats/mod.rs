@@ -6,11 +6,12 @@ mod ingest;
 mod moments;
 mod rows;
 mod subset;
+mod unit;
 
-pub(crate) use covariance::unit_rows;
 pub use covariance::{BLOCK_ROWS, Covariance, MAX_COVARIANCE_WIDTH, covariance};
 pub use ingest::{Chunk, Ingest, NonFinite, StreamOptions};
 pub(crate) use ingest::{decode, first_nonfinite, nonfinite_error, zero_nonfinite};
 pub use moments::{Moments, TRACE_RESOLUTION, measure, measure_sampled};
 pub use rows::{DatasetRows, MemoryRows, RowSource};
 pub use subset::Subset;
+pub(crate) use unit::Block;

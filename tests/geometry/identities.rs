@@ -1,6 +1,7 @@
 //! What must hold whatever the data: small angles, frames through files, sums of parts, tests of nothing and of something.
 
-use realign::align::{FitOptions, Method, Statistics, apply_rows, fit, sample_size_study, sizes};
+use realign::align::{FitOptions, Method, Statistics, Target, apply_rows, fit, sample_size_study, sizes};
+use realign::device::Tensor;
 use realign::geometry::coupling::{RIDGE, coupling};
 use realign::geometry::density::{Density, jensen_shannon};
 use realign::geometry::neighbourhood::{knn_overlap, mixing, nearest_others};
@@ -153,6 +154,35 @@ fn blockwise_statistics_survive_files_and_match_covariances() {
     };
     let (before, after, want) = (of(&text.values), of(&results[0]), of(&image.values));
     assert!(off(&after, &want) < 0.4 * off(&before, &want), "{} {}", off(&after, &want), off(&before, &want));
+}
+
+/// Recorded on a device, in f32, as streamed on the host in f64.
+#[test]
+fn blockwise_on_devices() {
+    let (text, image) = pair("a");
+    let options = FitOptions { method: Method::Blockwise, ..Default::default() };
+    let host = devices().remove(0);
+    let statistics = fit(&host, &mut text.source(), &mut image.source(), &options).unwrap();
+    let want = apply_rows(&host, &statistics, &text.values, text.width).unwrap();
+    let want: Vec<f64> = want.iter().map(|&x| f64::from(x)).collect();
+    for device in devices() {
+        let input = Tensor::from_f32(&device, &text.values, text.width).unwrap();
+        let output = Tensor::new(&device, input.rows(), text.width, realign::ElementType::F32).unwrap();
+        let status = realign::kernels::align::apply::status_buffer(&device).unwrap();
+        let operator = statistics.aligner().on(&device).unwrap();
+        let target = Target { output: &output, status: &status, first_row: 0 };
+        let mut recorder = device.recorder();
+        operator.record(&mut recorder, &input, input.rows() - 1, target).unwrap();
+        recorder.submit().unwrap();
+        let got = output.to_f32_blocking(&device).unwrap();
+        let got: Vec<f64> = got.iter().map(|&x| f64::from(x)).collect();
+        let (rows, rest) = got.split_at(got.len() - text.width);
+        assert!(rest.iter().all(|&x| x == 0.0), "a row that was not asked for");
+        // Sums of d products of f32; the map stretches by the root of the two covariances' ratio, at most some tens here.
+        max_difference(rows, &want[..rows.len()], 2e-5).unwrap();
+        let narrow = Tensor::new(&device, 3, text.width - 1, realign::ElementType::F32).unwrap();
+        assert!(operator.record(&mut device.recorder(), &narrow, 3, target).is_err());
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Neighbours and histograms of cosines against f64.
 
 use realign::device::Device;
+use realign::geometry::neighbourhood::nearest_others_on;
 use realign::geometry::neighbours::{Rows, cosine_histogram, nearest};
 
 use crate::common::{cloud, devices, gpu, unit_rows};
@@ -126,4 +127,33 @@ fn requests_that_are_refused() {
     assert!(Rows::new(&[1.0, f32::INFINITY], 1).unwrap_err().to_string().contains("row 1"));
     let none = nearest(&device, Rows::new(&[], 4).unwrap(), rows, 2, None).unwrap();
     assert!(none.indices.is_empty());
+}
+
+/// The same as ranking all rows in f64, on every device: f32 only chooses candidates.
+#[test]
+fn nearest_others_are_exact() {
+    let (n, d, k) = (2150, 7, 12);
+    let distinct = unit_rows(&cloud(8, n, d), d);
+    // Each row 43 times: more copies than candidates, so that f32 cannot tell which are the first.
+    let copies: Vec<f64> = (0..n).flat_map(|i| distinct[(i % 50) * d..(i % 50 + 1) * d].to_vec()).collect();
+    // Products of rows that are not of norm 1 are no cosines.
+    let long: Vec<f64> = distinct.iter().enumerate().map(|(at, x)| x * (1.0 + (at / d % 3) as f64)).collect();
+    let near: Vec<f64> = unit_rows(&cloud(9, 300, d), d);
+    for rows in [&near, &distinct, &copies, &long] {
+        let row = |i: usize| &rows[i * d..(i + 1) * d];
+        let mut want = Vec::new();
+        for i in 0..rows.len() / d {
+            let dot = |j: usize| row(i).iter().zip(row(j)).map(|(x, y)| x * y).sum::<f64>();
+            let others = (0..rows.len() / d).filter(|&j| j != i);
+            let mut all: Vec<(f64, u32)> = others.map(|j| ((dot(j) * 2f64.powi(40)).round(), j as u32)).collect();
+            all.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+            want.extend(all[..k].iter().map(|&(_, j)| j));
+        }
+        for device in variants() {
+            let got = nearest_others_on(&device, rows, d, k).unwrap();
+            let wrong = got.iter().zip(&want).filter(|(g, w)| g != w).count();
+            // Sums in another order may round a product to the next multiple of 2^-40, and with it exchange two.
+            assert!(wrong <= 4, "{}: {wrong} of {}", device.name(), want.len());
+        }
+    }
 }

@@ -15,8 +15,13 @@ pub fn variants() -> Vec<(String, Device)> {
     };
     vec![
         ("host".into(), Device::host()),
-        ("direct".into(), shaped(64, 1)),
-        ("direct, from buffers".into(), gpu().with_capabilities(|c| (c.lanes, c.texel_reads) = (1, false)).unwrap()),
+        ("subgroup, or direct where there are none of 8".into(), shaped(64, 1)),
+        ("subgroup, from buffers".into(), gpu().with_capabilities(|c| (c.lanes, c.texel_reads) = (1, false)).unwrap()),
+        ("direct".into(), gpu().with_capabilities(|c| (c.lanes, c.subgroup_size) = (1, None)).unwrap()),
+        (
+            "direct, from buffers".into(),
+            gpu().with_capabilities(|c| (c.lanes, c.texel_reads, c.subgroup_size) = (1, false, None)).unwrap(),
+        ),
         ("tiled".into(), shaped(256, 32)),
         ("tiled, small groups".into(), shaped(64, 32)),
     ]
@@ -109,7 +114,7 @@ fn upper_triangles() {
 
 #[test]
 fn large_tiles() {
-    let (name, device) = variants().remove(3);
+    let (name, device) = variants().remove(5);
     let shape = (128 * 15 + 1, 128 * 15 + 5, 19);
     verify(&device, &Case { shape, transpose: (false, true), product: Product::default() }, &name);
 }
@@ -156,6 +161,8 @@ fn each_variant_records_its_own_kernel() {
         assert_eq!(dispatch.kernel.name == "matmul tiled", name.starts_with("tiled"), "{name}");
     }
     assert!(seen.contains(&"matmul direct"));
+    let subgroups = gpu().capabilities().subgroup_size.is_some_and(|size| size >= matmul::SUBGROUP_LANES);
+    assert_eq!(seen.contains(&"matmul subgroup"), subgroups);
 }
 
 #[test]

@@ -98,10 +98,10 @@ pub fn measure(args: &MeasureArgs) -> Result<()> {
     let z = aligned.as_ref().map(|a| survey(&device, &args.read, a, sample)).transpose()?;
     let frame = frame_or_built(args.frame.as_deref(), (&y, &x), args.cut.cut())?;
     let options = DiagnosisOptions { q: frame.as_ref().map(Frame::rank), ..args.neighbours.options() };
-    let reference = Reference::of(&x, options)?;
+    let reference = Reference::on(&device, &x, options)?;
     let own = reference.diagnose(&y, None)?;
     let after = match &z {
-        Some(z) => Some(reference.diagnose(z, Some(&Before::of(&y, &options)?))?),
+        Some(z) => Some(reference.diagnose(z, Some(&Before::on(&device, &y, &options)?))?),
         None => None,
     };
     let mut pairs = None;

@@ -1,8 +1,9 @@
 //! Matrix product: `C = alpha op(A) op(B)`, or that added to C, in f32; op is the identity or the transposition.
 //!
-//! Two shaders compute it. [`DIRECT`] is for adapters that run on a CPU: 16 × 8 results to an invocation, operands straight
-//! from storage, or from textures where a driver reads those faster. [`TILED`] is for GPUs: tiles of 64 or 128 in workgroup memory, 8 × 8 results to an invocation. The host
-//! engine multiplies with faer. Sums are f32 in order of k (faer: in blocks of k).
+//! Three shaders compute it. [`SUBGROUP`] is for adapters that run on a CPU and have subgroups: 32 × 32 results to a subgroup of
+//! 8, operands from textures where a driver reads those faster than storage. [`DIRECT`] is for those without: 16 × 8 results to
+//! an invocation. [`TILED`] is for GPUs: tiles of 64 or 128 in workgroup memory, 8 × 8 results to an invocation. The host
+//! engine multiplies with faer. Sums are f32 in order of k (faer: in blocks of k; the first two in fours).
 //!
 //! FLOPs: 2 m n k, about half with [`Product::upper`]. Bytes, at least: each operand once, C once (twice if accumulated).
 
@@ -15,7 +16,18 @@ use crate::{ElementType, Error, Result};
 const BINDINGS: &[Binding] =
     &[Binding::uniform("params"), Binding::texels(1, "a"), Binding::texels(2, "b"), Binding::read_write(3, "c")];
 
-/// The kernel for adapters that run on a CPU.
+/// The kernel for adapters that run on a CPU and have subgroups of [`SUBGROUP_LANES`] or more.
+pub static SUBGROUP: KernelSpec = KernelSpec {
+    name: "matmul subgroup",
+    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/linalg/matmul_subgroup.wgsl")),
+    bindings: BINDINGS,
+    twin: crate::host::linalg::matmul::twin,
+};
+
+/// Invocations of [`SUBGROUP`]'s workgroups, all in one subgroup.
+pub const SUBGROUP_LANES: u32 = 8;
+
+/// The kernel for other adapters that run on a CPU.
 pub static DIRECT: KernelSpec = KernelSpec {
     name: "matmul direct",
     source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/linalg/matmul_direct.wgsl")),
@@ -204,7 +216,8 @@ type Kernel = (&'static KernelSpec, &'static str);
 fn plan(caps: &crate::device::Capabilities, m: usize, n: usize) -> (Kernel, (usize, usize)) {
     // A lane that takes a row of its own is a CPU's.
     if caps.lanes == 1 {
-        return ((&DIRECT, SMALL), (128, 64));
+        let shared = caps.subgroup_size.is_some_and(|size| size >= SUBGROUP_LANES);
+        return if shared { ((&SUBGROUP, SMALL), (32, 32)) } else { ((&DIRECT, SMALL), (128, 64)) };
     }
     let large = m.div_ceil(128).saturating_mul(n.div_ceil(128)) >= LARGE_TILES && caps.group >= 256;
     if large { ((&TILED, "linalg/tile_128.wgsl"), (128, 128)) } else { ((&TILED, SMALL), (64, 64)) }
