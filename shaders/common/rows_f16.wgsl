@@ -1,23 +1,10 @@
-// Rows of f16, two to a word: [rows, width4]. Unpacked with integers: `unpack2x16float` may flush subnormals.
+// Rows of f16, two to a word: [rows, width4].
 
 #import "row_words2"
-
-fn half_bits(h: u32) -> u32 {
-    let sign = (h & 0x8000u) << 16u;
-    let exponent = (h >> 10u) & 31u;
-    let mantissa = h & 0x3ffu;
-    let normal = ((exponent + 112u) << 23u) | (mantissa << 13u);
-    let special = 0x7f800000u | (mantissa << 13u);
-    let subnormal = bitcast<u32>(f32(mantissa) * 5.9604644775390625e-8); // 2^-24
-    return sign | select(select(normal, special, exponent == 31u), subnormal, exponent == 0u);
-}
+#import "common/unpack_f16.wgsl"
 
 fn row_bits4(index: u32) -> vec4<u32> {
-    let pair = row_words2(index);
-    return vec4<u32>(
-        half_bits(pair.x & 0xffffu), half_bits(pair.x >> 16u),
-        half_bits(pair.y & 0xffffu), half_bits(pair.y >> 16u),
-    );
+    return unpack_bits4(row_words2(index));
 }
 
 #import "common/float_rows.wgsl"

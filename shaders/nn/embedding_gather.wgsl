@@ -8,10 +8,11 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> table: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> visual: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> ids: array<u32>;
 @group(0) @binding(4) var<storage, read_write> out_rows: array<vec4<f32>>;
+
+#import "table"
 
 fn element(index: u32) {
     let at = min(index, params.count - 1u);
@@ -19,7 +20,7 @@ fn element(index: u32) {
     let column = at % params.width4;
     let is_visual = (id & 0x80000000u) != 0u;
     let row = id & 0x7fffffffu;
-    let from_table = table[min(row, params.table_rows - 1u) * params.width4 + column];
+    let from_table = read_table(min(row, params.table_rows - 1u) * params.width4 + column);
     let from_visual = visual[min(row, max(params.visual_rows, 1u) - 1u) * params.width4 + column];
     let known = row < select(params.table_rows, params.visual_rows, is_visual);
     let value = select(vec4<f32>(0.0), select(from_table, from_visual, is_visual), known);

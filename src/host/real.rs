@@ -2,6 +2,10 @@
 
 use std::ops::{Add, AddAssign, Mul, MulAssign, Sub};
 
+use half::slice::HalfFloatSliceExt;
+
+use crate::ElementType;
+
 /// A float.
 pub trait Real:
     Copy
@@ -50,6 +54,15 @@ macro_rules! real {
 }
 real!(f32);
 real!(f64);
+
+/// f16 or bf16 elements, as their bits, to f32.
+pub fn widen(element: ElementType, from: &[u16], to: &mut [f32]) {
+    if element == ElementType::F16 {
+        bytemuck::cast_slice::<u16, half::f16>(from).convert_to_f32_slice(to);
+    } else {
+        to.iter_mut().zip(from).for_each(|(t, &f)| *t = f32::from_bits(u32::from(f) << 16));
+    }
+}
 
 const LANES: usize = 16;
 

@@ -134,6 +134,8 @@ pub const MAX_WIDTH: usize = 65_536;
 
 /// Names for the imports that differ by element type and device.
 pub fn imports(caps: &Capabilities, rows: ElementType, out: ElementType) -> Result<Vec<(&'static str, &'static str)>> {
+    let table = if rows.bytes() == 2 { "nn/table_words2.wgsl" } else { "nn/table_words4.wgsl" };
+    let unpack = unpack(rows);
     let rows = match rows {
         ElementType::F32 => "common/rows_f32.wgsl",
         ElementType::F16 => "common/rows_f16.wgsl",
@@ -163,6 +165,8 @@ pub fn imports(caps: &Capabilities, rows: ElementType, out: ElementType) -> Resu
         ("row_words4", words4),
         ("row_words2", words2),
         ("vectors", vectors),
+        ("table", table),
+        ("unpack", unpack),
         ("out", out),
         ("team", team),
         ("float_team", float_team),
@@ -171,6 +175,11 @@ pub fn imports(caps: &Capabilities, rows: ElementType, out: ElementType) -> Resu
     .into_iter()
     .chain(operands(caps))
     .collect())
+}
+
+/// The file for the import `unpack`; it matters where elements have 16 bits.
+fn unpack(element: ElementType) -> &'static str {
+    if element == ElementType::F16 { "common/unpack_f16.wgsl" } else { "common/unpack_bf16.wgsl" }
 }
 
 /// Names for the imports of f32 operands, four elements to an entry, by their binding.
@@ -224,10 +233,15 @@ struct Work<'a> {
 impl Work<'_> {
     /// One invocation for each of `count` entries, see `shaders/common/elements.wgsl`.
     fn elements(self, recorder: &mut Recorder, count: usize) -> Result<()> {
+        self.elements_from(recorder, count, ElementType::F32)
+    }
+
+    /// The same where an operand has elements of type `rows`.
+    fn elements_from(self, recorder: &mut Recorder, count: usize, rows: ElementType) -> Result<()> {
         let group = recorder.device().capabilities().group;
         let units = count.div_ceil(group as usize).max(1);
         let across = units.min(65_535);
-        self.dispatch(recorder, [across as u32, units.div_ceil(across) as u32, 1])
+        self.dispatch(recorder, [across as u32, units.div_ceil(across) as u32, 1], rows)
     }
 
     /// That no invocation takes more than [`TURNS`] turns, `turns` for a team of one.
@@ -248,20 +262,20 @@ impl Work<'_> {
     /// One team for each of `units` rows.
     fn teams(self, recorder: &mut Recorder, units: usize) -> Result<()> {
         let grid = [groups(units.div_ceil(recorder.device().capabilities().teams())), 1, 1];
-        self.dispatch(recorder, grid)
+        self.dispatch(recorder, grid, ElementType::F32)
     }
 
-    fn dispatch(self, recorder: &mut Recorder, groups: [u32; 3]) -> Result<()> {
+    fn dispatch(self, recorder: &mut Recorder, groups: [u32; 3], rows: ElementType) -> Result<()> {
         let caps = recorder.device().capabilities();
         let mut params = self.params.to_vec();
         params.resize(params.len().next_multiple_of(16), 0);
         recorder.dispatch(Dispatch {
             kernel: self.kernel,
-            imports: imports(caps, ElementType::F32, ElementType::F32)?,
+            imports: imports(caps, rows, ElementType::F32)?,
             constants: [team_constants(caps), self.constants.to_vec()].concat(),
             params,
             buffers: self.buffers.iter().map(|&b| b.clone()).collect(),
-            elements: (ElementType::F32, ElementType::F32),
+            elements: (rows, ElementType::F32),
             groups,
         })
     }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::device::{Device, Recorder, Tensor};
 use crate::{ElementType, Error, Result};
 
-/// One matrix or vector of a model, f32 on the device. A vector `[d]` is a tensor `[1, d]`.
+/// One matrix or vector of a model, on the device in f32 or, where it is frozen, perhaps in f16 or bf16. A vector `[d]` is a tensor `[1, d]`.
 #[derive(Clone, Debug)]
 pub struct Parameter {
     /// Its name in the model's files.
@@ -27,11 +27,26 @@ pub struct Parameters {
 }
 
 impl Parameters {
-    /// Adds a parameter of values `data`, row-major.
+    /// Adds a parameter of values `data`, row-major, in f32.
     ///
     /// # Errors
-    /// A name that is there already, a shape that is not one of a vector or matrix or does not fit the data; no memory.
+    /// As [`Self::add_as`].
     pub fn add(&mut self, device: &Device, name: &str, shape: &[usize], data: &[f32]) -> Result<Slot> {
+        self.add_as(device, name, shape, data, ElementType::F32)
+    }
+
+    /// Adds a parameter of values `data`, row-major, stored as f32, f16 or bf16 (rounded to nearest). What trains must be f32.
+    ///
+    /// # Errors
+    /// Another type, a number beyond f16, a name that is there already, a shape that is not one of a vector or matrix or does not fit the data; no memory.
+    pub fn add_as(
+        &mut self,
+        device: &Device,
+        name: &str,
+        shape: &[usize],
+        data: &[f32],
+        element: ElementType,
+    ) -> Result<Slot> {
         let (&[width] | &[_, width]) = shape else {
             return Err(Error::shape("parameters", "shape", format!("{name}: 1 or 2 sides"), shape.len()));
         };
@@ -41,7 +56,7 @@ impl Parameters {
         if data.len() != shape.iter().product::<usize>() || width == 0 {
             return Err(Error::shape("parameters", "data", format!("{name}: {shape:?}"), data.len()));
         }
-        let value = Tensor::from_f32(device, data, width)?;
+        let value = stored(device, name, data, width, element)?;
         self.slots.insert(name.to_owned(), self.list.len());
         self.list.push(Parameter { name: name.to_owned(), shape: shape.to_vec(), value });
         Ok(self.list.len() - 1)
@@ -78,6 +93,27 @@ impl Parameters {
     }
 }
 
+/// The numbers on the device as `element`.
+fn stored(device: &Device, name: &str, data: &[f32], width: usize, element: ElementType) -> Result<Tensor> {
+    let halves: Vec<u16> = match element {
+        ElementType::F32 => return Tensor::from_f32(device, data, width),
+        ElementType::BF16 => data.iter().map(|&x| half::bf16::from_f32(x).to_bits()).collect(),
+        ElementType::F16 => {
+            if let Some(x) = data.iter().find(|x| !half::f16::from_f32(**x).is_finite()) {
+                return Err(Error::argument(
+                    "storage type",
+                    format!("{name} has {x}, which f16 cannot hold; take bf16"),
+                ));
+            }
+            data.iter().map(|&x| half::f16::from_f32(x).to_bits()).collect()
+        }
+        ElementType::F64 | ElementType::Fixed => {
+            return Err(Error::argument("storage type", format!("{element}; take f32, f16 or bf16")));
+        }
+    };
+    Tensor::from_bytes(device, bytemuck::cast_slice(&halves), width, element)
+}
+
 /// Gradients of some of a model's parameters; a frozen parameter has none and costs nothing.
 #[derive(Clone, Debug)]
 pub struct Gradients {
@@ -88,10 +124,17 @@ impl Gradients {
     /// Zeroed gradients for the parameters that `trains` says.
     ///
     /// # Errors
-    /// No memory.
+    /// A parameter that trains and is not f32; no memory.
     pub fn new(device: &Device, parameters: &Parameters, trains: impl Fn(&Parameter) -> bool) -> Result<Self> {
         let one = |p: &Parameter| {
-            let make = || Tensor::new(device, p.value.rows(), p.value.width(), ElementType::F32);
+            let make = || {
+                if p.value.element_type() != ElementType::F32 {
+                    let problem =
+                        format!("{} is held in {}, which only frozen ones are", p.name, p.value.element_type());
+                    return Err(Error::argument("training parameter", format!("{problem}; load the model in f32")));
+                }
+                Tensor::new(device, p.value.rows(), p.value.width(), ElementType::F32)
+            };
             trains(p).then(make).transpose()
         };
         Ok(Gradients { list: parameters.iter().map(one).collect::<Result<_>>()? })

@@ -190,6 +190,72 @@ fn a_sub_range_of_rows_and_an_empty_sum() {
     }
 }
 
+/// `data` rounded to 16 bits: as the type's own tensor, and as one of f32.
+fn rounded(device: &Device, data: &[f32], width: usize, element: ElementType) -> [Tensor; 2] {
+    let halves: Vec<(u16, f32)> = data
+        .iter()
+        .map(|&x| match element {
+            ElementType::F16 => (half::f16::from_f32(x).to_bits(), half::f16::from_f32(x).to_f32()),
+            _ => (half::bf16::from_f32(x).to_bits(), half::bf16::from_f32(x).to_f32()),
+        })
+        .collect();
+    let (bits, wide): (Vec<u16>, Vec<f32>) = halves.into_iter().unzip();
+    assert!(wide != data, "nothing was rounded");
+    let short = Tensor::from_bytes(device, bytemuck::cast_slice(&bits), width, element).unwrap();
+    [short, Tensor::from_f32(device, &wide, width).unwrap()]
+}
+
+/// A B of 16 bits gives what an f32 B of the same numbers gives; to the bit where one block of rows holds it.
+#[test]
+fn an_operand_of_16_bits() {
+    for (name, device) in variants() {
+        for element in [ElementType::F16, ElementType::BF16] {
+            for (shape, flips) in [((17, 9, 33), [false, true]), ((65, 130, 31), [true, false]), ((3, 7, 2), [true; 2])]
+            {
+                let (m, n, k) = shape;
+                let a = random(1, m * k);
+                let at = Tensor::from_f32(&device, &a, if flips[0] { m } else { k }).unwrap();
+                let [short, wide] = rounded(&device, &random(2, n * k), if flips[1] { k } else { n }, element);
+                let results = [short, wide].map(|b| {
+                    let c = Tensor::new(&device, m, n, ElementType::F32).unwrap();
+                    let operand = |t, flip| if flip { Operand::new(t).transposed() } else { Operand::new(t) };
+                    let mut recorder = device.recorder();
+                    let operands = (operand(&at, flips[0]), operand(&b, flips[1]));
+                    matmul::record(&mut recorder, Product::default(), operands, (&c, 0)).unwrap();
+                    recorder.submit().unwrap();
+                    c.to_f32_blocking(&device).unwrap()
+                });
+                assert_eq!(results[0], results[1], "{name} {element} {shape:?} {flips:?}");
+                assert!(results[0].iter().any(|x| *x != 0.0));
+            }
+        }
+    }
+}
+
+/// On the host a B of several blocks: sums in another order, within the bound of sums.
+#[test]
+fn an_operand_of_16_bits_in_blocks() {
+    let (device, (m, n, k)) = (Device::host(), (2, 1100, 1030));
+    let a = random(1, m * k);
+    for transpose in [false, true] {
+        let [short, wide] = rounded(&device, &random(2, n * k), if transpose { k } else { n }, ElementType::BF16);
+        let numbers = wide.to_f32_blocking(&device).unwrap();
+        let at_ = Tensor::from_f32(&device, &a, k).unwrap();
+        let c = Tensor::from_f32(&device, &vec![1.0; m * n], n).unwrap();
+        let b = Operand::new(&short);
+        let operands = (Operand::new(&at_), if transpose { b.transposed() } else { b });
+        let mut recorder = device.recorder();
+        matmul::record(&mut recorder, Product { accumulate: true, ..Product::default() }, operands, (&c, 0)).unwrap();
+        recorder.submit().unwrap();
+        for (i, got) in c.to_f32_blocking(&device).unwrap().iter().enumerate() {
+            let (i, j) = (i / n, i % n);
+            let products = (0..k).map(|l| f64::from(a[i * k + l]) * at(&numbers, (k, n), transpose, l, j));
+            let (sum, size) = products.fold((1.0, 1.0), |(s, z), p| (s + p, z + p.abs()));
+            assert!((f64::from(*got) - sum).abs() <= (k + 3) as f64 * U * size, "({i}, {j}): {got} for {sum}");
+        }
+    }
+}
+
 #[test]
 fn operands_that_do_not_fit() {
     for (_, device) in variants() {

@@ -1,5 +1,7 @@
 //! Rows gathered by id, and gradients scattered back.
 
+use realign::ElementType;
+use realign::device::Tensor;
 use realign::kernels::nn::embedding::{ScatterPlan, VISUAL, gather, scatter};
 
 use crate::common::{Rng, devices};
@@ -55,6 +57,29 @@ fn gather_and_scatter() {
                 check(&read(&device, tensor), &sums, &bounds, &what);
             }
         }
+    }
+}
+
+#[test]
+fn tables_of_16_bits() {
+    for device in devices() {
+        for (element, one, minus_two) in [(ElementType::F16, 0x3c00u16, 0xc000u16), (ElementType::BF16, 0x3f80, 0xc000)]
+        {
+            // Width 5: a row of 16 bits is padded to 8 elements.
+            let table = [[one; 5], [minus_two; 5], [0, one, 0, 0, minus_two]].concat();
+            let table = Tensor::from_bytes(&device, bytemuck::cast_slice(&table), 5, element).unwrap();
+            let (visual, out) = (tensor(&device, &[7.0; 5], 5), rubbish(&device, 5, 5));
+            let ids = [2, 0, VISUAL, 1, 9];
+            for (seen, there) in [(Some(&visual), 7.0), (None, 0.0)] {
+                run(&device, |r| gather(r, &table, seen, &words(&device, &ids), &out).unwrap());
+                let want = [[0.0, 1.0, 0.0, 0.0, -2.0], [1.0; 5], [there; 5], [-2.0; 5], [0.0; 5]].concat();
+                assert_eq!(read(&device, &out), want, "{} {element}", device.name());
+            }
+        }
+        let fixed = Tensor::new(&device, 4, 8, ElementType::Fixed).unwrap();
+        let mut r = device.recorder();
+        let ids = words(&device, &[0]);
+        gather(&mut r, &fixed, None, &ids, &zeros(&device, 1, 8)).unwrap_err();
     }
 }
 

@@ -34,7 +34,7 @@ fn variants() -> Vec<(Imports, Capabilities)> {
                 features.set(Capabilities::SUBGROUP, subgroup_teams);
                 features.set(Capabilities::SHADER_INT64, int64);
                 let mut names = imports(&shape, rows, out).unwrap();
-                names.push(("matrices", matrices(&shape)));
+                names.push(matrices(&shape, rows)[0]);
                 names.push(("epilogue", "linalg/epilogue_none.wgsl"));
                 names.push(("tile", if int64 { "linalg/tile_64.wgsl" } else { "linalg/tile_128.wgsl" }));
                 all.push((names, features));

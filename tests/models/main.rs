@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use realign::ElementType;
 use realign::device::{Device, DeviceOptions, Selection, Tensor};
 use realign::io::{AdapterWeights, DecoderConfig};
 use realign::kernels::nn::embedding::VISUAL;
@@ -48,14 +49,21 @@ impl Golden {
 }
 
 fn model(device: &Device, kind: &str) -> Model {
+    stored_model(device, kind, ElementType::F32, |x| x)
+}
+
+type Round = fn(f32) -> f32;
+
+/// The model with its decoder's numbers rounded, and its matrices stored in `storage`.
+fn stored_model(device: &Device, kind: &str, storage: ElementType, round: impl Fn(f32) -> f32) -> Model {
     let weights = Golden::open(&format!("{kind}.safetensors"));
     let path = golden(&format!("{kind}.config.json"));
     let config = DecoderConfig::parse(&std::fs::read_to_string(&path).unwrap(), &path).unwrap();
     let load = |name: &str, shape: &[usize]| {
         assert_eq!(weights.shape(name), shape, "{name}");
-        Ok(weights.floats(name))
+        Ok(weights.floats(name).into_iter().map(&round).collect())
     };
-    let decoder = Decoder::new(device, &config, load).unwrap();
+    let decoder = Decoder::with_storage(device, &config, storage, load).unwrap();
     let adapter = AdapterWeights::load(&golden(&format!("{kind}.safetensors"))).unwrap();
     Model { adapter: Adapter::new(device, &adapter).unwrap(), decoder }
 }
@@ -174,6 +182,49 @@ fn a_frozen_decoder_keeps_every_byte() {
         let after = read(&trainer.model.adapter.parameters);
         assert!(after.iter().zip(&adapter).all(|(a, b)| a != b), "{what}: a part of the adapter did not train");
     });
+}
+
+/// Matrices of 16 bits: what f32 storage of the same rounded numbers gives, at half the memory; a frozen decoder has no gradient and no
+/// moments, and one of 16 bits does not train.
+#[test]
+fn a_frozen_decoder_in_16_bits() {
+    let formats: [(ElementType, Round); 2] = [
+        (ElementType::BF16, |x| half::bf16::from_f32(x).to_f32()),
+        (ElementType::F16, |x| half::f16::from_f32(x).to_f32()),
+    ];
+    let matrices = |m: &Model| -> u64 {
+        let list = m.decoder.parameters.iter().filter(|p| p.shape.len() == 2);
+        list.map(|p| p.value.buffer().bytes()).sum()
+    };
+    for (storage, round) in formats {
+        each(|device, kind, golden, what| {
+            let (batch, embeddings, _) = case(device, golden);
+            let both = [ElementType::F32, storage].map(|storage| stored_model(device, kind, storage, round));
+            assert_eq!(2 * matrices(&both[1]), matrices(&both[0]), "{what}");
+            let logits = both.each_ref().map(|m| m.logits_blocking(device, &batch, &embeddings).unwrap());
+            assert!(relative(&logits[1], &logits[0]) < 1e-6, "{what} {storage}");
+            let exact = model(device, kind).logits_blocking(device, &batch, &embeddings).unwrap();
+            assert!(relative(&logits[1], &exact) > 1e-5, "{what} {storage}: nothing was rounded");
+
+            let gradients = both.map(|model| {
+                let options = (AdamWOptions::default(), false);
+                let mut trainer = Trainer::new(device, model, Trains::Adapter, options).unwrap();
+                trainer.clear().unwrap();
+                trainer.accumulate(&batch, &embeddings).unwrap();
+                trainer.step(1e-3).unwrap();
+                let (adapter, decoder) = trainer.gradients();
+                assert!(!decoder.any());
+                assert_eq!(trainer.optimizer.moments().count(), adapter.iter().count());
+                adapter.iter().map(|(_, g)| g.to_f32_blocking(device).unwrap()).collect::<Vec<_>>()
+            });
+            for (short, wide) in gradients[1].iter().zip(&gradients[0]) {
+                assert!(relative(short, wide) < 1e-5, "{what} {storage}");
+            }
+            let short = stored_model(device, kind, storage, round);
+            let error = Trainer::new(device, short, Trains::All, (AdamWOptions::default(), false)).unwrap_err();
+            assert!(error.to_string().contains("load the model in f32"), "{error}");
+        });
+    }
 }
 
 /// Tokens made one by one with the cache are those that the whole sequence's logits ask for.

@@ -4,10 +4,12 @@
 use faer::linalg::matmul::{matmul, triangular};
 use faer::traits::ComplexField;
 use faer::{Accum, MatMut, MatRef, Par};
+use rayon::prelude::*;
 
 use crate::host::HostCall;
+use crate::host::real::widen;
 use crate::kernels::linalg::matmul::Params;
-use crate::{Error, Result};
+use crate::{ElementType, Error, Result};
 
 /// A stored matrix: rows of `stride` elements, of which a part is used.
 #[derive(Clone, Copy, Debug)]
@@ -78,16 +80,61 @@ pub fn multiply<T: ComplexField>(
 /// Buffers that do not fit the parameters.
 pub fn twin(call: &mut HostCall<'_>) -> Result<()> {
     let p: Params = call.params()?;
-    let (a, b): (&[f32], &[f32]) = (bytemuck::cast_slice(call.read(0)?), bytemuck::cast_slice(call.read(1)?));
+    let element = call.elements.0;
+    let (a, b) = (bytemuck::cast_slice(call.read(0)?), call.read(1)?);
     let c: &mut [f32] = bytemuck::cast_slice_mut(call.write(2)?);
-    let stored = |data, first: u32, stride: u32, transpose: u32| {
-        let stride = 4 * stride as usize;
-        let data = <[f32]>::get(data, first as usize * stride..).unwrap_or_default();
-        Stored { data, stride, transpose: transpose != 0 }
-    };
-    let (a, b) = (stored(a, p.a_first, p.a_stride, p.transpose_a), stored(b, p.b_first, p.b_stride, p.transpose_b));
+    let a = stored(a, p.a_first, p.a_stride, p.transpose_a);
     let c_stride = 4 * p.c_stride as usize;
-    let c = c.get_mut(p.c_first as usize * c_stride..).unwrap_or_default();
-    let shape = (p.m as usize, p.n as usize, p.k as usize);
-    multiply((c, c_stride), (a, b), shape, (p.alpha, p.accumulate != 0, p.upper != 0))
+    let c = (c.get_mut(p.c_first as usize * c_stride..).unwrap_or_default(), c_stride);
+    let (shape, options) = ((p.m as usize, p.n as usize, p.k as usize), (p.alpha, p.accumulate != 0, p.upper != 0));
+    if element.bytes() == 2 {
+        let b = stored(bytemuck::cast_slice::<u8, u16>(b), p.b_first, p.b_stride, p.transpose_b);
+        return multiply_half(c, (a, b), element, shape, options);
+    }
+    multiply(c, (a, stored(bytemuck::cast_slice(b), p.b_first, p.b_stride, p.transpose_b)), shape, options)
+}
+
+/// From row `first` on, rows of `stride` groups of four.
+fn stored<T: bytemuck::Pod>(data: &[T], first: u32, stride: u32, transpose: u32) -> Stored<'_, T> {
+    let stride = 4 * stride as usize;
+    let data = <[T]>::get(data, first as usize * stride..).unwrap_or_default();
+    Stored { data, stride, transpose: transpose != 0 }
+}
+
+/// Elements that are widened at a time: they stay in the outer cache.
+const WIDENED: usize = 1 << 19;
+
+/// As [`multiply`], with f16 or bf16 elements of B, which are widened a block of rows at a time.
+///
+/// # Errors
+/// As [`multiply`].
+pub fn multiply_half(
+    (c, c_stride): (&mut [f32], usize),
+    (a, b): (Stored<'_, f32>, Stored<'_, u16>),
+    element: ElementType,
+    (m, n, k): (usize, usize, usize),
+    (alpha, accumulate, upper): (f32, bool, bool),
+) -> Result<()> {
+    let (rows, columns) = if b.transpose { (n, k) } else { (k, n) };
+    check(b.data.len(), (rows, columns), b.stride)?;
+    let block = if upper { rows } else { WIDENED / b.stride.max(1) }.max(1);
+    let mut widened = vec![0f32; block.min(rows) * b.stride];
+    for first in (0..rows.max(1)).step_by(block) {
+        let count = block.min(rows - first);
+        // The last row may lack its padding.
+        let from = &b.data[first * b.stride..b.data.len().min((first + count) * b.stride)];
+        let to = widened.par_chunks_mut(1 << 13);
+        from.par_chunks(1 << 13).zip(to).for_each(|(from, to)| widen(element, from, &mut to[..from.len()]));
+        let part = Stored { data: &widened[..from.len()], stride: b.stride, transpose: b.transpose };
+        if b.transpose {
+            // Columns of C.
+            let columns = c.get_mut(first..).unwrap_or_default();
+            multiply((columns, c_stride), (a, part), (m, count, k), (alpha, accumulate, upper))?;
+        } else {
+            let skipped = if a.transpose { first * a.stride } else { first };
+            let a = Stored { data: a.data.get(skipped..).unwrap_or_default(), ..a };
+            multiply((c, c_stride), (a, part), (m, n, count), (alpha, accumulate || first > 0, upper))?;
+        }
+    }
+    Ok(())
 }

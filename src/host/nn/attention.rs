@@ -1,19 +1,21 @@
-//! Twins of `shaders/nn/attention*.wgsl`: tiles of 64 queries and 64 keys, a block of rows and a head to a task.
+//! Twins of `shaders/nn/attention*.wgsl`: tiles of 64 queries by 128 keys, or the reverse; a block of rows and a head to a task. faer
+//! multiplies the tiles where they lie.
 
+use faer::MatRef;
 use rayon::prelude::*;
 
-use super::block::{Strided, multiply_add};
+use super::block::{multiply, rows};
 use super::math::Float;
 use super::parallel::sum_of;
 use super::{floats, floats_mut};
 use crate::Result;
-use crate::host::real::dot;
+use crate::host::real::{Real, dot};
 use crate::host::{HostCall, dispatch_simd};
 use crate::kernels::nn::attention::{DeltaParams, Heads, Params};
 use crate::kernels::nn::spans::{KeyBlock, QueryBlock};
 
-/// Side of a tile; blocks of rows have at most this many.
-const TILE: usize = 64;
+/// Rows of the other side that a block meets at a time.
+const TILE: usize = 128;
 
 /// Heads, and the strides that follow.
 #[derive(Clone, Copy, Debug)]
@@ -41,37 +43,14 @@ impl<R: Float> Shape<R> {
         }
     }
 
-    /// Rows `first .. first + count` of a head, times `factor`, in rows of `width`, with zeros up to a multiple of 4 rows.
-    #[inline(always)]
-    fn copy(&self, (data, stride): (&[R], usize), (first, count): (usize, usize), head: usize, factor: R) -> Vec<R> {
-        let mut tile = vec![R::ZERO; count.next_multiple_of(4) * self.width];
-        for (i, to) in tile.chunks_exact_mut(self.width).take(count).enumerate() {
-            let from = &data[(first + i) * stride + head * self.width..][..self.width];
-            to.iter_mut().zip(from).for_each(|(t, &f)| *t = f * factor);
-        }
-        tile
+    /// `count` rows of a query head, from row `first` on.
+    fn query<'a>(&self, data: &'a [R], (first, count): (usize, usize), head: usize) -> MatRef<'a, R> {
+        rows(&data[first * self.query + head * self.width..], self.query, (count, self.width))
     }
 
-    /// The same transposed into `tile`, `[width, TILE]`, with zeros beyond the last row.
-    #[inline(always)]
-    fn transpose(&self, (data, stride): (&[R], usize), (first, count): (usize, usize), head: usize, tile: &mut [R]) {
-        tile.fill(R::ZERO);
-        for j in 0..count {
-            let from = &data[(first + j) * stride + head * self.width..][..self.width];
-            for (d, &x) in from.iter().enumerate() {
-                tile[d * TILE + j] = x;
-            }
-        }
-    }
-
-    /// `[rows, TILE]`: rows of `width` times a transposed tile.
-    #[inline(always)]
-    fn scores(&self, rows: &[R], transposed: &[R], out: &mut Vec<R>) {
-        let count = rows.len() / self.width;
-        out.clear();
-        out.resize(count * TILE, R::ZERO);
-        let a = Strided { data: rows, row: self.width, column: 1 };
-        multiply_add((out, TILE), a, (transposed, TILE), (count, TILE, self.width));
+    /// The same of a head of keys or values.
+    fn key<'a>(&self, data: &'a [R], (first, count): (usize, usize), head: usize) -> MatRef<'a, R> {
+        rows(&data[first * self.key + head * self.width..], self.key, (count, self.width))
     }
 }
 
@@ -86,52 +65,75 @@ pub struct Operands<'a, R> {
     pub v: &'a [R],
 }
 
-/// One block of queries and one head: the results in rows of `width`, and the rows' log-sum-exp.
-struct ForwardTask<'a, R> {
-    shape: Shape<R>,
-    operands: Operands<'a, R>,
-    block: QueryBlock,
-    head: usize,
+/// A tile of scores, rows of `keys` of which each sees one more than the one before, to exponentials about the rows' running
+/// maxima; what was summed so far is brought to the new maxima.
+struct Exponentials<'a, R> {
+    scores: &'a mut [R],
+    keys: usize,
+    /// Keys that the first row sees from the tile's start on: none if negative.
+    seen: isize,
+    top: &'a mut [R],
+    total: &'a mut [R],
+    out: &'a mut [R],
+    width: usize,
 }
 
-impl<R: Float> pulp::NullaryFnOnce for ForwardTask<'_, R> {
-    type Output = (Vec<R>, Vec<R>);
+impl<R: Float> pulp::NullaryFnOnce for Exponentials<'_, R> {
+    type Output = ();
 
     #[inline(always)]
-    fn call(self) -> Self::Output {
-        let Self { shape, operands: Operands { q, k, v }, block, head } = self;
-        let [first, count, key, seen] = block.map(|x| x as usize);
-        let (width, key_head) = (shape.width, head / shape.shared_by);
-        let queries = shape.copy((q, shape.query), (first, count), head, shape.scale);
-        let mut out = vec![R::ZERO; queries.len()];
-        let (mut top, mut total) = (vec![R::LEAST; count], vec![R::ZERO; count]);
-        let (mut transposed, mut p) = (vec![R::ZERO; width * TILE], Vec::new());
-        let last = seen + count - 1;
-        for j in (0..last).step_by(TILE) {
-            let keys = TILE.min(last - j);
-            shape.transpose((k, shape.key), (key + j, keys), key_head, &mut transposed);
-            shape.scores(&queries, &transposed, &mut p);
-            for i in 0..count {
-                let visible = (seen + i).saturating_sub(j).min(keys);
-                let (p, hidden) = p[i * TILE..(i + 1) * TILE].split_at_mut(visible);
-                hidden.fill(R::ZERO);
-                let most = p.iter().fold(top[i], |m, &s| m.max(s));
-                p.iter_mut().for_each(|s| *s = (*s - most).exp());
-                let before = (top[i] - most).exp();
-                total[i] = total[i] * before + sum_of(visible, |j| p[j]);
-                out[i * width..(i + 1) * width].iter_mut().for_each(|o| *o *= before);
-                top[i] = most;
+    fn call(self) {
+        let rows = self.scores.chunks_exact_mut(self.keys).zip(self.out.chunks_exact_mut(self.width));
+        for (i, (scores, out)) in rows.enumerate() {
+            let visible = (self.seen + i as isize).clamp(0, self.keys as isize) as usize;
+            let (p, hidden) = scores.split_at_mut(visible);
+            hidden.fill(R::ZERO);
+            let before = self.top[i];
+            let most = p.iter().fold(before, |m, &s| Float::max(m, s));
+            for s in p.iter_mut() {
+                *s = Float::exp(*s - most);
             }
-            let values = &v[(key + j) * shape.key + key_head * width..];
-            let a = Strided { data: &p, row: TILE, column: 1 };
-            multiply_add((&mut out, width), a, (values, shape.key), (queries.len() / width, width, keys));
+            let factor = Float::exp(before - most);
+            self.total[i] = self.total[i] * factor + sum_of([p], |[x]| x);
+            if factor != R::ONE {
+                for o in out.iter_mut() {
+                    *o *= factor;
+                }
+            }
+            self.top[i] = most;
         }
-        for (row, &total) in out.chunks_exact_mut(width).zip(&total) {
-            let inverse = total.recip();
-            row.iter_mut().for_each(|o| *o *= inverse);
-        }
-        (out, top.iter().zip(&total).map(|(&t, &s)| t + s.ln()).collect())
     }
+}
+
+/// One block of queries and one head: the results in rows of `width`, and the rows' log-sum-exp.
+fn forward_block<R: Float>(
+    shape: Shape<R>,
+    Operands { q, k, v }: Operands<'_, R>,
+    block: QueryBlock,
+    head: usize,
+) -> (Vec<R>, Vec<R>) {
+    let [first, count, key, seen] = block.map(|x| x as usize);
+    let (width, key_head) = (shape.width, head / shape.shared_by);
+    let queries = shape.query(q, (first, count), head);
+    let (mut out, mut scores) = (vec![R::ZERO; count * width], vec![R::ZERO; count * TILE]);
+    let (mut top, mut total) = (vec![R::LEAST; count], vec![R::ZERO; count]);
+    let last = seen + count - 1;
+    for j in (0..last).step_by(TILE) {
+        let keys = TILE.min(last - j);
+        let scores = &mut scores[..count * keys];
+        let tile = (key + j, keys);
+        multiply((scores, keys), false, (queries, shape.key(k, tile, key_head).transpose()), shape.scale);
+        let seen = seen as isize - j as isize;
+        let (top, total, out) = (&mut top[..], &mut total[..], &mut out[..]);
+        dispatch_simd(Exponentials { scores, keys, seen, top, total, out, width });
+        let p = rows(scores, keys, (count, keys));
+        multiply((out, width), true, (p, shape.key(v, tile, key_head)), R::ONE);
+    }
+    for (row, &total) in out.chunks_exact_mut(width).zip(&total) {
+        let inverse = Real::recip(total);
+        row.iter_mut().for_each(|o| *o *= inverse);
+    }
+    (out, top.iter().zip(&total).map(|(&t, &s)| t + Float::ln(s)).collect())
 }
 
 /// Copies rows of `width` to the rows and the head of a matrix.
@@ -164,8 +166,7 @@ pub fn forward<R: Float>(
 ) {
     let shape = Shape::new(heads);
     let work = tasks(blocks, heads.query).into_par_iter();
-    let done: Vec<_> =
-        work.map(|(block, head)| (block, head, dispatch_simd(ForwardTask { shape, operands, block, head }))).collect();
+    let done: Vec<_> = work.map(|(block, head)| (block, head, forward_block(shape, operands, block, head))).collect();
     for ([first, count, ..], head, (rows, sums)) in done {
         let (first, count) = (first as usize, count as usize);
         place(out, shape.query, (first, count), head * heads.width, &rows, heads.width);
@@ -176,7 +177,7 @@ pub fn forward<R: Float>(
 /// Pairs of log-sum-exp and dout · out, for each row and head of `count`; rows of lse have `lse_stride`.
 pub fn delta<R: Float>(heads: Heads, (dout, out): (&[R], &[R]), (lse, lse_stride): (&[R], usize), stats: &mut [R]) {
     let width = heads.width;
-    stats.par_chunks_exact_mut(2).enumerate().for_each(|(i, pair)| {
+    stats.par_chunks_exact_mut(2).enumerate().with_min_len(64).for_each(|(i, pair)| {
         let (row, head) = (i / heads.query, i % heads.query);
         let range = i * width..(i + 1) * width;
         pair.copy_from_slice(&[lse[row * lse_stride + head], dot(&dout[range.clone()], &out[range])]);
@@ -192,68 +193,87 @@ pub struct Upstream<'a, R> {
     pub stats: &'a [R],
 }
 
-/// Scores to probabilities, and `dout · v` to the scores' gradients, rows of TILE, visible from `range(i)`.
-#[inline(always)]
-fn gradients<R: Float>(
-    (p, d): (&mut [R], &mut [R]),
-    count: usize,
-    stat: impl Fn(usize) -> (R, R),
-    range: impl Fn(usize) -> std::ops::Range<usize>,
-) {
-    for i in 0..count {
-        let ((lse, delta), seen) = (stat(i), range(i));
-        let (p, d) = (&mut p[i * TILE..(i + 1) * TILE], &mut d[i * TILE..(i + 1) * TILE]);
-        for (p, d) in p[seen.clone()].iter_mut().zip(&mut d[seen.clone()]) {
-            *p = (*p - lse).min(R::ZERO).exp();
-            *d = *p * (*d - delta);
-        }
-        for hidden in [0..seen.start, seen.end..TILE] {
-            p[hidden.clone()].fill(R::ZERO);
-            d[hidden].fill(R::ZERO);
-        }
-    }
+/// A tile of scores to probabilities, and of `dout · v` to the scores' gradients, in rows of `keys`.
+struct Slopes<'a, R> {
+    p: &'a mut [R],
+    d: &'a mut [R],
+    keys: usize,
+    /// Keys that the first row sees from the tile's start on: none if negative. The others see one more each.
+    seen: isize,
+    /// The pairs of [`delta`] from the first row and this head on, and the elements from one row's pair to the next.
+    stats: &'a [R],
+    stride: usize,
 }
 
-struct QueriesTask<'a, R> {
-    shape: Shape<R>,
-    operands: Operands<'a, R>,
-    upstream: Upstream<'a, R>,
-    block: QueryBlock,
-    head: usize,
-}
-
-impl<R: Float> pulp::NullaryFnOnce for QueriesTask<'_, R> {
-    type Output = Vec<R>;
+impl<R: Float> pulp::NullaryFnOnce for Slopes<'_, R> {
+    type Output = ();
 
     #[inline(always)]
-    fn call(self) -> Vec<R> {
-        let Self { shape, operands: Operands { q, k, v }, upstream, block, head } = self;
-        let [first, count, key, seen] = block.map(|x| x as usize);
-        let (width, key_head) = (shape.width, head / shape.shared_by);
-        let queries = shape.copy((q, shape.query), (first, count), head, shape.scale);
-        let outs = shape.copy((upstream.dout, shape.query), (first, count), head, R::ONE);
-        let mut dq = vec![R::ZERO; queries.len()];
-        let mut transposed = vec![R::ZERO; width * TILE];
-        let (mut p, mut d) = (Vec::new(), Vec::new());
-        let stat = |i: usize| {
-            let at = 2 * ((first + i) * shape.heads + head);
-            (upstream.stats[at], upstream.stats[at + 1])
-        };
-        let last = seen + count - 1;
-        for j in (0..last).step_by(TILE) {
-            let keys = TILE.min(last - j);
-            shape.transpose((k, shape.key), (key + j, keys), key_head, &mut transposed);
-            shape.scores(&queries, &transposed, &mut p);
-            shape.transpose((v, shape.key), (key + j, keys), key_head, &mut transposed);
-            shape.scores(&outs, &transposed, &mut d);
-            gradients((&mut p, &mut d), count, stat, |i| 0..(seen + i).saturating_sub(j).min(keys));
-            let rows = &k[(key + j) * shape.key + key_head * width..];
-            let a = Strided { data: &d, row: TILE, column: 1 };
-            multiply_add((&mut dq, width), a, (rows, shape.key), (queries.len() / width, width, keys));
+    fn call(self) {
+        let tiles = self.p.chunks_exact_mut(self.keys).zip(self.d.chunks_exact_mut(self.keys));
+        for (i, (p, d)) in tiles.enumerate() {
+            let (lse, delta) = (self.stats[i * self.stride], self.stats[i * self.stride + 1]);
+            let visible = (self.seen + i as isize).clamp(0, self.keys as isize) as usize;
+            for (p, d) in p[..visible].iter_mut().zip(&mut d[..visible]) {
+                *p = Float::exp(Float::min(*p - lse, R::ZERO));
+                *d = *p * (*d - delta);
+            }
+            p[visible..].fill(R::ZERO);
+            d[visible..].fill(R::ZERO);
         }
-        dq.iter_mut().for_each(|x| *x *= shape.scale);
-        dq
     }
+}
+
+/// Room for two tiles.
+struct Tiles<R> {
+    p: Vec<R>,
+    d: Vec<R>,
+}
+
+impl<R: Float> Tiles<R> {
+    fn new(rows: usize, keys: usize) -> Self {
+        Tiles { p: vec![R::ZERO; rows * keys], d: vec![R::ZERO; rows * keys] }
+    }
+
+    /// Probabilities and the scores' gradients, `[rows, keys]`, of some queries of one head by some keys.
+    fn fill(
+        &mut self,
+        shape: &Shape<R>,
+        Operands { q, k, v }: Operands<'_, R>,
+        Upstream { dout, stats }: Upstream<'_, R>,
+        (queries, keys): ((usize, usize), (usize, usize)),
+        (head, seen): (usize, isize),
+    ) -> [MatRef<'_, R>; 2] {
+        let (key_head, (count, width)) = (head / shape.shared_by, (queries.1, keys.1));
+        let (p, d) = (&mut self.p[..count * width], &mut self.d[..count * width]);
+        let key = |data| shape.key(data, keys, key_head).transpose();
+        multiply((p, width), false, (shape.query(q, queries, head), key(k)), shape.scale);
+        multiply((d, width), false, (shape.query(dout, queries, head), key(v)), R::ONE);
+        let stats = &stats[2 * (queries.0 * shape.heads + head)..];
+        dispatch_simd(Slopes { p, d, keys: width, seen, stats, stride: 2 * shape.heads });
+        [rows(p, width, (count, width)), rows(d, width, (count, width))]
+    }
+}
+
+fn queries_block<R: Float>(
+    shape: Shape<R>,
+    operands: Operands<'_, R>,
+    upstream: Upstream<'_, R>,
+    block: QueryBlock,
+    head: usize,
+) -> Vec<R> {
+    let [first, count, key, seen] = block.map(|x| x as usize);
+    let (width, key_head) = (shape.width, head / shape.shared_by);
+    let mut dq = vec![R::ZERO; count * width];
+    let mut tiles = Tiles::new(count, TILE);
+    let last = seen + count - 1;
+    for j in (0..last).step_by(TILE) {
+        let keys = (key + j, TILE.min(last - j));
+        let sees = seen as isize - j as isize;
+        let [_, d] = tiles.fill(&shape, operands, upstream, ((first, count), keys), (head, sees));
+        multiply((&mut dq, width), true, (d, shape.key(operands.k, keys, key_head)), shape.scale);
+    }
+    dq
 }
 
 /// `dq`, `[n, query * width]`; blocks as [`forward`]'s.
@@ -266,56 +286,35 @@ pub fn queries_backward<R: Float>(
 ) {
     let shape = Shape::new(heads);
     let work = tasks(blocks, heads.query).into_par_iter();
-    let done: Vec<_> = work
-        .map(|(block, head)| (block, head, dispatch_simd(QueriesTask { shape, operands, upstream, block, head })))
-        .collect();
+    let done: Vec<_> =
+        work.map(|(block, head)| (block, head, queries_block(shape, operands, upstream, block, head))).collect();
     for ([first, count, ..], head, rows) in done {
         place(dq, shape.query, (first as usize, count as usize), head * heads.width, &rows, heads.width);
     }
 }
 
-struct KeysTask<'a, R> {
+fn keys_block<R: Float>(
     shape: Shape<R>,
-    operands: Operands<'a, R>,
-    upstream: Upstream<'a, R>,
+    operands: Operands<'_, R>,
+    upstream: Upstream<'_, R>,
     block: KeyBlock,
     head: usize,
-}
-
-impl<R: Float> pulp::NullaryFnOnce for KeysTask<'_, R> {
-    type Output = (Vec<R>, Vec<R>);
-
-    #[inline(always)]
-    fn call(self) -> Self::Output {
-        let Self { shape, operands: Operands { q, k, v }, upstream, block, head } = self;
-        let [key, count, first, queries, _] = block.map(|x| x as usize);
-        let (width, lower) = (shape.width, block[4] as i32 as isize);
-        let (mut keys, mut values) = (vec![R::ZERO; width * TILE], vec![R::ZERO; width * TILE]);
-        shape.transpose((k, shape.key), (key, count), head, &mut keys);
-        shape.transpose((v, shape.key), (key, count), head, &mut values);
-        let held = count.next_multiple_of(4);
-        let (mut dk, mut dv) = (vec![R::ZERO; held * width], vec![R::ZERO; held * width]);
-        let (mut p, mut d) = (Vec::new(), Vec::new());
-        for query_head in head * shape.shared_by..(head + 1) * shape.shared_by {
-            for i in (lower.max(0) as usize..queries).step_by(TILE) {
-                let rows = TILE.min(queries - i);
-                let tile = shape.copy((q, shape.query), (first + i, rows), query_head, shape.scale);
-                let outs = shape.copy((upstream.dout, shape.query), (first + i, rows), query_head, R::ONE);
-                shape.scores(&tile, &keys, &mut p);
-                shape.scores(&outs, &values, &mut d);
-                let stat = |r: usize| {
-                    let at = 2 * ((first + i + r) * shape.heads + query_head);
-                    (upstream.stats[at], upstream.stats[at + 1])
-                };
-                let seen = |r: usize| 0..(((i + r) as isize - lower + 1).max(0) as usize).min(count);
-                gradients((&mut p, &mut d), rows, stat, seen);
-                let transposed = |data| Strided { data, row: 1, column: TILE };
-                multiply_add((&mut dv, width), transposed(&p), (&outs, width), (held, width, rows));
-                multiply_add((&mut dk, width), transposed(&d), (&tile, width), (held, width, rows));
-            }
+) -> (Vec<R>, Vec<R>) {
+    let [key, count, first, queries, _] = block.map(|x| x as usize);
+    let (width, lower) = (shape.width, block[4] as i32 as isize);
+    let (mut dk, mut dv) = (vec![R::ZERO; count * width], vec![R::ZERO; count * width]);
+    let mut tiles = Tiles::new(TILE, count);
+    for query_head in head * shape.shared_by..(head + 1) * shape.shared_by {
+        for i in (lower.max(0) as usize..queries).step_by(TILE) {
+            let chosen = (first + i, TILE.min(queries - i));
+            let seen = i as isize - lower + 1;
+            let [p, d] = tiles.fill(&shape, operands, upstream, (chosen, (key, count)), (query_head, seen));
+            let query = |data| shape.query(data, chosen, query_head);
+            multiply((&mut dv, width), true, (p.transpose(), query(upstream.dout)), R::ONE);
+            multiply((&mut dk, width), true, (d.transpose(), query(operands.q)), shape.scale);
         }
-        (dk, dv)
     }
+    (dk, dv)
 }
 
 /// `dk` and `dv`, `[m, key_value * width]`. Blocks are `[first key row, rows (up to 64), the sequence's first query row, its queries,
@@ -329,9 +328,8 @@ pub fn keys_backward<R: Float>(
 ) {
     let shape = Shape::new(heads);
     let work = tasks(blocks, heads.key_value).into_par_iter();
-    let done: Vec<_> = work
-        .map(|(block, head)| (block, head, dispatch_simd(KeysTask { shape, operands, upstream, block, head })))
-        .collect();
+    let done: Vec<_> =
+        work.map(|(block, head)| (block, head, keys_block(shape, operands, upstream, block, head))).collect();
     for ([first, count, ..], head, (keys, values)) in done {
         let (rows, column) = ((first as usize, count as usize), head * heads.width);
         place(dk, shape.key, rows, column, &keys, heads.width);

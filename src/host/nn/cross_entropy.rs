@@ -1,7 +1,7 @@
 //! Twins of `shaders/nn/cross_entropy*.wgsl`.
 
 use super::math::Float;
-use super::parallel::{Row, for_each_row, sum_of};
+use super::parallel::{Row, for_each_result, for_each_row, sum_of};
 use super::{floats, floats_mut};
 use crate::Result;
 use crate::host::HostCall;
@@ -42,7 +42,7 @@ impl<R: Float> Row<R> for Forward<'_, R> {
         }
         let logits = &self.logits[index * self.columns.stride()..][..self.columns.width];
         let top = maximum(logits).max(state[0]);
-        let sum = sum_of(logits.len(), |i| (logits[i] - top).exp());
+        let sum = sum_of([logits], |[x]| (x - top).exp());
         state[1] = state[1] * (state[0] - top).exp() + sum;
         state[0] = top;
         if let Some(column) = self.columns.column(self.labels[index]) {
@@ -68,7 +68,7 @@ fn maximum<R: Float>(x: &[R]) -> R {
 /// One chunk into the states, `[n, 4]`: running maximum, sum of exponentials, the label's logit, whether it was met; `logits`
 /// `[n, stride]`. The chunk at 0 starts the states anew.
 pub fn forward<R: Float>(columns: Columns, logits: &[R], labels: &[i32], state: &mut [R]) {
-    for_each_row(&Forward { columns, logits, labels }, state, 4);
+    for_each_result(&Forward { columns, logits, labels }, state, 4, columns.stride());
 }
 
 /// Negative log-likelihoods, `[n]`: 0 where the label is ignored, infinite where no chunk had it.

@@ -5,9 +5,10 @@ use rayon::prelude::*;
 use super::math::Float;
 use super::parallel::{Row, for_each_row};
 use super::{floats, floats_mut};
-use crate::Result;
 use crate::host::HostCall;
+use crate::host::real::widen;
 use crate::kernels::nn::embedding::{GatherParams, ScatterParams, VISUAL};
+use crate::{ElementType, Result};
 
 struct Gather<'a, R> {
     table: &'a [R],
@@ -30,6 +31,27 @@ impl<R: Float> Row<R> for Gather<'_, R> {
 /// `out[i] = table[ids[i]]`, or the visual row; all in rows of `stride`. An id without a row gives zeros.
 pub fn gather<R: Float>((table, visual): (&[R], &[R]), ids: &[u32], out: &mut [R], stride: usize) {
     for_each_row(&Gather { table, visual, ids }, out, stride);
+}
+
+struct GatherHalf<'a> {
+    table: &'a [u16],
+    element: ElementType,
+    visual: &'a [f32],
+    ids: &'a [u32],
+}
+
+impl Row<f32> for GatherHalf<'_> {
+    #[inline(always)]
+    fn row(&self, index: usize, out: &mut [f32]) {
+        let id = self.ids[index];
+        if id & VISUAL != 0 {
+            return Gather { table: &[], visual: self.visual, ids: self.ids }.row(index, out);
+        }
+        match self.table.chunks_exact(out.len()).nth(id as usize) {
+            Some(row) => widen(self.element, row, out),
+            None => out.fill(0.0),
+        }
+    }
 }
 
 /// `out[ids[k]] += Σ dx[positions]` over the positions from `firsts[k]` to `firsts[k + 1]`, in rows of `stride`; ids ascend.
@@ -58,10 +80,16 @@ pub fn scatter<R: Float>((ids, firsts, positions): (&[u32], &[u32], &[u32]), dx:
 pub fn gather_twin(call: &mut HostCall<'_>) -> Result<()> {
     let p: GatherParams = call.params()?;
     let stride = 4 * p.width4 as usize;
-    let table = &floats(call, 0)?[..p.table_rows as usize * stride];
     let visual = &floats(call, 1)?[..p.visual_rows as usize * stride];
     let ids = bytemuck::cast_slice(call.read(2)?);
-    gather((table, visual), ids, &mut floats_mut(call, 3)?[..4 * p.count as usize], stride);
+    let out = &mut floats_mut(call, 3)?[..4 * p.count as usize];
+    let (element, elements) = (call.elements.0, p.table_rows as usize * stride);
+    if element.bytes() == 2 {
+        let table = &bytemuck::cast_slice::<u8, u16>(call.read(0)?)[..elements];
+        for_each_row(&GatherHalf { table, element, visual, ids }, out, stride);
+    } else {
+        gather((&floats(call, 0)?[..elements], visual), ids, out, stride);
+    }
     Ok(())
 }
 

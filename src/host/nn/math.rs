@@ -6,7 +6,9 @@ use std::ops::{Div, Neg, SubAssign};
 use crate::host::real::Real;
 
 /// A float with elementary functions.
-pub trait Float: Real + Div<Output = Self> + Neg<Output = Self> + SubAssign + bytemuck::Pod {
+pub trait Float:
+    Real + faer::traits::ComplexField + Div<Output = Self> + Neg<Output = Self> + SubAssign + bytemuck::Pod
+{
     /// Zero.
     const ZERO: Self;
     /// One.

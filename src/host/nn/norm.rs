@@ -2,7 +2,7 @@
 
 use super::bias::{Term, column_sums};
 use super::math::Float;
-use super::parallel::{Row, for_each_row, sum_of};
+use super::parallel::{Row, for_each_result, for_each_row, sum_of};
 use super::{floats, floats_mut};
 use crate::Result;
 use crate::host::HostCall;
@@ -31,9 +31,9 @@ impl<R: Float> Norm<R> {
     #[inline(always)]
     fn moments(&self, x: &[R]) -> (R, R) {
         let (x, width) = (&x[..self.width], R::from_f64(self.width as f64));
-        let mean = if self.center { sum_of(x.len(), |i| x[i]) / width } else { R::ZERO };
+        let mean = if self.center { sum_of([x], |[x]| x) / width } else { R::ZERO };
         let square = match self.center {
-            true => sum_of(x.len(), |i| (x[i] - mean) * (x[i] - mean)),
+            true => sum_of([x], |[x]| (x - mean) * (x - mean)),
             false => dot(x, x),
         };
         (mean, (square / width + self.eps).sqrt().recip())
@@ -81,7 +81,7 @@ impl<R: Float> Row<R> for Scalars<'_, R> {
         let (weight, width) = (&self.weight[..width], R::from_f64(width as f64));
         let (mean, inverse) = self.norm.moments(x);
         let plain = if self.norm.center { dot(dy, weight) / width } else { R::ZERO };
-        let product = sum_of(x.len(), |i| dy[i] * weight[i] * (x[i] - mean)) * inverse / width;
+        let product = sum_of([dy, weight, x], |[dy, weight, x]| dy * weight * (x - mean)) * inverse / width;
         out.copy_from_slice(&[mean, inverse, plain, product]);
     }
 }
@@ -89,7 +89,7 @@ impl<R: Float> Row<R> for Scalars<'_, R> {
 /// The rows' scalars `[n, 4]`: mean, r = 1 / √(mean square + ε), and with g = dy weight, n = (x - mean) r: mean(g) (0 about zero)
 /// and mean(g n). `x` and `dy` `[n, stride]`, `weight` `[stride]`.
 pub fn scalars<R: Float>(norm: Norm<R>, (x, weight, dy): (&[R], &[R], &[R]), out: &mut [R]) {
-    for_each_row(&Scalars { norm, x, weight, dy }, out, 4);
+    for_each_result(&Scalars { norm, x, weight, dy }, out, 4, 2 * norm.stride());
 }
 
 struct Backward<'a, R> {

@@ -44,20 +44,67 @@ impl<R: Float, M: Map<R, I, O>, const I: usize, const O: usize> pulp::NullaryFnO
 
     #[inline(always)]
     fn call(self) {
-        let length = self.outputs.first().map_or(0, |o| o.len());
-        // One length for all, which the loop's checks then vanish by.
-        if self.inputs.iter().any(|s| s.len() != length) || self.outputs.iter().any(|s| s.len() != length) {
-            return;
-        }
-        for i in 0..length {
-            let inputs = std::array::from_fn(|k| self.inputs[k][i]);
-            let before = std::array::from_fn(|k| self.outputs[k][i]);
-            let after = self.map.map(inputs, before);
-            for (k, value) in after.into_iter().enumerate() {
-                self.outputs[k][i] = value;
+        let Self { map, inputs, mut outputs } = self;
+        let length = outputs.first().map_or(0, |o| o.len());
+        let mut first = 0;
+        while first < length {
+            let size = BLOCK.min(length - first);
+            let block = inputs.map(|s| load(&s[first..first + size]));
+            let before = std::array::from_fn(|k| load(&outputs[k][first..first + size]));
+            let after = apply(map, &block, before);
+            for (output, after) in outputs.iter_mut().zip(&after) {
+                store(after, &mut output[first..first + size]);
             }
+            first += BLOCK;
         }
     }
+}
+
+/// Elements that are computed side by side. They are held in arrays of a fixed length, apart from the slices: the compiler then
+/// knows that results overwrite no operand, and vectorises.
+const BLOCK: usize = 64;
+
+#[inline(always)]
+fn load<R: Float>(from: &[R]) -> [R; BLOCK] {
+    match from.try_into() {
+        Ok(whole) => whole,
+        Err(_) => {
+            let mut block = [R::ZERO; BLOCK];
+            block[..from.len()].copy_from_slice(from);
+            block
+        }
+    }
+}
+
+#[inline(always)]
+fn store<R: Float>(block: &[R; BLOCK], to: &mut [R]) {
+    match <&mut [R; BLOCK]>::try_from(&mut *to) {
+        Ok(whole) => *whole = *block,
+        Err(_) => to.copy_from_slice(&block[..to.len()]),
+    }
+}
+
+#[inline(always)]
+fn apply<R: Float, M: Map<R, I, O>, const I: usize, const O: usize>(
+    map: &M,
+    inputs: &[[R; BLOCK]; I],
+    mut outputs: [[R; BLOCK]; O],
+) -> [[R; BLOCK]; O] {
+    for i in 0..BLOCK {
+        let mut input = [R::ZERO; I];
+        let mut before = [R::ZERO; O];
+        for k in 0..I {
+            input[k] = inputs[k][i];
+        }
+        for k in 0..O {
+            before[k] = outputs[k][i];
+        }
+        let after = map.map(input, before);
+        for k in 0..O {
+            outputs[k][i] = after[k];
+        }
+    }
+    outputs
 }
 
 /// What a kernel does to one row. Implementations are `inline(always)`, for it runs under `dispatch_simd`.
@@ -68,10 +115,15 @@ pub trait Row<R>: Sync {
 
 /// Applies `kernel` to every row of `out`, rows of `stride`.
 pub fn for_each_row<R: Float, K: Row<R>>(kernel: &K, out: &mut [R], stride: usize) {
+    for_each_result(kernel, out, stride, stride);
+}
+
+/// The same where a row of `out` is made from `work` elements of the operands.
+pub fn for_each_result<R: Float, K: Row<R>>(kernel: &K, out: &mut [R], stride: usize, work: usize) {
     if stride == 0 {
         return;
     }
-    let rows = (TASK / stride).max(1);
+    let rows = (TASK / work.max(1)).max(1);
     out.par_chunks_mut(rows * stride).enumerate().for_each(|(task, out)| {
         dispatch_simd(Rows { kernel, out, first: task * rows, stride });
     });
@@ -95,21 +147,24 @@ impl<R: Float, K: Row<R>> pulp::NullaryFnOnce for Rows<'_, R, K> {
     }
 }
 
-/// Sum in sixteen interleaved sums, which vectorise; their order is fixed.
+/// Sum of a function of the elements of some slices, as far as all go, in sixteen interleaved sums, which vectorise; their order is
+/// fixed.
 #[inline(always)]
-pub fn sum_of<R: Float>(length: usize, term: impl Fn(usize) -> R) -> R {
+pub fn sum_of<R: Float, const I: usize>(slices: [&[R]; I], term: impl Fn([R; I]) -> R) -> R {
     const LANES: usize = 16;
+    let length = slices.iter().map(|s| s.len()).min().unwrap_or(0);
     let mut sums = [R::ZERO; LANES];
     let whole = length / LANES * LANES;
     let mut first = 0;
     while first < whole {
+        let blocks = slices.map(|s| &s[first..first + LANES]);
         for (i, sum) in sums.iter_mut().enumerate() {
-            *sum += term(first + i);
+            *sum += term(blocks.map(|b| b[i]));
         }
         first += LANES;
     }
-    for i in whole..length {
-        sums[i - whole] += term(i);
+    for (i, sum) in sums.iter_mut().enumerate().take(length - whole) {
+        *sum += term(slices.map(|s| s[whole + i]));
     }
     let mut width = LANES / 2;
     while width > 0 {

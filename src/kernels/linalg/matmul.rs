@@ -9,7 +9,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::super::{Binding, KernelSpec, check_device};
+use super::super::{Binding, KernelSpec, check_device, unpack};
 use crate::device::{DeviceKind, Dispatch, Recorder, Tensor};
 use crate::{ElementType, Error, Result};
 
@@ -128,7 +128,7 @@ impl Default for Product {
 }
 
 /// Records `c = alpha op(a) op(b)` (or `+=`), to the rows of `c` from `c_first` on: op(a) is `[m, k]`, op(b) `[k, n]`, `c` at
-/// least `[c_first + m, n]`, all f32. Tensors' padding must be zero, as it is unless a kernel of one's own writes there.
+/// least `[c_first + m, n]`, all f32; `b` may also be f16 or bf16, and is widened as it is read. Tensors' padding must be zero, as it is unless a kernel of one's own writes there.
 ///
 /// # Errors
 /// Shapes that do not fit, other element types, a factor that is not finite, `c` among the operands, another device's tensors.
@@ -190,23 +190,30 @@ fn dispatch(
     (params, groups): (Params, [u32; 3]),
     (a, b, c): (&Tensor, &Tensor, &Tensor),
 ) -> Result<()> {
-    let matrices = matrices(recorder.device().capabilities());
+    let mut imports = vec![("epilogue", "linalg/epilogue_none.wgsl"), ("tile", tile)];
+    imports.extend(matrices(recorder.device().capabilities(), b.element_type()));
     let flags = [params.transpose_a, params.transpose_b, params.accumulate, params.upper];
     let names = ["TRANSPOSE_A", "TRANSPOSE_B", "ACCUMULATE", "UPPER"];
     recorder.dispatch(Dispatch {
         kernel,
-        imports: vec![("matrices", matrices), ("epilogue", "linalg/epilogue_none.wgsl"), ("tile", tile)],
+        imports,
         constants: names.into_iter().zip(flags.map(f64::from)).collect(),
         params: bytemuck::bytes_of(&params).to_vec(),
         buffers: vec![a.buffer().clone(), b.buffer().clone(), c.buffer().clone()],
-        elements: (ElementType::F32, ElementType::F32),
+        elements: (b.element_type(), ElementType::F32),
         groups,
     })
 }
 
-/// The file for the import `matrices`: how operands are read.
-pub fn matrices(caps: &crate::device::Capabilities) -> &'static str {
-    if caps.texel_reads { "linalg/matrices_texture.wgsl" } else { "linalg/matrices_buffer.wgsl" }
+/// The files for the imports `matrices` and `unpack`: how operands are read, B's elements being of type `b`.
+pub fn matrices(caps: &crate::device::Capabilities, b: ElementType) -> [(&'static str, &'static str); 2] {
+    let matrices = match (b.bytes() == 2, caps.texel_reads) {
+        (false, false) => "linalg/matrices_buffer.wgsl",
+        (false, true) => "linalg/matrices_texture.wgsl",
+        (true, false) => "linalg/matrices_words2_buffer.wgsl",
+        (true, true) => "linalg/matrices_words2_texture.wgsl",
+    };
+    [("matrices", matrices), ("unpack", unpack(b))]
 }
 
 /// A kernel and its file for the import `tile`.
@@ -233,8 +240,9 @@ fn check(
     let name = "matmul";
     check_device(name, recorder.device(), &[a.tensor, b.tensor, c])?;
     for (operand, tensor) in [("a", a.tensor), ("b", b.tensor), ("c", c)] {
-        if tensor.element_type() != ElementType::F32 {
-            return Err(Error::shape(name, operand, "f32", tensor.element_type()));
+        let half = operand == "b" && matches!(tensor.element_type(), ElementType::F16 | ElementType::BF16);
+        if tensor.element_type() != ElementType::F32 && !half {
+            return Err(Error::shape(name, operand, "f32 (b: or f16 or bf16)", tensor.element_type()));
         }
     }
     for (operand, o) in [("a", &a), ("b", &b)] {

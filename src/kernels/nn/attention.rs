@@ -2,7 +2,7 @@
 //! fixed order. Packed sequences of any lengths; with more keys than queries it serves generation from a cache.
 //!
 //! An invocation holds 4 queries (or, for the gradients of keys and values, 4 keys) of one head in registers and goes over the keys
-//! (or queries); the host engine takes tiles of 64 × 64. Sums are f32.
+//! (or queries); the host engine takes tiles of 64 × 128. Sums are f32.
 //!
 //! FLOPs, with P pairs of a query and a key that it sees: forward 4 P width per query head, backward 14 P width. Bytes: q, k, v, out
 //! once, keys again for every block of queries from the caches.

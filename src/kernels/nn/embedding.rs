@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 
 use bytemuck::{Pod, Zeroable};
 
-use super::super::{Binding, KernelSpec, Work, check_index, check_matrix, check_words, check_written};
+use super::super::{Binding, KernelSpec, Work, check_device, check_index, check_matrix, check_words, check_written};
 use crate::device::{Buffer, Device, Recorder, Tensor};
-use crate::{Error, Result};
+use crate::{ElementType, Error, Result};
 
 /// The gather kernel.
 pub static GATHER: KernelSpec = KernelSpec {
@@ -58,7 +58,7 @@ pub(crate) struct ScatterParams {
 }
 
 /// Records `out[i] = table[ids[i]]`, or `visual[ids[i] - VISUAL]`; `table` `[V, d]`, `visual` `[m, d]`, `ids` u32 `[n]`, `out`
-/// `[n, d]`. An id that has no row gives zeros: [`ScatterPlan::check`] finds it on the host.
+/// `[n, d]`; the table may be f32, f16 or bf16, the rest is f32. An id that has no row gives zeros: [`ScatterPlan::check`] finds it on the host.
 ///
 /// # Errors
 /// Shapes that do not fit, other element types, `out` the memory of an operand, another device's tensors.
@@ -70,7 +70,12 @@ pub fn gather(
     out: &Tensor,
 ) -> Result<()> {
     let name = GATHER.name;
-    for tensor in [("table", table), ("out", out)].into_iter().chain(visual.map(|v| ("visual", v))) {
+    check_device(name, recorder.device(), &[table])?;
+    if !matches!(table.element_type(), ElementType::F32 | ElementType::F16 | ElementType::BF16) {
+        return Err(Error::shape(name, "table", "f32, f16 or bf16", table.element_type()));
+    }
+    check_index(name, table)?;
+    for tensor in std::iter::once(("out", out)).chain(visual.map(|v| ("visual", v))) {
         check_matrix(recorder, name, tensor, (tensor.1.rows(), table.width()))?;
         check_index(name, tensor.1)?;
     }
@@ -81,6 +86,9 @@ pub fn gather(
     // Without visual rows their place is the table's, and none is read from it.
     let seen = visual.filter(|v| v.rows() > 0).unwrap_or(table);
     let buffers = [table.buffer(), seen.buffer(), ids, out.buffer()];
+    if seen.buffer().bytes() < 16 {
+        return Err(Error::shape(name, "table", "at least 8 elements", format!("{} bytes", seen.buffer().bytes())));
+    }
     check_written(name, &buffers, 1)?;
     let count = check_index(name, out)?;
     if count == 0 {
@@ -88,8 +96,11 @@ pub fn gather(
     }
     let visual_rows = visual.map_or(0, Tensor::rows) as u32;
     let params = GatherParams { count, width4: out.width4() as u32, table_rows: table.rows() as u32, visual_rows };
-    Work { kernel: &GATHER, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }
-        .elements(recorder, count as usize)
+    Work { kernel: &GATHER, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }.elements_from(
+        recorder,
+        count as usize,
+        table.element_type(),
+    )
 }
 
 /// Which positions hold which id: the plan of a scatter.

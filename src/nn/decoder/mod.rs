@@ -16,11 +16,11 @@ pub use space::{Keep, LayerSpace, Space};
 
 use super::linear::Linear;
 use super::parameters::{Parameters, Slot};
-use crate::Result;
 use crate::device::Device;
 use crate::io::DecoderConfig;
 use crate::kernels::nn::attention::Heads;
 use crate::kernels::nn::rotary::{Frequencies, Llama3Scaling};
+use crate::{ElementType, Result};
 
 /// The parameters of one layer.
 #[derive(Clone, Debug)]
@@ -51,7 +51,7 @@ impl Layer {
     }
 }
 
-/// A decoder language model, its parameters f32 on a device.
+/// A decoder language model on a device: its matrices f32, f16 or bf16, its vectors f32.
 #[derive(Clone, Debug)]
 pub struct Decoder {
     config: DecoderConfig,
@@ -77,7 +77,21 @@ impl Decoder {
         config: &DecoderConfig,
         load: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>,
     ) -> Result<Self> {
-        let mut builder = Builder { device, parameters: Parameters::default(), load };
+        Self::with_storage(device, config, ElementType::F32, load)
+    }
+
+    /// As [`Self::new`], with the matrices stored in `storage`: f32, or for a decoder that stays frozen f16 or bf16, which halve
+    /// its memory. They are widened as they are read; all else is f32.
+    ///
+    /// # Errors
+    /// As [`Self::new`]; another type; numbers that f16 cannot hold.
+    pub fn with_storage(
+        device: &Device,
+        config: &DecoderConfig,
+        storage: ElementType,
+        load: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>,
+    ) -> Result<Self> {
+        let mut builder = Builder { device, parameters: Parameters::default(), storage, load };
         let (hidden, vocabulary) = (config.hidden_size, config.vocab_size);
         let embedding = builder.add("model.embed_tokens.weight", &[vocabulary, hidden])?;
         let layers = (0..config.layers).map(|i| builder.layer(config, i)).collect::<Result<_>>()?;
@@ -109,13 +123,15 @@ impl Decoder {
 struct Builder<'a, F> {
     device: &'a Device,
     parameters: Parameters,
+    storage: ElementType,
     load: F,
 }
 
 impl<F: FnMut(&str, &[usize]) -> Result<Vec<f32>>> Builder<'_, F> {
     fn add(&mut self, name: &str, shape: &[usize]) -> Result<Slot> {
         let data = (self.load)(name, shape)?;
-        self.parameters.add(self.device, name, shape, &data)
+        let element = if shape.len() == 2 { self.storage } else { ElementType::F32 };
+        self.parameters.add_as(self.device, name, shape, &data, element)
     }
 
     fn linear(&mut self, name: &str, shape: [usize; 2], bias: bool) -> Result<Linear> {
