@@ -83,7 +83,7 @@ impl Assistant {
         if visual_tokens == 0 {
             return Err(Error::argument("visual_tokens", "at least 1 is needed"));
         }
-        let decoder = Decoder::open(device, model)?;
+        let decoder = Decoder::open(device, model, None)?;
         let weights = AdapterWeights::load(adapter)?;
         weights.check_fits(weights.inputs(), decoder.config().hidden_size, adapter)?;
         let tokenizer = Tokenizer::open(model)?;

@@ -26,7 +26,7 @@ use crate::nn::adapter::fresh;
 use crate::nn::decoder::LowRankOptions;
 use crate::nn::{Adapter, Decoder};
 use crate::optim::AdamWOptions;
-use crate::{Error, Result};
+use crate::{ElementType, Error, Result};
 
 pub(super) const LOG: &str = "log.jsonl";
 pub(super) const CHECKPOINTS: &str = "checkpoints";
@@ -248,7 +248,7 @@ impl Run {
         self.save()?;
         let (model, out) = (&self.trainer.model, &self.settings.out);
         let adapter = out.join("adapter.safetensors");
-        model.adapter.weights_blocking(&self.device)?.save(&adapter, crate::ElementType::F32, true)?;
+        model.adapter.weights_blocking(&self.device)?.save(&adapter, ElementType::F32, true)?;
         let mut finished = Finished { adapter, model: None, low_rank: None };
         if self.settings.train == Trained::Adapter {
             return Ok(finished);
@@ -278,7 +278,9 @@ fn clear(out: &Path) -> Result<()> {
 
 /// The decoder of the model folder behind the adapter that the settings name, or a fresh one.
 fn model(device: &Device, settings: &Settings, width: usize) -> Result<Model> {
-    let mut decoder = Decoder::open(device, &settings.model)?;
+    // What trains is f32; so is what low-rank additions are merged into.
+    let storage = if settings.train == Trained::Adapter { settings.weights } else { Some(ElementType::F32) };
+    let mut decoder = Decoder::open(device, &settings.model, storage)?;
     let hidden = decoder.config().hidden_size;
     let weights = match &settings.init_adapter {
         None => fresh(settings.adapter, width, hidden, settings.seed),

@@ -182,7 +182,12 @@ fn bad_conversations_are_refused() {
     bad(json!({"id": "a", "conversations": [{"from": "human"}]}), &["turn 0", "value"]);
     let mut unknown = record(&[("human", "Q"), ("gpt", "A")]);
     unknown["id"] = json!("nobody");
-    refused(read("llama", unknown, &SampleOptions::default()), &["1 of 1", "nobody", "--skip-missing"]);
+    let by_id = SampleOptions { join: Join::Id, ..SampleOptions::default() };
+    refused(read("llama", unknown.clone(), &by_id), &["1 of 1", "nobody", "--skip-missing"]);
+    // Unless told otherwise, the image's name serves where the id has no embedding.
+    assert_eq!(read("llama", unknown.clone(), &SampleOptions::default()).unwrap().get(0).unwrap().row, Some(1));
+    unknown["image"] = json!("nowhere");
+    refused(read("llama", unknown, &SampleOptions::default()), &["\"nobody\" or \"nowhere\""]);
     let shrinking = "{{ messages | length }}";
     let spot = tempfile::tempdir().unwrap();
     let path = put(spot.path(), "d.json", json!([record(&[("human", "Q"), ("gpt", "A")])]).to_string());

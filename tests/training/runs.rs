@@ -388,3 +388,26 @@ fn narrow(folder: &Path) -> PathBuf {
     let bytes = super::safetensors(&[("rows", &[12, 3], &rows)]);
     put(folder, "narrow.safetensors", bytes)
 }
+
+#[test]
+fn a_frozen_decoder_may_have_16_bits() {
+    for device in devices() {
+        let (_folder, mut settings) = setup(Stage::One);
+        settings.epochs = 5.0;
+        let exact = finish(Run::start(&device, settings.clone(), Start::New).unwrap());
+        settings.out = settings.out.with_file_name("half");
+        settings.weights = Some(realign::ElementType::BF16);
+        let run = Run::start(&device, settings.clone(), Start::New).unwrap();
+        let decoder = &run.model().decoder;
+        let bytes: u64 = decoder.parameters.iter().map(|p| p.value.buffer().bytes()).sum();
+        assert!(bytes < 22 * decoder.parameters.elements() as u64 / 10, "{bytes} bytes");
+        let half = finish(run);
+        for (a, b) in exact.iter().zip(&half) {
+            // bf16 has 8 bits: its rounding shows, and no more than that.
+            assert!(a.loss != b.loss && (a.loss - b.loss).abs() < 0.02 * a.loss, "{a:?} {b:?}");
+        }
+        let (_folder, mut trained) = setup(Stage::Two);
+        trained.weights = Some(realign::ElementType::BF16);
+        refused(Run::start(&device, trained, Start::New), &["weights", "frozen"]);
+    }
+}

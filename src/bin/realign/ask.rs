@@ -20,7 +20,7 @@ use crate::ask_args::{EvaluateArgs, GenerateArgs, ModelArgs, ScoreArgs};
 use crate::show;
 
 fn open_model(device: &Device, args: &ModelArgs) -> Result<Model> {
-    let decoder = Decoder::open(device, &args.model)?;
+    let decoder = Decoder::open(device, &args.model, None)?;
     let weights = AdapterWeights::load(&args.adapter)?;
     weights.check_fits(weights.inputs(), decoder.config().hidden_size, &args.adapter)?;
     Ok(Model { adapter: Adapter::new(device, &weights)?, decoder })

@@ -66,7 +66,7 @@ struct SettingFlags {
 impl Args for SettingFlags {
     fn augment_args(command: clap::Command) -> clap::Command {
         Settings::KEYS.iter().fold(command, |command, key| {
-            let arg = Arg::new(key.name).long(key.name.replace('_', "-")).help(key.help.trim().trim_end_matches('.'));
+            let arg = Arg::new(key.name).long(key.name.replace('_', "-")).help(key.help.trim_end_matches('.'));
             // A help line of its own for each, as everywhere; the value parser refuses nothing but emptiness.
             let arg = match key.kind {
                 KeyKind::Switch => arg.num_args(0..=1).default_missing_value("true").require_equals(true),

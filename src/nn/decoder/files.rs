@@ -12,15 +12,21 @@ use crate::nn::parameters::Slot;
 use crate::{ElementType, Error, Result};
 
 impl Decoder {
-    /// Reads a model folder: `config.json` and one or many safetensors files, of any float type.
+    /// Reads a model folder: `config.json` and one or many safetensors files, of any float type. Matrices are stored as
+    /// `storage` (f32, f16 or bf16), by default as in the files; a decoder that is to train must be f32.
     ///
     /// # Errors
-    /// No such folder; a family that is not Llama's or Qwen2's; a tensor that is missing or has another shape; no memory.
-    pub fn open(device: &Device, folder: &Path) -> Result<Self> {
+    /// No such folder; a family that is not Llama's or Qwen2's; a tensor that is missing or has another shape; a number that
+    /// f16 cannot hold; no memory.
+    pub fn open(device: &Device, folder: &Path, storage: Option<ElementType>) -> Result<Self> {
         let config = DecoderConfig::read(folder)?;
         let weights = Weights::open(folder)?;
         weights.expect_all(&config.tensors())?;
-        Decoder::new(device, &config, |name, shape| weights.read_f32(name, shape))
+        let storage = storage.unwrap_or(match weights.element_type() {
+            half @ (ElementType::F16 | ElementType::BF16) => half,
+            _ => ElementType::F32,
+        });
+        Decoder::with_storage(device, &config, storage, |name, shape| weights.read_f32(name, shape))
     }
 
     /// Writes the model into `writer` tensor by tensor, low-rank additions merged into the matrices that they add to.

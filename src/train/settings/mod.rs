@@ -78,7 +78,7 @@ macro_rules! settings {
             /// The names of all settings.
             pub const KEYS: &[Key] = &[$(Key {
                 name: stringify!($name),
-                help: concat!($($doc),+),
+                help: concat!($($doc),+).trim_ascii(),
                 kind: <$type as Field>::KIND,
             },)+];
 
@@ -347,6 +347,11 @@ impl Settings {
             ("train", self.stage == Stage::Two || self.train == Trained::Adapter, "stage 1 trains the adapter alone"),
             ("lora_rank", self.lora_rank >= 1, "at least 1 is needed"),
             ("lora_alpha", positive(self.lora_alpha), "a number above 0 is needed"),
+            (
+                "weights",
+                self.train == Trained::Adapter || matches!(self.weights, None | Some(ElementType::F32)),
+                "only a frozen decoder may have 16 bits; leave it out, or train the adapter alone",
+            ),
             ("log_every", self.log_every >= 1, "at least 1 is needed"),
             ("keep", self.keep >= 1, "at least 1 is needed"),
         ];
