@@ -52,6 +52,8 @@ static SOURCES: &[(&str, &str)] = sources![
     "nn/attention_params.wgsl",
     "nn/gelu_forms.wgsl",
     "nn/norm_rows.wgsl",
+    "nn/ordered.wgsl",
+    "nn/pair_slope.wgsl",
     "nn/sigmoid.wgsl",
     "linalg/blocks.wgsl",
     "linalg/epilogue_none.wgsl",
