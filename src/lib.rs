@@ -29,10 +29,11 @@
 //! | [`stats`] | means and traces: streaming, exact, mergeable |
 //! | [`io`] | npy, safetensors and parquet files |
 //! | [`device`] | GPUs through wgpu, or the host's cores; tensors, recorded commands |
-//! | [`nn`], [`optim`] | the adapter and decoder language models, forward and backward; AdamW |
+//! | [`nn`], [`optim`] | the adapter, decoder language models and a dual encoder, forward and backward; AdamW |
 //! | [`kernels`] | the compute kernels and how to add one |
 //! | [`host`] | the kernels' twins on the CPU |
 //! | `report` | charts as SVG and HTML pages (feature `report`) |
+//! | `experiment` | digits with captions, a dual encoder and the monitor of its gap (feature `experiment`) |
 //! | `train` | settings, data order, batches and checkpoints of training runs (feature `train`) |
 #![deny(missing_docs, unsafe_code)]
 
@@ -40,6 +41,8 @@ pub mod align;
 pub mod device;
 pub mod element;
 pub mod error;
+#[cfg(feature = "experiment")]
+pub mod experiment;
 pub mod geometry;
 mod gpu;
 pub mod host;
