@@ -29,18 +29,21 @@
 //! | [`stats`] | means and traces: streaming, exact, mergeable |
 //! | [`io`] | npy, safetensors and parquet files |
 //! | [`device`] | GPUs through wgpu, or the host's cores; tensors, recorded commands |
-//! | [`nn`], [`optim`] | the adapter and decoder language models, forward and backward; AdamW |
+//! | [`nn`], [`optim`] | the adapter, decoder language models and a dual encoder, forward and backward; AdamW |
 //! | [`kernels`] | the compute kernels and how to add one |
 //! | [`host`] | the kernels' twins on the CPU |
 //! | `report` | charts as SVG and HTML pages (feature `report`) |
 //! | `train` | the two-stage training loop: settings, data, runs, checkpoints (feature `train`) |
 //! | `inference` | answers, scores and accuracy of trained models (feature `train`) |
+//! | `experiment` | digits with captions, a dual encoder and the monitor of its gap (feature `experiment`) |
 #![deny(missing_docs, unsafe_code)]
 
 pub mod align;
 pub mod device;
 pub mod element;
 pub mod error;
+#[cfg(feature = "experiment")]
+pub mod experiment;
 pub mod geometry;
 mod gpu;
 pub mod host;

@@ -227,6 +227,20 @@ impl Tensor {
         Ok(Tensor { rows, ..self.clone() })
     }
 
+    /// The same memory as `[rows, width]`: for rows without padding, whose elements follow each other.
+    ///
+    /// # Errors
+    /// Another number of elements; a width, here or there, that is no multiple of 4.
+    pub fn reshaped(&self, rows: usize, width: usize) -> Result<Tensor> {
+        let tight = width > 0 && width.is_multiple_of(4) && self.width.is_multiple_of(4);
+        if !tight || rows.checked_mul(width) != Some(self.rows * self.width) {
+            let got = format!("[{rows}, {width}]");
+            let want = format!("the elements of [{}, {}], and widths that are multiples of 4", self.rows, self.width);
+            return Err(Error::shape("tensor", "reshaped", want, got));
+        }
+        Ok(Tensor { rows, width, ..self.clone() })
+    }
+
     /// Bytes of a padded row.
     pub(crate) fn stride_of(width: usize, element: ElementType) -> usize {
         width.div_ceil(4).saturating_mul(4 * element.bytes())

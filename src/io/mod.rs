@@ -15,6 +15,7 @@
 #[cfg(target_endian = "big")]
 compile_error!("rows are moved between files and memory as little-endian bytes without conversion");
 
+mod arrays;
 mod atomic;
 pub(crate) mod atomic_folder;
 mod dataset;
@@ -38,6 +39,7 @@ pub(crate) mod tensor_writer;
 #[cfg(feature = "train")]
 mod text;
 
+pub use arrays::{write_ids, write_npy};
 pub use atomic::{check_writable, write_atomically};
 pub use dataset::{Dataset, OpenOptions, RowReader, Shard};
 pub use embeddings::EmbeddingRows;

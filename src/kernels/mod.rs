@@ -89,7 +89,7 @@ pub struct KernelSpec {
 }
 
 /// All kernels of this crate; tests validate each against naga's reflection in every variant.
-pub static ALL: [&KernelSpec; 34] = [
+pub static ALL: [&KernelSpec; 39] = [
     &stats::moments::SPEC,
     &stats::moment_weights::SPEC,
     &stats::moment_columns::SPEC,
@@ -118,6 +118,11 @@ pub static ALL: [&KernelSpec; 34] = [
     &nn::cross_entropy::FORWARD,
     &nn::cross_entropy::FINISH,
     &nn::cross_entropy::BACKWARD,
+    &nn::info_nce::SOFTMAX,
+    &nn::info_nce::TERMS,
+    &nn::info_nce::BACKWARD,
+    &nn::pair_sigmoid::FORWARD,
+    &nn::pair_sigmoid::BACKWARD,
     &optim::adamw::SPEC,
     &optim::norm::SQUARE_SUM,
     &optim::norm::CLIP,

@@ -54,6 +54,8 @@ static SOURCES: &[(&str, &str)] = sources![
     "nn/attention_params.wgsl",
     "nn/gelu_forms.wgsl",
     "nn/norm_rows.wgsl",
+    "nn/ordered.wgsl",
+    "nn/pair_slope.wgsl",
     "nn/sigmoid.wgsl",
     "nn/table_words2.wgsl",
     "nn/table_words4.wgsl",

@@ -1,13 +1,17 @@
-//! Models: the adapter, and decoder language models of the Llama and Qwen2 families, forward and backward.
+//! Models: the adapter, decoder language models of the Llama and Qwen2 families, and a small dual encoder, forward and backward.
 //!
 //! A model owns its [`Parameter`]s and records kernels; nothing here waits for a device. Every sequence of a batch is
 //! packed behind the other, so that a row of an activation `[n, d]` is one token and padding costs nothing.
 
 pub mod adapter;
+pub mod contrastive;
 pub mod decoder;
+pub mod dual_encoder;
 pub mod linear;
 pub mod parameters;
 
 pub use adapter::Adapter;
+pub use contrastive::{PairLoss, PairSpace};
 pub use decoder::Decoder;
+pub use dual_encoder::{DualEncoder, DualEncoderConfig, EncoderSpace};
 pub use parameters::{Gradients, Parameter, Parameters};

@@ -27,6 +27,8 @@ pub enum Trains {
     Adapter,
     /// Adapter and decoder (stage 2).
     All,
+    /// The decoder alone, on texts.
+    Decoder,
     /// The adapter and the decoder's low-rank additions.
     LowRank,
 }
@@ -122,11 +124,11 @@ impl Trainer {
         if adapter.output() != hidden {
             return Err(Error::shape("training", "adapter", format!("an output of width {hidden}"), adapter.output()));
         }
-        let adapter_gradients = Gradients::new(device, &adapter.parameters, |_| true)?;
+        let adapter_gradients = Gradients::new(device, &adapter.parameters, |_| trains != Trains::Decoder)?;
         let decoder = &model.decoder.parameters;
         let decoder_gradients = match trains {
             Trains::Adapter => Gradients::none(decoder),
-            Trains::All => Gradients::new(device, decoder, |_| true)?,
+            Trains::All | Trains::Decoder => Gradients::new(device, decoder, |_| true)?,
             Trains::LowRank => Gradients::new(device, decoder, |p| p.name.contains(".lora_"))?,
         };
         if trains == Trains::LowRank && !decoder_gradients.any() {

@@ -11,6 +11,7 @@ mod matmul;
 mod moments;
 mod nn;
 mod nn_attention;
+mod nn_contrastive;
 mod nn_cross_entropy;
 mod nn_elements;
 mod nn_embedding;

@@ -145,6 +145,13 @@ pub fn record_all(device: &Device, r: &mut Recorder) {
     cross_entropy::forward_chunk(r, &a, 0, &ids, &lse).unwrap();
     cross_entropy::finish(r, &lse, &ids, &nll).unwrap();
     cross_entropy::backward_chunk(r, &a, 0, &ids, &lse, 1.0).unwrap();
+    let temperature = info_nce::Temperature { value: &zeros(device, 1, 2), most: 4.0 };
+    let (square, two) = (zeros(device, 3, 3), zeros(device, 3, 2));
+    info_nce::softmax(r, temperature, &square, &lse).unwrap();
+    info_nce::terms(r, temperature, (&lse, &lse), 1.0, (&nll, &two)).unwrap();
+    info_nce::backward(r, temperature, (&lse, &lse), 1.0, &square).unwrap();
+    pair_sigmoid::forward(r, temperature, &square, 1.0, (&nll, &two)).unwrap();
+    pair_sigmoid::backward(r, temperature, 1.0, &square).unwrap();
     let partials = norm::partials(device, 1).unwrap();
     norm::square_sum(r, &a, &partials, 0).unwrap();
     norm::clip(r, &partials, None, 1.0, &nll).unwrap();

@@ -1,0 +1,59 @@
+// The sigmoid loss of each row of similarities: with z = exp(min(t, most)) s + b, and c = 1 on the diagonal, -1 elsewhere, the sum of
+// log(1 + exp(-c z)), and the row's share of the gradients by t and b.
+
+struct Params {
+    rows: u32,
+    width4: u32,
+    most: f32,
+    scale: f32,
+}
+
+override GROUP: u32 = 64u;
+override LANES: u32 = 1u;
+
+@group(0) @binding(0) var<uniform> params: Params;
+#import "operand1"
+@group(0) @binding(2) var<storage, read> temperature: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> losses: array<f32>;
+@group(0) @binding(4) var<storage, read_write> terms: array<vec4<f32>>;
+
+#import "nn/pair_slope.wgsl"
+
+fn sum4(v: vec4<f32>) -> f32 {
+    return (v.x + v.y) + (v.z + v.w);
+}
+
+fn run(group: u32, groups: u32, local: u32, team: u32, lane: u32) {
+    let teams = GROUP / LANES;
+    let factor = exp(min(temperature[0].x, params.most));
+    let shift = temperature[0].y;
+    for (var first = group * teams; first < params.rows; first += groups * teams) {
+        let row = min(first + team, params.rows - 1u);
+        let base = row * params.width4;
+        var loss = vec4<f32>(0.0);
+        var by_t = vec4<f32>(0.0);
+        var by_b = vec4<f32>(0.0);
+        for (var c = lane; c < params.width4; c += LANES) {
+            let place = vec4<u32>(4u * c) + vec4<u32>(0u, 1u, 2u, 3u);
+            let inside = select(vec4<f32>(0.0), vec4<f32>(1.0), place < vec4<u32>(params.rows));
+            let scaled = factor * read1(base + c);
+            let c_z = sign_of(place, row) * (scaled + shift);
+            // log(1 + e^-v) = max(-v, 0) + log(1 + e^-|v|); for small numbers the logarithm is its series.
+            let small = exp(-min(abs(c_z), vec4<f32>(80.0)));
+            let rest = select(log(1.0 + small), small - 0.5 * small * small, small < vec4<f32>(1e-3));
+            loss += inside * (max(-c_z, vec4<f32>(0.0)) + rest);
+            let slope = inside * slope_of(c_z, sign_of(place, row));
+            by_t += slope * scaled;
+            by_b += slope;
+        }
+        let total = team_total(vec4<f32>(sum4(loss), sum4(by_t), sum4(by_b), 0.0), local, team);
+        let slope = params.scale * total.y;
+        let moves = temperature[0].x < params.most || slope > 0.0;
+        if (first + team < params.rows && lane == 0u) {
+            losses[row] = total.x;
+            terms[row] = vec4<f32>(select(0.0, slope, moves), params.scale * total.z, 0.0, 0.0);
+        }
+    }
+}
+
+#import "float_team"

@@ -1,0 +1,330 @@
+//! One row of the experiment: an adapter trained in one way, and what it is worth on held-out real images.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use super::attributes::{ATTRIBUTES, Attributes};
+use super::digits::Digits;
+use super::files::questions;
+use super::protocol::{Materials, Progress, Training, Watch};
+use super::words::read;
+use crate::align::{Centroid, Method};
+use crate::device::Device;
+use crate::inference::{Accuracy, AnswerOptions, Assistant, Evaluation, evaluate, score};
+use crate::io::{AdapterKind, AdapterWeights, EmbeddingRows, Question, SampleOptions, write_atomically};
+use crate::train::{EmbeddingFiles, Form, Run, Settings, Stage, Start, VisualInputs, data};
+use crate::{Error, Result};
+
+/// Names of the attributes, as types of questions.
+pub const ATTRIBUTE_NAMES: [&str; ATTRIBUTES] = ["digit", "strokes", "slant", "width", "height"];
+/// Most tokens of a caption and of an answer.
+const CAPTION_TOKENS: usize = 24;
+const ANSWER_TOKENS: usize = 4;
+
+/// Where stage 1 gets its embeddings from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Source {
+    /// The unpaired texts' embeddings, aligned.
+    Aligned(Method, Centroid),
+    /// Real images with captions.
+    Paired,
+    /// No stage 1: a fresh adapter.
+    Untrained,
+}
+
+/// How a row's adapter is made.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Arm {
+    /// Its embeddings.
+    pub source: Source,
+    /// Standard deviation of the noise on the adapter's input in stage 1.
+    pub noise: f64,
+}
+
+impl Arm {
+    /// Texts aligned in the paper's way of a method, without noise.
+    pub fn aligned(method: Method) -> Self {
+        Arm { source: Source::Aligned(method, Centroid::default()), noise: 0.0 }
+    }
+
+    /// The same with noise.
+    #[must_use]
+    pub fn noisy(self, noise: f64) -> Self {
+        Arm { noise, ..self }
+    }
+
+    /// What tables call it.
+    pub fn name(&self) -> String {
+        let name = match self.source {
+            Source::Aligned(Method::None, _) => "no alignment".to_owned(),
+            Source::Aligned(Method::ReAlign, Centroid::Exact) => "realign, exact".to_owned(),
+            Source::Aligned(method, _) => method.to_string(),
+            Source::Paired => "paired images".to_owned(),
+            Source::Untrained => "no stage 1".to_owned(),
+        };
+        if self.noise > 0.0 { format!("{name} + noise {}", self.noise) } else { name }
+    }
+
+    fn slug(&self) -> String {
+        self.name().replace(|c: char| !c.is_ascii_alphanumeric() && c != '.', "-").replace("--", "-")
+    }
+}
+
+/// A caption that was made for a held-out image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Described {
+    /// The image's number.
+    pub image: usize,
+    /// What the model said.
+    pub caption: String,
+    /// Which attributes it got right.
+    pub right: [bool; ATTRIBUTES],
+}
+
+/// Answers after stage 2 on so many images.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Instructed {
+    /// Real images in stage 2; 0 before it.
+    pub images: usize,
+    /// The outcome, by attribute.
+    pub evaluation: Evaluation,
+}
+
+/// What a row came to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// The row.
+    pub arm: Arm,
+    /// Stage 1's last loss; `None` without stage 1.
+    pub stage1_loss: Option<f64>,
+    /// Mean negative log-likelihood per token of the held-out images' own captions.
+    pub caption_nll: f64,
+    /// Attributes that captions of held-out images have right, over all attributes.
+    pub captions: Accuracy,
+    /// The captions.
+    pub described: Vec<Described>,
+    /// Answers before stage 2 and after it, on more and more images.
+    pub instructed: Vec<Instructed>,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+impl Outcome {
+    /// Share of right answers after stage 2 on `images` images; `None` if that was not done.
+    pub fn answers(&self, images: usize) -> Option<Accuracy> {
+        self.instructed.iter().find(|i| i.images == images).map(|i| i.evaluation.overall)
+    }
+
+    /// For results files.
+    pub fn json(&self) -> Value {
+        let accuracy = |a: Accuracy| json!({"accuracy": a.share(), "ci_low": a.interval().0, "ci_high": a.interval().1, "count": a.count});
+        let instructed = self.instructed.iter().map(|i| {
+            let mut value = accuracy(i.evaluation.overall);
+            value["images"] = json!(i.images);
+            let types = i.evaluation.types.iter().map(|(name, a)| (name.clone(), json!(a.share())));
+            value["types"] = Value::Object(types.collect());
+            value
+        });
+        json!({
+            "name": self.arm.name(), "noise": self.arm.noise, "stage1_loss": self.stage1_loss, "caption_nll": self.caption_nll,
+            "captions": accuracy(self.captions), "answers": instructed.collect::<Vec<_>>(), "seconds": self.seconds,
+        })
+    }
+}
+
+/// Writes the questions about the held-out images, one per record.
+pub(super) fn write(materials: &Materials) -> Result<()> {
+    let digits = &materials.digits;
+    let asked = digits.split().test.iter().take(materials.settings.asked);
+    let records = asked.flat_map(|&image| {
+        questions(digits, image).into_iter().map(move |q| {
+            json!({
+                "id": format!("{}-{}", Digits::id(image), ATTRIBUTE_NAMES[q.attribute]), "image": Digits::id(image),
+                "question": q.question, "answer": q.answer, "type": ATTRIBUTE_NAMES[q.attribute],
+            })
+        })
+    });
+    let text = Value::Array(records.collect()).to_string();
+    write_atomically(&materials.at("questions.json"), false, text.as_bytes())
+}
+
+/// Trains and examines a row; `images` are sizes of stage 2's data.
+///
+/// # Errors
+/// More images than the instruction part has; what `watch`, the disk or the device say.
+pub fn run_arm(
+    device: &Device,
+    materials: &Materials,
+    arm: Arm,
+    images: &[usize],
+    watch: &mut Watch<'_>,
+) -> Result<Outcome> {
+    let start = Instant::now();
+    let folder = materials.at("rows").join(arm.slug());
+    let (adapter, stage1_loss) = stage1(device, materials, (arm, &folder), watch)?;
+    let model = materials.at("language-model");
+    let assistant = Assistant::open(device, &model, &adapter, 1)?;
+    let described = describe(materials, &assistant, &arm, watch)?;
+    let right = described.iter().flat_map(|d| d.right).filter(|r| *r).count() as u64;
+    let captions = Accuracy { correct: right, count: (described.len() * ATTRIBUTES) as u64 };
+    let caption_nll = likelihood(device, materials, &assistant)?;
+    let mut instructed = vec![Instructed { images: 0, evaluation: ask(materials, &assistant)? }];
+    drop(assistant);
+    for &count in images {
+        let out = folder.join(format!("stage2-{count}"));
+        stage2(device, materials, (&adapter, &out, count, &arm), watch)?;
+        let trained = Assistant::open(device, &out.join("model"), &out.join("adapter.safetensors"), 1)?;
+        instructed.push(Instructed { images: count, evaluation: ask(materials, &trained)? });
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    Ok(Outcome { arm, stage1_loss, caption_nll, captions, described, instructed, seconds })
+}
+
+/// What both stages have in common.
+fn settings(materials: &Materials, stage: Stage, training: Training, out: &Path) -> Settings {
+    let mut settings = Settings::new(stage);
+    settings.model = materials.at("language-model");
+    settings.out = out.to_path_buf();
+    (settings.max_steps, settings.accumulate) = (Some(training.steps), 1);
+    (settings.batch_size, settings.lr) = (training.batch_size, training.lr);
+    (settings.checkpoint_every, settings.keep, settings.seed) = (0, 1, materials.settings.seed);
+    settings.max_length = 256;
+    settings
+}
+
+fn stage1(
+    device: &Device,
+    materials: &Materials,
+    (arm, folder): (Arm, &Path),
+    watch: &mut Watch<'_>,
+) -> Result<(PathBuf, Option<f64>)> {
+    let out = folder.join("stage1");
+    let mut settings = settings(materials, Stage::One, materials.settings.stage1, &out);
+    settings.noise = arm.noise;
+    let (data, embeddings) = match arm.source {
+        Source::Aligned(method, centroid) => {
+            settings.stats = Some(materials.statistics(device, method, centroid)?);
+            ("data/texts.jsonl", "texts")
+        }
+        Source::Paired => ("paired.jsonl", "images"),
+        Source::Untrained => return fresh_adapter(materials, folder).map(|path| (path, None)),
+    };
+    if arm.source == Source::Paired {
+        settings.aligner = Some(Method::None);
+    }
+    settings.data = materials.at(data);
+    settings.embeddings = vec![materials.at(&format!("{embeddings}.npy"))];
+    settings.ids = Some(materials.at(&format!("{embeddings}.txt")));
+    let task = format!("{}: stage 1", arm.name());
+    let (finished, loss) = run(device, settings, &task, watch)?;
+    Ok((finished, Some(loss)))
+}
+
+fn fresh_adapter(materials: &Materials, folder: &Path) -> Result<PathBuf> {
+    let config = crate::io::DecoderConfig::read(&materials.at("language-model"))?;
+    let seed = materials.settings.seed;
+    let weights: AdapterWeights =
+        crate::nn::adapter::fresh(AdapterKind::Mlp(2), materials.width(), config.hidden_size, seed);
+    std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+    let path = folder.join("adapter.safetensors");
+    weights.save(&path, crate::ElementType::F32, false)?;
+    Ok(path)
+}
+
+fn stage2(
+    device: &Device,
+    materials: &Materials,
+    (adapter, out, count, arm): (&Path, &Path, usize, &Arm),
+    watch: &mut Watch<'_>,
+) -> Result<()> {
+    let mut settings = settings(materials, Stage::Two, materials.settings.stage2, out);
+    settings.batch_size = settings.batch_size.min(count);
+    settings.init_adapter = Some(adapter.to_path_buf());
+    settings.data = instruction(materials, count)?;
+    settings.embeddings = vec![materials.at("images.npy")];
+    settings.ids = Some(materials.at("images.txt"));
+    let task = format!("{}: stage 2 on {count} images", arm.name());
+    run(device, settings, &task, watch).map(drop)
+}
+
+/// The conversations about the first `count` images of the instruction part.
+fn instruction(materials: &Materials, count: usize) -> Result<PathBuf> {
+    let path = materials.at(&format!("instruction-{count}.json"));
+    if path.exists() {
+        return Ok(path);
+    }
+    let all = materials.at("data/instruction.json");
+    let text = std::fs::read(&all).map_err(Error::io("read", &all))?;
+    let list: Vec<Value> = serde_json::from_slice(&text).map_err(|e| Error::format(&all, e.to_string()))?;
+    if count == 0 || count > list.len() {
+        return Err(Error::argument("images", format!("{count} for stage 2; there are {}", list.len())));
+    }
+    write_atomically(&path, false, Value::Array(list[..count].to_vec()).to_string().as_bytes())?;
+    Ok(path)
+}
+
+/// Runs a stage; returns its adapter and last loss.
+fn run(device: &Device, settings: Settings, task: &str, watch: &mut Watch<'_>) -> Result<(PathBuf, f64)> {
+    let mut run = Run::start(device, settings, Start::New)?;
+    let (total, mut loss) = (run.total(), f64::NAN);
+    while !run.is_done() {
+        let record = run.advance()?;
+        loss = record.loss;
+        watch(Progress { task, done: record.step, total, loss: Some(loss) })?;
+    }
+    Ok((run.finish()?.adapter, loss))
+}
+
+fn images(materials: &Materials) -> (PathBuf, PathBuf) {
+    (materials.at("images.npy"), materials.at("images.txt"))
+}
+
+fn describe(materials: &Materials, assistant: &Assistant, arm: &Arm, watch: &mut Watch<'_>) -> Result<Vec<Described>> {
+    let entries = assistant.plain("", true)?;
+    let options = AnswerOptions { max_tokens: CAPTION_TOKENS, one_line: true, ..Default::default() };
+    let asked = &materials.digits.split().test[..materials.settings.asked.min(materials.digits.split().test.len())];
+    let task = format!("{}: captions", arm.name());
+    let mut described = Vec::with_capacity(asked.len());
+    for (i, &image) in asked.iter().enumerate() {
+        let embedding = materials.images_of(&[image]);
+        let answer = assistant.answer((&entries, Some(&embedding)), &options, |_| ControlFlow::Continue(()))?;
+        let (said, truth): (_, &Attributes) = (read(&answer.text), &materials.digits.attributes()[image]);
+        let right = std::array::from_fn(|k| said[k] == Some(truth[k]));
+        described.push(Described { image, caption: answer.text, right });
+        watch(Progress { task: &task, done: i as u64 + 1, total: asked.len() as u64, loss: None })?;
+    }
+    Ok(described)
+}
+
+/// Mean negative log-likelihood per token of the held-out images' captions.
+fn likelihood(device: &Device, materials: &Materials, assistant: &Assistant) -> Result<f64> {
+    let (rows, ids) = images(materials);
+    let inputs = [rows];
+    let files = EmbeddingFiles { inputs: &inputs, ids: Some(&ids), key: None, column: None, id_column: None };
+    let embeddings = files.open()?;
+    let options = SampleOptions::default();
+    let model = materials.at("language-model");
+    let samples = data::samples(&model, &materials.at("data/test.jsonl"), &embeddings, &options, Form::Captions)?;
+    let mut inputs = VisualInputs::new(device, embeddings.rows, None)?;
+    let scores = score(device, &assistant.model, (&samples, &mut inputs), 64, |_| ())?;
+    let (sum, count) = scores.iter().fold((0.0, 0.0), |(sum, count), s| {
+        let targets = f64::from(s.targets);
+        (sum + s.nll * targets, count + targets)
+    });
+    Ok(sum / count)
+}
+
+fn ask(materials: &Materials, assistant: &Assistant) -> Result<Evaluation> {
+    let (rows, ids) = images(materials);
+    let inputs = [rows];
+    let files = EmbeddingFiles { inputs: &inputs, ids: Some(&ids), key: None, column: None, id_column: None };
+    let mut embeddings = files.open()?;
+    let join = crate::io::Join::Image;
+    let questions = Question::read(&materials.at("questions.json"), &embeddings.index, join, false)?;
+    let options = AnswerOptions { max_tokens: ANSWER_TOKENS, ..Default::default() };
+    let rows: &mut EmbeddingRows = &mut embeddings.rows;
+    evaluate(assistant, (&questions, rows), (&options, false), || ())
+}

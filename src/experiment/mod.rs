@@ -1,0 +1,36 @@
+//! The miniature experiment: real images with texts that are measured from them, a dual encoder that is trained on pairs,
+//! and the monitor that watches its modality gap form [spec 4, 6-8; paper section 3 and appendix H].
+//!
+//! Everything downstream takes embeddings from files, so encoders of one's own may stand in for the bundled one.
+
+pub mod attributes;
+pub mod digits;
+pub mod draws;
+pub mod encoder;
+pub mod exam;
+#[cfg(feature = "report")]
+pub mod figures;
+pub mod files;
+pub mod folder;
+pub mod language_model;
+pub mod monitor;
+pub mod pairs;
+pub mod protocol;
+pub mod record;
+pub mod vocabulary;
+pub mod words;
+
+pub use attributes::{ATTRIBUTES, Attributes, Measures, Thresholds, VALUES};
+pub use digits::{Digits, Parts, Split};
+pub use draws::Draws;
+pub use encoder::{EncoderSettings, EncoderStep, TrainedEncoder, train_dual_encoder};
+pub use exam::{Arm, Described, Outcome, Source, run_arm};
+pub use files::{FileOptions, questions, text_id, write_digits, write_embeddings};
+pub use folder::{FolderOptions, FolderPairs};
+pub use language_model::{TinyDecoder, warm_up_samples};
+pub use monitor::{Monitor, MonitorOptions, Observation};
+pub use pairs::{DigitPairs, Pairs, Probe};
+pub use protocol::{Materials, Progress, ProtocolSettings, Training};
+pub use record::{Record, Shape, View};
+pub use vocabulary::Vocabulary;
+pub use words::{Length, Question};

@@ -1,0 +1,9 @@
+//! The miniature experiment: its data, the dual encoder's training, the monitor on a live run.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod data;
+mod folder;
+mod live;
+mod towers;
