@@ -9,7 +9,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use realign::device::{Device, DeviceOptions, Selection};
+use realign::device::{Device, DeviceOptions};
 use realign::train::{Run, Settings, Stage, Start, Tick};
 
 /// Sixty frames a second.
@@ -22,7 +22,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ["stage2", config, ..] => (Stage::Two, config),
         _ => return Err("usage: train_in_frames stage1|stage2 run.toml [DEVICE]".into()),
     };
-    let selection = args.get(2).map_or(Selection::Auto, |name| Selection::Named(name.clone()));
+    let selection = match args.get(2).map_or("auto", String::as_str).parse() {
+        Ok(selection) => selection,
+        Err(never) => match never {},
+    };
     let device = Device::request_blocking(&DeviceOptions { selection, ..Default::default() })?;
     let mut settings = Settings::new(stage);
     settings.read(Path::new(config))?;

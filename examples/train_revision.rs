@@ -22,7 +22,10 @@ const IMAGES: [usize; 2] = [20, 200];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     // A GPU if there is one, else the host's cores.
-    let selection = std::env::args().nth(1).map_or(Selection::Auto, Selection::Named);
+    let selection = std::env::args().nth(1).map_or(Selection::Auto, |name| match name.parse() {
+        Ok(selection) => selection,
+        Err(never) => match never {},
+    });
     let device = Device::request_blocking(&DeviceOptions { selection, ..Default::default() })?;
     println!("on {}", device.name());
 

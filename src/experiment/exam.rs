@@ -20,6 +20,8 @@ use crate::{Error, Result};
 
 /// Names of the attributes, as types of questions.
 pub const ATTRIBUTE_NAMES: [&str; ATTRIBUTES] = ["digit", "strokes", "slant", "width", "height"];
+/// Different visual tokens of an image: a decoder as small as this one cannot read all attributes from one.
+const VISUAL_TOKENS: usize = 4;
 /// Most tokens of a caption and of an answer.
 const CAPTION_TOKENS: usize = 24;
 const ANSWER_TOKENS: usize = 4;
@@ -166,7 +168,7 @@ pub fn run_arm(
     let folder = materials.at("rows").join(arm.slug());
     let (adapter, stage1_loss) = stage1(device, materials, (arm, &folder), watch)?;
     let model = materials.at("language-model");
-    let assistant = Assistant::open(device, &model, &adapter, 1)?;
+    let assistant = Assistant::open(device, &model, &adapter, VISUAL_TOKENS)?;
     let described = describe(materials, &assistant, &arm, watch)?;
     let right = described.iter().flat_map(|d| d.right).filter(|r| *r).count() as u64;
     let captions = Accuracy { correct: right, count: (described.len() * ATTRIBUTES) as u64 };
@@ -176,7 +178,7 @@ pub fn run_arm(
     for &count in images {
         let out = folder.join(format!("stage2-{count}"));
         stage2(device, materials, (&adapter, &out, count, &arm), watch)?;
-        let trained = Assistant::open(device, &out.join("model"), &out.join("adapter.safetensors"), 1)?;
+        let trained = Assistant::open(device, &out.join("model"), &out.join("adapter.safetensors"), VISUAL_TOKENS)?;
         instructed.push(Instructed { images: count, evaluation: ask(materials, &trained)? });
     }
     let seconds = start.elapsed().as_secs_f64();
@@ -191,6 +193,7 @@ fn settings(materials: &Materials, stage: Stage, training: Training, out: &Path)
     (settings.max_steps, settings.accumulate) = (Some(training.steps), 1);
     (settings.batch_size, settings.lr) = (training.batch_size, training.lr);
     (settings.checkpoint_every, settings.keep, settings.seed) = (0, 1, materials.settings.seed);
+    (settings.adapter_tokens, settings.visual_tokens) = (VISUAL_TOKENS, VISUAL_TOKENS);
     settings.max_length = 256;
     settings
 }
@@ -227,7 +230,7 @@ fn fresh_adapter(materials: &Materials, folder: &Path) -> Result<PathBuf> {
     let config = crate::io::DecoderConfig::read(&materials.at("language-model"))?;
     let seed = materials.settings.seed;
     let weights: AdapterWeights =
-        crate::nn::adapter::fresh(AdapterKind::Mlp(2), materials.width(), config.hidden_size, seed);
+        crate::nn::adapter::fresh(AdapterKind::Mlp(2), materials.width(), VISUAL_TOKENS * config.hidden_size, seed);
     std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
     let path = folder.join("adapter.safetensors");
     weights.save(&path, crate::ElementType::F32, false)?;
@@ -305,7 +308,7 @@ fn likelihood(device: &Device, materials: &Materials, assistant: &Assistant) -> 
     let inputs = [rows];
     let files = EmbeddingFiles { inputs: &inputs, ids: Some(&ids), key: None, column: None, id_column: None };
     let embeddings = files.open()?;
-    let options = SampleOptions::default();
+    let options = SampleOptions { visual_tokens: VISUAL_TOKENS, ..Default::default() };
     let model = materials.at("language-model");
     let samples = data::samples(&model, &materials.at("data/test.jsonl"), &embeddings, &options, Form::Captions)?;
     let mut inputs = VisualInputs::new(device, embeddings.rows, None)?;

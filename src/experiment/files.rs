@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::attributes::ATTRIBUTES;
 use super::digits::Digits;
 use super::draws::Draws;
-use super::words::{Length, Question, question, yes_or_no};
+use super::words::{Length, Question, question};
 use crate::io::atomic_folder::FolderWriter;
 use crate::io::{write_ids, write_npy};
 use crate::{Error, Result};
@@ -93,15 +93,12 @@ pub fn write_embeddings(stem: &Path, rows: &[f32], ids: &[String], force: bool) 
     write_ids(&stem.with_extension("txt"), ids, force)
 }
 
-/// The questions about an image: one for each attribute in random order, of which about a third for yes or no.
+/// The questions about an image: one for each attribute, in random order. None is for yes or no: a decoder of this size
+/// answers those no better than by chance.
 pub fn questions(digits: &Digits, image: usize) -> Vec<Question> {
     let mut draws = Draws::new(digits.seed(), QUESTIONS + (image as u32 + 1) * 8);
     let Some(attributes) = digits.attributes().get(image) else { return Vec::new() };
-    let ask = |k: usize, draws: &mut Draws| match draws.below(3) {
-        0 => yes_or_no(attributes, k, draws),
-        _ => question(attributes, k),
-    };
-    draws.choose(ATTRIBUTES, ATTRIBUTES).into_iter().map(|k| ask(k, &mut draws)).collect()
+    draws.choose(ATTRIBUTES, ATTRIBUTES).into_iter().map(|k| question(attributes, k)).collect()
 }
 
 fn conversations(digits: &Digits, images: &[usize]) -> Vec<u8> {

@@ -72,7 +72,7 @@ impl Default for ProtocolSettings {
             encoder: EncoderSettings::default(),
             decoder: TinyDecoder::default(),
             pretrain: PretrainOptions::default(),
-            stage1: Training { steps: 600, batch_size: 128, lr: 2e-3 },
+            stage1: Training { steps: 600, batch_size: 64, lr: 2e-3 },
             stage2: Training { steps: 120, batch_size: 16, lr: 5e-4 },
             asked: 200,
         }

@@ -1,6 +1,6 @@
 //! Captions, questions and answers, all made from attributes.
 
-use super::attributes::{ATTRIBUTES, Attributes, VALUES};
+use super::attributes::{ATTRIBUTES, Attributes};
 use super::draws::Draws;
 
 /// The word for each value of each attribute.
@@ -100,16 +100,6 @@ pub fn question(attributes: &Attributes, attribute: usize) -> Question {
     Question { attribute, question: QUESTIONS[attribute].to_string(), answer }
 }
 
-/// A question for yes or no, each as likely, about an attribute.
-pub fn yes_or_no(attributes: &Attributes, attribute: usize, draws: &mut Draws) -> Question {
-    let (value, count) = (usize::from(attributes[attribute]), VALUES[attribute]);
-    let yes = draws.below(2) == 0;
-    let named = if yes { value } else { (value + 1 + draws.below(count - 1)) % count };
-    let word = WORDS[attribute][named];
-    let question = if attribute == 0 { format!("is it a {word} ?") } else { format!("is it {word} ?") };
-    Question { attribute, question, answer: if yes { "yes" } else { "no" } }
-}
-
 /// What a text says of each attribute: the value whose word or synonym it has; `None` where it has none, or two that differ.
 pub fn read(text: &str) -> [Option<u8>; ATTRIBUTES] {
     let mut found: [Vec<usize>; ATTRIBUTES] = Default::default();
@@ -150,7 +140,7 @@ pub fn document(attributes: &Attributes, marks: Marks<'_>, draws: &mut Draws) ->
         return text;
     }
     for k in draws.choose(3, ATTRIBUTES) {
-        let q = if draws.below(3) == 0 { yes_or_no(attributes, k, draws) } else { question(attributes, k) };
+        let q = question(attributes, k);
         say(&format!("{} {answer} {} {eos}", q.question, q.answer));
     }
     text
@@ -169,7 +159,7 @@ pub struct Marks<'a> {
 
 /// Every word that the texts of this module can have, sorted.
 pub(super) fn vocabulary() -> Vec<&'static str> {
-    let texts = SHORT.iter().chain(&FILLER).chain(&QUESTIONS).chain(&["is it a ?", "yes no"]);
+    let texts = SHORT.iter().chain(&FILLER).chain(&QUESTIONS);
     let plain = texts.flat_map(|t| t.split(' ')).filter(|w| !w.starts_with('{'));
     let mut words: Vec<&str> =
         plain.chain(WORDS.iter().copied().flatten().copied()).chain(SYNONYMS.iter().map(|s| s.2)).collect();

@@ -133,8 +133,9 @@ impl Assistant {
         mut on_text: impl FnMut(&str) -> ControlFlow<()>,
     ) -> Result<Answer> {
         let visual = embedding.map(|e| self.visual(e)).transpose()?;
-        // All copies are of the one row.
-        let row = |entry: &u32| if entry & VISUAL != 0 { VISUAL } else { entry & TOKEN };
+        // The embedding's tokens in turn; most adapters make one, so that all are copies of it.
+        let t = self.model.tokens_per_embedding().max(1) as u32;
+        let row = |entry: &u32| if entry & VISUAL != 0 { VISUAL | ((entry & !VISUAL) % t) } else { entry & TOKEN };
         let prompt: Vec<u32> = entries.iter().map(row).collect();
         let most = self.room_after(prompt.len(), options.max_tokens)?;
         let decoder = &self.model.decoder;

@@ -6,6 +6,7 @@ use std::path::Path;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::chart::Chart;
+use super::gallery::Gallery;
 use super::table::Table;
 use super::text;
 use crate::Result;
@@ -43,6 +44,7 @@ pub struct Section {
 enum Item {
     Figure { chart: Chart, meaning: String },
     Table { table: Table, meaning: String },
+    Gallery { gallery: Gallery, meaning: String },
 }
 
 impl Section {
@@ -60,6 +62,12 @@ impl Section {
     /// Adds a table and the sentence that says what it means.
     pub fn table(mut self, table: Table, meaning: impl Into<String>) -> Section {
         self.items.push(Item::Table { table, meaning: meaning.into() });
+        self
+    }
+
+    /// Adds images with what was said of them, and the sentence that says what it means.
+    pub fn gallery(mut self, gallery: Gallery, meaning: impl Into<String>) -> Section {
+        self.items.push(Item::Gallery { gallery, meaning: meaning.into() });
         self
     }
 }
@@ -96,7 +104,7 @@ impl Page {
         let items = self.sections.iter().flat_map(|s| &s.items);
         let charts = items.filter_map(|item| match item {
             Item::Figure { chart, .. } => Some(chart),
-            Item::Table { .. } => None,
+            Item::Table { .. } | Item::Gallery { .. } => None,
         });
         let mut named = |chart: &Chart| {
             let slug = chart.slug();
@@ -205,6 +213,12 @@ impl Item {
                     }
                 }
             }
+            Item::Gallery { gallery, meaning } => html! {
+                div.wide {
+                    (gallery.markup())
+                    @if !text::clean(meaning).is_empty() { p.meaning { (text::clean(meaning)) } }
+                }
+            },
             Item::Table { table, meaning } => html! {
                 div.wide {
                     (table.markup())

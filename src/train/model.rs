@@ -2,7 +2,7 @@
 
 use crate::device::{Buffer, Device, Tensor};
 use crate::kernels::nn::attention::{Span, Spans};
-use crate::kernels::nn::embedding::ScatterPlan;
+use crate::kernels::nn::embedding::{ScatterPlan, VISUAL};
 use crate::nn::adapter::AdapterSpace;
 use crate::nn::decoder::{self, Head, HeadSpace, Keep, Space};
 use crate::nn::{Adapter, Decoder, Gradients};
@@ -121,8 +121,9 @@ impl Trainer {
         (options, checkpointing): (AdamWOptions, bool),
     ) -> Result<Self> {
         let (adapter, hidden) = (&model.adapter, model.decoder.config().hidden_size);
-        if adapter.output() != hidden {
-            return Err(Error::shape("training", "adapter", format!("an output of width {hidden}"), adapter.output()));
+        if tokens_per_row(&model).is_none() {
+            let want = format!("an output of width {hidden} or a multiple");
+            return Err(Error::shape("training", "adapter", want, adapter.output()));
         }
         let adapter_gradients = Gradients::new(device, &adapter.parameters, |_| trains != Trains::Decoder)?;
         let decoder = &model.decoder.parameters;
@@ -247,9 +248,10 @@ impl Model {
         let space = Space::new(device, &self.decoder, n, Keep::Nothing)?;
         let head = HeadSpace::new(device, &self.decoder, n)?;
         let visual = self.visual_tokens(device, embeddings)?;
+        let ids = decoder_ids(self, batch);
         let rows: Vec<u32> = (0..n as u32).collect();
         let rows = device.buffer_from("rows", bytemuck::cast_slice(&rows))?;
-        let packed = packed(device, batch)?;
+        let packed = packed(device, batch, &ids)?;
         let mut recorder = device.recorder();
         self.decoder.forward(&mut recorder, &packed, Some(&visual), &space, None)?;
         self.decoder.logits(&mut recorder, &rows, (&space, &head))?;
@@ -257,7 +259,13 @@ impl Model {
         head.logits().to_f32_blocking(device)
     }
 
-    /// The visual tokens of `embeddings` `[m, d]`: `[m, hidden]`.
+    /// Different visual tokens that the adapter makes of an embedding: its output is so many times as wide as the decoder. Where a
+    /// sample has more, they repeat in turn. 0 if the widths do not fit.
+    pub fn tokens_per_embedding(&self) -> usize {
+        tokens_per_row(self).unwrap_or(0)
+    }
+
+    /// The visual tokens of `embeddings` `[m, d]`: `[m t, hidden]`, t being [`Self::tokens_per_embedding`].
     ///
     /// # Errors
     /// Another width; no memory; the device was lost.
@@ -266,7 +274,7 @@ impl Model {
         let mut recorder = device.recorder();
         self.adapter.forward(&mut recorder, embeddings, &space)?;
         recorder.submit()?;
-        Ok(space.output().clone())
+        as_tokens(self, space.output())
     }
 }
 
@@ -279,10 +287,35 @@ fn check(model: &Model, batch: &Batch, embeddings: &Tensor) -> Result<()> {
     Ok(())
 }
 
-fn packed(device: &Device, batch: &Batch) -> Result<decoder::Batch> {
+/// How many times as wide the adapter's output is as the decoder, if it is so.
+fn tokens_per_row(model: &Model) -> Option<usize> {
+    let (output, hidden) = (model.adapter.output(), model.decoder.config().hidden_size);
+    (output > 0 && output.is_multiple_of(hidden)).then(|| output / hidden)
+}
+
+/// The adapter's rows `[m, t hidden]` as `[m t, hidden]`.
+fn as_tokens(model: &Model, rows: &Tensor) -> Result<Tensor> {
+    match tokens_per_row(model) {
+        None | Some(0 | 1) => Ok(rows.clone()),
+        Some(t) => rows.reshaped(rows.rows() * t, model.decoder.config().hidden_size),
+    }
+}
+
+/// A batch's ids, visual ones as rows of [`as_tokens`]: those of a sequence take its embedding's tokens in turn.
+fn decoder_ids(model: &Model, batch: &Batch) -> Vec<u32> {
+    let t = tokens_per_row(model).unwrap_or(1) as u32;
+    let mut ids = batch.ids.clone();
+    for &(first, count) in batch.spans.iter().filter(|_| t > 1) {
+        let visual = ids[first as usize..(first + count) as usize].iter_mut().filter(|id| **id & VISUAL != 0);
+        visual.zip((0..t).cycle()).for_each(|(id, k)| *id = VISUAL | ((*id & !VISUAL) * t + k));
+    }
+    ids
+}
+
+fn packed(device: &Device, batch: &Batch, ids: &[u32]) -> Result<decoder::Batch> {
     let span = |&(first, count): &(u32, u32)| Span { q_first: first, q_count: count, k_first: first, k_count: count };
     let spans = Spans::new(device, &batch.spans.iter().map(span).collect::<Vec<_>>())?;
-    decoder::Batch::new(device, &batch.ids, &batch.positions, spans)
+    decoder::Batch::new(device, ids, &batch.positions, spans)
 }
 
 /// One batch through adapter and decoder, forward and, with gradients, backward.
@@ -304,24 +337,25 @@ fn run(
     let Some(room) = room else { return Err(Error::argument("training", "no work space")) };
     let space = room.space.first_rows(batch.tokens())?;
     let adapter = room.adapter.first_rows(rows)?;
-    let plan = ScatterPlan::new(device, &batch.ids)?;
-    plan.check(model.decoder.config().vocab_size, rows)?;
-    let packed = packed(device, batch)?;
+    let ids = decoder_ids(model, batch);
+    let plan = ScatterPlan::new(device, &ids)?;
+    plan.check(model.decoder.config().vocab_size, rows * model.tokens_per_embedding())?;
+    let packed = packed(device, batch, &ids)?;
     let head = Head::new(device, &batch.labels)?;
-    let visual = (rows > 0).then(|| adapter.output());
+    let visual = if rows > 0 { Some(as_tokens(model, adapter.output())?) } else { None };
 
     let mut recorder = device.recorder();
     if rows > 0 {
         model.adapter.forward(&mut recorder, embeddings, &adapter)?;
     }
-    model.decoder.forward(&mut recorder, &packed, visual, &space, None)?;
+    model.decoder.forward(&mut recorder, &packed, visual.as_ref(), &space, None)?;
     let backward = gradients.map(|(_, decoder)| (decoder, 1.0));
     model.decoder.loss(&mut recorder, &head, (&space, &room.head), backward)?;
     if let Some((adapter_gradients, decoder_gradients)) = gradients {
         let d_visual = room.d_visual.first_rows(rows)?;
         recorder.clear(d_visual.buffer());
-        let to = (rows > 0).then_some(&d_visual);
-        model.decoder.backward(&mut recorder, decoder_gradients, (&packed, &plan), &space, to)?;
+        let d_tokens = if rows > 0 { Some(as_tokens(model, &d_visual)?) } else { None };
+        model.decoder.backward(&mut recorder, decoder_gradients, (&packed, &plan), &space, d_tokens.as_ref())?;
         if rows > 0 {
             model.adapter.backward(&mut recorder, adapter_gradients, (embeddings, &d_visual), &adapter, None)?;
         }

@@ -283,7 +283,7 @@ fn model(device: &Device, settings: &Settings, width: usize) -> Result<Model> {
     let mut decoder = Decoder::open(device, &settings.model, storage)?;
     let hidden = decoder.config().hidden_size;
     let weights = match &settings.init_adapter {
-        None => fresh(settings.adapter, width, hidden, settings.seed),
+        None => fresh(settings.adapter, width, hidden * settings.adapter_tokens, settings.seed),
         Some(path) => {
             let weights = AdapterWeights::load(path)?;
             weights.check_fits(width, hidden, path)?;

@@ -6,7 +6,9 @@ mod ask_args;
 mod calibrate;
 mod compare;
 mod data;
-mod demo;
+mod experiment;
+mod experiment_args;
+mod experiment_page;
 mod fit;
 mod frame;
 mod geometry_args;
@@ -57,7 +59,8 @@ fn main() -> ExitCode {
         Command::Generate(args) => ask::generate(args),
         Command::Evaluate(args) => ask::evaluate(args),
         Command::Info(args) => show::info(args),
-        Command::Demo(args) => demo::run(args),
+        Command::Demo(args) => experiment::demo(args),
+        Command::Experiment(args) => experiment::experiment(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -66,6 +69,8 @@ fn main() -> ExitCode {
             // As a shell reports a process that Ctrl-C ended.
             ExitCode::from(130)
         }
+        // An experiment is not resumed: what was made so far stays in its folder.
+        Err(_) if train::stopped() => ExitCode::from(130),
         Err(error) => {
             eprintln!("error: {}", message(&error));
             ExitCode::FAILURE

@@ -50,6 +50,18 @@ pub fn progress(rows: u64, what: &'static str) -> ProgressBar {
     bar.with_message(what)
 }
 
+/// Names what is being done; a line of its own where stderr is no terminal.
+pub fn task(bar: &ProgressBar, name: &str, total: u64) {
+    if bar.is_hidden() {
+        eprintln!("{name}");
+    }
+    if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len}") {
+        bar.set_style(style);
+    }
+    bar.set_length(total);
+    bar.set_message(name.to_owned());
+}
+
 pub fn adapters(args: &AdaptersArgs) -> Result<()> {
     let found = list_adapters(args.device.backends());
     let host = Device::host();

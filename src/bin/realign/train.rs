@@ -40,7 +40,7 @@ pub fn train(args: &TrainArgs) -> Result<()> {
         (false, false) => Start::New,
     };
     let mut run = Run::start(&device, settings, start)?;
-    watch_for_stop()?;
+    watch_for_stop("stopping after this step; Ctrl-C again to stop at once")?;
     let began = (Instant::now(), run.step(), run.tokens());
     let last = steps(&mut run)?;
     let seconds = began.0.elapsed().as_secs_f64();
@@ -60,13 +60,25 @@ pub fn train(args: &TrainArgs) -> Result<()> {
     show::result(args.json, &value)
 }
 
-/// Ctrl-C asks for a stop after the present step; a second one ends the process.
-fn watch_for_stop() -> Result<()> {
-    let handler = || {
+/// What an error says that Ctrl-C is the reason of.
+pub const STOPPED: &str = "stopped by Ctrl-C";
+
+/// Whether Ctrl-C was pressed.
+pub fn stopped() -> bool {
+    STOP.load(Ordering::SeqCst)
+}
+
+/// Ctrl-C asks for a stop, which is said; a second one ends the process. Further calls change nothing.
+pub fn watch_for_stop(said: &'static str) -> Result<()> {
+    static WATCHED: AtomicBool = AtomicBool::new(false);
+    if WATCHED.swap(true, Ordering::SeqCst) {
+        return Ok(());
+    }
+    let handler = move || {
         if STOP.swap(true, Ordering::SeqCst) {
             std::process::exit(130);
         }
-        eprintln!("\nstopping after this step; Ctrl-C again to stop at once");
+        eprintln!("\n{said}");
     };
     ctrlc::set_handler(handler).context("cannot watch for Ctrl-C")
 }
@@ -79,7 +91,7 @@ fn steps(run: &mut Run) -> Result<Option<LogRecord>> {
         let record = run.advance()?;
         progress.show(&record);
         last = Some(record);
-        if STOP.load(Ordering::SeqCst) && !run.is_done() {
+        if stopped() && !run.is_done() {
             progress.bar.finish_and_clear();
             run.save()?;
             return Err(Interrupted { step: run.step(), total: run.total() }.into());

@@ -149,7 +149,7 @@ impl AdapterWeights {
         atomic::publish(temporary, path, force)
     }
 
-    /// Checks that it leads from embeddings of width `inputs` into a model of width `hidden`.
+    /// Checks that it leads from embeddings of width `inputs` into a model of width `hidden`, by one token or several.
     ///
     /// # Errors
     /// It does not; `path` is its file's name.
@@ -158,7 +158,7 @@ impl AdapterWeights {
         if self.inputs() != inputs {
             return wrong(format!("takes embeddings of width {}, but these have {inputs}", self.inputs()));
         }
-        if self.outputs() != hidden {
+        if hidden == 0 || self.outputs() == 0 || !self.outputs().is_multiple_of(hidden) {
             return wrong(format!("feeds a model of width {}, but this one's is {hidden}", self.outputs()));
         }
         Ok(())

@@ -137,7 +137,9 @@ settings! {
     out: PathBuf = |_s| PathBuf::new(), false;
     /// The adapter: linear or mlpNx_gelu.
     adapter: AdapterKind = |_s| AdapterKind::Mlp(2), true;
-    /// Visual tokens per image.
+    /// Different visual tokens that a fresh adapter makes of an embedding.
+    adapter_tokens: usize = |_s| 1, true;
+    /// Visual tokens per image: the adapter's, in turn.
     visual_tokens: usize = |_s| 1, true;
     /// Longest sample in tokens.
     max_length: usize = |_s| 2048, true;
@@ -320,7 +322,12 @@ impl Settings {
                 !aligned || self.stats.is_some(),
                 "stage 1 aligns text embeddings; name the statistics or set aligner = \"none\"",
             ),
-            ("visual_tokens", self.visual_tokens >= 1, "at least 1 is needed"),
+            ("adapter_tokens", self.adapter_tokens >= 1, "at least 1 is needed"),
+            (
+                "visual_tokens",
+                self.visual_tokens >= self.adapter_tokens.max(1),
+                "at least 1 is needed, and as many as the adapter makes (adapter_tokens)",
+            ),
             (
                 "max_length",
                 self.max_length >= self.visual_tokens.saturating_add(2),
