@@ -30,7 +30,6 @@ fn keys_of_every_command() {
         assert_eq!((&apply["rows"], &apply["files"]), (&61.into(), &serde_json::json!(["j.npy"])));
         let stats = run("stats text.npy --out jm.st --force");
         has(&stats, &["rows", "width", "trace", "zero_rows"]);
-        has(&run("demo"), &["methods"]);
         has(&run("adapters"), &["adapters", "host", "chosen"]);
     }
     let merge = folder.json(&["merge", "m.st", "--out", "jm2.st", "--json"]);
@@ -41,15 +40,24 @@ fn keys_of_every_command() {
 }
 
 #[test]
-fn the_demo_shows_the_methods() {
+fn the_demo_makes_a_page_and_says_what_came_out() {
     let folder = Folder::fresh();
-    let output = folder.run("demo --device host");
-    assert_eq!(output.status.code(), Some(0));
-    let text = String::from_utf8(output.stdout).unwrap();
-    for word in ["method", "realign", "exact", "anchor-trace", "mean-shift", "c3", "none"] {
-        assert!(text.contains(word), "{word} is not in {text}");
+    let value = folder.json_quiet("demo --quick --device host --json --out d");
+    has(&value, &["device", "seed", "seconds", "gap", "retrieval", "language_model_loss", "methods", "rows"]);
+    let names: Vec<&str> = value["rows"].as_array().unwrap().iter().map(|r| r["name"].as_str().unwrap()).collect();
+    assert_eq!(names[..4], ["no stage 1", "no alignment", "mean-shift", "realign"]);
+    let method =
+        |name: &str| value["methods"].as_array().unwrap().iter().find(|m| m["method"] == name).cloned().unwrap();
+    assert!(method("realign, exact")["gap"].as_f64().unwrap() < 1e-5);
+    assert!(method("no alignment")["gap"].as_f64().unwrap() > 0.1);
+    let page = String::from_utf8(folder.bytes("d/report.html")).unwrap();
+    for word in ["<svg", "no stage 1", "paired images", "aligner", "✗"] {
+        assert!(page.contains(word), "{word} is not on the page");
     }
-    assert!(folder.tree().is_empty());
+    assert_eq!(serde_json::from_slice::<Value>(&folder.bytes("d/results.json")).unwrap(), value);
+    folder.bad(1, "demo --quick --device host --out d", &["is there already", "--force", "--out"]);
+    folder.put("mine/thesis.txt", b"x");
+    folder.bad(1, "demo --quick --device host --force --out mine", &["mine", "is there already", "--out"]);
 }
 
 #[test]

@@ -91,7 +91,7 @@ fn a_disk_that_fills_up() {
 #[test]
 fn stdout_that_takes_nothing() {
     let folder = fitted();
-    for line in ["info s.st", "info text.npy --json", "adapters", "demo --device host", "--version"] {
+    for line in ["info s.st", "info text.npy --json", "adapters", "stats text.npy --out o.st", "--version"] {
         let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
         let args: Vec<&str> = line.split(' ').collect();
         let output = folder.command(&args).stdout(full).output().unwrap();

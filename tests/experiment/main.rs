@@ -6,4 +6,5 @@ mod common;
 mod data;
 mod folder;
 mod live;
+mod protocol;
 mod towers;

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use clap::Args;
 use realign::experiment::ProtocolSettings;
-use realign::io::check_writable;
 
 use crate::args::DeviceArgs;
 
@@ -74,7 +73,6 @@ impl RunArgs {
         let ours = out.join(RESULTS).is_file() || out.join(UNFINISHED).is_file();
         let empty = std::fs::read_dir(out).map_or(true, |mut entries| entries.next().is_none());
         if !empty && (!ours || !self.force) {
-            check_writable(out, false)?;
             let remedy = if ours { "pass --force to replace it, or choose" } else { "choose" };
             anyhow::bail!("{}: is there already; {remedy} another folder with --out", out.display());
         }

@@ -65,7 +65,7 @@ fn best<'a>(outcomes: impl Iterator<Item = &'a Outcome>) -> Option<&'a Outcome> 
 }
 
 fn geometry(rows: &[Geometry]) -> Result<Section> {
-    let columns = ["distance of the means", "trace"].map(Column::new);
+    let columns = ["aligner", "distance of the means", "trace"].map(Column::new);
     let mut table = Table::new("The texts' cloud after each aligner", columns);
     for row in rows {
         let cells = [Cell::from(row.gap), Cell::from(row.trace)];
@@ -103,7 +103,7 @@ fn accuracy(shown: &Shown<'_>) -> Result<Section> {
     let section = Section::new("What the model says of held-out images", order_text(shown.outcomes))
         .chart(Chart::new("Captions after stage 1 alone", captions), captions_text(shown.outcomes))
         .chart(Chart::new("Answers after stage 2", answers), answers_text(shown));
-    let columns = ["captions", "caption NLL"].into_iter().map(str::to_owned);
+    let columns = ["stage 1 on", "captions", "caption NLL"].into_iter().map(str::to_owned);
     let columns = columns.chain(shown.images.iter().map(|n| format!("answers, {n} images"))).map(Column::new);
     let mut table = Table::new("All rows, with half the width of the 95% interval", columns);
     for outcome in shown.outcomes {
@@ -195,7 +195,7 @@ pub fn experiment(value: &Value, images: &[usize]) -> Result<Page> {
     let bar = |v: &Value| Bar::with_error(v["mean"].as_f64().unwrap_or(0.0), v["sd"].as_f64().unwrap_or(0.0));
     let captions = Bars::new(Axis::linear("attributes right").including(0.0), rows.iter().map(name))
         .group("captions", rows.iter().map(|row| bar(&row["captions"])))?;
-    let columns = ["captions".to_owned(), "caption NLL".to_owned()].into_iter();
+    let columns = ["stage 1 on", "captions", "caption NLL"].into_iter().map(str::to_owned);
     let columns = columns.chain(images.iter().map(|n| format!("answers, {n} images"))).map(Column::new);
     let mut table = Table::new("Mean ± standard deviation over the seeds", columns);
     for row in &rows {
