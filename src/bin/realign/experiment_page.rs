@@ -3,6 +3,7 @@
 use anyhow::Result;
 use realign::experiment::figures::monitor_section;
 use realign::experiment::{Materials, Outcome, exam::ATTRIBUTE_NAMES};
+use realign::inference::Accuracy;
 use realign::report::{Axis, Bar, Bars, Cell, Chart, Column, Gallery, Page, Section, Table, Tile, number};
 use serde_json::Value;
 
@@ -86,7 +87,7 @@ fn geometry(rows: &[Geometry]) -> Result<Section> {
     Ok(Section::new("Before and after alignment", "").table(table, meaning))
 }
 
-fn bar(accuracy: realign::inference::Accuracy) -> Bar {
+fn bar(accuracy: Accuracy) -> Bar {
     let (low, high) = accuracy.interval();
     Bar::with_error(accuracy.share(), (high - low) / 2.0)
 }
@@ -125,31 +126,50 @@ fn order_text(outcomes: &[Outcome]) -> String {
     format!("Attributes right in captions, from least to most: {}.", list.join(", "))
 }
 
-fn captions_text(outcomes: &[Outcome]) -> String {
-    let share = |name: &str| outcomes.iter().find(|o| o.arm.name() == name).map(|o| o.captions.share());
-    match (share("no alignment"), share("realign"), share("paired images")) {
-        (Some(none), Some(realign), Some(paired)) => {
-            let way = if realign > none { "helps" } else { "does not help" };
-            format!(
-                "Alignment {way} here: {} with ReAlign, {} without alignment; paired images reach {}.",
-                percent(realign),
-                percent(none),
-                percent(paired)
-            )
-        }
-        _ => String::new(),
+/// How the first compares with the second, beyond what the two intervals leave open.
+fn verdict(a: Accuracy, b: Accuracy) -> &'static str {
+    if a.interval().0 > b.interval().1 {
+        "helps"
+    } else if a.interval().1 < b.interval().0 {
+        "harms"
+    } else {
+        "makes no clear difference (the intervals overlap)"
     }
+}
+
+fn captions_text(outcomes: &[Outcome]) -> String {
+    let of = |name: &str| outcomes.iter().find(|o| o.arm.name() == name).map(|o| o.captions);
+    let (Some(none), Some(realign), Some(paired)) = (of("no alignment"), of("realign"), of("paired images")) else {
+        return String::new();
+    };
+    let mut text = format!(
+        "Alignment {} here: {} with ReAlign, {} without alignment; paired images reach {}.",
+        verdict(realign, none),
+        percent(realign.share()),
+        percent(none.share()),
+        percent(paired.share())
+    );
+    let noisy = outcomes.iter().find(|o| o.arm.noise > 0.0 && o.arm.name().starts_with("realign"));
+    if let Some(noisy) = noisy {
+        text += &format!(
+            " Noise on the adapter's input, on top of ReAlign, {}: {}.",
+            verdict(noisy.captions, realign),
+            percent(noisy.captions.share())
+        );
+    }
+    text
 }
 
 fn answers_text(shown: &Shown<'_>) -> String {
     let Some(&few) = shown.images.first() else { return String::new() };
     let of = |name: &str| shown.outcomes.iter().find(|o| o.arm.name() == name).and_then(|o| o.answers(few));
     match (of("no stage 1"), of("realign")) {
-        (Some(without), Some(with)) => {
-            let way = if with.share() > without.share() { "helps" } else { "does not help" };
-            let (with, without) = (percent(with.share()), percent(without.share()));
-            format!("With {few} real images, stage 1 on aligned text {way}: {with} against {without} without stage 1.")
-        }
+        (Some(without), Some(with)) => format!(
+            "With {few} real images, stage 1 on aligned text {}: {} against {} without stage 1.",
+            verdict(with, without),
+            percent(with.share()),
+            percent(without.share())
+        ),
         _ => String::new(),
     }
 }
