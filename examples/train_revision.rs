@@ -47,11 +47,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // Steps 4 to 6, once for each way to get from texts to the image cloud; paired images are what one would like to reach.
     let arms = [
-        Arm { source: Source::Untrained, noise: 0.0 },
+        Arm::new(Source::Untrained),
         Arm::aligned(Method::None),
         Arm::aligned(Method::ReAlign),
         Arm::aligned(Method::ReAlign).noisy(0.1),
-        Arm { source: Source::Paired, noise: 0.0 },
+        Arm::new(Source::Paired),
     ];
     let mut outcomes = Vec::new();
     for arm in arms {

@@ -6,12 +6,13 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
+use super::arm::{Arm, Domain, Source};
 use super::attributes::{ATTRIBUTES, Attributes};
 use super::digits::Digits;
 use super::files::questions;
 use super::protocol::{Materials, Progress, Training, Watch};
-use super::words::read;
-use crate::align::{Centroid, Method};
+use super::words::{Length, read};
+use crate::align::Method;
 use crate::device::Device;
 use crate::inference::{Accuracy, AnswerOptions, Assistant, Evaluation, evaluate, score};
 use crate::io::{AdapterKind, AdapterWeights, EmbeddingRows, Question, SampleOptions, write_atomically};
@@ -22,58 +23,8 @@ use crate::{Error, Result};
 pub const ATTRIBUTE_NAMES: [&str; ATTRIBUTES] = ["digit", "strokes", "slant", "width", "height"];
 /// Different visual tokens of an image: a decoder as small as this one cannot read all attributes from one.
 const VISUAL_TOKENS: usize = 4;
-/// Most tokens of a caption and of an answer.
-const CAPTION_TOKENS: usize = 24;
+/// Most tokens of an answer.
 const ANSWER_TOKENS: usize = 4;
-
-/// Where stage 1 gets its embeddings from.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Source {
-    /// The unpaired texts' embeddings, aligned.
-    Aligned(Method, Centroid),
-    /// Real images with captions.
-    Paired,
-    /// No stage 1: a fresh adapter.
-    Untrained,
-}
-
-/// How a row's adapter is made.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Arm {
-    /// Its embeddings.
-    pub source: Source,
-    /// Standard deviation of the noise on the adapter's input in stage 1.
-    pub noise: f64,
-}
-
-impl Arm {
-    /// Texts aligned in the paper's way of a method, without noise.
-    pub fn aligned(method: Method) -> Self {
-        Arm { source: Source::Aligned(method, Centroid::default()), noise: 0.0 }
-    }
-
-    /// The same with noise.
-    #[must_use]
-    pub fn noisy(self, noise: f64) -> Self {
-        Arm { noise, ..self }
-    }
-
-    /// What tables call it.
-    pub fn name(&self) -> String {
-        let name = match self.source {
-            Source::Aligned(Method::None, _) => "no alignment".to_owned(),
-            Source::Aligned(Method::ReAlign, Centroid::Exact) => "realign, exact".to_owned(),
-            Source::Aligned(method, _) => method.to_string(),
-            Source::Paired => "paired images".to_owned(),
-            Source::Untrained => "no stage 1".to_owned(),
-        };
-        if self.noise > 0.0 { format!("{name} + noise {}", self.noise) } else { name }
-    }
-
-    fn slug(&self) -> String {
-        self.name().replace(|c: char| !c.is_ascii_alphanumeric() && c != '.', "-").replace("--", "-")
-    }
-}
 
 /// A caption that was made for a held-out image.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,6 +69,15 @@ impl Outcome {
     /// Share of right answers after stage 2 on `images` images; `None` if that was not done.
     pub fn answers(&self, images: usize) -> Option<Accuracy> {
         self.instructed.iter().find(|i| i.images == images).map(|i| i.evaluation.overall)
+    }
+
+    /// Attributes right in the captions of the held-out images of one domain; `attributes` are all images', in their order.
+    pub fn captions_of(&self, domain: Domain, attributes: &[Attributes]) -> Accuracy {
+        let own = self.described.iter().filter(|d| attributes.get(d.image).is_some_and(|a| domain.has(a)));
+        let (correct, count) = own.fold((0, 0), |(correct, count), d| {
+            (correct + d.right.iter().filter(|r| **r).count() as u64, count + ATTRIBUTES as u64)
+        });
+        Accuracy { correct, count }
     }
 
     /// For results files.
@@ -209,7 +169,7 @@ fn stage1(
     settings.noise = arm.noise;
     let (data, embeddings) = match arm.source {
         Source::Aligned(method, centroid) => {
-            settings.stats = Some(materials.statistics(device, method, centroid)?);
+            settings.stats = Some(materials.statistics(device, method, centroid, arm.domain)?);
             ("data/texts.jsonl", "texts")
         }
         Source::Paired => ("paired.jsonl", "images"),
@@ -285,9 +245,18 @@ fn images(materials: &Materials) -> (PathBuf, PathBuf) {
     (materials.at("images.npy"), materials.at("images.txt"))
 }
 
+/// Most tokens of a caption, beyond the longest of its kind.
+fn caption_tokens(length: Length) -> usize {
+    match length {
+        Length::Short => 24,
+        Length::Long => 80,
+    }
+}
+
 fn describe(materials: &Materials, assistant: &Assistant, arm: &Arm, watch: &mut Watch<'_>) -> Result<Vec<Described>> {
     let entries = assistant.plain("", true)?;
-    let options = AnswerOptions { max_tokens: CAPTION_TOKENS, one_line: true, ..Default::default() };
+    let options =
+        AnswerOptions { max_tokens: caption_tokens(materials.settings.length), one_line: true, ..Default::default() };
     let asked = &materials.digits.split().test[..materials.settings.asked.min(materials.digits.split().test.len())];
     let task = format!("{}: captions", arm.name());
     let mut described = Vec::with_capacity(asked.len());

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::attributes::{Attributes, VALUES};
 use super::draws::Draws;
 use super::vocabulary::Vocabulary;
-use super::words::document;
+use super::words::{Length, document};
 use crate::io::{DecoderConfig, ModelWriter, Samples, TARGET, write_atomically};
 use crate::{ElementType, Error, Result, host};
 
@@ -18,12 +18,12 @@ const POSITIONS: usize = 256;
 const DOCUMENTS: u32 = 7;
 
 /// Texts without images that a tiny decoder learns the language from, before it is frozen: see [`document`]. Attributes are
-/// drawn evenly, and every token is a target.
-pub fn warm_up_samples(vocabulary: &Vocabulary, count: usize, seed: u64) -> Samples {
+/// drawn evenly, captions are of that length, and every token is a target.
+pub fn warm_up_samples(vocabulary: &Vocabulary, count: usize, length: Length, seed: u64) -> Samples {
     let (mut draws, mut samples) = (Draws::new(seed, DOCUMENTS), Samples::default());
     for _ in 0..count {
         let attributes: Attributes = VALUES.map(|values| draws.below(values) as u8);
-        let text = document(&attributes, Vocabulary::marks(), &mut draws);
+        let text = document(&attributes, length, Vocabulary::marks(), &mut draws);
         let entries: Vec<u32> = vocabulary.encode(&text).into_iter().map(|id| id | TARGET).collect();
         samples.push("", &entries, None, POSITIONS);
     }

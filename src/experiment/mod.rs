@@ -3,11 +3,13 @@
 //!
 //! Everything downstream takes embeddings from files, so encoders of one's own may stand in for the bundled one.
 
+pub mod arm;
 pub mod attributes;
 pub mod digits;
 pub mod draws;
 pub mod encoder;
 pub mod exam;
+pub mod expectations;
 #[cfg(feature = "report")]
 pub mod figures;
 pub mod files;
@@ -20,11 +22,13 @@ pub mod record;
 pub mod vocabulary;
 pub mod words;
 
+pub use arm::{Arm, Domain, Source};
 pub use attributes::{ATTRIBUTES, Attributes, Measures, Thresholds, VALUES};
 pub use digits::{Digits, Parts, Split};
 pub use draws::Draws;
 pub use encoder::{EncoderSettings, EncoderStep, TrainedEncoder, train_dual_encoder};
-pub use exam::{Arm, Described, Outcome, Source, run_arm};
+pub use exam::{Described, Outcome, run_arm};
+pub use expectations::{Expectation, Judgement, Score, Sides, Verdict};
 pub use files::{FileOptions, questions, text_id, write_digits, write_embeddings};
 pub use folder::{FolderOptions, FolderPairs};
 pub use language_model::{TinyDecoder, warm_up_samples};

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::arm::Domain;
 use super::digits::{Digits, Parts};
 use super::draws::Draws;
 use super::encoder::{EncoderSettings, EncoderStep, train_dual_encoder};
@@ -213,7 +214,8 @@ impl Materials {
         let initial = self.at("initial");
         TinyDecoder { seed, ..self.settings.decoder }.write(&initial, &vocabulary, false)?;
         let options = PretrainOptions { seed, ..self.settings.pretrain };
-        let samples = warm_up_samples(&vocabulary, options.steps as usize * options.batch_size, seed);
+        let samples =
+            warm_up_samples(&vocabulary, options.steps as usize * options.batch_size, self.settings.length, seed);
         // Single steps say less than the last tenth's mean.
         let mut recent = Vec::new();
         let mut on_step = |done, loss| {
@@ -230,17 +232,32 @@ impl Materials {
     ///
     /// # Errors
     /// What the fit or the disk say.
-    pub fn statistics(&self, device: &Device, method: Method, centroid: Centroid) -> Result<PathBuf> {
-        let path = self.at(&format!("statistics-{method}-{centroid}.safetensors"));
+    pub fn statistics(&self, device: &Device, method: Method, centroid: Centroid, domain: Domain) -> Result<PathBuf> {
+        let path = self.at(&format!("statistics-{method}-{centroid}-{}.safetensors", domain.name()));
         if path.exists() {
             return Ok(path);
         }
-        let images = self.images_of(&self.digits.split().pool);
-        let mut source = MemoryRows::f32("texts", &self.texts, self.width())?;
+        let (texts, images) = (self.texts_of(domain), self.pool_of(domain));
+        let mut source = MemoryRows::f32("texts", &texts, self.width())?;
         let mut target = MemoryRows::f32("images", &images, self.width())?;
         let options = FitOptions { method, centroid, seed: self.settings.seed, ..Default::default() };
         fit(device, &mut source, &mut target, &options)?.save(&path, false)?;
         Ok(path)
+    }
+
+    /// Embeddings of the unpaired texts of a domain, `[n, width]`.
+    pub fn texts_of(&self, domain: Domain) -> Vec<f32> {
+        let said = self.digits.texts(self.settings.texts, self.settings.length);
+        let rows = self.texts.chunks_exact(self.width()).zip(&said).filter(|(_, (_, a))| domain.has(a));
+        rows.flat_map(|(row, _)| row).copied().collect()
+    }
+
+    /// Embeddings of the images' pool of a domain, `[n, width]`.
+    pub fn pool_of(&self, domain: Domain) -> Vec<f32> {
+        let attributes = self.digits.attributes();
+        let own: Vec<usize> =
+            self.digits.split().pool.iter().copied().filter(|&i| domain.has(&attributes[i])).collect();
+        self.images_of(&own)
     }
 }
 

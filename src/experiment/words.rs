@@ -118,7 +118,7 @@ pub fn read(text: &str) -> [Option<u8>; ATTRIBUTES] {
 /// A text that teaches a language model to use what stands before: the attributes' words in any order or a caption, and
 /// then a caption or questions with answers. It is what a language model of any size has learnt from its own texts, and
 /// a tiny one has to learn first.
-pub fn document(attributes: &Attributes, marks: Marks<'_>, draws: &mut Draws) -> String {
+pub fn document(attributes: &Attributes, length: Length, marks: Marks<'_>, draws: &mut Draws) -> String {
     let Marks { bos, answer, eos } = marks;
     let mut text = bos.to_string();
     let mut say = |part: &str| {
@@ -133,7 +133,7 @@ pub fn document(attributes: &Attributes, marks: Marks<'_>, draws: &mut Draws) ->
     }
     let told = !words || draws.below(2) == 0;
     if told {
-        say(&caption(attributes, Length::Short, draws));
+        say(&caption(attributes, length, draws));
     }
     say("\n");
     if told && (words || draws.below(2) == 0) {

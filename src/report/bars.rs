@@ -62,6 +62,9 @@ impl Bar {
 const THICK: f64 = 15.0;
 const APART: f64 = 3.0;
 const BETWEEN: f64 = 11.0;
+/// Between categories where a name takes two lines.
+const BETWEEN_TALL: f64 = 18.0;
+const LINE: f64 = 13.0;
 
 impl Bars {
     /// Bars along `axis`, one category per name.
@@ -100,12 +103,14 @@ impl Bars {
         let scale = axis.scale(ends.flatten(), from, to);
         let top = sheet.bottom + 6.0;
         let step = THICK + APART;
-        let category = self.groups.len().max(1) as f64 * step - APART + BETWEEN;
+        let tall = self.categories.iter().any(|name| name_lines(name, left).len() > 1);
+        let between = if tall { BETWEEN_TALL } else { BETWEEN };
+        let category = self.groups.len().max(1) as f64 * step - APART + between;
         let bottom = top + category * self.categories.len() as f64 + 2.0;
         horizontal_axis(&mut sheet, &scale, (from, to), (top, bottom), &axis.label);
         for (i, name) in self.categories.iter().enumerate() {
-            let y = top + category * i as f64 + 0.5 * BETWEEN;
-            draw_name(&mut sheet, name, left, y + 0.5 * (category - BETWEEN));
+            let y = top + category * i as f64 + 0.5 * between;
+            draw_name(&mut sheet, name, left, y + 0.5 * (category - between));
             for (g, group) in self.groups.iter().enumerate() {
                 let y = y + step * g as f64;
                 let bar = &group.bars[i];
@@ -156,9 +161,18 @@ fn names_width(names: &[String]) -> f64 {
     names.iter().map(|n| text::width(&text::clean(n), SMALL)).fold(0.0, f64::max).min(0.4 * WIDTH) + 8.0
 }
 
+/// A name in one line or two.
+fn name_lines(name: &str, left: f64) -> Vec<String> {
+    let lines = text::wrap(name, SMALL, left - 8.0, 2);
+    if lines.is_empty() { vec![String::new()] } else { lines }
+}
+
 fn draw_name(sheet: &mut Sheet, name: &str, left: f64, middle: f64) {
-    let name = text::fit(name, SMALL, left - 8.0);
-    sheet.text(&name, (left - 8.0, middle + 4.0), SMALL, Paint::Ink, Anchor::End);
+    let lines = name_lines(name, left);
+    let first = middle + 4.0 - 0.5 * LINE * (lines.len() - 1) as f64;
+    for (i, line) in lines.iter().enumerate() {
+        sheet.text(line, (left - 8.0, first + LINE * i as f64), SMALL, Paint::Ink, Anchor::End);
+    }
 }
 
 /// Horizontal bars made of parts, as of a quantity that decomposes; the total is printed at the right.

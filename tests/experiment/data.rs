@@ -172,7 +172,7 @@ fn the_model_folder_loads_and_its_tokenizer_agrees_with_the_vocabulary() {
     assert_eq!(vocabulary.len(), config.vocab_size);
     let mut draws = Draws::new(1, 2);
     for (i, attributes) in digits.attributes().iter().enumerate().take(300) {
-        let text = document(attributes, Vocabulary::marks(), &mut draws);
+        let text = document(attributes, Length::Short, Vocabulary::marks(), &mut draws);
         let ids = tokenizer.encode(&text).unwrap();
         assert_eq!(ids, vocabulary.encode(&text), "{text}");
         assert!(!ids.contains(&1) && ids.len() <= 64, "{text}");
@@ -198,7 +198,7 @@ fn a_decoder_warms_up_on_texts() {
     let adapter = Adapter::new(&device, &realign::nn::adapter::fresh(kind, 8, 32, 2)).unwrap();
     let options = AdamWOptions::default();
     let mut trainer = Trainer::new(&device, Model { adapter, decoder }, Trains::All, (options, false)).unwrap();
-    let samples = warm_up_samples(&vocabulary, 1600, 5);
+    let samples = warm_up_samples(&vocabulary, 1600, Length::Short, 5);
     assert_eq!((samples.len(), samples.cut()), (1600, 0));
     let none = Tensor::new(&device, 0, 8, realign::ElementType::F32).unwrap();
     let mut losses = Vec::new();

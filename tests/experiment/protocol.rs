@@ -19,10 +19,10 @@ fn stage_one_on_text_carries_over_to_images() {
     let last = materials.records.last().unwrap();
     assert!(last.gap > 0.5 && materials.language_loss < 1.5, "{} {}", last.gap, materials.language_loss);
     let mut run = |arm: Arm| run_arm(&device, &materials, arm, &[20], &mut watch).unwrap();
-    let untrained = run(Arm { source: Source::Untrained, noise: 0.0 });
+    let untrained = run(Arm::new(Source::Untrained));
     let none = run(Arm::aligned(Method::None));
     let realign = run(Arm::aligned(Method::ReAlign).noisy(0.1));
-    let paired = run(Arm { source: Source::Paired, noise: 0.0 });
+    let paired = run(Arm::new(Source::Paired));
     let captions = |o: &Outcome| o.captions.share();
     let few = |o: &Outcome| o.answers(20).unwrap().share();
     assert!(captions(&paired) > 0.85, "{}", captions(&paired));

@@ -8,6 +8,7 @@ use realign::report::{Axis, Bar, Bars, Cell, Chart, Column, Gallery, Page, Secti
 use serde_json::Value;
 
 use crate::experiment::Geometry;
+use crate::experiment_full::mean_and_deviation;
 
 /// Held-out images in the gallery.
 const TILES: usize = 12;
@@ -17,11 +18,12 @@ pub struct Shown<'a> {
     pub materials: &'a Materials,
     pub outcomes: &'a [Outcome],
     pub geometry: &'a [Geometry],
+    pub clouds: Chart,
     pub images: &'a [usize],
 }
 
 /// `demo`'s page.
-pub fn demo(shown: &Shown<'_>, inputs: &Value) -> Result<Page> {
+pub fn demo(shown: Shown<'_>, inputs: &Value) -> Result<Page> {
     let materials = shown.materials;
     let mut page = Page::new(
         "Learning to see from text",
@@ -41,8 +43,9 @@ pub fn demo(shown: &Shown<'_>, inputs: &Value) -> Result<Page> {
             "trained on paired images, what one would like to reach",
         );
     }
-    let page = page.section(monitor_section(&materials.records)).section(geometry(shown.geometry)?);
-    Ok(page.section(accuracy(shown)?).section(gallery(shown)).inputs(without_rows(inputs)))
+    let page =
+        page.section(monitor_section(&materials.records)).section(geometry(shown.geometry, shown.clouds.clone())?);
+    Ok(page.section(accuracy(&shown)?).section(gallery(&shown)).inputs(without_rows(inputs)))
 }
 
 fn without_rows(inputs: &Value) -> Value {
@@ -65,7 +68,7 @@ fn best<'a>(outcomes: impl Iterator<Item = &'a Outcome>) -> Option<&'a Outcome> 
     outcomes.max_by(|a, b| a.captions.share().total_cmp(&b.captions.share()))
 }
 
-fn geometry(rows: &[Geometry]) -> Result<Section> {
+fn geometry(rows: &[Geometry], clouds: Chart) -> Result<Section> {
     let columns = ["aligner", "distance of the means", "trace"].map(Column::new);
     let mut table = Table::new("The texts' cloud after each aligner", columns);
     for row in rows {
@@ -84,7 +87,9 @@ fn geometry(rows: &[Geometry]) -> Result<Section> {
         ),
         _ => String::new(),
     };
-    Ok(Section::new("Before and after alignment", "").table(table, meaning))
+    let seen =
+        "A point is an image or a text. Along the gap: the direction from the mean of the images to that of the texts.";
+    Ok(Section::new("Before and after alignment", "").chart(clouds, seen).table(table, meaning))
 }
 
 fn bar(accuracy: Accuracy) -> Bar {
@@ -207,20 +212,16 @@ fn gallery(shown: &Shown<'_>) -> Section {
 pub fn experiment(value: &Value, images: &[usize]) -> Result<Page> {
     let rows = value["rows"].as_array().cloned().unwrap_or_default();
     let name = |row: &Value| row["name"].as_str().unwrap_or("").to_owned();
-    let cell = |v: &Value| match (v["mean"].as_f64(), v["sd"].as_f64()) {
-        (Some(mean), Some(sd)) => format!("{mean:.3} ± {sd:.3}"),
-        (Some(mean), None) => format!("{mean:.3}"),
-        _ => "–".to_owned(),
-    };
     let bar = |v: &Value| Bar::with_error(v["mean"].as_f64().unwrap_or(0.0), v["sd"].as_f64().unwrap_or(0.0));
     let captions = Bars::new(Axis::linear("attributes right").including(0.0), rows.iter().map(name))
         .group("captions", rows.iter().map(|row| bar(&row["captions"])))?;
-    let columns = ["stage 1 on", "captions", "caption NLL"].into_iter().map(str::to_owned);
+    let columns = ["stage 1 on", "captions", "of thin digits", "of thick digits", "caption NLL"];
+    let columns = columns.into_iter().map(str::to_owned);
     let columns = columns.chain(images.iter().map(|n| format!("answers, {n} images"))).map(Column::new);
     let mut table = Table::new("Mean ± standard deviation over the seeds", columns);
     for row in &rows {
-        let answers = images.iter().map(|n| cell(&row["answers"][n.to_string()]));
-        let cells = [cell(&row["captions"]), cell(&row["caption_nll"])].into_iter().chain(answers);
+        let own = ["captions", "captions_thin", "captions_thick", "caption_nll"].into_iter().map(|key| &row[key]);
+        let cells = own.chain(images.iter().map(|n| &row["answers"][n.to_string()])).map(mean_and_deviation);
         table = table.row(name(row), cells.map(|c| Cell::from(&c[..])).collect::<Vec<_>>())?;
     }
     let mut order: Vec<(f64, String)> =
@@ -230,6 +231,30 @@ pub fn experiment(value: &Value, images: &[usize]) -> Result<Page> {
     let intro = format!("{} seeds on {}.", value["seeds"], value["device"].as_str().unwrap_or(""));
     let section = Section::new("Captions of held-out images after stage 1", "")
         .chart(Chart::new("Captions", captions), format!("From least to most: {}.", list.join(", ")))
-        .table(table, "Answers: after stage 2 on so many real images.");
-    Ok(Page::new("The experiment", intro).section(section))
+        .table(table, "Answers: after stage 2 on so many real images. A dash: not run.");
+    Ok(Page::new("The experiment", intro).section(section).section(expected(value)?))
+}
+
+/// The paper's claims, and what the seeds say to each.
+fn expected(value: &Value) -> Result<Section> {
+    let columns = ["claim", "difference", "verdict"].map(Column::new);
+    let mut table = Table::new("Difference of the two rows over paired seeds, with its 95% interval", columns);
+    let mut open = Vec::new();
+    for e in value["expectations"].as_array().into_iter().flatten() {
+        let text = |key: &str| e[key].as_str().unwrap_or("").to_owned();
+        let points = |key: &str| e[key].as_f64().map(|v| 100.0 * v);
+        let interval = points("half_width").map_or_else(String::new, |h| format!(" ± {h:.1}"));
+        let difference = format!("{:+.1}{interval} points", points("difference").unwrap_or(f64::NAN));
+        let verdict = match e["verdict"].as_str() {
+            Some("CameOut") => "came out",
+            Some("Reversed") => "the other way round",
+            _ => "open",
+        };
+        table = table.row(text("claim"), [Cell::from(&difference[..]), Cell::from(verdict)])?;
+        if verdict != "came out" {
+            open.push(text("sentence"));
+        }
+    }
+    let rest = if open.is_empty() { "All of them came out.".to_owned() } else { open.join(" ") };
+    Ok(Section::new("What one would expect from the paper", "").table(table, rest))
 }

@@ -8,6 +8,8 @@ mod compare;
 mod data;
 mod experiment;
 mod experiment_args;
+mod experiment_clouds;
+mod experiment_full;
 mod experiment_page;
 mod fit;
 mod frame;
@@ -60,7 +62,7 @@ fn main() -> ExitCode {
         Command::Evaluate(args) => ask::evaluate(args),
         Command::Info(args) => show::info(args),
         Command::Demo(args) => experiment::demo(args),
-        Command::Experiment(args) => experiment::experiment(args),
+        Command::Experiment(args) => experiment_full::experiment(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

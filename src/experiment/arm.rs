@@ -1,0 +1,106 @@
+//! The rows of the experiment: what an adapter is trained on in stage 1.
+
+use super::attributes::Attributes;
+use crate::align::{Centroid, Method};
+
+/// The attribute that domains differ in: the strokes.
+const STROKES: usize = 1;
+
+/// Which images and texts the statistics of an alignment come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Domain {
+    /// All of the pools.
+    #[default]
+    All,
+    /// Digits with thin strokes, and texts about such.
+    Thin,
+    /// Digits with thick strokes, and texts about such.
+    Thick,
+}
+
+impl Domain {
+    /// Whether something with these attributes is in the domain.
+    pub fn has(self, attributes: &Attributes) -> bool {
+        match self {
+            Domain::All => true,
+            Domain::Thin => attributes[STROKES] == 0,
+            Domain::Thick => attributes[STROKES] == 1,
+        }
+    }
+
+    /// What tables and files call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Domain::All => "all",
+            Domain::Thin => "thin",
+            Domain::Thick => "thick",
+        }
+    }
+}
+
+/// Where stage 1 gets its embeddings from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Source {
+    /// The unpaired texts' embeddings, aligned.
+    Aligned(Method, Centroid),
+    /// Real images with captions.
+    Paired,
+    /// No stage 1: a fresh adapter.
+    Untrained,
+}
+
+/// How a row's adapter is made.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Arm {
+    /// Its embeddings.
+    pub source: Source,
+    /// Standard deviation of the noise on the adapter's input in stage 1.
+    pub noise: f64,
+    /// Where the aligner's statistics come from.
+    pub domain: Domain,
+}
+
+impl Arm {
+    /// Stage 1 on a source, without noise, with statistics of everything.
+    pub fn new(source: Source) -> Self {
+        Arm { source, noise: 0.0, domain: Domain::All }
+    }
+
+    /// Texts aligned in the paper's way of a method.
+    pub fn aligned(method: Method) -> Self {
+        Arm::new(Source::Aligned(method, Centroid::default()))
+    }
+
+    /// The same with statistics of one domain.
+    #[must_use]
+    pub fn within(self, domain: Domain) -> Self {
+        Arm { domain, ..self }
+    }
+
+    /// The same with noise.
+    #[must_use]
+    pub fn noisy(self, noise: f64) -> Self {
+        Arm { noise, ..self }
+    }
+
+    /// What tables call it.
+    pub fn name(&self) -> String {
+        let name = match self.source {
+            Source::Aligned(Method::None, _) => "no alignment".to_owned(),
+            Source::Aligned(Method::ReAlign, Centroid::Exact) => "realign, exact".to_owned(),
+            Source::Aligned(method, _) => method.to_string(),
+            Source::Paired => "paired images".to_owned(),
+            Source::Untrained => "no stage 1".to_owned(),
+        };
+        let name = match self.domain {
+            Domain::All => name,
+            domain => format!("{name}, statistics of {} digits", domain.name()),
+        };
+        if self.noise > 0.0 { format!("{name} + noise {}", self.noise) } else { name }
+    }
+
+    /// The name of its folder.
+    pub(super) fn slug(&self) -> String {
+        self.name().replace(|c: char| !c.is_ascii_alphanumeric() && c != '.', "-").replace("--", "-")
+    }
+}
