@@ -10,109 +10,15 @@
 use std::process::Command;
 use std::time::Instant;
 
-use realign::device::{Device, DeviceOptions, Selection, Tensor};
-use realign::io::{AdapterKind, DecoderConfig, Family};
-use realign::kernels::nn::embedding::VISUAL;
-use realign::nn::adapter::fresh;
-use realign::nn::{Adapter, Decoder, Gradients, adapter::AdapterSpace};
-use realign::optim::{AdamW, AdamWOptions};
-use realign::train::{Batch, IGNORED, Model, Trainer, Trains};
-use realign::{Result, host};
+use realign::bench::training::{ADAPTER, INPUT, LENGTH, adapter_step, decoder_config, decoder_step};
+use realign::device::{Device, DeviceOptions, Selection};
+use realign::train::Trains;
 
-const HIDDEN: usize = 256;
-const LAYERS: usize = 6;
-const HEADS: usize = 4;
-const KV_HEADS: usize = 2;
-const INTERMEDIATE: usize = 688;
-const VOCABULARY: usize = 11_000;
-const LENGTH: usize = 128;
 const BATCH: usize = 8;
-const INPUT: usize = 1024;
-
-/// Input, output and rows of the adapter's case.
-const ADAPTER: [usize; 3] = [1280, 2048, 256];
-
 const ROUNDS: usize = 5;
 
-fn config() -> DecoderConfig {
-    DecoderConfig {
-        family: Family::Llama,
-        hidden_size: HIDDEN,
-        layers: LAYERS,
-        heads: HEADS,
-        kv_heads: KV_HEADS,
-        head_dim: HIDDEN / HEADS,
-        intermediate_size: INTERMEDIATE,
-        vocab_size: VOCABULARY,
-        rope_theta: 10_000.0,
-        rope_scaling: None,
-        norm_eps: 1e-5,
-        tied_embeddings: false,
-        qkv_bias: false,
-        output_bias: false,
-        mlp_bias: false,
-        max_positions: None,
-        bos: None,
-        eos: Vec::new(),
-    }
-}
-
 /// A step, and the rows that it goes through.
-type Step = (Box<dyn FnMut() -> Result<()>>, usize);
-
-fn language(device: &Device, trains: Trains) -> Result<Step> {
-    let mut stream = 0;
-    let decoder = Decoder::new(device, &config(), |name, shape| {
-        let (count, width) = (shape.iter().product(), shape[shape.len() - 1] as f32);
-        stream += 1;
-        let normal = host::gaussian::normals(count, 1, stream).into_iter();
-        Ok(normal.map(|x| if name.contains("norm") { 1.0 } else { x / width.sqrt() }).collect())
-    })?;
-    let adapter = Adapter::new(device, &fresh(AdapterKind::Mlp(2), INPUT, HIDDEN, 1))?;
-    let model = Model { adapter, decoder };
-    let mut trainer = Trainer::new(device, model, trains, (AdamWOptions::default(), false))?;
-    let mut batch = Batch::default();
-    for sequence in 0..BATCH as u32 {
-        let token = |t: usize| (t as u32 * 7919 + sequence * 104_729) % VOCABULARY as u32;
-        batch.spans.push((sequence * LENGTH as u32, LENGTH as u32));
-        batch.ids.extend((0..LENGTH).map(|t| if t == 0 { VISUAL | sequence } else { token(t) }));
-        batch.positions.extend(0..LENGTH as u32);
-        batch.labels.extend((1..=LENGTH).map(|t| if t < LENGTH { token(t) as i32 } else { IGNORED }));
-        batch.samples.push(sequence);
-        batch.visual_sequences.push(sequence);
-        batch.embedding_rows.push(sequence);
-    }
-    batch.targets = (BATCH * (LENGTH - 1)) as u32;
-    let embeddings = Tensor::from_f32(device, &host::gaussian::normals(BATCH * INPUT, 2, 0), INPUT)?;
-    let device = device.clone();
-    let step = move || {
-        trainer.clear()?;
-        let losses = trainer.accumulate(&batch, &embeddings)?;
-        trainer.step(1e-4)?;
-        losses.read_blocking(&device).map(|l| assert!(l.iter().all(|l| l.is_finite())))
-    };
-    Ok((Box::new(step), BATCH * LENGTH))
-}
-
-fn adapter(device: &Device) -> Result<Step> {
-    let [input, output, rows] = ADAPTER;
-    let adapter = Adapter::new(device, &fresh(AdapterKind::Mlp(2), input, output, 1))?;
-    let gradients = Gradients::new(device, &adapter.parameters, |_| true)?;
-    let mut optimizer = AdamW::new(device, AdamWOptions::default(), &[&gradients])?;
-    let space = AdapterSpace::new(device, &adapter, rows)?;
-    let x = Tensor::from_f32(device, &host::gaussian::normals(rows * input, 2, 0), input)?;
-    let dy = Tensor::from_f32(device, &host::gaussian::normals(rows * output, 2, 1), output)?;
-    let device = device.clone();
-    let step = move || {
-        let mut recorder = device.recorder();
-        gradients.clear(&mut recorder);
-        adapter.forward(&mut recorder, &x, &space)?;
-        adapter.backward(&mut recorder, &gradients, (&x, &dy), &space, None)?;
-        optimizer.record(&mut recorder, (1e-4, 1.0), &[(&adapter.parameters, &gradients)])?;
-        recorder.submit()?.wait()
-    };
-    Ok((Box::new(step), rows))
-}
+type Step = (realign::bench::training::Step, usize);
 
 /// CPU seconds of this process so far, where the system tells.
 fn cpu_seconds() -> f64 {
@@ -139,17 +45,18 @@ fn ours((step, rows): &mut Step, seconds: f64) -> Rates {
 fn torch(case: &str, seconds: f64) -> Option<Rates> {
     let python = std::env::var("REALIGN_BENCH_PYTHON").ok()?;
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tools/bench_torch.py");
+    let config = decoder_config();
     let mut pairs = vec![
-        ("layers", LAYERS),
-        ("heads", HEADS),
-        ("kv_heads", KV_HEADS),
-        ("intermediate", INTERMEDIATE),
-        ("vocabulary", VOCABULARY),
+        ("layers", config.layers),
+        ("heads", config.heads),
+        ("kv_heads", config.kv_heads),
+        ("intermediate", config.intermediate_size),
+        ("vocabulary", config.vocab_size),
         ("length", LENGTH),
     ];
     pairs.extend(match case {
         "adapter" => [("input", ADAPTER[0]), ("hidden", ADAPTER[1]), ("batch", ADAPTER[2])],
-        _ => [("input", INPUT), ("hidden", HIDDEN), ("batch", BATCH)],
+        _ => [("input", INPUT), ("hidden", config.hidden_size), ("batch", BATCH)],
     });
     let shape = pairs.iter().map(|(key, value)| format!("{key}={value}"));
     let output = Command::new(python).arg(script).arg(seconds.to_string()).arg(case).args(shape).output().ok()?;
@@ -194,9 +101,9 @@ fn main() {
             continue;
         }
         let make = |device| match case {
-            "adapter" => adapter(device),
-            "stage1" => language(device, Trains::Adapter),
-            _ => language(device, Trains::All),
+            "adapter" => adapter_step(device).map(|step| (step, ADAPTER[2])),
+            "stage1" => decoder_step(device, Trains::Adapter, BATCH).map(|step| (step, BATCH * LENGTH)),
+            _ => decoder_step(device, Trains::All, BATCH).map(|step| (step, BATCH * LENGTH)),
         };
         let mut steps: Vec<Step> = devices.iter().map(|d| make(d).expect("memory for the model")).collect();
         let (mut rates, mut reference) = (vec![Vec::new(); devices.len()], Vec::new());

@@ -39,6 +39,8 @@
 #![deny(missing_docs, unsafe_code)]
 
 pub mod align;
+#[cfg(feature = "bench")]
+pub mod bench;
 pub mod device;
 pub mod element;
 pub mod error;

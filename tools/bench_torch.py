@@ -123,4 +123,5 @@ def main():
     print(json.dumps({**rates, "threads": torch.get_num_threads()}))
 
 
-main()
+if __name__ == "__main__":
+    main()

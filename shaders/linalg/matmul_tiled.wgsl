@@ -1,13 +1,13 @@
 // Matrix product for GPUs: a workgroup of SIDE x SIDE invocations makes a square tile of 8 SIDE, each invocation 8 x 8 of it, from
-// slices of 16 of k in workgroup memory.
+// slices of SLICE of k in workgroup memory.
 
 #import "linalg/blocks.wgsl"
 #import "tile"
 
-// A tile's side, in elements and in vectors; k of a slice.
+// A tile's side, in elements and in vectors; vectors of k in a slice.
 const TILE: u32 = 8u * SIDE;
 const TILE4: u32 = 2u * SIDE;
-const SLICE: u32 = 16u;
+const SLICE4: u32 = SLICE / 4u;
 
 // Element (k, i) of the slices of op(A)ᵀ and op(B), [SLICE][TILE4].
 var<workgroup> slice_a: array<vec4<f32>, SLICE * TILE4>;
@@ -15,18 +15,18 @@ var<workgroup> slice_b: array<vec4<f32>, SLICE * TILE4>;
 
 // Which 4 x 4 block of a slice an invocation brings: neighbours read neighbouring addresses.
 fn block_place(block: u32, along_k: bool) -> vec2<u32> {
-    if (along_k) { return vec2<u32>(block / 4u, block % 4u); }
+    if (along_k) { return vec2<u32>(block / SLICE4, block % SLICE4); }
     return vec2<u32>(block % TILE4, block / TILE4);
 }
 
 fn bring(local: u32, first4: vec2<u32>, k4: u32) {
-    for (var block = local; block < 4u * TILE4; block += SIDE * SIDE) {
+    for (var block = local; block < SLICE4 * TILE4; block += SIDE * SIDE) {
         let place = block_place(block, TRANSPOSE_A == 0u);
         let got = transpose(masked_a(first4.x + place.x, k4 + place.y));
         for (var i = 0u; i < 4u; i += 1u) { slice_a[(4u * place.y + i) * TILE4 + place.x] = got[i]; }
     }
     // From the other end, so that all invocations share the work where there are more of them than blocks.
-    for (var block = SIDE * SIDE - 1u - local; block < 4u * TILE4; block += SIDE * SIDE) {
+    for (var block = SIDE * SIDE - 1u - local; block < SLICE4 * TILE4; block += SIDE * SIDE) {
         let place = block_place(block, TRANSPOSE_B == 1u);
         let got = block_b(k4 + place.y, first4.y + place.x);
         for (var i = 0u; i < 4u; i += 1u) { slice_b[(4u * place.y + i) * TILE4 + place.x] = got[i]; }

@@ -14,6 +14,7 @@ pub use select::{AdapterSummary, DeviceOptions, Selection, adapters};
 pub use slots::{DownloadSlot, UploadSlot};
 
 use crate::gpu::Gpu;
+use crate::kernels::linalg::tiles::Tiling;
 use crate::{Error, Result};
 
 /// What kind of processor a device is.
@@ -72,6 +73,11 @@ pub struct Capabilities {
     pub max_texels_bytes: u64,
     /// Bytes that a chunk of rows should have.
     pub chunk_bytes: u64,
+    /// FLOPs of one dispatch at most, so that none runs into a desktop's watchdog: a quarter of a second of the slowest kernel
+    /// where it was measured, else a guess by the device's kind.
+    pub dispatch_flops: u64,
+    /// Which tiles multiply matrices, where that was measured; `None` for [`Tiling::fixed`].
+    pub tiling: Option<Tiling>,
 }
 
 impl Capabilities {
@@ -98,6 +104,8 @@ impl Capabilities {
                 "max_binding is above what a texture holds; lower it, or turn texel_reads off",
             ),
             (!self.timestamps || features.contains(wgpu::Features::TIMESTAMP_QUERY), "the device has no timestamps"),
+            (self.dispatch_flops > 0, "dispatch_flops must be above 0"),
+            (self.tiling.is_none_or(|t| t.runs_on(self)), "a tile needs subgroups that the device does not have"),
             (self.max_binding <= offered.max_binding, "max_binding is above the device's"),
         ];
         match checks.iter().find(|(holds, _)| !holds) {
@@ -156,6 +164,8 @@ impl Device {
             max_texels_bytes: u64::MAX,
             // Stays in a core's outer cache between reading and computing.
             chunk_bytes: (1 << 20) * threads as u64,
+            dispatch_flops: u64::MAX,
+            tiling: None,
         };
         Device(Arc::new(Inner { engine: Engine::Host, name: format!("host engine ({threads} threads)"), capabilities }))
     }
@@ -195,6 +205,22 @@ impl Device {
     /// The adapter's name, or the host engine's.
     pub fn name(&self) -> &str {
         &self.0.name
+    }
+
+    /// The adapter's driver and its version, where known; empty on the host engine.
+    pub fn driver(&self) -> &str {
+        match &self.0.engine {
+            Engine::Gpu(gpu) => gpu.driver(),
+            Engine::Host => "",
+        }
+    }
+
+    /// `vulkan`, `metal`, `dx12`, `gl`, or `host`.
+    pub fn backend(&self) -> &'static str {
+        match &self.0.engine {
+            Engine::Gpu(gpu) => gpu.backend(),
+            Engine::Host => "host",
+        }
     }
 
     /// What the device offers.

@@ -3,6 +3,7 @@
 //! In f32 on all cores it is the engine where no GPU is; in f64 it is the tests' oracle.
 
 pub mod align;
+pub mod bench;
 pub mod fixed_point;
 pub mod gaussian;
 pub mod linalg;

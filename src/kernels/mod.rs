@@ -11,9 +11,11 @@
 //! | [`align::c3`] | `shaders/align/c3.wgsl` | `host::align::c3` |
 //! | [`nn`] | `shaders/nn/*.wgsl` | `host::nn` |
 //! | [`optim`] | `shaders/optim/*.wgsl` | `host::optim` |
+//! | [`bench`] | `shaders/bench/*.wgsl` | `host::bench` |
 //! | [`linalg::matmul`] | `shaders/linalg/matmul_subgroup.wgsl`, `matmul_direct.wgsl`, `matmul_tiled.wgsl` | `host::linalg::matmul` |
 
 pub mod align;
+pub mod bench;
 pub mod linalg;
 pub mod nn;
 pub mod optim;
@@ -89,7 +91,7 @@ pub struct KernelSpec {
 }
 
 /// All kernels of this crate; tests validate each against naga's reflection in every variant.
-pub static ALL: [&KernelSpec; 39] = [
+pub static ALL: [&KernelSpec; 41] = [
     &stats::moments::SPEC,
     &stats::moment_weights::SPEC,
     &stats::moment_columns::SPEC,
@@ -129,6 +131,8 @@ pub static ALL: [&KernelSpec; 39] = [
     &linalg::matmul::SUBGROUP,
     &linalg::matmul::DIRECT,
     &linalg::matmul::TILED,
+    &bench::copy::SPEC,
+    &bench::fma::SPEC,
 ];
 
 /// Texels of four words in a line of a texture that stands for a buffer; the shaders' `*_texture.wgsl` know it too.

@@ -66,7 +66,9 @@ static SOURCES: &[(&str, &str)] = sources![
     "linalg/matrices_words2_buffer.wgsl",
     "linalg/matrices_words2_texture.wgsl",
     "linalg/tile_64.wgsl",
+    "linalg/tile_64_deep.wgsl",
     "linalg/tile_128.wgsl",
+    "linalg/tile_128_shallow.wgsl",
     "stats/row_scalars.wgsl",
 ];
 

@@ -4,6 +4,7 @@ mod bad_data;
 mod bad_files;
 mod bad_stats;
 mod behaviour;
+mod bench;
 mod geometry;
 mod json;
 mod outputs;

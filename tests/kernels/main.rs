@@ -4,6 +4,7 @@
 mod common;
 
 mod apply;
+mod bench;
 mod c3;
 mod comparison;
 mod golden;

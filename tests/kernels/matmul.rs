@@ -3,6 +3,7 @@
 use realign::device::{Command, Device, Tensor};
 use realign::host::linalg::matmul::{Stored, multiply};
 use realign::kernels::linalg::matmul::{self, Operand, Product};
+use realign::kernels::linalg::tiles::{Class, Tile, Tiling};
 use realign::{ElementType, Error};
 
 use crate::common::{Rng, gpu};
@@ -302,4 +303,76 @@ fn the_twin_in_f64_and_its_refusals() {
     refused(stored(&a, 3, false), stored(&b, 2, true), (2, 2, 3), false);
     refused(stored(&a, 3, false), stored(&b, 2, false), (1, 2, 3), true);
     refused(stored(&a, usize::MAX, false), stored(&b, 2, false), (2, 2, 3), false);
+}
+
+/// `c` of one product with a tile, on a device that may have a budget for its dispatches.
+fn tiled(device: &Device, tile: Tile, class: Class, (m, n, k): (usize, usize, usize)) -> (Vec<f32>, usize) {
+    let (a, b) = (random(1, m * k), random(2, k * n));
+    let tensor = |data: &[f32], rows: usize, columns: usize, turn: bool| {
+        Tensor::from_f32(device, data, if turn { rows } else { columns }).unwrap()
+    };
+    let (at_, bt) = (tensor(&a, m, k, class.transpose_a), tensor(&b, k, n, class.transpose_b));
+    let ct = Tensor::new(device, m, n, ElementType::F32).unwrap();
+    let operand = |t, turn: bool| if turn { Operand::new(t).transposed() } else { Operand::new(t) };
+    let operands = (operand(&at_, class.transpose_a), operand(&bt, class.transpose_b));
+    let mut recorder = device.recorder();
+    matmul::record_tiled(&mut recorder, Product::default(), operands, (&ct, 0), tile).unwrap();
+    let dispatches = recorder.commands().len();
+    recorder.submit().unwrap().wait().unwrap();
+    let got = ct.to_f32_blocking(device).unwrap();
+    for (i, j) in [(0, 0), (m / 2, n - 1), (m - 1, n / 3), (m - 1, n - 1)] {
+        let products =
+            (0..k).map(|l| at(&a, (m, k), class.transpose_a, i, l) * at(&b, (k, n), class.transpose_b, l, j));
+        let (want, size) = products.fold((0.0, 0.0), |(sum, size), p| (sum + p, size + p.abs()));
+        let off = (f64::from(got[i * n + j]) - want).abs();
+        assert!(off <= (k + 3) as f64 * U * size, "{}: ({i}, {j}) is off by {off}", tile.name());
+    }
+    (got, dispatches)
+}
+
+#[test]
+fn every_tile_serves_every_class() {
+    let device = gpu();
+    let shape = (150, 133, 61);
+    let tiles = || Tile::ALL.into_iter().filter(|t| t.runs_on(device.capabilities()));
+    assert!(tiles().count() >= 5);
+    for class in Class::all().filter(|c| !c.large) {
+        // Those through workgroup memory sum in the same order: the same bits.
+        let same: Vec<_> = tiles()
+            .map(|tile| (tile, tiled(&device, tile, class, shape).0))
+            .filter(|(tile, _)| !matches!(tile, Tile::Subgroup | Tile::Direct))
+            .collect();
+        assert!(same.len() == 4 && same.iter().all(|(_, c)| *c == same[0].1), "{}", class.name());
+    }
+}
+
+#[test]
+fn a_device_of_its_own_tiling_takes_it() {
+    for tile in [Tile::SmallDeep, Tile::LargeShallow, Tile::Direct] {
+        let device = gpu().with_capabilities(|c| c.tiling = Some(Tiling::all(tile))).unwrap();
+        let make = || Tensor::new(&device, 8, 8, ElementType::F32).unwrap();
+        let (a, b, c) = (make(), make(), make());
+        let mut recorder = device.recorder();
+        matmul::record(&mut recorder, Product::default(), (Operand::new(&a), Operand::new(&b)), (&c, 0)).unwrap();
+        let Command::Dispatch(dispatch) = &recorder.commands()[0] else { panic!("no dispatch") };
+        assert_eq!(dispatch.kernel.name, tile.kernel().0.name);
+        assert!(dispatch.imports.contains(&("tile", tile.kernel().1)));
+    }
+    let none = gpu().with_capabilities(|c| (c.subgroup_size, c.tiling) = (None, Some(Tiling::all(Tile::Subgroup))));
+    assert!(none.unwrap_err().to_string().contains("subgroups"));
+}
+
+/// On a device that seems slow, a product is many short dispatches, with the same bits.
+#[test]
+fn slow_devices_get_short_dispatches() {
+    let slow = gpu().with_capabilities(|c| c.dispatch_flops = 1 << 20).unwrap();
+    let class = Class { transpose_a: false, transpose_b: true, large: false };
+    for tile in [Tile::Direct, Tile::Small, Tile::Large] {
+        let (want, one) = tiled(&gpu(), tile, class, (400, 90, 50));
+        let (got, many) = tiled(&slow, tile, class, (400, 90, 50));
+        // A row of tiles, 2 * 64 * 90 * 50 FLOPs or twice that, is as much as fits into 2^20.
+        assert_eq!((one, many), (1, 400usize.div_ceil(tile.sides().0)), "{}", tile.name());
+        assert!(got == want, "{}", tile.name());
+    }
+    assert!(gpu().with_capabilities(|c| c.dispatch_flops = 0).unwrap_err().to_string().contains("dispatch_flops"));
 }

@@ -15,6 +15,9 @@ use realign::{ElementType, Result};
 
 use crate::common::gpu;
 
+const TILES: [&str; 4] =
+    ["linalg/tile_64.wgsl", "linalg/tile_128.wgsl", "linalg/tile_64_deep.wgsl", "linalg/tile_128_shallow.wgsl"];
+
 type Imports = Vec<(&'static str, &'static str)>;
 
 /// All variants: 4 row types, 3 output types, teams of one, portable or subgroups, rows read from buffers or textures,
@@ -36,7 +39,7 @@ fn variants() -> Vec<(Imports, Capabilities)> {
                 let mut names = imports(&shape, rows, out).unwrap();
                 names.push(matrices(&shape, rows)[0]);
                 names.push(("epilogue", "linalg/epilogue_none.wgsl"));
-                names.push(("tile", if int64 { "linalg/tile_64.wgsl" } else { "linalg/tile_128.wgsl" }));
+                names.push(("tile", TILES[(i + 6 * usize::from(int64)) % 4]));
                 all.push((names, features));
             }
         }

@@ -12,9 +12,11 @@ use realign::io::{Dataset, FileFormat, OpenOptions};
 use realign::stats::{NonFinite, StreamOptions};
 
 use crate::ask_args::{EvaluateArgs, GenerateArgs, ScoreArgs};
+use crate::bench_args::{BenchArgs, TuneArgs};
 use crate::experiment_args::{DemoArgs, ExperimentArgs};
 use crate::geometry_args::{AnglesArgs, CalibrateArgs, CompareArgs, DriftArgs, FrameArgs, MeasureArgs};
 use crate::train_args::TrainArgs;
+use crate::tune;
 
 /// Closes the modality gap between text and image embeddings, on any GPU or none.
 #[derive(Parser)]
@@ -61,6 +63,10 @@ pub enum Command {
     Evaluate(EvaluateArgs),
     /// Says what a file holds.
     Info(InfoArgs),
+    /// Times every kernel and job on a device, against what the device can do at most; compares with earlier results.
+    Bench(BenchArgs),
+    /// Measures which kernels are fastest on an adapter, and keeps that for later commands.
+    Tune(TuneArgs),
     /// The whole experiment on bundled images of digits, in minutes: dual encoder, alignment, training on text, real images.
     Demo(DemoArgs),
     /// The experiment over several seeds; with --full every aligner and ablation, lengths of captions and sizes of the pool.
@@ -75,6 +81,9 @@ pub struct DeviceArgs {
     /// Only adapters of these backends: vulkan, metal, dx12, gl; several with commas.
     #[arg(long, value_name = "LIST", value_parser = parse_backends)]
     backend: Option<wgpu::Backends>,
+    /// The fixed choice of kernels, not the one that was measured on this adapter.
+    #[arg(long)]
+    no_tune: bool,
 }
 
 fn parse_backends(text: &str) -> Result<wgpu::Backends, String> {
@@ -95,7 +104,13 @@ impl DeviceArgs {
         self.backend
     }
 
+    /// The device, with its tuning unless --no-tune.
     pub fn request(&self) -> Result<Device> {
+        let device = self.request_untuned()?;
+        if self.no_tune { Ok(device) } else { tune::tuned(device) }
+    }
+
+    pub fn request_untuned(&self) -> Result<Device> {
         let selection: Selection = match self.device.parse() {
             Ok(selection) => selection,
             Err(never) => match never {},

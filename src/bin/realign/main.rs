@@ -3,6 +3,9 @@
 mod args;
 mod ask;
 mod ask_args;
+mod bench;
+mod bench_args;
+mod bench_page;
 mod calibrate;
 mod compare;
 mod data;
@@ -20,6 +23,7 @@ mod show;
 mod train;
 mod train_args;
 mod train_page;
+mod tune;
 
 use std::process::ExitCode;
 
@@ -62,6 +66,8 @@ fn main() -> ExitCode {
         Command::Evaluate(args) => ask::evaluate(args),
         Command::Info(args) => show::info(args),
         Command::Demo(args) => experiment::demo(args),
+        Command::Bench(args) => bench::bench(args),
+        Command::Tune(args) => tune::tune(args),
         Command::Experiment(args) => experiment_full::experiment(args),
     };
     match result {

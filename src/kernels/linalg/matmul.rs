@@ -2,7 +2,7 @@
 //!
 //! Three shaders compute it. [`SUBGROUP`] is for adapters that run on a CPU and have subgroups: 32 × 32 results to a subgroup of
 //! 8, operands from textures where a driver reads those faster than storage. [`DIRECT`] is for those without: 16 × 8 results to
-//! an invocation. [`TILED`] is for GPUs: tiles of 64 or 128 in workgroup memory, 8 × 8 results to an invocation. The host
+//! an invocation. [`TILED`] is for GPUs: tiles of 64 or 128 in workgroup memory, 8 × 8 results to an invocation. Which one, [`tiles`](super::tiles) says. The host
 //! engine multiplies with faer. Sums are f32 in order of k (faer: in blocks of k; the first two in fours).
 //!
 //! FLOPs: 2 m n k, about half with [`Product::upper`]. Bytes, at least: each operand once, C once (twice if accumulated).
@@ -10,6 +10,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::super::{Binding, KernelSpec, check_device, unpack};
+use super::tiles::{Class, Tile, Tiling};
 use crate::device::{DeviceKind, Dispatch, Recorder, Tensor};
 use crate::{ElementType, Error, Result};
 
@@ -43,16 +44,8 @@ pub static TILED: KernelSpec = KernelSpec {
     twin: crate::host::linalg::matmul::twin,
 };
 
-/// FLOPs of one dispatch at most: some 0.2 s on a GPU of 0.1 TFLOP/s.
-const DISPATCH_FLOPS: u64 = 1 << 34;
-
-/// Small tiles below so many large ones: a large GPU has more than a hundred cores.
-const LARGE_TILES: usize = 256;
-
-/// Products that a dispatch sums, a multiple of 16: lavapipe silently leaves an invocation's loops after 65,535 rounds in all.
+/// Products that a dispatch sums, a multiple of 32: lavapipe silently leaves an invocation's loops after 65,535 rounds in all.
 const DISPATCH_K: usize = 1 << 14;
-
-const SMALL: &str = "linalg/tile_64.wgsl";
 
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -138,6 +131,23 @@ pub fn record(
     (a, b): (Operand<'_>, Operand<'_>),
     (c, c_first): (&Tensor, usize),
 ) -> Result<()> {
+    let caps = recorder.device().capabilities();
+    let tiling = caps.tiling.unwrap_or_else(|| Tiling::fixed(caps));
+    let class = Class::of((a.transpose, b.transpose), a.shape().0, b.shape().1);
+    record_tiled(recorder, product, (a, b), (c, c_first), tiling.get(class))
+}
+
+/// [`record`] with a tile of one's own; the host engine has none.
+///
+/// # Errors
+/// As [`record`]; when it is submitted, a tile that the device cannot run.
+pub fn record_tiled(
+    recorder: &mut Recorder,
+    product: Product,
+    (a, b): (Operand<'_>, Operand<'_>),
+    (c, c_first): (&Tensor, usize),
+    tile: Tile,
+) -> Result<()> {
     let (m, n, k) = check(recorder, product, (a, b), (c, c_first))?;
     if m == 0 || n == 0 || (k == 0 && product.accumulate) {
         return Ok(());
@@ -163,9 +173,9 @@ pub fn record(
     };
     // The host's whole product is one call.
     if recorder.device().capabilities().kind == DeviceKind::Host {
-        return dispatch(recorder, (&DIRECT, SMALL), (params, [1; 3]), (a.tensor, b.tensor, c));
+        return dispatch(recorder, Tile::Direct, (params, [1; 3]), (a.tensor, b.tensor, c));
     }
-    let (kernel, (rows, columns)) = plan(recorder.device().capabilities(), m, n);
+    let (dispatch_flops, (rows, columns)) = (recorder.device().capabilities().dispatch_flops, tile.sides());
     let (tiles, across) = (m.div_ceil(rows), n.div_ceil(columns));
     if across > 65_535 {
         return Err(Error::shape("matmul", "c", format!("at most {} columns", 65_535 * columns), n));
@@ -174,11 +184,11 @@ pub fn record(
         (params.k_first, params.k) = (k_first as u32, k.min(k_first + DISPATCH_K) as u32);
         params.accumulate = (product.accumulate || k_first > 0).into();
         let strip_flops = (2 * rows * n) as u64 * u64::from((params.k - params.k_first).max(1));
-        let strips = (DISPATCH_FLOPS / strip_flops).clamp(1, 65_535) as usize;
+        let strips = (dispatch_flops / strip_flops).clamp(1, 65_535) as usize;
         for first in (0..tiles).step_by(strips) {
             params.first_tile = first as u32;
             let groups = [across as u32, strips.min(tiles - first) as u32, 1];
-            dispatch(recorder, kernel, (params, groups), (a.tensor, b.tensor, c))?;
+            dispatch(recorder, tile, (params, groups), (a.tensor, b.tensor, c))?;
         }
     }
     Ok(())
@@ -186,10 +196,11 @@ pub fn record(
 
 fn dispatch(
     recorder: &mut Recorder,
-    (kernel, tile): Kernel,
+    tile: Tile,
     (params, groups): (Params, [u32; 3]),
     (a, b, c): (&Tensor, &Tensor, &Tensor),
 ) -> Result<()> {
+    let (kernel, tile) = tile.kernel();
     let mut imports = vec![("epilogue", "linalg/epilogue_none.wgsl"), ("tile", tile)];
     imports.extend(matrices(recorder.device().capabilities(), b.element_type()));
     let flags = [params.transpose_a, params.transpose_b, params.accumulate, params.upper];
@@ -214,20 +225,6 @@ pub fn matrices(caps: &crate::device::Capabilities, b: ElementType) -> [(&'stati
         (true, true) => "linalg/matrices_words2_texture.wgsl",
     };
     [("matrices", matrices), ("unpack", unpack(b))]
-}
-
-/// A kernel and its file for the import `tile`.
-type Kernel = (&'static KernelSpec, &'static str);
-
-/// Which kernel computes a product of `[m, n]`, and its tiles.
-fn plan(caps: &crate::device::Capabilities, m: usize, n: usize) -> (Kernel, (usize, usize)) {
-    // A lane that takes a row of its own is a CPU's.
-    if caps.lanes == 1 {
-        let shared = caps.subgroup_size.is_some_and(|size| size >= SUBGROUP_LANES);
-        return if shared { ((&SUBGROUP, SMALL), (32, 32)) } else { ((&DIRECT, SMALL), (128, 64)) };
-    }
-    let large = m.div_ceil(128).saturating_mul(n.div_ceil(128)) >= LARGE_TILES && caps.group >= 256;
-    if large { ((&TILED, "linalg/tile_128.wgsl"), (128, 128)) } else { ((&TILED, SMALL), (64, 64)) }
 }
 
 /// m, n and k.

@@ -1,3 +1,4 @@
 //! Linear algebra.
 
 pub mod matmul;
+pub mod tiles;

@@ -82,9 +82,6 @@ pub static KEYS: KernelSpec = KernelSpec {
 /// Widest head that fits the registers.
 pub const MAX_WIDTH: usize = 128;
 
-/// FLOPs of one dispatch at most: some 0.2 s on a GPU of 0.1 TFLOP/s.
-const DISPATCH_FLOPS: u64 = 1 << 34;
-
 /// The heads of an attention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heads {
@@ -161,8 +158,9 @@ fn record_blocks(
     lse: &Tensor,
 ) -> Result<()> {
     let count = blocks * heads_each;
-    let host = recorder.device().capabilities().kind == DeviceKind::Host;
-    let parts = if host { 1 } else { flops.div_ceil(DISPATCH_FLOPS).clamp(1, count.max(1) as u64) as usize };
+    let caps = recorder.device().capabilities();
+    let host = caps.kind == DeviceKind::Host;
+    let parts = if host { 1 } else { flops.div_ceil(caps.dispatch_flops).clamp(1, count.max(1) as u64) as usize };
     let part = count.div_ceil(parts).max(1);
     let constants = [("WIDTH4", (heads.width / 4) as f64)];
     for first in (0..count).step_by(part) {

@@ -1,0 +1,213 @@
+//! Kernels of neural networks and of the optimiser.
+
+use super::cases::{Case, Sizes, numbers};
+use crate::device::{Device, Recorder, Tensor};
+use crate::kernels::nn::attention::{self, Heads, Spans};
+use crate::kernels::nn::gelu::{self as gelu_kernels, Form};
+use crate::kernels::nn::{
+    bias, cross_entropy as loss, embedding, layer_norm as layer, rms_norm as rms, silu_gate as gate,
+};
+use crate::kernels::optim::{adamw as optimizer, norm as norms};
+use crate::{ElementType, Result};
+
+/// Width of a head; four query heads share a key-value head.
+const HEAD: usize = 64;
+const SHARED: usize = 4;
+/// Sequences of a batch are so long.
+const LENGTH: usize = 256;
+
+/// A batch's tensors, `[tokens, hidden]`.
+struct Batch<'a> {
+    device: &'a Device,
+    sizes: &'a Sizes,
+}
+
+impl Batch<'_> {
+    fn filled(&self, seed: u32) -> Result<Tensor> {
+        Tensor::from_f32(self.device, &numbers(seed, self.sizes.tokens * self.sizes.hidden), self.sizes.hidden)
+    }
+
+    fn empty(&self) -> Result<Tensor> {
+        Tensor::new(self.device, self.sizes.tokens, self.sizes.hidden, ElementType::F32)
+    }
+
+    fn row(&self, seed: u32) -> Result<Tensor> {
+        Tensor::from_f32(self.device, &numbers(seed, self.sizes.hidden), self.sizes.hidden)
+    }
+
+    /// A case of so many bytes and FLOPs an element.
+    fn case(
+        &self,
+        (bytes, flops): (u64, u64),
+        result: &Tensor,
+        record: impl Fn(&mut Recorder) -> Result<()> + 'static,
+    ) -> Case {
+        let Sizes { tokens, hidden, .. } = *self.sizes;
+        let count = (tokens * hidden) as u64;
+        let shape = format!("[{tokens}, {hidden}] f32");
+        Case::kernel(shape, (bytes * count, flops * count), (&result.buffer().clone(), false), record)
+    }
+}
+
+pub(super) fn gelu(device: &Device, sizes: &Sizes) -> Result<Case> {
+    let batch = Batch { device, sizes };
+    let (x, y) = (batch.filled(1)?, batch.empty()?);
+    Ok(batch.case((8, 30), &y.clone(), move |r| gelu_kernels::forward(r, Form::Erf, &x, &y)))
+}
+
+pub(super) fn gelu_backward(device: &Device, sizes: &Sizes) -> Result<Case> {
+    let batch = Batch { device, sizes };
+    let (x, dy, dx) = (batch.filled(1)?, batch.filled(2)?, batch.empty()?);
+    Ok(batch.case((12, 45), &dx.clone(), move |r| gelu_kernels::backward(r, Form::Erf, &x, &dy, &dx)))
+}
+
+pub(super) fn silu_gate(device: &Device, sizes: &Sizes) -> Result<Case> {
+    let batch = Batch { device, sizes };
+    let (a, b, y) = (batch.filled(1)?, batch.filled(2)?, batch.empty()?);
+    Ok(batch.case((12, 15), &y.clone(), move |r| gate::forward(r, &a, &b, &y)))
+}
+
+pub(super) fn silu_gate_backward(device: &Device, sizes: &Sizes) -> Result<Case> {
+    let batch = Batch { device, sizes };
+    let (a, b, dy) = (batch.filled(1)?, batch.filled(2)?, batch.filled(3)?);
+    let (da, db) = (batch.empty()?, batch.empty()?);
+    Ok(batch.case((20, 20), &da.clone(), move |r| gate::backward(r, &a, &b, &dy, &da, &db)))
+}
+
+pub(super) fn rms_norm(device: &Device, sizes: &Sizes) -> Result<Case> {
+    let batch = Batch { device, sizes };
+    let (x, w, y) = (batch.filled(1)?, batch.row(4)?, batch.empty()?);
+    Ok(batch.case((8, 5), &y.clone(), move |r| rms::forward(r, 1e-5, &x, &w, &y)))
+}
+
+/// By the input; the weight's own gradient is small beside it.
+pub(super) fn rms_norm_backward(device: &Device, sizes: &Sizes) -> Result<Case> {
+    let batch = Batch { device, sizes };
+    let (x, w, dy, dx) = (batch.filled(1)?, batch.row(4)?, batch.filled(2)?, batch.empty()?);
+    Ok(batch.case((12, 12), &dx.clone(), move |r| rms::backward(r, 1e-5, &x, &w, &dy, (&dx, false), None)))
+}
+
+pub(super) fn layer_norm(device: &Device, sizes: &Sizes) -> Result<Case> {
+    let batch = Batch { device, sizes };
+    let (x, w, y) = (batch.filled(1)?, batch.row(4)?, batch.empty()?);
+    Ok(batch.case((8, 8), &y.clone(), move |r| layer::forward(r, 1e-5, &x, &w, &w, &y)))
+}
+
+pub(super) fn bias_backward(device: &Device, sizes: &Sizes) -> Result<Case> {
+    let batch = Batch { device, sizes };
+    let (dy, db) = (batch.filled(1)?, Tensor::new(device, 1, sizes.hidden, ElementType::F32)?);
+    Ok(batch.case((4, 1), &db.clone(), move |r| bias::backward(r, &dy, &db, false)))
+}
+
+pub(super) fn gather(device: &Device, sizes: &Sizes) -> Result<Case> {
+    let batch = Batch { device, sizes };
+    let (table, y) = (batch.filled(1)?, batch.empty()?);
+    let ids: Vec<u32> = (0..sizes.tokens as u32).map(|i| i * 37 % sizes.tokens as u32).collect();
+    let ids = device.buffer_from("ids", bytemuck::cast_slice(&ids))?;
+    Ok(batch.case((8, 0), &y.clone(), move |r| embedding::gather(r, &table, None, &ids, &y)))
+}
+
+/// One chunk of the vocabulary; every fifth label is ignored.
+pub(super) fn cross_entropy(device: &Device, sizes: &Sizes) -> Result<Case> {
+    let Sizes { tokens, vocabulary, .. } = *sizes;
+    let most = (device.capabilities().max_binding / (4 * vocabulary as u64)).min(tokens as u64) as usize;
+    let logits = Tensor::from_f32(device, &numbers(5, most * vocabulary), vocabulary)?;
+    let labels: Vec<i32> =
+        (0..most as i32).map(|i| if i % 5 == 0 { -100 } else { i * 13 % vocabulary as i32 }).collect();
+    let labels = device.buffer_from("labels", bytemuck::cast_slice(&labels))?;
+    let state = Tensor::new(device, most, 4, ElementType::F32)?;
+    let count = (most * vocabulary) as u64;
+    let result = state.buffer().clone();
+    Ok(Case::kernel(format!("[{most}, {vocabulary}] f32"), (4 * count, 10 * count), (&result, false), move |r| {
+        loss::forward_chunk(r, &logits, 0, &labels, &state)
+    }))
+}
+
+pub(super) fn norm(device: &Device, sizes: &Sizes) -> Result<Case> {
+    let batch = Batch { device, sizes };
+    let (g, partials) = (batch.filled(1)?, norms::partials(device, 1)?);
+    let out = device.buffer("clip", 8)?;
+    let count = (sizes.tokens * sizes.hidden) as u64;
+    let shape = format!("[{}, {}] f32", sizes.tokens, sizes.hidden);
+    Ok(Case::kernel(shape, (4 * count, 2 * count), (&out.clone(), false), move |r| {
+        norms::square_sum(r, &g, &partials, 0)?;
+        norms::clip(r, &partials, Some(1.0), 1.0, &out)
+    }))
+}
+
+/// Parameters and moments keep moving from run to run, as they do in training: its result is checked by the tests alone.
+pub(super) fn adamw(device: &Device, sizes: &Sizes) -> Result<Case> {
+    let batch = Batch { device, sizes };
+    let hyper = optimizer::Hyper { lr: 1e-4, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, step: 1 };
+    let scale = device.buffer_from("scale", &1f32.to_le_bytes())?;
+    let (p, g, m, v) = (batch.filled(1)?, batch.filled(2)?, batch.empty()?, batch.empty()?);
+    let case = batch.case((28, 15), &p.clone(), move |r| optimizer::step(r, &hyper, &scale, &p, &g, &m, &v));
+    Ok(Case { check: None, ..case })
+}
+
+/// Queries, keys, values and what comes of them, for sequences of one length.
+struct Heading {
+    heads: Heads,
+    spans: Spans,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    /// FLOPs of one product of a query with a key and of a weight with a value, over all pairs.
+    pairs: u64,
+}
+
+fn heading(device: &Device, sizes: &Sizes) -> Result<Heading> {
+    let length = LENGTH.min(sizes.tokens);
+    let rows = sizes.tokens / length * length;
+    let query = sizes.hidden / HEAD;
+    let heads = Heads { query, key_value: query / SHARED, width: HEAD };
+    let lengths = vec![length as u32; rows / length];
+    let matrix = |seed, heads: usize| Tensor::from_f32(device, &numbers(seed, rows * heads * HEAD), heads * HEAD);
+    let causal = lengths.len() as u64 * length as u64 * (length as u64 + 1) / 2;
+    Ok(Heading {
+        heads,
+        spans: Spans::packed(device, &lengths)?,
+        q: matrix(1, query)?,
+        k: matrix(3, heads.key_value)?,
+        v: matrix(4, heads.key_value)?,
+        out: Tensor::new(device, rows, query * HEAD, ElementType::F32)?,
+        lse: Tensor::new(device, rows, query, ElementType::F32)?,
+        pairs: 4 * causal * (query * HEAD) as u64,
+    })
+}
+
+fn attention_shape(h: &Heading) -> String {
+    let length = LENGTH.min(h.q.rows());
+    format!("{} × {length} tokens, {} heads over {}", h.q.rows() / length, h.heads.query, h.heads.key_value)
+}
+
+fn tensor_bytes(tensors: &[&Tensor]) -> u64 {
+    tensors.iter().map(|t| t.buffer().bytes()).sum()
+}
+
+pub(super) fn attention(device: &Device, sizes: &Sizes) -> Result<Case> {
+    let h = heading(device, sizes)?;
+    let bytes = tensor_bytes(&[&h.q, &h.k, &h.v, &h.out, &h.lse]);
+    let result = h.out.buffer().clone();
+    Ok(Case::kernel(attention_shape(&h), (bytes, h.pairs), (&result, false), move |r| {
+        attention::forward(r, h.heads, &h.spans, &h.q, &h.k, &h.v, &h.out, &h.lse)
+    }))
+}
+
+/// Backward by recomputation: seven products for the forward's two.
+pub(super) fn attention_backward(device: &Device, sizes: &Sizes) -> Result<Case> {
+    let h = heading(device, sizes)?;
+    let mut recorder = device.recorder();
+    attention::forward(&mut recorder, h.heads, &h.spans, &h.q, &h.k, &h.v, &h.out, &h.lse)?;
+    recorder.submit()?.wait()?;
+    let dout = Tensor::from_f32(device, &numbers(2, h.q.rows() * h.q.width()), h.q.width())?;
+    let like = |t: &Tensor| Tensor::new(device, t.rows(), t.width(), ElementType::F32);
+    let (dq, dk, dv) = (like(&h.q)?, like(&h.k)?, like(&h.v)?);
+    let bytes = tensor_bytes(&[&h.q, &h.k, &h.v, &h.out, &h.lse, &dout, &dq, &dk, &dv]);
+    let result = dk.buffer().clone();
+    Ok(Case::kernel(attention_shape(&h), (bytes, h.pairs / 2 * 7), (&result, false), move |r| {
+        attention::backward(r, h.heads, &h.spans, &h.q, &h.k, &h.v, &h.out, &h.lse, &dout, &dq, &dk, &dv)
+    }))
+}

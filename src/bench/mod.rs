@@ -1,0 +1,24 @@
+//! How fast a device runs this crate, against what the same device can do at most: `realign bench` as a library.
+//!
+//! A [`Roofline`] measures a device's bandwidth and arithmetic, [`catalogue`] lists the cases, [`run`] times them, and a
+//! [`Report`] holds the outcome, with a JSON form that [`compare`] reads again. Times are of timestamp queries for kernels where
+//! the adapter has them, else of the clock; each result says which. Clocks and power states of a device are unknown: compare
+//! within a run, or look at the spread.
+
+mod cases;
+mod compare;
+mod elementwise;
+mod end_to_end;
+mod report;
+mod roofline;
+mod rows;
+mod timing;
+pub mod training;
+mod tune;
+
+pub use cases::{Case, Check, Entry, Items, Kind, Run, Sizes, catalogue};
+pub use compare::{Compared, compare};
+pub use report::{Options, Outcome, Progress, Report, run};
+pub use roofline::Roofline;
+pub use timing::{Budget, Timer, Timing, called, recorded};
+pub use tune::{Tried, Tuning, tune};

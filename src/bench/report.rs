@@ -1,0 +1,237 @@
+//! Running the cases, and what came of it.
+
+use serde_json::{Value, json};
+
+use super::cases::{Case, Entry, Kind, Run, Sizes, catalogue};
+use super::roofline::Roofline;
+use super::timing::{Budget, Timing, called, recorded};
+use crate::device::{Device, DeviceKind};
+use crate::{Error, Result};
+
+/// Version of the results' form.
+const SCHEMA: u64 = 1;
+
+/// What is run, and for how long.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Small data and short times.
+    pub quick: bool,
+    /// Only cases whose name contains one of these, case ignored; all if empty.
+    pub filter: Vec<String>,
+}
+
+/// What is being done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress<'a> {
+    /// The case, or `roofline`.
+    pub name: &'a str,
+    /// Cases done.
+    pub done: usize,
+    /// Of so many.
+    pub total: usize,
+}
+
+/// One case's outcome.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// The case's name.
+    pub name: &'static str,
+    /// Its kind.
+    pub kind: Kind,
+    /// Its shapes.
+    pub shape: String,
+    /// Its times, or why there are none.
+    pub timing: std::result::Result<Timing, String>,
+    /// Bytes that must move at least, 0 if unstated.
+    pub bytes: u64,
+    /// FLOPs of the definition, 0 if unstated.
+    pub flops: u64,
+    /// What throughput counts.
+    pub items: Option<super::Items>,
+    /// Whether the result was compared with the host engine's.
+    pub checked: bool,
+    /// Share of what the roofline allows: the time that memory or arithmetic needs at least, over the median.
+    pub fraction: Option<f64>,
+    /// Whether memory is what bounds it.
+    pub memory_bound: bool,
+}
+
+/// All outcomes on a device.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// The device's name.
+    pub device: String,
+    /// Its kind.
+    pub device_kind: DeviceKind,
+    /// Its driver and version; empty on the host engine.
+    pub driver: String,
+    /// Its backend.
+    pub backend: String,
+    /// Sizes of the data.
+    pub sizes: Sizes,
+    /// Whether it was a quick run.
+    pub quick: bool,
+    /// What the device can do at most.
+    pub roofline: Roofline,
+    /// The cases.
+    pub outcomes: Vec<Outcome>,
+}
+
+/// Measures the roofline and runs the cases, each compared with the host engine before it is timed. A case that a device cannot
+/// run is an [`Outcome`] with the reason; a wrong result, too.
+///
+/// # Errors
+/// A filter that no case matches; the roofline cannot be measured; what `watch` says.
+pub fn run(device: &Device, options: &Options, watch: &mut dyn FnMut(Progress<'_>) -> Result<()>) -> Result<Report> {
+    let entries = chosen(&options.filter)?;
+    let sizes = Sizes::of(device, options.quick);
+    let budget = if options.quick {
+        Budget { seconds: 0.2, least: 3, most: 20 }
+    } else {
+        Budget { seconds: 1.0, least: 7, most: 200 }
+    };
+    let total = entries.len();
+    watch(Progress { name: "roofline", done: 0, total })?;
+    let bytes = (8 * sizes.rows * sizes.width) as u64;
+    let roofline = Roofline::measure(device, bytes, budget)?;
+    let mut outcomes = Vec::with_capacity(total);
+    for (done, entry) in entries.iter().enumerate() {
+        watch(Progress { name: entry.name, done, total })?;
+        outcomes.push(outcome(device, entry, (&sizes, budget, &roofline)));
+    }
+    Ok(Report {
+        device: device.name().to_owned(),
+        device_kind: device.capabilities().kind,
+        driver: device.driver().to_owned(),
+        backend: device.backend().to_owned(),
+        sizes,
+        quick: options.quick,
+        roofline,
+        outcomes,
+    })
+}
+
+fn chosen(filter: &[String]) -> Result<Vec<Entry>> {
+    let wanted: Vec<String> = filter.iter().map(|f| f.to_lowercase()).collect();
+    let keep = |e: &Entry| wanted.is_empty() || wanted.iter().any(|f| e.name.contains(f.as_str()));
+    let (chosen, rest): (Vec<Entry>, Vec<Entry>) = catalogue().into_iter().partition(keep);
+    if chosen.is_empty() {
+        let names: Vec<&str> = rest.iter().map(|e| e.name).collect();
+        return Err(Error::argument("filter", format!("matches no case; there are: {}", names.join(", "))));
+    }
+    Ok(chosen)
+}
+
+fn outcome(device: &Device, entry: &Entry, (sizes, budget, roofline): (&Sizes, Budget, &Roofline)) -> Outcome {
+    let mut outcome = Outcome {
+        name: entry.name,
+        kind: entry.kind,
+        shape: String::new(),
+        timing: Err(String::new()),
+        bytes: 0,
+        flops: 0,
+        items: None,
+        checked: false,
+        fraction: None,
+        memory_bound: false,
+    };
+    let mut timed = || -> Result<Timing> {
+        let mut case = (entry.make)(device, sizes)?;
+        (outcome.shape, outcome.bytes, outcome.flops) = (case.shape.clone(), case.bytes, case.flops);
+        outcome.items = case.items;
+        outcome.checked = check(device, entry, (&case, sizes))?;
+        match &mut case.run {
+            Run::Recorded(record) => recorded(device, budget, record),
+            Run::Called(call) => called(budget, call),
+        }
+    };
+    let timing = timed().map_err(|e| e.to_string());
+    if let (Ok(timing), true) = (&timing, outcome.bytes + outcome.flops > 0) {
+        let (least, memory_bound) = roofline.bound(outcome.bytes, outcome.flops);
+        (outcome.fraction, outcome.memory_bound) = (Some(least / timing.median()), memory_bound);
+    }
+    outcome.timing = timing;
+    outcome
+}
+
+/// Compares a case's result with the host engine's; false where there is nothing to compare.
+fn check(device: &Device, entry: &Entry, (case, sizes): (&Case, &Sizes)) -> Result<bool> {
+    let Some(check) = &case.check else { return Ok(false) };
+    if device.capabilities().kind == DeviceKind::Host {
+        return Ok(false);
+    }
+    let got = case.result(device)?;
+    let host = Device::host();
+    // A device may take fewer rows than were asked for: the host takes what it has.
+    let want = (entry.make)(&host, sizes)?.result(&host)?;
+    let length = got.len().min(want.len());
+    let (got, want) = (&got[..length], &want[..length]);
+    let problem = if check.exact {
+        (got != want).then(|| "its bits differ from the host engine's".to_owned())
+    } else {
+        let (got, want): (Vec<f32>, Vec<f32>) = (bytemuck::pod_collect_to_vec(got), bytemuck::pod_collect_to_vec(want));
+        let size = want.iter().fold(f32::MIN_POSITIVE, |m, w| m.max(w.abs()));
+        let off =
+            got.iter().zip(&want).map(|(g, w)| (g - w).abs()).fold(0f32, |m, d| if d.is_nan() { d } else { m.max(d) });
+        let right = off <= 2e-5 * size;
+        (!right).then(|| format!("it differs from the host engine's by {:.1e} of the largest value", off / size))
+    };
+    match problem {
+        None => Ok(true),
+        Some(problem) => Err(Error::Degenerate(format!("{}: wrong result: {problem}; please report this", entry.name))),
+    }
+}
+
+impl Outcome {
+    /// For results files: rates in GB/s and GFLOP/s, times in seconds.
+    pub fn json(&self) -> Value {
+        let mut value = json!({
+            "name": self.name, "kind": self.kind.name(), "shape": self.shape, "bytes": self.bytes, "flops": self.flops,
+            "checked": self.checked, "fraction_of_roofline": self.fraction,
+            "bound": self.fraction.map(|_| if self.memory_bound { "memory" } else { "arithmetic" }),
+        });
+        match &self.timing {
+            Err(problem) => value["error"] = json!(problem),
+            Ok(timing) => {
+                let median = timing.median();
+                value["timer"] = json!(timing.timer.name());
+                value["runs"] = json!(timing.runs());
+                value["seconds"] = json!(median);
+                value["seconds_q1"] = json!(timing.quantile(0.25));
+                value["seconds_q3"] = json!(timing.quantile(0.75));
+                let rate = |amount: u64| (amount > 0).then(|| amount as f64 / median / 1e9);
+                value["gb_s"] = json!(rate(self.bytes));
+                value["gflop_s"] = json!(rate(self.flops));
+                if let Some(items) = self.items {
+                    value["items_per_s"] = json!(items.count as f64 / median);
+                    value["items"] = json!(items.unit);
+                }
+            }
+        }
+        value
+    }
+}
+
+impl Report {
+    /// The results file.
+    pub fn json(&self) -> Value {
+        let Sizes { rows, width, side, tokens, hidden, vocabulary, neighbours, batch } = self.sizes;
+        json!({
+            "schema": SCHEMA, "tool": "realign", "version": env!("CARGO_PKG_VERSION"),
+            "device": {
+                "name": self.device, "kind": self.device_kind.name(), "backend": self.backend, "driver": self.driver,
+                "clocks": "unknown",
+            },
+            "host": {
+                "os": std::env::consts::OS, "arch": std::env::consts::ARCH, "threads": rayon::current_num_threads(),
+            },
+            "quick": self.quick,
+            "sizes": {
+                "rows": rows, "width": width, "side": side, "tokens": tokens, "hidden": hidden,
+                "vocabulary": vocabulary, "neighbours": neighbours, "batch": batch,
+            },
+            "roofline": self.roofline.json(),
+            "results": self.outcomes.iter().map(Outcome::json).collect::<Vec<_>>(),
+        })
+    }
+}

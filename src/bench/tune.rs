@@ -1,0 +1,166 @@
+//! Tuning: which tiles multiply matrices fastest on a device, and how much work fits into one dispatch.
+
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use super::cases::{Run, Sizes, numbers};
+use super::elementwise;
+use super::timing::{Budget, recorded};
+use crate::device::{Device, DeviceKind, Tensor};
+use crate::io::write_atomically;
+use crate::kernels::linalg::matmul::{self, Operand, Product};
+use crate::kernels::linalg::tiles::{Class, Tile, Tiling};
+use crate::{ElementType, Error, Result};
+
+/// Seconds that one dispatch may take: half of the limit that keeps a desktop's watchdog away.
+const DISPATCH_SECONDS: f64 = 0.25;
+/// Version of the file's form.
+const SCHEMA: u64 = 1;
+
+/// One tile's rate on one class of products.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tried {
+    /// The class.
+    pub class: Class,
+    /// The tile.
+    pub tile: Tile,
+    /// FLOPs per second.
+    pub rate: f64,
+}
+
+/// What was measured on a device.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tuning {
+    /// The fastest tile of each class.
+    pub tiling: Tiling,
+    /// FLOPs of one dispatch at most.
+    pub dispatch_flops: u64,
+    /// All that was tried; empty where the tuning was read from a file.
+    pub tried: Vec<Tried>,
+}
+
+/// Times every tile that is worth trying on each class of products, and the attention, which is slower; in about a second on a
+/// GPU. The host engine has nothing to tune.
+///
+/// # Errors
+/// The host engine; the device is lost or out of memory.
+pub fn tune(device: &Device) -> Result<Tuning> {
+    let caps = device.capabilities();
+    if caps.kind == DeviceKind::Host {
+        return Err(Error::argument("device", "the host engine has nothing to tune; name an adapter with --device"));
+    }
+    let on_cpu = caps.kind == DeviceKind::Software;
+    let (mut tiling, mut tried) = (Tiling::fixed(caps), Vec::new());
+    for class in Class::all() {
+        // A CPU has no use for many tiles: one size stands for both.
+        let side = if on_cpu || !class.large { 512 } else { 2048 };
+        let mut best = 0.0;
+        for tile in Tile::candidates(caps) {
+            let rate = rate(device, class, (tile, side))?;
+            if rate > best {
+                best = rate;
+                tiling.set(class, tile);
+            }
+            tried.push(Tried { class, tile, rate });
+        }
+    }
+    let chosen = tried.iter().filter(|t| tiling.get(t.class) == t.tile).map(|t| t.rate);
+    let slowest = chosen.fold(attention_rate(device)?, f64::min);
+    let dispatch_flops = ((DISPATCH_SECONDS * slowest) as u64).clamp(1 << 26, 1 << 40);
+    Ok(Tuning { tiling, dispatch_flops, tried })
+}
+
+fn budget(device: &Device) -> Budget {
+    let least = if device.capabilities().kind == DeviceKind::Software { 2 } else { 5 };
+    Budget { seconds: 0.02, least, most: 20 }
+}
+
+/// FLOPs per second of a tile.
+fn rate(device: &Device, class: Class, (tile, n): (Tile, usize)) -> Result<f64> {
+    let matrix = |seed| Tensor::from_f32(device, &numbers(seed, n * n), n);
+    let (a, b, c) = (matrix(1)?, matrix(2)?, Tensor::new(device, n, n, ElementType::F32)?);
+    let timing = recorded(device, budget(device), &|r| {
+        let operands = (turned_a(&a, class), turned_b(&b, class));
+        matmul::record_tiled(r, Product::default(), operands, (&c, 0), tile)
+    })?;
+    Ok(2.0 * (n as f64).powi(3) / timing.median())
+}
+
+fn turned_a(a: &Tensor, class: Class) -> Operand<'_> {
+    if class.transpose_a { Operand::new(a).transposed() } else { Operand::new(a) }
+}
+
+fn turned_b(b: &Tensor, class: Class) -> Operand<'_> {
+    if class.transpose_b { Operand::new(b).transposed() } else { Operand::new(b) }
+}
+
+/// FLOPs per second of the slower of attention and its gradients.
+fn attention_rate(device: &Device) -> Result<f64> {
+    let sizes = Sizes { tokens: 512, hidden: 512, ..Sizes::of(device, true) };
+    let mut slowest = f64::INFINITY;
+    for make in [elementwise::attention, elementwise::attention_backward] {
+        let case = make(device, &sizes)?;
+        if let Run::Recorded(record) = &case.run {
+            slowest = slowest.min(case.flops as f64 / recorded(device, budget(device), record)?.median());
+        }
+    }
+    Ok(slowest)
+}
+
+impl Tuning {
+    /// The device with this tuning; call it before anything is made on the device.
+    ///
+    /// # Errors
+    /// The device is in use, or lacks what a tile needs.
+    pub fn apply(&self, device: Device) -> Result<Device> {
+        device.with_capabilities(|c| (c.tiling, c.dispatch_flops) = (Some(self.tiling), self.dispatch_flops))
+    }
+
+    /// What belongs to a device in a file of tunings.
+    fn entry(&self) -> Value {
+        let tiles: Map<String, Value> =
+            Class::all().map(|class| (class.name(), json!(self.tiling.get(class).name()))).collect();
+        json!({ "tiles": tiles, "dispatch_flops": self.dispatch_flops })
+    }
+
+    fn of_entry(entry: &Value, device: &Device) -> Option<Tuning> {
+        let mut tiling = Tiling::fixed(device.capabilities());
+        for class in Class::all() {
+            tiling.set(class, Tile::of_name(entry["tiles"][class.name()].as_str()?)?);
+        }
+        let dispatch_flops = entry["dispatch_flops"].as_u64().filter(|flops| *flops > 0)?;
+        Some(Tuning { tiling, dispatch_flops, tried: Vec::new() }).filter(|t| t.tiling.runs_on(device.capabilities()))
+    }
+
+    /// The tuning of a device in a file of tunings: `None` where there is no file, none for this device, driver and version of
+    /// the crate, or nothing that this version understands.
+    pub fn load(path: &Path, device: &Device) -> Option<Tuning> {
+        let file = read(path)?;
+        Tuning::of_entry(&file["devices"][key(device)], device)
+    }
+
+    /// Writes it to a file of tunings, beside those of other devices; a file that is none of these is replaced.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn save(&self, path: &Path, device: &Device) -> Result<()> {
+        let mut file = read(path).unwrap_or_else(|| json!({ "schema": SCHEMA, "devices": {} }));
+        file["devices"][key(device)] = self.entry();
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+        }
+        write_atomically(path, true, format!("{file:#}\n").as_bytes())
+    }
+}
+
+fn read(path: &Path) -> Option<Value> {
+    let file: Value = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+    (file["schema"] == SCHEMA && file["devices"].is_object()).then_some(file)
+}
+
+/// Kernels and drivers change what is fastest.
+fn key(device: &Device) -> String {
+    let (name, backend, driver) = (device.name(), device.backend(), device.driver());
+    format!("{name} | {backend} | {driver} | realign {}", env!("CARGO_PKG_VERSION"))
+}

@@ -1,0 +1,126 @@
+//! The page of `bench`: one device's results, or several devices' side by side.
+
+use anyhow::Result;
+use realign::report::{Axis, Bars, Cell, Chart, Column, Page, Section, Table, number};
+use serde_json::Value;
+
+/// A page from results files.
+pub fn page(files: &[Value]) -> Result<Page> {
+    let title =
+        if let [file] = files { format!("realign on {}", name(file)) } else { "realign on several devices".into() };
+    let mut page = Page::new(title, "How fast each case is, and how close to what the same device can do at most.");
+    page = page.section(limits(files)?);
+    if files.len() > 1 {
+        page = page.section(across(files)?);
+    }
+    for file in files {
+        page = page.section(device(file)?);
+    }
+    Ok(page)
+}
+
+fn name(file: &Value) -> String {
+    file["device"]["name"].as_str().unwrap_or("an unnamed device").to_owned()
+}
+
+fn results(file: &Value) -> Vec<&Value> {
+    file["results"].as_array().into_iter().flatten().collect()
+}
+
+fn cell(v: &Value) -> Cell {
+    Cell::Text(v.as_f64().map_or_else(|| "–".to_owned(), number))
+}
+
+fn limits(files: &[Value]) -> Result<Section> {
+    let columns = ["device", "driver", "GB/s", "GFLOP/s", "GB/s up", "GB/s down", "timer"].map(Column::new);
+    let mut table = Table::new("Measured limits", columns);
+    for file in files {
+        let r = &file["roofline"];
+        let text = |v: &Value| Cell::Text(v.as_str().unwrap_or("–").to_owned());
+        let cells = [
+            text(&file["device"]["driver"]),
+            cell(&r["bandwidth_gb_s"]),
+            cell(&r["arithmetic_gflop_s"]),
+            cell(&r["upload_gb_s"]),
+            cell(&r["download_gb_s"]),
+            text(&r["timer"]),
+        ];
+        table = table.row(name(file), cells)?;
+    }
+    let meaning = "Bandwidth: bytes read and written by a copy. Arithmetic: fused multiply-adds of f32 in registers. Clocks are unknown.";
+    Ok(Section::new("What the devices can do", "").table(table, meaning))
+}
+
+/// Items or bytes or FLOPs per second of every case on every device.
+fn across(files: &[Value]) -> Result<Section> {
+    let columns = std::iter::once("case".to_owned()).chain(files.iter().map(name)).map(Column::new);
+    let mut table = Table::new("Throughput", columns);
+    let mut names: Vec<&str> = Vec::new();
+    for result in files.iter().flat_map(results) {
+        let name = result["name"].as_str().unwrap_or_default();
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    for case in names {
+        let of =
+            |file: &Value| results(file).into_iter().find(|r| r["name"] == case).map_or("–".to_owned(), throughput);
+        table = table.row(case, files.iter().map(|f| Cell::Text(of(f))).collect::<Vec<_>>())?;
+    }
+    Ok(Section::new("Side by side", "")
+        .table(table, "Sizes differ between kinds of devices: rates compare, times do not."))
+}
+
+fn throughput(result: &Value) -> String {
+    if let (Some(rate), Some(unit)) = (result["items_per_s"].as_f64(), result["items"].as_str()) {
+        return format!("{} {unit}/s", number(rate));
+    }
+    let memory = result["bound"] == "memory";
+    match (result["gb_s"].as_f64(), result["gflop_s"].as_f64()) {
+        (Some(rate), flops) if memory || flops.is_none() => format!("{} GB/s", number(rate)),
+        (_, Some(rate)) => format!("{} GFLOP/s", number(rate)),
+        _ => result["error"].as_str().unwrap_or("–").to_owned(),
+    }
+}
+
+fn device(file: &Value) -> Result<Section> {
+    let columns =
+        ["case", "shape", "median, ms", "quartiles, ms", "GB/s", "GFLOP/s", "rate", "of the roofline", "timer"];
+    let mut table = Table::new("All cases", columns.map(Column::new));
+    let (mut names, mut shares) = (Vec::new(), Vec::new());
+    for result in results(file) {
+        let name = result["name"].as_str().unwrap_or_default();
+        let share = result["fraction_of_roofline"].as_f64();
+        if let Some(share) = share {
+            names.push(name.to_owned());
+            shares.push(100.0 * share);
+        }
+        let ms = |key: &str| result[key].as_f64().map_or_else(|| "–".to_owned(), |s| number(1e3 * s));
+        let text = |v: &Value| v.as_str().unwrap_or("–").to_owned();
+        let cells = [
+            text(&result["shape"]),
+            ms("seconds"),
+            format!("{} – {}", ms("seconds_q1"), ms("seconds_q3")),
+            cell_text(&result["gb_s"]),
+            cell_text(&result["gflop_s"]),
+            throughput(result),
+            share.map_or_else(|| "–".to_owned(), |s| format!("{:.0}%", 100.0 * s)),
+            text(&result["timer"]),
+        ];
+        table = table.row(name, cells.map(Cell::Text))?;
+    }
+    let bars = Bars::new(Axis::linear("% of what memory or arithmetic allows").including(0.0).including(100.0), names)
+        .group("", shares)?;
+    let meaning = "What a case must move and compute at least, over what the device can do. Above 100%: data that stays in caches, \
+                   which the copy's does not.";
+    let quick = if file["quick"] == true { " A quick run: small data, noisy." } else { "" };
+    let driver = file["device"]["driver"].as_str().unwrap_or_default();
+    let version = file["version"].as_str().unwrap_or("?");
+    let tool = file["tool"].as_str().unwrap_or("realign");
+    let intro = format!("{tool} {version}. {driver}{quick}");
+    Ok(Section::new(name(file), intro).chart(Chart::new("Share of the roofline", bars), meaning).table(table, ""))
+}
+
+fn cell_text(v: &Value) -> String {
+    v.as_f64().map_or_else(|| "–".to_owned(), number)
+}

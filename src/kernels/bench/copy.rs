@@ -1,0 +1,42 @@
+//! The yardstick for memory: one read and one write of every byte.
+
+use crate::device::{Buffer, Dispatch, Recorder};
+use crate::kernels::{Binding, KernelSpec, groups};
+use crate::{ElementType, Error, Result};
+
+/// The kernel.
+pub static SPEC: KernelSpec = KernelSpec {
+    name: "copy",
+    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/bench/copy.wgsl")),
+    bindings: &[Binding::uniform("params"), Binding::read(1, "from_vectors"), Binding::read_write(2, "to_vectors")],
+    twin: crate::host::bench::copy_twin,
+};
+
+/// Vectors that an invocation moves.
+const EACH: usize = 4;
+
+/// Records the copy of the first `bytes` bytes of `from` to `to`.
+///
+/// # Errors
+/// A number of bytes that is not a multiple of 16 or that one of the buffers does not have; another device's buffers; one
+/// buffer twice.
+pub fn record(recorder: &mut Recorder, from: &Buffer, to: &Buffer, bytes: u64) -> Result<()> {
+    let most = from.bytes().min(to.bytes()).min(1 << 36);
+    if !bytes.is_multiple_of(16) || bytes > most {
+        return Err(Error::shape(SPEC.name, "bytes", format!("a multiple of 16 up to {most}"), bytes));
+    }
+    if from.same(to) {
+        return Err(Error::shape(SPEC.name, "output", "another buffer", "the input"));
+    }
+    let vectors = (bytes / 16) as u32;
+    let group = recorder.device().capabilities().group;
+    recorder.dispatch(Dispatch {
+        kernel: &SPEC,
+        imports: Vec::new(),
+        constants: vec![("GROUP", f64::from(group))],
+        params: [vectors, 0, 0, 0].iter().flat_map(|w| w.to_le_bytes()).collect(),
+        buffers: vec![from.clone(), to.clone()],
+        elements: (ElementType::F32, ElementType::F32),
+        groups: [groups(vectors as usize / (group as usize * EACH)), 1, 1],
+    })
+}

@@ -1,0 +1,162 @@
+//! Which shader multiplies matrices, with tiles of which shape: a choice by class of product, fixed or measured on the device.
+
+use super::super::KernelSpec;
+use super::matmul::{DIRECT, SUBGROUP, SUBGROUP_LANES, TILED};
+use crate::device::{Capabilities, DeviceKind};
+
+/// A shader and the tile that a workgroup makes with it. All sum in order of k.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Tile {
+    /// [`SUBGROUP`]: 32 × 32, a subgroup each.
+    Subgroup,
+    /// [`DIRECT`]: 128 × 64, straight from storage.
+    Direct,
+    /// [`TILED`]: 64 × 64, 16 of k at a time.
+    Small,
+    /// [`TILED`]: 64 × 64, 32 of k at a time.
+    SmallDeep,
+    /// [`TILED`]: 128 × 128, 16 of k at a time.
+    Large,
+    /// [`TILED`]: 128 × 128, 8 of k at a time.
+    LargeShallow,
+}
+
+impl Tile {
+    /// All of them.
+    pub const ALL: [Tile; 6] =
+        [Tile::Subgroup, Tile::Direct, Tile::Small, Tile::SmallDeep, Tile::Large, Tile::LargeShallow];
+
+    /// As files and tables have it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Tile::Subgroup => "subgroup 32x32",
+            Tile::Direct => "direct 128x64",
+            Tile::Small => "tiled 64x64x16",
+            Tile::SmallDeep => "tiled 64x64x32",
+            Tile::Large => "tiled 128x128x16",
+            Tile::LargeShallow => "tiled 128x128x8",
+        }
+    }
+
+    /// The tile of that name.
+    pub fn of_name(name: &str) -> Option<Tile> {
+        Tile::ALL.into_iter().find(|t| t.name() == name)
+    }
+
+    /// Rows and columns of results.
+    pub const fn sides(self) -> (usize, usize) {
+        match self {
+            Tile::Subgroup => (32, 32),
+            Tile::Direct => (128, 64),
+            Tile::Small | Tile::SmallDeep => (64, 64),
+            Tile::Large | Tile::LargeShallow => (128, 128),
+        }
+    }
+
+    /// The kernel, and its file for the import `tile`.
+    pub fn kernel(self) -> (&'static KernelSpec, &'static str) {
+        match self {
+            Tile::Subgroup => (&SUBGROUP, "linalg/tile_64.wgsl"),
+            Tile::Direct => (&DIRECT, "linalg/tile_64.wgsl"),
+            Tile::Small => (&TILED, "linalg/tile_64.wgsl"),
+            Tile::SmallDeep => (&TILED, "linalg/tile_64_deep.wgsl"),
+            Tile::Large => (&TILED, "linalg/tile_128.wgsl"),
+            Tile::LargeShallow => (&TILED, "linalg/tile_128_shallow.wgsl"),
+        }
+    }
+
+    /// Whether a device can run it.
+    pub fn runs_on(self, caps: &Capabilities) -> bool {
+        match self {
+            Tile::Subgroup => caps.subgroup_size.is_some_and(|size| size >= SUBGROUP_LANES),
+            _ => true,
+        }
+    }
+
+    /// What is worth trying on a device: on a GPU the tiled shapes, on a driver that runs on a CPU those without barriers, too.
+    pub fn candidates(caps: &Capabilities) -> Vec<Tile> {
+        let on_cpu = matches!(caps.kind, DeviceKind::Software | DeviceKind::Host);
+        let worth = |t: &Tile| {
+            let barriers = !matches!(t, Tile::Subgroup | Tile::Direct);
+            t.runs_on(caps) && if on_cpu { !barriers || *t == Tile::Small } else { barriers }
+        };
+        Tile::ALL.into_iter().filter(worth).collect()
+    }
+}
+
+/// A class of products that one tile serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Class {
+    /// Whether A is transposed.
+    pub transpose_a: bool,
+    /// Whether B is transposed.
+    pub transpose_b: bool,
+    /// Whether there are tiles of 128 × 128 enough to fill a large GPU.
+    pub large: bool,
+}
+
+/// Small tiles below so many large ones: a large GPU has more than a hundred cores.
+const LARGE_TILES: usize = 256;
+
+impl Class {
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Class> {
+        (0..8).map(|i| Class { transpose_a: i & 1 > 0, transpose_b: i & 2 > 0, large: i & 4 > 0 })
+    }
+
+    /// The class of a product with a result of `[m, n]`.
+    pub fn of((transpose_a, transpose_b): (bool, bool), m: usize, n: usize) -> Class {
+        let large = m.div_ceil(128).saturating_mul(n.div_ceil(128)) >= LARGE_TILES;
+        Class { transpose_a, transpose_b, large }
+    }
+
+    /// As files and tables have it: `A Bᵀ, large`.
+    pub fn name(self) -> String {
+        let turned = |t: bool| if t { "ᵀ" } else { "" };
+        let size = if self.large { "large" } else { "small" };
+        format!("A{} B{}, {size}", turned(self.transpose_a), turned(self.transpose_b))
+    }
+
+    fn index(self) -> usize {
+        usize::from(self.transpose_a) + 2 * usize::from(self.transpose_b) + 4 * usize::from(self.large)
+    }
+}
+
+/// A tile for each class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tiling([Tile; 8]);
+
+impl Tiling {
+    /// The choice that is made without measuring.
+    pub fn fixed(caps: &Capabilities) -> Tiling {
+        // A lane that takes a row of its own is a CPU's.
+        if caps.lanes == 1 {
+            return Tiling([if Tile::Subgroup.runs_on(caps) { Tile::Subgroup } else { Tile::Direct }; 8]);
+        }
+        let mut tiling = Tiling([Tile::Small; 8]);
+        if caps.group >= 256 {
+            Class::all().filter(|c| c.large).for_each(|c| tiling.set(c, Tile::Large));
+        }
+        tiling
+    }
+
+    /// One tile for all classes.
+    pub fn all(tile: Tile) -> Tiling {
+        Tiling([tile; 8])
+    }
+
+    /// The tile of a class.
+    pub fn get(&self, class: Class) -> Tile {
+        self.0[class.index()]
+    }
+
+    /// Changes it.
+    pub fn set(&mut self, class: Class, tile: Tile) {
+        self.0[class.index()] = tile;
+    }
+
+    /// Whether a device can run all of it.
+    pub fn runs_on(&self, caps: &Capabilities) -> bool {
+        self.0.iter().all(|t| t.runs_on(caps))
+    }
+}

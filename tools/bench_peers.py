@@ -1,0 +1,196 @@
+"""The cases of `realign bench` in NumPy and PyTorch, on the same shapes, beside realign's own results in one run.
+
+    python tools/bench_peers.py REALIGN [--device host] [--peer numpy] [--peer torch] [--torch-device cpu|cuda] [--quick] [--out DIR]
+
+REALIGN is the program; it runs first and after the peers, and the better of the two counts. Prints a table of ratios and writes one results
+file for each peer, of the form that `realign bench --compare` reads.
+"""
+
+import argparse
+import json
+import pathlib
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+
+def numpy_cases(s):
+    rng = np.random.default_rng(1)
+    n, d, m, t, h = s["rows"], s["width"], s["side"], s["tokens"], s["hidden"]
+    rows = (rng.random((n, d), dtype=np.float32) * 2 - 0.9).astype(np.float32)
+    a, b = rng.random((m, m), dtype=np.float32), rng.random((m, m), dtype=np.float32)
+    v = (rng.random(d, dtype=np.float32) - 0.5) / 50
+    unit = lambda x: x / np.sqrt(np.einsum("ij,ij->i", x, x))[:, None]
+
+    def apply():
+        y = unit(rows)
+        y -= v
+        y *= np.float32(0.75)
+        y += v
+        return unit(y)
+
+    def covariance():
+        x = unit(rows)
+        x -= x.mean(0, dtype=np.float64).astype(np.float32)
+        return x.T @ x / n
+
+    queries, base = unit(rows[: s["neighbours"]]), unit(rows[-s["neighbours"] :])
+
+    def neighbours():
+        found = []
+        for first in range(0, len(queries), 1000):
+            c = queries[first : first + 1000] @ base.T
+            found.append(np.argpartition(-c, 10, axis=1)[:, :10])
+        return np.concatenate(found)
+
+    logits = rng.random((t, s["vocabulary"]), dtype=np.float32)
+    return {
+        "normalize": lambda: unit(rows),
+        "apply": apply,
+        "product A B": lambda: a @ b,
+        "product A Bᵀ": lambda: a @ b.T,
+        "product Aᵀ B": lambda: a.T @ b,
+        "covariance": covariance,
+        "10 nearest neighbours": neighbours,
+        "cross entropy": lambda: np.log(np.exp(logits - logits.max(1, keepdims=True)).sum(1)),
+    }
+
+
+def torch_cases(s, device):
+    import torch
+    import torch.nn.functional as F
+
+    from bench_torch import adapter, language
+
+    torch.set_default_device(device)
+    n, d, m, t, h = s["rows"], s["width"], s["side"], s["tokens"], s["hidden"]
+    rows, a, b = torch.rand(n, d) * 2 - 0.9, torch.rand(m, m), torch.rand(m, m)
+    v, x, w = (torch.rand(d) - 0.5) / 50, torch.rand(t, h) * 2 - 1, torch.rand(h)
+    other = torch.rand(t, h)
+    leaf = x.clone().requires_grad_()
+    activated = F.gelu(leaf)
+    labels = torch.arange(t) * 13 % s["vocabulary"]
+    logits = torch.rand(t, s["vocabulary"])
+    length = min(256, t)
+    heads = h // 64
+    q = torch.rand(t // length, heads, length, 64)
+    k, val = torch.rand(t // length, heads // 4, length, 64), torch.rand(t // length, heads // 4, length, 64)
+    unit = lambda y: F.normalize(y, dim=1)
+    p, g, first, second = x.clone(), other, torch.zeros(t, h), torch.zeros(t, h)
+
+    def covariance():
+        y = unit(rows)
+        y -= y.mean(0)
+        return y.T @ y / n
+
+    def adamw():
+        first.lerp_(g, 0.1)
+        second.mul_(0.999).addcmul_(g, g, value=0.001)
+        p.addcdiv_(first, second.sqrt().add_(1e-8), value=-1e-4)
+
+    queries, base = unit(rows[: s["neighbours"]]), unit(rows[-s["neighbours"] :])
+    shape = {"layers": 6, "heads": 4, "kv_heads": 2, "intermediate": 688, "vocabulary": 11000, "length": 128}
+    small = {**shape, "input": 1024, "hidden": 256, "batch": s["batch"]}
+    wide = {**shape, "input": 1280, "hidden": 2048, "batch": 256}
+    with torch.device(device):
+        steps = {
+            "adapter step": adapter(wide)[0],
+            "stage 1 step": language(small, True)[0],
+            "stage 2 step": language(small, False)[0],
+        }
+    return {
+        "normalize": lambda: unit(rows),
+        "apply": lambda: unit((unit(rows) - v) * 0.75 + v),
+        "product A B": lambda: a @ b,
+        "product A Bᵀ": lambda: a @ b.T,
+        "product Aᵀ B": lambda: a.T @ b,
+        "gelu": lambda: F.gelu(x),
+        "gelu backward": lambda: torch.autograd.grad(activated, leaf, other, retain_graph=True),
+        "silu gate": lambda: F.silu(x) * other,
+        "rms norm": lambda: F.rms_norm(x, (h,), w),
+        "layer norm": lambda: F.layer_norm(x, (h,), w, w),
+        "cross entropy": lambda: F.cross_entropy(logits, labels, reduction="none"),
+        "gradient norm": lambda: torch.linalg.vector_norm(x),
+        "adamw": adamw,
+        "attention": lambda: F.scaled_dot_product_attention(q, k, val, is_causal=True, enable_gqa=True),
+        "covariance": covariance,
+        "10 nearest neighbours": lambda: [(queries[i : i + 4000] @ base.T).topk(10) for i in range(0, len(queries), 4000)],
+        **steps,
+    }
+
+
+def measure(call, wait, seconds):
+    for _ in range(2):
+        call()
+    wait()
+    samples, begin = [], time.perf_counter()
+    while len(samples) < 3 or (time.perf_counter() - begin < seconds and len(samples) < 200):
+        start = time.perf_counter()
+        call()
+        wait()
+        samples.append(time.perf_counter() - start)
+    return np.quantile(samples, [0.25, 0.5, 0.75]).tolist()
+
+
+def results(name, version, device, cases, ours, wait, seconds):
+    shapes = {r["name"]: r["shape"] for r in ours["results"]}
+    out = []
+    for case, call in cases.items():
+        if case in shapes:
+            q1, median, q3 = measure(call, wait, seconds)
+            out.append({"name": case, "shape": shapes[case], "seconds": median, "seconds_q1": q1, "seconds_q3": q3, "timer": "wall"})
+    return {"schema": 1, "tool": name, "version": version, "device": {"name": device}, "results": out}
+
+
+def realign(program, args, names, path):
+    line = [program, "bench", "--device", args.device, "--json", str(path), "--force", "--filter", ",".join(names)]
+    subprocess.run(line + (["--quick"] if args.quick else []), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return json.loads(path.read_text())
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("realign")
+    parser.add_argument("--device", default="auto", help="of realign")
+    parser.add_argument("--peer", action="append", choices=["numpy", "torch"])
+    parser.add_argument("--torch-device", default="cpu")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("."))
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    seconds = 0.2 if args.quick else 1.0
+    # The sizes are realign's.
+    sizes = realign(args.realign, args, ["gradient norm"], args.out / "realign.json")["sizes"]
+    peers = {}
+    for peer in args.peer or ["numpy"]:
+        if peer == "numpy":
+            peers[peer] = (np.__version__, "cpu", numpy_cases(sizes), lambda: None)
+        else:
+            import torch
+
+            wait = torch.cuda.synchronize if args.torch_device == "cuda" else lambda: None
+            where = torch.cuda.get_device_name() if args.torch_device == "cuda" else f"cpu, {torch.get_num_threads()} threads"
+            peers[peer] = (torch.__version__, where, torch_cases(sizes, args.torch_device), wait)
+    names = list(dict.fromkeys(case for _, _, cases, _ in peers.values() for case in cases))
+    ours = realign(args.realign, args, names, args.out / "realign.json")
+    files = {}
+    for peer, (version, device, cases, wait) in peers.items():
+        files[peer] = results(peer, version, device, cases, ours, wait, seconds)
+        (args.out / f"{peer}.json").write_text(json.dumps(files[peer], indent=1, ensure_ascii=False) + "\n")
+    again = realign(args.realign, args, names, args.out / "again.json")
+    best = {r["name"]: r["seconds"] for r in ours["results"] if "seconds" in r}
+    for r in again["results"]:
+        best[r["name"]] = min(best.get(r["name"], np.inf), r.get("seconds", np.inf))
+    print(f"realign {ours['version']} on {ours['device']['name']}; its rate over the peer's (above 1: realign is faster)")
+    print(f"{'case':24} " + " ".join(f"{peer + ' ' + file['version']:>16}" for peer, file in files.items()) + "   ms")
+    for name in names:
+        if name in best:
+            theirs = [next((r["seconds"] for r in f["results"] if r["name"] == name), None) for f in files.values()]
+            print(f"{name:24} " + " ".join(f"{t / best[name]:16.2f}" if t else f"{'–':>16}" for t in theirs) + f"   {1e3 * best[name]:.2f}")
+
+
+main()
