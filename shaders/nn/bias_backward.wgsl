@@ -6,6 +6,8 @@ struct Params {
     end: u32,
     width4: u32,
     accumulate: u32,
+    // Rows of a slice; each has a row of sums.
+    slice: u32,
 }
 
 override GROUP: u32 = 64u;
@@ -19,4 +21,4 @@ fn term(row: u32, column: u32) -> vec4<f32> {
     return read1(row * params.width4 + column);
 }
 
-#import "common/columns.wgsl"
+#import "columns"

@@ -6,6 +6,8 @@ struct Params {
     end: u32,
     width4: u32,
     accumulate: u32,
+    // Rows of a slice; each has a row of sums.
+    slice: u32,
 }
 
 override GROUP: u32 = 64u;
@@ -23,4 +25,4 @@ fn term(row: u32, column: u32) -> vec4<f32> {
     return read2(at) * (read1(at) - s.x) * s.y;
 }
 
-#import "common/columns.wgsl"
+#import "columns"

@@ -171,6 +171,7 @@ pub fn imports(caps: &Capabilities, rows: ElementType, out: ElementType) -> Resu
     } else {
         ("common/rows_words4_buffer.wgsl", "common/rows_words2_buffer.wgsl", "common/vectors_buffer.wgsl")
     };
+    let columns = if caps.lanes == 1 { "common/columns_solo.wgsl" } else { "common/columns_teams.wgsl" };
     let product = if caps.int64 { "common/product_u64.wgsl" } else { "common/product_u32.wgsl" };
     Ok([
         ("rows", rows),
@@ -182,6 +183,7 @@ pub fn imports(caps: &Capabilities, rows: ElementType, out: ElementType) -> Resu
         ("out", out),
         ("team", team),
         ("float_team", float_team),
+        ("columns", columns),
         ("product", product),
     ]
     .into_iter()

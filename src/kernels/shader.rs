@@ -11,7 +11,8 @@ macro_rules! sources {
 
 /// Files that may be imported, by path below `shaders/`.
 static SOURCES: &[(&str, &str)] = sources![
-    "common/columns.wgsl",
+    "common/columns_solo.wgsl",
+    "common/columns_teams.wgsl",
     "common/elements.wgsl",
     "common/fixed_point.wgsl",
     "common/float_rows.wgsl",

@@ -224,22 +224,45 @@ fn column_sums() {
 /// Mesa's CPU driver ends an invocation's loops after 65,535 turns, without a word.
 #[test]
 fn column_sums_of_more_rows_than_a_driver_loops() {
-    for device in devices() {
+    for (name, device) in variants() {
         let n = 140_001;
         let (t, sums) = (tensor(&device, &vec![1.0; n * 4], 4), zeros(&device, 1, 4));
         run(&device, |r| bias::backward(r, &t, &sums, false).unwrap());
-        assert_eq!(read(&device, &sums), [n as f32; 4], "{}", device.name());
+        assert_eq!(read(&device, &sums), [n as f32; 4], "{name}");
     }
 }
 
 #[test]
 fn column_sums_have_the_same_bits_again() {
-    for device in devices() {
+    for (_, device) in variants() {
         let dy = tensor(&device, &normal(13, 1009 * 36), 36);
         let sums = [(); 3].map(|()| zeros(&device, 1, 36));
         sums.iter().for_each(|s| run(&device, |r| bias::backward(r, &dy, s, false).unwrap()));
         assert_eq!(read(&device, &sums[0]), read(&device, &sums[1]));
         assert_eq!(read(&device, &sums[0]), read(&device, &sums[2]));
+    }
+}
+
+/// A few columns of many rows: a GPU takes slices of rows, and adds up their sums.
+#[test]
+fn column_sums_in_slices() {
+    let teams = crate::common::gpu().with_capabilities(|c| (c.group, c.lanes, c.subgroup_teams) = (64, 32, false));
+    for (device, dispatches) in [(teams.unwrap(), 2), (Device::host(), 1)] {
+        let (n, d) = (1009, 36);
+        let (dy, before) = (normal(13, n * d), normal(14, d));
+        let (t, sums) = (tensor(&device, &dy, d), tensor(&device, &before, d));
+        run(&device, |r| {
+            bias::backward(r, &t, &sums, true).unwrap();
+            assert_eq!(r.commands().len(), dispatches);
+        });
+        let (mut want, mut size) = (wide(&before), vec![1.0; d]);
+        for (i, &x) in dy.iter().enumerate() {
+            want[i % d] += f64::from(x);
+            size[i % d] += f64::from(x.abs());
+        }
+        // At most 32 rows, 32 slices and what was there before.
+        let bounds: Vec<f64> = size.iter().map(|s| s * U * 70.0).collect();
+        check(&read(&device, &sums), &want, &bounds, device.name());
     }
 }
 

@@ -1,5 +1,7 @@
 //! Twin of `shaders/nn/bias_backward.wgsl`, and column sums for whoever needs them.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::math::Float;
@@ -19,7 +21,7 @@ pub trait Term<R>: Sync {
 
 struct Slab<'a, R, T> {
     term: &'a T,
-    rows: std::ops::Range<usize>,
+    rows: Range<usize>,
     sums: &'a mut [R],
 }
 
@@ -77,7 +79,16 @@ pub fn backward<R: Float>(dy: &[R], dbias: &mut [R], accumulate: bool) {
 pub fn twin(call: &mut HostCall<'_>) -> Result<()> {
     let params: Params = call.params()?;
     let stride = 4 * params.width4 as usize;
-    let dy = &floats(call, 0)?[..params.end as usize * stride];
-    backward(dy, &mut floats_mut(call, 1)?[..stride], params.accumulate == 1);
+    let dy = floats(call, 0)?;
+    for (rows, sums) in slices(&params, floats_mut(call, 1)?) {
+        backward(&dy[rows.start * stride..rows.end * stride], sums, params.accumulate == 1);
+    }
     Ok(())
+}
+
+/// The rows of each slice, and its row of sums.
+pub(super) fn slices<'a>(params: &Params, sums: &'a mut [f32]) -> impl Iterator<Item = (Range<usize>, &'a mut [f32])> {
+    let (first, end, slice) = (params.first as usize, params.end as usize, params.slice.max(1) as usize);
+    let rows = (first..end).step_by(slice).map(move |first| first..end.min(first + slice));
+    rows.zip(sums.chunks_exact_mut(4 * params.width4.max(1) as usize))
 }

@@ -1,6 +1,6 @@
 //! Twins of `shaders/nn/rms_norm.wgsl`, `layer_norm.wgsl` and `norm_*.wgsl`.
 
-use super::bias::{Term, column_sums};
+use super::bias::{Term, column_sums, slices};
 use super::math::Float;
 use super::parallel::{Row, for_each_result, for_each_row, sum_of};
 use super::{floats, floats_mut};
@@ -210,7 +210,12 @@ pub fn backward_twin(call: &mut HostCall<'_>) -> Result<()> {
 /// Buffers that do not fit the parameters.
 pub fn weight_twin(call: &mut HostCall<'_>) -> Result<()> {
     let p: WeightParams = call.params()?;
-    let (operands, scalars) = ((floats(call, 0)?, floats(call, 1)?), &floats(call, 2)?[..4 * p.end as usize]);
-    weight_backward(operands, scalars, &mut floats_mut(call, 3)?[..4 * p.width4 as usize]);
+    let stride = 4 * p.width4 as usize;
+    let (x, dy, scalars) = (floats(call, 0)?, floats(call, 1)?, floats(call, 2)?);
+    for (rows, sums) in slices(&p, floats_mut(call, 3)?) {
+        let part = rows.start * stride..rows.end * stride;
+        let term = Weight { x: &x[part.clone()], dy: &dy[part], scalars: &scalars[4 * rows.start..4 * rows.end] };
+        column_sums(&term, rows.len(), sums, p.accumulate == 1);
+    }
     Ok(())
 }

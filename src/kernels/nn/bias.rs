@@ -1,12 +1,13 @@
-//! Gradient of a bias: column sums, in f32, rows in a fixed order.
+//! Gradient of a bias: column sums, in f32, rows in a fixed order: on a GPU in slices of rows, whose sums are then added up, so that a
+//! few columns of many rows keep all of it busy.
 //!
 //! Bytes: one read of dy. One FLOP per element.
 
 use bytemuck::{Pod, Zeroable};
 
-use super::super::{Binding, KernelSpec, TURNS, Work, check_index, check_matrix, check_written};
-use crate::Result;
+use super::super::{Binding, KernelSpec, TURNS, Work, check_index, check_matrix, check_written, groups};
 use crate::device::{Buffer, DeviceKind, Recorder, Tensor};
+use crate::{ElementType, Result};
 
 /// The kernel.
 pub static SPEC: KernelSpec = KernelSpec {
@@ -23,6 +24,7 @@ pub(crate) struct Params {
     pub end: u32,
     pub width4: u32,
     pub accumulate: u32,
+    pub slice: u32,
 }
 
 /// Records `dbias = Σ_rows dy`, or `+=`; `dy` `[n, d]`, `dbias` `[1, d]`, f32. Without rows the sum is zero.
@@ -44,7 +46,11 @@ pub fn backward(recorder: &mut Recorder, dy: &Tensor, dbias: &Tensor, accumulate
     record_columns(recorder, &SPEC, dy, &buffers, accumulate)
 }
 
-/// A kernel that sums over the rows of `dy`, in as many dispatches as keep its loops short.
+/// Workgroups that are enough for a large GPU, and the rows that are worth one.
+const ENOUGH: usize = 512;
+const SLICE: usize = 32;
+
+/// A kernel that sums over the rows of `dy`, into the last of `buffers`.
 pub(super) fn record_columns(
     recorder: &mut Recorder,
     kernel: &'static KernelSpec,
@@ -53,16 +59,63 @@ pub(super) fn record_columns(
     accumulate: bool,
 ) -> Result<()> {
     let caps = recorder.device().capabilities();
-    // The host's sum is one call: its order must not depend on the cut.
-    let part = if caps.kind == DeviceKind::Host { dy.rows() } else { TURNS / 2 * caps.lanes as usize };
-    for first in (0..dy.rows()).step_by(part.max(1)) {
-        let params = Params {
-            first: first as u32,
-            end: dy.rows().min(first + part) as u32,
-            width4: dy.width4() as u32,
-            accumulate: u32::from(accumulate || first > 0),
-        };
-        Work { kernel, params: bytemuck::bytes_of(&params), buffers, constants: &[] }.teams(recorder, dy.width4())?;
+    let (rows, lanes) = (dy.rows(), caps.lanes as usize);
+    if lanes == 1 {
+        let across = dy.width4().div_ceil(caps.group as usize);
+        // The host's sum is one call: its order must not depend on the cut.
+        let part = if caps.kind == DeviceKind::Host { rows } else { TURNS / 2 };
+        for first in (0..rows).step_by(part) {
+            let range = first..rows.min(first + part);
+            let slices = Slices { rows: range, across, slice: part, accumulate: accumulate || first > 0 };
+            slices.record(recorder, kernel, dy.width4(), buffers)?;
+        }
+        return Ok(());
     }
-    Ok(())
+    let across = dy.width4().div_ceil(lanes);
+    let slice = rows.div_ceil(ENOUGH.div_ceil(across)).max(SLICE).min(TURNS / 2 * caps.teams());
+    let count = rows.div_ceil(slice);
+    let all = Slices { rows: 0..rows, across, slice, accumulate };
+    if count == 1 {
+        return all.record(recorder, kernel, dy.width4(), buffers);
+    }
+    // One row of sums for each slice, and their sums.
+    let partial = recorder.device().buffer("partial column sums", 16 * (count * dy.width4()) as u64)?;
+    let (out, operands) = (buffers[buffers.len() - 1], &buffers[..buffers.len() - 1]);
+    let first = Slices { accumulate: false, ..all };
+    first.record(recorder, kernel, dy.width4(), &[operands, &[&partial][..]].concat())?;
+    let second = Slices { rows: 0..count, across, slice: count, accumulate };
+    second.record(recorder, &SPEC, dy.width4(), &[&partial, out])
+}
+
+/// Column sums of each slice of rows, in one dispatch.
+struct Slices {
+    rows: std::ops::Range<usize>,
+    /// Workgroups beside each other.
+    across: usize,
+    slice: usize,
+    accumulate: bool,
+}
+
+impl Slices {
+    fn record(
+        self,
+        recorder: &mut Recorder,
+        kernel: &'static KernelSpec,
+        width4: usize,
+        buffers: &[&Buffer],
+    ) -> Result<()> {
+        let params = Params {
+            first: self.rows.start as u32,
+            end: self.rows.end as u32,
+            width4: width4 as u32,
+            accumulate: u32::from(self.accumulate),
+            slice: self.slice as u32,
+        };
+        let grid = [groups(self.across), groups(self.rows.len().div_ceil(self.slice)), 1];
+        Work { kernel, params: bytemuck::bytes_of(&params), buffers, constants: &[] }.dispatch(
+            recorder,
+            grid,
+            ElementType::F32,
+        )
+    }
 }
