@@ -20,11 +20,12 @@ struct Params {
     c_first: u32,
     // A multiple of 16.
     k_first: u32,
-    // The overrides below, for the host's twin.
+    // The overrides below and the epilogue's, for the host's twin.
     transpose_a: u32,
     transpose_b: u32,
     accumulate: u32,
     upper: u32,
+    epilogue: u32,
 }
 
 override TRANSPOSE_A: u32 = 0u;

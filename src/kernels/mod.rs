@@ -12,6 +12,7 @@
 //! | [`nn`] | `shaders/nn/*.wgsl` | `host::nn` |
 //! | [`optim`] | `shaders/optim/*.wgsl` | `host::optim` |
 //! | [`bench`] | `shaders/bench/*.wgsl` | `host::bench` |
+//! | [`linalg::epilogue`] | `shaders/linalg/epilogue_*.wgsl` in those of `linalg::matmul` | `host::linalg::matmul` |
 //! | [`linalg::matmul`] | `shaders/linalg/matmul_subgroup.wgsl`, `matmul_direct.wgsl`, `matmul_tiled.wgsl` | `host::linalg::matmul` |
 
 pub mod align;
@@ -91,7 +92,7 @@ pub struct KernelSpec {
 }
 
 /// All kernels of this crate; tests validate each against naga's reflection in every variant.
-pub static ALL: [&KernelSpec; 44] = [
+pub static ALL: [&KernelSpec; 50] = [
     &stats::moments::SPEC,
     &stats::moment_weights::SPEC,
     &stats::moment_columns::SPEC,
@@ -134,6 +135,12 @@ pub static ALL: [&KernelSpec; 44] = [
     &linalg::matmul::SUBGROUP,
     &linalg::matmul::DIRECT,
     &linalg::matmul::TILED,
+    &linalg::epilogue::ADD[0],
+    &linalg::epilogue::ADD[1],
+    &linalg::epilogue::ADD[2],
+    &linalg::epilogue::GELU[0],
+    &linalg::epilogue::GELU[1],
+    &linalg::epilogue::GELU[2],
     &bench::copy::SPEC,
     &bench::fma::SPEC,
 ];

@@ -64,6 +64,8 @@ static SOURCES: &[(&str, &str)] = sources![
     "nn/table_words2.wgsl",
     "nn/table_words4.wgsl",
     "linalg/blocks.wgsl",
+    "linalg/epilogue_gelu.wgsl",
+    "linalg/epilogue_linear.wgsl",
     "linalg/epilogue_none.wgsl",
     "linalg/matrices_buffer.wgsl",
     "linalg/matrices_texture.wgsl",

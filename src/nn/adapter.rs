@@ -1,7 +1,7 @@
 //! The adapter: from an embedding to the decoder's input space [paper section 5]. `linear`, or `mlpNx_gelu`: N linear
 //! layers with the exact GELU between them; names as LLaVA and Bunny have them.
 
-use super::linear::Linear;
+use super::linear::{Linear, Then};
 use super::parameters::{Gradients, Parameters};
 use crate::device::{Device, Recorder, Tensor};
 use crate::io::{AdapterKind, AdapterLayer, AdapterWeights};
@@ -137,10 +137,9 @@ impl Adapter {
     pub fn forward(&self, recorder: &mut Recorder, x: &Tensor, space: &AdapterSpace) -> Result<()> {
         for (i, layer) in self.layers.iter().enumerate() {
             let input = if i == 0 { x } else { &space.active[i - 1] };
-            layer.forward(recorder, &self.parameters, input, &space.linear[i], None)?;
-            if let Some(active) = space.active.get(i) {
-                gelu::forward(recorder, Form::Erf, &space.linear[i], active)?;
-            }
+            let (linear, active) = (&space.linear[i], space.active.get(i));
+            let to = active.map_or((linear, Then::Nothing), |active| (active, Then::Gelu(Form::Erf, linear)));
+            layer.forward_then(recorder, &self.parameters, input, to, None)?;
         }
         Ok(())
     }

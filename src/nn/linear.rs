@@ -4,8 +4,10 @@
 use super::parameters::{Gradients, Parameters, Slot};
 use crate::Result;
 use crate::device::{Recorder, Tensor};
+use crate::kernels::linalg::epilogue::Epilogue;
 use crate::kernels::linalg::matmul::{self, Operand, Product};
-use crate::kernels::nn::{bias, elementwise};
+use crate::kernels::nn::bias;
+use crate::kernels::nn::gelu::{self, Form};
 
 /// A low-rank addition to a linear layer.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,6 +31,17 @@ pub struct Linear {
     pub low_rank: Option<LowRank>,
 }
 
+/// What follows on a linear layer, within the same pass over its result where the layer has no low-rank addition.
+#[derive(Clone, Copy, Debug)]
+pub enum Then<'a> {
+    /// Nothing.
+    Nothing,
+    /// A tensor of the result's shape is added.
+    Add(&'a Tensor),
+    /// GELU; its argument, which its backward pass reads, goes to the tensor.
+    Gelu(Form, &'a Tensor),
+}
+
 const ADD: Product = Product { alpha: 1.0, accumulate: true, upper: false };
 
 impl Linear {
@@ -44,16 +57,38 @@ impl Linear {
         y: &Tensor,
         narrow: Option<&Tensor>,
     ) -> Result<()> {
+        self.forward_then(recorder, parameters, x, (y, Then::Nothing), narrow)
+    }
+
+    /// [`Linear::forward`], and what follows on it.
+    ///
+    /// # Errors
+    /// As [`Linear::forward`].
+    pub fn forward_then(
+        &self,
+        recorder: &mut Recorder,
+        parameters: &Parameters,
+        x: &Tensor,
+        (y, then): (&Tensor, Then<'_>),
+        narrow: Option<&Tensor>,
+    ) -> Result<()> {
         let value = |slot| &parameters.get(slot).value;
-        let weight = Operand::new(value(self.weight)).transposed();
-        matmul::record(recorder, Product::default(), (Operand::new(x), weight), (y, 0))?;
-        if let Some(bias) = self.bias {
-            elementwise::add_bias(recorder, value(bias), y)?;
-        }
-        if let (Some(low), Some(narrow)) = (self.low_rank, narrow) {
-            let (a, b) = (Operand::new(value(low.a)).transposed(), Operand::new(value(low.b)).transposed());
-            matmul::record(recorder, Product::default(), (Operand::new(x), a), (narrow, 0))?;
-            matmul::record(recorder, Product { alpha: low.scale, ..ADD }, (Operand::new(narrow), b), (y, 0))?;
+        let (weight, bias) = (Operand::new(value(self.weight)).transposed(), self.bias.map(value));
+        let low_rank = self.low_rank.zip(narrow);
+        // A low-rank addition comes before GELU.
+        let (to, epilogue) = match (then, low_rank) {
+            (Then::Nothing, _) => (y, Epilogue::Add { bias, residual: None }),
+            (Then::Add(residual), _) => (y, Epilogue::Add { bias, residual: Some(residual) }),
+            (Then::Gelu(form, before), None) => (y, Epilogue::Gelu { form, bias, before }),
+            (Then::Gelu(_, before), Some(_)) => (before, Epilogue::Add { bias, residual: None }),
+        };
+        matmul::record_fused(recorder, Product::default(), epilogue, (Operand::new(x), weight), (to, 0))?;
+        let Some((low, narrow)) = low_rank else { return Ok(()) };
+        let (a, b) = (Operand::new(value(low.a)).transposed(), Operand::new(value(low.b)).transposed());
+        matmul::record(recorder, Product::default(), (Operand::new(x), a), (narrow, 0))?;
+        matmul::record(recorder, Product { alpha: low.scale, ..ADD }, (Operand::new(narrow), b), (to, 0))?;
+        if let Then::Gelu(form, before) = then {
+            gelu::forward(recorder, form, before, y)?;
         }
         Ok(())
     }

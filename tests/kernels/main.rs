@@ -7,6 +7,7 @@ mod apply;
 mod bench;
 mod c3;
 mod comparison;
+mod epilogue;
 mod golden;
 mod matmul;
 mod moments;

@@ -36,7 +36,7 @@ fn phi(x: f64) -> f64 {
 }
 
 /// Value and slope of GELU, and the magnitude of the slope's terms.
-fn reference(form: Form, x: f64) -> (f64, f64, f64) {
+pub fn reference(form: Form, x: f64) -> (f64, f64, f64) {
     match form {
         Form::Erf => {
             let density = (-x * x / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt();
@@ -52,7 +52,7 @@ fn reference(form: Form, x: f64) -> (f64, f64, f64) {
 }
 
 /// What each value may err by, relative: the polynomials, and the exponential with its argument's rounding.
-fn gelu_error(form: Form, x: f64) -> f64 {
+pub fn gelu_error(form: Form, x: f64) -> f64 {
     let argument = match form {
         Form::Erf => x * x / 2.0,
         Form::Tanh => (1.6 * (x + 0.05 * x.powi(3))).abs().min(90.0),

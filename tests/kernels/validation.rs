@@ -8,7 +8,9 @@ use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ShaderStage, StorageAccess};
 use realign::device::{Capabilities as Shape, Command, Device, Dispatch, Tensor};
 use realign::kernels::align::{apply, c3};
+use realign::kernels::linalg::epilogue::{self, Epilogue};
 use realign::kernels::linalg::matmul::{self, Operand, Product, matrices};
+use realign::kernels::nn::gelu::Form;
 use realign::kernels::stats::{moments, normalize};
 use realign::kernels::{ALL, Binding, BindingKind, KernelSpec, imports, shader};
 use realign::{ElementType, Result};
@@ -48,8 +50,14 @@ fn variants() -> Vec<(Imports, Capabilities)> {
     all
 }
 
+/// The variant's names, but for the epilogue, which is the kernel's own.
+fn own(spec: &KernelSpec, imports: &Imports) -> Imports {
+    let with = |(name, path)| if name == "epilogue" { (name, epilogue::file(spec)) } else { (name, path) };
+    imports.iter().copied().map(with).collect()
+}
+
 fn parse(spec: &KernelSpec, imports: &Imports, features: Capabilities) -> Result<(Module, ModuleInfo), String> {
-    let source = shader::expand(spec.source, imports).map_err(|e| e.to_string())?;
+    let source = shader::expand(spec.source, &own(spec, imports)).map_err(|e| e.to_string())?;
     let module = naga::front::wgsl::parse_str(&source).map_err(|e| e.emit_to_string(&source))?;
     let info = Validator::new(ValidationFlags::all(), features)
         .subgroup_stages(naga::valid::ShaderStages::COMPUTE)
@@ -134,8 +142,12 @@ fn check(spec: &KernelSpec, imports: &Imports, features: Capabilities) -> Result
 fn every_kernel_in_every_variant() {
     for spec in ALL {
         for (imports, features) in variants() {
-            let own = if spec.name == matmul::SUBGROUP.name { Capabilities::SUBGROUP } else { Capabilities::empty() };
-            check(spec, &imports, features | own).unwrap_or_else(|e| panic!("{} {imports:?}: {e}", spec.name));
+            let more = if spec.name.starts_with(matmul::SUBGROUP.name) {
+                Capabilities::SUBGROUP
+            } else {
+                Capabilities::empty()
+            };
+            check(spec, &imports, features | more).unwrap_or_else(|e| panic!("{} {imports:?}: {e}", spec.name));
         }
     }
 }
@@ -195,13 +207,11 @@ fn dispatches(device: &Device) -> Vec<Dispatch> {
     c3::record(&mut recorder, (&shift, noise, 0), &input, &output, 3, (&status, 0)).unwrap();
     let square = Tensor::new(device, 8, 8, ElementType::F32).unwrap();
     let operands = (Operand::new(&square), Operand::new(&square));
-    matmul::record(
-        &mut recorder,
-        Product::default(),
-        operands,
-        (&Tensor::new(device, 8, 8, ElementType::F32).unwrap(), 0),
-    )
-    .unwrap();
+    let [c, before] = [(); 2].map(|()| Tensor::new(device, 8, 8, ElementType::F32).unwrap());
+    let add = Epilogue::Add { bias: None, residual: Some(&before) };
+    for fused in [Epilogue::None, add, Epilogue::Gelu { form: Form::Erf, bias: None, before: &before }] {
+        matmul::record_fused(&mut recorder, Product::default(), fused, operands, (&c, 0)).unwrap();
+    }
     crate::nn::record_all(device, &mut recorder);
     let commands = recorder.commands().iter();
     commands.map(|c| if let Command::Dispatch(d) = c { d.clone() } else { panic!("not a dispatch") }).collect()
@@ -264,7 +274,7 @@ fn every_shader_file_is_used() {
         // Each variant on its own: a file counts as followed only with that variant's names.
         for spec in ALL {
             let mut these = BTreeSet::new();
-            follow(spec.source, &imports, &root, &mut these);
+            follow(spec.source, &own(spec, &imports), &root, &mut these);
             reached.extend(these);
         }
     }

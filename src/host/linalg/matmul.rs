@@ -7,8 +7,11 @@ use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
 use crate::host::HostCall;
+use crate::host::nn::{floats, floats_mut, gelu};
 use crate::host::real::widen;
+use crate::kernels::linalg::epilogue::{BIAS, RESIDUAL, TANH};
 use crate::kernels::linalg::matmul::Params;
+use crate::kernels::nn::gelu::Form;
 use crate::{ElementType, Error, Result};
 
 /// A stored matrix: rows of `stride` elements, of which a part is used.
@@ -79,10 +82,63 @@ pub fn multiply<T: ComplexField>(
 /// # Errors
 /// Buffers that do not fit the parameters.
 pub fn twin(call: &mut HostCall<'_>) -> Result<()> {
+    let c = call.write(2)?;
+    product(call, bytemuck::cast_slice_mut(c))
+}
+
+/// Runs the kernel with [`Epilogue::Add`](crate::kernels::linalg::epilogue::Epilogue): buffers are a, b, c, bias, residual.
+///
+/// # Errors
+/// Buffers that do not fit the parameters.
+pub fn add_twin(call: &mut HostCall<'_>) -> Result<()> {
+    let p: Params = call.params()?;
+    let (c, bias, residual) = (floats_mut(call, 2)?, floats(call, 3)?, floats(call, 4)?);
+    product(call, c)?;
+    let bias = (p.epilogue & BIAS != 0).then_some(bias);
+    let residual = (p.epilogue & RESIDUAL != 0).then_some(residual);
+    finished(&p, c, |row, y| {
+        let terms = [bias, residual.and_then(|r| r.get(row * y.len()..))];
+        for term in terms.into_iter().flatten() {
+            y.iter_mut().zip(term).for_each(|(y, x)| *y += x);
+        }
+    });
+    Ok(())
+}
+
+/// Runs the kernel with [`Epilogue::Gelu`](crate::kernels::linalg::epilogue::Epilogue): buffers are a, b, c, bias, before.
+///
+/// # Errors
+/// Buffers that do not fit the parameters.
+pub fn gelu_twin(call: &mut HostCall<'_>) -> Result<()> {
+    let p: Params = call.params()?;
+    let (c, bias, before) = (floats_mut(call, 2)?, floats(call, 3)?, floats_mut(call, 4)?);
+    product(call, c)?;
+    if p.epilogue & BIAS != 0 {
+        finished(&p, c, |_, y| y.iter_mut().zip(bias).for_each(|(y, x)| *y += x));
+    }
+    let stride = 4 * p.c_stride as usize;
+    let (first, count) = (p.c_first as usize * stride, p.m as usize * stride);
+    let (Some(y), Some(before)) = (c.get_mut(first..first + count), before.get_mut(..count)) else {
+        return Err(Error::shape("matmul", "before", format!("{count} elements"), before.len()));
+    };
+    before.copy_from_slice(y);
+    let form = if p.epilogue & TANH != 0 { Form::Tanh } else { Form::Erf };
+    gelu::forward(form, before, y);
+    Ok(())
+}
+
+/// Changes each row of the finished product.
+fn finished(p: &Params, c: &mut [f32], change: impl Fn(usize, &mut [f32]) + Sync) {
+    let stride = 4 * p.c_stride as usize;
+    let rows = c.get_mut(p.c_first as usize * stride..).unwrap_or_default();
+    let rows = rows.par_chunks_exact_mut(stride.max(1)).take(p.m as usize);
+    rows.enumerate().for_each(|(row, y)| change(row, y));
+}
+
+fn product(call: &mut HostCall<'_>, c: &mut [f32]) -> Result<()> {
     let p: Params = call.params()?;
     let element = call.elements.0;
     let (a, b) = (bytemuck::cast_slice(call.read(0)?), call.read(1)?);
-    let c: &mut [f32] = bytemuck::cast_slice_mut(call.write(2)?);
     let a = stored(a, p.a_first, p.a_stride, p.transpose_a);
     let c_stride = 4 * p.c_stride as usize;
     let c = (c.get_mut(p.c_first as usize * c_stride..).unwrap_or_default(), c_stride);

@@ -10,6 +10,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::super::{Binding, KernelSpec, check_device, unpack};
+use super::epilogue::{self, Epilogue};
 use super::tiles::{Class, Tile, Tiling};
 use crate::device::{DeviceKind, Dispatch, Recorder, Tensor};
 use crate::{ElementType, Error, Result};
@@ -67,6 +68,7 @@ pub(crate) struct Params {
     pub transpose_b: u32,
     pub accumulate: u32,
     pub upper: u32,
+    pub epilogue: u32,
 }
 
 /// An operand: `rows` rows of an f32 tensor from `first` on, perhaps transposed.
@@ -94,6 +96,10 @@ impl<'a> Operand<'a> {
     #[must_use]
     pub fn transposed(self) -> Self {
         Operand { transpose: !self.transpose, ..self }
+    }
+
+    pub(super) fn tensor(&self) -> &'a Tensor {
+        self.tensor
     }
 
     /// Shape of op(M).
@@ -131,10 +137,24 @@ pub fn record(
     (a, b): (Operand<'_>, Operand<'_>),
     (c, c_first): (&Tensor, usize),
 ) -> Result<()> {
+    record_fused(recorder, product, Epilogue::None, (a, b), (c, c_first))
+}
+
+/// [`record`] with an epilogue, whose tensors have m rows.
+///
+/// # Errors
+/// As [`record`]; an epilogue's tensor that does not fit or has the memory of `c`.
+pub fn record_fused(
+    recorder: &mut Recorder,
+    product: Product,
+    epilogue: Epilogue<'_>,
+    (a, b): (Operand<'_>, Operand<'_>),
+    (c, c_first): (&Tensor, usize),
+) -> Result<()> {
     let caps = recorder.device().capabilities();
     let tiling = caps.tiling.unwrap_or_else(|| Tiling::fixed(caps));
     let class = Class::of((a.transpose, b.transpose), a.shape().0, b.shape().1);
-    record_tiled(recorder, product, (a, b), (c, c_first), tiling.get(class))
+    record_parts(recorder, (product, epilogue), (a, b), (c, c_first), tiling.get(class))
 }
 
 /// [`record`] with a tile of one's own; the host engine has none.
@@ -148,8 +168,21 @@ pub fn record_tiled(
     (c, c_first): (&Tensor, usize),
     tile: Tile,
 ) -> Result<()> {
+    record_parts(recorder, (product, Epilogue::None), (a, b), (c, c_first), tile)
+}
+
+/// In as many dispatches as keep each one short.
+fn record_parts(
+    recorder: &mut Recorder,
+    (product, epilogue): (Product, Epilogue<'_>),
+    (a, b): (Operand<'_>, Operand<'_>),
+    (c, c_first): (&Tensor, usize),
+    tile: Tile,
+) -> Result<()> {
     let (m, n, k) = check(recorder, product, (a, b), (c, c_first))?;
-    if m == 0 || n == 0 || (k == 0 && product.accumulate) {
+    let epilogue = epilogue.simplified();
+    epilogue.check(recorder, (a, b), (c, m))?;
+    if m == 0 || n == 0 || (k == 0 && product.accumulate && matches!(epilogue, Epilogue::None)) {
         return Ok(());
     }
     let flags = [a.transpose, b.transpose, product.accumulate, product.upper].map(u32::from);
@@ -170,10 +203,11 @@ pub fn record_tiled(
         transpose_b: flags[1],
         accumulate: flags[2],
         upper: flags[3],
+        epilogue: 0,
     };
     // The host's whole product is one call.
     if recorder.device().capabilities().kind == DeviceKind::Host {
-        return dispatch(recorder, Tile::Direct, (params, [1; 3]), (a.tensor, b.tensor, c));
+        return dispatch(recorder, (Tile::Direct, epilogue), (params, [1; 3]), (a.tensor, b.tensor, c));
     }
     let (dispatch_flops, (rows, columns)) = (recorder.device().capabilities().dispatch_flops, tile.sides());
     let (tiles, across) = (m.div_ceil(rows), n.div_ceil(columns));
@@ -183,12 +217,14 @@ pub fn record_tiled(
     for k_first in (0..k.max(1)).step_by(DISPATCH_K) {
         (params.k_first, params.k) = (k_first as u32, k.min(k_first + DISPATCH_K) as u32);
         params.accumulate = (product.accumulate || k_first > 0).into();
+        let last = k <= k_first + DISPATCH_K;
+        let epilogue = if last { epilogue } else { Epilogue::None };
         let strip_flops = (2 * rows * n) as u64 * u64::from((params.k - params.k_first).max(1));
         let strips = (dispatch_flops / strip_flops).clamp(1, 65_535) as usize;
         for first in (0..tiles).step_by(strips) {
             params.first_tile = first as u32;
             let groups = [across as u32, strips.min(tiles - first) as u32, 1];
-            dispatch(recorder, tile, (params, groups), (a.tensor, b.tensor, c))?;
+            dispatch(recorder, (tile, epilogue), (params, groups), (a.tensor, b.tensor, c))?;
         }
     }
     Ok(())
@@ -196,21 +232,25 @@ pub fn record_tiled(
 
 fn dispatch(
     recorder: &mut Recorder,
-    tile: Tile,
-    (params, groups): (Params, [u32; 3]),
+    (tile, epilogue): (Tile, Epilogue<'_>),
+    (mut params, groups): (Params, [u32; 3]),
     (a, b, c): (&Tensor, &Tensor, &Tensor),
 ) -> Result<()> {
-    let (kernel, tile) = tile.kernel();
-    let mut imports = vec![("epilogue", "linalg/epilogue_none.wgsl"), ("tile", tile)];
+    let (plain, tile) = tile.kernel();
+    let fused = epilogue.of(plain, a.buffer())?;
+    let mut imports = vec![("epilogue", epilogue::file(fused.kernel)), ("tile", tile)];
     imports.extend(matrices(recorder.device().capabilities(), b.element_type()));
     let flags = [params.transpose_a, params.transpose_b, params.accumulate, params.upper];
     let names = ["TRANSPOSE_A", "TRANSPOSE_B", "ACCUMULATE", "UPPER"];
+    params.epilogue = fused.flags;
+    let mut bytes = bytemuck::bytes_of(&params).to_vec();
+    bytes.resize(bytes.len().next_multiple_of(16), 0);
     recorder.dispatch(Dispatch {
-        kernel,
+        kernel: fused.kernel,
         imports,
-        constants: names.into_iter().zip(flags.map(f64::from)).collect(),
-        params: bytemuck::bytes_of(&params).to_vec(),
-        buffers: vec![a.buffer().clone(), b.buffer().clone(), c.buffer().clone()],
+        constants: names.into_iter().zip(flags.map(f64::from)).chain(fused.constants).collect(),
+        params: bytes,
+        buffers: [a, b, c].map(|t| t.buffer().clone()).into_iter().chain(fused.buffers).collect(),
         elements: (b.element_type(), ElementType::F32),
         groups,
     })

@@ -1,4 +1,5 @@
 //! Linear algebra.
 
+pub mod epilogue;
 pub mod matmul;
 pub mod tiles;

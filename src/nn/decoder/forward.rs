@@ -3,7 +3,8 @@
 use super::{Decoder, Layer, LayerSpace, Space};
 use crate::device::{Buffer, Device, Recorder, Tensor};
 use crate::kernels::nn::attention::{self, Spans};
-use crate::kernels::nn::{elementwise, embedding, rms_norm, rotary, silu_gate};
+use crate::kernels::nn::{embedding, rms_norm, rotary, silu_gate};
+use crate::nn::linear::Then;
 use crate::{ElementType, Error, Result};
 
 /// A packed batch on the device: `n` tokens of several sequences, one sequence behind the other.
@@ -127,8 +128,7 @@ impl Decoder {
             }
         };
         attention::forward(recorder, heads, &batch.spans, &kept.q, k, v, &kept.mixed, &kept.log_sums)?;
-        layer.o.forward(recorder, p, &kept.mixed, &kept.middle, narrow(3))?;
-        elementwise::add(recorder, x, &kept.middle)?;
+        layer.o.forward_then(recorder, p, &kept.mixed, (&kept.middle, Then::Add(x)), narrow(3))?;
         rms_norm::forward(recorder, eps, &kept.middle, &p.get(layer.mlp_norm).value, &kept.mlp_input)?;
         layer.gate.forward(recorder, p, &kept.mlp_input, &kept.gate, narrow(4))?;
         layer.up.forward(recorder, p, &kept.mlp_input, &kept.up, narrow(5))?;
@@ -137,7 +137,7 @@ impl Decoder {
 
     /// The rest of a layer: the MLP's last product, and the sum with the stream.
     fn finish_layer(&self, recorder: &mut Recorder, layer: &Layer, kept: &LayerSpace, out: &Tensor) -> Result<()> {
-        layer.down.forward(recorder, &self.parameters, &kept.active, out, kept.narrow.get(6))?;
-        elementwise::add(recorder, &kept.middle, out)
+        let (to, narrow) = ((out, Then::Add(&kept.middle)), kept.narrow.get(6));
+        layer.down.forward_then(recorder, &self.parameters, &kept.active, to, narrow)
     }
 }

@@ -3,7 +3,7 @@
 use crate::device::{Device, Recorder, Tensor};
 use crate::kernels::nn::gelu::{self, Form};
 use crate::kernels::nn::unit_rows;
-use crate::nn::linear::Linear;
+use crate::nn::linear::{Linear, Then};
 use crate::nn::parameters::{Gradients, Parameters};
 use crate::{ElementType, Result};
 
@@ -46,8 +46,8 @@ impl HeadSpace {
 
 impl Head {
     pub fn forward(&self, recorder: &mut Recorder, p: &Parameters, x: &Tensor, space: &HeadSpace) -> Result<()> {
-        self.first.forward(recorder, p, x, &space.hidden, None)?;
-        gelu::forward(recorder, Form::Erf, &space.hidden, &space.active)?;
+        let to = (&space.active, Then::Gelu(Form::Erf, &space.hidden));
+        self.first.forward_then(recorder, p, x, to, None)?;
         self.last.forward(recorder, p, &space.active, &space.output, None)?;
         unit_rows::forward(recorder, &space.output, &self.unit, &space.unit)
     }

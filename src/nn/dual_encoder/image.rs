@@ -7,7 +7,7 @@ use super::head::{Head, HeadSpace};
 use crate::device::{Buffer, Device, Recorder, Tensor};
 use crate::kernels::nn::embedding::{self, ScatterPlan, VISUAL};
 use crate::kernels::nn::gelu::{self, Form};
-use crate::nn::linear::Linear;
+use crate::nn::linear::{Linear, Then};
 use crate::nn::parameters::{Gradients, Parameters};
 use crate::{ElementType, Error, Result};
 
@@ -153,11 +153,11 @@ impl ImageSpace {
 
 impl ImageTower {
     pub fn forward(&self, recorder: &mut Recorder, p: &Parameters, s: &ImageSpace) -> Result<()> {
-        self.first.forward(recorder, p, &s.patches, &s.first, None)?;
-        gelu::forward(recorder, Form::Erf, &s.first, &s.first_active)?;
+        let gelu = |before| Then::Gelu(Form::Erf, before);
+        self.first.forward_then(recorder, p, &s.patches, (&s.first_active, gelu(&s.first)), None)?;
         embedding::gather(recorder, &s.first_active, None, &s.ids, &s.gathered)?;
-        self.second.forward(recorder, p, &s.patches_of(&s.gathered)?, &s.second, None)?;
-        gelu::forward(recorder, Form::Erf, &s.second, &s.second_active)?;
+        let gathered = s.patches_of(&s.gathered)?;
+        self.second.forward_then(recorder, p, &gathered, (&s.second_active, gelu(&s.second)), None)?;
         self.head.forward(recorder, p, &s.flat(&s.second_active)?, &s.head)
     }
 
