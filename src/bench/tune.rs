@@ -162,5 +162,6 @@ fn read(path: &Path) -> Option<Value> {
 /// Kernels and drivers change what is fastest.
 fn key(device: &Device) -> String {
     let (name, backend, driver) = (device.name(), device.backend(), device.driver());
-    format!("{name} | {backend} | {driver} | realign {}", env!("CARGO_PKG_VERSION"))
+    let units = if device.capabilities().matrix_units.is_some() { " | matrix units" } else { "" };
+    format!("{name} | {backend} | {driver} | realign {}{units}", env!("CARGO_PKG_VERSION"))
 }

@@ -58,6 +58,9 @@ pub struct Capabilities {
     pub subgroup_teams: bool,
     /// Size of the adapter's subgroups, where shaders may use them and all have one size.
     pub subgroup_size: Option<u32>,
+    /// Side of the fragments that the adapter's matrix units multiply, f16 operands and f32 sums: 16 or 8, where
+    /// [`DeviceOptions::matrix_units`] asked for them.
+    pub matrix_units: Option<u32>,
     /// Whether shaders use the adapter's 64-bit integers.
     pub int64: bool,
     /// Whether read-only operands are read as textures, and moments are summed in two dispatches without workgroup memory:
@@ -105,7 +108,14 @@ impl Capabilities {
             ),
             (!self.timestamps || features.contains(wgpu::Features::TIMESTAMP_QUERY), "the device has no timestamps"),
             (self.dispatch_flops > 0, "dispatch_flops must be above 0"),
-            (self.tiling.is_none_or(|t| t.runs_on(self)), "a tile needs subgroups that the device does not have"),
+            (
+                self.matrix_units.is_none() || self.matrix_units == offered.matrix_units,
+                "the device was not asked for matrix units",
+            ),
+            (
+                self.tiling.is_none_or(|t| t.runs_on(self)),
+                "a tile needs subgroups or matrix units that the device does not have",
+            ),
             (self.max_binding <= offered.max_binding, "max_binding is above the device's"),
         ];
         match checks.iter().find(|(holds, _)| !holds) {
@@ -156,6 +166,7 @@ impl Device {
             lanes: 1,
             subgroup_teams: false,
             subgroup_size: None,
+            matrix_units: None,
             int64: true,
             texel_reads: false,
             mapped_storage: true,

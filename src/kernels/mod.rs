@@ -91,7 +91,7 @@ pub struct KernelSpec {
 }
 
 /// All kernels of this crate; tests validate each against naga's reflection in every variant.
-pub static ALL: [&KernelSpec; 41] = [
+pub static ALL: [&KernelSpec; 42] = [
     &stats::moments::SPEC,
     &stats::moment_weights::SPEC,
     &stats::moment_columns::SPEC,
@@ -131,6 +131,7 @@ pub static ALL: [&KernelSpec; 41] = [
     &linalg::matmul::SUBGROUP,
     &linalg::matmul::DIRECT,
     &linalg::matmul::TILED,
+    &linalg::matmul::UNITS,
     &bench::copy::SPEC,
     &bench::fma::SPEC,
 ];

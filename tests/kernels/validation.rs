@@ -9,6 +9,7 @@ use naga::{AddressSpace, Module, ShaderStage, StorageAccess};
 use realign::device::{Capabilities as Shape, Command, Device, Dispatch, Tensor};
 use realign::kernels::align::{apply, c3};
 use realign::kernels::linalg::matmul::{self, Operand, Product, matrices};
+use realign::kernels::linalg::tiles::Tile;
 use realign::kernels::stats::{moments, normalize};
 use realign::kernels::{ALL, Binding, BindingKind, KernelSpec, imports, shader};
 use realign::{ElementType, Result};
@@ -16,7 +17,11 @@ use realign::{ElementType, Result};
 use crate::common::gpu;
 
 const TILES: [&str; 4] =
-    ["linalg/tile_64.wgsl", "linalg/tile_128.wgsl", "linalg/tile_64_deep.wgsl", "linalg/tile_128_shallow.wgsl"];
+    ["linalg/tile_64.wgsl", "linalg/tile_128.wgsl", "linalg/tile_32.wgsl", "linalg/tile_128_shallow.wgsl"];
+
+/// What the kernel for matrix units asks for.
+const UNITS: Capabilities =
+    Capabilities::SUBGROUP.union(Capabilities::SHADER_FLOAT16).union(Capabilities::COOPERATIVE_MATRIX);
 
 type Imports = Vec<(&'static str, &'static str)>;
 
@@ -40,6 +45,7 @@ fn variants() -> Vec<(Imports, Capabilities)> {
                 names.push(matrices(&shape, rows)[0]);
                 names.push(("epilogue", "linalg/epilogue_none.wgsl"));
                 names.push(("tile", TILES[(i + 6 * usize::from(int64)) % 4]));
+                names.push(("fragment", ["linalg/fragment_16.wgsl", "linalg/fragment_8.wgsl"][i % 2]));
                 all.push((names, features));
             }
         }
@@ -134,7 +140,13 @@ fn check(spec: &KernelSpec, imports: &Imports, features: Capabilities) -> Result
 fn every_kernel_in_every_variant() {
     for spec in ALL {
         for (imports, features) in variants() {
-            let own = if spec.name == matmul::SUBGROUP.name { Capabilities::SUBGROUP } else { Capabilities::empty() };
+            let own = if spec.name == matmul::SUBGROUP.name {
+                Capabilities::SUBGROUP
+            } else if spec.name == matmul::UNITS.name {
+                UNITS
+            } else {
+                Capabilities::empty()
+            };
             check(spec, &imports, features | own).unwrap_or_else(|e| panic!("{} {imports:?}: {e}", spec.name));
         }
     }
@@ -202,6 +214,10 @@ fn dispatches(device: &Device) -> Vec<Dispatch> {
         (&Tensor::new(device, 8, 8, ElementType::F32).unwrap(), 0),
     )
     .unwrap();
+    for tile in [Tile::Units8, Tile::Units16] {
+        let c = Tensor::new(device, 8, 8, ElementType::F32).unwrap();
+        matmul::record_tiled(&mut recorder, Product::default(), operands, (&c, 0), tile).unwrap();
+    }
     crate::nn::record_all(device, &mut recorder);
     let commands = recorder.commands().iter();
     commands.map(|c| if let Command::Dispatch(d) = c { d.clone() } else { panic!("not a dispatch") }).collect()
@@ -219,7 +235,7 @@ fn parameter_blocks_fit_and_workgroups_are_small() {
     for device in [Device::host(), shaped(true), shaped(false), teams.unwrap(), subgroups] {
         for dispatch in dispatches(&device) {
             seen.insert(dispatch.kernel.name);
-            let all = Capabilities::SUBGROUP | Capabilities::SHADER_INT64;
+            let all = UNITS | Capabilities::SHADER_INT64;
             let (module, _) = parse(dispatch.kernel, &dispatch.imports, all).unwrap();
             let uniform = module.global_variables.iter().find(|(_, v)| v.space == AddressSpace::Uniform).unwrap().1;
             let size = module.types[uniform.ty].inner.size(module.to_ctx()).next_multiple_of(16) as usize;

@@ -1,9 +1,9 @@
 //! Matrix product: `C = alpha op(A) op(B)`, or that added to C, in f32; op is the identity or the transposition.
 //!
-//! Three shaders compute it. [`SUBGROUP`] is for adapters that run on a CPU and have subgroups: 32 × 32 results to a subgroup of
+//! Four shaders compute it. [`SUBGROUP`] is for adapters that run on a CPU and have subgroups: 32 × 32 results to a subgroup of
 //! 8, operands from textures where a driver reads those faster than storage. [`DIRECT`] is for those without: 16 × 8 results to
-//! an invocation. [`TILED`] is for GPUs: tiles of 64 or 128 in workgroup memory, 8 × 8 results to an invocation. Which one, [`tiles`](super::tiles) says. The host
-//! engine multiplies with faer. Sums are f32 in order of k (faer: in blocks of k; the first two in fours).
+//! an invocation. [`TILED`] is for GPUs: tiles of 32, 64 or 128 in workgroup memory, up to 8 × 8 results to an invocation. [`UNITS`] is for
+//! matrix units, where they are asked for. Which one, [`tiles`](super::tiles) says. The host engine multiplies with faer. Sums are f32 in order of k (faer: in blocks of k; the first two in fours).
 //!
 //! FLOPs: 2 m n k, about half with [`Product::upper`]. Bytes, at least: each operand once, C once (twice if accumulated).
 
@@ -43,6 +43,19 @@ pub static TILED: KernelSpec = KernelSpec {
     bindings: BINDINGS,
     twin: crate::host::linalg::matmul::twin,
 };
+
+/// The kernel for matrix units, [`Capabilities::matrix_units`](crate::device::Capabilities::matrix_units). Operands are rounded to
+/// f16, so that an element of the result is off by up to 2^-10 Σ |a b| besides the rounding of its f32 sum, and what exceeds 65,504 in
+/// an operand is infinite.
+pub static UNITS: KernelSpec = KernelSpec {
+    name: "matmul units",
+    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/linalg/matmul_units.wgsl")),
+    bindings: BINDINGS,
+    twin: crate::host::linalg::matmul::twin,
+};
+
+/// Invocations of a subgroup of [`UNITS`].
+pub const UNITS_LANES: u32 = 32;
 
 /// Products that a dispatch sums, a multiple of 32: lavapipe silently leaves an invocation's loops after 65,535 rounds in all.
 const DISPATCH_K: usize = 1 << 14;
@@ -200,8 +213,8 @@ fn dispatch(
     (params, groups): (Params, [u32; 3]),
     (a, b, c): (&Tensor, &Tensor, &Tensor),
 ) -> Result<()> {
-    let (kernel, tile) = tile.kernel();
-    let mut imports = vec![("epilogue", "linalg/epilogue_none.wgsl"), ("tile", tile)];
+    let (kernel, shape) = tile.kernel();
+    let mut imports = vec![("epilogue", "linalg/epilogue_none.wgsl"), shape];
     imports.extend(matrices(recorder.device().capabilities(), b.element_type()));
     let flags = [params.transpose_a, params.transpose_b, params.accumulate, params.upper];
     let names = ["TRANSPOSE_A", "TRANSPOSE_B", "ACCUMULATE", "UPPER"];
