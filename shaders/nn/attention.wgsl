@@ -1,7 +1,7 @@
 // Causal grouped-query attention, forward: out = softmax(q kT / sqrt(width)) v with the online softmax, 4 queries of one head to an
 // invocation, one key at a time. Neighbouring invocations have neighbouring heads of the same queries, so that their loops agree.
 
-#import "nn/attention_params.wgsl"
+#import "nn/attention_rows.wgsl"
 #import "operand1"
 #import "operand2"
 #import "operand3"

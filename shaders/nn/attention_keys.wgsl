@@ -1,21 +1,12 @@
 // Gradients of attention by keys and values: 4 keys of one head to an invocation, which goes over all queries that see them in a fixed
 // order: dv = sum_i p_i dout_i, dk = scale sum_i p_i (dout_i . v - dout_i . out_i) q_i.
 
-#import "nn/attention_params.wgsl"
+#import "nn/attention_rows.wgsl"
 #import "operand1"
 #import "operand2"
 #import "operand3"
 #import "operand4"
-#import "operand5"
-struct Keys {
-    row: u32,
-    rows: u32,
-    // The sequence's first query row, and its queries.
-    first_query: u32,
-    queries: u32,
-    // First query that sees the first key; below 0 if keys came before all queries.
-    lower: i32,
-}
+#import "nn/attention_stat.wgsl"
 @group(0) @binding(6) var<storage, read> blocks: array<Keys>;
 @group(0) @binding(7) var<storage, read_write> dk: array<vec4<f32>>;
 @group(0) @binding(8) var<storage, read_write> dv: array<vec4<f32>>;
@@ -54,13 +45,6 @@ fn block4(base: u32, b: u32) -> mat4x4<f32> {
         keep(read4(base + place(4u * b + 2u)), 4u * b + 2u),
         keep(read4(base + place(4u * b + 3u)), 4u * b + 3u),
     );
-}
-
-// Log-sum-exp and dout . out of a row's head.
-fn stat(row: u32, head: u32) -> vec2<f32> {
-    let at = row * params.heads + head;
-    let pair = read5(at / 2u);
-    return select(pair.xy, pair.zw, (at & 1u) == 1u);
 }
 
 fn load_keys_row(rows: ptr<function, Rows4>, i: u32, base: u32) {

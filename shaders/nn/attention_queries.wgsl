@@ -1,12 +1,12 @@
 // Gradient of attention by the queries: with p the probabilities again, dq = scale sum_j p (dout . v_j - dout . out) k_j. Shape as the
 // forward's.
 
-#import "nn/attention_params.wgsl"
+#import "nn/attention_rows.wgsl"
 #import "operand1"
 #import "operand2"
 #import "operand3"
 #import "operand4"
-#import "operand5"
+#import "nn/attention_stat.wgsl"
 // As the forward's.
 @group(0) @binding(6) var<storage, read> blocks: array<vec4<u32>>;
 @group(0) @binding(7) var<storage, read_write> dq: array<vec4<f32>>;
@@ -45,13 +45,6 @@ fn block4(base: u32, b: u32) -> mat4x4<f32> {
         keep(read4(base + place(4u * b + 2u)), 4u * b + 2u),
         keep(read4(base + place(4u * b + 3u)), 4u * b + 3u),
     );
-}
-
-// Log-sum-exp and dout . out of a row's head.
-fn stat(row: u32, head: u32) -> vec2<f32> {
-    let at = row * params.heads + head;
-    let pair = read5(at / 2u);
-    return select(pair.xy, pair.zw, (at & 1u) == 1u);
 }
 
 fn load_queries_row(rows: ptr<function, Rows4>, i: u32, base: u32) {

@@ -91,7 +91,7 @@ pub struct KernelSpec {
 }
 
 /// All kernels of this crate; tests validate each against naga's reflection in every variant.
-pub static ALL: [&KernelSpec; 42] = [
+pub static ALL: &[&KernelSpec] = &[
     &stats::moments::SPEC,
     &stats::moment_weights::SPEC,
     &stats::moment_columns::SPEC,
@@ -112,9 +112,12 @@ pub static ALL: [&KernelSpec; 42] = [
     &nn::norm::WEIGHT,
     &nn::rotary::SPEC,
     &nn::attention::FORWARD,
+    &nn::attention::FORWARD_TILED,
     &nn::attention::DELTA,
     &nn::attention::QUERIES,
+    &nn::attention::QUERIES_TILED,
     &nn::attention::KEYS,
+    &nn::attention::KEYS_TILED,
     &nn::embedding::GATHER,
     &nn::embedding::SCATTER,
     &nn::cross_entropy::FORWARD,
@@ -228,6 +231,12 @@ fn groups(units: usize) -> u32 {
     units.clamp(1, 65_535) as u32
 }
 
+/// One workgroup for each of `units` of work, and perhaps some more, in a grid of two sides.
+fn grid(units: usize) -> [u32; 3] {
+    let across = units.clamp(1, 65_535);
+    [across as u32, units.div_ceil(across).max(1) as u32, 1]
+}
+
 /// Loop turns of one invocation that every driver completes. Mesa's CPU driver counts the turns of all loops together, and from
 /// 65,535 on ends every loop silently.
 const TURNS: usize = 65_000;
@@ -249,9 +258,7 @@ impl Work<'_> {
     /// The same where an operand has elements of type `rows`.
     fn elements_from(self, recorder: &mut Recorder, count: usize, rows: ElementType) -> Result<()> {
         let group = recorder.device().capabilities().group;
-        let units = count.div_ceil(group as usize).max(1);
-        let across = units.min(65_535);
-        self.dispatch(recorder, [across as u32, units.div_ceil(across) as u32, 1], rows)
+        self.dispatch(recorder, grid(count.div_ceil(group as usize)), rows)
     }
 
     /// That no invocation takes more than [`TURNS`] turns, `turns` for a team of one.

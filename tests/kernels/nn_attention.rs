@@ -1,8 +1,8 @@
 //! Causal grouped-query attention against the full matrix of probabilities in f64.
 
-use realign::device::Device;
+use realign::device::{Command, Device};
 use realign::host::nn::attention::{self as host, Operands, Upstream};
-use realign::kernels::nn::attention::{Heads, Span, Spans, backward, forward};
+use realign::kernels::nn::attention::{Family, Heads, Span, Spans, backward, forward};
 
 use crate::common::{devices, gpu};
 use crate::nn::{check_relative, dot, finite_differences, normal, read, rubbish, run, tensor, wide, zeros};
@@ -17,6 +17,11 @@ fn pack(sequences: &[(u32, u32)]) -> Vec<Span> {
         span
     };
     sequences.iter().map(span).collect()
+}
+
+/// Every device with both families of shaders.
+fn families() -> Vec<(Device, Family)> {
+    devices().into_iter().flat_map(|d| [Family::Rows, Family::Tiles].map(|f| (d.clone(), f))).collect()
 }
 
 fn rows(spans: &[Span]) -> (usize, usize) {
@@ -72,13 +77,13 @@ fn reference(heads: Heads, spans: &[Span], [q, k, v, dout]: [&[f64]; 4]) -> [Vec
 /// What f32 may err by, relative to the whole: scores of up to 10 with sums of up to 130 terms, exponentials, sums over keys.
 const BOUND: f64 = 1e-5;
 
-fn verify(device: &Device, heads: Heads, sequences: &[(u32, u32)], size: f32) {
+fn verify((device, family): &(Device, Family), heads: Heads, sequences: &[(u32, u32)], size: f32) {
     let list = pack(sequences);
     let (n, m) = rows(&list);
     let (qs, ks) = (heads.query * heads.width, heads.key_value * heads.width);
     let scaled = |seed, count| normal(seed, count).iter().map(|x| x * size).collect::<Vec<f32>>();
     let (q, k, v, dout) = (scaled(1, n * qs), scaled(2, m * ks), normal(3, m * ks), normal(4, n * qs));
-    let spans = Spans::new(device, &list).unwrap();
+    let spans = Spans::of_family(device, *family, &list).unwrap();
     let [tq, tdout] = [&q, &dout].map(|x| tensor(device, x, qs));
     let [tk, tv] = [&k, &v].map(|x| tensor(device, x, ks));
     let (out, lse, dq) = (rubbish(device, n, qs), rubbish(device, n, heads.query), rubbish(device, n, qs));
@@ -102,7 +107,7 @@ fn verify(device: &Device, heads: Heads, sequences: &[(u32, u32)], size: f32) {
         let got = read(device, tensor);
         let difference: Vec<f64> = got.iter().zip(want).map(|(&g, w)| f64::from(g) - w).collect();
         let (error, bound) = (norm(&difference), BOUND * norm(want) + extra);
-        let what = format!("{} {heads:?} {sequences:?} {name}", device.name());
+        let what = format!("{} {family:?} {heads:?} {sequences:?} {name}", device.name());
         assert!(error <= bound, "{what}: {error:e} of {:e}, allowed {bound:e}", norm(want));
     }
 }
@@ -113,7 +118,7 @@ const fn heads(query: usize, key_value: usize, width: usize) -> Heads {
 
 #[test]
 fn lengths_heads_and_widths() {
-    for device in devices() {
+    for device in families() {
         for h in [heads(1, 1, 16), heads(4, 2, 16), heads(8, 1, 64), heads(4, 2, 128), heads(3, 3, 20)] {
             for n in [0, 1, 2, 17, 130] {
                 verify(&device, h, &[(n, n)], 1.0);
@@ -124,7 +129,7 @@ fn lengths_heads_and_widths() {
 
 #[test]
 fn packed_sequences() {
-    for device in devices() {
+    for device in families() {
         verify(&device, heads(4, 2, 16), &[(5, 5), (1, 1), (67, 67), (2, 2), (64, 64)], 1.0);
         verify(&device, heads(8, 1, 64), &[(9, 9), (33, 33)], 1.0);
     }
@@ -132,7 +137,7 @@ fn packed_sequences() {
 
 #[test]
 fn a_cache_of_keys() {
-    for device in devices() {
+    for device in families() {
         verify(&device, heads(4, 2, 16), &[(1, 130), (3, 70), (17, 17), (1, 1)], 1.0);
         verify(&device, heads(8, 2, 64), &[(1, 65)], 1.0);
         verify(&device, heads(2, 1, 128), &[(66, 200)], 1.0);
@@ -141,7 +146,7 @@ fn a_cache_of_keys() {
 
 #[test]
 fn keys_that_no_query_sees_have_no_gradient() {
-    for device in devices() {
+    for device in families() {
         verify(&device, heads(2, 1, 16), &[(0, 7), (4, 4)], 1.0);
         verify(&device, heads(2, 1, 16), &[(0, 7)], 1.0);
     }
@@ -150,12 +155,12 @@ fn keys_that_no_query_sees_have_no_gradient() {
 #[test]
 fn large_scores() {
     // Scores of several hundreds: the probabilities are 0 and 1, and their differences are what f32 keeps of the scores.
-    for device in devices() {
+    for (device, family) in families() {
         let h = heads(2, 1, 16);
         let (n, qs, ks) = (30, 32, 16);
         let q: Vec<f32> = normal(1, n * qs).iter().map(|x| x * 3e3).collect();
         let k: Vec<f32> = normal(2, n * ks).iter().map(|x| x * 3e3).collect();
-        let spans = Spans::packed(&device, &[n as u32]).unwrap();
+        let spans = Spans::of_family(&device, family, &pack(&[(30, 30)])).unwrap();
         let (tq, tk, tv) = (tensor(&device, &q, qs), tensor(&device, &k, ks), tensor(&device, &normal(3, n * ks), ks));
         let (out, lse) = (rubbish(&device, n, qs), rubbish(&device, n, 2));
         run(&device, |r| forward(r, h, &spans, &tq, &tk, &tv, &out, &lse).unwrap());
@@ -169,8 +174,9 @@ fn large_scores() {
 
 #[test]
 fn rows_outside_of_the_spans_are_left_alone() {
-    for device in devices() {
-        let spans = Spans::new(&device, &[Span { q_first: 2, q_count: 3, k_first: 1, k_count: 4 }]).unwrap();
+    for (device, family) in families() {
+        let span = Span { q_first: 2, q_count: 3, k_first: 1, k_count: 4 };
+        let spans = Spans::of_family(&device, family, &[span]).unwrap();
         let h = heads(1, 1, 4);
         let [q, k, v] = [7, 8, 8].map(|n| tensor(&device, &normal(n as u64, n * 4), 4));
         let (out, lse) = (rubbish(&device, 7, 4), rubbish(&device, 7, 1));
@@ -182,16 +188,41 @@ fn rows_outside_of_the_spans_are_left_alone() {
 }
 
 #[test]
+fn a_gpu_takes_tiles_and_a_driver_on_a_cpu_rows() {
+    let cpu = gpu().with_capabilities(|c| (c.group, c.lanes, c.subgroup_teams) = (64, 1, false)).unwrap();
+    let shaped = |texel_reads| {
+        let shape = gpu().with_capabilities(|c| {
+            (c.group, c.lanes, c.subgroup_teams) = (64, 32, false);
+            c.texel_reads = texel_reads && c.texel_reads;
+        });
+        shape.unwrap()
+    };
+    for (device, family) in [(cpu, Family::Rows), (shaped(true), Family::Tiles), (shaped(false), Family::Tiles)] {
+        assert_eq!(Family::of(device.capabilities()), family);
+        let spans = Spans::packed(&device, &[3]).unwrap();
+        let [q, k, v, out, lse] = [8, 8, 8, 8, 2].map(|d| zeros(&device, 3, d));
+        let mut r = device.recorder();
+        forward(&mut r, heads(2, 2, 4), &spans, &q, &k, &v, &out, &lse).unwrap();
+        let [Command::Dispatch(d)] = r.commands() else { panic!("one dispatch") };
+        assert_eq!(d.kernel.name == "attention tiled", family == Family::Tiles);
+        verify(&(device, family), heads(4, 2, 64), &[(70, 70), (1, 90), (33, 40)], 1.0);
+    }
+}
+
+#[test]
 fn every_run_agrees_also_in_many_short_dispatches() {
     let slow = gpu().with_capabilities(|c| c.dispatch_flops = 1 << 14).unwrap();
-    assert_eq!(gradients(&gpu()), gradients(&gpu()));
-    assert_eq!(gradients(&gpu()), gradients(&slow));
+    for family in [Family::Rows, Family::Tiles] {
+        let once = gradients(&gpu(), family);
+        assert_eq!(once, gradients(&gpu(), family));
+        assert_eq!(once, gradients(&slow, family));
+    }
 }
 
 /// Of the attention's operands; on a device with a small budget for a dispatch, in several.
-fn gradients(device: &Device) -> [Vec<f32>; 3] {
+fn gradients(device: &Device, family: Family) -> [Vec<f32>; 3] {
     let h = heads(4, 2, 16);
-    let spans = Spans::packed(device, &[40, 13]).unwrap();
+    let spans = Spans::of_family(device, family, &pack(&[(40, 40), (13, 13)])).unwrap();
     let [q, dout] = [1, 2].map(|s| tensor(device, &normal(s, 53 * 64), 64));
     let [k, v] = [3, 4].map(|s| tensor(device, &normal(s, 53 * 32), 32));
     let (out, lse, dq) = (zeros(device, 53, 64), zeros(device, 53, 4), zeros(device, 53, 64));
@@ -234,12 +265,14 @@ fn gradients_by_finite_differences() {
 #[test]
 fn sequences_that_a_driver_would_cut_short_are_refused() {
     let device = gpu().with_capabilities(|c| c.kind = realign::device::DeviceKind::Software).unwrap();
-    let spans = Spans::new(&device, &[Span { q_first: 0, q_count: 1, k_first: 0, k_count: 66_000 }]).unwrap();
     let [q, out, lse] = [4, 4, 1].map(|d| zeros(&device, 1, d));
     let [k, v] = [(); 2].map(|()| zeros(&device, 66_000, 4));
     let mut r = device.recorder();
-    let error = forward(&mut r, heads(1, 1, 4), &spans, &q, &k, &v, &out, &lse).unwrap_err();
-    assert!(error.to_string().contains("--device host"), "{error}");
+    for family in [Family::Rows, Family::Tiles] {
+        let spans = Spans::of_family(&device, family, &pack(&[(1, 66_000)])).unwrap();
+        let error = forward(&mut r, heads(1, 1, 4), &spans, &q, &k, &v, &out, &lse).unwrap_err();
+        assert!(error.to_string().contains("--device host"), "{error}");
+    }
 }
 
 #[test]

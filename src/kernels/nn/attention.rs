@@ -1,18 +1,19 @@
 //! Causal grouped-query attention, scale 1 / √width, never T × T: online softmax over the keys, backward by recomputation and in a
 //! fixed order. Packed sequences of any lengths; with more keys than queries it serves generation from a cache.
 //!
-//! An invocation holds 4 queries (or, for the gradients of keys and values, 4 keys) of one head in registers and goes over the keys
-//! (or queries); the host engine takes tiles of 64 × 128. Sums are f32.
+//! On a driver that runs on a CPU an invocation holds 4 queries (or, for the gradients of keys and values, 4 keys) of one head in
+//! registers and goes over the keys (or queries); on a GPU a workgroup of 64 takes 32 of them and multiplies tiles of 32 × 32 through
+//! workgroup memory, below 16 KiB for every width: see [`Family`]. The host engine takes tiles of 64 × 128. Sums are f32.
 //!
 //! FLOPs, with P pairs of a query and a key that it sees: forward 4 P width per query head, backward 14 P width. Bytes: q, k, v, out
 //! once, keys again for every block of queries from the caches.
 
 use bytemuck::{Pod, Zeroable};
 
-use super::super::{Binding, KernelSpec, Work, check_index, check_matrix, check_written};
-pub use super::spans::{Span, Spans};
+use super::super::{Binding, KernelSpec, Work, check_index, check_matrix, check_written, grid};
+pub use super::spans::{Family, Span, Spans};
 use crate::device::{Buffer, DeviceKind, Recorder, Tensor};
-use crate::{Error, Result};
+use crate::{ElementType, Error, Result};
 
 /// The forward kernel.
 pub static FORWARD: KernelSpec = KernelSpec {
@@ -28,6 +29,14 @@ pub static FORWARD: KernelSpec = KernelSpec {
         Binding::read_write(6, "lse"),
     ],
     twin: crate::host::nn::attention::forward_twin,
+};
+
+/// [`FORWARD`] for GPUs: see [`Family::Tiles`].
+pub static FORWARD_TILED: KernelSpec = KernelSpec {
+    name: "attention tiled",
+    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/nn/attention_tiled.wgsl")),
+    bindings: FORWARD.bindings,
+    twin: FORWARD.twin,
 };
 
 /// Log-sum-exp and dout · out of each row and head.
@@ -61,6 +70,14 @@ pub static QUERIES: KernelSpec = KernelSpec {
     twin: crate::host::nn::attention::queries_twin,
 };
 
+/// [`QUERIES`] for GPUs: see [`Family::Tiles`].
+pub static QUERIES_TILED: KernelSpec = KernelSpec {
+    name: "attention queries backward tiled",
+    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/nn/attention_queries_tiled.wgsl")),
+    bindings: QUERIES.bindings,
+    twin: QUERIES.twin,
+};
+
 /// The gradients by the keys and the values.
 pub static KEYS: KernelSpec = KernelSpec {
     name: "attention keys backward",
@@ -77,6 +94,14 @@ pub static KEYS: KernelSpec = KernelSpec {
         Binding::read_write(8, "dv"),
     ],
     twin: crate::host::nn::attention::keys_twin,
+};
+
+/// [`KEYS`] for GPUs: see [`Family::Tiles`].
+pub static KEYS_TILED: KernelSpec = KernelSpec {
+    name: "attention keys backward tiled",
+    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/nn/attention_keys_tiled.wgsl")),
+    bindings: KEYS.bindings,
+    twin: KEYS.twin,
 };
 
 /// Widest head that fits the registers.
@@ -148,39 +173,58 @@ fn check(
     check_matrix(recorder, name, ("lse", lse), (queries[0].1.rows(), query))
 }
 
-/// A kernel on blocks of rows, in as many dispatches as keep each one short.
-fn record_blocks(
-    recorder: &mut Recorder,
-    kernel: &'static KernelSpec,
+/// A kernel on blocks of rows, of either family.
+#[derive(Clone, Copy)]
+struct Blocks<'a> {
+    kernels: [&'static KernelSpec; 2],
+    family: Family,
     heads: Heads,
-    (blocks, heads_each, flops, turns): (usize, usize, u64, usize),
-    buffers: &[&Buffer],
-    lse: &Tensor,
-) -> Result<()> {
-    let count = blocks * heads_each;
-    let caps = recorder.device().capabilities();
-    let host = caps.kind == DeviceKind::Host;
-    let parts = if host { 1 } else { flops.div_ceil(caps.dispatch_flops).clamp(1, count.max(1) as u64) as usize };
-    let part = count.div_ceil(parts).max(1);
-    let constants = [("WIDTH4", (heads.width / 4) as f64)];
-    for first in (0..count).step_by(part) {
-        let params = Params {
-            count: count.min(first + part) as u32,
-            first: first as u32,
-            heads: heads.query as u32,
-            shared_by: (heads.query / heads.key_value) as u32,
-            query4: (heads.query * heads.width / 4) as u32,
-            key4: (heads.key_value * heads.width / 4) as u32,
-            lse_stride: 4 * lse.width4() as u32,
-            scale: (1.0 / (heads.width as f64).sqrt()) as f32,
-            width4: (heads.width / 4) as u32,
-            blocks: blocks as u32,
-        };
-        Work { kernel, params: bytemuck::bytes_of(&params), buffers, constants: &constants }
-            .check_turns(recorder, turns)?
-            .elements(recorder, part.min(count - first))?;
+    /// Blocks, and heads of each.
+    count: (usize, usize),
+    flops: u64,
+    /// Loop turns of an invocation at most.
+    turns: usize,
+    lse: &'a Tensor,
+    buffers: &'a [&'a Buffer],
+}
+
+impl Blocks<'_> {
+    /// In as many dispatches as keep each one short.
+    fn record(self, recorder: &mut Recorder) -> Result<()> {
+        let Blocks { heads, family, .. } = self;
+        let count = self.count.0 * self.count.1;
+        let caps = recorder.device().capabilities();
+        let host = caps.kind == DeviceKind::Host;
+        let parts =
+            if host { 1 } else { self.flops.div_ceil(caps.dispatch_flops).clamp(1, count.max(1) as u64) as usize };
+        let part = count.div_ceil(parts).max(1);
+        let constants = [("WIDTH4", (heads.width / 4) as f64)];
+        for first in (0..count).step_by(part) {
+            let units = part.min(count - first);
+            let params = Params {
+                count: (first + units) as u32,
+                first: first as u32,
+                heads: heads.query as u32,
+                shared_by: (heads.query / heads.key_value) as u32,
+                query4: (heads.query * heads.width / 4) as u32,
+                key4: (heads.key_value * heads.width / 4) as u32,
+                lse_stride: 4 * self.lse.width4() as u32,
+                scale: (1.0 / (heads.width as f64).sqrt()) as f32,
+                width4: (heads.width / 4) as u32,
+                blocks: self.count.0 as u32,
+            };
+            let [rows, tiles] = self.kernels;
+            let kernel = if family == Family::Rows { rows } else { tiles };
+            let work =
+                Work { kernel, params: bytemuck::bytes_of(&params), buffers: self.buffers, constants: &constants };
+            let work = work.check_turns(recorder, self.turns)?;
+            match family {
+                Family::Rows => work.elements(recorder, units)?,
+                Family::Tiles => work.dispatch(recorder, grid(units), ElementType::F32)?,
+            }
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Records `out`, `[n, query * width]`, and `lse`, `[n, query]`, the log-sum-exp of each row's scores; `q` `[n, query * width]`, `k` and
@@ -203,14 +247,17 @@ pub fn forward(
     let buffers = [q.buffer(), k.buffer(), v.buffer(), &spans.query_blocks, out.buffer(), lse.buffer()];
     check_written(FORWARD.name, &buffers, 2)?;
     let flops = 4 * spans.pairs * (heads.query * heads.width) as u64;
-    record_blocks(
-        recorder,
-        &FORWARD,
+    Blocks {
+        kernels: [&FORWARD, &FORWARD_TILED],
+        family: spans.family,
         heads,
-        (spans.query_block_count, heads.query, flops, spans.longest.1),
-        &buffers,
+        count: (spans.query_block_count, heads.query),
+        flops,
+        turns: spans.turns.1,
         lse,
-    )
+        buffers: &buffers,
+    }
+    .record(recorder)
 }
 
 /// Records the gradients `dq`, `[n, query * width]`, `dk` and `dv`, `[m, key_value * width]`; `out` and `lse` are the forward's. Rows
@@ -262,15 +309,24 @@ pub fn backward(
         .elements(recorder, count)?;
     let pairs = spans.pairs * (heads.query * heads.width) as u64;
     let buffers = [q, k, v, dout, &stats, &spans.query_blocks, dq.buffer()];
-    record_blocks(
-        recorder,
-        &QUERIES,
+    let by_queries = Blocks {
+        kernels: [&QUERIES, &QUERIES_TILED],
+        family: spans.family,
         heads,
-        (spans.query_block_count, heads.query, 6 * pairs, spans.longest.1),
-        &buffers,
+        count: (spans.query_block_count, heads.query),
+        flops: 6 * pairs,
+        turns: spans.turns.1,
         lse,
-    )?;
-    let buffers = [q, k, v, dout, &stats, &spans.key_blocks, dk.buffer(), dv.buffer()];
-    let turns = spans.longest.0 * heads.query / heads.key_value;
-    record_blocks(recorder, &KEYS, heads, (spans.key_block_count, heads.key_value, 8 * pairs, turns), &buffers, lse)
+        buffers: &buffers,
+    };
+    by_queries.record(recorder)?;
+    Blocks {
+        kernels: [&KEYS, &KEYS_TILED],
+        count: (spans.key_block_count, heads.key_value),
+        flops: 8 * pairs,
+        turns: spans.turns.0 * heads.query / heads.key_value,
+        buffers: &[q, k, v, dout, &stats, &spans.key_blocks, dk.buffer(), dv.buffer()],
+        ..by_queries
+    }
+    .record(recorder)
 }

@@ -1,6 +1,8 @@
 //! Which rows of packed queries and keys belong together.
 
-use crate::device::{Buffer, Device, DeviceKind};
+use std::cmp::Reverse;
+
+use crate::device::{Buffer, Capabilities, Device, DeviceKind};
 use crate::{Error, Result};
 
 /// One sequence: its rows among the packed queries and among the packed keys. Query `i` sees keys `0 ..= i + k_count - q_count`:
@@ -21,14 +23,15 @@ pub struct Span {
 #[derive(Clone, Debug)]
 pub struct Spans {
     list: Vec<Span>,
+    pub(super) family: Family,
     pub(super) query_blocks: Buffer,
     pub(super) query_block_count: usize,
     pub(super) key_blocks: Buffer,
     pub(super) key_block_count: usize,
     /// Rows that the tensors must have.
     pub(super) rows: (usize, usize),
-    /// The most queries and the most keys of a sequence.
-    pub(super) longest: (usize, usize),
+    /// Loop turns at most over the queries and the keys of a sequence: one for each; at most 29 for a tile of 32.
+    pub(super) turns: (usize, usize),
     /// Pairs of a query and a key that it sees.
     pub(super) pairs: u64,
 }
@@ -38,17 +41,51 @@ pub(crate) type QueryBlock = [u32; 4];
 /// Keys of one head: first row, rows, the sequence's first query row and queries, and (i32) the first query that sees the first key.
 pub(crate) type KeyBlock = [u32; 5];
 
-/// Rows of a block: what an invocation holds in registers; on the host, what a core holds in its inner cache.
-fn block_rows(device: &Device) -> u32 {
-    if device.capabilities().kind == DeviceKind::Host { 64 } else { 4 }
+/// Which shaders compute attention. Each cuts sequences into blocks of its own; the host engine has but one way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// 4 rows of a head to an invocation, all in registers and without a barrier: for drivers that run on a CPU.
+    Rows,
+    /// 32 rows of a head to a workgroup, which shares tiles of 32 rows of the other side: for GPUs. Also for a single query on many
+    /// keys, in generation: 31 of 32 rows are then idle, but neighbours read neighbouring addresses and 64 invocations have loads in
+    /// flight, where the other family has one invocation wait for each key in turn.
+    Tiles,
 }
 
+impl Family {
+    /// The family for a device.
+    pub fn of(caps: &Capabilities) -> Family {
+        // A lane that takes a row of its own is a CPU's.
+        if caps.lanes == 1 { Family::Rows } else { Family::Tiles }
+    }
+
+    /// Rows of a block; on the host, by default, what a core holds in its inner cache.
+    fn block_rows(self, kind: DeviceKind) -> u32 {
+        match (self, kind) {
+            (Family::Rows, DeviceKind::Host) => 64,
+            (Family::Rows, _) => 4,
+            (Family::Tiles, _) => TILE as u32,
+        }
+    }
+}
+
+/// Rows that a workgroup of [`Family::Tiles`] takes at a time, of either side.
+pub(super) const TILE: usize = 32;
+
 impl Spans {
-    /// The sequences, in order of their rows and without overlaps.
+    /// The sequences, in order of their rows and without overlaps, for the device's [`Family`].
+    ///
+    /// # Errors
+    /// As [`Spans::of_family`].
+    pub fn new(device: &Device, list: &[Span]) -> Result<Self> {
+        Self::of_family(device, Family::of(device.capabilities()), list)
+    }
+
+    /// [`Spans::new`] for a family of one's own choice.
     ///
     /// # Errors
     /// Fewer keys than queries in a sequence; sequences that overlap or are out of order; 2³¹ rows or more; no memory.
-    pub fn new(device: &Device, list: &[Span]) -> Result<Self> {
+    pub fn of_family(device: &Device, family: Family, list: &[Span]) -> Result<Self> {
         let (mut q_end, mut k_end) = (0u64, 0u64);
         for (i, s) in list.iter().enumerate() {
             let wrong =
@@ -64,7 +101,7 @@ impl Spans {
                 return wrong("rows below 2^31".into());
             }
         }
-        let rows = block_rows(device);
+        let rows = family.block_rows(device.capabilities().kind);
         let (mut queries, mut keys) = (Vec::<QueryBlock>::new(), Vec::<KeyBlock>::new());
         for s in list {
             let before = s.k_count - s.q_count;
@@ -76,11 +113,18 @@ impl Spans {
                 keys.push([s.k_first + j, rows.min(s.k_count - j), s.q_first, s.q_count, lower as u32]);
             }
         }
+        if family == Family::Tiles {
+            // The longest first, so that a GPU's cores end together.
+            queries.sort_by_key(|&[.., seen]| Reverse(seen));
+            keys.sort_by_key(|&[.., queries, lower]| Reverse(i64::from(queries) - i64::from((lower as i32).max(0))));
+        }
         let pairs = |s: &Span| u64::from(s.q_count) * (2 * u64::from(s.k_count) + 1 - u64::from(s.q_count)) / 2;
+        let turns = |n: u32| if family == Family::Tiles { (n as usize).next_multiple_of(TILE) } else { n as usize };
         Ok(Spans {
             pairs: list.iter().map(pairs).sum(),
-            longest: list.iter().fold((0, 0), |(q, k), s| (q.max(s.q_count as usize), k.max(s.k_count as usize))),
+            turns: list.iter().fold((0, 0), |(q, k), s| (q.max(turns(s.q_count)), k.max(turns(s.k_count)))),
             list: list.to_vec(),
+            family,
             query_block_count: queries.len(),
             query_blocks: device.buffer_from("query blocks", bytemuck::cast_slice(&queries))?,
             key_block_count: keys.len(),
