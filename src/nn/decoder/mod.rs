@@ -10,7 +10,7 @@ mod low_rank;
 mod space;
 
 pub use forward::{Batch, Cache};
-pub use head::{Head, HeadSpace};
+pub use head::{Head, HeadSpace, Logits, LogitsBlock};
 pub use low_rank::LowRankOptions;
 pub use space::{Keep, LayerSpace, Space};
 
@@ -63,6 +63,8 @@ pub struct Decoder {
     pub(crate) output: Slot,
     /// Rank of the low-rank additions, 0 without.
     pub(crate) rank: usize,
+    /// How the loss cuts its logits; to be set before there is work space for it.
+    pub logits_block: LogitsBlock,
     /// Its parameters, under Hugging Face's names.
     pub parameters: Parameters,
 }
@@ -106,7 +108,17 @@ impl Decoder {
             original_max_position_embeddings: s.original_positions as f64,
         });
         let frequencies = Frequencies::new(device, config.head_dim, config.rope_theta, scaling)?;
-        Ok(Decoder { config: config.clone(), frequencies, embedding, layers, norm, output, rank: 0, parameters })
+        Ok(Decoder {
+            config: config.clone(),
+            frequencies,
+            embedding,
+            layers,
+            norm,
+            output,
+            rank: 0,
+            logits_block: LogitsBlock::default(),
+            parameters,
+        })
     }
 
     /// The model's shape.
