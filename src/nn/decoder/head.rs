@@ -1,12 +1,15 @@
 //! The last norm, the output matrix and the loss, over the supervised tokens only, in blocks of rows and over the vocabulary in
 //! chunks, so that logits of `[n, vocabulary]` never exist as a whole.
 
+use std::collections::BTreeSet;
+
 use super::backward::gradient_space;
 use super::{Decoder, Space};
 use crate::device::{Buffer, Device, Recorder, Tensor};
 use crate::kernels::linalg::matmul::{self, Operand, Product};
 use crate::kernels::nn::embedding::{self, ScatterPlan};
 use crate::kernels::nn::{cross_entropy, rms_norm};
+use crate::nn::Table;
 use crate::nn::parameters::Gradients;
 use crate::{ElementType, Error, Result};
 
@@ -76,23 +79,32 @@ struct Cut {
     chunks: Vec<Chunk>,
 }
 
-/// Rows of the output matrix.
+/// Rows of the output matrix, all in one shard of its table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Chunk {
+    shard: usize,
+    /// First row in the shard.
+    row: usize,
+    /// First row in the vocabulary.
     first: usize,
     width: usize,
 }
 
 impl Cut {
-    fn new(vocabulary: usize, block: LogitsBlock, max_binding: u64) -> Self {
+    /// `shards`: how many rows each shard of the output matrix has.
+    fn new(shards: impl Iterator<Item = usize>, block: LogitsBlock, max_binding: u64) -> Self {
         let vectors = block.bytes.min(max_binding) / 16;
         let most = usize::try_from((vectors / block.rows.max(1)).max(1) * 4).unwrap_or(usize::MAX);
-        // Chunks of like width, none with padding but the last.
-        let width = vocabulary.div_ceil(vocabulary.div_ceil(most).max(1)).next_multiple_of(4);
-        let chunk = |first: usize| Chunk { first, width: width.min(vocabulary - first) };
-        let chunks = (0..vocabulary).step_by(width.max(4)).map(chunk).collect();
-        let rows = vectors as usize / (width / 4).max(1);
-        Cut { rows: rows.max(1), chunks }
+        let (mut chunks, mut before) = (Vec::new(), 0);
+        for (shard, rows) in shards.enumerate() {
+            // Chunks of like width, none with padding but the last.
+            let width = rows.div_ceil(rows.div_ceil(most).max(1)).next_multiple_of(4).max(4);
+            let chunk = |row| Chunk { shard, row, first: before + row, width: width.min(rows - row) };
+            chunks.extend((0..rows).step_by(width).map(chunk));
+            before += rows;
+        }
+        let widest = chunks.iter().map(|chunk| chunk.width.div_ceil(4)).max().unwrap_or(1);
+        Cut { rows: (vectors as usize / widest).max(1), chunks }
     }
 }
 
@@ -117,9 +129,10 @@ impl HeadSpace {
     pub fn new(device: &Device, decoder: &Decoder, count: usize) -> Result<Self> {
         let make = |width| Tensor::new(device, count, width, ElementType::F32);
         let hidden = decoder.config().hidden_size;
-        let cut = Cut::new(decoder.config().vocab_size, decoder.logits_block, device.capabilities().max_binding);
-        let mut widths: Vec<usize> = cut.chunks.iter().map(|chunk| chunk.width).collect();
-        widths.dedup();
+        let shards = decoder.parameters.get(decoder.output).value.shards();
+        let shards = shards.map(|(_, shard)| shard.rows());
+        let cut = Cut::new(shards, decoder.logits_block, device.capabilities().max_binding);
+        let widths: BTreeSet<usize> = cut.chunks.iter().map(|chunk| chunk.width).collect();
         let block = |width: usize| Tensor::new(device, cut.rows.min(count), width, ElementType::F32);
         Ok(HeadSpace {
             rows: make(hidden)?,
@@ -158,7 +171,8 @@ impl HeadSpace {
 pub struct Logits {
     rows: Tensor,
     normed: Tensor,
-    all: Tensor,
+    /// For each shard of the output matrix.
+    parts: Vec<Tensor>,
 }
 
 impl Logits {
@@ -168,8 +182,10 @@ impl Logits {
     /// Logits above the device's largest binding; no memory.
     pub fn new(device: &Device, decoder: &Decoder, count: usize) -> Result<Self> {
         let make = |width| Tensor::new(device, count, width, ElementType::F32);
-        let config = decoder.config();
-        Ok(Logits { rows: make(config.hidden_size)?, normed: make(config.hidden_size)?, all: make(config.vocab_size)? })
+        let hidden = decoder.config().hidden_size;
+        let shards = decoder.parameters.get(decoder.output).value.shards();
+        let parts = shards.map(|(_, shard)| make(shard.rows())).collect::<Result<_>>()?;
+        Ok(Logits { rows: make(hidden)?, normed: make(hidden)?, parts })
     }
 
     /// What [`Decoder::logits`] wrote, `[count, vocabulary]`, waiting for the device.
@@ -177,7 +193,8 @@ impl Logits {
     /// # Errors
     /// The device was lost.
     pub fn read_blocking(&self, device: &Device) -> Result<Vec<f32>> {
-        self.all.to_f32_blocking(device)
+        let parts = self.parts.iter().map(|part| part.to_f32_blocking(device)).collect::<Result<_>>()?;
+        Ok(self.joined(parts))
     }
 
     /// As [`Self::read_blocking`], without waiting.
@@ -185,7 +202,23 @@ impl Logits {
     /// # Errors
     /// The device was lost.
     pub async fn read(&self, device: &Device) -> Result<Vec<f32>> {
-        self.all.to_f32(device).await
+        let mut parts = Vec::with_capacity(self.parts.len());
+        for part in &self.parts {
+            parts.push(part.to_f32(device).await?);
+        }
+        Ok(self.joined(parts))
+    }
+
+    /// Rows `[count, vocabulary]` of parts `[count, ...]`.
+    fn joined(&self, mut parts: Vec<Vec<f32>>) -> Vec<f32> {
+        if parts.len() == 1 {
+            return parts.swap_remove(0);
+        }
+        let row = |i: usize| {
+            let each = self.parts.iter().zip(&parts);
+            each.flat_map(move |(part, numbers)| &numbers[i * part.width()..(i + 1) * part.width()])
+        };
+        (0..self.rows.rows()).flat_map(row).copied().collect()
     }
 }
 
@@ -203,7 +236,7 @@ impl Decoder {
         backward: Option<(&Gradients, f32)>,
     ) -> Result<()> {
         let (stream, s) = (space.0.stream(self.config().layers), space.1.first_rows(head.count)?);
-        let norm = &self.parameters.get(self.norm).value;
+        let norm = self.parameters.tensor(self.norm)?;
         let eps = self.config().norm_eps as f32;
         embedding::gather(recorder, stream, None, &head.rows, &s.rows)?;
         rms_norm::forward(recorder, eps, &s.rows, norm, &s.normed)?;
@@ -213,7 +246,15 @@ impl Decoder {
         cross_entropy::finish(recorder, &s.state, &head.labels, &head.losses)?;
         let Some((gradients, _)) = backward else { return Ok(()) };
         let d = gradient_space(space.0)?;
-        rms_norm::backward(recorder, eps, &s.rows, norm, &s.d_normed, (&s.d_rows, false), gradients.get(self.norm))?;
+        rms_norm::backward(
+            recorder,
+            eps,
+            &s.rows,
+            norm,
+            &s.d_normed,
+            (&s.d_rows, false),
+            gradients.tensor(self.norm)?,
+        )?;
         recorder.clear(d.stream.buffer());
         embedding::scatter(recorder, &head.plan, &s.d_rows, Some(&d.stream), None)
     }
@@ -247,8 +288,8 @@ impl Decoder {
 
     /// Logits `[m, chunk]` of the rows `normed`.
     fn chunk_logits(&self, recorder: &mut Recorder, normed: Operand<'_>, chunk: Chunk, logits: &Tensor) -> Result<()> {
-        let output = &self.parameters.get(self.output).value;
-        let weight = Operand::new(output).rows(chunk.first, chunk.width).transposed();
+        let output = shard_of(&self.parameters.get(self.output).value, chunk)?;
+        let weight = Operand::new(output).rows(chunk.row, chunk.width).transposed();
         matmul::record(recorder, Product::default(), (normed, weight), (logits, 0))
     }
 
@@ -261,12 +302,13 @@ impl Decoder {
         (s, accumulate): (&HeadSpace, bool),
     ) -> Result<()> {
         let product = |accumulate| Product { alpha: 1.0, accumulate, upper: false };
-        let output = Operand::new(&self.parameters.get(self.output).value).rows(chunk.first, chunk.width);
+        let output = shard_of(&self.parameters.get(self.output).value, chunk)?;
+        let output = Operand::new(output).rows(chunk.row, chunk.width);
         matmul::record(recorder, product(accumulate), (Operand::new(d_logits), output), (&s.d_normed, first))?;
         if let Some(d_output) = gradients.get(self.output) {
             let normed = Operand::new(&s.normed).rows(first, d_logits.rows());
             let operands = (Operand::new(d_logits).transposed(), normed);
-            matmul::record(recorder, product(true), operands, (d_output, chunk.first))?;
+            matmul::record(recorder, product(true), operands, (shard_of(d_output, chunk)?, chunk.row))?;
         }
         Ok(())
     }
@@ -278,11 +320,20 @@ impl Decoder {
     pub fn logits(&self, recorder: &mut Recorder, rows: &Buffer, (space, s): (&Space, &Logits)) -> Result<()> {
         let stream = space.stream(self.config().layers);
         embedding::gather(recorder, stream, None, rows, &s.rows)?;
-        let norm = &self.parameters.get(self.norm).value;
+        let norm = self.parameters.tensor(self.norm)?;
         rms_norm::forward(recorder, self.config().norm_eps as f32, &s.rows, norm, &s.normed)?;
-        let whole = Chunk { first: 0, width: self.config().vocab_size };
-        self.chunk_logits(recorder, Operand::new(&s.normed), whole, &s.all)
+        for (shard, part) in s.parts.iter().enumerate() {
+            let whole = Chunk { shard, row: 0, first: 0, width: part.width() };
+            self.chunk_logits(recorder, Operand::new(&s.normed), whole, part)?;
+        }
+        Ok(())
     }
+}
+
+/// The tensor that a chunk's rows are in.
+fn shard_of(table: &Table, chunk: Chunk) -> Result<&Tensor> {
+    let found = table.shards().nth(chunk.shard).map(|(_, shard)| shard);
+    found.ok_or_else(|| Error::shape("loss", "head space", "one made for this decoder", "another"))
 }
 
 #[cfg(test)]
@@ -291,12 +342,17 @@ mod tests {
 
     #[test]
     fn a_cut_has_every_column_once_and_fits_the_limit() {
-        for vocabulary in [1, 3, 256, 32_000, 50_257, 128_256, 151_936] {
+        let shards: [&[usize]; 8] =
+            [&[1], &[3], &[256], &[160, 96], &[50_257], &[128_256], &[151_936], &[60_000, 60_000, 31_935]];
+        for shards in shards {
+            let vocabulary = shards.iter().sum();
             for limit in [16, 1000, 40_000, 1 << 20, 128 << 20, u64::MAX] {
-                let cut = Cut::new(vocabulary, LogitsBlock::default(), limit);
+                let cut = Cut::new(shards.iter().copied(), LogitsBlock::default(), limit);
                 let (mut next, most) = (0, LogitsBlock::default().bytes.min(limit) as usize);
                 for chunk in &cut.chunks {
-                    assert_eq!((chunk.first, chunk.first % 4), (next, 0), "{vocabulary} {limit}");
+                    assert_eq!((chunk.first, chunk.first % 4), (next, 0), "{shards:?} {limit}");
+                    assert_eq!(shards[..chunk.shard].iter().sum::<usize>() + chunk.row, next, "{shards:?} {limit}");
+                    assert!(chunk.row + chunk.width <= shards[chunk.shard], "{shards:?} {limit}: across shards");
                     assert!(chunk.width > 0 && cut.rows * chunk.width.div_ceil(4) * 16 <= most);
                     next += chunk.width;
                 }
@@ -304,7 +360,7 @@ mod tests {
             }
         }
         // A real vocabulary on a device with room: few chunks, and rows enough for a product.
-        let cut = Cut::new(128_256, LogitsBlock::default(), u64::MAX);
+        let cut = Cut::new([128_256].into_iter(), LogitsBlock::default(), u64::MAX);
         assert_eq!((cut.chunks.len(), cut.rows), (4, 523));
     }
 }
