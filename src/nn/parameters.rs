@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::table::{self, Table};
-use crate::device::{Device, Recorder, Tensor};
+use crate::device::{Device, Purpose, Recorder, Tensor};
 use crate::{ElementType, Error, Result};
 
 /// One matrix or vector of a model, on the device in f32 or, where it is frozen, perhaps in f16 or bf16. A vector `[d]` is a tensor `[1, d]`.
@@ -151,7 +151,7 @@ impl Gradients {
                         format!("{} is held in {}, which only frozen ones are", p.name, p.value.element_type());
                     return Err(Error::argument("training parameter", format!("{problem}; load the model in f32")));
                 }
-                p.value.zeros_like(device)
+                p.value.zeros_like(device, (Purpose::Gradients, &p.name))
             };
             trains(p).then(make).transpose()
         };

@@ -1,6 +1,6 @@
 //! Matrices whose rows lie in one tensor or, where a device binds less than they take, in several.
 
-use crate::device::{Device, Recorder, Tensor};
+use crate::device::{Device, Purpose, Recorder, Tensor};
 use crate::{ElementType, Error, Result};
 
 /// A matrix `[rows, width]` on a device, cut by rows into shards of one size, the last perhaps smaller, each a tensor that the device
@@ -42,8 +42,8 @@ impl Table {
     ///
     /// # Errors
     /// No memory.
-    pub fn zeros_like(&self, device: &Device) -> Result<Self> {
-        let zeros = |shard: &Tensor| Tensor::new(device, shard.rows(), shard.width(), ElementType::F32);
+    pub fn zeros_like(&self, device: &Device, label: (Purpose, &str)) -> Result<Self> {
+        let zeros = |shard: &Tensor| Tensor::labelled(device, label, (shard.rows(), shard.width()), ElementType::F32);
         Ok(Table { shards: self.shards.iter().map(zeros).collect::<Result<_>>()?, rows: self.rows })
     }
 
@@ -119,8 +119,13 @@ fn shard_rows(device: &Device, rows: usize, width: usize, element: ElementType) 
 
 /// Rows on the device as `element`.
 pub(super) fn stored(device: &Device, name: &str, data: &[f32], width: usize, element: ElementType) -> Result<Tensor> {
+    let label = (Purpose::Weights, name);
+    if device.plans() {
+        return Tensor::labelled(device, label, (data.len() / width, width), element);
+    }
+    let store = |bytes: &[u8]| Tensor::labelled_from_bytes(device, label, bytes, width, element);
     let halves: Vec<u16> = match element {
-        ElementType::F32 => return Tensor::from_f32(device, data, width),
+        ElementType::F32 => return store(bytemuck::cast_slice(data)),
         ElementType::BF16 => data.iter().map(|&x| half::bf16::from_f32(x).to_bits()).collect(),
         ElementType::F16 => {
             if let Some(x) = data.iter().find(|x| !half::f16::from_f32(**x).is_finite()) {
@@ -135,5 +140,5 @@ pub(super) fn stored(device: &Device, name: &str, data: &[f32], width: usize, el
             return Err(Error::argument("storage type", format!("{element}; take f32, f16 or bf16")));
         }
     };
-    Tensor::from_bytes(device, bytemuck::cast_slice(&halves), width, element)
+    store(bytemuck::cast_slice(&halves))
 }

@@ -1,6 +1,6 @@
 //! AdamW with a clipped gradient norm, over the parameters of one or several models at once [paper section 5].
 
-use crate::device::{Buffer, Device, Recorder};
+use crate::device::{Buffer, Device, Purpose, Recorder};
 use crate::kernels::optim::adamw::{self, Hyper};
 use crate::kernels::optim::norm;
 use crate::nn::{Gradients, Parameters, Table};
@@ -47,7 +47,8 @@ impl AdamW {
     /// Nothing that trains; no memory.
     pub fn new(device: &Device, options: AdamWOptions, models: &[&Gradients]) -> Result<Self> {
         let moments = |gradients: &&Gradients| {
-            let one = |g: Option<&Table>| g.map(|g| Ok((g.zeros_like(device)?, g.zeros_like(device)?))).transpose();
+            let zeros = |g: &Table| g.zeros_like(device, (Purpose::Moments, "of a parameter"));
+            let one = |g: Option<&Table>| g.map(|g| Ok((zeros(g)?, zeros(g)?))).transpose();
             gradients.slots().map(one).collect::<Result<Moments>>()
         };
         let models = models.iter().map(moments).collect::<Result<Vec<_>>>()?;

@@ -1,6 +1,6 @@
 //! An adapter and a decoder together: what a training step, an evaluation and a generation run.
 
-use crate::device::{Buffer, Device, Tensor};
+use crate::device::{Buffer, Device, Purpose, Tensor};
 use crate::kernels::nn::attention::{Span, Spans};
 use crate::kernels::nn::embedding::{ScatterPlan, VISUAL};
 use crate::nn::adapter::AdapterSpace;
@@ -33,6 +33,8 @@ pub enum Trains {
     LowRank,
 }
 
+const VISUAL_GRADIENT: (Purpose, &str) = (Purpose::Backward, "of the visual tokens");
+
 /// Work space for batches of a largest size.
 #[derive(Clone, Debug)]
 struct Room {
@@ -54,7 +56,7 @@ impl Room {
             space: Space::new(device, &model.decoder, tokens, keep)?,
             head: HeadSpace::new(device, &model.decoder, targets)?,
             adapter: AdapterSpace::new(device, &model.adapter, rows)?,
-            d_visual: Tensor::new(device, rows, model.adapter.output(), ElementType::F32)?,
+            d_visual: Tensor::labelled(device, VISUAL_GRADIENT, (rows, model.adapter.output()), ElementType::F32)?,
         })
     }
 

@@ -1,7 +1,7 @@
 //! The forward pass.
 
 use super::{Decoder, Layer, LayerSpace, Space};
-use crate::device::{Buffer, Device, Recorder, Tensor};
+use crate::device::{Buffer, Device, Purpose, Recorder, Tensor};
 use crate::kernels::nn::attention::{self, Spans};
 use crate::kernels::nn::{elementwise, embedding, rms_norm, rotary, silu_gate};
 use crate::{ElementType, Error, Result};
@@ -60,7 +60,8 @@ impl Cache {
     /// No memory.
     pub fn new(device: &Device, decoder: &Decoder, capacity: usize) -> Result<Self> {
         let width = decoder.config().kv_heads * decoder.config().head_dim;
-        let make = || Tensor::new(device, capacity, width, ElementType::F32);
+        let label = (Purpose::Cache, "of a layer");
+        let make = || Tensor::labelled(device, label, (capacity, width), ElementType::F32);
         let layers = (0..decoder.config().layers).map(|_| Ok((make()?, make()?))).collect::<Result<_>>()?;
         Ok(Cache { layers, length: 0 })
     }

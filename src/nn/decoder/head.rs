@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::backward::gradient_space;
 use super::{Decoder, Space};
-use crate::device::{Buffer, Device, Recorder, Tensor};
+use crate::device::{Buffer, Device, Purpose, Recorder, Tensor};
 use crate::kernels::linalg::matmul::{self, Operand, Product};
 use crate::kernels::nn::embedding::{self, ScatterPlan};
 use crate::kernels::nn::{cross_entropy, rms_norm};
@@ -127,13 +127,16 @@ impl HeadSpace {
     /// # Errors
     /// No memory.
     pub fn new(device: &Device, decoder: &Decoder, count: usize) -> Result<Self> {
-        let make = |width| Tensor::new(device, count, width, ElementType::F32);
+        let label = (Purpose::Head, "rows");
+        let make = |width| Tensor::labelled(device, label, (count, width), ElementType::F32);
         let hidden = decoder.config().hidden_size;
         let shards = decoder.parameters.get(decoder.output).value.shards();
         let shards = shards.map(|(_, shard)| shard.rows());
         let cut = Cut::new(shards, decoder.logits_block, device.capabilities().max_binding);
         let widths: BTreeSet<usize> = cut.chunks.iter().map(|chunk| chunk.width).collect();
-        let block = |width: usize| Tensor::new(device, cut.rows.min(count), width, ElementType::F32);
+        let block = |width: usize| {
+            Tensor::labelled(device, (Purpose::Head, "logits"), (cut.rows.min(count), width), ElementType::F32)
+        };
         Ok(HeadSpace {
             rows: make(hidden)?,
             normed: make(hidden)?,
@@ -181,7 +184,8 @@ impl Logits {
     /// # Errors
     /// Logits above the device's largest binding; no memory.
     pub fn new(device: &Device, decoder: &Decoder, count: usize) -> Result<Self> {
-        let make = |width| Tensor::new(device, count, width, ElementType::F32);
+        let label = (Purpose::Head, "rows");
+        let make = |width| Tensor::labelled(device, label, (count, width), ElementType::F32);
         let hidden = decoder.config().hidden_size;
         let shards = decoder.parameters.get(decoder.output).value.shards();
         let parts = shards.map(|(_, shard)| make(shard.rows())).collect::<Result<_>>()?;
