@@ -278,8 +278,8 @@ fn clear(out: &Path) -> Result<()> {
 
 /// The decoder of the model folder behind the adapter that the settings name, or a fresh one.
 fn model(device: &Device, settings: &Settings, width: usize) -> Result<Model> {
-    // What trains is f32; so is what low-rank additions are merged into.
-    let storage = if settings.train == Trained::Adapter { settings.weights } else { Some(ElementType::F32) };
+    // What trains is f32.
+    let storage = if settings.train == Trained::All { Some(ElementType::F32) } else { settings.weights };
     let mut decoder = Decoder::open(device, &settings.model, storage)?;
     let hidden = decoder.config().hidden_size;
     let weights = match &settings.init_adapter {

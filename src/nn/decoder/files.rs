@@ -95,13 +95,13 @@ impl Decoder {
         self.layers.iter().flat_map(linears).filter(|linear| linear.low_rank.is_some()).collect()
     }
 
-    /// W + scale B A.
+    /// W + scale B A, in f32.
     fn merged(&self, device: &Device, linear: &Linear) -> Result<Tensor> {
         let value = |slot: Slot| self.parameters.tensor(slot);
         let weight = value(linear.weight)?;
-        let sum = Tensor::new(device, weight.rows(), weight.width(), ElementType::F32)?;
+        // By way of the host, which widens what has 16 bits.
+        let sum = Tensor::from_f32(device, &weight.to_f32_blocking(device)?, weight.width())?;
         let mut recorder = device.recorder();
-        recorder.copy(weight, &sum)?;
         if let Some(low_rank) = &linear.low_rank {
             let product = Product { alpha: low_rank.scale, accumulate: true, upper: false };
             let operands = (Operand::new(value(low_rank.b)?), Operand::new(value(low_rank.a)?));
