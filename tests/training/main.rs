@@ -8,6 +8,7 @@ mod conversations;
 mod limits;
 mod models;
 mod order;
+mod plan;
 mod python;
 mod runs;
 mod settings;
