@@ -160,6 +160,7 @@ impl Recorder {
                 let (index, timing) = gpu.submit(&self.commands, self.timed, self.device.capabilities().texel_reads)?;
                 Ok(Submission { device: self.device.clone(), work: Work::Gpu(index, timing) })
             }
+            Engine::Plan => Ok(Submission { device: self.device.clone(), work: Work::Host(Vec::new()) }),
             Engine::Host => {
                 let times = self.commands.iter().filter_map(|c| run_on_host(c).transpose()).collect::<Result<_>>()?;
                 Ok(Submission { device: self.device.clone(), work: Work::Host(times) })

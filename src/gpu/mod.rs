@@ -12,7 +12,7 @@ pub(crate) use adapter::enumerate;
 pub(crate) use memory::GpuMemory;
 pub(crate) use submit::Timing;
 
-use crate::device::{Capabilities, DeviceKind};
+use crate::device::{Capabilities, DeviceKind, Purpose};
 use crate::{Error, Result};
 
 /// A wgpu device with its queue and caches.
@@ -165,7 +165,8 @@ impl Gpu {
         match errors.into_iter().flatten().next() {
             None => Ok(result),
             Some(wgpu::Error::OutOfMemory { .. }) => {
-                Err(Error::OutOfMemory { adapter: self.name.clone(), what: operation.to_owned(), bytes })
+                let (what, remedy) = (operation.to_owned(), Purpose::Data.remedy());
+                Err(Error::OutOfMemory { adapter: self.name.clone(), what, bytes, remedy })
             }
             Some(error) => {
                 self.probe();

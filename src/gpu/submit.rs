@@ -64,7 +64,9 @@ pub(crate) struct Timing {
 fn memory(buffer: &Buffer) -> Result<&GpuMemory> {
     match buffer.storage() {
         Storage::Gpu(memory) => Ok(memory),
-        Storage::Host(_) => Err(Error::shape("submit", "buffer", "a buffer of this device", "the host engine's")),
+        Storage::Host(_) | Storage::Nothing => {
+            Err(Error::shape("submit", "buffer", "a buffer of this device", "the host engine's"))
+        }
     }
 }
 

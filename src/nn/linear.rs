@@ -44,14 +44,14 @@ impl Linear {
         y: &Tensor,
         narrow: Option<&Tensor>,
     ) -> Result<()> {
-        let value = |slot| &parameters.get(slot).value;
-        let weight = Operand::new(value(self.weight)).transposed();
+        let value = |slot| parameters.tensor(slot);
+        let weight = Operand::new(value(self.weight)?).transposed();
         matmul::record(recorder, Product::default(), (Operand::new(x), weight), (y, 0))?;
         if let Some(bias) = self.bias {
-            elementwise::add_bias(recorder, value(bias), y)?;
+            elementwise::add_bias(recorder, value(bias)?, y)?;
         }
         if let (Some(low), Some(narrow)) = (self.low_rank, narrow) {
-            let (a, b) = (Operand::new(value(low.a)).transposed(), Operand::new(value(low.b)).transposed());
+            let (a, b) = (Operand::new(value(low.a)?).transposed(), Operand::new(value(low.b)?).transposed());
             matmul::record(recorder, Product::default(), (Operand::new(x), a), (narrow, 0))?;
             matmul::record(recorder, Product { alpha: low.scale, ..ADD }, (Operand::new(narrow), b), (y, 0))?;
         }
@@ -71,28 +71,30 @@ impl Linear {
         dx: Option<(&Tensor, bool)>,
         narrow: Option<(&Tensor, &Tensor)>,
     ) -> Result<()> {
-        let value = |slot| Operand::new(&parameters.get(slot).value);
+        let value = |slot| parameters.tensor(slot).map(Operand::new);
         let add = |accumulate| Product { accumulate, ..ADD };
-        if let Some(dw) = gradients.get(self.weight) {
+        if let Some(dw) = gradients.tensor(self.weight)? {
             matmul::record(recorder, ADD, (Operand::new(dy).transposed(), Operand::new(x)), (dw, 0))?;
         }
-        if let Some(db) = self.bias.and_then(|slot| gradients.get(slot)) {
+        if let Some(slot) = self.bias
+            && let Some(db) = gradients.tensor(slot)?
+        {
             bias::backward(recorder, dy, db, true)?;
         }
         if let Some((dx, accumulate)) = dx {
-            matmul::record(recorder, add(accumulate), (Operand::new(dy), value(self.weight)), (dx, 0))?;
+            matmul::record(recorder, add(accumulate), (Operand::new(dy), value(self.weight)?), (dx, 0))?;
         }
         let (Some(low), Some((narrow, dnarrow))) = (self.low_rank, narrow) else { return Ok(()) };
         let scaled = |accumulate| Product { alpha: low.scale, accumulate, upper: false };
-        matmul::record(recorder, scaled(false), (Operand::new(dy), value(low.b)), (dnarrow, 0))?;
-        if let Some(db) = gradients.get(low.b) {
+        matmul::record(recorder, scaled(false), (Operand::new(dy), value(low.b)?), (dnarrow, 0))?;
+        if let Some(db) = gradients.tensor(low.b)? {
             matmul::record(recorder, scaled(true), (Operand::new(dy).transposed(), Operand::new(narrow)), (db, 0))?;
         }
-        if let Some(da) = gradients.get(low.a) {
+        if let Some(da) = gradients.tensor(low.a)? {
             matmul::record(recorder, ADD, (Operand::new(dnarrow).transposed(), Operand::new(x)), (da, 0))?;
         }
         if let Some((dx, _)) = dx {
-            matmul::record(recorder, ADD, (Operand::new(dnarrow), value(low.a)), (dx, 0))?;
+            matmul::record(recorder, ADD, (Operand::new(dnarrow), value(low.a)?), (dx, 0))?;
         }
         Ok(())
     }

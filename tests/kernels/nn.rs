@@ -142,9 +142,9 @@ pub fn record_all(device: &Device, r: &mut Recorder) {
     let plan = embedding::ScatterPlan::new(device, &[0, 1, 1]).unwrap();
     embedding::scatter(r, &plan, &a, Some(&b), None).unwrap();
     let nll = device.buffer("nll", 12).unwrap();
-    cross_entropy::forward_chunk(r, &a, 0, &ids, &lse).unwrap();
+    cross_entropy::forward_chunk(r, &a, (0, 0), &ids, &lse).unwrap();
     cross_entropy::finish(r, &lse, &ids, &nll).unwrap();
-    cross_entropy::backward_chunk(r, &a, 0, &ids, &lse, 1.0).unwrap();
+    cross_entropy::backward_chunk(r, &a, (0, 0), &ids, &lse, 1.0).unwrap();
     let temperature = info_nce::Temperature { value: &zeros(device, 1, 2), most: 4.0 };
     let (square, two) = (zeros(device, 3, 3), zeros(device, 3, 2));
     info_nce::softmax(r, temperature, &square, &lse).unwrap();
