@@ -67,6 +67,9 @@ pub enum Error {
     /// The output is there already.
     #[error("{} exists; choose another name, or pass --force to replace it", .0.display())]
     OutputExists(PathBuf),
+    /// A caller's own function asked for the end.
+    #[error("stopped")]
+    Stopped,
     /// No adapter answers the request.
     #[error("no adapter: {0}")]
     NoAdapter(String),
