@@ -25,6 +25,8 @@ struct Params {
     transpose_b: u32,
     accumulate: u32,
     upper: u32,
+    // First tile column of this dispatch.
+    first_column: u32,
 }
 
 override TRANSPOSE_A: u32 = 0u;

@@ -90,7 +90,7 @@ fn main(
     @builtin(local_invocation_id) local: vec3<u32>,
     @builtin(local_invocation_index) index: u32,
 ) {
-    let tile = vec2<u32>(group.y + params.first_tile, group.x);
+    let tile = vec2<u32>(group.y + params.first_tile, group.x + params.first_column);
     if (UPPER == 1u && tile.y < tile.x) { return; }
     let first4 = tile * TILE4;
     var results: Results;

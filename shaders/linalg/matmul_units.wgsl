@@ -115,7 +115,7 @@ fn main(
     @builtin(subgroup_id) subgroup: u32,
     @builtin(subgroup_invocation_id) lane: u32,
 ) {
-    let tile = vec2<u32>(group.y + params.first_tile, group.x);
+    let tile = vec2<u32>(group.y + params.first_tile, group.x + params.first_column);
     if (UPPER == 1u && tile.y < tile.x) { return; }
     let first4 = tile * TILE4;
     let corner = 4u * FRAGMENT * vec2<u32>(subgroup / 2u, subgroup % 2u);

@@ -119,7 +119,7 @@ impl Buffer {
     }
 
     /// Whether both are the same memory.
-    pub(crate) fn same(&self, other: &Buffer) -> bool {
+    pub fn same(&self, other: &Buffer) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 

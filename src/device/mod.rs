@@ -79,9 +79,12 @@ pub struct Capabilities {
     pub max_texels_bytes: u64,
     /// Bytes that a chunk of rows should have.
     pub chunk_bytes: u64,
-    /// FLOPs of one dispatch at most, so that none runs into a desktop's watchdog: a quarter of a second of the slowest kernel
+    /// FLOPs of one dispatch of matrix products or attention at most, so that none runs into a desktop's watchdog: a quarter of a second of the slowest kernel
     /// where it was measured, else a guess by the device's kind.
     pub dispatch_flops: u64,
+    /// Bytes that one dispatch of any other kernel moves at most, counted over all of its buffers: a quarter of a second of
+    /// the slowest kernel where memory was measured, else a guess by the device's kind.
+    pub dispatch_bytes: u64,
     /// Which tiles multiply matrices, where that was measured; `None` for [`Tiling::fixed`].
     pub tiling: Option<Tiling>,
 }
@@ -110,7 +113,7 @@ impl Capabilities {
                 "max_binding is above what a texture holds; lower it, or turn texel_reads off",
             ),
             (!self.timestamps || features.contains(wgpu::Features::TIMESTAMP_QUERY), "the device has no timestamps"),
-            (self.dispatch_flops > 0, "dispatch_flops must be above 0"),
+            (self.dispatch_flops > 0 && self.dispatch_bytes > 0, "dispatch_flops and dispatch_bytes must be above 0"),
             (
                 self.matrix_units.is_none() || self.matrix_units == offered.matrix_units,
                 "the device was not asked for matrix units",
@@ -182,6 +185,7 @@ impl Device {
             // Stays in a core's outer cache between reading and computing.
             chunk_bytes: (1 << 20) * threads as u64,
             dispatch_flops: u64::MAX,
+            dispatch_bytes: u64::MAX,
             tiling: None,
         };
         let name = format!("host engine ({threads} threads)");

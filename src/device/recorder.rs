@@ -25,6 +25,9 @@ pub struct Dispatch {
     pub elements: (ElementType, ElementType),
     /// Workgroups along each side, at most 65,535.
     pub groups: [u32; 3],
+    /// Where the kernel's grid is run in parts: the workgroups of the parts before, and of the whole. Only for kernels whose
+    /// shader reads `common/grid.wgsl`.
+    pub part: Option<[u32; 2]>,
 }
 
 /// A recorded command.

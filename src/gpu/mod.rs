@@ -136,6 +136,8 @@ impl Gpu {
             chunk_bytes: if software { 4 << 20 } else { 64 << 20 },
             // Some 0.3 s at 2 GFLOP/s, the slowest kernel of a software driver; 0.2 s at 0.1 TFLOP/s.
             dispatch_flops: if software { 1 << 29 } else { 1 << 34 },
+            // 0.3 s at 0.2 GB/s, the slowest kernel of a software driver; 0.2 s at 5 GB/s.
+            dispatch_bytes: if software { 1 << 26 } else { 1 << 30 },
             tiling: None,
         })
     }

@@ -19,6 +19,7 @@ static SOURCES: &[(&str, &str)] = sources![
     "common/float_team_solo.wgsl",
     "common/float_team_subgroup.wgsl",
     "common/gaussian.wgsl",
+    "common/grid.wgsl",
     "common/operand1_buffer.wgsl",
     "common/operand1_texture.wgsl",
     "common/operand2_buffer.wgsl",

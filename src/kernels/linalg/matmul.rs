@@ -80,6 +80,8 @@ pub(crate) struct Params {
     pub transpose_b: u32,
     pub accumulate: u32,
     pub upper: u32,
+    pub first_column: u32,
+    pub padding: [u32; 3],
 }
 
 /// An operand: `rows` rows of an f32 tensor from `first` on, perhaps transposed.
@@ -183,6 +185,8 @@ pub fn record_tiled(
         transpose_b: flags[1],
         accumulate: flags[2],
         upper: flags[3],
+        first_column: 0,
+        padding: [0; 3],
     };
     // The host's whole product is one call.
     if recorder.device().capabilities().kind == DeviceKind::Host {
@@ -190,18 +194,20 @@ pub fn record_tiled(
     }
     let (dispatch_flops, (rows, columns)) = (recorder.device().capabilities().dispatch_flops, tile.sides());
     let (tiles, across) = (m.div_ceil(rows), n.div_ceil(columns));
-    if across > 65_535 {
-        return Err(Error::shape("matmul", "c", format!("at most {} columns", 65_535 * columns), n));
-    }
     for k_first in (0..k.max(1)).step_by(DISPATCH_K) {
         (params.k_first, params.k) = (k_first as u32, k.min(k_first + DISPATCH_K) as u32);
         params.accumulate = (product.accumulate || k_first > 0).into();
-        let strip_flops = (2 * rows * n) as u64 * u64::from((params.k - params.k_first).max(1));
-        let strips = (dispatch_flops / strip_flops).clamp(1, 65_535) as usize;
+        let tile_flops = (2 * rows * columns) as u64 * u64::from((params.k - params.k_first).max(1));
+        // Whole rows of tiles if one fits, else a part of one.
+        let fit = (dispatch_flops / tile_flops).clamp(1, 1 << 31) as usize;
+        let wide = fit.min(across).min(65_535);
+        let strips = (fit / wide).clamp(1, 65_535);
         for first in (0..tiles).step_by(strips) {
-            params.first_tile = first as u32;
-            let groups = [across as u32, strips.min(tiles - first) as u32, 1];
-            dispatch(recorder, tile, (params, groups), (a.tensor, b.tensor, c))?;
+            for column in (0..across).step_by(wide) {
+                (params.first_tile, params.first_column) = (first as u32, column as u32);
+                let groups = [wide.min(across - column) as u32, strips.min(tiles - first) as u32, 1];
+                dispatch(recorder, tile, (params, groups), (a.tensor, b.tensor, c))?;
+            }
         }
     }
     Ok(())
@@ -226,6 +232,7 @@ fn dispatch(
         buffers: vec![a.buffer().clone(), b.buffer().clone(), c.buffer().clone()],
         elements: (b.element_type(), ElementType::F32),
         groups,
+        part: None,
     })
 }
 

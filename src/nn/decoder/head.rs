@@ -349,7 +349,7 @@ mod tests {
         let shards: [&[usize]; 8] =
             [&[1], &[3], &[256], &[160, 96], &[50_257], &[128_256], &[151_936], &[60_000, 60_000, 31_935]];
         for shards in shards {
-            let vocabulary = shards.iter().sum();
+            let vocabulary = shards.iter().sum::<usize>();
             for limit in [16, 1000, 40_000, 1 << 20, 128 << 20, u64::MAX] {
                 let cut = Cut::new(shards.iter().copied(), LogitsBlock::default(), limit);
                 let (mut next, most) = (0, LogitsBlock::default().bytes.min(limit) as usize);
