@@ -79,6 +79,7 @@ fn record_row_maximum(recorder: &mut Recorder, input: &Tensor, maxima: &Buffer) 
         buffers: vec![input.buffer().clone(), maxima.clone()],
         elements: (ElementType::F32, ElementType::F32),
         groups: [rows.div_ceil(group).clamp(1, 65_535), 1, 1],
+        part: None,
     })
 }
 

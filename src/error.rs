@@ -67,6 +67,9 @@ pub enum Error {
     /// The output is there already.
     #[error("{} exists; choose another name, or pass --force to replace it", .0.display())]
     OutputExists(PathBuf),
+    /// A caller's own function asked for the end.
+    #[error("stopped")]
+    Stopped,
     /// No adapter answers the request.
     #[error("no adapter: {0}")]
     NoAdapter(String),
@@ -78,17 +81,17 @@ pub enum Error {
         /// The limit or feature that is missing.
         problem: String,
     },
-    /// The device has no memory left for a buffer now; a smaller chunk may fit.
-    #[error(
-        "{adapter}: out of memory for {bytes} bytes ({what}); make the work smaller (--chunk-rows; in training --batch-size or --max-length, or --recompute) or free device memory"
-    )]
+    /// The device has no memory left for a buffer now.
+    #[error("{adapter}: out of memory for {bytes} bytes of {what}; {remedy}, or free device memory")]
     OutOfMemory {
         /// Name of the adapter.
         adapter: String,
-        /// The buffer's purpose.
+        /// The buffer's purpose, name and shape.
         what: String,
         /// The size asked for, in bytes; 0 where the driver did not say.
         bytes: u64,
+        /// What makes it smaller.
+        remedy: &'static str,
     },
     /// The device was lost (unplugged, driver reset, watchdog); make a new one.
     #[error("{adapter}: device lost: {reason}; nothing was written, run the command again")]

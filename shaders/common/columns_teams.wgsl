@@ -1,14 +1,22 @@
 // Sums over rows, by column, for GPUs: neighbours have neighbouring columns, a workgroup's teams stride over the rows of its slice and
 // leave its sums to a row of their own. The order is fixed. One of the interchangeable `columns_*` files.
 
+#import "common/grid.wgsl"
+
 var<workgroup> parts: array<vec4<f32>, 256>;
 
 @compute @workgroup_size(GROUP)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
     let team = local / LANES;
-    let column = group.x * LANES + local % LANES;
+    let across = (params.width4 + LANES - 1u) / LANES;
+    let index = grid.first + group.y * groups.x + group.x;
+    let column = (index % across) * LANES + local % LANES;
     let at = min(column, params.width4 - 1u);
-    let start = params.first + group.y * params.slice;
+    let start = params.first + (index / across) * params.slice;
     let end = min(start + params.slice, params.end);
     // In slabs, whose sums err less than one long sum.
     let teams = GROUP / LANES;
@@ -20,10 +28,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     parts[local] = part;
     workgroupBarrier();
-    if (team == 0u && column < params.width4) {
+    if (team == 0u && column < params.width4 && start < params.end) {
         var total = vec4<f32>(0.0);
         for (var i = local; i < GROUP; i += LANES) { total += parts[i]; }
-        let place = group.y * params.width4 + column;
+        let place = (index / across) * params.width4 + column;
         let before = sums[place];
         sums[place] = select(total, before + total, params.accumulate == 1u);
     }

@@ -4,11 +4,13 @@
 
 override GROUP: u32 = 64u;
 
+#import "common/grid.wgsl"
+
 @compute @workgroup_size(GROUP)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    element((group.y * groups.x + group.x) * GROUP + local);
+    element((grid.first + group.y * groups.x + group.x) * GROUP + local);
 }

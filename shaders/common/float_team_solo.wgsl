@@ -8,11 +8,12 @@ fn team_total(part: vec4<f32>, local: u32, team: u32) -> vec4<f32> {
     return part;
 }
 
+#import "common/grid.wgsl"
+
 @compute @workgroup_size(GROUP)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    run(group.x, groups.x, local, local, 0u);
+    run(grid.first + group.x, grid.groups, local, local, 0u);
 }

@@ -12,11 +12,12 @@ fn team_leads(lane: u32) -> bool {
     return true;
 }
 
+#import "common/grid.wgsl"
+
 @compute @workgroup_size(GROUP)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    run(group.x, groups.x, local, local / LANES, local % LANES);
+    run(grid.first + group.x, grid.groups, local, local / LANES, local % LANES);
 }

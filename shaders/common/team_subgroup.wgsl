@@ -17,13 +17,14 @@ fn team_leads(lane: u32) -> bool {
     return lane == 0u;
 }
 
+#import "common/grid.wgsl"
+
 @compute @workgroup_size(GROUP)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
     @builtin(subgroup_id) subgroup: u32,
     @builtin(subgroup_invocation_id) lane: u32,
 ) {
-    run(group.x, groups.x, local, subgroup, lane);
+    run(grid.first + group.x, grid.groups, local, subgroup, lane);
 }

@@ -25,6 +25,8 @@ struct Params {
     transpose_b: u32,
     accumulate: u32,
     upper: u32,
+    // First tile column of this dispatch.
+    first_column: u32,
     epilogue: u32,
 }
 

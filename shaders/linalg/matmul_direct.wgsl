@@ -39,7 +39,7 @@ fn last_step(results: ptr<function, Results>, i4: u32, j4: u32, k4: u32) {
 @compute @workgroup_size(8, 8)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
     let row = (group.y + params.first_tile) * ROWS + 16u * local.y;
-    let column = group.x * COLUMNS + 8u * local.x;
+    let column = (group.x + params.first_column) * COLUMNS + 8u * local.x;
     if (row >= params.m || column >= params.n || (UPPER == 1u && column + 7u < row)) { return; }
     let i4 = row / 4u;
     let j4 = column / 4u;

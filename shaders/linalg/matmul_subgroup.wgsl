@@ -9,7 +9,7 @@ const SIDE: u32 = 32u;
 @compute @workgroup_size(8)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
     let row = (group.y + params.first_tile) * SIDE;
-    let column = group.x * SIDE;
+    let column = (group.x + params.first_column) * SIDE;
     if (UPPER == 1u && column + SIDE <= row) { return; }
     let i4 = row / 4u + lane;
     let j4 = column / 4u + lane;

@@ -1,17 +1,24 @@
-// Matrix product for GPUs: a workgroup of SIDE x SIDE invocations makes a square tile of 8 SIDE, each invocation 8 x 8 of it, from
-// slices of SLICE of k in workgroup memory.
+// Matrix product for GPUs: a workgroup of SIDE x SIDE invocations makes a square tile, each invocation 8 x 8 results of it (4 x 4 if
+// not WIDE), from slices of SLICE of k in workgroup memory. While a slice is multiplied, the next one is on its way to registers.
+//
+// Arrays and matrices are indexed by constants alone: a variable index, in a loop too, moves them from registers to memory.
 
 #import "linalg/blocks.wgsl"
 #import "tile"
 
-// A tile's side, in elements and in vectors; vectors of k in a slice.
-const TILE: u32 = 8u * SIDE;
-const TILE4: u32 = 2u * SIDE;
+// A tile's side in vectors; vectors of k in a slice; blocks of 4 x 4 in a slice.
+const TILE4: u32 = select(SIDE, 2u * SIDE, WIDE);
 const SLICE4: u32 = SLICE / 4u;
+const BLOCKS: u32 = SLICE4 * TILE4;
 
-// Element (k, i) of the slices of op(A)ᵀ and op(B), [SLICE][TILE4].
+// Element (k, i) of the slices of op(A)ᵀ and op(B), [SLICE][TILE4], at `slot`.
 var<workgroup> slice_a: array<vec4<f32>, SLICE * TILE4>;
 var<workgroup> slice_b: array<vec4<f32>, SLICE * TILE4>;
+
+// Vectors that are brought together lie in different banks, whether a block's neighbours follow k or the rows.
+fn slot(k: u32, i4: u32) -> u32 {
+    return k * TILE4 + (i4 ^ (2u * ((k / 4u) % 4u)));
+}
 
 // Which 4 x 4 block of a slice an invocation brings: neighbours read neighbouring addresses.
 fn block_place(block: u32, along_k: bool) -> vec2<u32> {
@@ -19,46 +26,62 @@ fn block_place(block: u32, along_k: bool) -> vec2<u32> {
     return vec2<u32>(block % TILE4, block / TILE4);
 }
 
-fn bring(local: u32, first4: vec2<u32>, k4: u32) {
-    for (var block = local; block < SLICE4 * TILE4; block += SIDE * SIDE) {
-        let place = block_place(block, TRANSPOSE_A == 0u);
-        let got = transpose(masked_a(first4.x + place.x, k4 + place.y));
-        for (var i = 0u; i < 4u; i += 1u) { slice_a[(4u * place.y + i) * TILE4 + place.x] = got[i]; }
+// Block `unit` of the slices at k4: first those of A, then those of B.
+fn fetch(unit: u32, first4: vec2<u32>, k4: u32) -> mat4x4<f32> {
+    if (unit < BLOCKS) {
+        let place = block_place(unit, TRANSPOSE_A == 0u);
+        return transpose(masked_a(first4.x + place.x, k4 + place.y));
     }
-    // From the other end, so that all invocations share the work where there are more of them than blocks.
-    for (var block = SIDE * SIDE - 1u - local; block < SLICE4 * TILE4; block += SIDE * SIDE) {
-        let place = block_place(block, TRANSPOSE_B == 1u);
-        let got = block_b(k4 + place.y, first4.y + place.x);
-        for (var i = 0u; i < 4u; i += 1u) { slice_b[(4u * place.y + i) * TILE4 + place.x] = got[i]; }
+    let place = block_place(unit - BLOCKS, TRANSPOSE_B == 1u);
+    return block_b(k4 + place.y, first4.y + place.x);
+}
+
+fn keep(unit: u32, block: mat4x4<f32>) {
+    if (unit < BLOCKS) {
+        let place = block_place(unit, TRANSPOSE_A == 0u);
+        slice_a[slot(4u * place.y, place.x)] = block[0];
+        slice_a[slot(4u * place.y + 1u, place.x)] = block[1];
+        slice_a[slot(4u * place.y + 2u, place.x)] = block[2];
+        slice_a[slot(4u * place.y + 3u, place.x)] = block[3];
+    } else if (unit < 2u * BLOCKS) {
+        let place = block_place(unit - BLOCKS, TRANSPOSE_B == 1u);
+        slice_b[slot(4u * place.y, place.x)] = block[0];
+        slice_b[slot(4u * place.y + 1u, place.x)] = block[1];
+        slice_b[slot(4u * place.y + 2u, place.x)] = block[2];
+        slice_b[slot(4u * place.y + 3u, place.x)] = block[3];
     }
 }
 
-// Row i of an invocation's results: vectors 2 i and 2 i + 1.
+// Row i of an invocation's results: vectors 2 i and 2 i + 1. Four neighbouring rows, and four half a tile further; columns likewise.
 alias Results = array<vec4<f32>, 16>;
 
-fn multiply(results: ptr<function, Results>, place: vec2<u32>) {
-    for (var k = 0u; k < SLICE; k += 1u) {
-        let a0 = slice_a[k * TILE4 + place.y];
-        let a1 = slice_a[k * TILE4 + place.y + SIDE];
-        let b0 = slice_b[k * TILE4 + place.x];
-        let b1 = slice_b[k * TILE4 + place.x + SIDE];
-        (*results)[0] = fma(vec4<f32>(a0.x), b0, (*results)[0]);
-        (*results)[1] = fma(vec4<f32>(a0.x), b1, (*results)[1]);
-        (*results)[2] = fma(vec4<f32>(a0.y), b0, (*results)[2]);
-        (*results)[3] = fma(vec4<f32>(a0.y), b1, (*results)[3]);
-        (*results)[4] = fma(vec4<f32>(a0.z), b0, (*results)[4]);
-        (*results)[5] = fma(vec4<f32>(a0.z), b1, (*results)[5]);
-        (*results)[6] = fma(vec4<f32>(a0.w), b0, (*results)[6]);
-        (*results)[7] = fma(vec4<f32>(a0.w), b1, (*results)[7]);
-        (*results)[8] = fma(vec4<f32>(a1.x), b0, (*results)[8]);
-        (*results)[9] = fma(vec4<f32>(a1.x), b1, (*results)[9]);
-        (*results)[10] = fma(vec4<f32>(a1.y), b0, (*results)[10]);
-        (*results)[11] = fma(vec4<f32>(a1.y), b1, (*results)[11]);
-        (*results)[12] = fma(vec4<f32>(a1.z), b0, (*results)[12]);
-        (*results)[13] = fma(vec4<f32>(a1.z), b1, (*results)[13]);
-        (*results)[14] = fma(vec4<f32>(a1.w), b0, (*results)[14]);
-        (*results)[15] = fma(vec4<f32>(a1.w), b1, (*results)[15]);
-    }
+fn multiply(results: ptr<function, Results>, k: u32, place: vec2<u32>) {
+    let a0 = slice_a[slot(k, place.y)];
+    let b0 = slice_b[slot(k, place.x)];
+    (*results)[0] = fma(vec4<f32>(a0.x), b0, (*results)[0]);
+    (*results)[2] = fma(vec4<f32>(a0.y), b0, (*results)[2]);
+    (*results)[4] = fma(vec4<f32>(a0.z), b0, (*results)[4]);
+    (*results)[6] = fma(vec4<f32>(a0.w), b0, (*results)[6]);
+    if (!WIDE) { return; }
+    let a1 = slice_a[slot(k, place.y + SIDE)];
+    let b1 = slice_b[slot(k, place.x + SIDE)];
+    (*results)[1] = fma(vec4<f32>(a0.x), b1, (*results)[1]);
+    (*results)[3] = fma(vec4<f32>(a0.y), b1, (*results)[3]);
+    (*results)[5] = fma(vec4<f32>(a0.z), b1, (*results)[5]);
+    (*results)[7] = fma(vec4<f32>(a0.w), b1, (*results)[7]);
+    (*results)[8] = fma(vec4<f32>(a1.x), b0, (*results)[8]);
+    (*results)[9] = fma(vec4<f32>(a1.x), b1, (*results)[9]);
+    (*results)[10] = fma(vec4<f32>(a1.y), b0, (*results)[10]);
+    (*results)[11] = fma(vec4<f32>(a1.y), b1, (*results)[11]);
+    (*results)[12] = fma(vec4<f32>(a1.z), b0, (*results)[12]);
+    (*results)[13] = fma(vec4<f32>(a1.z), b1, (*results)[13]);
+    (*results)[14] = fma(vec4<f32>(a1.w), b0, (*results)[14]);
+    (*results)[15] = fma(vec4<f32>(a1.w), b1, (*results)[15]);
+}
+
+fn put_row(row: u32, j4: u32, left: vec4<f32>, right: vec4<f32>) {
+    put(row, j4, left);
+    if (WIDE) { put(row, j4 + SIDE, right); }
 }
 
 @compute @workgroup_size(SIDE, SIDE)
@@ -67,20 +90,38 @@ fn main(
     @builtin(local_invocation_id) local: vec3<u32>,
     @builtin(local_invocation_index) index: u32,
 ) {
-    let tile = vec2<u32>(group.y + params.first_tile, group.x);
+    let tile = vec2<u32>(group.y + params.first_tile, group.x + params.first_column);
     if (UPPER == 1u && tile.y < tile.x) { return; }
     let first4 = tile * TILE4;
     var results: Results;
+    // Two blocks to an invocation where invocations are few.
+    var next0 = fetch(index, first4, params.k_first / 4u);
+    var next1: mat4x4<f32>;
+    if (2u * BLOCKS > SIDE * SIDE) { next1 = fetch(index + SIDE * SIDE, first4, params.k_first / 4u); }
     for (var k = params.k_first; k < params.k; k += SLICE) {
         workgroupBarrier();
-        bring(index, first4, k / 4u);
+        keep(index, next0);
+        if (2u * BLOCKS > SIDE * SIDE) { keep(index + SIDE * SIDE, next1); }
         workgroupBarrier();
-        multiply(&results, local.xy);
+        // Beyond the last slice the reads are of the last rows and columns, and no one keeps them.
+        next0 = fetch(index, first4, (k + SLICE) / 4u);
+        if (2u * BLOCKS > SIDE * SIDE) { next1 = fetch(index + SIDE * SIDE, first4, (k + SLICE) / 4u); }
+        for (var i = 0u; i < SLICE; i += 4u) {
+            multiply(&results, i, local.xy);
+            multiply(&results, i + 1u, local.xy);
+            multiply(&results, i + 2u, local.xy);
+            multiply(&results, i + 3u, local.xy);
+        }
     }
-    for (var i = 0u; i < 8u; i += 1u) {
-        // Four neighbouring rows, and four half a tile further.
-        let row = 4u * (first4.x + local.y + (i / 4u) * SIDE) + i % 4u;
-        put(row, first4.y + local.x, results[2u * i]);
-        put(row, first4.y + local.x + SIDE, results[2u * i + 1u]);
-    }
+    let row = 4u * (first4.x + local.y);
+    let j4 = first4.y + local.x;
+    put_row(row, j4, results[0], results[1]);
+    put_row(row + 1u, j4, results[2], results[3]);
+    put_row(row + 2u, j4, results[4], results[5]);
+    put_row(row + 3u, j4, results[6], results[7]);
+    if (!WIDE) { return; }
+    put_row(row + 4u * SIDE, j4, results[8], results[9]);
+    put_row(row + 4u * SIDE + 1u, j4, results[10], results[11]);
+    put_row(row + 4u * SIDE + 2u, j4, results[12], results[13]);
+    put_row(row + 4u * SIDE + 3u, j4, results[14], results[15]);
 }

@@ -2,3 +2,4 @@
 
 const SIDE: u32 = 16u;
 const SLICE: u32 = 16u;
+const WIDE: bool = true;

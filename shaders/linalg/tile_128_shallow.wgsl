@@ -3,3 +3,4 @@
 
 const SIDE: u32 = 16u;
 const SLICE: u32 = 8u;
+const WIDE: bool = true;

@@ -35,13 +35,15 @@ fn store_dq(rows: Rows, c: u32, values: mat4x4<f32>, at: vec2<u32>) {
     if (at.y + 24u < rows.count) { dq[first + 24u * rows.stride] = values[3]; }
 }
 
+#import "common/grid.wgsl"
+
 @compute @workgroup_size(8, 8)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_id) local: vec3<u32>,
 ) {
-    let index = params.first + group.y * groups.x + group.x;
+    let index = params.first + grid.first + group.y * groups.x + group.x;
     if (index >= params.count) { return; }
     let at = local.xy;
     let head = index % params.heads;

@@ -6,6 +6,8 @@ struct Params {
     width4: u32,
     // Vocabulary index of the first column; 0 starts the rows' states anew.
     first: u32,
+    // Place of the first row among the labels and states.
+    first_row: u32,
 }
 
 override GROUP: u32 = 64u;
@@ -39,7 +41,8 @@ fn run(group: u32, groups: u32, local: u32, team: u32, lane: u32) {
     for (var first = group * teams; first < params.rows; first += groups * teams) {
         let row = min(first + team, params.rows - 1u);
         let base = row * params.width4;
-        let before = select(vec4<f32>(LEAST, 0.0, 0.0, 0.0), state[row], params.first > 0u);
+        let place = params.first_row + row;
+        let before = select(vec4<f32>(LEAST, 0.0, 0.0, 0.0), state[place], params.first > 0u);
         var most = vec4<f32>(before.x);
         for (var c = lane; c < params.width4; c += LANES) { most = max(most, logits4(base, c)); }
         let top = from_ordered(team_peak(ordered(max(max(most.x, most.y), max(most.z, most.w))), local, team));
@@ -48,12 +51,12 @@ fn run(group: u32, groups: u32, local: u32, team: u32, lane: u32) {
         let total = team_total(part, local, team);
         // What lies beyond the last column counted exp(-100) each: nothing beside the maximum's 1.
         let sum = before.y * exp(max(before.x - top, -100.0)) + (total.x + total.y) + (total.z + total.w);
-        let label = u32(labels[row]) - params.first;
-        let met = labels[row] >= 0 && u32(labels[row]) >= params.first && label < params.width;
+        let label = u32(labels[place]) - params.first;
+        let met = labels[place] >= 0 && u32(labels[place]) >= params.first && label < params.width;
         let at = min(label, params.width - 1u);
         let logit = read1(base + at / 4u)[at % 4u];
         if (first + team < params.rows && lane == 0u) {
-            state[row] = vec4<f32>(top, sum, select(before.z, logit, met), select(before.w, 1.0, met));
+            state[place] = vec4<f32>(top, sum, select(before.z, logit, met), select(before.w, 1.0, met));
         }
     }
 }

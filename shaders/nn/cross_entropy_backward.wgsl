@@ -6,6 +6,8 @@ struct Params {
     width4: u32,
     first: u32,
     scale: f32,
+    // Place of the first row among the labels and states.
+    first_row: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -17,8 +19,8 @@ fn element(index: u32) {
     let at = min(index, params.count - 1u);
     let row = at / params.width4;
     let columns = vec4<u32>(4u * (at % params.width4)) + vec4<u32>(0u, 1u, 2u, 3u);
-    let s = state[row];
-    let label = labels[row];
+    let s = state[params.first_row + row];
+    let label = labels[params.first_row + row];
     let share = exp(logits[at] - s.x) / s.y;
     let hit = columns + params.first == vec4<u32>(bitcast<u32>(label));
     let value = params.scale * (share - select(vec4<f32>(0.0), vec4<f32>(1.0), hit));

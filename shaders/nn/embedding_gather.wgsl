@@ -1,10 +1,14 @@
-// Rows by id: of the table or, where the id's highest bit is set, of the visual rows. An id beyond the rows gives zeros.
+// Rows by id: of the table or, where the id's highest bit is set, of the visual rows. An id beyond the rows gives zeros, or with
+// `keep` leaves what is there: the other shards of a table in several buffers come after the first.
 
 struct Params {
     count: u32,
     width4: u32,
     table_rows: u32,
     visual_rows: u32,
+    // The id of the table's first row.
+    first: u32,
+    keep: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -19,12 +23,13 @@ fn element(index: u32) {
     let id = ids[at / params.width4];
     let column = at % params.width4;
     let is_visual = (id & 0x80000000u) != 0u;
-    let row = id & 0x7fffffffu;
+    // Before the first row the difference wraps to beyond the last.
+    let row = (id & 0x7fffffffu) - select(params.first, 0u, is_visual);
     let from_table = read_table(min(row, params.table_rows - 1u) * params.width4 + column);
     let from_visual = visual[min(row, max(params.visual_rows, 1u) - 1u) * params.width4 + column];
     let known = row < select(params.table_rows, params.visual_rows, is_visual);
     let value = select(vec4<f32>(0.0), select(from_table, from_visual, is_visual), known);
-    if (index < params.count) { out_rows[index] = value; }
+    if (index < params.count && (known || params.keep == 0u)) { out_rows[index] = value; }
 }
 
 #import "common/elements.wgsl"

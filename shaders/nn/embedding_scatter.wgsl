@@ -5,6 +5,9 @@ struct Params {
     width4: u32,
     // Distinct ids; `plan` holds the ids, then the first place of each and one more, then the positions.
     ids: u32,
+    // The first of those ids that this dispatch adds to, and the id of the first row of `out_rows`.
+    start: u32,
+    first: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -14,9 +17,9 @@ struct Params {
 
 fn element(index: u32) {
     let at = min(index, params.count - 1u);
-    let which = at / params.width4;
+    let which = params.start + at / params.width4;
     let column = at % params.width4;
-    let target_row = plan[which];
+    let target_row = plan[which] - params.first;
     let first = plan[params.ids + which];
     let end = plan[params.ids + which + 1u];
     let place = target_row * params.width4 + column;

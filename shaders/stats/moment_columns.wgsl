@@ -30,14 +30,15 @@ fn add_columns(first_row: u32, column: u32) {
     }
 }
 
+#import "common/grid.wgsl"
+
 @compute @workgroup_size(GROUP)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
     let tasks = params.width4 * ((params.rows + params.slab - 1u) / params.slab);
-    for (var task = group.x * GROUP + local; task < tasks; task += groups.x * GROUP) {
+    for (var task = (grid.first + group.x) * GROUP + local; task < tasks; task += grid.groups * GROUP) {
         add_columns(task / params.width4 * params.slab, task % params.width4);
     }
 }

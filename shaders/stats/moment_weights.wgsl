@@ -55,13 +55,14 @@ fn weigh(row: u32) {
     weights[row] = vec4<u32>(out.weight, out.shift, bitcast<u32>(scale), 0u);
 }
 
+#import "common/grid.wgsl"
+
 @compute @workgroup_size(GROUP)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    for (var row = group.x * GROUP + local; row < params.rows; row += groups.x * GROUP) {
+    for (var row = (grid.first + group.x) * GROUP + local; row < params.rows; row += grid.groups * GROUP) {
         weigh(row);
     }
 }

@@ -119,7 +119,7 @@ pub(super) fn cross_entropy(device: &Device, sizes: &Sizes) -> Result<Case> {
     let count = (most * vocabulary) as u64;
     let result = state.buffer().clone();
     Ok(Case::kernel(format!("[{most}, {vocabulary}] f32"), (4 * count, 10 * count), (&result, false), move |r| {
-        loss::forward_chunk(r, &logits, 0, &labels, &state)
+        loss::forward_chunk(r, &logits, (0, 0), &labels, &state)
     }))
 }
 

@@ -9,12 +9,20 @@ use super::elementwise;
 use super::timing::{Budget, recorded};
 use crate::device::{Device, DeviceKind, Tensor};
 use crate::io::write_atomically;
+use crate::kernels::bench::copy;
 use crate::kernels::linalg::matmul::{self, Operand, Product};
 use crate::kernels::linalg::tiles::{Class, Tile, Tiling};
 use crate::{ElementType, Error, Result};
 
 /// Seconds that one dispatch may take: half of the limit that keeps a desktop's watchdog away.
 const DISPATCH_SECONDS: f64 = 0.25;
+/// How much slower than the copy kernel, for its bytes, the slowest kernel may be that is neither a product nor attention:
+/// moments by 64-bit sums, C3's normal numbers.
+const SLOWER: f64 = 8.0;
+/// Side of the first product that a tile makes, before any rate is known.
+const FIRST_SIDE: usize = 256;
+/// Bytes of the first copy and of the last.
+const COPIES: (u64, u64) = (1 << 20, 64 << 20);
 /// Version of the file's form.
 const SCHEMA: u64 = 1;
 
@@ -34,8 +42,10 @@ pub struct Tried {
 pub struct Tuning {
     /// The fastest tile of each class.
     pub tiling: Tiling,
-    /// FLOPs of one dispatch at most.
+    /// FLOPs of one dispatch of matrix products or attention at most.
     pub dispatch_flops: u64,
+    /// Bytes that one dispatch of another kernel moves at most.
+    pub dispatch_bytes: u64,
     /// All that was tried; empty where the tuning was read from a file.
     pub tried: Vec<Tried>,
 }
@@ -68,7 +78,8 @@ pub fn tune(device: &Device) -> Result<Tuning> {
     let chosen = tried.iter().filter(|t| tiling.get(t.class) == t.tile).map(|t| t.rate);
     let slowest = chosen.fold(attention_rate(device)?, f64::min);
     let dispatch_flops = ((DISPATCH_SECONDS * slowest) as u64).clamp(1 << 26, 1 << 40);
-    Ok(Tuning { tiling, dispatch_flops, tried })
+    let dispatch_bytes = ((DISPATCH_SECONDS * copy_rate(device)? / SLOWER) as u64).clamp(1 << 22, 1 << 32);
+    Ok(Tuning { tiling, dispatch_flops, dispatch_bytes, tried })
 }
 
 fn budget(device: &Device) -> Budget {
@@ -76,8 +87,21 @@ fn budget(device: &Device) -> Budget {
     Budget { seconds: 0.02, least, most: 20 }
 }
 
-/// FLOPs per second of a tile.
-fn rate(device: &Device, class: Class, (tile, n): (Tile, usize)) -> Result<f64> {
+/// FLOPs per second of a tile at side `most`; sides double up to it, and end where a product takes so long that the next might
+/// run into a watchdog.
+fn rate(device: &Device, class: Class, (tile, most): (Tile, usize)) -> Result<f64> {
+    let mut side = FIRST_SIDE.min(most);
+    loop {
+        let rate = rate_at(device, class, (tile, side))?;
+        let next = 2.0 * (2.0 * side as f64).powi(3) / rate;
+        if side >= most || next > DISPATCH_SECONDS {
+            return Ok(rate);
+        }
+        side *= 2;
+    }
+}
+
+fn rate_at(device: &Device, class: Class, (tile, n): (Tile, usize)) -> Result<f64> {
     let matrix = |seed| Tensor::from_f32(device, &numbers(seed, n * n), n);
     let (a, b, c) = (matrix(1)?, matrix(2)?, Tensor::new(device, n, n, ElementType::F32)?);
     let timing = recorded(device, budget(device), &|r| {
@@ -93,6 +117,21 @@ fn turned_a(a: &Tensor, class: Class) -> Operand<'_> {
 
 fn turned_b(b: &Tensor, class: Class) -> Operand<'_> {
     if class.transpose_b { Operand::new(b).transposed() } else { Operand::new(b) }
+}
+
+/// Bytes per second of the copy kernel, read and written; the size doubles as a product's side does.
+fn copy_rate(device: &Device) -> Result<f64> {
+    let most = device.capabilities().max_binding.min(COPIES.1);
+    let mut bytes = COPIES.0;
+    loop {
+        let (from, to) = (device.buffer("copy from", bytes)?, device.buffer("copy to", bytes)?);
+        let timing = recorded(device, budget(device), &|r| copy::record(r, &from, &to, bytes))?;
+        let rate = 2.0 * bytes as f64 / timing.median();
+        if 2 * bytes > most || 4.0 * bytes as f64 / rate > DISPATCH_SECONDS {
+            return Ok(rate);
+        }
+        bytes *= 2;
+    }
 }
 
 /// FLOPs per second of the slower of attention and its gradients.
@@ -114,14 +153,15 @@ impl Tuning {
     /// # Errors
     /// The device is in use, or lacks what a tile needs.
     pub fn apply(&self, device: Device) -> Result<Device> {
-        device.with_capabilities(|c| (c.tiling, c.dispatch_flops) = (Some(self.tiling), self.dispatch_flops))
+        let budgets = (self.dispatch_flops, self.dispatch_bytes);
+        device.with_capabilities(|c| (c.tiling, (c.dispatch_flops, c.dispatch_bytes)) = (Some(self.tiling), budgets))
     }
 
     /// What belongs to a device in a file of tunings.
     fn entry(&self) -> Value {
         let tiles: Map<String, Value> =
             Class::all().map(|class| (class.name(), json!(self.tiling.get(class).name()))).collect();
-        json!({ "tiles": tiles, "dispatch_flops": self.dispatch_flops })
+        json!({ "tiles": tiles, "dispatch_flops": self.dispatch_flops, "dispatch_bytes": self.dispatch_bytes })
     }
 
     fn of_entry(entry: &Value, device: &Device) -> Option<Tuning> {
@@ -129,8 +169,10 @@ impl Tuning {
         for class in Class::all() {
             tiling.set(class, Tile::of_name(entry["tiles"][class.name()].as_str()?)?);
         }
-        let dispatch_flops = entry["dispatch_flops"].as_u64().filter(|flops| *flops > 0)?;
-        Some(Tuning { tiling, dispatch_flops, tried: Vec::new() }).filter(|t| t.tiling.runs_on(device.capabilities()))
+        let budget = |name: &str| entry[name].as_u64().filter(|budget| *budget > 0);
+        let (dispatch_flops, dispatch_bytes) = (budget("dispatch_flops")?, budget("dispatch_bytes")?);
+        Some(Tuning { tiling, dispatch_flops, dispatch_bytes, tried: Vec::new() })
+            .filter(|t| t.tiling.runs_on(device.capabilities()))
     }
 
     /// The tuning of a device in a file of tunings: `None` where there is no file, none for this device, driver and version of
@@ -162,5 +204,6 @@ fn read(path: &Path) -> Option<Value> {
 /// Kernels and drivers change what is fastest.
 fn key(device: &Device) -> String {
     let (name, backend, driver) = (device.name(), device.backend(), device.driver());
-    format!("{name} | {backend} | {driver} | realign {}", env!("CARGO_PKG_VERSION"))
+    let units = if device.capabilities().matrix_units.is_some() { " | matrix units" } else { "" };
+    format!("{name} | {backend} | {driver} | realign {}{units}", env!("CARGO_PKG_VERSION"))
 }

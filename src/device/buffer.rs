@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+use super::memory::Purpose;
 use super::{Device, Engine};
 use crate::gpu::GpuMemory;
 use crate::{ElementType, Error, Result};
@@ -17,6 +18,8 @@ pub(crate) enum Use {
 pub(crate) enum Storage {
     Gpu(Box<GpuMemory>),
     Host(HostMemory),
+    /// Of a device that plans: nothing.
+    Nothing,
 }
 
 /// Host memory of a buffer, aligned for every element type.
@@ -39,7 +42,14 @@ impl HostMemory {
 struct Inner {
     storage: Storage,
     bytes: u64,
+    purpose: Purpose,
     device: Device,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.device.0.ledger.give(self.purpose, self.bytes);
+    }
 }
 
 /// Memory on a device; clones share it.
@@ -53,32 +63,49 @@ impl std::fmt::Debug for Buffer {
 }
 
 impl Buffer {
-    pub(crate) fn new(device: &Device, label: &str, bytes: u64, used: Use) -> Result<Self> {
+    pub(crate) fn new(device: &Device, label: &str, bytes: u64, (used, purpose): (Use, Purpose)) -> Result<Self> {
         // Sizes near u64::MAX have no next multiple; they fit nowhere.
         let bytes = bytes.max(4).checked_next_multiple_of(4).unwrap_or(u64::MAX);
         if bytes > device.capabilities().max_binding {
             return Err(Error::Unsupported {
                 adapter: device.name().to_owned(),
                 problem: format!(
-                    "{label} needs {bytes} bytes, a binding holds {}; lower --chunk-rows",
-                    device.capabilities().max_binding
+                    "{label} needs {bytes} bytes, a binding holds {}; {}",
+                    device.capabilities().max_binding,
+                    purpose.remedy()
                 ),
             });
         }
-        let storage = match &device.0.engine {
+        let full = || Error::OutOfMemory {
+            adapter: device.name().to_owned(),
+            what: label.to_owned(),
+            bytes,
+            remedy: purpose.remedy(),
+        };
+        if !device.0.ledger.take(purpose, bytes) {
+            return Err(full());
+        }
+        // From here on the bytes are given back when this is dropped.
+        let mut inner = Inner { storage: Storage::Nothing, bytes, purpose, device: device.clone() };
+        inner.storage = match &device.0.engine {
             Engine::Gpu(gpu) => {
                 let mapped = device.capabilities().mapped_storage;
-                Storage::Gpu(Box::new(gpu.allocate(label, bytes, used, mapped)?))
+                let memory = gpu.allocate(label, bytes, used, mapped).map_err(|error| match error {
+                    Error::OutOfMemory { .. } => full(),
+                    other => other,
+                })?;
+                Storage::Gpu(Box::new(memory))
             }
             Engine::Host => {
-                let words = usize::try_from(bytes.div_ceil(8)).map_err(|_| out_of_memory(device, label, bytes))?;
+                let words = usize::try_from(bytes.div_ceil(8)).map_err(|_| full())?;
                 let mut memory = Vec::new();
-                memory.try_reserve_exact(words).map_err(|_| out_of_memory(device, label, bytes))?;
+                memory.try_reserve_exact(words).map_err(|_| full())?;
                 memory.resize(words, 0);
                 Storage::Host(HostMemory(RwLock::new(memory)))
             }
+            Engine::Plan => Storage::Nothing,
         };
-        Ok(Buffer(Arc::new(Inner { storage, bytes, device: device.clone() })))
+        Ok(Buffer(Arc::new(inner)))
     }
 
     /// Size in bytes.
@@ -92,7 +119,7 @@ impl Buffer {
     }
 
     /// Whether both are the same memory.
-    pub(crate) fn same(&self, other: &Buffer) -> bool {
+    pub fn same(&self, other: &Buffer) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
@@ -106,10 +133,6 @@ impl Buffer {
     pub(crate) fn storage(&self) -> &Storage {
         &self.0.storage
     }
-}
-
-fn out_of_memory(device: &Device, label: &str, bytes: u64) -> Error {
-    Error::OutOfMemory { adapter: device.name().to_owned(), what: label.to_owned(), bytes }
 }
 
 /// Rows on a device: `[n, d]` of one element type, each row padded with zeros to a multiple of 4 elements.
@@ -127,11 +150,25 @@ impl Tensor {
     /// # Errors
     /// A width of 0; f64, which devices do not hold; too large for a binding; no memory.
     pub fn new(device: &Device, rows: usize, width: usize, element: ElementType) -> Result<Self> {
-        Self::with_use(device, (rows, width), element, Use::Compute)
+        Self::labelled(device, (Purpose::Data, "rows"), (rows, width), element)
+    }
+
+    /// A zeroed tensor `[rows, width]` that errors call by its purpose and name.
+    ///
+    /// # Errors
+    /// As [`Tensor::new`].
+    pub fn labelled(
+        device: &Device,
+        label: (Purpose, &str),
+        (rows, width): (usize, usize),
+        element: ElementType,
+    ) -> Result<Self> {
+        Self::with_use(device, label, (rows, width), element, Use::Compute)
     }
 
     pub(crate) fn with_use(
         device: &Device,
+        (purpose, name): (Purpose, &str),
         (rows, width): (usize, usize),
         element: ElementType,
         used: Use,
@@ -145,7 +182,8 @@ impl Tensor {
             ));
         }
         let bytes = (rows as u64).saturating_mul(Self::stride_of(width, element) as u64);
-        let buffer = Buffer::new(device, &format!("rows [{rows}, {width}] {element}"), bytes, used)?;
+        let label = format!("{} ({name} [{rows}, {width}] {element})", purpose.name());
+        let buffer = Buffer::new(device, &label, bytes, (used, purpose))?;
         Ok(Tensor { buffer, rows, width, element })
     }
 
@@ -154,11 +192,25 @@ impl Tensor {
     /// # Errors
     /// As [`Tensor::new`]; data that is no whole number of rows.
     pub fn from_bytes(device: &Device, data: &[u8], width: usize, element: ElementType) -> Result<Self> {
+        Self::labelled_from_bytes(device, (Purpose::Data, "rows"), data, width, element)
+    }
+
+    /// As [`Tensor::from_bytes`], with the purpose and name of [`Tensor::labelled`].
+    ///
+    /// # Errors
+    /// As [`Tensor::from_bytes`].
+    pub fn labelled_from_bytes(
+        device: &Device,
+        label: (Purpose, &str),
+        data: &[u8],
+        width: usize,
+        element: ElementType,
+    ) -> Result<Self> {
         let tight = width.saturating_mul(element.bytes());
         if tight == 0 || !data.len().is_multiple_of(tight) {
             return Err(Error::shape("tensor", "data", format!("whole rows of {tight} bytes"), data.len()));
         }
-        let tensor = Self::new(device, data.len() / tight, width, element)?;
+        let tensor = Self::labelled(device, label, (data.len() / tight, width), element)?;
         let mut padded = vec![0; tensor.rows * tensor.row_bytes()];
         pad_rows(data, tight, &mut padded, tensor.row_bytes());
         device.write(&tensor.buffer, &padded)?;

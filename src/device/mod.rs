@@ -1,6 +1,7 @@
 //! Devices: where recorded commands run. Two engines run the same commands: wgpu, and the host's cores.
 
 mod buffer;
+mod memory;
 mod recorder;
 mod select;
 mod slots;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 
 pub use buffer::{Buffer, Tensor};
 pub(crate) use buffer::{Storage, Use, pad_rows};
+pub use memory::Purpose;
 pub use recorder::{Command, Dispatch, Recorder, Submission};
 pub use select::{AdapterSummary, DeviceOptions, Selection, adapters};
 pub use slots::{DownloadSlot, UploadSlot};
@@ -16,6 +18,7 @@ pub use slots::{DownloadSlot, UploadSlot};
 use crate::gpu::Gpu;
 use crate::kernels::linalg::tiles::Tiling;
 use crate::{Error, Result};
+use memory::Ledger;
 
 /// What kind of processor a device is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +61,9 @@ pub struct Capabilities {
     pub subgroup_teams: bool,
     /// Size of the adapter's subgroups, where shaders may use them and all have one size.
     pub subgroup_size: Option<u32>,
+    /// Side of the fragments that the adapter's matrix units multiply, f16 operands and f32 sums: 16 or 8, where
+    /// [`DeviceOptions::matrix_units`] asked for them.
+    pub matrix_units: Option<u32>,
     /// Whether shaders use the adapter's 64-bit integers.
     pub int64: bool,
     /// Whether read-only operands are read as textures, and moments are summed in two dispatches without workgroup memory:
@@ -73,9 +79,12 @@ pub struct Capabilities {
     pub max_texels_bytes: u64,
     /// Bytes that a chunk of rows should have.
     pub chunk_bytes: u64,
-    /// FLOPs of one dispatch at most, so that none runs into a desktop's watchdog: a quarter of a second of the slowest kernel
+    /// FLOPs of one dispatch of matrix products or attention at most, so that none runs into a desktop's watchdog: a quarter of a second of the slowest kernel
     /// where it was measured, else a guess by the device's kind.
     pub dispatch_flops: u64,
+    /// Bytes that one dispatch of any other kernel moves at most, counted over all of its buffers: a quarter of a second of
+    /// the slowest kernel where memory was measured, else a guess by the device's kind.
+    pub dispatch_bytes: u64,
     /// Which tiles multiply matrices, where that was measured; `None` for [`Tiling::fixed`].
     pub tiling: Option<Tiling>,
 }
@@ -104,8 +113,15 @@ impl Capabilities {
                 "max_binding is above what a texture holds; lower it, or turn texel_reads off",
             ),
             (!self.timestamps || features.contains(wgpu::Features::TIMESTAMP_QUERY), "the device has no timestamps"),
-            (self.dispatch_flops > 0, "dispatch_flops must be above 0"),
-            (self.tiling.is_none_or(|t| t.runs_on(self)), "a tile needs subgroups that the device does not have"),
+            (self.dispatch_flops > 0 && self.dispatch_bytes > 0, "dispatch_flops and dispatch_bytes must be above 0"),
+            (
+                self.matrix_units.is_none() || self.matrix_units == offered.matrix_units,
+                "the device was not asked for matrix units",
+            ),
+            (
+                self.tiling.is_none_or(|t| t.runs_on(self)),
+                "a tile needs subgroups or matrix units that the device does not have",
+            ),
             (self.max_binding <= offered.max_binding, "max_binding is above the device's"),
         ];
         match checks.iter().find(|(holds, _)| !holds) {
@@ -128,12 +144,15 @@ impl Capabilities {
 pub(crate) enum Engine {
     Gpu(Gpu),
     Host,
+    /// Nothing: buffers are counted and commands dropped.
+    Plan,
 }
 
 pub(crate) struct Inner {
     pub(crate) engine: Engine,
     pub(crate) name: String,
     pub(crate) capabilities: Capabilities,
+    ledger: Ledger,
 }
 
 /// A device: cheap to clone, safe to share. Tensors, buffers and recorders belong to the device that made them.
@@ -156,6 +175,7 @@ impl Device {
             lanes: 1,
             subgroup_teams: false,
             subgroup_size: None,
+            matrix_units: None,
             int64: true,
             texel_reads: false,
             mapped_storage: true,
@@ -165,9 +185,19 @@ impl Device {
             // Stays in a core's outer cache between reading and computing.
             chunk_bytes: (1 << 20) * threads as u64,
             dispatch_flops: u64::MAX,
+            dispatch_bytes: u64::MAX,
             tiling: None,
         };
-        Device(Arc::new(Inner { engine: Engine::Host, name: format!("host engine ({threads} threads)"), capabilities }))
+        let name = format!("host engine ({threads} threads)");
+        Device(Arc::new(Inner { engine: Engine::Host, name, capabilities, ledger: Ledger::default() }))
+    }
+
+    /// A device that only plans: it binds `max_binding` bytes at once, its buffers are counted ([`Device::memory`]) but hold nothing,
+    /// what is written to them or submitted is dropped, and nothing can be read.
+    pub fn plan(max_binding: u64) -> Device {
+        let capabilities = Capabilities { max_binding, ..Device::host().capabilities().clone() };
+        let name = "a device that plans".to_owned();
+        Device(Arc::new(Inner { engine: Engine::Plan, name, capabilities, ledger: Ledger::default() }))
     }
 
     /// Adopts an app's own wgpu device. Its error and device-lost callbacks are left alone; features are used only as far
@@ -181,7 +211,7 @@ impl Device {
 
     pub(crate) fn from_gpu(gpu: Gpu) -> Result<Device> {
         let (name, capabilities) = (gpu.name().to_owned(), gpu.capabilities()?);
-        Ok(Device(Arc::new(Inner { engine: Engine::Gpu(gpu), name, capabilities })))
+        Ok(Device(Arc::new(Inner { engine: Engine::Gpu(gpu), name, capabilities, ledger: Ledger::default() })))
     }
 
     /// The device with other kernel shapes: for tests and benches of the variants that its adapter would not get, and for
@@ -195,11 +225,39 @@ impl Device {
         })?;
         let (offered, features) = match &inner.engine {
             Engine::Gpu(gpu) => (gpu.capabilities()?, gpu.device.features()),
-            Engine::Host => (inner.capabilities.clone(), wgpu::Features::all()),
+            Engine::Host | Engine::Plan => (inner.capabilities.clone(), wgpu::Features::all()),
         };
         change(&mut inner.capabilities);
         inner.capabilities.check(&offered, features)?;
         Ok(Device(Arc::new(inner)))
+    }
+
+    /// The device with no more than `bytes` for all its buffers: for apps that share it, and for tests of what happens then. Call it
+    /// before anything is made on the device.
+    ///
+    /// # Errors
+    /// A clone, a buffer or a recorder of the device is in use.
+    pub fn with_memory_limit(self, bytes: u64) -> Result<Device> {
+        let in_use = |_| Error::argument("memory limit", "the device is in use; set it before making anything on it");
+        let mut inner = Arc::try_unwrap(self.0).map_err(in_use)?;
+        inner.ledger.limit = bytes;
+        Ok(Device(Arc::new(inner)))
+    }
+
+    /// Bytes of the buffers that are alive and of this purpose; without staging buffers, and without the textures that stand for
+    /// operands where a driver reads those faster.
+    pub fn memory(&self, purpose: Purpose) -> u64 {
+        self.0.ledger.taken(purpose)
+    }
+
+    /// The most bytes that all buffers together have taken so far.
+    pub fn peak_memory(&self) -> u64 {
+        self.0.ledger.peak()
+    }
+
+    /// Whether it only plans.
+    pub(crate) fn plans(&self) -> bool {
+        matches!(self.0.engine, Engine::Plan)
     }
 
     /// The adapter's name, or the host engine's.
@@ -211,7 +269,7 @@ impl Device {
     pub fn driver(&self) -> &str {
         match &self.0.engine {
             Engine::Gpu(gpu) => gpu.driver(),
-            Engine::Host => "",
+            Engine::Host | Engine::Plan => "",
         }
     }
 
@@ -219,7 +277,7 @@ impl Device {
     pub fn backend(&self) -> &'static str {
         match &self.0.engine {
             Engine::Gpu(gpu) => gpu.backend(),
-            Engine::Host => "host",
+            Engine::Host | Engine::Plan => "host",
         }
     }
 
@@ -232,7 +290,7 @@ impl Device {
     pub fn wgpu(&self) -> Option<(&wgpu::Device, &wgpu::Queue)> {
         match &self.0.engine {
             Engine::Gpu(gpu) => Some((&gpu.device, &gpu.queue)),
-            Engine::Host => None,
+            Engine::Host | Engine::Plan => None,
         }
     }
 
@@ -246,7 +304,7 @@ impl Device {
     /// # Errors
     /// Larger than a binding may be; no memory; the device was lost.
     pub fn buffer(&self, label: &str, bytes: u64) -> Result<Buffer> {
-        Buffer::new(self, label, bytes, buffer::Use::Compute)
+        Buffer::new(self, label, bytes, (Use::Compute, Purpose::Data))
     }
 
     /// A buffer that holds `bytes`.
@@ -275,6 +333,7 @@ impl Device {
                 memory.write(|to| to[..bytes.len()].copy_from_slice(bytes));
                 Ok(())
             }
+            (Engine::Plan, Storage::Nothing) => Ok(()),
             _ => Err(Error::shape("write", "buffer", "a buffer of this device", "another device's")),
         }
     }
@@ -291,6 +350,7 @@ impl Device {
         match (&self.0.engine, buffer.storage()) {
             (Engine::Gpu(gpu), Storage::Gpu(memory)) => gpu.read(memory)?.await,
             (Engine::Host, Storage::Host(memory)) => Ok(memory.read(<[u8]>::to_vec)),
+            (Engine::Plan, _) => Err(Error::argument("device", "one that plans has nothing to read")),
             _ => Err(Error::shape("read", "buffer", "a buffer of this device", "another device's")),
         }
     }
@@ -314,7 +374,7 @@ impl Device {
     pub fn poll(&self) -> Result<()> {
         match &self.0.engine {
             Engine::Gpu(gpu) => gpu.poll(),
-            Engine::Host => Ok(()),
+            Engine::Host | Engine::Plan => Ok(()),
         }
     }
 

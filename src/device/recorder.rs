@@ -25,6 +25,9 @@ pub struct Dispatch {
     pub elements: (ElementType, ElementType),
     /// Workgroups along each side, at most 65,535.
     pub groups: [u32; 3],
+    /// Where the kernel's grid is run in parts: the workgroups of the parts before, and of the whole. Only for kernels whose
+    /// shader reads `common/grid.wgsl`.
+    pub part: Option<[u32; 2]>,
 }
 
 /// A recorded command.
@@ -160,6 +163,7 @@ impl Recorder {
                 let (index, timing) = gpu.submit(&self.commands, self.timed, self.device.capabilities().texel_reads)?;
                 Ok(Submission { device: self.device.clone(), work: Work::Gpu(index, timing) })
             }
+            Engine::Plan => Ok(Submission { device: self.device.clone(), work: Work::Host(Vec::new()) }),
             Engine::Host => {
                 let times = self.commands.iter().filter_map(|c| run_on_host(c).transpose()).collect::<Result<_>>()?;
                 Ok(Submission { device: self.device.clone(), work: Work::Host(times) })

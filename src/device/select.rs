@@ -63,6 +63,10 @@ pub struct DeviceOptions {
     pub backends: Option<wgpu::Backends>,
     /// Prefer an integrated GPU to a discrete one.
     pub low_power: bool,
+    /// Multiply matrices on the adapter's matrix units, where wgpu offers them (cooperative matrices, an experimental feature) for
+    /// f16 operands and f32 sums: several times as fast, but operands are rounded to f16, see
+    /// [`UNITS`](crate::kernels::linalg::matmul::UNITS). Requests fail on adapters without.
+    pub matrix_units: bool,
 }
 
 /// One adapter of this machine, or the host engine.
@@ -123,7 +127,7 @@ pub(super) async fn request(options: &DeviceOptions) -> Result<Device> {
         Selection::Host => None,
     };
     match (chosen, &selection) {
-        (Some(adapter), _) => Device::from_gpu(Gpu::request(adapter).await?),
+        (Some(adapter), _) => Device::from_gpu(Gpu::request(adapter, options.matrix_units).await?),
         (None, Selection::Auto) => Ok(Device::host()),
         (None, Selection::Gpu) => Err(Error::NoAdapter(format!(
             "no GPU found; {}. A software driver must be asked for by name; --device host needs no driver",

@@ -2,9 +2,12 @@
 //! drains one while the device works on the other.
 
 use super::buffer::Use;
+use super::memory::Purpose;
 use super::recorder::Command;
 use super::{Device, Engine, Recorder, Storage, Tensor};
 use crate::{ElementType, Error, Result};
+
+const ROWS: (Purpose, &str) = (Purpose::Data, "rows");
 
 /// A tensor that the host fills directly: in mapped memory where host and device share it, else in a staging buffer.
 #[derive(Debug)]
@@ -19,7 +22,7 @@ impl UploadSlot {
     /// # Errors
     /// As [`Tensor::new`].
     pub fn new(device: &Device, rows: usize, width: usize, element: ElementType) -> Result<Self> {
-        let tensor = Tensor::with_use(device, (rows, width), element, Use::Upload)?;
+        let tensor = Tensor::with_use(device, ROWS, (rows, width), element, Use::Upload)?;
         Ok(UploadSlot { tensor, device: device.clone() })
     }
 
@@ -59,7 +62,7 @@ impl DownloadSlot {
     /// # Errors
     /// As [`Tensor::new`].
     pub fn new(device: &Device, rows: usize, width: usize, element: ElementType) -> Result<Self> {
-        let tensor = Tensor::with_use(device, (rows, width), element, Use::Download)?;
+        let tensor = Tensor::with_use(device, ROWS, (rows, width), element, Use::Download)?;
         Ok(DownloadSlot { tensor, device: device.clone() })
     }
 

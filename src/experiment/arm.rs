@@ -1,6 +1,7 @@
 //! The rows of the experiment: what an adapter is trained on in stage 1.
 
 use super::attributes::Attributes;
+use super::words::Length;
 use crate::align::{Centroid, Method};
 
 /// The attribute that domains differ in: the strokes.
@@ -38,6 +39,46 @@ impl Domain {
     }
 }
 
+/// Which texts of the unpaired pool a row uses, for its statistics and for stage 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Texts {
+    /// All.
+    #[default]
+    All,
+    /// The first half.
+    Half,
+    /// The first quarter.
+    Quarter,
+    /// Those without filler.
+    Short,
+    /// Those with filler.
+    Long,
+}
+
+impl Texts {
+    /// Whether text `index` of `count` belongs to them.
+    pub fn has(self, (index, count): (usize, usize), text: &str) -> bool {
+        match self {
+            Texts::All => true,
+            Texts::Half => index < count / 2,
+            Texts::Quarter => index < count / 4,
+            Texts::Short => Length::of(text) == Length::Short,
+            Texts::Long => Length::of(text) == Length::Long,
+        }
+    }
+
+    /// What tables call them.
+    pub fn name(self) -> &'static str {
+        match self {
+            Texts::All => "all texts",
+            Texts::Half => "half of the texts",
+            Texts::Quarter => "a quarter of the texts",
+            Texts::Short => "short texts",
+            Texts::Long => "long texts",
+        }
+    }
+}
+
 /// Where stage 1 gets its embeddings from.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Source {
@@ -58,12 +99,16 @@ pub struct Arm {
     pub noise: f64,
     /// Where the aligner's statistics come from.
     pub domain: Domain,
+    /// C3's σ; by default what makes up the difference of the traces, 0 where the texts are spread more widely.
+    pub sigma: Option<f64>,
+    /// The texts.
+    pub texts: Texts,
 }
 
 impl Arm {
-    /// Stage 1 on a source, without noise, with statistics of everything.
+    /// Stage 1 on a source, without noise, with all texts and statistics of everything.
     pub fn new(source: Source) -> Self {
-        Arm { source, noise: 0.0, domain: Domain::All }
+        Arm { source, noise: 0.0, domain: Domain::All, sigma: None, texts: Texts::All }
     }
 
     /// Texts aligned in the paper's way of a method.
@@ -77,17 +122,40 @@ impl Arm {
         Arm { domain, ..self }
     }
 
+    /// The same with another σ of C3.
+    #[must_use]
+    pub fn sigma(self, sigma: f64) -> Self {
+        Arm { sigma: Some(sigma), ..self }
+    }
+
+    /// The same with a part of the texts.
+    #[must_use]
+    pub fn on(self, texts: Texts) -> Self {
+        Arm { texts, ..self }
+    }
+
+    /// Whether the adapter is trained on texts alone.
+    pub fn is_text(&self) -> bool {
+        matches!(self.source, Source::Aligned(..))
+    }
+
     /// The same with noise.
     #[must_use]
     pub fn noisy(self, noise: f64) -> Self {
         Arm { noise, ..self }
     }
 
-    /// What tables call it.
+    /// What tables call it. Mean shift and ReAlign's anchor alone are one operator.
     pub fn name(&self) -> String {
         let name = match self.source {
             Source::Aligned(Method::None, _) => "no alignment".to_owned(),
             Source::Aligned(Method::ReAlign, Centroid::Exact) => "realign, exact".to_owned(),
+            Source::Aligned(Method::MeanShift | Method::Anchor, _) => "mean shift (anchor alone)".to_owned(),
+            Source::Aligned(Method::AnchorTrace, _) => "anchor and trace".to_owned(),
+            Source::Aligned(Method::C3, _) => match self.sigma {
+                Some(sigma) => format!("c3, σ {sigma}"),
+                None => "c3, σ by traces".to_owned(),
+            },
             Source::Aligned(method, _) => method.to_string(),
             Source::Paired => "paired images".to_owned(),
             Source::Untrained => "no stage 1".to_owned(),
@@ -95,6 +163,10 @@ impl Arm {
         let name = match self.domain {
             Domain::All => name,
             domain => format!("{name}, statistics of {} digits", domain.name()),
+        };
+        let name = match self.texts {
+            Texts::All => name,
+            texts => format!("{name}, {}", texts.name()),
         };
         if self.noise > 0.0 { format!("{name} + noise {}", self.noise) } else { name }
     }

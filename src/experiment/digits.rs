@@ -3,7 +3,7 @@
 use safetensors::SafeTensors;
 
 use super::attributes::{Attributes, Measures, Thresholds};
-use super::draws::Draws;
+use super::draws::{Draws, Stream};
 use super::words::{Length, caption};
 use crate::{Error, Result};
 
@@ -57,11 +57,6 @@ pub struct Digits {
     seed: u64,
 }
 
-/// Streams of the seed.
-const SPLIT: u32 = 1;
-const POOL: u32 = 2;
-const CAPTIONS: u32 = 3;
-
 impl Digits {
     /// Deals the bundled images. The thresholds of the attributes come from all images but the test part's.
     ///
@@ -79,7 +74,7 @@ impl Digits {
             ));
         }
         let mut order: Vec<usize> = (0..count).collect();
-        Draws::new(seed, SPLIT).shuffle(&mut order);
+        Draws::of(seed, Stream::Split).shuffle(&mut order);
         let mut rest = order.into_iter();
         let [pairs, pool, instruction, test] = sizes.map(|n| rest.by_ref().take(n).collect::<Vec<_>>());
         let measures =
@@ -135,14 +130,14 @@ impl Digits {
 
     /// An image's caption: the same whenever it is asked for.
     pub fn caption(&self, image: usize, length: Length) -> String {
-        let number = CAPTIONS + (image as u32 + 1) * 8 + u32::from(length == Length::Long);
-        caption(&self.attributes[image.min(self.len() - 1)], length, &mut Draws::new(self.seed, number))
+        let image = image.min(self.len() - 1);
+        caption(&self.attributes[image], length, &mut Draws::of(self.seed, Stream::Caption(image, length)))
     }
 
     /// A pool of `count` texts without images: attributes drawn from the pairs', with their frequencies, said anew. Beside
     /// each text what it says.
     pub fn texts(&self, count: usize, length: Length) -> Vec<(String, Attributes)> {
-        let mut draws = Draws::new(self.seed, POOL);
+        let mut draws = Draws::of(self.seed, Stream::Pool);
         let mut text = || {
             let attributes = self.attributes[*draws.one(&self.split.pairs)];
             (caption(&attributes, length, &mut draws), attributes)

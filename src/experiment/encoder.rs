@@ -1,6 +1,6 @@
 //! Training the dual encoder [spec 8; paper appendix H.1].
 
-use super::draws::Draws;
+use super::draws::{Draws, Stream};
 use super::monitor::{Monitor, Observation};
 use super::pairs::{Pairs, Probe};
 use super::record::Record;
@@ -10,9 +10,6 @@ use crate::nn::{Gradients, PairLoss, PairSpace};
 use crate::optim::{AdamW, AdamWOptions};
 use crate::train::schedule::{Schedule, ScheduleKind};
 use crate::{ElementType, Error, Result};
-
-/// Stream of the seed that batches and captions come from.
-const BATCHES: u32 = 6;
 
 /// How it trains; the default is the size of the miniature experiment.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -187,7 +184,7 @@ impl<'a> Run<'a> {
             watch,
             settings,
             schedule: Schedule::with_ratio(ScheduleKind::Cosine, settings.lr, ratio, steps)?,
-            draws: Draws::new(settings.seed, BATCHES),
+            draws: Draws::of(settings.seed, Stream::Batches),
             space: EncoderSpace::new(device, &encoder, settings.batch)?,
             pair_space: PairSpace::new(device, settings.batch)?,
             optimizers: (AdamW::new(device, towers, &[&gradients.0])?, AdamW::new(device, plain, &[&gradients.1])?),

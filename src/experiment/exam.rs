@@ -2,19 +2,21 @@
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
 use std::time::Instant;
 
 use serde_json::{Value, json};
 
 use super::arm::{Arm, Domain, Source};
 use super::attributes::{ATTRIBUTES, Attributes};
+use super::clustered::Clustered;
 use super::digits::Digits;
 use super::files::questions;
 use super::protocol::{Materials, Progress, Training, Watch};
 use super::words::{Length, read};
-use crate::align::Method;
+use crate::align::{Method, Statistics};
 use crate::device::Device;
-use crate::inference::{Accuracy, AnswerOptions, Assistant, Evaluation, evaluate, score};
+use crate::inference::{AnswerOptions, Assistant, Evaluation, evaluate, score};
 use crate::io::{AdapterKind, AdapterWeights, EmbeddingRows, Question, SampleOptions, write_atomically};
 use crate::train::{EmbeddingFiles, Form, Run, Settings, Stage, Start, VisualInputs, data};
 use crate::{Error, Result};
@@ -23,6 +25,8 @@ use crate::{Error, Result};
 pub const ATTRIBUTE_NAMES: [&str; ATTRIBUTES] = ["digit", "strokes", "slant", "width", "height"];
 /// Different visual tokens of an image: a decoder as small as this one cannot read all attributes from one.
 const VISUAL_TOKENS: usize = 4;
+/// Held-out images that are described after each stage 2, to be looked at.
+const SHOWN: usize = 12;
 /// Most tokens of an answer.
 const ANSWER_TOKENS: usize = 4;
 
@@ -42,8 +46,35 @@ pub struct Described {
 pub struct Instructed {
     /// Real images in stage 2; 0 before it.
     pub images: usize,
-    /// The outcome, by attribute.
+    /// The outcome, by attribute; an image's questions stand together, in the order of the held-out images.
     pub evaluation: Evaluation,
+    /// Captions of the first few held-out images.
+    pub described: Vec<Described>,
+}
+
+impl Instructed {
+    /// Right answers of all, those about an image taken together.
+    pub fn overall(&self) -> Clustered {
+        let right: Vec<bool> = self.evaluation.judged.iter().map(|j| j.correct).collect();
+        Clustered::of(&right, ATTRIBUTES)
+    }
+}
+
+/// What a row's aligner was fitted to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Fitted {
+    /// Trace of the texts' unit rows.
+    pub trace_text: f64,
+    /// Of the images'.
+    pub trace_image: f64,
+    /// The scale s that was applied; 1 for methods without it.
+    pub scale: f64,
+    /// C3's σ.
+    pub sigma: Option<f64>,
+    /// Distance of the means before.
+    pub gap: f64,
+    /// Rows of the texts and of the images.
+    pub rows: (u64, u64),
 }
 
 /// What a row came to.
@@ -51,12 +82,14 @@ pub struct Instructed {
 pub struct Outcome {
     /// The row.
     pub arm: Arm,
+    /// What its aligner was fitted to; `None` without one.
+    pub fitted: Option<Fitted>,
     /// Stage 1's last loss; `None` without stage 1.
     pub stage1_loss: Option<f64>,
     /// Mean negative log-likelihood per token of the held-out images' own captions.
     pub caption_nll: f64,
     /// Attributes that captions of held-out images have right, over all attributes.
-    pub captions: Accuracy,
+    pub captions: Clustered,
     /// The captions.
     pub described: Vec<Described>,
     /// Answers before stage 2 and after it, on more and more images.
@@ -66,33 +99,47 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Share of right answers after stage 2 on `images` images; `None` if that was not done.
-    pub fn answers(&self, images: usize) -> Option<Accuracy> {
-        self.instructed.iter().find(|i| i.images == images).map(|i| i.evaluation.overall)
+    /// Share of right answers after stage 2 on `images` images, 0 for those before it; `None` if that was not done.
+    pub fn answers(&self, images: usize) -> Option<Clustered> {
+        self.instructed.iter().find(|i| i.images == images).map(Instructed::overall)
     }
 
     /// Attributes right in the captions of the held-out images of one domain; `attributes` are all images', in their order.
-    pub fn captions_of(&self, domain: Domain, attributes: &[Attributes]) -> Accuracy {
+    pub fn captions_of(&self, domain: Domain, attributes: &[Attributes]) -> Clustered {
         let own = self.described.iter().filter(|d| attributes.get(d.image).is_some_and(|a| domain.has(a)));
-        let (correct, count) = own.fold((0, 0), |(correct, count), d| {
-            (correct + d.right.iter().filter(|r| **r).count() as u64, count + ATTRIBUTES as u64)
-        });
-        Accuracy { correct, count }
+        Clustered::of(&own.flat_map(|d| d.right).collect::<Vec<_>>(), ATTRIBUTES)
     }
 
     /// For results files.
     pub fn json(&self) -> Value {
-        let accuracy = |a: Accuracy| json!({"accuracy": a.share(), "ci_low": a.interval().0, "ci_high": a.interval().1, "count": a.count});
+        let accuracy = |a: Clustered| json!({"accuracy": a.share(), "ci_low": a.interval().0, "ci_high": a.interval().1, "count": a.count});
         let instructed = self.instructed.iter().map(|i| {
-            let mut value = accuracy(i.evaluation.overall);
+            let mut value = accuracy(i.overall());
             value["images"] = json!(i.images);
             let types = i.evaluation.types.iter().map(|(name, a)| (name.clone(), json!(a.share())));
             value["types"] = Value::Object(types.collect());
             value
         });
         json!({
-            "name": self.arm.name(), "noise": self.arm.noise, "stage1_loss": self.stage1_loss, "caption_nll": self.caption_nll,
+            "name": self.arm.name(), "noise": self.arm.noise, "statistics": self.fitted.map(Fitted::json),
+            "stage1_loss": self.stage1_loss, "caption_nll": self.caption_nll,
             "captions": accuracy(self.captions), "answers": instructed.collect::<Vec<_>>(), "seconds": self.seconds,
+        })
+    }
+}
+
+impl Fitted {
+    fn load(path: &Path) -> Result<Self> {
+        let s = Statistics::load(path)?;
+        let (trace_text, trace_image) = (s.trace_source, s.trace_target);
+        let sigma = s.noise.map(|n| n.sigma);
+        Ok(Fitted { trace_text, trace_image, scale: s.scale, sigma, gap: s.gap(), rows: s.rows })
+    }
+
+    fn json(self) -> Value {
+        json!({
+            "trace_text": self.trace_text, "trace_image": self.trace_image, "scale": self.scale, "sigma": self.sigma,
+            "gap": self.gap, "rows_text": self.rows.0, "rows_image": self.rows.1,
         })
     }
 }
@@ -126,23 +173,28 @@ pub fn run_arm(
 ) -> Result<Outcome> {
     let start = Instant::now();
     let folder = materials.at("rows").join(arm.slug());
+    let fitted = match arm.source {
+        Source::Aligned(..) => Some(Fitted::load(&materials.statistics(device, &arm)?)?),
+        _ => None,
+    };
     let (adapter, stage1_loss) = stage1(device, materials, (arm, &folder), watch)?;
     let model = materials.at("language-model");
     let assistant = Assistant::open(device, &model, &adapter, VISUAL_TOKENS)?;
-    let described = describe(materials, &assistant, &arm, watch)?;
-    let right = described.iter().flat_map(|d| d.right).filter(|r| *r).count() as u64;
-    let captions = Accuracy { correct: right, count: (described.len() * ATTRIBUTES) as u64 };
+    let described = describe(materials, (&assistant, &arm, materials.settings.asked), watch)?;
+    let captions = Clustered::of(&described.iter().flat_map(|d| d.right).collect::<Vec<_>>(), ATTRIBUTES);
     let caption_nll = likelihood(device, materials, &assistant)?;
-    let mut instructed = vec![Instructed { images: 0, evaluation: ask(materials, &assistant)? }];
+    let first = described.iter().take(SHOWN).cloned().collect();
+    let mut instructed = vec![Instructed { images: 0, evaluation: ask(materials, &assistant)?, described: first }];
     drop(assistant);
     for &count in images {
         let out = folder.join(format!("stage2-{count}"));
         stage2(device, materials, (&adapter, &out, count, &arm), watch)?;
         let trained = Assistant::open(device, &out.join("model"), &out.join("adapter.safetensors"), VISUAL_TOKENS)?;
-        instructed.push(Instructed { images: count, evaluation: ask(materials, &trained)? });
+        let described = describe(materials, (&trained, &arm, SHOWN.min(materials.settings.asked)), watch)?;
+        instructed.push(Instructed { images: count, evaluation: ask(materials, &trained)?, described });
     }
     let seconds = start.elapsed().as_secs_f64();
-    Ok(Outcome { arm, stage1_loss, caption_nll, captions, described, instructed, seconds })
+    Ok(Outcome { arm, fitted, stage1_loss, caption_nll, captions, described, instructed, seconds })
 }
 
 /// What both stages have in common.
@@ -168,17 +220,17 @@ fn stage1(
     let mut settings = settings(materials, Stage::One, materials.settings.stage1, &out);
     settings.noise = arm.noise;
     let (data, embeddings) = match arm.source {
-        Source::Aligned(method, centroid) => {
-            settings.stats = Some(materials.statistics(device, method, centroid, arm.domain)?);
-            ("data/texts.jsonl", "texts")
+        Source::Aligned(..) => {
+            settings.stats = Some(materials.statistics(device, &arm)?);
+            (materials.texts_file(arm.texts)?, "texts")
         }
-        Source::Paired => ("paired.jsonl", "images"),
+        Source::Paired => (materials.at("paired.jsonl"), "images"),
         Source::Untrained => return fresh_adapter(materials, folder).map(|path| (path, None)),
     };
     if arm.source == Source::Paired {
         settings.aligner = Some(Method::None);
     }
-    settings.data = materials.at(data);
+    settings.data = data;
     settings.embeddings = vec![materials.at(&format!("{embeddings}.npy"))];
     settings.ids = Some(materials.at(&format!("{embeddings}.txt")));
     let task = format!("{}: stage 1", arm.name());
@@ -216,6 +268,7 @@ fn stage2(
 /// The conversations about the first `count` images of the instruction part.
 fn instruction(materials: &Materials, count: usize) -> Result<PathBuf> {
     let path = materials.at(&format!("instruction-{count}.json"));
+    let _making = materials.shared_file.lock().unwrap_or_else(PoisonError::into_inner);
     if path.exists() {
         return Ok(path);
     }
@@ -231,14 +284,18 @@ fn instruction(materials: &Materials, count: usize) -> Result<PathBuf> {
 
 /// Runs a stage; returns its adapter and last loss.
 fn run(device: &Device, settings: Settings, task: &str, watch: &mut Watch<'_>) -> Result<(PathBuf, f64)> {
+    let out = settings.out.clone();
     let mut run = Run::start(device, settings, Start::New)?;
     let (total, mut loss) = (run.total(), f64::NAN);
     while !run.is_done() {
         let record = run.advance()?;
         loss = record.loss;
-        watch(Progress { task, done: record.step, total, loss: Some(loss) })?;
+        watch(Progress { task, done: record.step, total, loss: Some(loss), record: None })?;
     }
-    Ok((run.finish()?.adapter, loss))
+    let (adapter, checkpoints) = (run.finish()?.adapter, out.join("checkpoints"));
+    // Nothing goes on from here: the optimiser's state would be most of an experiment's folder.
+    std::fs::remove_dir_all(&checkpoints).map_err(Error::io("remove", &checkpoints))?;
+    Ok((adapter, loss))
 }
 
 fn images(materials: &Materials) -> (PathBuf, PathBuf) {
@@ -249,15 +306,21 @@ fn images(materials: &Materials) -> (PathBuf, PathBuf) {
 fn caption_tokens(length: Length) -> usize {
     match length {
         Length::Short => 24,
-        Length::Long => 80,
+        Length::Long | Length::Mixed => 80,
     }
 }
 
-fn describe(materials: &Materials, assistant: &Assistant, arm: &Arm, watch: &mut Watch<'_>) -> Result<Vec<Described>> {
+/// Captions of the first `count` held-out images.
+fn describe(
+    materials: &Materials,
+    (assistant, arm, count): (&Assistant, &Arm, usize),
+    watch: &mut Watch<'_>,
+) -> Result<Vec<Described>> {
     let entries = assistant.plain("", true)?;
     let options =
         AnswerOptions { max_tokens: caption_tokens(materials.settings.length), one_line: true, ..Default::default() };
-    let asked = &materials.digits.split().test[..materials.settings.asked.min(materials.digits.split().test.len())];
+    let test = &materials.digits.split().test;
+    let asked = &test[..count.min(test.len())];
     let task = format!("{}: captions", arm.name());
     let mut described = Vec::with_capacity(asked.len());
     for (i, &image) in asked.iter().enumerate() {
@@ -266,7 +329,7 @@ fn describe(materials: &Materials, assistant: &Assistant, arm: &Arm, watch: &mut
         let (said, truth): (_, &Attributes) = (read(&answer.text), &materials.digits.attributes()[image]);
         let right = std::array::from_fn(|k| said[k] == Some(truth[k]));
         described.push(Described { image, caption: answer.text, right });
-        watch(Progress { task: &task, done: i as u64 + 1, total: asked.len() as u64, loss: None })?;
+        watch(Progress { task: &task, done: i as u64 + 1, total: asked.len() as u64, loss: None, record: None })?;
     }
     Ok(described)
 }

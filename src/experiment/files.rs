@@ -6,14 +6,11 @@ use serde_json::{Value, json};
 
 use super::attributes::ATTRIBUTES;
 use super::digits::Digits;
-use super::draws::Draws;
+use super::draws::{Draws, Stream};
 use super::words::{Length, Question, question};
 use crate::io::atomic_folder::FolderWriter;
 use crate::io::{write_ids, write_npy};
 use crate::{Error, Result};
-
-/// Stream of the questions.
-const QUESTIONS: u32 = 4;
 
 /// What is written besides the images' own parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +93,7 @@ pub fn write_embeddings(stem: &Path, rows: &[f32], ids: &[String], force: bool) 
 /// The questions about an image: one for each attribute, in random order. None is for yes or no: a decoder of this size
 /// answers those no better than by chance.
 pub fn questions(digits: &Digits, image: usize) -> Vec<Question> {
-    let mut draws = Draws::new(digits.seed(), QUESTIONS + (image as u32 + 1) * 8);
+    let mut draws = Draws::of(digits.seed(), Stream::Questions(image));
     let Some(attributes) = digits.attributes().get(image) else { return Vec::new() };
     draws.choose(ATTRIBUTES, ATTRIBUTES).into_iter().map(|k| question(attributes, k)).collect()
 }

@@ -94,6 +94,11 @@ impl FolderPairs {
         &self.names
     }
 
+    /// The words of every caption of the images that are trained on, each beside its file.
+    pub fn captions(&self) -> impl Iterator<Item = (&str, &[u32])> {
+        self.names.iter().zip(&self.texts).flat_map(|(name, texts)| texts.iter().map(move |t| (name.as_str(), &t[..])))
+    }
+
     /// What was held out.
     pub fn probe(&self) -> &Probe {
         &self.probe

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::attributes::{Attributes, VALUES};
-use super::draws::Draws;
+use super::draws::{Draws, Stream};
 use super::vocabulary::Vocabulary;
 use super::words::{Length, document};
 use crate::io::{DecoderConfig, ModelWriter, Samples, TARGET, write_atomically};
@@ -14,13 +14,10 @@ use crate::{ElementType, Error, Result, host};
 /// Longest text, in tokens.
 const POSITIONS: usize = 256;
 
-/// Stream of the seed that documents come from.
-const DOCUMENTS: u32 = 7;
-
 /// Texts without images that a tiny decoder learns the language from, before it is frozen: see [`document`]. Attributes are
 /// drawn evenly, captions are of that length, and every token is a target.
 pub fn warm_up_samples(vocabulary: &Vocabulary, count: usize, length: Length, seed: u64) -> Samples {
-    let (mut draws, mut samples) = (Draws::new(seed, DOCUMENTS), Samples::default());
+    let (mut draws, mut samples) = (Draws::of(seed, Stream::Documents), Samples::default());
     for _ in 0..count {
         let attributes: Attributes = VALUES.map(|values| draws.below(values) as u8);
         let text = document(&attributes, length, Vocabulary::marks(), &mut draws);

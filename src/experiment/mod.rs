@@ -5,6 +5,7 @@
 
 pub mod arm;
 pub mod attributes;
+pub mod clustered;
 pub mod digits;
 pub mod draws;
 pub mod encoder;
@@ -22,13 +23,14 @@ pub mod record;
 pub mod vocabulary;
 pub mod words;
 
-pub use arm::{Arm, Domain, Source};
+pub use arm::{Arm, Domain, Source, Texts};
 pub use attributes::{ATTRIBUTES, Attributes, Measures, Thresholds, VALUES};
+pub use clustered::Clustered;
 pub use digits::{Digits, Parts, Split};
-pub use draws::Draws;
+pub use draws::{Draws, Stream};
 pub use encoder::{EncoderSettings, EncoderStep, TrainedEncoder, train_dual_encoder};
-pub use exam::{Described, Outcome, run_arm};
-pub use expectations::{Expectation, Judgement, Score, Sides, Verdict};
+pub use exam::{Described, Fitted, Instructed, Outcome, run_arm};
+pub use expectations::{Expectation, Judgement, Score, Side, Sides, Verdict};
 pub use files::{FileOptions, questions, text_id, write_digits, write_embeddings};
 pub use folder::{FolderOptions, FolderPairs};
 pub use language_model::{TinyDecoder, warm_up_samples};

@@ -2,10 +2,14 @@
 //! stage 2 on few and on many of them [spec 6, 7; paper sections 5 and 6].
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
-use super::arm::Domain;
+use serde_json::{Value, json};
+
+use super::arm::{Arm, Domain, Source, Texts};
+use super::attributes::Attributes;
 use super::digits::{Digits, Parts};
-use super::draws::Draws;
+use super::draws::{Draws, Stream};
 use super::encoder::{EncoderSettings, EncoderStep, train_dual_encoder};
 use super::files::{FileOptions, text_id, write_digits, write_embeddings};
 use super::language_model::{TinyDecoder, warm_up_samples};
@@ -15,15 +19,13 @@ use super::record::Record;
 use super::vocabulary::Vocabulary;
 use super::words::Length;
 use super::{exam, words};
-use crate::align::{Centroid, FitOptions, Method, fit};
+use crate::align::{FitOptions, fit};
 use crate::device::Device;
 use crate::io::write_atomically;
 use crate::stats::MemoryRows;
 use crate::train::{PretrainOptions, pretrain};
 use crate::{Error, Result};
 
-/// Stream of the seed.
-const PAIRED: u32 = 12;
 /// Captions of each image for the row that trains on pairs.
 const CAPTIONS_PER_IMAGE: usize = 12;
 
@@ -36,7 +38,7 @@ pub struct ProtocolSettings {
     pub parts: Parts,
     /// Texts of the unpaired pool.
     pub texts: usize,
-    /// Whether they have filler.
+    /// Whether they have filler, and with them all captions and what the language model learns from.
     pub length: Length,
     /// The dual encoder.
     pub encoder: EncoderSettings,
@@ -94,6 +96,8 @@ pub struct Progress<'a> {
     pub total: u64,
     /// The loss, where something trains.
     pub loss: Option<f64>,
+    /// What the monitor just measured, if it did.
+    pub record: Option<&'a Record>,
 }
 
 /// What all rows of an experiment share: files in its folder, and the monitor's records.
@@ -109,12 +113,16 @@ pub struct Materials {
     pub records: Vec<Record>,
     /// Embeddings of all images, `[n, width]`.
     pub images: Vec<f32>,
+    /// The unpaired texts, and what they say.
+    pub said: Vec<(String, Attributes)>,
     /// Embeddings of the unpaired texts, `[m, width]`.
     pub texts: Vec<f32>,
     /// Share of held-out images whose own caption is the nearest of all.
     pub retrieval: f64,
     /// Loss of the language model's last steps.
     pub language_loss: f64,
+    /// Held while a file is made that several rows share: rows may run side by side.
+    pub(super) shared_file: Mutex<()>,
 }
 
 impl Materials {
@@ -131,15 +139,18 @@ impl Materials {
         let digits = Digits::new(settings.parts, settings.seed)?;
         let files = FileOptions { texts: settings.texts, length: settings.length, force: false };
         write_digits(&out.join("data"), &digits, files)?;
+        let said = digits.texts(settings.texts, settings.length);
         let mut materials = Materials {
             folder: out.to_path_buf(),
             settings,
             digits,
             records: Vec::new(),
             images: Vec::new(),
+            said,
             texts: Vec::new(),
             retrieval: 0.0,
             language_loss: f64::NAN,
+            shared_file: Mutex::new(()),
         };
         materials.encode(device, watch)?;
         materials.write_paired()?;
@@ -174,13 +185,13 @@ impl Materials {
         let options = MonitorOptions { freeze_at, ..Default::default() };
         let mut monitor = Monitor::new(settings.width, options)?.logged(&self.folder.join("monitor.jsonl"), false)?;
         let mut on_step = |s: EncoderStep<'_>| {
-            watch(Progress { task: "dual encoder", done: s.step, total: s.steps, loss: Some(s.loss) })
+            let (done, total, loss, record) = (s.step, s.steps, Some(s.loss), s.record);
+            watch(Progress { task: "dual encoder", done, total, loss, record })
         };
         let trained = train_dual_encoder(device, &pairs, Some((&probe, &mut monitor)), &settings, &mut on_step)?;
         let vocabulary = Vocabulary::of_digits();
         self.images = trained.images(self.digits.pixels())?;
-        let texts = self.digits.texts(self.settings.texts, self.settings.length);
-        let ids: Vec<Vec<u32>> = texts.iter().map(|(text, _)| vocabulary.encode(text)).collect();
+        let ids: Vec<Vec<u32>> = self.said.iter().map(|(text, _)| vocabulary.encode(text)).collect();
         self.texts = trained.texts(&ids)?;
         let test = self.digits.split().test.clone();
         let captions = test.iter().map(|&i| vocabulary.encode(&self.digits.caption(i, self.settings.length)));
@@ -189,13 +200,13 @@ impl Materials {
         self.records = monitor.records().to_vec();
         let all: Vec<String> = (0..self.digits.len()).map(Digits::id).collect();
         write_embeddings(&self.at("images"), &self.images, &all, false)?;
-        let names: Vec<String> = (0..texts.len()).map(text_id).collect();
+        let names: Vec<String> = (0..self.said.len()).map(text_id).collect();
         write_embeddings(&self.at("texts"), &self.texts, &names, false)
     }
 
     /// Captions of the dual encoder's images, several of each, under the images' ids: what paired training reads.
     fn write_paired(&self) -> Result<()> {
-        let mut draws = Draws::new(self.settings.seed, PAIRED);
+        let mut draws = Draws::of(self.settings.seed, Stream::Paired);
         let mut lines = String::new();
         for &image in &self.digits.split().pairs {
             for _ in 0..CAPTIONS_PER_IMAGE {
@@ -220,7 +231,7 @@ impl Materials {
         let mut recent = Vec::new();
         let mut on_step = |done, loss| {
             recent.push(loss);
-            watch(Progress { task: "language model", done, total: options.steps, loss: Some(loss) })
+            watch(Progress { task: "language model", done, total: options.steps, loss: Some(loss), record: None })
         };
         pretrain(device, (&initial, &self.at("language-model")), &samples, &options, &mut on_step)?;
         let tail = &recent[recent.len() - (recent.len() / 10).max(1).min(recent.len())..];
@@ -228,28 +239,52 @@ impl Materials {
         std::fs::remove_dir_all(&initial).map_err(Error::io("remove", &initial))
     }
 
-    /// Fits an aligner from the texts to the images' pool, which have no pairs, and writes its statistics.
+    /// Fits a row's aligner from the texts to the images' pool, which have no pairs, and writes its statistics.
     ///
     /// # Errors
-    /// What the fit or the disk say.
-    pub fn statistics(&self, device: &Device, method: Method, centroid: Centroid, domain: Domain) -> Result<PathBuf> {
-        let path = self.at(&format!("statistics-{method}-{centroid}-{}.safetensors", domain.name()));
+    /// A row without an aligner; what the fit or the disk say.
+    pub fn statistics(&self, device: &Device, arm: &Arm) -> Result<PathBuf> {
+        let Source::Aligned(method, centroid) = arm.source else {
+            return Err(Error::argument("statistics", format!("{} has no aligner", arm.name())));
+        };
+        let path = self.at(&format!("statistics-{}.safetensors", arm.noisy(0.0).slug()));
+        let _making = self.shared_file.lock().unwrap_or_else(PoisonError::into_inner);
         if path.exists() {
             return Ok(path);
         }
-        let (texts, images) = (self.texts_of(domain), self.pool_of(domain));
+        let (texts, images) = (self.texts_of(arm), self.pool_of(arm.domain));
         let mut source = MemoryRows::f32("texts", &texts, self.width())?;
         let mut target = MemoryRows::f32("images", &images, self.width())?;
-        let options = FitOptions { method, centroid, seed: self.settings.seed, ..Default::default() };
+        let (seed, sigma) = (self.settings.seed, arm.sigma);
+        let options = FitOptions { method, centroid, seed, sigma, ..Default::default() };
         fit(device, &mut source, &mut target, &options)?.save(&path, false)?;
         Ok(path)
     }
 
-    /// Embeddings of the unpaired texts of a domain, `[n, width]`.
-    pub fn texts_of(&self, domain: Domain) -> Vec<f32> {
-        let said = self.digits.texts(self.settings.texts, self.settings.length);
-        let rows = self.texts.chunks_exact(self.width()).zip(&said).filter(|(_, (_, a))| domain.has(a));
-        rows.flat_map(|(row, _)| row).copied().collect()
+    /// Which of the unpaired texts a row's stage 1 reads.
+    fn uses(&self, texts: Texts) -> impl Iterator<Item = usize> + '_ {
+        let count = self.said.len();
+        self.said.iter().enumerate().filter(move |(i, (text, _))| texts.has((*i, count), text)).map(|(i, _)| i)
+    }
+
+    /// The file with the texts that a row's stage 1 reads: `{id, text}`.
+    pub(super) fn texts_file(&self, texts: Texts) -> Result<PathBuf> {
+        if texts == Texts::All {
+            return Ok(self.at("data/texts.jsonl"));
+        }
+        let path = self.at(&format!("{}.jsonl", texts.name().replace(' ', "-")));
+        let _making = self.shared_file.lock().unwrap_or_else(PoisonError::into_inner);
+        if !path.exists() {
+            let line = |i: usize| format!("{}\n", json!({"id": text_id(i), "text": self.said[i].0}));
+            write_atomically(&path, false, self.uses(texts).map(line).collect::<String>().as_bytes())?;
+        }
+        Ok(path)
+    }
+
+    /// Embeddings of the unpaired texts that a row's statistics come from, `[n, width]`.
+    pub fn texts_of(&self, arm: &Arm) -> Vec<f32> {
+        let own = self.uses(arm.texts).filter(|&i| arm.domain.has(&self.said[i].1));
+        own.flat_map(|i| &self.texts[i * self.width()..(i + 1) * self.width()]).copied().collect()
     }
 
     /// Embeddings of the images' pool of a domain, `[n, width]`.
@@ -258,6 +293,18 @@ impl Materials {
         let own: Vec<usize> =
             self.digits.split().pool.iter().copied().filter(|&i| domain.has(&attributes[i])).collect();
         self.images_of(&own)
+    }
+
+    /// What the rows share, for results files: the gap, the clouds' traces, how well the encoder and the language model learnt,
+    /// the monitor's last record.
+    pub fn json(&self) -> Value {
+        let last = self.records.last();
+        let frozen = self.records.iter().find(|r| r.frozen).map(|r| r.step);
+        json!({
+            "seed": self.settings.seed, "retrieval": self.retrieval, "language_model_loss": self.language_loss,
+            "gap": last.map(|r| r.gap), "trace_image": last.map(|r| r.trace_image),
+            "trace_text": last.map(|r| r.trace_text), "frame_frozen_at": frozen, "monitor": last.map(Record::json),
+        })
     }
 }
 

@@ -53,6 +53,15 @@ pub enum Length {
     Short,
     /// The same among two to four sentences of other matters, some forty words.
     Long,
+    /// The one or the other, evenly.
+    Mixed,
+}
+
+impl Length {
+    /// Which of the first two a text is: long ones have sentences.
+    pub fn of(text: &str) -> Self {
+        if text.ends_with('.') { Length::Long } else { Length::Short }
+    }
 }
 
 /// A caption that names every attribute, in one of six wordings and with synonyms.
@@ -62,7 +71,12 @@ pub fn caption(attributes: &Attributes, length: Length, draws: &mut Draws) -> St
     for (k, word) in words.iter().enumerate() {
         text = text.replace(&format!("{{{k}}}"), word);
     }
-    if length == Length::Short {
+    let short = match length {
+        Length::Short => true,
+        Length::Long => false,
+        Length::Mixed => draws.below(2) == 0,
+    };
+    if short {
         return text;
     }
     let count = 2 + draws.below(3);

@@ -1,12 +1,23 @@
 //! Adapters: enumeration, kind, and the device that we ask of one.
 
 use crate::device::{AdapterSummary, DeviceKind};
+use crate::kernels::linalg::matmul::UNITS_LANES;
 use crate::{Error, Result};
 
 /// An adapter and what it says of itself.
 pub(crate) struct Adapter {
     inner: wgpu::Adapter,
     pub(crate) info: wgpu::AdapterInfo,
+}
+
+/// Cooperative matrices; only where they are asked for.
+const MATRIX_UNITS: wgpu::Features = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
+
+/// wgpu's token for experimental features.
+#[expect(unsafe_code, reason = "wgpu asks for it: bugs of its experimental features may be met by safe code")]
+fn experimental() -> wgpu::ExperimentalFeatures {
+    // SAFETY: callers named the option. Its one feature is used by one shader, whose accesses the tests compare with the twin's.
+    unsafe { wgpu::ExperimentalFeatures::enabled() }
 }
 
 /// Features that are used where an adapter has them, and their names.
@@ -61,16 +72,44 @@ impl Adapter {
             backend: self.info.backend.to_str().to_owned(),
             driver: format!("{} {}", self.info.driver, self.info.driver_info).trim().to_owned(),
             max_binding: self.inner.limits().max_storage_buffer_binding_size,
-            features: WANTED.iter().filter(|(f, _)| features.contains(*f)).map(|(_, name)| *name).collect(),
+            features: WANTED
+                .iter()
+                .filter(|(f, _)| features.contains(*f))
+                .map(|(_, name)| *name)
+                .chain(self.matrix_units().is_ok().then_some("matrix units"))
+                .collect(),
         }
     }
 
-    pub(crate) async fn request_device(&self) -> Result<(wgpu::Device, wgpu::Queue)> {
-        let wanted = WANTED.iter().fold(wgpu::Features::empty(), |all, (f, _)| all | *f);
+    /// Side of the fragments that the matrix units multiply with f16 operands and f32 sums, in subgroups as our kernel has them.
+    pub(crate) fn matrix_units(&self) -> Result<u32> {
+        let (features, size) = (self.inner.features(), (self.info.subgroup_min_size, self.info.subgroup_max_size));
+        let needed = wgpu::Features::SUBGROUP | wgpu::Features::SHADER_F16 | MATRIX_UNITS;
+        let fits = |p: &wgpu::CooperativeMatrixProperties, side: u32| {
+            (p.m_size, p.n_size, p.k_size) == (side, side, side)
+                && p.ab_type == wgpu::CooperativeScalarType::F16
+                && p.cr_type == wgpu::CooperativeScalarType::F32
+        };
+        let offered = self.inner.cooperative_matrix_properties();
+        let side = [16, 8].into_iter().find(|&side| offered.iter().any(|p| fits(p, side)));
+        match side {
+            Some(side) if features.contains(needed) && size == (UNITS_LANES, UNITS_LANES) => Ok(side),
+            _ => Err(Error::Unsupported {
+                adapter: self.info.name.clone(),
+                problem: "no matrix units for f16 operands and f32 sums in subgroups of 32; leave them out".to_owned(),
+            }),
+        }
+    }
+
+    /// A device with every feature that we use and the adapter has; cooperative matrices if `matrix_units`.
+    pub(crate) async fn request_device(&self, matrix_units: bool) -> Result<(wgpu::Device, wgpu::Queue)> {
+        let mut wanted = WANTED.iter().fold(wgpu::Features::empty(), |all, (f, _)| all | *f);
+        wanted.set(MATRIX_UNITS, matrix_units);
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("realign"),
             required_features: self.inner.features() & wanted,
             required_limits: self.inner.limits(),
+            experimental_features: if matrix_units { experimental() } else { wgpu::ExperimentalFeatures::disabled() },
             ..Default::default()
         };
         self.inner.request_device(&descriptor).await.map_err(|e| Error::Unsupported {

@@ -12,7 +12,7 @@ pub(crate) use adapter::enumerate;
 pub(crate) use memory::GpuMemory;
 pub(crate) use submit::Timing;
 
-use crate::device::{Capabilities, DeviceKind};
+use crate::device::{Capabilities, DeviceKind, Purpose};
 use crate::{Error, Result};
 
 /// A wgpu device with its queue and caches.
@@ -24,6 +24,8 @@ pub(crate) struct Gpu {
     kind: DeviceKind,
     subgroup_sizes: (u32, u32),
     backend: wgpu::Backend,
+    /// Side of a fragment of the matrix units, if they were asked for.
+    matrix_units: Option<u32>,
     /// The driver's words, once the device is lost.
     lost: Arc<Mutex<Option<String>>>,
     pipelines: pipelines::Cache,
@@ -39,6 +41,7 @@ impl Gpu {
             kind: adapter::kind(info),
             subgroup_sizes: (info.subgroup_min_size, info.subgroup_max_size),
             backend: info.backend,
+            matrix_units: None,
             lost: Arc::default(),
             pipelines: pipelines::Cache::default(),
             params,
@@ -55,9 +58,10 @@ impl Gpu {
     }
 
     /// A device of our own on `adapter`, with every feature that we use and the adapter has.
-    pub(crate) async fn request(adapter: &adapter::Adapter) -> Result<Self> {
-        let (device, queue) = adapter.request_device().await?;
-        let gpu = Self::new(&adapter.info, device, queue)?;
+    pub(crate) async fn request(adapter: &adapter::Adapter, matrix_units: bool) -> Result<Self> {
+        let matrix_units = matrix_units.then(|| adapter.matrix_units()).transpose()?;
+        let (device, queue) = adapter.request_device(matrix_units.is_some()).await?;
+        let gpu = Gpu { matrix_units, ..Self::new(&adapter.info, device, queue)? };
         let lost = gpu.lost.clone();
         gpu.device.set_device_lost_callback(move |reason, message| {
             *lost.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("{reason:?}: {message}"));
@@ -121,6 +125,7 @@ impl Gpu {
             },
             subgroup_teams,
             subgroup_size: fixed.then_some(least),
+            matrix_units: self.matrix_units,
             int64: features.contains(wgpu::Features::SHADER_INT64) && self.backend != wgpu::Backend::Gl,
             texel_reads,
             mapped_storage: features.contains(wgpu::Features::MAPPABLE_PRIMARY_BUFFERS)
@@ -131,6 +136,8 @@ impl Gpu {
             chunk_bytes: if software { 4 << 20 } else { 64 << 20 },
             // Some 0.3 s at 2 GFLOP/s, the slowest kernel of a software driver; 0.2 s at 0.1 TFLOP/s.
             dispatch_flops: if software { 1 << 29 } else { 1 << 34 },
+            // 0.3 s at 0.2 GB/s, the slowest kernel of a software driver; 0.2 s at 5 GB/s.
+            dispatch_bytes: if software { 1 << 26 } else { 1 << 30 },
             tiling: None,
         })
     }
@@ -160,7 +167,8 @@ impl Gpu {
         match errors.into_iter().flatten().next() {
             None => Ok(result),
             Some(wgpu::Error::OutOfMemory { .. }) => {
-                Err(Error::OutOfMemory { adapter: self.name.clone(), what: operation.to_owned(), bytes })
+                let (what, remedy) = (operation.to_owned(), Purpose::Data.remedy());
+                Err(Error::OutOfMemory { adapter: self.name.clone(), what, bytes, remedy })
             }
             Some(error) => {
                 self.probe();

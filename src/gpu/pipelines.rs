@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::{Gpu, GpuMemory};
 use crate::Result;
 use crate::device::Dispatch;
-use crate::kernels::{BindingKind, shader};
+use crate::kernels::{BindingKind, GRID_BINDING, shader};
 
 /// A compiled kernel variant.
 pub(super) struct Pipeline {
@@ -53,7 +53,8 @@ impl Gpu {
     fn compile(&self, dispatch: &Dispatch, texel_reads: bool) -> Result<Pipeline> {
         let kernel = dispatch.kernel;
         let source = shader::expand(kernel.source, &dispatch.imports)?;
-        let entries: Vec<_> = kernel.bindings.iter().map(|b| layout_entry(b.index, b.kind, texel_reads)).collect();
+        let bindings = kernel.bindings.iter().map(|b| (b.index, b.kind)).chain([(GRID_BINDING, BindingKind::Uniform)]);
+        let entries: Vec<_> = bindings.map(|(index, kind)| layout_entry(index, kind, texel_reads)).collect();
         // Only the overrides that the shader has: an unknown name is an error.
         let constants: Vec<_> = dispatch
             .constants
@@ -87,7 +88,7 @@ impl Gpu {
         })
     }
 
-    /// The dispatch's bind group; the parameters are bound with a dynamic offset.
+    /// The dispatch's bind group; the parameters, and the grid behind them, are bound with a dynamic offset.
     pub(super) fn bind_group(
         &self,
         pipeline: &Arc<Pipeline>,
@@ -99,7 +100,8 @@ impl Gpu {
         let key = (Arc::as_ptr(pipeline) as usize, memory.iter().map(|m| m.id).collect());
         let mut cache = self.pipelines.bind_groups.0.lock().unwrap_or_else(PoisonError::into_inner);
         let make = || {
-            let params = wgpu::BindGroupEntry { binding: 0, resource: self.params.binding() };
+            let params =
+                [0, GRID_BINDING].map(|binding| wgpu::BindGroupEntry { binding, resource: self.params.binding() });
             let buffers = dispatch.kernel.bindings[1..].iter().zip(memory);
             let buffers = buffers.map(|(b, m)| {
                 let texels = m.texels.get().filter(|_| texel_reads && b.kind == BindingKind::Texels);
@@ -109,7 +111,7 @@ impl Gpu {
                 };
                 wgpu::BindGroupEntry { binding: b.index, resource }
             });
-            let entries: Vec<_> = std::iter::once(params).chain(buffers).collect();
+            let entries: Vec<_> = params.into_iter().chain(buffers).collect();
             self.device.create_bind_group(&wgpu::BindGroupDescriptor {
                 label: Some(dispatch.kernel.name),
                 layout: &pipeline.layout,

@@ -10,12 +10,14 @@ use super::{Gpu, GpuMemory, Timing};
 use crate::device::Use;
 use crate::{Error, Result};
 
-/// How long a single wait may take before the device counts as hung.
-const TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a wait asks in vain before it looks whether the device is still there.
+const TURN: Duration = Duration::from_secs(5);
+/// How long a single wait may take: a submission is at most 64 dispatches of half a second, so that this is a hung device.
+const TIMEOUT: Duration = Duration::from_secs(600);
 
 impl Gpu {
     pub(crate) fn poll(&self) -> Result<()> {
-        self.device.poll(wgpu::PollType::Poll).map_err(|e| self.poll_error(&e))?;
+        self.device.poll(wgpu::PollType::Poll).map_err(|e| self.lost_because(e.to_string()))?;
         self.check_lost()
     }
 
@@ -24,13 +26,29 @@ impl Gpu {
     }
 
     fn wait_for(&self, submission_index: Option<wgpu::SubmissionIndex>) -> Result<()> {
-        let wait = wgpu::PollType::Wait { submission_index, timeout: Some(TIMEOUT) };
-        self.device.poll(wait).map_err(|e| self.poll_error(&e))?;
-        self.check_lost()
+        let start = Instant::now();
+        loop {
+            let wait = wgpu::PollType::Wait { submission_index: submission_index.clone(), timeout: Some(TURN) };
+            match self.device.poll(wait) {
+                Ok(_) => return self.check_lost(),
+                Err(wgpu::PollError::Timeout) => self.check_patience(start)?,
+                Err(error) => return Err(self.lost_because(error.to_string())),
+            }
+        }
     }
 
-    fn poll_error(&self, error: &wgpu::PollError) -> Error {
-        self.lost_because(format!("{error} after {} s", TIMEOUT.as_secs()))
+    /// That what is waited for since `start` may still come: the device lives and has not had [`TIMEOUT`].
+    fn check_patience(&self, start: Instant) -> Result<()> {
+        self.probe();
+        self.check_lost()?;
+        if start.elapsed() < TIMEOUT {
+            return Ok(());
+        }
+        Err(Error::Gpu {
+            adapter: self.name.clone(),
+            operation: "wait".to_owned(),
+            reason: format!("no answer for {} s, though the device is not lost", TIMEOUT.as_secs()),
+        })
     }
 
     fn lost_because(&self, reason: String) -> Error {
@@ -55,7 +73,7 @@ impl Gpu {
         let answer = loop {
             match receiver.recv_timeout(Duration::from_millis(1)) {
                 Ok(answer) => break answer,
-                Err(_) if start.elapsed() > TIMEOUT => break Err(wgpu::BufferAsyncError),
+                Err(_) if start.elapsed() > TIMEOUT => return self.check_patience(start),
                 Err(_) => self.poll()?,
             }
         };

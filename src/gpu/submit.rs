@@ -11,6 +11,8 @@ use crate::{Error, Result};
 
 /// Bytes of one dispatch's parameters: also WebGPU's alignment of dynamic offsets.
 const PARAM_BYTES: u64 = 256;
+/// Where in them `common/grid.wgsl` has its words.
+const GRID_AT: usize = 240;
 /// Dispatches of one command buffer; longer recordings are cut.
 const MAX_DISPATCHES: usize = 64;
 
@@ -64,7 +66,9 @@ pub(crate) struct Timing {
 fn memory(buffer: &Buffer) -> Result<&GpuMemory> {
     match buffer.storage() {
         Storage::Gpu(memory) => Ok(memory),
-        Storage::Host(_) => Err(Error::shape("submit", "buffer", "a buffer of this device", "the host engine's")),
+        Storage::Host(_) | Storage::Nothing => {
+            Err(Error::shape("submit", "buffer", "a buffer of this device", "the host engine's"))
+        }
     }
 }
 
@@ -137,16 +141,15 @@ impl Gpu {
     fn write_params(&self, dispatches: &[&Dispatch]) -> Result<()> {
         let mut params = vec![0u8; PARAM_BYTES as usize * dispatches.len()];
         for (slot, dispatch) in params.chunks_exact_mut(PARAM_BYTES as usize).zip(dispatches) {
-            let Some(slot) = slot.get_mut(..dispatch.params.len()) else {
+            let (parameters, grid) = slot.split_at_mut(GRID_AT);
+            let Some(parameters) = parameters.get_mut(..dispatch.params.len()) else {
                 let got = format!("{} bytes", dispatch.params.len());
-                return Err(Error::shape(
-                    dispatch.kernel.name,
-                    "parameters",
-                    format!("at most {PARAM_BYTES} bytes"),
-                    got,
-                ));
+                return Err(Error::shape(dispatch.kernel.name, "parameters", format!("at most {GRID_AT} bytes"), got));
             };
-            slot.copy_from_slice(&dispatch.params);
+            parameters.copy_from_slice(&dispatch.params);
+            let whole = [0, dispatch.groups.iter().fold(1, |all: u32, &side| all.saturating_mul(side))];
+            let words = dispatch.part.unwrap_or(whole);
+            grid[..8].copy_from_slice(bytemuck::bytes_of(&words));
         }
         if params.is_empty() {
             return Ok(());
@@ -227,7 +230,7 @@ impl Gpu {
                 }),
             });
             pass.set_pipeline(&pipeline.pipeline);
-            pass.set_bind_group(0, &group, &[index * PARAM_BYTES as u32]);
+            pass.set_bind_group(0, &group, &[index * PARAM_BYTES as u32; 2]);
             let [x, y, z] = dispatch.groups;
             pass.dispatch_workgroups(x, y, z);
         })

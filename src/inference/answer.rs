@@ -75,17 +75,22 @@ pub struct Answer {
 }
 
 impl Assistant {
-    /// Reads a model folder and an adapter. An image stands for `visual_tokens` copies of its embedding, as in training.
+    /// Reads a model folder and an adapter. An image stands for `visual_tokens` tokens: by default as many as the adapter was trained
+    /// with, see [`AdapterWeights::visual_tokens_or`].
     ///
     /// # Errors
-    /// A file that is missing or malformed; an adapter for a model of another width; no memory.
-    pub fn open(device: &Device, model: &Path, adapter: &Path, visual_tokens: usize) -> Result<Self> {
-        if visual_tokens == 0 {
-            return Err(Error::argument("visual_tokens", "at least 1 is needed"));
-        }
+    /// A file that is missing or malformed; an adapter for a model of another width, or one that makes more tokens; no memory.
+    pub fn open(
+        device: &Device,
+        model: &Path,
+        adapter: &Path,
+        visual_tokens: impl Into<Option<usize>>,
+    ) -> Result<Self> {
         let decoder = Decoder::open(device, model, None)?;
         let weights = AdapterWeights::load(adapter)?;
-        weights.check_fits(weights.inputs(), decoder.config().hidden_size, adapter)?;
+        let hidden = decoder.config().hidden_size;
+        weights.check_fits(weights.inputs(), hidden, adapter)?;
+        let visual_tokens = weights.visual_tokens_or(visual_tokens.into(), hidden, adapter)?;
         let tokenizer = Tokenizer::open(model)?;
         tokenizer.check_fits(decoder.config().vocab_size)?;
         // Only a chat needs the template.

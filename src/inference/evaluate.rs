@@ -27,20 +27,24 @@ impl Accuracy {
 
     /// Wilson's 95% interval of the share.
     pub fn interval(self) -> (f64, f64) {
-        if self.count == 0 {
-            return (0.0, 1.0);
-        }
-        let (n, p) = (self.count as f64, self.share());
-        let centre = p + Z * Z / (2.0 * n);
-        let half = Z * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
-        let scale = 1.0 + Z * Z / n;
-        (((centre - half) / scale).max(0.0), ((centre + half) / scale).min(1.0))
+        wilson(self.share(), self.count as f64)
     }
 
     fn add(&mut self, right: bool) {
         self.count += 1;
         self.correct += u64::from(right);
     }
+}
+
+/// Wilson's 95% interval of a share of `n` independent answers; n need not be whole.
+pub(crate) fn wilson(p: f64, n: f64) -> (f64, f64) {
+    if n <= 0.0 {
+        return (0.0, 1.0);
+    }
+    let centre = p + Z * Z / (2.0 * n);
+    let half = Z * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
+    let scale = 1.0 + Z * Z / n;
+    (((centre - half) / scale).max(0.0), ((centre + half) / scale).min(1.0))
 }
 
 /// One question's outcome.

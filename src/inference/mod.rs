@@ -6,5 +6,6 @@ mod evaluate;
 mod score;
 
 pub use answer::{Answer, AnswerOptions, Assistant, End};
+pub(crate) use evaluate::wilson;
 pub use evaluate::{Accuracy, Evaluation, Judged, evaluate};
 pub use score::{Score, score};

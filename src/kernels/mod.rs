@@ -92,7 +92,7 @@ pub struct KernelSpec {
 }
 
 /// All kernels of this crate; tests validate each against naga's reflection in every variant.
-pub static ALL: [&KernelSpec; 50] = [
+pub static ALL: &[&KernelSpec] = &[
     &stats::moments::SPEC,
     &stats::moment_weights::SPEC,
     &stats::moment_columns::SPEC,
@@ -135,15 +135,21 @@ pub static ALL: [&KernelSpec; 50] = [
     &linalg::matmul::SUBGROUP,
     &linalg::matmul::DIRECT,
     &linalg::matmul::TILED,
+    &linalg::matmul::UNITS,
     &linalg::epilogue::ADD[0],
     &linalg::epilogue::ADD[1],
     &linalg::epilogue::ADD[2],
+    &linalg::epilogue::ADD[3],
     &linalg::epilogue::GELU[0],
     &linalg::epilogue::GELU[1],
     &linalg::epilogue::GELU[2],
+    &linalg::epilogue::GELU[3],
     &bench::copy::SPEC,
     &bench::fma::SPEC,
 ];
+
+/// The binding of `common/grid.wgsl`, which every kernel may read and none declares.
+pub const GRID_BINDING: u32 = 15;
 
 /// Texels of four words in a line of a texture that stands for a buffer; the shaders' `*_texture.wgsl` know it too.
 pub const TEXEL_LINE: u32 = 4096;
@@ -294,16 +300,48 @@ impl Work<'_> {
         let caps = recorder.device().capabilities();
         let mut params = self.params.to_vec();
         params.resize(params.len().next_multiple_of(16), 0);
-        recorder.dispatch(Dispatch {
-            kernel: self.kernel,
-            imports: imports(caps, rows, ElementType::F32)?,
-            constants: [team_constants(caps), self.constants.to_vec()].concat(),
-            params,
-            buffers: self.buffers.iter().map(|&b| b.clone()).collect(),
-            elements: (rows, ElementType::F32),
-            groups,
-        })
+        record_in_parts(
+            recorder,
+            Dispatch {
+                kernel: self.kernel,
+                imports: imports(caps, rows, ElementType::F32)?,
+                constants: [team_constants(caps), self.constants.to_vec()].concat(),
+                params,
+                buffers: self.buffers.iter().map(|&b| b.clone()).collect(),
+                elements: (rows, ElementType::F32),
+                groups,
+                part: None,
+            },
+        )
     }
+}
+
+/// Records a kernel that reads `common/grid.wgsl`, in as many parts as keep each within [`Capabilities::dispatch_bytes`]. Work
+/// counts as the bytes of its buffers, evenly over the grid; the host engine has no limit and takes all at once.
+fn record_in_parts(recorder: &mut Recorder, dispatch: Dispatch) -> Result<()> {
+    let caps = recorder.device().capabilities();
+    let moved = |(binding, buffer): (&Binding, &Buffer)| {
+        buffer.bytes().saturating_mul(if binding.kind == BindingKind::ReadWrite { 2 } else { 1 })
+    };
+    let bytes = dispatch.kernel.bindings[1..].iter().zip(&dispatch.buffers).map(moved).fold(0, u64::saturating_add);
+    let whole: u64 = dispatch.groups.iter().map(|&side| u64::from(side)).product();
+    let parts = bytes.div_ceil(caps.dispatch_bytes).clamp(1, whole.max(1));
+    if parts == 1 || caps.kind == DeviceKind::Host {
+        return recorder.dispatch(dispatch);
+    }
+    let mut each = whole.div_ceil(parts);
+    if each > 65_535 {
+        // In full lines: a part must not run into the next.
+        each = each.next_multiple_of(65_535);
+    }
+    for first in (0..whole).step_by(each as usize) {
+        let count = each.min(whole - first);
+        let across = count.min(65_535);
+        let groups = [across as u32, count.div_ceil(across) as u32, 1];
+        // A grid has two sides of at most 65,535 workgroups: their number fits 32 bits.
+        recorder.dispatch(Dispatch { groups, part: Some([first as u32, whole as u32]), ..dispatch.clone() })?;
+    }
+    Ok(())
 }
 
 /// That `tensor` is f32 `[rows, width]` of the recorder's device.

@@ -3,7 +3,7 @@
 
 use super::linear::{Linear, Then};
 use super::parameters::{Gradients, Parameters};
-use crate::device::{Device, Recorder, Tensor};
+use crate::device::{Device, Purpose, Recorder, Tensor};
 use crate::io::{AdapterKind, AdapterLayer, AdapterWeights};
 use crate::kernels::nn::gelu::{self, Form};
 use crate::{ElementType, Error, Result, host};
@@ -53,10 +53,11 @@ impl AdapterSpace {
     /// # Errors
     /// No memory.
     pub fn new(device: &Device, adapter: &Adapter, rows: usize) -> Result<Self> {
-        let make = || Tensor::new(device, rows, adapter.output, ElementType::F32);
-        let many = |n: usize| (0..n).map(|_| make()).collect::<Result<Vec<_>>>();
+        let make = |purpose| Tensor::labelled(device, (purpose, "adapter"), (rows, adapter.output), ElementType::F32);
+        let many = |n: usize| (0..n).map(|_| make(Purpose::Activations)).collect::<Result<Vec<_>>>();
         let n = adapter.layers.len();
-        Ok(AdapterSpace { linear: many(n)?, active: many(n - 1)?, gradients: [make()?, make()?] })
+        let gradients = [make(Purpose::Backward)?, make(Purpose::Backward)?];
+        Ok(AdapterSpace { linear: many(n)?, active: many(n - 1)?, gradients })
     }
 
     /// The same for the first `rows` embeddings.

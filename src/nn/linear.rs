@@ -72,8 +72,8 @@ impl Linear {
         (y, then): (&Tensor, Then<'_>),
         narrow: Option<&Tensor>,
     ) -> Result<()> {
-        let value = |slot| &parameters.get(slot).value;
-        let (weight, bias) = (Operand::new(value(self.weight)).transposed(), self.bias.map(value));
+        let value = |slot| parameters.tensor(slot);
+        let (weight, bias) = (Operand::new(value(self.weight)?).transposed(), self.bias.map(value).transpose()?);
         let low_rank = self.low_rank.zip(narrow);
         // A low-rank addition comes before GELU.
         let (to, epilogue) = match (then, low_rank) {
@@ -84,7 +84,7 @@ impl Linear {
         };
         matmul::record_fused(recorder, Product::default(), epilogue, (Operand::new(x), weight), (to, 0))?;
         let Some((low, narrow)) = low_rank else { return Ok(()) };
-        let (a, b) = (Operand::new(value(low.a)).transposed(), Operand::new(value(low.b)).transposed());
+        let (a, b) = (Operand::new(value(low.a)?).transposed(), Operand::new(value(low.b)?).transposed());
         matmul::record(recorder, Product::default(), (Operand::new(x), a), (narrow, 0))?;
         matmul::record(recorder, Product { alpha: low.scale, ..ADD }, (Operand::new(narrow), b), (to, 0))?;
         if let Then::Gelu(form, before) = then {
@@ -106,28 +106,30 @@ impl Linear {
         dx: Option<(&Tensor, bool)>,
         narrow: Option<(&Tensor, &Tensor)>,
     ) -> Result<()> {
-        let value = |slot| Operand::new(&parameters.get(slot).value);
+        let value = |slot| parameters.tensor(slot).map(Operand::new);
         let add = |accumulate| Product { accumulate, ..ADD };
-        if let Some(dw) = gradients.get(self.weight) {
+        if let Some(dw) = gradients.tensor(self.weight)? {
             matmul::record(recorder, ADD, (Operand::new(dy).transposed(), Operand::new(x)), (dw, 0))?;
         }
-        if let Some(db) = self.bias.and_then(|slot| gradients.get(slot)) {
+        if let Some(slot) = self.bias
+            && let Some(db) = gradients.tensor(slot)?
+        {
             bias::backward(recorder, dy, db, true)?;
         }
         if let Some((dx, accumulate)) = dx {
-            matmul::record(recorder, add(accumulate), (Operand::new(dy), value(self.weight)), (dx, 0))?;
+            matmul::record(recorder, add(accumulate), (Operand::new(dy), value(self.weight)?), (dx, 0))?;
         }
         let (Some(low), Some((narrow, dnarrow))) = (self.low_rank, narrow) else { return Ok(()) };
         let scaled = |accumulate| Product { alpha: low.scale, accumulate, upper: false };
-        matmul::record(recorder, scaled(false), (Operand::new(dy), value(low.b)), (dnarrow, 0))?;
-        if let Some(db) = gradients.get(low.b) {
+        matmul::record(recorder, scaled(false), (Operand::new(dy), value(low.b)?), (dnarrow, 0))?;
+        if let Some(db) = gradients.tensor(low.b)? {
             matmul::record(recorder, scaled(true), (Operand::new(dy).transposed(), Operand::new(narrow)), (db, 0))?;
         }
-        if let Some(da) = gradients.get(low.a) {
+        if let Some(da) = gradients.tensor(low.a)? {
             matmul::record(recorder, ADD, (Operand::new(dnarrow).transposed(), Operand::new(x)), (da, 0))?;
         }
         if let Some((dx, _)) = dx {
-            matmul::record(recorder, ADD, (Operand::new(dnarrow), value(low.a)), (dx, 0))?;
+            matmul::record(recorder, ADD, (Operand::new(dnarrow), value(low.a)?), (dx, 0))?;
         }
         Ok(())
     }

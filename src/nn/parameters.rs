@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use crate::device::{Device, Recorder, Tensor};
+use super::table::{self, Table};
+use crate::device::{Device, Purpose, Recorder, Tensor};
 use crate::{ElementType, Error, Result};
 
 /// One matrix or vector of a model, on the device in f32 or, where it is frozen, perhaps in f16 or bf16. A vector `[d]` is a tensor `[1, d]`.
@@ -12,8 +13,8 @@ pub struct Parameter {
     pub name: String,
     /// Its shape there: `[d]` or `[rows, d]`.
     pub shape: Vec<usize>,
-    /// The values.
-    pub value: Tensor,
+    /// The values: one tensor, unless it was added as a table.
+    pub value: Table,
 }
 
 /// Place of a parameter among its model's.
@@ -47,6 +48,31 @@ impl Parameters {
         data: &[f32],
         element: ElementType,
     ) -> Result<Slot> {
+        let width = self.check(name, shape, data)?;
+        let value = table::stored(device, name, data, width, element)?;
+        Ok(self.push(name, shape, value.into()))
+    }
+
+    /// As [`Self::add_as`], in several tensors where one would be above the device's largest binding: for what embeddings are gathered
+    /// from and logits are computed with.
+    ///
+    /// # Errors
+    /// As [`Self::add_as`].
+    pub fn add_table(
+        &mut self,
+        device: &Device,
+        name: &str,
+        shape: &[usize],
+        data: &[f32],
+        element: ElementType,
+    ) -> Result<Slot> {
+        let width = self.check(name, shape, data)?;
+        let value = Table::from_f32(device, name, data, width, element)?;
+        Ok(self.push(name, shape, value))
+    }
+
+    /// The width of a parameter that may be added.
+    fn check(&self, name: &str, shape: &[usize], data: &[f32]) -> Result<usize> {
         let (&[width] | &[_, width]) = shape else {
             return Err(Error::shape("parameters", "shape", format!("{name}: 1 or 2 sides"), shape.len()));
         };
@@ -56,15 +82,28 @@ impl Parameters {
         if data.len() != shape.iter().product::<usize>() || width == 0 {
             return Err(Error::shape("parameters", "data", format!("{name}: {shape:?}"), data.len()));
         }
-        let value = stored(device, name, data, width, element)?;
+        Ok(width)
+    }
+
+    fn push(&mut self, name: &str, shape: &[usize], value: Table) -> Slot {
         self.slots.insert(name.to_owned(), self.list.len());
         self.list.push(Parameter { name: name.to_owned(), shape: shape.to_vec(), value });
-        Ok(self.list.len() - 1)
+        self.list.len() - 1
     }
 
     /// The parameter at a place that [`Self::add`] gave.
     pub fn get(&self, slot: Slot) -> &Parameter {
         &self.list[slot]
+    }
+
+    /// The values of a parameter that was not added as a table.
+    ///
+    /// # Errors
+    /// It is a table in several tensors.
+    pub fn tensor(&self, slot: Slot) -> Result<&Tensor> {
+        let parameter = self.get(slot);
+        let parts = || format!("{} tensors", parameter.value.shards().len());
+        parameter.value.single().ok_or_else(|| Error::shape("parameters", &parameter.name, "one tensor", parts()))
     }
 
     /// The place of a name.
@@ -93,31 +132,10 @@ impl Parameters {
     }
 }
 
-/// The numbers on the device as `element`.
-fn stored(device: &Device, name: &str, data: &[f32], width: usize, element: ElementType) -> Result<Tensor> {
-    let halves: Vec<u16> = match element {
-        ElementType::F32 => return Tensor::from_f32(device, data, width),
-        ElementType::BF16 => data.iter().map(|&x| half::bf16::from_f32(x).to_bits()).collect(),
-        ElementType::F16 => {
-            if let Some(x) = data.iter().find(|x| !half::f16::from_f32(**x).is_finite()) {
-                return Err(Error::argument(
-                    "storage type",
-                    format!("{name} has {x}, which f16 cannot hold; take bf16"),
-                ));
-            }
-            data.iter().map(|&x| half::f16::from_f32(x).to_bits()).collect()
-        }
-        ElementType::F64 | ElementType::Fixed => {
-            return Err(Error::argument("storage type", format!("{element}; take f32, f16 or bf16")));
-        }
-    };
-    Tensor::from_bytes(device, bytemuck::cast_slice(&halves), width, element)
-}
-
 /// Gradients of some of a model's parameters; a frozen parameter has none and costs nothing.
 #[derive(Clone, Debug)]
 pub struct Gradients {
-    list: Vec<Option<Tensor>>,
+    list: Vec<Option<Table>>,
 }
 
 impl Gradients {
@@ -133,7 +151,7 @@ impl Gradients {
                         format!("{} is held in {}, which only frozen ones are", p.name, p.value.element_type());
                     return Err(Error::argument("training parameter", format!("{problem}; load the model in f32")));
                 }
-                Tensor::new(device, p.value.rows(), p.value.width(), ElementType::F32)
+                p.value.zeros_like(device, (Purpose::Gradients, &p.name))
             };
             trains(p).then(make).transpose()
         };
@@ -146,12 +164,21 @@ impl Gradients {
     }
 
     /// The gradient at a parameter's place, if it trains.
-    pub fn get(&self, slot: Slot) -> Option<&Tensor> {
+    pub fn get(&self, slot: Slot) -> Option<&Table> {
         self.list[slot].as_ref()
     }
 
+    /// The gradient of a parameter that was not added as a table, if it trains.
+    ///
+    /// # Errors
+    /// It is a table in several tensors.
+    pub fn tensor(&self, slot: Slot) -> Result<Option<&Tensor>> {
+        let several = || Error::shape("gradients", "parameter", "one tensor", "a table in several");
+        self.get(slot).map(|table| table.single().ok_or_else(several)).transpose()
+    }
+
     /// One entry for each parameter, in order.
-    pub fn slots(&self) -> impl ExactSizeIterator<Item = Option<&Tensor>> {
+    pub fn slots(&self) -> impl ExactSizeIterator<Item = Option<&Table>> {
         self.list.iter().map(Option::as_ref)
     }
 
@@ -161,12 +188,12 @@ impl Gradients {
     }
 
     /// Places and gradients of what trains.
-    pub fn iter(&self) -> impl Iterator<Item = (Slot, &Tensor)> {
+    pub fn iter(&self) -> impl Iterator<Item = (Slot, &Table)> {
         self.list.iter().enumerate().filter_map(|(slot, g)| g.as_ref().map(|g| (slot, g)))
     }
 
     /// Records the zeroing of all.
     pub fn clear(&self, recorder: &mut Recorder) {
-        self.list.iter().flatten().for_each(|g| recorder.clear(g.buffer()));
+        self.list.iter().flatten().for_each(|g| g.clear(recorder));
     }
 }

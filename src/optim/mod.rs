@@ -1,10 +1,10 @@
 //! AdamW with a clipped gradient norm, over the parameters of one or several models at once [paper section 5].
 
-use crate::device::{Buffer, Device, Recorder, Tensor};
+use crate::device::{Buffer, Device, Purpose, Recorder};
 use crate::kernels::optim::adamw::{self, Hyper};
 use crate::kernels::optim::norm;
-use crate::nn::{Gradients, Parameters};
-use crate::{ElementType, Error, Result};
+use crate::nn::{Gradients, Parameters, Table};
+use crate::{Error, Result};
 
 /// What does not change from step to step.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -28,7 +28,7 @@ impl Default for AdamWOptions {
 }
 
 /// Moments of one model's training parameters.
-type Moments = Vec<Option<(Tensor, Tensor)>>;
+type Moments = Vec<Option<(Table, Table)>>;
 
 /// The optimiser's state. A frozen parameter has none.
 #[derive(Clone, Debug)]
@@ -46,13 +46,13 @@ impl AdamW {
     /// # Errors
     /// Nothing that trains; no memory.
     pub fn new(device: &Device, options: AdamWOptions, models: &[&Gradients]) -> Result<Self> {
-        let like = |g: &Tensor| Tensor::new(device, g.rows(), g.width(), ElementType::F32);
         let moments = |gradients: &&Gradients| {
-            let one = |g: Option<&Tensor>| g.map(|g| Ok((like(g)?, like(g)?))).transpose();
+            let zeros = |g: &Table| g.zeros_like(device, (Purpose::Moments, "of a parameter"));
+            let one = |g: Option<&Table>| g.map(|g| Ok((zeros(g)?, zeros(g)?))).transpose();
             gradients.slots().map(one).collect::<Result<Moments>>()
         };
         let models = models.iter().map(moments).collect::<Result<Vec<_>>>()?;
-        let count = models.iter().flatten().flatten().count();
+        let count = models.iter().flatten().flatten().map(|(m, _)| m.shards().len()).sum();
         if count == 0 {
             return Err(Error::argument("training", "nothing trains: every parameter is frozen"));
         }
@@ -71,7 +71,7 @@ impl AdamW {
     }
 
     /// First and second moments of what trains, model by model in the order of their parameters.
-    pub fn moments(&self) -> impl Iterator<Item = (&Tensor, &Tensor)> {
+    pub fn moments(&self) -> impl Iterator<Item = (&Table, &Table)> {
         self.models.iter().flatten().flatten().map(|(m, v)| (m, v))
     }
 
@@ -98,14 +98,18 @@ impl AdamW {
         }
         let all = || models.iter().zip(&self.models).flat_map(|((p, g), m)| p.iter().zip(g.slots()).zip(m));
         let training = || all().filter_map(|((p, g), m)| Some((p, g?, m.as_ref()?)));
-        for (slot, (_, gradient, _)) in training().enumerate() {
+        let gradients = training().flat_map(|(_, gradient, _)| gradient.shards());
+        for (slot, (_, gradient)) in gradients.enumerate() {
             norm::square_sum(recorder, gradient, &self.partials, slot)?;
         }
         norm::clip(recorder, &self.partials, self.options.max_norm, factor, &self.scale)?;
         let AdamWOptions { beta1, beta2, eps, weight_decay, .. } = self.options;
         let hyper = Hyper { lr, beta1, beta2, eps, weight_decay, step: self.step + 1 };
         for (parameter, gradient, (m, v)) in training() {
-            adamw::step(recorder, &hyper, &self.scale, &parameter.value, gradient, m, v)?;
+            let shards = parameter.value.shards().zip(gradient.shards()).zip(m.shards().zip(v.shards()));
+            for (((_, p), (_, g)), ((_, m), (_, v))) in shards {
+                adamw::step(recorder, &hyper, &self.scale, p, g, m, v)?;
+            }
         }
         self.step += 1;
         Ok(())

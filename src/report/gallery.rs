@@ -24,7 +24,8 @@ pub struct Tile {
 struct Line {
     label: String,
     said: String,
-    right: Option<bool>,
+    /// Parts of it, or of what it means, and whether each is right.
+    parts: Vec<(String, bool)>,
 }
 
 impl Gallery {
@@ -52,25 +53,36 @@ impl Tile {
         Tile { pixels: pixels.into(), width: width.max(1), lines: Vec::new() }
     }
 
-    /// Adds what was said, marked as right or wrong if that is known.
-    pub fn line(mut self, label: impl Into<String>, said: impl Into<String>, right: Option<bool>) -> Tile {
-        self.lines.push(Line { label: label.into(), said: said.into(), right });
+    /// Adds what was said.
+    pub fn line(self, label: impl Into<String>, said: impl Into<String>) -> Tile {
+        self.judged(label, said, std::iter::empty::<(String, bool)>())
+    }
+
+    /// Adds what was said, and its parts, each marked as right or wrong. What was said may be empty: the parts say it then.
+    pub fn judged(
+        mut self,
+        label: impl Into<String>,
+        said: impl Into<String>,
+        parts: impl IntoIterator<Item = (impl Into<String>, bool)>,
+    ) -> Tile {
+        let parts = parts.into_iter().map(|(part, right)| (part.into(), right)).collect();
+        self.lines.push(Line { label: label.into(), said: said.into(), parts });
         self
     }
 
     fn markup(&self) -> Markup {
-        let mark = |right: Option<bool>| match right {
-            None => "",
-            Some(true) => "✓ ",
-            Some(false) => "✗ ",
-        };
         html! {
             div.tile {
                 (PreEscaped(self.svg()))
                 dl {
                     @for line in &self.lines {
                         dt { (text::clean(&line.label)) }
-                        dd.wrong[line.right == Some(false)] { (mark(line.right)) (text::clean(&line.said)) }
+                        dd {
+                            (text::clean(&line.said))
+                            @for (part, right) in &line.parts {
+                                " " span.part.wrong[!right] { (if *right { "✓" } else { "✗" }) "\u{a0}" (text::clean(part)) }
+                            }
+                        }
                     }
                 }
             }

@@ -80,7 +80,8 @@ impl Form {
 /// Reads records of a form with the tokenizer and the chat template of a model folder.
 ///
 /// # Errors
-/// A file that is missing or malformed; ids without embeddings; a tokenizer that does not fit the model.
+/// A file that is missing or malformed; ids without embeddings; a tokenizer that does not fit the model; a sample beyond the model's
+/// context.
 pub fn samples(
     model: &Path,
     data: &Path,
@@ -89,12 +90,21 @@ pub fn samples(
     form: Form,
 ) -> Result<Samples> {
     let tokenizer = Tokenizer::open(model)?;
-    tokenizer.check_fits(DecoderConfig::read(model)?.vocab_size)?;
-    match form {
-        Form::Captions => Samples::captions(data, &tokenizer, &embeddings.index, options),
+    let config = DecoderConfig::read(model)?;
+    tokenizer.check_fits(config.vocab_size)?;
+    let samples = match form {
+        Form::Captions => Samples::captions(data, &tokenizer, &embeddings.index, options)?,
         Form::Conversations => {
             let template = ChatTemplate::open(model, &tokenizer)?;
-            Samples::conversations(data, &tokenizer, &template, &embeddings.index, options)
+            Samples::conversations(data, &tokenizer, &template, &embeddings.index, options)?
+        }
+    };
+    let longest = samples.lengths().into_iter().max().unwrap_or(0) as usize;
+    match config.max_positions.filter(|positions| longest > *positions) {
+        None => Ok(samples),
+        Some(positions) => {
+            let problem = format!("a sample has {longest} positions, and the model's context has {positions}");
+            Err(Error::argument("max_length", format!("{problem}; lower --max-length to {positions}, which cuts it")))
         }
     }
 }

@@ -1,5 +1,5 @@
 //! What a training run needs besides kernels and models: settings, schedule, order of the data, packed batches, noise,
-//! checkpoints and the log.
+//! checkpoints and the log, and the memory that it will take.
 
 pub mod batch;
 pub mod checkpoint;
@@ -8,6 +8,7 @@ pub mod log;
 pub mod model;
 pub mod noise;
 pub mod order;
+pub mod plan;
 pub mod pretrain;
 mod resume;
 pub mod run;
@@ -23,6 +24,7 @@ pub use log::{LogRecord, RunLog};
 pub use model::{Losses, Model, Scorer, Trainer, Trains};
 pub use noise::noise_key;
 pub use order::{DataOrder, OrderOptions, Position};
+pub use plan::{MemoryPlan, PlanOptions, plan};
 pub use pretrain::{PretrainOptions, pretrain};
 pub use run::{Finished, Run, Start};
 pub use schedule::{Schedule, ScheduleKind};

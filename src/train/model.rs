@@ -1,10 +1,10 @@
 //! An adapter and a decoder together: what a training step, an evaluation and a generation run.
 
-use crate::device::{Buffer, Device, Tensor};
+use crate::device::{Buffer, Device, Purpose, Tensor};
 use crate::kernels::nn::attention::{Span, Spans};
 use crate::kernels::nn::embedding::{ScatterPlan, VISUAL};
 use crate::nn::adapter::AdapterSpace;
-use crate::nn::decoder::{self, Head, HeadSpace, Keep, Space};
+use crate::nn::decoder::{self, Head, HeadSpace, Keep, Logits, Space};
 use crate::nn::{Adapter, Decoder, Gradients};
 use crate::optim::{AdamW, AdamWOptions};
 use crate::{ElementType, Error, Result};
@@ -33,6 +33,8 @@ pub enum Trains {
     LowRank,
 }
 
+const VISUAL_GRADIENT: (Purpose, &str) = (Purpose::Backward, "of the visual tokens");
+
 /// Work space for batches of a largest size.
 #[derive(Clone, Debug)]
 struct Room {
@@ -54,7 +56,7 @@ impl Room {
             space: Space::new(device, &model.decoder, tokens, keep)?,
             head: HeadSpace::new(device, &model.decoder, targets)?,
             adapter: AdapterSpace::new(device, &model.adapter, rows)?,
-            d_visual: Tensor::new(device, rows, model.adapter.output(), ElementType::F32)?,
+            d_visual: Tensor::labelled(device, VISUAL_GRADIENT, (rows, model.adapter.output()), ElementType::F32)?,
         })
     }
 
@@ -241,12 +243,12 @@ impl Model {
     /// The logits of every token of a batch, `[n, vocabulary]`, row-major. For small batches: all of them are held at once.
     ///
     /// # Errors
-    /// As [`Trainer::accumulate`]; more logits than fit a chunk.
+    /// As [`Trainer::accumulate`]; more logits than the device binds at once.
     pub fn logits_blocking(&self, device: &Device, batch: &Batch, embeddings: &Tensor) -> Result<Vec<f32>> {
         check(self, batch, embeddings)?;
         let n = batch.tokens();
         let space = Space::new(device, &self.decoder, n, Keep::Nothing)?;
-        let head = HeadSpace::new(device, &self.decoder, n)?;
+        let logits = Logits::new(device, &self.decoder, n)?;
         let visual = self.visual_tokens(device, embeddings)?;
         let ids = decoder_ids(self, batch);
         let rows: Vec<u32> = (0..n as u32).collect();
@@ -254,9 +256,9 @@ impl Model {
         let packed = packed(device, batch, &ids)?;
         let mut recorder = device.recorder();
         self.decoder.forward(&mut recorder, &packed, Some(&visual), &space, None)?;
-        self.decoder.logits(&mut recorder, &rows, (&space, &head))?;
+        self.decoder.logits(&mut recorder, &rows, (&space, &logits))?;
         recorder.submit()?;
-        head.logits().to_f32_blocking(device)
+        logits.read_blocking(device)
     }
 
     /// Different visual tokens that the adapter makes of an embedding: its output is so many times as wide as the decoder. Where a

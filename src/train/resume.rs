@@ -4,14 +4,13 @@ use serde_json::{Map, Value, json};
 
 use super::checkpoint::{Checkpoint, RunState};
 use super::run::Run;
-use crate::device::Tensor;
 use crate::io::TensorSpec;
-use crate::nn::Parameter;
+use crate::nn::{Parameter, Table};
 use crate::{ElementType, Error, Result};
 
 impl Run {
     /// Parameters that train, with the optimiser's moments.
-    fn training(&self) -> Vec<(Parameter, Tensor, Tensor)> {
+    fn training(&self) -> Vec<(Parameter, Table, Table)> {
         let (adapter, decoder) = self.trainer.gradients();
         let model = &self.trainer.model;
         let both = [(&model.adapter.parameters, adapter), (&model.decoder.parameters, decoder)];
@@ -42,8 +41,10 @@ impl Run {
             training.iter().flat_map(|(p, _, _)| names(&p.name).map(|name| spec(name, &p.shape))).collect();
         let mut writer = self.checkpoints.begin(state, &specs)?;
         for (parameter, m, v) in &training {
-            for (name, tensor) in names(&parameter.name).iter().zip([&parameter.value, m, v]) {
-                writer.write(name, &tensor.to_f32_blocking(&self.device)?)?;
+            for (name, table) in names(&parameter.name).iter().zip([&parameter.value, m, v]) {
+                for (_, shard) in table.shards() {
+                    writer.write(name, &shard.to_f32_blocking(&self.device)?)?;
+                }
             }
         }
         writer.commit().map(drop)
@@ -54,9 +55,9 @@ impl Run {
         let state = &checkpoint.state;
         self.settings.check_resumes(&state.settings)?;
         for (parameter, m, v) in self.training() {
-            for (name, tensor) in names(&parameter.name).iter().zip([&parameter.value, &m, &v]) {
+            for (name, table) in names(&parameter.name).iter().zip([&parameter.value, &m, &v]) {
                 let numbers = checkpoint.tensors.read_f32(name, &parameter.shape)?;
-                tensor.write_f32(&self.device, &numbers)?;
+                table.write_f32(&self.device, &numbers)?;
             }
         }
         self.trainer.optimizer.resume(state.step);

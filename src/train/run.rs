@@ -248,7 +248,9 @@ impl Run {
         self.save()?;
         let (model, out) = (&self.trainer.model, &self.settings.out);
         let adapter = out.join("adapter.safetensors");
-        model.adapter.weights_blocking(&self.device)?.save(&adapter, ElementType::F32, true)?;
+        let mut weights = model.adapter.weights_blocking(&self.device)?;
+        weights.set_visual_tokens(self.settings.visual_tokens);
+        weights.save(&adapter, ElementType::F32, true)?;
         let mut finished = Finished { adapter, model: None, low_rank: None };
         if self.settings.train == Trained::Adapter {
             return Ok(finished);
@@ -278,8 +280,8 @@ fn clear(out: &Path) -> Result<()> {
 
 /// The decoder of the model folder behind the adapter that the settings name, or a fresh one.
 fn model(device: &Device, settings: &Settings, width: usize) -> Result<Model> {
-    // What trains is f32; so is what low-rank additions are merged into.
-    let storage = if settings.train == Trained::Adapter { settings.weights } else { Some(ElementType::F32) };
+    // What trains is f32.
+    let storage = if settings.train == Trained::All { Some(ElementType::F32) } else { settings.weights };
     let mut decoder = Decoder::open(device, &settings.model, storage)?;
     let hidden = decoder.config().hidden_size;
     let weights = match &settings.init_adapter {
@@ -287,6 +289,11 @@ fn model(device: &Device, settings: &Settings, width: usize) -> Result<Model> {
         Some(path) => {
             let weights = AdapterWeights::load(path)?;
             weights.check_fits(width, hidden, path)?;
+            weights.visual_tokens_or(Some(settings.visual_tokens), hidden, path)?;
+            if let Some(before) = weights.visual_tokens().filter(|before| *before != settings.visual_tokens) {
+                let now = settings.visual_tokens;
+                log::warn!("{}: was trained with {before} visual tokens, and now gets {now}", path.display());
+            }
             weights
         }
     };

@@ -101,7 +101,9 @@ fn a_tuning_is_kept_and_found() {
     let kept = parsed(text.as_bytes());
     let (key, entry) = kept["devices"].as_object().unwrap().iter().next().unwrap();
     assert!(key.contains("realign 0."), "{key}");
-    assert_eq!(entry["dispatch_flops"], value["dispatch_flops"]);
+    for budget in ["dispatch_flops", "dispatch_bytes"] {
+        assert_eq!(entry[budget], value[budget]);
+    }
     let mut other = kept.clone();
     for tile in other["devices"][key]["tiles"].as_object_mut().unwrap().values_mut() {
         *tile = "tiled 64x64x16".into();

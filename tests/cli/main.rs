@@ -5,6 +5,7 @@ mod bad_files;
 mod bad_stats;
 mod behaviour;
 mod bench;
+mod experiment;
 mod geometry;
 mod json;
 mod outputs;

@@ -1,19 +1,17 @@
-//! Training runs: what the monitor sees, and two lemmas on live gradients.
+//! Training runs: what the monitor sees.
 
 use realign::Device;
 use realign::experiment::*;
-use realign::geometry::{Cut, Frame, leakage, principal_angles};
-use realign::nn::dual_encoder::EncoderSpace;
-use realign::nn::{Gradients, PairLoss, PairSpace};
+use realign::nn::PairLoss;
 
-use crate::common::{Rng, devices};
+use crate::common::devices;
 
 /// A run of a few seconds at most.
-fn small(loss: PairLoss) -> EncoderSettings {
+pub fn small(loss: PairLoss) -> EncoderSettings {
     EncoderSettings { width: 32, steps: 60, batch: 24, loss, temperature: 0.05, report_every: 7, ..Default::default() }
 }
 
-fn digits() -> Digits {
+pub fn digits() -> Digits {
     Digits::new(Parts { pairs: 200, pool: 80, instruction: 20, test: 300 }, 3).unwrap()
 }
 
@@ -22,7 +20,7 @@ fn options() -> MonitorOptions {
 }
 
 /// Trains with a monitor.
-fn run(device: &Device, settings: &EncoderSettings) -> (TrainedEncoder, Monitor, Vec<(u64, f64)>) {
+pub fn run(device: &Device, settings: &EncoderSettings) -> (TrainedEncoder, Monitor, Vec<(u64, f64)>) {
     let digits = digits();
     let pairs = DigitPairs::new(&digits, Length::Short);
     let mut monitor = Monitor::new(settings.width, options()).unwrap();
@@ -58,116 +56,6 @@ fn both_losses_fall_and_the_monitor_measures() {
         assert!(last.sin_theta > 1e-3 && last.fixed.drift.unwrap() > 0.0, "{last:?}");
         assert_eq!(monitor.frame().unwrap().rank(), last.fixed.rank);
     }
-}
-
-/// Lemma B.7 on a live run: gradients inside the frame of the moment leak out of the frozen one by sin θ at most, and what leaks
-/// out of the former adds to that.
-#[test]
-fn leakage_on_a_live_run_is_bounded_by_the_angle() {
-    for kind in [PairLoss::InfoNce, PairLoss::Sigmoid] {
-        let (trained, monitor, _) = run(&Device::host(), &small(kind));
-        for r in monitor.records() {
-            let (leak, own) = (r.fixed.leakage.unwrap(), r.dynamic.leakage.unwrap());
-            assert!(leak <= r.sin_theta + own + 1e-9, "step {}: {leak} above {} + {own}", r.step, r.sin_theta);
-        }
-        let (gradients, x, y) = gradients(&trained, kind, 24);
-        let (frozen, d) = (monitor.frame().unwrap(), 32);
-        for cut in [Cut::Energy(0.5), Cut::Energy(0.95), Cut::Rank(3)] {
-            let now = Frame::from_covariances(&covariance(&x, d), &covariance(&y, d), d, cut).unwrap();
-            let inside: Vec<f64> = gradients.chunks_exact(d).flat_map(|g| now.project_u(g).unwrap()).collect();
-            let angle = principal_angles(frozen, &now).unwrap().sin_theta_max;
-            let leak = leakage(&inside, frozen).unwrap().unwrap();
-            assert!(leak <= angle + 1e-12, "{cut:?}: {leak} above {angle}");
-            assert!(leak > 0.0, "nothing was tested");
-        }
-    }
-}
-
-/// Lemma B.6 on a live run: the gradients of a batch's images lie in the span of its texts, and the other way round; those
-/// of the rows before they are divided by their norms lie in that span and the row's own direction.
-#[test]
-fn gradients_lie_in_the_contrastive_span() {
-    for device in devices() {
-        for kind in [PairLoss::InfoNce, PairLoss::Sigmoid] {
-            let (trained, ..) = run(&Device::host(), &EncoderSettings { steps: 20, ..small(kind) });
-            let trained = match device.wgpu() {
-                None => trained,
-                // Untrained on the GPU: the lemma holds at any point.
-                Some(_) => {
-                    let digits = digits();
-                    let pairs = DigitPairs::new(&digits, Length::Short);
-                    let settings = EncoderSettings { steps: 1, ..small(kind) };
-                    train_dual_encoder(&device, &pairs, None, &settings, &mut |_| Ok(())).unwrap()
-                }
-            };
-            let pairs = 8;
-            let (gradients, x, y) = gradients(&trained, kind, pairs);
-            let (of_x, of_y) = gradients.split_at(pairs * 32);
-            for (what, gradients, others) in [("images", of_x, &y), ("texts", of_y, &x)] {
-                let span = Frame::from_directions(orthonormal(others, 32), 32).unwrap();
-                assert!(span.rank() <= pairs, "a span that is everything tests nothing");
-                let leak = leakage(gradients, &span).unwrap().unwrap();
-                assert!(leak < 2e-4, "{kind:?} on {}: {what} leak {leak:e}", device.name());
-                // Other rows do not: the test can fail.
-                let mut rng = Rng(1);
-                let random: Vec<f64> = (0..32 * 8).map(|_| rng.normal()).collect();
-                assert!(leakage(&random, &span).unwrap().unwrap() > 0.5);
-            }
-        }
-    }
-}
-
-/// Gradients of a batch's embeddings, images then texts, `[2 pairs, 32]`, and the embeddings.
-fn gradients(trained: &TrainedEncoder, kind: PairLoss, pairs: usize) -> (Vec<f64>, Vec<f64>, Vec<f64>) {
-    let (digits, device, encoder) = (digits(), trained.device(), &trained.encoder);
-    let source = DigitPairs::new(&digits, Length::Short);
-    let mut draws = Draws::new(9, 9);
-    let images: Vec<f32> = (0..pairs).flat_map(|i| source.image(i).to_vec()).collect();
-    let texts: Vec<Vec<u32>> = (0..pairs).map(|i| source.text(i, &mut draws)).collect();
-    let (space, losses) = (EncoderSpace::new(device, encoder, pairs).unwrap(), PairSpace::new(device, pairs).unwrap());
-    let towers = Gradients::new(device, &encoder.parameters, |_| true).unwrap();
-    let temperature = Gradients::new(device, &encoder.temperature, |_| true).unwrap();
-    encoder.load(device, &space, &images, &texts).unwrap();
-    let mut recorder = device.recorder();
-    encoder.forward(&mut recorder, &space).unwrap();
-    encoder.loss(&mut recorder, kind, (&space, &losses), Some((&towers, &temperature))).unwrap();
-    recorder.submit().unwrap();
-    let wide = |t: &realign::device::Tensor| -> Vec<f64> {
-        t.to_f32_blocking(device).unwrap().into_iter().map(f64::from).collect()
-    };
-    let (dx, dy) = space.embedding_gradients();
-    ([wide(dx), wide(dy)].concat(), wide(space.images()), wide(space.texts()))
-}
-
-/// Gram and Schmidt; rows that depend on those before them are left out.
-fn orthonormal(rows: &[f64], d: usize) -> Vec<f64> {
-    let mut done: Vec<f64> = Vec::new();
-    for row in rows.chunks_exact(d) {
-        let mut rest = row.to_vec();
-        for _ in 0..2 {
-            for u in done.chunks_exact(d) {
-                let along: f64 = rest.iter().zip(u).map(|(a, b)| a * b).sum();
-                rest.iter_mut().zip(u).for_each(|(a, b)| *a -= along * b);
-            }
-        }
-        let norm = rest.iter().map(|x| x * x).sum::<f64>().sqrt();
-        if norm > 1e-5 {
-            done.extend(rest.iter().map(|x| x / norm));
-        }
-    }
-    done
-}
-
-fn covariance(rows: &[f64], d: usize) -> Vec<f64> {
-    let n = (rows.len() / d) as f64;
-    let mean = crate::common::mean(rows, d);
-    let mut out = vec![0.0; d * d];
-    for row in rows.chunks_exact(d) {
-        for (i, j) in (0..d * d).map(|k| (k / d, k % d)) {
-            out[i * d + j] += (row[i] - mean[i]) * (row[j] - mean[j]) / n;
-        }
-    }
-    out
 }
 
 /// The same run on both engines; rounding grows from step to step, so only a few.

@@ -5,6 +5,7 @@ mod common;
 
 mod data;
 mod folder;
+mod lemmas;
 mod live;
 mod protocol;
 mod towers;

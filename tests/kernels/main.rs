@@ -2,6 +2,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/shaders.rs"]
+mod shaders;
 
 mod apply;
 mod bench;
@@ -24,3 +26,4 @@ mod optim;
 mod rows;
 mod validation;
 mod variants;
+mod watchdog;

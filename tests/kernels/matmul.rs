@@ -1,12 +1,12 @@
 //! Matrix products against f64.
 
-use realign::device::{Command, Device, Tensor};
+use realign::device::{Command, Device, DeviceOptions, Selection, Tensor, adapters};
 use realign::host::linalg::matmul::{Stored, multiply};
 use realign::kernels::linalg::matmul::{self, Operand, Product};
 use realign::kernels::linalg::tiles::{Class, Tile, Tiling};
 use realign::{ElementType, Error};
 
-use crate::common::{Rng, gpu};
+use crate::common::{Rng, adapter_name, gpu};
 use crate::rows::U;
 
 /// The host, the adapter's own shape, and the shape of the other kind.
@@ -44,7 +44,8 @@ struct Case {
     product: Product,
 }
 
-/// Runs the product; checks each element against f64 with the bound of a sum of k + 3 roundings of products that large.
+/// Runs the product; checks each element against f64 with the bound of a sum of k + 3 roundings of products that large, and of
+/// operands that matrix units round to f16: 2^-11 each, or half of the least f16.
 fn verify(device: &Device, case: &Case, what: &str) {
     let ((m, n, k), (ta, tb)) = (case.shape, case.transpose);
     let (a, b, c) = (random(1, m * k), random(2, k * n), random(3, (m + 2) * n));
@@ -73,7 +74,9 @@ fn verify(device: &Device, case: &Case, what: &str) {
             let alpha = f64::from(case.product.alpha);
             let before = if case.product.accumulate { f64::from(c[(i + 1) * n + j]) } else { 0.0 };
             let want = alpha * sum + before;
-            let bound = (k + 3) as f64 * U * (alpha.abs() * size + before.abs());
+            let units =
+                device.capabilities().matrix_units.map_or(0.0, |_| 1.001 / 1024.0 * size + k as f64 / 16_777_216.0);
+            let bound = (k + 3) as f64 * U * (alpha.abs() * size + before.abs()) + alpha.abs() * units;
             let g = f64::from(got[(i + 1) * n + j]);
             assert!((g - want).abs() <= bound, "{what} ({i}, {j}): {g} for {want}, allowed {bound:e}");
         }
@@ -346,9 +349,33 @@ fn every_tile_serves_every_class() {
     }
 }
 
+/// An adapter that has matrix units says so, gives them where they are asked for, and takes them for all products; others refuse.
+#[test]
+fn matrix_units_round_operands_to_f16() {
+    let options =
+        DeviceOptions { selection: Selection::Named(adapter_name()), matrix_units: true, ..DeviceOptions::default() };
+    let offered = adapters(None).iter().any(|a| a.name == gpu().name() && a.features.contains(&"matrix units"));
+    match Device::request_blocking(&options) {
+        Err(error) => assert!(!offered && error.to_string().contains("no matrix units"), "{error}"),
+        Ok(device) => {
+            assert!(offered);
+            let flags = [false, true].into_iter().flat_map(|a| [(a, false), (a, true)]);
+            for (transpose, shape) in
+                flags.flat_map(|t| [(1, 1, 1), (17, 33, 5), (130, 259, 67), (128, 128, 64)].map(|s| (t, s)))
+            {
+                for (accumulate, upper) in [(false, false), (true, false), (false, true)] {
+                    let shape = if upper { (shape.0, shape.0, shape.2) } else { shape };
+                    let product = Product { alpha: -0.5, accumulate, upper };
+                    verify(&device, &Case { shape, transpose, product }, "matrix units");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn a_device_of_its_own_tiling_takes_it() {
-    for tile in [Tile::SmallDeep, Tile::LargeShallow, Tile::Direct] {
+    for tile in [Tile::Tiny, Tile::LargeShallow, Tile::Direct] {
         let device = gpu().with_capabilities(|c| c.tiling = Some(Tiling::all(tile))).unwrap();
         let make = || Tensor::new(&device, 8, 8, ElementType::F32).unwrap();
         let (a, b, c) = (make(), make(), make());
@@ -356,7 +383,7 @@ fn a_device_of_its_own_tiling_takes_it() {
         matmul::record(&mut recorder, Product::default(), (Operand::new(&a), Operand::new(&b)), (&c, 0)).unwrap();
         let Command::Dispatch(dispatch) = &recorder.commands()[0] else { panic!("no dispatch") };
         assert_eq!(dispatch.kernel.name, tile.kernel().0.name);
-        assert!(dispatch.imports.contains(&("tile", tile.kernel().1)));
+        assert!(dispatch.imports.contains(&tile.kernel().1));
     }
     let none = gpu().with_capabilities(|c| (c.subgroup_size, c.tiling) = (None, Some(Tiling::all(Tile::Subgroup))));
     assert!(none.unwrap_err().to_string().contains("subgroups"));
@@ -370,8 +397,9 @@ fn slow_devices_get_short_dispatches() {
     for tile in [Tile::Direct, Tile::Small, Tile::Large] {
         let (want, one) = tiled(&gpu(), tile, class, (400, 90, 50));
         let (got, many) = tiled(&slow, tile, class, (400, 90, 50));
-        // A row of tiles, 2 * 64 * 90 * 50 FLOPs or twice that, is as much as fits into 2^20.
-        assert_eq!((one, many), (1, 400usize.div_ceil(tile.sides().0)), "{}", tile.name());
+        // Two tiles of 64 x 64 fit into 2^20 FLOPs, which are a row of them; of larger ones a single one.
+        let columns = if tile == Tile::Small { 1 } else { 90usize.div_ceil(tile.sides().1) };
+        assert_eq!((one, many), (1, 400usize.div_ceil(tile.sides().0) * columns), "{}", tile.name());
         assert!(got == want, "{}", tile.name());
     }
     assert!(gpu().with_capabilities(|c| c.dispatch_flops = 0).unwrap_err().to_string().contains("dispatch_flops"));

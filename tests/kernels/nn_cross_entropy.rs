@@ -77,14 +77,14 @@ fn verify(device: &Device, case: &Case, what: &str) {
     for _ in 0..2 {
         run(device, |r| {
             for ((first, ..), chunk) in parts.iter().zip(&chunks) {
-                forward_chunk(r, chunk, *first, &labels, &state).unwrap();
+                forward_chunk(r, chunk, (0, *first), &labels, &state).unwrap();
             }
             finish(r, &state, &labels, &nll).unwrap();
         });
     }
     run(device, |r| {
         for ((first, ..), chunk) in parts.iter().zip(&chunks) {
-            backward_chunk(r, chunk, *first, &labels, &state, scale).unwrap();
+            backward_chunk(r, chunk, (0, *first), &labels, &state, scale).unwrap();
         }
     });
     let (want, gradient) = case.reference(f64::from(scale));
@@ -119,6 +119,38 @@ fn shapes_chunks_and_variants() {
     }
 }
 
+/// Rows in blocks, each with all its chunks, give the bits of all rows at once.
+#[test]
+fn rows_in_blocks() {
+    for device in devices() {
+        let case = Case::new(65, &[40, 37], 3.0);
+        let labels = words(&device, bytemuck::cast_slice(&case.labels));
+        let parts = case.parts();
+        let all = |blocks: &[usize]| {
+            let (state, nll) = (zeros(&device, 65, 4), device.buffer("nll", 4 * 65).unwrap());
+            let (mut first_row, mut gradients) = (0, [Vec::new(), Vec::new()]);
+            for rows in blocks {
+                let chunk = |(_, c, part): &(usize, usize, Vec<f32>)| {
+                    tensor(&device, &part[first_row * c..(first_row + rows) * c], *c)
+                };
+                let chunks: Vec<_> = parts.iter().map(chunk).collect();
+                let places = parts.iter().map(|(column, ..)| (first_row, *column));
+                run(&device, |r| {
+                    let mut each = chunks.iter().zip(places.clone());
+                    each.try_for_each(|(chunk, at)| forward_chunk(r, chunk, at, &labels, &state)).unwrap();
+                    let mut each = chunks.iter().zip(places.clone());
+                    each.try_for_each(|(chunk, at)| backward_chunk(r, chunk, at, &labels, &state, 0.5)).unwrap();
+                });
+                chunks.iter().zip(&mut gradients).for_each(|(chunk, all)| all.extend(read(&device, chunk)));
+                first_row += rows;
+            }
+            run(&device, |r| finish(r, &state, &labels, &nll).unwrap());
+            (read_floats(&device, &nll)[..65].to_vec(), gradients)
+        };
+        assert!(all(&[65]) == all(&[31, 1, 33]), "{}", device.name());
+    }
+}
+
 #[test]
 fn large_logits() {
     for device in devices() {
@@ -142,7 +174,7 @@ fn a_label_outside_of_the_vocabulary_is_visible() {
         let (logits, state) = (tensor(&device, &[1.0; 15], 3), zeros(&device, 5, 4));
         let nll = device.buffer("nll", 20).unwrap();
         run(&device, |r| {
-            forward_chunk(r, &logits, 0, &labels, &state).unwrap();
+            forward_chunk(r, &logits, (0, 0), &labels, &state).unwrap();
             finish(r, &state, &labels, &nll).unwrap();
         });
         let got = read_floats(&device, &nll);
@@ -187,12 +219,14 @@ fn operands_that_do_not_fit() {
     for device in devices() {
         let (logits, state, labels) = (zeros(&device, 3, 8), zeros(&device, 3, 4), words(&device, &[0; 3]));
         let mut r = device.recorder();
-        forward_chunk(&mut r, &logits, 0, &labels, &zeros(&device, 2, 4)).unwrap_err();
-        forward_chunk(&mut r, &logits, 0, &words(&device, &[0; 2]), &state).unwrap_err();
-        forward_chunk(&mut r, &logits, usize::MAX, &labels, &state).unwrap_err();
-        forward_chunk(&mut r, &state, 0, &labels, &state).unwrap_err();
+        forward_chunk(&mut r, &logits, (0, 0), &labels, &zeros(&device, 2, 4)).unwrap_err();
+        forward_chunk(&mut r, &logits, (0, 0), &words(&device, &[0; 2]), &state).unwrap_err();
+        forward_chunk(&mut r, &logits, (0, usize::MAX), &labels, &state).unwrap_err();
+        forward_chunk(&mut r, &logits, (1, 0), &labels, &state).unwrap_err();
+        backward_chunk(&mut r, &logits, (usize::MAX, 0), &labels, &state, 1.0).unwrap_err();
+        forward_chunk(&mut r, &state, (0, 0), &labels, &state).unwrap_err();
         finish(&mut r, &state, &labels, &words(&device, &[0; 2])).unwrap_err();
-        backward_chunk(&mut r, &logits, 0, &labels, &state, f32::INFINITY).unwrap_err();
+        backward_chunk(&mut r, &logits, (0, 0), &labels, &state, f32::INFINITY).unwrap_err();
         assert!(r.commands().is_empty());
     }
 }

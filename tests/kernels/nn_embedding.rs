@@ -2,7 +2,7 @@
 
 use realign::ElementType;
 use realign::device::Tensor;
-use realign::kernels::nn::embedding::{ScatterPlan, VISUAL, gather, scatter};
+use realign::kernels::nn::embedding::{ScatterPlan, VISUAL, gather, gather_shards, scatter, scatter_shards};
 
 use crate::common::{Rng, devices};
 use crate::nn::{normal, read, rubbish, run, tensor, wide, words, zeros};
@@ -80,6 +80,52 @@ fn tables_of_16_bits() {
         let mut r = device.recorder();
         let ids = words(&device, &[0]);
         gather(&mut r, &fixed, None, &ids, &zeros(&device, 1, 8)).unwrap_err();
+    }
+}
+
+/// A table in several tensors gives the bits of one in one, whatever shards the ids are in.
+#[test]
+fn tables_in_several_tensors() {
+    for device in devices() {
+        for (n, d, sizes, visual) in [
+            (0, 4, vec![2, 1], 0),
+            (7, 3, vec![1, 1, 2], 2),
+            (257, 17, vec![20, 20, 10], 9),
+            (1009, 64, vec![299, 1], 0),
+        ] {
+            let vocabulary: usize = sizes.iter().sum();
+            let ids = ids(n, vocabulary as u64, visual as u64);
+            let [table, seen, dx] = [vocabulary, visual, n].map(|rows| normal(rows as u64, rows * d));
+            let [whole, v, tdx] = [&table, &seen, &dx].map(|x| tensor(&device, x, d));
+            let visible = (visual > 0).then_some(&v);
+            let starts: Vec<usize> = sizes.iter().scan(0, |at, size| Some(std::mem::replace(at, *at + size))).collect();
+            let part = |(first, size): (&usize, &usize)| tensor(&device, &table[first * d..(first + size) * d], d);
+            let parts: Vec<Tensor> = starts.iter().zip(&sizes).map(part).collect();
+            let shards = || starts.iter().copied().zip(&parts);
+            let outs = [(), ()].map(|()| rubbish(&device, n, d));
+            let (words, plan) = (words(&device, &ids), ScatterPlan::new(&device, &ids).unwrap());
+            run(&device, |r| {
+                gather(r, &whole, visible, &words, &outs[0]).unwrap();
+                gather_shards(r, shards(), visible, &words, &outs[1]).unwrap();
+                scatter(r, &plan, &tdx, Some(&whole), None).unwrap();
+                scatter_shards(r, &plan, &tdx, shards(), None).unwrap();
+            });
+            let what = format!("{} [{n}, {d}] {sizes:?}", device.name());
+            assert!(read(&device, &outs[0]) == read(&device, &outs[1]), "{what}");
+            let together: Vec<f32> = parts.iter().flat_map(|part| read(&device, part)).collect();
+            assert!(read(&device, &whole) == together, "{what}");
+            assert!(n == 0 || together != table, "{what}: nothing was added");
+        }
+        // An id beyond all shards; shards that leave a gap; none.
+        let (a, b, out) = (tensor(&device, &[1.0; 8], 4), tensor(&device, &[2.0; 8], 4), rubbish(&device, 3, 4));
+        let ids = words(&device, &[4, 3, VISUAL]);
+        run(&device, |r| gather_shards(r, [(0, &a), (2, &b)].into_iter(), None, &ids, &out).unwrap());
+        assert_eq!(read(&device, &out), [[0.0; 4], [2.0; 4], [0.0; 4]].concat());
+        let (plan, mut r) = (ScatterPlan::new(&device, &[4, 3, 0]).unwrap(), device.recorder());
+        scatter_shards(&mut r, &plan, &out, [(0, &a), (2, &b)].into_iter(), None).unwrap_err();
+        scatter_shards(&mut r, &plan, &out, [(0, &a), (3, &b)].into_iter(), None).unwrap_err();
+        gather_shards(&mut r, std::iter::empty(), None, &ids, &out).unwrap_err();
+        assert!(r.commands().is_empty());
     }
 }
 

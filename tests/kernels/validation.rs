@@ -4,68 +4,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
+use naga::valid::{Capabilities, ModuleInfo};
 use naga::{AddressSpace, Module, ShaderStage, StorageAccess};
-use realign::device::{Capabilities as Shape, Command, Device, Dispatch, Tensor};
+use realign::ElementType;
+use realign::device::{Command, Device, Dispatch, Tensor};
 use realign::kernels::align::{apply, c3};
-use realign::kernels::linalg::epilogue::{self, Epilogue};
-use realign::kernels::linalg::matmul::{self, Operand, Product, matrices};
+use realign::kernels::bench::{copy, fma};
+use realign::kernels::linalg::epilogue::Epilogue;
+use realign::kernels::linalg::matmul::{self, Operand, Product};
+use realign::kernels::linalg::tiles::Tile;
 use realign::kernels::nn::gelu::Form;
 use realign::kernels::stats::{moments, normalize};
-use realign::kernels::{ALL, Binding, BindingKind, KernelSpec, imports, shader};
-use realign::{ElementType, Result};
+use realign::kernels::{ALL, Binding, BindingKind, GRID_BINDING, KernelSpec, shader};
 
 use crate::common::gpu;
-
-const TILES: [&str; 4] =
-    ["linalg/tile_64.wgsl", "linalg/tile_128.wgsl", "linalg/tile_64_deep.wgsl", "linalg/tile_128_shallow.wgsl"];
-
-type Imports = Vec<(&'static str, &'static str)>;
-
-/// All variants: 4 row types, 3 output types, teams of one, portable or subgroups, rows read from buffers or textures,
-/// products of 32 or 64 bits.
-fn variants() -> Vec<(Imports, Capabilities)> {
-    let mut all = Vec::new();
-    let rows = [ElementType::F32, ElementType::F16, ElementType::BF16, ElementType::Fixed];
-    let outputs = [ElementType::F32, ElementType::F16, ElementType::BF16];
-    for rows in rows {
-        for out in outputs {
-            for (i, int64) in (0..6).flat_map(|i| [(i, false), (i, true)]) {
-                let (lanes, subgroup_teams) = [(1, false), (32, false), (32, true)][i % 3];
-                let texel_reads = i >= 3;
-                let shape =
-                    Shape { lanes, subgroup_teams, texel_reads, int64, ..Device::host().capabilities().clone() };
-                let mut features = Capabilities::empty();
-                features.set(Capabilities::SUBGROUP, subgroup_teams);
-                features.set(Capabilities::SHADER_INT64, int64);
-                let mut names = imports(&shape, rows, out).unwrap();
-                names.push(matrices(&shape, rows)[0]);
-                names.push(("epilogue", "linalg/epilogue_none.wgsl"));
-                names.push(("tile", TILES[(i + 6 * usize::from(int64)) % 4]));
-                all.push((names, features));
-            }
-        }
-    }
-    assert_eq!(all.len(), 144);
-    all
-}
-
-/// The variant's names, but for the epilogue, which is the kernel's own.
-fn own(spec: &KernelSpec, imports: &Imports) -> Imports {
-    let with = |(name, path)| if name == "epilogue" { (name, epilogue::file(spec)) } else { (name, path) };
-    imports.iter().copied().map(with).collect()
-}
-
-fn parse(spec: &KernelSpec, imports: &Imports, features: Capabilities) -> Result<(Module, ModuleInfo), String> {
-    let source = shader::expand(spec.source, &own(spec, imports)).map_err(|e| e.to_string())?;
-    let module = naga::front::wgsl::parse_str(&source).map_err(|e| e.emit_to_string(&source))?;
-    let info = Validator::new(ValidationFlags::all(), features)
-        .subgroup_stages(naga::valid::ShaderStages::COMPUTE)
-        .subgroup_operations(naga::valid::SubgroupOperationSet::all())
-        .validate(&module)
-        .map_err(|e| e.emit_to_string(&source))?;
-    Ok((module, info))
-}
+use crate::shaders::{Imports, UNITS, Variant, own, parse, variants, workgroup_bytes};
 
 /// Index, name and kind of each binding, as the shader has them; one that no code uses is an error.
 fn reflect(module: &Module, info: &ModuleInfo) -> Result<BTreeMap<u32, (String, BindingKind)>, String> {
@@ -98,14 +51,6 @@ fn is_texture_of_words(module: &Module, ty: naga::Handle<naga::Type>) -> bool {
     module.types[ty].inner == naga::TypeInner::Image { dim: naga::ImageDimension::D2, arrayed: false, class }
 }
 
-/// Bytes of workgroup memory that the entry point uses.
-fn workgroup_bytes(module: &Module, info: &ModuleInfo) -> u32 {
-    let used = module.global_variables.iter().filter(|(handle, variable)| {
-        variable.space == AddressSpace::WorkGroup && !info.get_entry_point(0)[*handle].is_empty()
-    });
-    used.map(|(_, variable)| module.types[variable.ty].inner.size(module.to_ctx()).next_multiple_of(16)).sum()
-}
-
 /// Everything that must hold for one variant of a kernel.
 fn check(spec: &KernelSpec, imports: &Imports, features: Capabilities) -> Result<(), String> {
     let (module, info) = parse(spec, imports, features)?;
@@ -113,7 +58,13 @@ fn check(spec: &KernelSpec, imports: &Imports, features: Capabilities) -> Result
     if entry.name != "main" || entry.stage != ShaderStage::Compute {
         return Err(format!("entry point {} of stage {:?}", entry.name, entry.stage));
     }
-    let found = reflect(&module, &info)?;
+    let mut found = reflect(&module, &info)?;
+    // The engine's own, which no kernel declares.
+    if let Some(grid) = found.remove(&GRID_BINDING)
+        && grid != ("grid".to_owned(), BindingKind::Uniform)
+    {
+        return Err(format!("{grid:?} where the grid is bound"));
+    }
     let texels = if imports.iter().any(|(_, path)| *path == "common/vectors_texture.wgsl") {
         BindingKind::Texels
     } else {
@@ -141,13 +92,13 @@ fn check(spec: &KernelSpec, imports: &Imports, features: Capabilities) -> Result
 #[test]
 fn every_kernel_in_every_variant() {
     for spec in ALL {
-        for (imports, features) in variants() {
-            let more = if spec.name.starts_with(matmul::SUBGROUP.name) {
-                Capabilities::SUBGROUP
-            } else {
-                Capabilities::empty()
+        for Variant { imports, features, .. } in variants() {
+            let own = match spec.name {
+                name if name.starts_with(matmul::SUBGROUP.name) => Capabilities::SUBGROUP,
+                name if name.starts_with(matmul::UNITS.name) => UNITS,
+                _ => Capabilities::empty(),
             };
-            check(spec, &imports, features | more).unwrap_or_else(|e| panic!("{} {imports:?}: {e}", spec.name));
+            check(spec, &imports, features | own).unwrap_or_else(|e| panic!("{} {imports:?}: {e}", spec.name));
         }
     }
 }
@@ -161,7 +112,7 @@ fn names_are_unique() {
 /// A feature that a variant uses but does not ask for is noticed.
 #[test]
 fn subgroups_and_64_bits_need_their_features() {
-    for (imports, features) in variants().into_iter().filter(|(_, f)| !f.is_empty()) {
+    for Variant { imports, features, .. } in variants().into_iter().filter(|v| !v.features.is_empty()) {
         for spec in [&moments::SPEC, &c3::SPEC] {
             assert!(check(spec, &imports, Capabilities::empty()).is_err(), "{} {features:?}", spec.name);
         }
@@ -181,7 +132,7 @@ fn a_wrong_declaration_is_noticed() {
         &[U, ROWS, Binding::read(4, "out_rows"), STATUS],
         &[U, Binding::read(1, "cols"), Binding::read_write(4, "out_rows"), STATUS],
     ];
-    let (imports, features) = variants().remove(0);
+    let Variant { imports, features, .. } = variants().remove(0);
     check(&normalize::SPEC, &imports, features).unwrap();
     for bindings in WRONG {
         let spec = KernelSpec { name: "wrong", source: normalize::SPEC.source, bindings, twin: normalize::SPEC.twin };
@@ -211,8 +162,14 @@ fn dispatches(device: &Device) -> Vec<Dispatch> {
     let add = Epilogue::Add { bias: None, residual: Some(&before) };
     for fused in [Epilogue::None, add, Epilogue::Gelu { form: Form::Erf, bias: None, before: &before }] {
         matmul::record_fused(&mut recorder, Product::default(), fused, operands, (&c, 0)).unwrap();
+        for tile in [Tile::Units8, Tile::Units16] {
+            matmul::record_parts(&mut recorder, (Product::default(), fused), operands, (&c, 0), tile).unwrap();
+        }
     }
     crate::nn::record_all(device, &mut recorder);
+    let floats = device.buffer("floats", 1 << 16).unwrap();
+    copy::record(&mut recorder, input.buffer(), output.buffer(), 96).unwrap();
+    fma::record(&mut recorder, &floats, 1).unwrap();
     let commands = recorder.commands().iter();
     commands.map(|c| if let Command::Dispatch(d) = c { d.clone() } else { panic!("not a dispatch") }).collect()
 }
@@ -229,9 +186,10 @@ fn parameter_blocks_fit_and_workgroups_are_small() {
     for device in [Device::host(), shaped(true), shaped(false), teams.unwrap(), subgroups] {
         for dispatch in dispatches(&device) {
             seen.insert(dispatch.kernel.name);
-            let all = Capabilities::SUBGROUP | Capabilities::SHADER_INT64;
+            let all = UNITS | Capabilities::SHADER_INT64;
             let (module, _) = parse(dispatch.kernel, &dispatch.imports, all).unwrap();
-            let uniform = module.global_variables.iter().find(|(_, v)| v.space == AddressSpace::Uniform).unwrap().1;
+            let uniform =
+                module.global_variables.iter().find(|(_, v)| v.binding.is_some_and(|b| b.binding == 0)).unwrap().1;
             let size = module.types[uniform.ty].inner.size(module.to_ctx()).next_multiple_of(16) as usize;
             assert_eq!(dispatch.params.len(), size, "{}", dispatch.kernel.name);
             let fixed = f64::from(module.entry_points[0].workgroup_size.iter().product::<u32>());
@@ -270,7 +228,7 @@ fn every_shader_file_is_used() {
     let mut files = Vec::new();
     wgsl_files(&root, &mut files);
     let mut reached = BTreeSet::new();
-    for (imports, _) in variants() {
+    for Variant { imports, .. } in variants() {
         // Each variant on its own: a file counts as followed only with that variant's names.
         for spec in ALL {
             let mut these = BTreeSet::new();
@@ -282,7 +240,7 @@ fn every_shader_file_is_used() {
         let name = path.strip_prefix(&root).unwrap().to_str().unwrap().replace('\\', "/");
         let text = std::fs::read_to_string(&path).unwrap();
         if reached.contains(&name) {
-            let embedded = shader::expand(&format!("#import \"{name}\""), &variants()[0].0).unwrap();
+            let embedded = shader::expand(&format!("#import \"{name}\""), &variants()[0].imports).unwrap();
             let code = text.lines().filter(|l| !l.starts_with("#import"));
             code.for_each(|line| assert!(embedded.contains(line), "{name} is not embedded as it is on disk"));
         } else {

@@ -15,13 +15,13 @@ use serde_json::Value;
 
 use super::{golden, model_folder, put, refused};
 
-fn devices() -> Vec<Device> {
+pub fn devices() -> Vec<Device> {
     let name = std::env::var("REALIGN_TEST_ADAPTER").unwrap_or_else(|_| "llvmpipe".to_owned());
     let options = DeviceOptions { selection: Selection::Named(name), ..Default::default() };
     vec![Device::host(), Device::request_blocking(&options).unwrap()]
 }
 
-fn data_file(name: &str) -> PathBuf {
+pub fn data_file(name: &str) -> PathBuf {
     golden("training").join(name)
 }
 
@@ -36,7 +36,7 @@ fn statistics(folder: &Path) -> PathBuf {
 
 /// A folder with a model, and settings of a stage on the bundled data: whole passes as steps, so that their order is of no
 /// account.
-fn setup(stage: Stage) -> (tempfile::TempDir, Settings) {
+pub fn setup(stage: Stage) -> (tempfile::TempDir, Settings) {
     let folder = model_folder("llama");
     let mut settings = Settings::new(stage);
     settings.model = folder.path().to_path_buf();
@@ -61,14 +61,14 @@ fn setup(stage: Stage) -> (tempfile::TempDir, Settings) {
 }
 
 /// Twelve samples in batches of five, two to a step, and noise: everything that a resumed run must find again.
-fn mixed(stage: Stage) -> (tempfile::TempDir, Settings) {
+pub fn mixed(stage: Stage) -> (tempfile::TempDir, Settings) {
     let (folder, mut settings) = setup(stage);
     (settings.batch_size, settings.accumulate, settings.epochs) = (5, 2, 4.0);
     (settings.noise, settings.log_every) = (0.1, 3);
     (folder, settings)
 }
 
-fn finish(mut run: Run) -> Vec<LogRecord> {
+pub fn finish(mut run: Run) -> Vec<LogRecord> {
     let mut records = Vec::new();
     while !run.is_done() {
         records.push(run.advance().unwrap());
@@ -78,7 +78,7 @@ fn finish(mut run: Run) -> Vec<LogRecord> {
 }
 
 /// All result files and the log, by name.
-fn results(out: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+pub fn results(out: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let names = ["adapter.safetensors", "log.jsonl", "model/model.safetensors", "lora/adapter_model.safetensors"];
     names.iter().filter_map(|name| Some((PathBuf::from(name), std::fs::read(out.join(name)).ok()?))).collect()
 }
@@ -399,7 +399,7 @@ fn a_frozen_decoder_may_have_16_bits() {
         settings.weights = Some(realign::ElementType::BF16);
         let run = Run::start(&device, settings.clone(), Start::New).unwrap();
         let decoder = &run.model().decoder;
-        let bytes: u64 = decoder.parameters.iter().map(|p| p.value.buffer().bytes()).sum();
+        let bytes: u64 = decoder.parameters.iter().map(|p| p.value.bytes()).sum();
         assert!(bytes < 22 * decoder.parameters.elements() as u64 / 10, "{bytes} bytes");
         let half = finish(run);
         for (a, b) in exact.iter().zip(&half) {

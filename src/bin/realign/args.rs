@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use realign::ElementType;
@@ -84,6 +84,9 @@ pub struct DeviceArgs {
     /// The fixed choice of kernels, not the one that was measured on this adapter.
     #[arg(long)]
     no_tune: bool,
+    /// Multiply matrices on the GPU's matrix units: faster, with operands rounded to f16 (sums are f32).
+    #[arg(long)]
+    matrix_units: bool,
 }
 
 fn parse_backends(text: &str) -> Result<wgpu::Backends, String> {
@@ -115,8 +118,12 @@ impl DeviceArgs {
             Ok(selection) => selection,
             Err(never) => match never {},
         };
-        let options = DeviceOptions { selection, backends: self.backend, low_power: false };
+        let matrix_units = self.matrix_units;
+        let options = DeviceOptions { selection, backends: self.backend, matrix_units, ..DeviceOptions::default() };
         let device = Device::request_blocking(&options)?;
+        if matrix_units && device.capabilities().matrix_units.is_none() {
+            bail!("--matrix-units: {} has none; leave the option out", device.name());
+        }
         log::info!("device: {} ({})", device.name(), device.capabilities().kind.name());
         Ok(device)
     }

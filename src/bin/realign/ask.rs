@@ -9,8 +9,8 @@ use anyhow::{Result, bail};
 use realign::device::Device;
 use realign::inference::{self, Accuracy, Assistant, Evaluation};
 use realign::io::{
-    AdapterWeights, Dataset, EmbeddingRows, IMAGE, OpenOptions, Question, Role, SampleOptions, Turn, check_writable,
-    write_atomically,
+    AdapterWeights, Dataset, DecoderConfig, EmbeddingRows, IMAGE, OpenOptions, Question, Role, SampleOptions, Turn,
+    check_writable, write_atomically,
 };
 use realign::nn::{Adapter, Decoder};
 use realign::train::{Form, Model, VisualInputs, data, visual};
@@ -19,11 +19,14 @@ use serde_json::{Value, json};
 use crate::ask_args::{EvaluateArgs, GenerateArgs, ModelArgs, ScoreArgs};
 use crate::show;
 
-fn open_model(device: &Device, args: &ModelArgs) -> Result<Model> {
-    let decoder = Decoder::open(device, &args.model, None)?;
+/// The model, and the visual tokens of an image.
+fn open_model(device: &Device, args: &ModelArgs) -> Result<(Model, usize)> {
     let weights = AdapterWeights::load(&args.adapter)?;
-    weights.check_fits(weights.inputs(), decoder.config().hidden_size, &args.adapter)?;
-    Ok(Model { adapter: Adapter::new(device, &weights)?, decoder })
+    let hidden = DecoderConfig::read(&args.model)?.hidden_size;
+    weights.check_fits(weights.inputs(), hidden, &args.adapter)?;
+    let visual_tokens = weights.visual_tokens_or(args.visual_tokens(), hidden, &args.adapter)?;
+    let decoder = Decoder::open(device, &args.model, None)?;
+    Ok((Model { adapter: Adapter::new(device, &weights)?, decoder }, visual_tokens))
 }
 
 /// Fails before the work where embeddings are of another width than the adapter takes.
@@ -38,16 +41,16 @@ pub fn score(args: &ScoreArgs) -> Result<()> {
     args.json.check()?;
     let device = args.device.request()?;
     let embeddings = args.data.files().open()?;
+    let (model, visual_tokens) = open_model(&device, &args.model)?;
+    check_width(&args.model.adapter, model.adapter.input(), embeddings.rows.width())?;
     let options = SampleOptions {
-        visual_tokens: args.model.visual_tokens as usize,
+        visual_tokens,
         max_length: args.max_length,
         skip_missing: args.data.skip_missing,
         join: args.data.join,
     };
     let form = Form::of(&args.data.data)?;
     let samples = data::samples(&args.model.model, &args.data.data, &embeddings, &options, form)?;
-    let model = open_model(&device, &args.model)?;
-    check_width(&args.model.adapter, model.adapter.input(), embeddings.rows.width())?;
     let aligner = match &args.stats {
         Some(path) => visual::aligner(path, args.aligner)?,
         None => None,
@@ -101,7 +104,7 @@ fn embedding(args: &GenerateArgs) -> Result<Option<Vec<f32>>> {
 pub fn generate(args: &GenerateArgs) -> Result<()> {
     let device = args.device.request()?;
     let embedding = embedding(args)?;
-    let (model, visual_tokens) = (&args.model, args.model.visual_tokens as usize);
+    let (model, visual_tokens) = (&args.model, args.model.visual_tokens());
     let assistant = Assistant::open(&device, &model.model, &model.adapter, visual_tokens)?;
     if let Some(numbers) = &embedding {
         check_width(&model.adapter, assistant.model.adapter.input(), numbers.len())?;
@@ -146,7 +149,7 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
     let device = args.device.request()?;
     let mut embeddings = args.data.files().open()?;
     let questions = Question::read(&args.data.data, &embeddings.index, args.data.join, args.data.skip_missing)?;
-    let (model, visual_tokens) = (&args.model, args.model.visual_tokens as usize);
+    let (model, visual_tokens) = (&args.model, args.model.visual_tokens());
     let assistant = Assistant::open(&device, &model.model, &model.adapter, visual_tokens)?;
     check_width(&model.adapter, assistant.model.adapter.input(), embeddings.rows.width())?;
     let start = Instant::now();

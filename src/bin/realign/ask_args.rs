@@ -22,9 +22,15 @@ pub struct ModelArgs {
     /// The adapter: a safetensors file, or a folder that holds adapter.safetensors or mm_projector.safetensors.
     #[arg(long, value_name = "A.safetensors")]
     pub adapter: PathBuf,
-    /// Visual tokens per image, as in training.
-    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub visual_tokens: u32,
+    /// Visual tokens per image; by default as in the adapter's training, where its file says so, else as many as it makes.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    visual_tokens: Option<u32>,
+}
+
+impl ModelArgs {
+    pub fn visual_tokens(&self) -> Option<usize> {
+        self.visual_tokens.map(|count| count as usize)
+    }
 }
 
 /// Records and their embeddings.

@@ -1,9 +1,11 @@
 //! The arguments of `demo` and `experiment`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use realign::experiment::ProtocolSettings;
+use realign::io::write_atomically;
+use serde_json::{Value, json};
 
 use crate::args::DeviceArgs;
 
@@ -30,6 +32,12 @@ pub struct ExperimentArgs {
     /// Every aligner and ablation, with and without noise; long captions; smaller pools of texts.
     #[arg(long)]
     pub full: bool,
+    /// Rows that run side by side; results do not depend on it. By default as many as cores on the host engine, 1 on a GPU.
+    #[arg(long, value_name = "N", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=256))]
+    pub jobs: Option<usize>,
+    /// Go on with a stopped experiment: rows that have a result are not run again.
+    #[arg(long, conflicts_with = "force")]
+    pub resume: bool,
     #[command(flatten)]
     pub run: RunArgs,
 }
@@ -49,10 +57,19 @@ pub struct RunArgs {
     pub json: bool,
 }
 
-/// A file that says that a folder is one of ours.
+/// The file that says that a folder is one of ours: its `format` is [`FORMAT`].
 pub const RESULTS: &str = "results.json";
-/// Written at the start, removed at the end.
-const UNFINISHED: &str = "unfinished";
+/// What it is.
+pub const FORMAT: &str = "realign-experiment";
+
+/// What an output folder held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Earlier {
+    /// Nothing that is kept.
+    None,
+    /// An experiment to go on with.
+    Kept,
+}
 
 impl RunArgs {
     /// The protocol's sizes.
@@ -68,10 +85,17 @@ impl RunArgs {
         settings
     }
 
-    /// Makes the folder; one of an earlier run is replaced with --force, any other never.
-    pub fn folder(&self, out: &std::path::Path) -> anyhow::Result<()> {
-        let ours = out.join(RESULTS).is_file() || out.join(UNFINISHED).is_file();
+    /// Makes the folder, with a results file that says whose it is. One of an earlier run is replaced with --force and kept with
+    /// `resume`, any other is left alone.
+    pub fn folder(&self, out: &Path, resume: bool) -> anyhow::Result<Earlier> {
         let empty = std::fs::read_dir(out).map_or(true, |mut entries| entries.next().is_none());
+        let ours = !empty && is_ours(out);
+        if resume && ours {
+            return Ok(Earlier::Kept);
+        }
+        if resume && !empty {
+            anyhow::bail!("{}: is no experiment's folder; nothing to resume", out.display());
+        }
         if !empty && (!ours || !self.force) {
             let remedy = if ours { "pass --force to replace it, or choose" } else { "choose" };
             anyhow::bail!("{}: is there already; {remedy} another folder with --out", out.display());
@@ -80,12 +104,14 @@ impl RunArgs {
             std::fs::remove_dir_all(out).map_err(realign::Error::io("remove", out))?;
         }
         std::fs::create_dir_all(out).map_err(realign::Error::io("create", out))?;
-        Ok(realign::io::write_atomically(&out.join(UNFINISHED), true, b"")?)
+        let mark = json!({ "format": FORMAT, "finished": false });
+        write_atomically(&out.join(RESULTS), true, format!("{mark:#}\n").as_bytes())?;
+        Ok(Earlier::None)
     }
+}
 
-    /// The folder is complete.
-    pub fn finished(&self, out: &std::path::Path) -> anyhow::Result<()> {
-        let mark = out.join(UNFINISHED);
-        Ok(std::fs::remove_file(&mark).map_err(realign::Error::io("remove", &mark))?)
-    }
+/// Whether a folder has a results file of ours.
+fn is_ours(folder: &Path) -> bool {
+    let text = std::fs::read(folder.join(RESULTS)).unwrap_or_default();
+    serde_json::from_slice::<Value>(&text).is_ok_and(|value| value["format"] == FORMAT)
 }

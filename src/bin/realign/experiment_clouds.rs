@@ -1,9 +1,9 @@
 //! The two clouds before and after alignment, seen along the gap.
 
 use anyhow::Result;
-use realign::align::{Centroid, Method, Statistics, apply_rows};
+use realign::align::{Method, Statistics, apply_rows};
 use realign::device::Device;
-use realign::experiment::{Domain, Materials};
+use realign::experiment::{Arm, Domain, Materials};
 use realign::geometry::Survey;
 use realign::report::{Axis, Chart, Cloud, Scatter};
 use realign::stats::{MemoryRows, StreamOptions};
@@ -18,7 +18,7 @@ const ALIGNED: usize = 2;
 /// largest variance, as far as it is orthogonal to the first.
 pub fn clouds(device: &Device, materials: &Materials) -> Result<Chart> {
     let width = materials.width();
-    let path = materials.statistics(device, Method::ReAlign, Centroid::default(), Domain::All)?;
+    let path = materials.statistics(device, &Arm::aligned(Method::ReAlign))?;
     let aligned = apply_rows(device, &Statistics::load(&path)?, &materials.texts, width)?;
     let pool = materials.pool_of(Domain::All);
     let survey = |rows: &[f32]| Survey::of(&mut MemoryRows::f32("rows", rows, width)?, 1, StreamOptions::default());

@@ -11,9 +11,16 @@ mod compare;
 mod data;
 mod experiment;
 mod experiment_args;
+mod experiment_claims;
 mod experiment_clouds;
 mod experiment_full;
+mod experiment_full_page;
+mod experiment_gallery;
+mod experiment_jobs;
+mod experiment_markdown;
 mod experiment_page;
+mod experiment_plan;
+mod experiment_results;
 mod fit;
 mod frame;
 mod geometry_args;
@@ -72,16 +79,35 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) if error.is::<train::Interrupted>() => {
-            eprintln!("{error}");
-            // As a shell reports a process that Ctrl-C ended.
-            ExitCode::from(130)
-        }
-        // An experiment is not resumed: what was made so far stays in its folder.
-        Err(_) if train::stopped() => ExitCode::from(130),
         Err(error) => {
-            eprintln!("error: {}", message(&error));
-            ExitCode::FAILURE
+            let (code, text) = failure(&error);
+            eprintln!("{text}");
+            ExitCode::from(code)
         }
+    }
+}
+
+/// The exit code and what is said. 130 is what a shell reports of a process that Ctrl-C ended; an error that comes after Ctrl-C
+/// remains an error.
+fn failure(error: &anyhow::Error) -> (u8, String) {
+    if error.is::<train::Interrupted>() {
+        return (130, error.to_string());
+    }
+    match error.downcast_ref() {
+        Some(realign::Error::Stopped) => (130, train::STOPPED.to_owned()),
+        _ => (1, format!("error: {}", message(error))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_stop_is_no_error() {
+        assert_eq!(failure(&realign::Error::Stopped.into()).0, 130);
+        let io = realign::Error::io("write", "page.html")(std::io::ErrorKind::StorageFull.into());
+        let (code, text) = failure(&io.into());
+        assert!(code == 1 && text.starts_with("error: cannot write page.html"), "{text}");
     }
 }

@@ -55,12 +55,18 @@ pub fn task(bar: &ProgressBar, name: &str, total: u64) {
     if bar.is_hidden() {
         eprintln!("{name}");
     }
-    if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len}") {
-        bar.set_style(style);
-    }
+    bar.set_style(task_style());
     bar.set_length(total);
     bar.set_message(name.to_owned());
 }
+
+/// Count, bar, message: the message is cut where the terminal ends.
+pub fn task_style() -> ProgressStyle {
+    // Invariant: the template is well-formed, as a test shows; the default would do for want of it.
+    ProgressStyle::with_template(TASK).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+const TASK: &str = "{pos}/{len} {bar:10} {wide_msg}";
 
 pub fn adapters(args: &AdaptersArgs) -> Result<()> {
     let found = list_adapters(args.device.backends());

@@ -56,7 +56,7 @@ pub fn tune(args: &TuneArgs) -> Result<()> {
     });
     let value = json!({
         "device": device.name(), "driver": device.driver(), "dispatch_flops": tuning.dispatch_flops,
-        "tried": tried.collect::<Vec<Value>>(), "file": path.display().to_string(),
+        "dispatch_bytes": tuning.dispatch_bytes, "tried": tried.collect::<Vec<Value>>(), "file": path.display().to_string(),
     });
     if args.json {
         return show::result(true, &value);
@@ -70,8 +70,9 @@ pub fn tune(args: &TuneArgs) -> Result<()> {
         }));
     }
     lines.push(format!(
-        "a dispatch does at most {:.3} GFLOP, a quarter of a second",
-        tuning.dispatch_flops as f64 / 1e9
+        "a dispatch does at most {:.3} GFLOP or moves {:.3} GB, a quarter of a second",
+        tuning.dispatch_flops as f64 / 1e9,
+        tuning.dispatch_bytes as f64 / 1e9
     ));
     lines.push(format!("kept in {}", path.display()));
     show::print(&lines.join("\n"))

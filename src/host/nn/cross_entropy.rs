@@ -116,8 +116,10 @@ pub fn backward<R: Float>(columns: Columns, labels: &[i32], state: &[R], scale: 
 pub fn forward_twin(call: &mut HostCall<'_>) -> Result<()> {
     let p: ForwardParams = call.params()?;
     let columns = Columns { first: p.first as usize, width: p.width as usize };
-    let (logits, labels) = (floats(call, 0)?, bytemuck::cast_slice(call.read(1)?));
-    forward(columns, logits, labels, &mut floats_mut(call, 2)?[..4 * p.rows as usize]);
+    let (first, rows) = (p.first_row as usize, p.rows as usize);
+    let labels: &[i32] = bytemuck::cast_slice(call.read(1)?);
+    let (logits, labels) = (floats(call, 0)?, &labels[first..]);
+    forward(columns, logits, labels, &mut floats_mut(call, 2)?[4 * first..4 * (first + rows)]);
     Ok(())
 }
 
@@ -139,7 +141,9 @@ pub fn finish_twin(call: &mut HostCall<'_>) -> Result<()> {
 pub fn backward_twin(call: &mut HostCall<'_>) -> Result<()> {
     let p: BackwardParams = call.params()?;
     let columns = Columns { first: p.first as usize, width: p.width as usize };
-    let (labels, state) = (bytemuck::cast_slice(call.read(0)?), floats(call, 1)?);
+    let first = p.first_row as usize;
+    let labels: &[i32] = bytemuck::cast_slice(call.read(0)?);
+    let (labels, state) = (&labels[first..], &floats(call, 1)?[4 * first..]);
     backward(columns, labels, state, p.scale, &mut floats_mut(call, 2)?[..4 * p.count as usize]);
     Ok(())
 }

@@ -10,27 +10,38 @@ use crate::host::real::widen;
 use crate::kernels::nn::embedding::{GatherParams, ScatterParams, VISUAL};
 use crate::{ElementType, Result};
 
+/// Which ids the table's rows have, and whether others leave the output as it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Part {
+    /// The id of the first row.
+    pub first: u32,
+    /// Ids without a row change nothing, instead of giving zeros.
+    pub keep: bool,
+}
+
 struct Gather<'a, R> {
     table: &'a [R],
     visual: &'a [R],
     ids: &'a [u32],
+    part: Part,
 }
 
 impl<R: Float> Row<R> for Gather<'_, R> {
     #[inline(always)]
     fn row(&self, index: usize, out: &mut [R]) {
         let id = self.ids[index];
-        let rows = if id & VISUAL == 0 { self.table } else { self.visual };
-        match rows.chunks_exact(out.len()).nth((id & !VISUAL) as usize) {
+        let (rows, first) = if id & VISUAL == 0 { (self.table, self.part.first) } else { (self.visual, 0) };
+        match (id & !VISUAL).checked_sub(first).and_then(|i| rows.chunks_exact(out.len()).nth(i as usize)) {
             Some(row) => out.copy_from_slice(row),
+            None if self.part.keep => {}
             None => out.fill(R::ZERO),
         }
     }
 }
 
-/// `out[i] = table[ids[i]]`, or the visual row; all in rows of `stride`. An id without a row gives zeros.
-pub fn gather<R: Float>((table, visual): (&[R], &[R]), ids: &[u32], out: &mut [R], stride: usize) {
-    for_each_row(&Gather { table, visual, ids }, out, stride);
+/// `out[i] = table[ids[i]]`, or the visual row; all in rows of `stride`. An id without a row gives zeros, or as the part says.
+pub fn gather<R: Float>((table, visual): (&[R], &[R]), part: Part, ids: &[u32], out: &mut [R], stride: usize) {
+    for_each_row(&Gather { table, visual, ids, part }, out, stride);
 }
 
 struct GatherHalf<'a> {
@@ -38,6 +49,7 @@ struct GatherHalf<'a> {
     element: ElementType,
     visual: &'a [f32],
     ids: &'a [u32],
+    part: Part,
 }
 
 impl Row<f32> for GatherHalf<'_> {
@@ -45,20 +57,27 @@ impl Row<f32> for GatherHalf<'_> {
     fn row(&self, index: usize, out: &mut [f32]) {
         let id = self.ids[index];
         if id & VISUAL != 0 {
-            return Gather { table: &[], visual: self.visual, ids: self.ids }.row(index, out);
+            return Gather { table: &[], visual: self.visual, ids: self.ids, part: self.part }.row(index, out);
         }
-        match self.table.chunks_exact(out.len()).nth(id as usize) {
+        match id.checked_sub(self.part.first).and_then(|i| self.table.chunks_exact(out.len()).nth(i as usize)) {
             Some(row) => widen(self.element, row, out),
+            None if self.part.keep => {}
             None => out.fill(0.0),
         }
     }
 }
 
-/// `out[ids[k]] += Σ dx[positions]` over the positions from `firsts[k]` to `firsts[k + 1]`, in rows of `stride`; ids ascend.
-pub fn scatter<R: Float>((ids, firsts, positions): (&[u32], &[u32], &[u32]), dx: &[R], out: &mut [R], stride: usize) {
+/// `out[ids[k]] += Σ dx[positions]` over the positions from `firsts[k]` to `firsts[k + 1]`, in rows of `stride`; ids ascend, and
+/// `first` is the id of the first row of `out`.
+pub fn scatter<R: Float>(
+    (ids, firsts, positions): (&[u32], &[u32], &[u32]),
+    dx: &[R],
+    (out, first): (&mut [R], u32),
+    stride: usize,
+) {
     // The rows that are hit, each once, for the cores to share.
     let mut hit = Vec::with_capacity(ids.len());
-    let (mut rest, mut passed) = (out, 0);
+    let (mut rest, mut passed) = (out, first as usize);
     for &id in ids {
         let (_, tail) = std::mem::take(&mut rest).split_at_mut((id as usize - passed) * stride);
         let (row, tail) = tail.split_at_mut(stride);
@@ -79,16 +98,16 @@ pub fn scatter<R: Float>((ids, firsts, positions): (&[u32], &[u32], &[u32]), dx:
 /// Buffers that do not fit the parameters.
 pub fn gather_twin(call: &mut HostCall<'_>) -> Result<()> {
     let p: GatherParams = call.params()?;
-    let stride = 4 * p.width4 as usize;
+    let (stride, part) = (4 * p.width4 as usize, Part { first: p.first, keep: p.keep != 0 });
     let visual = &floats(call, 1)?[..p.visual_rows as usize * stride];
     let ids = bytemuck::cast_slice(call.read(2)?);
     let out = &mut floats_mut(call, 3)?[..4 * p.count as usize];
     let (element, elements) = (call.elements.0, p.table_rows as usize * stride);
     if element.bytes() == 2 {
         let table = &bytemuck::cast_slice::<u8, u16>(call.read(0)?)[..elements];
-        for_each_row(&GatherHalf { table, element, visual, ids }, out, stride);
+        for_each_row(&GatherHalf { table, element, visual, ids, part }, out, stride);
     } else {
-        gather((&floats(call, 0)?[..elements], visual), ids, out, stride);
+        gather((&floats(call, 0)?[..elements], visual), part, ids, out, stride);
     }
     Ok(())
 }
@@ -103,6 +122,9 @@ pub fn scatter_twin(call: &mut HostCall<'_>) -> Result<()> {
     let plan: &[u32] = bytemuck::cast_slice(call.read(1)?);
     let (ids, rest) = plan.split_at(p.ids as usize);
     let (firsts, positions) = rest.split_at(p.ids as usize + 1);
-    scatter((ids, firsts, positions), dx, floats_mut(call, 2)?, 4 * p.width4 as usize);
+    // This dispatch's ids, and the places where each one's positions begin and the last one's end.
+    let (start, count) = (p.start as usize, (p.count / p.width4) as usize);
+    let mine = (&ids[start..start + count], &firsts[start..=start + count], positions);
+    scatter(mine, dx, (floats_mut(call, 2)?, p.first), 4 * p.width4 as usize);
     Ok(())
 }

@@ -11,6 +11,8 @@ use crate::io::{TensorFile, TensorSpec};
 use crate::{ElementType, Error, Result};
 
 const PREFIX: &str = "model.mm_projector.";
+/// The note that says how many visual tokens an image had in training.
+const VISUAL_TOKENS: &str = "visual_tokens";
 /// No published projector has more, and a depth is a name's digits: they must not decide how much we allocate.
 const MAX_DEPTH: usize = 64;
 
@@ -162,6 +164,32 @@ impl AdapterWeights {
             return wrong(format!("feeds a model of width {}, but this one's is {hidden}", self.outputs()));
         }
         Ok(())
+    }
+
+    /// Visual tokens that an image had in training, if the file says so.
+    pub fn visual_tokens(&self) -> Option<usize> {
+        self.notes.get(VISUAL_TOKENS)?.parse().ok().filter(|&count| count > 0)
+    }
+
+    /// Notes that an image has so many visual tokens.
+    pub fn set_visual_tokens(&mut self, count: usize) {
+        self.notes.insert(VISUAL_TOKENS.to_owned(), count.to_string());
+    }
+
+    /// The visual tokens that an image gets before a model of width `hidden`: `asked` for, or as the file says, or one of each that the
+    /// adapter makes.
+    ///
+    /// # Errors
+    /// Fewer than the adapter makes of an embedding, which would leave some unseen; `path` is its file's name.
+    pub fn visual_tokens_or(&self, asked: Option<usize>, hidden: usize, path: &Path) -> Result<usize> {
+        let made = (self.outputs() / hidden.max(1)).max(1);
+        match asked.or(self.visual_tokens()).unwrap_or(made) {
+            count if count < made => {
+                let problem = format!("makes {made} visual tokens of an embedding, and visual_tokens is {count}");
+                Err(Error::format(path, format!("{problem}; give {made} or more")))
+            }
+            count => Ok(count),
+        }
     }
 
     /// Width of the embeddings that it takes; 0 without layers.

@@ -8,7 +8,9 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::super::{Binding, KernelSpec, check_device, check_rows, check_same_shape, groups, imports, team_constants};
+use super::super::{
+    Binding, KernelSpec, check_device, check_rows, check_same_shape, groups, imports, record_in_parts, team_constants,
+};
 use crate::device::{Buffer, Device, Dispatch, Recorder, Tensor};
 use crate::{Error, Result};
 
@@ -146,6 +148,7 @@ pub fn record(
         ],
         elements: (input.element_type(), output.element_type()),
         groups: [groups(rows.div_ceil(caps.teams())), 1, 1],
+        part: None,
     };
-    recorder.dispatch(dispatch)
+    record_in_parts(recorder, dispatch)
 }

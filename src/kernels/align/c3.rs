@@ -7,7 +7,9 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::super::{Binding, KernelSpec, check_device, check_rows, check_same_shape, groups, imports, team_constants};
+use super::super::{
+    Binding, KernelSpec, check_device, check_rows, check_same_shape, groups, imports, record_in_parts, team_constants,
+};
 use crate::device::{Buffer, Dispatch, Recorder, Tensor};
 use crate::{Error, Result};
 
@@ -88,8 +90,9 @@ pub fn record(
         buffers: vec![input.buffer().clone(), shift.clone(), output.buffer().clone(), status.clone()],
         elements: (input.element_type(), output.element_type()),
         groups: [groups(rows.div_ceil(caps.teams())), 1, 1],
+        part: None,
     };
-    recorder.dispatch(dispatch)
+    record_in_parts(recorder, dispatch)
 }
 
 fn words(value: u64) -> [u32; 2] {

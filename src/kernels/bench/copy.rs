@@ -14,6 +14,8 @@ pub static SPEC: KernelSpec = KernelSpec {
 
 /// Vectors that an invocation moves.
 const EACH: usize = 4;
+/// Bytes of one copy at most: the shader counts vectors in 32 bits and passes the last by up to a stride.
+const MOST: u64 = 16 * ((1 << 32) - (1 << 26));
 
 /// Records the copy of the first `bytes` bytes of `from` to `to`.
 ///
@@ -21,7 +23,7 @@ const EACH: usize = 4;
 /// A number of bytes that is not a multiple of 16 or that one of the buffers does not have; another device's buffers; one
 /// buffer twice.
 pub fn record(recorder: &mut Recorder, from: &Buffer, to: &Buffer, bytes: u64) -> Result<()> {
-    let most = from.bytes().min(to.bytes()).min(1 << 36);
+    let most = from.bytes().min(to.bytes()).min(MOST);
     if !bytes.is_multiple_of(16) || bytes > most {
         return Err(Error::shape(SPEC.name, "bytes", format!("a multiple of 16 up to {most}"), bytes));
     }
@@ -38,5 +40,6 @@ pub fn record(recorder: &mut Recorder, from: &Buffer, to: &Buffer, bytes: u64) -
         buffers: vec![from.clone(), to.clone()],
         elements: (ElementType::F32, ElementType::F32),
         groups: [groups(vectors as usize / (group as usize * EACH)), 1, 1],
+        part: None,
     })
 }

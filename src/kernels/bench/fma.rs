@@ -50,5 +50,6 @@ pub fn record(recorder: &mut Recorder, sums: &Buffer, rounds: u32) -> Result<()>
         buffers: vec![sums.clone()],
         elements: (ElementType::F32, ElementType::F32),
         groups: [groups as u32, 1, 1],
+        part: None,
     })
 }

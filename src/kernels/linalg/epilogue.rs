@@ -4,7 +4,7 @@
 //! reads. FLOPs: 1, 1 and about 30 per element.
 
 use super::super::{Binding, KernelSpec, check_matrix};
-use super::matmul::{DIRECT, Operand, SUBGROUP, TILED};
+use super::matmul::{DIRECT, Operand, SUBGROUP, TILED, UNITS};
 use crate::device::{Buffer, Recorder, Tensor};
 use crate::kernels::nn::gelu::Form;
 use crate::{Error, Result};
@@ -43,14 +43,15 @@ pub fn file(kernel: &KernelSpec) -> &'static str {
 }
 
 /// [`Epilogue::Add`] of each shader.
-pub static ADD: [KernelSpec; 3] =
+pub static ADD: [KernelSpec; 4] =
     [add("matmul subgroup, add", &SUBGROUP), add("matmul direct, add", &DIRECT), add("matmul tiled, add", &TILED)];
 
 /// [`Epilogue::Gelu`] of each shader.
-pub static GELU: [KernelSpec; 3] = [
+pub static GELU: [KernelSpec; 4] = [
     gelu("matmul subgroup, gelu", &SUBGROUP),
     gelu("matmul direct, gelu", &DIRECT),
     gelu("matmul tiled, gelu", &TILED),
+    gelu("matmul units, gelu", &UNITS),
 ];
 
 const fn add(name: &'static str, plain: &KernelSpec) -> KernelSpec {
@@ -122,7 +123,7 @@ impl<'a> Epilogue<'a> {
     /// The kernel in place of `plain`, the flags for the twin, the shader's overrides, and the buffers besides the product's: what is
     /// not there is `idle`, which nobody reads.
     pub(super) fn of(self, plain: &'static KernelSpec, idle: &Buffer) -> Result<Fused> {
-        let of = |list: &'static [KernelSpec; 3]| {
+        let of = |list: &'static [KernelSpec; 4]| {
             let kernel = list.iter().find(|k| k.name.starts_with(plain.name));
             kernel.ok_or_else(|| Error::argument("tile", format!("{} has no epilogue; take another", plain.name)))
         };

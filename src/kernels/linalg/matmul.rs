@@ -1,9 +1,9 @@
 //! Matrix product: `C = alpha op(A) op(B)`, or that added to C, in f32; op is the identity or the transposition.
 //!
-//! Three shaders compute it. [`SUBGROUP`] is for adapters that run on a CPU and have subgroups: 32 × 32 results to a subgroup of
+//! Four shaders compute it. [`SUBGROUP`] is for adapters that run on a CPU and have subgroups: 32 × 32 results to a subgroup of
 //! 8, operands from textures where a driver reads those faster than storage. [`DIRECT`] is for those without: 16 × 8 results to
-//! an invocation. [`TILED`] is for GPUs: tiles of 64 or 128 in workgroup memory, 8 × 8 results to an invocation. Which one, [`tiles`](super::tiles) says. The host
-//! engine multiplies with faer. Sums are f32 in order of k (faer: in blocks of k; the first two in fours).
+//! an invocation. [`TILED`] is for GPUs: tiles of 32, 64 or 128 in workgroup memory, up to 8 × 8 results to an invocation. [`UNITS`] is for
+//! matrix units, where they are asked for. Which one, [`tiles`](super::tiles) says. The host engine multiplies with faer. Sums are f32 in order of k (faer: in blocks of k; the first two in fours).
 //!
 //! FLOPs: 2 m n k, about half with [`Product::upper`]. Bytes, at least: each operand once, C once (twice if accumulated).
 
@@ -45,6 +45,19 @@ pub static TILED: KernelSpec = KernelSpec {
     twin: crate::host::linalg::matmul::twin,
 };
 
+/// The kernel for matrix units, [`Capabilities::matrix_units`](crate::device::Capabilities::matrix_units). Operands are rounded to
+/// f16, so that an element of the result is off by up to 2^-10 Σ |a b| besides the rounding of its f32 sum, and what exceeds 65,504 in
+/// an operand is infinite.
+pub static UNITS: KernelSpec = KernelSpec {
+    name: "matmul units",
+    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/linalg/matmul_units.wgsl")),
+    bindings: BINDINGS,
+    twin: crate::host::linalg::matmul::twin,
+};
+
+/// Invocations of a subgroup of [`UNITS`].
+pub const UNITS_LANES: u32 = 32;
+
 /// Products that a dispatch sums, a multiple of 32: lavapipe silently leaves an invocation's loops after 65,535 rounds in all.
 const DISPATCH_K: usize = 1 << 14;
 
@@ -68,7 +81,9 @@ pub(crate) struct Params {
     pub transpose_b: u32,
     pub accumulate: u32,
     pub upper: u32,
+    pub first_column: u32,
     pub epilogue: u32,
+    pub padding: [u32; 2],
 }
 
 /// An operand: `rows` rows of an f32 tensor from `first` on, perhaps transposed.
@@ -171,8 +186,11 @@ pub fn record_tiled(
     record_parts(recorder, (product, Epilogue::None), (a, b), (c, c_first), tile)
 }
 
-/// In as many dispatches as keep each one short.
-fn record_parts(
+/// [`record_fused`] with a tile of one's own.
+///
+/// # Errors
+/// As [`record_fused`] and [`record_tiled`].
+pub fn record_parts(
     recorder: &mut Recorder,
     (product, epilogue): (Product, Epilogue<'_>),
     (a, b): (Operand<'_>, Operand<'_>),
@@ -203,7 +221,9 @@ fn record_parts(
         transpose_b: flags[1],
         accumulate: flags[2],
         upper: flags[3],
+        first_column: 0,
         epilogue: 0,
+        padding: [0; 2],
     };
     // The host's whole product is one call.
     if recorder.device().capabilities().kind == DeviceKind::Host {
@@ -211,20 +231,22 @@ fn record_parts(
     }
     let (dispatch_flops, (rows, columns)) = (recorder.device().capabilities().dispatch_flops, tile.sides());
     let (tiles, across) = (m.div_ceil(rows), n.div_ceil(columns));
-    if across > 65_535 {
-        return Err(Error::shape("matmul", "c", format!("at most {} columns", 65_535 * columns), n));
-    }
     for k_first in (0..k.max(1)).step_by(DISPATCH_K) {
         (params.k_first, params.k) = (k_first as u32, k.min(k_first + DISPATCH_K) as u32);
         params.accumulate = (product.accumulate || k_first > 0).into();
         let last = k <= k_first + DISPATCH_K;
         let epilogue = if last { epilogue } else { Epilogue::None };
-        let strip_flops = (2 * rows * n) as u64 * u64::from((params.k - params.k_first).max(1));
-        let strips = (dispatch_flops / strip_flops).clamp(1, 65_535) as usize;
+        let tile_flops = (2 * rows * columns) as u64 * u64::from((params.k - params.k_first).max(1));
+        // Whole rows of tiles if one fits, else a part of one.
+        let fit = (dispatch_flops / tile_flops).clamp(1, 1 << 31) as usize;
+        let wide = fit.min(across).min(65_535);
+        let strips = (fit / wide).clamp(1, 65_535);
         for first in (0..tiles).step_by(strips) {
-            params.first_tile = first as u32;
-            let groups = [across as u32, strips.min(tiles - first) as u32, 1];
-            dispatch(recorder, (tile, epilogue), (params, groups), (a.tensor, b.tensor, c))?;
+            for column in (0..across).step_by(wide) {
+                (params.first_tile, params.first_column) = (first as u32, column as u32);
+                let groups = [wide.min(across - column) as u32, strips.min(tiles - first) as u32, 1];
+                dispatch(recorder, (tile, epilogue), (params, groups), (a.tensor, b.tensor, c))?;
+            }
         }
     }
     Ok(())
@@ -236,23 +258,22 @@ fn dispatch(
     (mut params, groups): (Params, [u32; 3]),
     (a, b, c): (&Tensor, &Tensor, &Tensor),
 ) -> Result<()> {
-    let (plain, tile) = tile.kernel();
+    let (plain, shape) = tile.kernel();
     let fused = epilogue.of(plain, a.buffer())?;
-    let mut imports = vec![("epilogue", epilogue::file(fused.kernel)), ("tile", tile)];
+    let mut imports = vec![("epilogue", epilogue::file(fused.kernel)), shape];
     imports.extend(matrices(recorder.device().capabilities(), b.element_type()));
     let flags = [params.transpose_a, params.transpose_b, params.accumulate, params.upper];
     let names = ["TRANSPOSE_A", "TRANSPOSE_B", "ACCUMULATE", "UPPER"];
     params.epilogue = fused.flags;
-    let mut bytes = bytemuck::bytes_of(&params).to_vec();
-    bytes.resize(bytes.len().next_multiple_of(16), 0);
     recorder.dispatch(Dispatch {
         kernel: fused.kernel,
         imports,
         constants: names.into_iter().zip(flags.map(f64::from)).chain(fused.constants).collect(),
-        params: bytes,
+        params: bytemuck::bytes_of(&params).to_vec(),
         buffers: [a, b, c].map(|t| t.buffer().clone()).into_iter().chain(fused.buffers).collect(),
         elements: (b.element_type(), ElementType::F32),
         groups,
+        part: None,
     })
 }
 

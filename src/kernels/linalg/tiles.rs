@@ -1,7 +1,7 @@
 //! Which shader multiplies matrices, with tiles of which shape: a choice by class of product, fixed or measured on the device.
 
 use super::super::KernelSpec;
-use super::matmul::{DIRECT, SUBGROUP, SUBGROUP_LANES, TILED};
+use super::matmul::{DIRECT, SUBGROUP, SUBGROUP_LANES, TILED, UNITS};
 use crate::device::{Capabilities, DeviceKind};
 
 /// A shader and the tile that a workgroup makes with it. All sum in order of k.
@@ -11,30 +11,44 @@ pub enum Tile {
     Subgroup,
     /// [`DIRECT`]: 128 × 64, straight from storage.
     Direct,
+    /// [`TILED`]: 32 × 32, 16 of k at a time.
+    Tiny,
     /// [`TILED`]: 64 × 64, 16 of k at a time.
     Small,
-    /// [`TILED`]: 64 × 64, 32 of k at a time.
-    SmallDeep,
     /// [`TILED`]: 128 × 128, 16 of k at a time.
     Large,
     /// [`TILED`]: 128 × 128, 8 of k at a time.
     LargeShallow,
+    /// [`UNITS`]: 64 × 64, matrix units of 8 × 8.
+    Units8,
+    /// [`UNITS`]: 128 × 128, matrix units of 16 × 16.
+    Units16,
 }
 
 impl Tile {
     /// All of them.
-    pub const ALL: [Tile; 6] =
-        [Tile::Subgroup, Tile::Direct, Tile::Small, Tile::SmallDeep, Tile::Large, Tile::LargeShallow];
+    pub const ALL: [Tile; 8] = [
+        Tile::Subgroup,
+        Tile::Direct,
+        Tile::Tiny,
+        Tile::Small,
+        Tile::Large,
+        Tile::LargeShallow,
+        Tile::Units8,
+        Tile::Units16,
+    ];
 
     /// As files and tables have it.
     pub const fn name(self) -> &'static str {
         match self {
             Tile::Subgroup => "subgroup 32x32",
             Tile::Direct => "direct 128x64",
+            Tile::Tiny => "tiled 32x32x16",
             Tile::Small => "tiled 64x64x16",
-            Tile::SmallDeep => "tiled 64x64x32",
             Tile::Large => "tiled 128x128x16",
             Tile::LargeShallow => "tiled 128x128x8",
+            Tile::Units8 => "units 64x64x16",
+            Tile::Units16 => "units 128x128x16",
         }
     }
 
@@ -46,22 +60,24 @@ impl Tile {
     /// Rows and columns of results.
     pub const fn sides(self) -> (usize, usize) {
         match self {
-            Tile::Subgroup => (32, 32),
+            Tile::Subgroup | Tile::Tiny => (32, 32),
             Tile::Direct => (128, 64),
-            Tile::Small | Tile::SmallDeep => (64, 64),
-            Tile::Large | Tile::LargeShallow => (128, 128),
+            Tile::Small | Tile::Units8 => (64, 64),
+            Tile::Large | Tile::LargeShallow | Tile::Units16 => (128, 128),
         }
     }
 
-    /// The kernel, and its file for the import `tile`.
-    pub fn kernel(self) -> (&'static KernelSpec, &'static str) {
+    /// The kernel, and its import that gives the shape.
+    pub fn kernel(self) -> (&'static KernelSpec, (&'static str, &'static str)) {
         match self {
-            Tile::Subgroup => (&SUBGROUP, "linalg/tile_64.wgsl"),
-            Tile::Direct => (&DIRECT, "linalg/tile_64.wgsl"),
-            Tile::Small => (&TILED, "linalg/tile_64.wgsl"),
-            Tile::SmallDeep => (&TILED, "linalg/tile_64_deep.wgsl"),
-            Tile::Large => (&TILED, "linalg/tile_128.wgsl"),
-            Tile::LargeShallow => (&TILED, "linalg/tile_128_shallow.wgsl"),
+            Tile::Subgroup => (&SUBGROUP, ("tile", "linalg/tile_64.wgsl")),
+            Tile::Direct => (&DIRECT, ("tile", "linalg/tile_64.wgsl")),
+            Tile::Tiny => (&TILED, ("tile", "linalg/tile_32.wgsl")),
+            Tile::Small => (&TILED, ("tile", "linalg/tile_64.wgsl")),
+            Tile::Large => (&TILED, ("tile", "linalg/tile_128.wgsl")),
+            Tile::LargeShallow => (&TILED, ("tile", "linalg/tile_128_shallow.wgsl")),
+            Tile::Units8 => (&UNITS, ("fragment", "linalg/fragment_8.wgsl")),
+            Tile::Units16 => (&UNITS, ("fragment", "linalg/fragment_16.wgsl")),
         }
     }
 
@@ -69,6 +85,8 @@ impl Tile {
     pub fn runs_on(self, caps: &Capabilities) -> bool {
         match self {
             Tile::Subgroup => caps.subgroup_size.is_some_and(|size| size >= SUBGROUP_LANES),
+            Tile::Units8 => caps.matrix_units == Some(8),
+            Tile::Units16 => caps.matrix_units == Some(16),
             _ => true,
         }
     }
@@ -132,6 +150,9 @@ impl Tiling {
         // A lane that takes a row of its own is a CPU's.
         if caps.lanes == 1 {
             return Tiling([if Tile::Subgroup.runs_on(caps) { Tile::Subgroup } else { Tile::Direct }; 8]);
+        }
+        if let Some(units) = [Tile::Units8, Tile::Units16].into_iter().find(|t| t.runs_on(caps)) {
+            return Tiling([units; 8]);
         }
         let mut tiling = Tiling([Tile::Small; 8]);
         if caps.group >= 256 {

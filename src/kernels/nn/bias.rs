@@ -5,7 +5,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::super::{Binding, KernelSpec, TURNS, Work, check_index, check_matrix, check_written, groups};
+use super::super::{Binding, KernelSpec, TURNS, Work, check_index, check_matrix, check_written, grid};
 use crate::device::{Buffer, DeviceKind, Recorder, Tensor};
 use crate::{ElementType, Result};
 
@@ -111,7 +111,7 @@ impl Slices {
             accumulate: u32::from(self.accumulate),
             slice: self.slice as u32,
         };
-        let grid = [groups(self.across), groups(self.rows.len().div_ceil(self.slice)), 1];
+        let units = self.across * self.rows.len().div_ceil(self.slice);
         Work { kernel, params: bytemuck::bytes_of(&params), buffers, constants: &[] }.dispatch(
             recorder,
             grid,

@@ -1,4 +1,4 @@
-//! Softmax cross-entropy over vocabularies in chunks: logits of all rows and some columns at a time, never `[n, V]` at once.
+//! Softmax cross-entropy over vocabularies in chunks: logits of some rows and some columns at a time, never `[n, V]` at once.
 //!
 //! Forward: [`forward_chunk`] for each chunk in order of the vocabulary, then [`finish`]. Backward: [`backward_chunk`] for each
 //! chunk, whose logits are computed again. Sums are f32 about a running maximum.
@@ -60,6 +60,7 @@ pub(crate) struct ForwardParams {
     pub width: u32,
     pub width4: u32,
     pub first: u32,
+    pub first_row: u32,
 }
 
 #[repr(C)]
@@ -77,19 +78,24 @@ pub(crate) struct BackwardParams {
     pub width4: u32,
     pub first: u32,
     pub scale: f32,
+    pub first_row: u32,
 }
 
 /// What both chunks check; gives the number of vectors.
 fn check(
     recorder: &Recorder,
     name: &'static str,
-    (logits, first): (&Tensor, usize),
+    (logits, (first_row, first)): (&Tensor, (usize, usize)),
     labels: &Buffer,
     state: &Tensor,
 ) -> Result<u32> {
+    let end = first_row.saturating_add(logits.rows());
     check_matrix(recorder, name, ("logits", logits), (logits.rows(), logits.width()))?;
-    check_matrix(recorder, name, ("state", state), (logits.rows(), 4))?;
-    check_words(recorder, name, ("labels", labels), logits.rows())?;
+    check_matrix(recorder, name, ("state", state), (state.rows(), 4))?;
+    check_words(recorder, name, ("labels", labels), end)?;
+    if end > state.rows() {
+        return Err(Error::shape(name, "state", format!("at least {end} rows"), state.rows()));
+    }
     // Two loops over a row.
     if 2 * logits.width4() > TURNS {
         return Err(Error::shape(
@@ -105,27 +111,28 @@ fn check(
     check_index(name, logits)
 }
 
-/// Records one chunk: `logits` `[n, c]` of vocabulary rows `first .. first + c`, `labels` i32 `[n]`, `state` `[n, 4]`: running
-/// maximum, sum of exponentials, the label's logit, and whether it was met. The chunk at `first` 0 starts the states anew.
+/// Records one chunk: `logits` `[m, c]` of the `at.0`-th row on, for the vocabulary's `at.1`-th row on; `labels` i32 `[n]`, `state` `[n, 4]`
+/// of all rows: running maximum, sum of exponentials, the label's logit, and whether it was met. The chunk at column 0 starts the
+/// states of its rows anew.
 ///
 /// # Errors
 /// Shapes that do not fit, other element types, one memory for two, another device's tensors.
 pub fn forward_chunk(
     recorder: &mut Recorder,
     logits: &Tensor,
-    first: usize,
+    at: (usize, usize),
     labels: &Buffer,
     state: &Tensor,
 ) -> Result<()> {
     let name = FORWARD.name;
-    let count = check(recorder, name, (logits, first), labels, state)?;
+    let count = check(recorder, name, (logits, at), labels, state)?;
     let buffers = [logits.buffer(), labels, state.buffer()];
     check_written(name, &buffers, 1)?;
     if count == 0 {
         return Ok(());
     }
     let (rows, width, width4) = (logits.rows() as u32, logits.width() as u32, logits.width4() as u32);
-    let params = ForwardParams { rows, width, width4, first: first as u32 };
+    let params = ForwardParams { rows, width, width4, first: at.1 as u32, first_row: at.0 as u32 };
     Work { kernel: &FORWARD, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }
         .teams(recorder, logits.rows())
 }
@@ -159,7 +166,7 @@ pub fn finish(recorder: &mut Recorder, state: &Tensor, labels: &Buffer, nll: &Bu
 pub fn backward_chunk(
     recorder: &mut Recorder,
     logits: &Tensor,
-    first: usize,
+    at: (usize, usize),
     labels: &Buffer,
     state: &Tensor,
     scale: f32,
@@ -168,14 +175,14 @@ pub fn backward_chunk(
     if !scale.is_finite() {
         return Err(Error::argument("scale", format!("{scale}; give a finite factor")));
     }
-    let count = check(recorder, name, (logits, first), labels, state)?;
+    let count = check(recorder, name, (logits, at), labels, state)?;
     let buffers = [labels, state.buffer(), logits.buffer()];
     check_written(name, &buffers, 1)?;
     if count == 0 {
         return Ok(());
     }
     let (width, width4) = (logits.width() as u32, logits.width4() as u32);
-    let params = BackwardParams { count, width, width4, first: first as u32, scale };
+    let params = BackwardParams { count, width, width4, first: at.1 as u32, scale, first_row: at.0 as u32 };
     Work { kernel: &BACKWARD, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }
         .elements(recorder, count as usize)
 }

@@ -47,6 +47,8 @@ pub(crate) struct GatherParams {
     pub width4: u32,
     pub table_rows: u32,
     pub visual_rows: u32,
+    pub first: u32,
+    pub keep: u32,
 }
 
 #[repr(C)]
@@ -55,6 +57,8 @@ pub(crate) struct ScatterParams {
     pub count: u32,
     pub width4: u32,
     pub ids: u32,
+    pub start: u32,
+    pub first: u32,
 }
 
 /// Records `out[i] = table[ids[i]]`, or `visual[ids[i] - VISUAL]`; `table` `[V, d]`, `visual` `[m, d]`, `ids` u32 `[n]`, `out`
@@ -65,6 +69,37 @@ pub(crate) struct ScatterParams {
 pub fn gather(
     recorder: &mut Recorder,
     table: &Tensor,
+    visual: Option<&Tensor>,
+    ids: &Buffer,
+    out: &Tensor,
+) -> Result<()> {
+    gather_shards(recorder, std::iter::once((0, table)), visual, ids, out)
+}
+
+/// As [`gather`], from a table in several tensors: `shards` gives each with the id of its first row.
+///
+/// # Errors
+/// As [`gather`]; no shard.
+pub fn gather_shards<'a>(
+    recorder: &mut Recorder,
+    shards: impl Iterator<Item = (usize, &'a Tensor)>,
+    visual: Option<&Tensor>,
+    ids: &Buffer,
+    out: &Tensor,
+) -> Result<()> {
+    let mut any = false;
+    for (first, table) in shards {
+        // The first one writes every row, the others those that they have.
+        let (visual, keep) = if any { (None, true) } else { (visual, false) };
+        gather_part(recorder, (table, first, keep), visual, ids, out)?;
+        any = true;
+    }
+    if any { Ok(()) } else { Err(Error::shape(GATHER.name, "table", "at least one shard", 0)) }
+}
+
+fn gather_part(
+    recorder: &mut Recorder,
+    (table, first, keep): (&Tensor, usize, bool),
     visual: Option<&Tensor>,
     ids: &Buffer,
     out: &Tensor,
@@ -80,8 +115,9 @@ pub fn gather(
         check_index(name, tensor.1)?;
     }
     check_words(recorder, name, ("ids", ids), out.rows())?;
-    if table.rows() == 0 {
-        return Err(Error::shape(name, "table", "at least one row", 0));
+    if table.rows() == 0 || first.saturating_add(table.rows()) >= VISUAL as usize {
+        let got = format!("{} from {first}", table.rows());
+        return Err(Error::shape(name, "table", "at least one row, ids below 2^31", got));
     }
     // Without visual rows their place is the table's, and none is read from it.
     let seen = visual.filter(|v| v.rows() > 0).unwrap_or(table);
@@ -95,7 +131,14 @@ pub fn gather(
         return Ok(());
     }
     let visual_rows = visual.map_or(0, Tensor::rows) as u32;
-    let params = GatherParams { count, width4: out.width4() as u32, table_rows: table.rows() as u32, visual_rows };
+    let params = GatherParams {
+        count,
+        width4: out.width4() as u32,
+        table_rows: table.rows() as u32,
+        visual_rows,
+        first: first as u32,
+        keep: keep.into(),
+    };
     Work { kernel: &GATHER, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }.elements_from(
         recorder,
         count as usize,
@@ -116,16 +159,17 @@ pub struct ScatterPlan {
 struct Part {
     /// Distinct ids, the place of each one's first position and one more, the positions.
     words: Buffer,
-    ids: usize,
-    /// The largest id.
-    last: u32,
+    /// The distinct ids, ascending; at least one.
+    ids: Vec<u32>,
 }
 
 impl Part {
     fn new(device: &Device, ids: &BTreeMap<u32, Vec<u32>>) -> Result<Option<Self>> {
-        let Some((&last, _)) = ids.last_key_value() else { return Ok(None) };
-        let mut words: Vec<u32> = ids.keys().copied().collect();
-        let mut first = 0;
+        if ids.is_empty() {
+            return Ok(None);
+        }
+        let distinct: Vec<u32> = ids.keys().copied().collect();
+        let (mut words, mut first) = (distinct.clone(), 0);
         words.push(first);
         words.extend(ids.values().map(|positions| {
             first += positions.len() as u32;
@@ -133,7 +177,12 @@ impl Part {
         }));
         words.extend(ids.values().flatten());
         let words = device.buffer_from("scatter plan", bytemuck::cast_slice(&words))?;
-        Ok(Some(Part { words, ids: ids.len(), last }))
+        Ok(Some(Part { words, ids: distinct }))
+    }
+
+    /// The largest id.
+    fn last(&self) -> u32 {
+        self.ids[self.ids.len() - 1]
     }
 }
 
@@ -160,8 +209,8 @@ impl ScatterPlan {
     /// An id beyond them.
     pub fn check(&self, vocabulary: usize, visual: usize) -> Result<()> {
         for (what, part, rows) in [("token id", &self.table, vocabulary), ("visual row", &self.visual, visual)] {
-            if let Some(part) = part.as_ref().filter(|p| p.last as usize >= rows) {
-                return Err(Error::shape("embedding", what, format!("below {rows}"), part.last));
+            if let Some(part) = part.as_ref().filter(|p| p.last() as usize >= rows) {
+                return Err(Error::shape("embedding", what, format!("below {rows}"), part.last()));
             }
         }
         Ok(())
@@ -180,24 +229,56 @@ pub fn scatter(
     dtable: Option<&Tensor>,
     dvisual: Option<&Tensor>,
 ) -> Result<()> {
+    scatter_shards(recorder, plan, dx, dtable.into_iter().map(|table| (0, table)), dvisual)
+}
+
+/// As [`scatter`], to a table in several tensors: `shards` gives each with the id of its first row, in order; none for a frozen table.
+///
+/// # Errors
+/// As [`scatter`]; shards that do not follow each other.
+pub fn scatter_shards<'a>(
+    recorder: &mut Recorder,
+    plan: &ScatterPlan,
+    dx: &Tensor,
+    shards: impl Iterator<Item = (usize, &'a Tensor)>,
+    dvisual: Option<&Tensor>,
+) -> Result<()> {
     let name = SCATTER.name;
     check_matrix(recorder, name, ("dx", dx), (plan.positions, dx.width()))?;
     check_index(name, dx)?;
-    let parts = [("dtable", &plan.table, dtable), ("dvisual", &plan.visual, dvisual)];
-    for (what, part, to) in parts {
-        let Some(to) = to else { continue };
-        check_matrix(recorder, name, (what, to), (to.rows(), dx.width()))?;
-        check_index(name, to)?;
-        let Some(part) = part else { continue };
-        if part.last as usize >= to.rows() {
-            return Err(Error::shape(name, what, format!("more than {} rows", part.last), to.rows()));
+    let visual = dvisual.map(|to| (0, to));
+    let tables: (Vec<_>, Vec<_>) = (shards.collect(), visual.into_iter().collect());
+    for (what, part, to) in [("dtable", &plan.table, &tables.0), ("dvisual", &plan.visual, &tables.1)] {
+        let mut rows = 0;
+        for (first, tensor) in to {
+            check_matrix(recorder, name, (what, tensor), (tensor.rows(), dx.width()))?;
+            check_index(name, tensor)?;
+            if *first != rows {
+                return Err(Error::shape(name, what, format!("the rows from {rows} on"), first));
+            }
+            rows += tensor.rows();
         }
-        let buffers = [dx.buffer(), &part.words, to.buffer()];
-        check_written(name, &buffers, 1)?;
-        let count = part.ids * dx.width4();
-        let params = ScatterParams { count: count as u32, width4: dx.width4() as u32, ids: part.ids as u32 };
-        Work { kernel: &SCATTER, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }
-            .elements(recorder, count)?;
+        let Some(part) = part.as_ref().filter(|_| !to.is_empty()) else { continue };
+        if part.last() as usize >= rows {
+            return Err(Error::shape(name, what, format!("more than {} rows", part.last()), rows));
+        }
+        to.iter().try_for_each(|to| scatter_part(recorder, part, dx, *to))?;
     }
     Ok(())
+}
+
+/// The rows of one tensor, the first of which has the id `first`.
+fn scatter_part(recorder: &mut Recorder, part: &Part, dx: &Tensor, (first, to): (usize, &Tensor)) -> Result<()> {
+    let buffers = [dx.buffer(), &part.words, to.buffer()];
+    check_written(SCATTER.name, &buffers, 1)?;
+    let place = |row: usize| part.ids.partition_point(|id| (*id as usize) < row);
+    let (start, end) = (place(first), place(first + to.rows()));
+    if start == end {
+        return Ok(());
+    }
+    let count = (end - start) * dx.width4();
+    let (width4, ids) = (dx.width4() as u32, part.ids.len() as u32);
+    let params = ScatterParams { count: count as u32, width4, ids, start: start as u32, first: first as u32 };
+    Work { kernel: &SCATTER, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }
+        .elements(recorder, count)
 }

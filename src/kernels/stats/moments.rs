@@ -20,7 +20,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::super::{Binding, KernelSpec, check_device, check_rows, groups, imports, team_constants};
+use super::super::{Binding, KernelSpec, check_device, check_rows, groups, imports, record_in_parts, team_constants};
 use super::{moment_columns, moment_weights};
 use crate::device::{Buffer, Device, Dispatch, Recorder, Tensor};
 use crate::{ElementType, Error, Result};
@@ -178,8 +178,9 @@ pub fn record(
         buffers: vec![input.buffer().clone(), summand.fixed.clone(), summand.constants.clone(), sums.clone()],
         elements: (input.element_type(), ElementType::F32),
         groups: [groups(rows.div_ceil(TILE)), 1, 1],
+        part: None,
     };
-    if caps.texel_reads { record_in_two(recorder, whole, params) } else { recorder.dispatch(whole) }
+    if caps.texel_reads { record_in_two(recorder, whole, params) } else { record_in_parts(recorder, whole) }
 }
 
 /// The same sums by `moment_weights` and `moment_columns`.
@@ -197,13 +198,14 @@ fn record_in_two(recorder: &mut Recorder, whole: Dispatch, params: Params) -> Re
         groups: [groups((width4 * rows.div_ceil(slab as usize)).div_ceil(group)), 1, 1],
         ..whole.clone()
     };
-    recorder.dispatch(Dispatch {
+    let weigh = Dispatch {
         kernel: &moment_weights::SPEC,
         buffers: [whole.buffers, vec![weights]].concat(),
         groups: [groups(rows.div_ceil(group)), 1, 1],
         ..whole
-    })?;
-    recorder.dispatch(columns)
+    };
+    record_in_parts(recorder, weigh)?;
+    record_in_parts(recorder, columns)
 }
 
 /// The sums of one window, decoded.

@@ -4,7 +4,9 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::super::{Binding, KernelSpec, check_device, check_rows, check_same_shape, groups, imports, team_constants};
+use super::super::{
+    Binding, KernelSpec, check_device, check_rows, check_same_shape, groups, imports, record_in_parts, team_constants,
+};
 use crate::Result;
 use crate::device::{Buffer, Dispatch, Recorder, Tensor};
 
@@ -54,6 +56,7 @@ pub fn record(recorder: &mut Recorder, input: &Tensor, output: &Tensor, rows: us
         buffers: vec![input.buffer().clone(), output.buffer().clone(), status.clone()],
         elements: (input.element_type(), output.element_type()),
         groups: [groups(rows.div_ceil(caps.teams())), 1, 1],
+        part: None,
     };
-    recorder.dispatch(dispatch)
+    record_in_parts(recorder, dispatch)
 }

@@ -5,6 +5,7 @@ use super::{Batch, Decoder, Keep, Layer, LayerSpace, Space};
 use crate::device::{Recorder, Tensor};
 use crate::kernels::nn::embedding::{self, ScatterPlan};
 use crate::kernels::nn::{attention, rms_norm, rotary, silu_gate};
+use crate::nn::Table;
 use crate::nn::parameters::{Gradients, Slot};
 use crate::{Error, Result};
 
@@ -35,7 +36,8 @@ impl Decoder {
         if table.is_none() && visual.is_none() {
             return Ok(());
         }
-        embedding::scatter(recorder, batch.1, &d.stream, table, visual)
+        let shards = table.into_iter().flat_map(Table::shards);
+        embedding::scatter_shards(recorder, batch.1, &d.stream, shards, visual)
     }
 
     fn backward_mlp(
@@ -89,9 +91,9 @@ impl Decoder {
         x: &Tensor,
         d: &GradientSpace,
     ) -> Result<()> {
-        let weight = &self.parameters.get(norm).value;
+        let weight = self.parameters.tensor(norm)?;
         let eps = self.config().norm_eps as f32;
-        rms_norm::backward(recorder, eps, x, weight, &d.normed, (&d.stream, true), gradients.get(norm))
+        rms_norm::backward(recorder, eps, x, weight, &d.normed, (&d.stream, true), gradients.tensor(norm)?)
     }
 }
 

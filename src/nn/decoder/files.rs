@@ -7,6 +7,7 @@ use crate::device::{Device, Tensor};
 use crate::io::tensor_writer::{TensorWriter, notes};
 use crate::io::{DecoderConfig, MAX_SHARD_BYTES, ModelWriter, TensorSpec, Weights, atomic_folder::FolderWriter};
 use crate::kernels::linalg::matmul::{self, Operand, Product};
+use crate::nn::Table;
 use crate::nn::linear::Linear;
 use crate::nn::parameters::Slot;
 use crate::{ElementType, Error, Result};
@@ -39,11 +40,11 @@ impl Decoder {
             if is_low_rank(&parameter.name) {
                 continue;
             }
-            let numbers = match additions.iter().find(|linear| linear.weight == slot) {
-                None => parameter.value.to_f32_blocking(device)?,
-                Some(linear) => self.merged(device, linear)?.to_f32_blocking(device)?,
-            };
-            writer.write(&parameter.name, &numbers)?;
+            let merged = additions.iter().find(|linear| linear.weight == slot);
+            let merged = merged.map(|linear| self.merged(device, linear)).transpose()?.map(Table::from);
+            for (_, shard) in merged.as_ref().unwrap_or(&parameter.value).shards() {
+                writer.write(&parameter.name, &shard.to_f32_blocking(device)?)?;
+            }
         }
         Ok(())
     }
@@ -94,16 +95,16 @@ impl Decoder {
         self.layers.iter().flat_map(linears).filter(|linear| linear.low_rank.is_some()).collect()
     }
 
-    /// W + scale B A.
+    /// W + scale B A, in f32.
     fn merged(&self, device: &Device, linear: &Linear) -> Result<Tensor> {
-        let value = |slot: Slot| &self.parameters.get(slot).value;
-        let weight = value(linear.weight);
-        let sum = Tensor::new(device, weight.rows(), weight.width(), ElementType::F32)?;
+        let value = |slot: Slot| self.parameters.tensor(slot);
+        let weight = value(linear.weight)?;
+        // By way of the host, which widens what has 16 bits.
+        let sum = Tensor::from_f32(device, &weight.to_f32_blocking(device)?, weight.width())?;
         let mut recorder = device.recorder();
-        recorder.copy(weight, &sum)?;
         if let Some(low_rank) = &linear.low_rank {
             let product = Product { alpha: low_rank.scale, accumulate: true, upper: false };
-            let operands = (Operand::new(value(low_rank.b)), Operand::new(value(low_rank.a)));
+            let operands = (Operand::new(value(low_rank.b)?), Operand::new(value(low_rank.a)?));
             matmul::record(&mut recorder, product, operands, (&sum, 0))?;
         }
         recorder.submit()?;

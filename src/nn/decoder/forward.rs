@@ -1,7 +1,7 @@
 //! The forward pass.
 
 use super::{Decoder, Layer, LayerSpace, Space};
-use crate::device::{Buffer, Device, Recorder, Tensor};
+use crate::device::{Buffer, Device, Purpose, Recorder, Tensor};
 use crate::kernels::nn::attention::{self, Spans};
 use crate::kernels::nn::{embedding, rms_norm, rotary, silu_gate};
 use crate::nn::linear::Then;
@@ -61,7 +61,8 @@ impl Cache {
     /// No memory.
     pub fn new(device: &Device, decoder: &Decoder, capacity: usize) -> Result<Self> {
         let width = decoder.config().kv_heads * decoder.config().head_dim;
-        let make = || Tensor::new(device, capacity, width, ElementType::F32);
+        let label = (Purpose::Cache, "of a layer");
+        let make = || Tensor::labelled(device, label, (capacity, width), ElementType::F32);
         let layers = (0..decoder.config().layers).map(|_| Ok((make()?, make()?))).collect::<Result<_>>()?;
         Ok(Cache { layers, length: 0 })
     }
@@ -90,8 +91,8 @@ impl Decoder {
         space: &Space,
         cache: Option<&Cache>,
     ) -> Result<()> {
-        let table = &self.parameters.get(self.embedding).value;
-        embedding::gather(recorder, table, visual, &batch.ids, space.stream(0))?;
+        let table = self.parameters.get(self.embedding).value.shards();
+        embedding::gather_shards(recorder, table, visual, &batch.ids, space.stream(0))?;
         for (index, layer) in self.layers.iter().enumerate() {
             let kept = space.layer(index);
             let cached = cache.map(|c| (&c.layers[index], c.length));
@@ -113,7 +114,7 @@ impl Decoder {
         let (p, eps, heads) = (&self.parameters, self.config().norm_eps as f32, self.heads());
         let narrow = |i: usize| kept.narrow.get(i);
         let a = &kept.attention_input;
-        rms_norm::forward(recorder, eps, x, &p.get(layer.attention_norm).value, a)?;
+        rms_norm::forward(recorder, eps, x, p.tensor(layer.attention_norm)?, a)?;
         layer.q.forward(recorder, p, a, &kept.q, narrow(0))?;
         layer.k.forward(recorder, p, a, &kept.k, narrow(1))?;
         layer.v.forward(recorder, p, a, &kept.v, narrow(2))?;
@@ -129,7 +130,7 @@ impl Decoder {
         };
         attention::forward(recorder, heads, &batch.spans, &kept.q, k, v, &kept.mixed, &kept.log_sums)?;
         layer.o.forward_then(recorder, p, &kept.mixed, (&kept.middle, Then::Add(x)), narrow(3))?;
-        rms_norm::forward(recorder, eps, &kept.middle, &p.get(layer.mlp_norm).value, &kept.mlp_input)?;
+        rms_norm::forward(recorder, eps, &kept.middle, p.tensor(layer.mlp_norm)?, &kept.mlp_input)?;
         layer.gate.forward(recorder, p, &kept.mlp_input, &kept.gate, narrow(4))?;
         layer.up.forward(recorder, p, &kept.mlp_input, &kept.up, narrow(5))?;
         silu_gate::forward(recorder, &kept.gate, &kept.up, &kept.active)

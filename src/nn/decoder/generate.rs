@@ -1,6 +1,6 @@
 //! Generation with cached keys and values: greedy, or by temperature and top-p, seeded.
 
-use super::{Batch, Cache, Decoder, HeadSpace, Keep, Space};
+use super::{Batch, Cache, Decoder, Keep, Logits, Space};
 use crate::device::{Buffer, Device, Tensor};
 use crate::kernels::nn::attention::{Span, Spans};
 use crate::kernels::nn::embedding::VISUAL;
@@ -77,7 +77,7 @@ pub struct Generator<'a> {
     sampling: Sampling,
     cache: Cache,
     space: Space,
-    head: HeadSpace,
+    logits: Logits,
     max_tokens: usize,
     /// What the next forward pass reads.
     pending: Vec<u32>,
@@ -112,7 +112,7 @@ impl<'a> Generator<'a> {
             sampling,
             cache: Cache::new(device, decoder, prompt.len() + max_tokens)?,
             space: Space::new(device, decoder, prompt.len(), Keep::Nothing)?,
-            head: HeadSpace::new(device, decoder, 1)?,
+            logits: Logits::new(device, decoder, 1)?,
             max_tokens,
             pending: prompt.to_vec(),
             visual: visual.cloned(),
@@ -130,7 +130,7 @@ impl<'a> Generator<'a> {
         let space = self.space.first_rows(n)?;
         let mut recorder = self.device.recorder();
         self.decoder.forward(&mut recorder, &batch, self.visual.as_ref(), &space, Some(&self.cache))?;
-        self.decoder.logits(&mut recorder, &last, (&space, &self.head))?;
+        self.decoder.logits(&mut recorder, &last, (&space, &self.logits))?;
         recorder.submit()?;
         self.cache.advance(n);
         Ok(())
@@ -158,7 +158,7 @@ impl<'a> Generator<'a> {
             return Ok(None);
         }
         self.submit()?;
-        let logits = self.head.logits().to_f32_blocking(&self.device)?;
+        let logits = self.logits.read_blocking(&self.device)?;
         self.choose(&logits).map(Some)
     }
 
@@ -171,7 +171,7 @@ impl<'a> Generator<'a> {
             return Ok(None);
         }
         self.submit()?;
-        let logits = self.head.logits().to_f32(&self.device).await?;
+        let logits = self.logits.read(&self.device).await?;
         self.choose(&logits).map(Some)
     }
 }

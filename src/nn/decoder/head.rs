@@ -1,17 +1,32 @@
-//! The last norm, the output matrix and the loss, over the supervised tokens only and over the vocabulary in chunks, so
-//! that logits of `[n, vocabulary]` never exist as a whole.
+//! The last norm, the output matrix and the loss, over the supervised tokens only, in blocks of rows and over the vocabulary in
+//! chunks, so that logits of `[n, vocabulary]` never exist as a whole.
+
+use std::collections::BTreeSet;
 
 use super::backward::gradient_space;
 use super::{Decoder, Space};
-use crate::device::{Buffer, Device, Recorder, Tensor};
+use crate::device::{Buffer, Device, Purpose, Recorder, Tensor};
 use crate::kernels::linalg::matmul::{self, Operand, Product};
 use crate::kernels::nn::embedding::{self, ScatterPlan};
 use crate::kernels::nn::{cross_entropy, rms_norm};
+use crate::nn::Table;
 use crate::nn::parameters::Gradients;
 use crate::{ElementType, Error, Result};
 
-/// Bytes that a chunk of logits may take.
-const LOGITS_BYTES: usize = 64 << 20;
+/// The size of the blocks that logits are computed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogitsBlock {
+    /// Bytes that a block may take, unless the device binds less.
+    pub bytes: u64,
+    /// Rows that a block should have at least: the output matrix is read once for each.
+    pub rows: u64,
+}
+
+impl Default for LogitsBlock {
+    fn default() -> Self {
+        LogitsBlock { bytes: 64 << 20, rows: 512 }
+    }
+}
 
 /// Which rows of a batch are supervised, and their labels.
 #[derive(Clone, Debug)]
@@ -54,56 +69,160 @@ impl Head {
     }
 }
 
+/// How logits are cut: by the vocabulary and the device's limit alone. A batch must give the same sums whichever batches were before
+/// it, or a resumed run would leave the path of an uninterrupted one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Cut {
+    /// Rows of a block.
+    rows: usize,
+    /// The chunks of the vocabulary.
+    chunks: Vec<Chunk>,
+}
+
+/// Rows of the output matrix, all in one shard of its table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Chunk {
+    shard: usize,
+    /// First row in the shard.
+    row: usize,
+    /// First row in the vocabulary.
+    first: usize,
+    width: usize,
+}
+
+impl Cut {
+    /// `shards`: how many rows each shard of the output matrix has.
+    fn new(shards: impl Iterator<Item = usize>, block: LogitsBlock, max_binding: u64) -> Self {
+        let vectors = block.bytes.min(max_binding) / 16;
+        let most = usize::try_from((vectors / block.rows.max(1)).max(1) * 4).unwrap_or(usize::MAX);
+        let (mut chunks, mut before) = (Vec::new(), 0);
+        for (shard, rows) in shards.enumerate() {
+            // Chunks of like width, none with padding but the last.
+            let width = rows.div_ceil(rows.div_ceil(most).max(1)).next_multiple_of(4).max(4);
+            let chunk = |row| Chunk { shard, row, first: before + row, width: width.min(rows - row) };
+            chunks.extend((0..rows).step_by(width).map(chunk));
+            before += rows;
+        }
+        let widest = chunks.iter().map(|chunk| chunk.width.div_ceil(4)).max().unwrap_or(1);
+        Cut { rows: (vectors as usize / widest).max(1), chunks }
+    }
+}
+
 /// Work space of the head for at most some number of supervised tokens.
 #[derive(Clone, Debug)]
 pub struct HeadSpace {
+    cut: Cut,
     rows: Tensor,
     normed: Tensor,
-    /// A chunk of logits, and what is left for the last.
-    logits: Tensor,
-    last_logits: Option<Tensor>,
+    /// A block of logits for each width that a chunk has.
+    logits: Vec<Tensor>,
     state: Tensor,
     d_normed: Tensor,
     d_rows: Tensor,
 }
 
 impl HeadSpace {
-    /// Room for `count` supervised tokens, or rows whose logits are wanted.
+    /// Room for `count` supervised tokens.
     ///
     /// # Errors
     /// No memory.
     pub fn new(device: &Device, decoder: &Decoder, count: usize) -> Result<Self> {
-        let vocabulary = decoder.config().vocab_size;
-        let budget = LOGITS_BYTES.min(usize::try_from(device.capabilities().max_binding).unwrap_or(usize::MAX));
-        let chunk = (budget / 4 / count.max(1) / 4 * 4).clamp(4, vocabulary.max(4)).min(vocabulary);
-        let make = |width| Tensor::new(device, count, width, ElementType::F32);
+        let label = (Purpose::Head, "rows");
+        let make = |width| Tensor::labelled(device, label, (count, width), ElementType::F32);
         let hidden = decoder.config().hidden_size;
+        let shards = decoder.parameters.get(decoder.output).value.shards();
+        let shards = shards.map(|(_, shard)| shard.rows());
+        let cut = Cut::new(shards, decoder.logits_block, device.capabilities().max_binding);
+        let widths: BTreeSet<usize> = cut.chunks.iter().map(|chunk| chunk.width).collect();
+        let block = |width: usize| {
+            Tensor::labelled(device, (Purpose::Head, "logits"), (cut.rows.min(count), width), ElementType::F32)
+        };
         Ok(HeadSpace {
             rows: make(hidden)?,
             normed: make(hidden)?,
-            logits: make(chunk)?,
-            last_logits: (!vocabulary.is_multiple_of(chunk)).then(|| make(vocabulary % chunk)).transpose()?,
+            logits: widths.into_iter().map(block).collect::<Result<_>>()?,
             state: make(4)?,
             d_normed: make(hidden)?,
             d_rows: make(hidden)?,
+            cut,
         })
-    }
-
-    /// The logits that [`Decoder::logits`] wrote, `[count, vocabulary]`.
-    pub fn logits(&self) -> &Tensor {
-        &self.logits
     }
 
     fn first_rows(&self, n: usize) -> Result<Self> {
         Ok(HeadSpace {
+            cut: self.cut.clone(),
             rows: self.rows.first_rows(n)?,
             normed: self.normed.first_rows(n)?,
-            logits: self.logits.first_rows(n)?,
-            last_logits: self.last_logits.as_ref().map(|t| t.first_rows(n)).transpose()?,
+            logits: self.logits.clone(),
             state: self.state.first_rows(n)?,
             d_normed: self.d_normed.first_rows(n)?,
             d_rows: self.d_rows.first_rows(n)?,
         })
+    }
+
+    /// Where a chunk's logits of `rows` rows are.
+    fn block(&self, chunk: Chunk, rows: usize) -> Result<Tensor> {
+        let found = self.logits.iter().find(|logits| logits.width() == chunk.width);
+        found
+            .ok_or_else(|| Error::shape("loss", "head space", "one made for this decoder", "another"))?
+            .first_rows(rows)
+    }
+}
+
+/// Work space for the logits of some rows over the whole vocabulary.
+#[derive(Clone, Debug)]
+pub struct Logits {
+    rows: Tensor,
+    normed: Tensor,
+    /// For each shard of the output matrix.
+    parts: Vec<Tensor>,
+}
+
+impl Logits {
+    /// Room for the logits of `count` rows.
+    ///
+    /// # Errors
+    /// Logits above the device's largest binding; no memory.
+    pub fn new(device: &Device, decoder: &Decoder, count: usize) -> Result<Self> {
+        let label = (Purpose::Head, "rows");
+        let make = |width| Tensor::labelled(device, label, (count, width), ElementType::F32);
+        let hidden = decoder.config().hidden_size;
+        let shards = decoder.parameters.get(decoder.output).value.shards();
+        let parts = shards.map(|(_, shard)| make(shard.rows())).collect::<Result<_>>()?;
+        Ok(Logits { rows: make(hidden)?, normed: make(hidden)?, parts })
+    }
+
+    /// What [`Decoder::logits`] wrote, `[count, vocabulary]`, waiting for the device.
+    ///
+    /// # Errors
+    /// The device was lost.
+    pub fn read_blocking(&self, device: &Device) -> Result<Vec<f32>> {
+        let parts = self.parts.iter().map(|part| part.to_f32_blocking(device)).collect::<Result<_>>()?;
+        Ok(self.joined(parts))
+    }
+
+    /// As [`Self::read_blocking`], without waiting.
+    ///
+    /// # Errors
+    /// The device was lost.
+    pub async fn read(&self, device: &Device) -> Result<Vec<f32>> {
+        let mut parts = Vec::with_capacity(self.parts.len());
+        for part in &self.parts {
+            parts.push(part.to_f32(device).await?);
+        }
+        Ok(self.joined(parts))
+    }
+
+    /// Rows `[count, vocabulary]` of parts `[count, ...]`.
+    fn joined(&self, mut parts: Vec<Vec<f32>>) -> Vec<f32> {
+        if parts.len() == 1 {
+            return parts.swap_remove(0);
+        }
+        let row = |i: usize| {
+            let each = self.parts.iter().zip(&parts);
+            each.flat_map(move |(part, numbers)| &numbers[i * part.width()..(i + 1) * part.width()])
+        };
+        (0..self.rows.rows()).flat_map(row).copied().collect()
     }
 }
 
@@ -121,75 +240,131 @@ impl Decoder {
         backward: Option<(&Gradients, f32)>,
     ) -> Result<()> {
         let (stream, s) = (space.0.stream(self.config().layers), space.1.first_rows(head.count)?);
-        let norm = &self.parameters.get(self.norm).value;
+        let norm = self.parameters.tensor(self.norm)?;
         let eps = self.config().norm_eps as f32;
         embedding::gather(recorder, stream, None, &head.rows, &s.rows)?;
         rms_norm::forward(recorder, eps, &s.rows, norm, &s.normed)?;
-        recorder.clear(s.state.buffer());
-        let vocabulary = self.config().vocab_size;
-        let chunk = s.logits.width();
-        for first in (0..vocabulary).step_by(chunk) {
-            let logits = self.logits_chunk(recorder, &s, first)?;
-            cross_entropy::forward_chunk(recorder, &logits, first, &head.labels, &s.state)?;
+        for first in (0..head.count).step_by(s.cut.rows) {
+            self.loss_block(recorder, head, (first, s.cut.rows.min(head.count - first)), &s, backward)?;
         }
         cross_entropy::finish(recorder, &s.state, &head.labels, &head.losses)?;
-        let Some((gradients, scale)) = backward else { return Ok(()) };
-        for first in (0..vocabulary).step_by(chunk) {
-            // One chunk is still there.
-            let logits = if chunk < vocabulary { self.logits_chunk(recorder, &s, first)? } else { s.logits.clone() };
-            cross_entropy::backward_chunk(recorder, &logits, first, &head.labels, &s.state, scale)?;
-            self.backward_chunk(recorder, gradients, (&logits, first), &s)?;
-        }
+        let Some((gradients, _)) = backward else { return Ok(()) };
         let d = gradient_space(space.0)?;
-        rms_norm::backward(recorder, eps, &s.rows, norm, &s.d_normed, (&s.d_rows, false), gradients.get(self.norm))?;
+        rms_norm::backward(
+            recorder,
+            eps,
+            &s.rows,
+            norm,
+            &s.d_normed,
+            (&s.d_rows, false),
+            gradients.tensor(self.norm)?,
+        )?;
         recorder.clear(d.stream.buffer());
         embedding::scatter(recorder, &head.plan, &s.d_rows, Some(&d.stream), None)
     }
 
-    /// Logits of the vocabulary from `first` on, as many as a chunk has.
-    fn logits_chunk(&self, recorder: &mut Recorder, s: &HeadSpace, first: usize) -> Result<Tensor> {
-        let output = &self.parameters.get(self.output).value;
-        let left = self.config().vocab_size - first;
-        let logits = s.last_logits.as_ref().filter(|_| left < s.logits.width()).unwrap_or(&s.logits);
-        let count = logits.width();
-        let weight = Operand::new(output).rows(first, count).transposed();
-        matmul::record(recorder, Product::default(), (Operand::new(&s.normed), weight), (logits, 0))?;
-        Ok(logits.clone())
-    }
-
-    fn backward_chunk(
+    /// A block of rows, its first and their number: all chunks forward, and from the last to the first backward, so that the last one's
+    /// logits, or those of a vocabulary in one chunk, are computed once.
+    fn loss_block(
         &self,
         recorder: &mut Recorder,
-        gradients: &Gradients,
-        (d_logits, first): (&Tensor, usize),
+        head: &Head,
+        (first, rows): (usize, usize),
         s: &HeadSpace,
+        backward: Option<(&Gradients, f32)>,
     ) -> Result<()> {
-        let count = d_logits.width();
-        let add = Product { alpha: 1.0, accumulate: true, upper: false };
-        let output = Operand::new(&self.parameters.get(self.output).value).rows(first, count);
-        let product = Product { accumulate: first > 0, ..add };
-        matmul::record(recorder, product, (Operand::new(d_logits), output), (&s.d_normed, 0))?;
-        if let Some(d_output) = gradients.get(self.output) {
-            let normed = Operand::new(&s.normed);
-            matmul::record(recorder, add, (Operand::new(d_logits).transposed(), normed), (d_output, first))?;
+        for &chunk in &s.cut.chunks {
+            let logits = s.block(chunk, rows)?;
+            self.chunk_logits(recorder, Operand::new(&s.normed).rows(first, rows), chunk, &logits)?;
+            cross_entropy::forward_chunk(recorder, &logits, (first, chunk.first), &head.labels, &s.state)?;
+        }
+        let Some((gradients, scale)) = backward else { return Ok(()) };
+        for (i, &chunk) in s.cut.chunks.iter().rev().enumerate() {
+            let logits = s.block(chunk, rows)?;
+            if i > 0 {
+                self.chunk_logits(recorder, Operand::new(&s.normed).rows(first, rows), chunk, &logits)?;
+            }
+            cross_entropy::backward_chunk(recorder, &logits, (first, chunk.first), &head.labels, &s.state, scale)?;
+            self.backward_chunk(recorder, gradients, (&logits, first, chunk), (s, i > 0))?;
         }
         Ok(())
     }
 
-    /// Records the logits of `rows` of the residual stream: all of the vocabulary at once, for generation. They are then in
-    /// the space, which must be made for no more rows than a chunk of logits allows.
+    /// Logits `[m, chunk]` of the rows `normed`.
+    fn chunk_logits(&self, recorder: &mut Recorder, normed: Operand<'_>, chunk: Chunk, logits: &Tensor) -> Result<()> {
+        let output = shard_of(&self.parameters.get(self.output).value, chunk)?;
+        let weight = Operand::new(output).rows(chunk.row, chunk.width).transposed();
+        matmul::record(recorder, Product::default(), (normed, weight), (logits, 0))
+    }
+
+    /// From the gradient of a block's logits to that of its rows, written or added to, and of the output matrix.
+    fn backward_chunk(
+        &self,
+        recorder: &mut Recorder,
+        gradients: &Gradients,
+        (d_logits, first, chunk): (&Tensor, usize, Chunk),
+        (s, accumulate): (&HeadSpace, bool),
+    ) -> Result<()> {
+        let product = |accumulate| Product { alpha: 1.0, accumulate, upper: false };
+        let output = shard_of(&self.parameters.get(self.output).value, chunk)?;
+        let output = Operand::new(output).rows(chunk.row, chunk.width);
+        matmul::record(recorder, product(accumulate), (Operand::new(d_logits), output), (&s.d_normed, first))?;
+        if let Some(d_output) = gradients.get(self.output) {
+            let normed = Operand::new(&s.normed).rows(first, d_logits.rows());
+            let operands = (Operand::new(d_logits).transposed(), normed);
+            matmul::record(recorder, product(true), operands, (shard_of(d_output, chunk)?, chunk.row))?;
+        }
+        Ok(())
+    }
+
+    /// Records the logits of `rows` of the residual stream over the whole vocabulary, for generation.
     ///
     /// # Errors
-    /// Shapes that do not fit; a vocabulary that does not fit a chunk.
-    pub fn logits(&self, recorder: &mut Recorder, rows: &Buffer, (space, s): (&Space, &HeadSpace)) -> Result<()> {
-        if s.logits.width() < self.config().vocab_size {
-            let got = format!("{} of {}", s.logits.width(), self.config().vocab_size);
-            return Err(Error::shape("logits", "rows", "so few that all logits fit a chunk", got));
-        }
+    /// Shapes that do not fit.
+    pub fn logits(&self, recorder: &mut Recorder, rows: &Buffer, (space, s): (&Space, &Logits)) -> Result<()> {
         let stream = space.stream(self.config().layers);
         embedding::gather(recorder, stream, None, rows, &s.rows)?;
-        let norm = &self.parameters.get(self.norm).value;
+        let norm = self.parameters.tensor(self.norm)?;
         rms_norm::forward(recorder, self.config().norm_eps as f32, &s.rows, norm, &s.normed)?;
-        self.logits_chunk(recorder, s, 0).map(drop)
+        for (shard, part) in s.parts.iter().enumerate() {
+            let whole = Chunk { shard, row: 0, first: 0, width: part.width() };
+            self.chunk_logits(recorder, Operand::new(&s.normed), whole, part)?;
+        }
+        Ok(())
+    }
+}
+
+/// The tensor that a chunk's rows are in.
+fn shard_of(table: &Table, chunk: Chunk) -> Result<&Tensor> {
+    let found = table.shards().nth(chunk.shard).map(|(_, shard)| shard);
+    found.ok_or_else(|| Error::shape("loss", "head space", "one made for this decoder", "another"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cut_has_every_column_once_and_fits_the_limit() {
+        let shards: [&[usize]; 8] =
+            [&[1], &[3], &[256], &[160, 96], &[50_257], &[128_256], &[151_936], &[60_000, 60_000, 31_935]];
+        for shards in shards {
+            let vocabulary = shards.iter().sum::<usize>();
+            for limit in [16, 1000, 40_000, 1 << 20, 128 << 20, u64::MAX] {
+                let cut = Cut::new(shards.iter().copied(), LogitsBlock::default(), limit);
+                let (mut next, most) = (0, LogitsBlock::default().bytes.min(limit) as usize);
+                for chunk in &cut.chunks {
+                    assert_eq!((chunk.first, chunk.first % 4), (next, 0), "{shards:?} {limit}");
+                    assert_eq!(shards[..chunk.shard].iter().sum::<usize>() + chunk.row, next, "{shards:?} {limit}");
+                    assert!(chunk.row + chunk.width <= shards[chunk.shard], "{shards:?} {limit}: across shards");
+                    assert!(chunk.width > 0 && cut.rows * chunk.width.div_ceil(4) * 16 <= most);
+                    next += chunk.width;
+                }
+                assert_eq!(next, vocabulary, "{limit}");
+            }
+        }
+        // A real vocabulary on a device with room: few chunks, and rows enough for a product.
+        let cut = Cut::new([128_256].into_iter(), LogitsBlock::default(), u64::MAX);
+        assert_eq!((cut.chunks.len(), cut.rows), (4, 523));
     }
 }

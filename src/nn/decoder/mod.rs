@@ -10,7 +10,7 @@ mod low_rank;
 mod space;
 
 pub use forward::{Batch, Cache};
-pub use head::{Head, HeadSpace};
+pub use head::{Head, HeadSpace, Logits, LogitsBlock};
 pub use low_rank::LowRankOptions;
 pub use space::{Keep, LayerSpace, Space};
 
@@ -63,6 +63,8 @@ pub struct Decoder {
     pub(crate) output: Slot,
     /// Rank of the low-rank additions, 0 without.
     pub(crate) rank: usize,
+    /// How the loss cuts its logits; to be set before there is work space for it.
+    pub logits_block: LogitsBlock,
     /// Its parameters, under Hugging Face's names.
     pub parameters: Parameters,
 }
@@ -93,11 +95,11 @@ impl Decoder {
     ) -> Result<Self> {
         let mut builder = Builder { device, parameters: Parameters::default(), storage, load };
         let (hidden, vocabulary) = (config.hidden_size, config.vocab_size);
-        let embedding = builder.add("model.embed_tokens.weight", &[vocabulary, hidden])?;
+        let embedding = builder.table("model.embed_tokens.weight", &[vocabulary, hidden])?;
         let layers = (0..config.layers).map(|i| builder.layer(config, i)).collect::<Result<_>>()?;
         let norm = builder.add("model.norm.weight", &[hidden])?;
         let output =
-            if config.tied_embeddings { embedding } else { builder.add("lm_head.weight", &[vocabulary, hidden])? };
+            if config.tied_embeddings { embedding } else { builder.table("lm_head.weight", &[vocabulary, hidden])? };
         let parameters = builder.parameters;
         let scaling = config.rope_scaling.map(|s| Llama3Scaling {
             factor: s.factor,
@@ -106,7 +108,17 @@ impl Decoder {
             original_max_position_embeddings: s.original_positions as f64,
         });
         let frequencies = Frequencies::new(device, config.head_dim, config.rope_theta, scaling)?;
-        Ok(Decoder { config: config.clone(), frequencies, embedding, layers, norm, output, rank: 0, parameters })
+        Ok(Decoder {
+            config: config.clone(),
+            frequencies,
+            embedding,
+            layers,
+            norm,
+            output,
+            rank: 0,
+            logits_block: LogitsBlock::default(),
+            parameters,
+        })
     }
 
     /// The model's shape.
@@ -132,6 +144,11 @@ impl<F: FnMut(&str, &[usize]) -> Result<Vec<f32>>> Builder<'_, F> {
         let data = (self.load)(name, shape)?;
         let element = if shape.len() == 2 { self.storage } else { ElementType::F32 };
         self.parameters.add_as(self.device, name, shape, &data, element)
+    }
+
+    fn table(&mut self, name: &str, shape: &[usize]) -> Result<Slot> {
+        let data = (self.load)(name, shape)?;
+        self.parameters.add_table(self.device, name, shape, &data, self.storage)
     }
 
     fn linear(&mut self, name: &str, shape: [usize; 2], bias: bool) -> Result<Linear> {

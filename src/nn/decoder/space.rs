@@ -1,7 +1,7 @@
 //! Work space of a decoder: the activations that the backward pass needs, and what it writes.
 
 use super::Decoder;
-use crate::device::{Device, Tensor};
+use crate::device::{Device, Purpose, Tensor};
 use crate::{ElementType, Result};
 
 /// What the forward pass keeps for the backward pass.
@@ -70,7 +70,8 @@ impl Space {
         let config = decoder.config();
         let streams = if keep == Keep::Nothing { 2 } else { config.layers + 1 };
         let layers = if keep == Keep::All { config.layers.max(1) } else { 1 };
-        let stream = |_| Tensor::new(device, tokens, config.hidden_size, ElementType::F32);
+        let label = (Purpose::Activations, "residual stream");
+        let stream = |_| Tensor::labelled(device, label, (tokens, config.hidden_size), ElementType::F32);
         let gradients = (keep != Keep::Nothing).then(|| GradientSpace::new(device, decoder, tokens)).transpose()?;
         Ok(Space {
             keep,
@@ -106,23 +107,24 @@ impl Space {
 impl LayerSpace {
     fn new(device: &Device, decoder: &Decoder, tokens: usize) -> Result<Self> {
         let config = decoder.config();
-        let make = |width| Tensor::new(device, tokens, width, ElementType::F32);
+        let make =
+            |name, width| Tensor::labelled(device, (Purpose::Activations, name), (tokens, width), ElementType::F32);
         let (h, i) = (config.hidden_size, config.intermediate_size);
         let (queries, keys) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
         let narrow = if decoder.rank > 0 { 7 } else { 0 };
         Ok(LayerSpace {
-            attention_input: make(h)?,
-            q: make(queries)?,
-            k: make(keys)?,
-            v: make(keys)?,
-            mixed: make(queries)?,
-            log_sums: make(config.heads)?,
-            middle: make(h)?,
-            mlp_input: make(h)?,
-            gate: make(i)?,
-            up: make(i)?,
-            active: make(i)?,
-            narrow: (0..narrow).map(|_| make(decoder.rank)).collect::<Result<_>>()?,
+            attention_input: make("attention input", h)?,
+            q: make("queries", queries)?,
+            k: make("keys", keys)?,
+            v: make("values", keys)?,
+            mixed: make("mixed values", queries)?,
+            log_sums: make("attention sums", config.heads)?,
+            middle: make("stream after attention", h)?,
+            mlp_input: make("MLP input", h)?,
+            gate: make("MLP gate", i)?,
+            up: make("MLP up", i)?,
+            active: make("MLP activation", i)?,
+            narrow: (0..narrow).map(|_| make("low-rank products", decoder.rank)).collect::<Result<_>>()?,
         })
     }
 
@@ -147,20 +149,20 @@ impl LayerSpace {
 impl GradientSpace {
     fn new(device: &Device, decoder: &Decoder, tokens: usize) -> Result<Self> {
         let config = decoder.config();
-        let make = |width| Tensor::new(device, tokens, width, ElementType::F32);
+        let make = |name, width| Tensor::labelled(device, (Purpose::Backward, name), (tokens, width), ElementType::F32);
         let (h, i) = (config.hidden_size, config.intermediate_size);
         let (queries, keys) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
         Ok(GradientSpace {
-            stream: make(h)?,
-            normed: make(h)?,
-            mixed: make(queries)?,
-            q: make(queries)?,
-            k: make(keys)?,
-            v: make(keys)?,
-            gate: make(i)?,
-            up: make(i)?,
-            active: make(i)?,
-            narrow: (decoder.rank > 0).then(|| make(decoder.rank)).transpose()?,
+            stream: make("of the residual stream", h)?,
+            normed: make("of a norm's output", h)?,
+            mixed: make("mixed values", queries)?,
+            q: make("queries", queries)?,
+            k: make("keys", keys)?,
+            v: make("values", keys)?,
+            gate: make("MLP gate", i)?,
+            up: make("MLP up", i)?,
+            active: make("MLP activation", i)?,
+            narrow: (decoder.rank > 0).then(|| make("low-rank products", decoder.rank)).transpose()?,
         })
     }
 

@@ -221,9 +221,9 @@ impl DualEncoder {
     ) -> Result<()> {
         let (x, y) = (space.images(), space.texts());
         let most = -self.config.least_temperature.ln();
-        let temperature = Temperature { value: &self.temperature.get(0).value, most };
+        let temperature = Temperature { value: self.temperature.tensor(0)?, most };
         let Some((towers, scale)) = gradients else { return loss.record(recorder, pairs, (x, y), temperature, None) };
-        let Some(d_temperature) = scale.get(0) else {
+        let Some(d_temperature) = scale.tensor(0)? else {
             return Err(Error::argument("gradients", "the temperature's are missing"));
         };
         let into = PairGradients { temperature: d_temperature, x: &space.d_image, y: &space.d_text };

@@ -356,8 +356,8 @@ impl Settings {
             ("lora_alpha", positive(self.lora_alpha), "a number above 0 is needed"),
             (
                 "weights",
-                self.train == Trained::Adapter || matches!(self.weights, None | Some(ElementType::F32)),
-                "only a frozen decoder may have 16 bits; leave it out, or train the adapter alone",
+                self.train != Trained::All || matches!(self.weights, None | Some(ElementType::F32)),
+                "only a frozen decoder may have 16 bits; leave it out, or train the adapter or low-rank additions",
             ),
             ("log_every", self.log_every >= 1, "at least 1 is needed"),
             ("keep", self.keep >= 1, "at least 1 is needed"),

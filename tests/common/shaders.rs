@@ -1,0 +1,168 @@
+//! Every kernel as the WGSL of each of its variants, for the tests that validate, translate or compile them.
+#![allow(dead_code, reason = "each test binary uses a part")]
+
+use std::collections::BTreeSet;
+
+use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
+use naga::{AddressSpace, Module};
+use realign::ElementType;
+use realign::device::{Capabilities as Shape, Device};
+use realign::kernels::linalg::epilogue;
+use realign::kernels::linalg::matmul::{self, matrices};
+use realign::kernels::{ALL, KernelSpec, imports, shader};
+
+const TILES: [&str; 4] =
+    ["linalg/tile_64.wgsl", "linalg/tile_128.wgsl", "linalg/tile_32.wgsl", "linalg/tile_128_shallow.wgsl"];
+
+/// What the kernel for matrix units asks for.
+pub const UNITS: Capabilities =
+    Capabilities::SUBGROUP.union(Capabilities::SHADER_FLOAT16).union(Capabilities::COOPERATIVE_MATRIX);
+
+/// The values of each override that make another kernel; those of the teams come with the variant.
+const CHOICES: [(&str, &[f64]); 10] = [
+    ("VECTORS", &[0.0, 1.0, 9.0]),
+    ("CENTER", &[0.0, 1.0]),
+    ("FORM", &[0.0, 1.0]),
+    ("WIDTH4", &[1.0, 16.0, 20.0, 32.0]),
+    ("TRANSPOSE_A", &[0.0, 1.0]),
+    ("TRANSPOSE_B", &[0.0, 1.0]),
+    ("ACCUMULATE", &[0.0, 1.0]),
+    ("UPPER", &[0.0, 1.0]),
+    ("BIAS", &[0.0, 1.0]),
+    ("RESIDUAL", &[0.0, 1.0]),
+];
+
+pub type Imports = Vec<(&'static str, &'static str)>;
+
+/// One choice of files and features.
+pub struct Variant {
+    pub imports: Imports,
+    /// What the variant may use; each kernel needs only a part.
+    pub features: Capabilities,
+    pub lanes: u32,
+}
+
+/// All variants: 4 row types, 3 output types, teams of one, portable or subgroups, rows read from buffers or textures,
+/// products of 32 or 64 bits.
+pub fn variants() -> Vec<Variant> {
+    let mut all = Vec::new();
+    let rows = [ElementType::F32, ElementType::F16, ElementType::BF16, ElementType::Fixed];
+    let outputs = [ElementType::F32, ElementType::F16, ElementType::BF16];
+    for rows in rows {
+        for out in outputs {
+            for (i, int64) in (0..6).flat_map(|i| [(i, false), (i, true)]) {
+                let (lanes, subgroup_teams) = [(1, false), (32, false), (32, true)][i % 3];
+                let texel_reads = i >= 3;
+                let shape =
+                    Shape { lanes, subgroup_teams, texel_reads, int64, ..Device::host().capabilities().clone() };
+                let mut features = Capabilities::empty();
+                features.set(Capabilities::SUBGROUP, subgroup_teams);
+                features.set(Capabilities::SHADER_INT64, int64);
+                let mut names = imports(&shape, rows, out).unwrap();
+                names.push(matrices(&shape, rows)[0]);
+                names.push(("epilogue", "linalg/epilogue_none.wgsl"));
+                names.push(("tile", TILES[(i + 6 * usize::from(int64)) % 4]));
+                names.push(("fragment", ["linalg/fragment_16.wgsl", "linalg/fragment_8.wgsl"][i % 2]));
+                all.push(Variant { imports: names, features, lanes });
+            }
+        }
+    }
+    assert_eq!(all.len(), 144);
+    all
+}
+
+/// The variant's names, but for the epilogue, which is the kernel's own.
+pub fn own(spec: &KernelSpec, imports: &Imports) -> Imports {
+    let with = |(name, path)| if name == "epilogue" { (name, epilogue::file(spec)) } else { (name, path) };
+    imports.iter().copied().map(with).collect()
+}
+
+/// Parses and validates a kernel in a variant.
+pub fn parse(spec: &KernelSpec, imports: &Imports, features: Capabilities) -> Result<(Module, ModuleInfo), String> {
+    parse_source(&shader::expand(spec.source, &own(spec, imports)).map_err(|e| e.to_string())?, features)
+}
+
+fn parse_source(source: &str, features: Capabilities) -> Result<(Module, ModuleInfo), String> {
+    let module = naga::front::wgsl::parse_str(source).map_err(|e| e.emit_to_string(source))?;
+    let info = Validator::new(ValidationFlags::all(), features)
+        .subgroup_stages(naga::valid::ShaderStages::COMPUTE)
+        .subgroup_operations(naga::valid::SubgroupOperationSet::all())
+        .validate(&module)
+        .map_err(|e| e.emit_to_string(source))?;
+    Ok((module, info))
+}
+
+/// Bytes of workgroup memory that the entry point uses.
+pub fn workgroup_bytes(module: &Module, info: &ModuleInfo) -> u32 {
+    let used = module.global_variables.iter().filter(|(handle, variable)| {
+        variable.space == AddressSpace::WorkGroup && !info.get_entry_point(0)[*handle].is_empty()
+    });
+    used.map(|(_, variable)| module.types[variable.ty].inner.size(module.to_ctx()).next_multiple_of(16)).sum()
+}
+
+/// A kernel's WGSL in one variant.
+pub struct Shader {
+    pub kernel: &'static KernelSpec,
+    pub source: String,
+    pub module: Module,
+    pub info: ModuleInfo,
+    /// The features that it is valid with, and not without.
+    pub features: Capabilities,
+    /// Each set of values for its overrides, by name.
+    pub constants: Vec<Vec<(&'static str, f64)>>,
+    /// Its place among the kernel's shaders, and what it imports, to be told in errors.
+    pub name: String,
+}
+
+/// All different shaders of all kernels, but for the matrix units', an extension of wgpu. Variants that only differ in files that a
+/// kernel does not import are one.
+pub fn all() -> Vec<Shader> {
+    let (mut seen, mut found) = (BTreeSet::new(), Vec::new());
+    for kernel in ALL.iter().filter(|k| !k.name.starts_with(matmul::UNITS.name)) {
+        let before = found.len();
+        for variant in variants() {
+            let source = shader::expand(kernel.source, &own(kernel, &variant.imports)).unwrap();
+            // The lanes are a value of an override.
+            let lanes = if source.contains("override LANES") { variant.lanes } else { 1 };
+            if seen.insert((kernel.name, lanes, source.clone())) {
+                found.push(shader_of(kernel, &variant, source, found.len() - before));
+            }
+        }
+    }
+    found
+}
+
+fn shader_of(kernel: &'static KernelSpec, variant: &Variant, source: String, index: usize) -> Shader {
+    let features = [Capabilities::empty(), Capabilities::SUBGROUP, Capabilities::SHADER_INT64];
+    let features = features.into_iter().chain([Capabilities::SUBGROUP | Capabilities::SHADER_INT64]);
+    let least = features.map(|f| (f, parse_source(&source, f))).find(|(_, parsed)| parsed.is_ok());
+    let Some((features, Ok((module, info)))) = least else {
+        let problem = parse_source(&source, Capabilities::all()).err().unwrap_or_default();
+        panic!("{} {:?}: {problem}", kernel.name, variant.imports);
+    };
+    let extra = features.difference(variant.features);
+    assert!(extra.is_empty() || kernel.name == "matmul subgroup", "{}: {extra:?} unasked", kernel.name);
+    let names: Vec<String> = module.overrides.iter().filter_map(|(_, o)| o.name.clone()).collect();
+    let constants = constants(kernel, &names, variant.lanes);
+    let name = format!("{} {index} ({features:?})", kernel.name);
+    Shader { kernel, source, module, info, features, constants, name }
+}
+
+/// All combinations of the overrides' values.
+fn constants(kernel: &KernelSpec, names: &[String], lanes: u32) -> Vec<Vec<(&'static str, f64)>> {
+    let mut all = vec![Vec::new()];
+    for name in names {
+        let group = if lanes == 1 { 64.0 } else { 256.0 };
+        let team: [(&'static str, &[f64]); 2] = [("GROUP", &[group]), ("LANES", &[f64::from(lanes)])];
+        let Some((name, values)) = team.iter().chain(&CHOICES).find(|(n, _)| n == name) else {
+            panic!("{}: say which values the override {name} may have", kernel.name)
+        };
+        let with = |set: &Vec<(&'static str, f64)>, value: f64| {
+            let mut set = set.clone();
+            set.push((*name, value));
+            set
+        };
+        all = all.iter().flat_map(|set| values.iter().map(move |v| with(set, *v))).collect();
+    }
+    all
+}

@@ -1,0 +1,111 @@
+//! No dispatch runs long: on a device that seems slow, every kernel is many dispatches, with the same bits.
+
+use std::collections::BTreeMap;
+
+use realign::ElementType;
+use realign::device::{Buffer, Command, Device, Recorder, Tensor};
+use realign::kernels::ALL;
+use realign::kernels::align::{apply, c3};
+use realign::kernels::linalg::matmul::{self, Operand, Product};
+use realign::kernels::stats::{moments, normalize};
+
+use crate::common::{cloud, gpu};
+
+/// Rows for the kernels that take many to a workgroup.
+const ROWS: usize = 200;
+/// Kernels of a single workgroup, which sum what others prepared, and those that measure a device and choose their own size.
+const WHOLE: [&str; 3] = ["clip", "copy", "fma"];
+
+/// Every kernel on data of its own.
+fn record(device: &Device, r: &mut Recorder) {
+    crate::nn::record_all(device, r);
+    let tensor = |seed| Tensor::from_f32(device, &cloud(seed, ROWS, 12), 12).unwrap();
+    let (input, status) = (tensor(1), apply::status_buffer(device).unwrap());
+    let vectors = [vec![0.1; 12], vec![-0.05; 12]];
+    let summand = moments::Summand::operator(device, 0.5, &vectors, 12).unwrap();
+    let sums = device.buffer("sums", summand.sums_bytes()).unwrap();
+    moments::record(r, &summand, &input, ROWS, (&sums, 0)).unwrap();
+    normalize::record(r, &input, &tensor(2), ROWS, &status).unwrap();
+    let operator = apply::Operator::new(device, 0.5, &vectors, 12).unwrap();
+    apply::record(r, &operator, &input, &tensor(3), ROWS, (&status, 0)).unwrap();
+    let shift = device.buffer("shift", 48).unwrap();
+    c3::record(r, (&shift, c3::Noise { sigma: 0.1, seed: 1 }, 0), &input, &tensor(4), ROWS, (&status, 0)).unwrap();
+    let product = Tensor::new(device, ROWS, ROWS, ElementType::F32).unwrap();
+    let operands = (Operand::new(&input), Operand::new(&input).transposed());
+    matmul::record(r, Product::default(), operands, (&product, 0)).unwrap();
+}
+
+/// Dispatches by kernel, and the bytes of all buffers afterwards.
+fn run(device: &Device) -> (BTreeMap<&'static str, usize>, Vec<Vec<u8>>) {
+    let mut recorder = device.recorder();
+    record(device, &mut recorder);
+    let (mut counts, mut buffers) = (BTreeMap::new(), Vec::<Buffer>::new());
+    for command in recorder.commands() {
+        let Command::Dispatch(dispatch) = command else { panic!("{command:?}") };
+        *counts.entry(dispatch.kernel.name).or_insert(0) += 1;
+        let new = dispatch.buffers.iter().filter(|b| !buffers.iter().any(|known| known.same(b)));
+        let new: Vec<Buffer> = new.cloned().collect();
+        buffers.extend(new);
+    }
+    recorder.submit().unwrap();
+    (counts, buffers.iter().map(|b| device.read_blocking(b).unwrap()).collect())
+}
+
+#[test]
+fn every_kernel_splits_with_the_same_bits() {
+    let mut split = Vec::new();
+    for (lanes, group, texel_reads) in [(1, 1, false), (1, 1, gpu().capabilities().texel_reads), (4, 4, false)] {
+        let shaped = |flops, bytes| {
+            let device = gpu().with_capabilities(|c| {
+                (c.lanes, c.group, c.subgroup_teams, c.texel_reads) = (lanes, group, false, texel_reads);
+                (c.dispatch_flops, c.dispatch_bytes) = (flops, bytes);
+            });
+            device.unwrap()
+        };
+        let (whole, want) = run(&shaped(1 << 40, 1 << 40));
+        let (parts, got) = run(&shaped(64, 64));
+        for (kernel, count) in &parts {
+            let more = *count > whole[kernel];
+            assert!(more || WHOLE.contains(kernel), "{kernel}: {count} dispatches, {} without a limit", whole[kernel]);
+            split.push(*kernel);
+        }
+        assert_eq!(got.len(), want.len());
+        let different = got.iter().zip(&want).filter(|(a, b)| a != b).count();
+        assert_eq!(different, 0, "of {} buffers, teams of {lanes}", want.len());
+        // The comparison can fail: the outputs are not what the inputs were.
+        assert!(want.iter().any(|bytes| bytes.iter().any(|b| *b != 0)));
+    }
+    // Which product a device takes is a matter of its subgroups.
+    let products = ["matmul subgroup", "matmul direct", "matmul tiled"];
+    for kernel in ALL.iter().map(|spec| spec.name).filter(|name| !WHOLE.contains(name) && !products.contains(name)) {
+        // Where texels are not read, moments are one kernel.
+        let texels_only = ["moment_weights", "moment_columns"].contains(&kernel) && !gpu().capabilities().texel_reads;
+        assert!(split.contains(&kernel) || texels_only, "{kernel} was not tried");
+    }
+    assert!(products.iter().any(|name| split.contains(name)));
+}
+
+/// A part of the grid and the whole are counted in workgroups; a large one has two sides, and no part runs into the next.
+#[test]
+fn parts_cover_large_grids_once() {
+    // 70,000 groups of one invocation.
+    let count = 4 * 70_000;
+    for bytes in [u64::MAX, 4 * count as u64 + 1] {
+        let shape = |c: &mut realign::device::Capabilities| (c.lanes, c.group, c.dispatch_bytes) = (1, 1, bytes);
+        let device = gpu().with_capabilities(shape).unwrap();
+        let data: Vec<f32> = (0..count).map(|i| i as f32).collect();
+        let tensor = Tensor::from_f32(&device, &data, 4).unwrap();
+        let mut recorder = device.recorder();
+        realign::kernels::nn::elementwise::scale(&mut recorder, 2.0, &tensor).unwrap();
+        assert_eq!(recorder.commands().len(), if bytes == u64::MAX { 1 } else { 2 });
+        recorder.submit().unwrap();
+        let got = tensor.to_f32_blocking(&device).unwrap();
+        assert!(got.iter().zip(&data).all(|(got, x)| *got == 2.0 * x));
+    }
+}
+
+#[test]
+fn a_budget_of_nothing_is_refused() {
+    let error = gpu().with_capabilities(|c| c.dispatch_bytes = 0).unwrap_err().to_string();
+    assert!(error.contains("dispatch_bytes"), "{error}");
+}
