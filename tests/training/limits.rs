@@ -47,7 +47,7 @@ fn a_run_in_chunks_goes_on_bit_for_bit() {
 #[test]
 fn a_run_with_tables_in_several_tensors() {
     let (_folder, mut settings) = mixed(Stage::Two);
-    (settings.batch_size, settings.checkpoint_every, settings.max_steps) = (2, 3, Some(6));
+    (settings.batch_size, settings.checkpoint_every, settings.max_steps) = (1, 3, Some(6));
     let out = settings.out.clone();
     for device in narrow_devices(64_000) {
         settings.out = out.with_file_name("whole");
@@ -99,13 +99,10 @@ fn out_of_memory_says_which_buffer_and_what_to_lower() {
         assert_eq!((weights, 2 * weights), (gradients, moments));
         drop(run);
         for (limit, words) in [
-            (100_000, vec!["weights", "gate_proj.weight [128, 64] f32", "32768 bytes", "--weights bf16"]),
+            (100_000, vec!["weights", "self_attn.o_proj.weight [64, 64] f32", "16384 bytes", "--weights bf16"]),
             (weights + 20_000, vec!["gradients", ".weight [", "--train lora"]),
             (weights + gradients + 20_000, vec!["moments", "f32", "--train lora"]),
-            (
-                weights + gradients + moments + 100_000,
-                vec!["activations", "[", "64] f32", "--batch-size", "--recompute"],
-            ),
+            (weights + gradients + moments + 100_000, vec!["activations", "] f32", "--batch-size", "--recompute"]),
         ] {
             let device = devices().swap_remove(i).with_memory_limit(limit).unwrap();
             let error = failure(&device, &settings);
