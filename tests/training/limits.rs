@@ -47,7 +47,7 @@ fn a_run_in_chunks_goes_on_bit_for_bit() {
 #[test]
 fn a_run_with_tables_in_several_tensors() {
     let (_folder, mut settings) = mixed(Stage::Two);
-    (settings.batch_size, settings.checkpoint_every, settings.max_steps) = (2, 3, Some(6));
+    (settings.batch_size, settings.checkpoint_every, settings.max_steps) = (1, 3, Some(6));
     let out = settings.out.clone();
     for device in narrow_devices(64_000) {
         settings.out = out.with_file_name("whole");
@@ -99,13 +99,10 @@ fn out_of_memory_says_which_buffer_and_what_to_lower() {
         assert_eq!((weights, 2 * weights), (gradients, moments));
         drop(run);
         for (limit, words) in [
-            (100_000, vec!["weights", "gate_proj.weight [128, 64] f32", "32768 bytes", "--weights bf16"]),
+            (100_000, vec!["weights", "self_attn.o_proj.weight [64, 64] f32", "16384 bytes", "--weights bf16"]),
             (weights + 20_000, vec!["gradients", ".weight [", "--train lora"]),
             (weights + gradients + 20_000, vec!["moments", "f32", "--train lora"]),
-            (
-                weights + gradients + moments + 100_000,
-                vec!["activations", "[", "64] f32", "--batch-size", "--recompute"],
-            ),
+            (weights + gradients + moments + 100_000, vec!["activations", "] f32", "--batch-size", "--recompute"]),
         ] {
             let device = devices().swap_remove(i).with_memory_limit(limit).unwrap();
             let error = failure(&device, &settings);
@@ -132,7 +129,7 @@ fn rounded(settings: &Settings, out: &Path) -> PathBuf {
 #[test]
 fn low_rank_additions_to_a_base_of_16_bits() {
     let (_folder, mut settings) = setup(Stage::Two);
-    (settings.train, settings.epochs, settings.lora_rank) = (Trained::Lora, 12.0, 3);
+    (settings.train, settings.epochs, settings.lora_rank, settings.lr) = (Trained::Lora, 4.0, 3, 5e-3);
     settings.model = rounded(&settings, &settings.out.with_file_name("bf16"));
     for device in devices() {
         let run = |name: &str, weights: Option<ElementType>| {
@@ -145,7 +142,7 @@ fn low_rank_additions_to_a_base_of_16_bits() {
         // As in the files, and widened.
         let (short, wide) = (run("short", None), run("wide", Some(ElementType::F32)));
         assert!(short.1 < wide.1 * 7 / 10, "{} and {} bytes", short.1, wide.1);
-        assert!((short.2 - wide.2).abs() < 1e-4 * wide.2 && wide.2 < 0.8 * wide.3, "{short:?} {wide:?}");
+        assert!((short.2 - wide.2).abs() < 1e-4 * wide.2 && wide.2 < wide.3, "{short:?} {wide:?}");
         let [a, b, base] = [&short.0.join("model"), &wide.0.join("model"), &settings.model].map(|folder| {
             Weights::open(folder).unwrap().read_f32("model.layers.1.mlp.up_proj.weight", &[128, 64]).unwrap()
         });

@@ -72,13 +72,10 @@ impl Space {
         let layers = if keep == Keep::All { config.layers.max(1) } else { 1 };
         let label = (Purpose::Activations, "residual stream");
         let stream = |_| Tensor::labelled(device, label, (tokens, config.hidden_size), ElementType::F32);
+        let stream = (0..streams).map(stream).collect::<Result<_>>()?;
+        let layers = (0..layers).map(|_| LayerSpace::new(device, decoder, tokens)).collect::<Result<_>>()?;
         let gradients = (keep != Keep::Nothing).then(|| GradientSpace::new(device, decoder, tokens)).transpose()?;
-        Ok(Space {
-            keep,
-            stream: (0..streams).map(stream).collect::<Result<_>>()?,
-            layers: (0..layers).map(|_| LayerSpace::new(device, decoder, tokens)).collect::<Result<_>>()?,
-            gradients,
-        })
+        Ok(Space { keep, stream, layers, gradients })
     }
 
     /// The same memory for the first `tokens` tokens.
