@@ -143,14 +143,14 @@ fn moments(device: &Device, rows: &[f32], width: usize) -> Result<Moments> {
 
 fn table(outcomes: &[Outcome], images: &[usize]) -> String {
     let mut lines = vec![format!(
-        "{:<22} {:>9}{}",
+        "{:<28} {:>9}{}",
         "stage 1 on",
         "captions",
         images.iter().map(|n| format!(" {:>11}", format!("{n} images"))).collect::<String>()
     )];
     lines.extend(outcomes.iter().map(|o| {
         let answers = images.iter().map(|n| format!(" {:>11.3}", o.answers(*n).map_or(f64::NAN, |a| a.share())));
-        format!("{:<22} {:>9.3}{}", o.arm.name(), o.captions.share(), answers.collect::<String>())
+        format!("{:<28} {:>9.3}{}", o.arm.name(), o.captions.share(), answers.collect::<String>())
     }));
     lines.push("captions: share of attributes right in captions of held-out images after stage 1".to_owned());
     lines.push("images: share of right answers after stage 2 on so many real images".to_owned());

@@ -12,7 +12,7 @@ pub fn page(value: &Value) -> Result<Page> {
     let rows = value["rows"].as_array().cloned().unwrap_or_default();
     let intro = format!("{} on {}.", seeds(value), value["device"].as_str().unwrap_or(""));
     let section = Section::new("Captions of held-out images after stage 1", "")
-        .chart(Chart::new("Captions, with and without noise on the adapter's input", captions(&rows)?), order(&rows))
+        .chart(Chart::new("Captions, without and with noise on the adapter's input", captions(&rows)?), order(&rows))
         .table(
             table(&rows)?,
             "Answers: after stage 2 on so many real images; without images, before it. A dash: not run.",
@@ -36,25 +36,24 @@ fn source(row: &Value) -> &str {
     name(row).split(" + noise").next().unwrap_or("")
 }
 
-/// Aligners, each without and with noise side by side.
+/// Captions by aligner, without and with noise side by side; rows of which there is only one, where others have both, are left to
+/// the table.
 fn captions(rows: &[Value]) -> Result<Bars> {
-    let mut sources: Vec<&str> = Vec::new();
-    rows.iter().map(source).for_each(|s| {
-        if !sources.contains(&s) {
-            sources.push(s);
-        }
-    });
-    let bar = |v: &Value| match (v["mean"].as_f64(), v["sd"].as_f64()) {
+    let noisy = |row: &Value| row["noise"].as_f64().is_some_and(|noise| noise > 0.0);
+    let with_noise = |name: &str| rows.iter().find(|row| noisy(row) && source(row) == name);
+    let any = rows.iter().any(noisy);
+    let shown: Vec<&Value> = rows.iter().filter(|r| !noisy(r) && (!any || with_noise(source(r)).is_some())).collect();
+    let bar = |row: &Value| match (row["captions"]["mean"].as_f64(), row["captions"]["sd"].as_f64()) {
         (Some(mean), Some(sd)) => Bar::with_error(mean, sd),
         (mean, _) => Bar::from(mean.unwrap_or(f64::NAN)),
     };
-    let of = |noisy: bool| {
-        let find = move |s: &&str| rows.iter().find(|r| source(r) == *s && (r["noise"].as_f64() > Some(0.0)) == noisy);
-        sources.iter().map(|s| find(s).map_or(Bar::from(f64::NAN), |row| bar(&row["captions"]))).collect::<Vec<_>>()
-    };
-    let (plain, noisy) = (of(false), of(true));
-    let bars = Bars::new(Axis::linear("attributes right").including(0.0), sources.iter().copied());
-    Ok(bars.group("without noise", plain)?.group(format!("noise {NOISE}"), noisy)?)
+    let bars = Bars::new(Axis::linear("attributes right").including(0.0), shown.iter().map(|row| source(row)));
+    let bars = bars.group("without noise", shown.iter().map(|row| bar(row)))?;
+    if !any {
+        return Ok(bars);
+    }
+    let noise = shown.iter().map(|row| with_noise(source(row)).map_or(Bar::from(f64::NAN), bar));
+    Ok(bars.group(format!("noise {NOISE}"), noise)?)
 }
 
 fn order(rows: &[Value]) -> String {
