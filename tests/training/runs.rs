@@ -36,7 +36,7 @@ fn statistics(folder: &Path) -> PathBuf {
 
 /// A folder with a model, and settings of a stage on the bundled data: whole passes as steps, so that their order is of no
 /// account.
-fn setup(stage: Stage) -> (tempfile::TempDir, Settings) {
+pub fn setup(stage: Stage) -> (tempfile::TempDir, Settings) {
     let folder = model_folder("llama");
     let mut settings = Settings::new(stage);
     settings.model = folder.path().to_path_buf();
