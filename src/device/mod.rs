@@ -294,6 +294,15 @@ impl Device {
         }
     }
 
+    /// How many pipelines and bind groups the device keeps: as many as the kernels and the living buffers in use need, however often
+    /// they are used. None on the host engine.
+    pub fn cached(&self) -> (usize, usize) {
+        match &self.0.engine {
+            Engine::Gpu(gpu) => gpu.cached(),
+            Engine::Host => (0, 0),
+        }
+    }
+
     /// A recorder of commands for this device.
     pub fn recorder(&self) -> Recorder {
         Recorder::new(self.clone())

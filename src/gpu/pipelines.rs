@@ -50,6 +50,12 @@ impl Gpu {
         Ok(made)
     }
 
+    /// Number of pipelines and bind groups.
+    pub(crate) fn cached(&self) -> (usize, usize) {
+        let pipelines = self.pipelines.pipelines.lock().unwrap_or_else(PoisonError::into_inner).len();
+        (pipelines, self.pipelines.bind_groups.0.lock().unwrap_or_else(PoisonError::into_inner).len())
+    }
+
     fn compile(&self, dispatch: &Dispatch, texel_reads: bool) -> Result<Pipeline> {
         let kernel = dispatch.kernel;
         let source = shader::expand(kernel.source, &dispatch.imports)?;

@@ -316,7 +316,7 @@ impl Work<'_> {
     }
 }
 
-/// Records a kernel that reads `common/grid.wgsl`, in as many parts as keep each within [`Capabilities::dispatch_bytes`]. Work
+/// Records a kernel; one that reads `common/grid.wgsl`, in as many parts as keep each within [`Capabilities::dispatch_bytes`]. Work
 /// counts as the bytes of its buffers, evenly over the grid; the host engine has no limit and takes all at once.
 fn record_in_parts(recorder: &mut Recorder, dispatch: Dispatch) -> Result<()> {
     let caps = recorder.device().capabilities();
@@ -326,7 +326,11 @@ fn record_in_parts(recorder: &mut Recorder, dispatch: Dispatch) -> Result<()> {
     let bytes = dispatch.kernel.bindings[1..].iter().zip(&dispatch.buffers).map(moved).fold(0, u64::saturating_add);
     let whole: u64 = dispatch.groups.iter().map(|&side| u64::from(side)).product();
     let parts = bytes.div_ceil(caps.dispatch_bytes).clamp(1, whole.max(1));
-    if parts == 1 || caps.kind == DeviceKind::Host {
+    // A kernel that counts its workgroups by itself, and is cut by itself, cannot be cut here.
+    let reads_grid = || -> Result<bool> {
+        Ok(shader::expand(dispatch.kernel.source, &dispatch.imports)?.contains("var<uniform> grid: Grid"))
+    };
+    if parts == 1 || caps.kind == DeviceKind::Host || !reads_grid()? {
         return recorder.dispatch(dispatch);
     }
     let mut each = whole.div_ceil(parts);

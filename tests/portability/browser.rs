@@ -17,7 +17,7 @@ use crate::runs;
 use crate::shaders::{Shader, all};
 
 /// The most that the whole page may take: several times what two cores need.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_secs(1200);
 
 /// Headless, with a WebGPU adapter on the CPU.
 const FLAGS: [&str; 8] = [
@@ -118,6 +118,18 @@ fn without_64_bits() -> (Vec<Shader>, BTreeSet<&'static str>) {
     (kept, out.iter().map(|s| s.kernel.name).collect())
 }
 
+/// A shader with its overrides' least and greatest values, and how many pipelines that makes: SwiftShader compiles each anew.
+fn ends(shader: &Shader) -> (Value, usize) {
+    let mut data = shader_data(shader);
+    let mut kept = Vec::new();
+    if let Some(sets) = data["constants"].as_array() {
+        kept.extend(sets.first().into_iter().chain(sets.get(1..).and_then(<[Value]>::last)).cloned());
+    }
+    let count = kept.len();
+    data["constants"] = Value::Array(kept);
+    (data, count)
+}
+
 #[test]
 #[ignore = "needs Chromium"]
 fn every_shader_compiles_in_chromium_and_the_operator_runs() {
@@ -125,13 +137,14 @@ fn every_shader_compiles_in_chromium_and_the_operator_runs() {
     // Each has a form of 32 bits, which is among those that are compiled.
     assert_eq!(excluded, BTreeSet::from(["c3", "moment_columns", "moment_weights", "moments"]));
     assert!(excluded.iter().all(|name| shaders.iter().any(|s| s.kernel.name == *name)));
-    let data = json!({ "shaders": shaders.iter().map(shader_data).collect::<Vec<_>>(), "runs": runs::all() });
+    let (compiled, pipelines): (Vec<Value>, Vec<usize>) = shaders.iter().map(ends).unzip();
+    let data = json!({ "shaders": compiled, "runs": runs::all() });
     let verdict = verdict(&data);
-    println!("{}; {}", verdict["adapter"], verdict["browser"]);
+    println!("{}; {}; seconds {}", verdict["adapter"], verdict["browser"], verdict["seconds"]);
     assert_eq!(verdict["failures"], json!([]));
     assert_eq!(verdict["skipped"], json!([]), "Chromium's SwiftShader has subgroups");
     assert_eq!(verdict["shaders"], json!(shaders.len()));
-    assert_eq!(verdict["pipelines"], json!(shaders.iter().map(|s| s.constants.len()).sum::<usize>()));
+    assert_eq!(verdict["pipelines"], json!(pipelines.iter().sum::<usize>()));
     assert_eq!(verdict["runs"], json!(runs::all().len()));
 }
 

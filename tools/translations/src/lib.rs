@@ -76,12 +76,25 @@ impl Shader {
     }
 }
 
-/// Calls `f` with every shader under every set of its overrides, and returns how many there are; an error names them.
-pub fn for_each(mut f: impl FnMut(&Shader, Fixed<'_>) -> Result<(), String>) -> usize {
+/// Which of a shader's sets of values are taken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Sets {
+    /// All.
+    All,
+    /// The first and the last: each override's least and greatest value.
+    Ends,
+}
+
+/// Calls `f` with every shader under its overrides' values, and returns how many there are; an error names them.
+pub fn for_each(sets: Sets, mut f: impl FnMut(&Shader, Fixed<'_>) -> Result<(), String>) -> usize {
     let mut count = 0;
     for shader in Shader::all() {
         let (module, info) = shader.parse().unwrap_or_else(|e| panic!("{}: {e}", shader.name));
-        for constants in &shader.constants {
+        let last = shader.constants.len().saturating_sub(1);
+        for (i, constants) in shader.constants.iter().enumerate() {
+            if sets == Sets::Ends && i != 0 && i != last {
+                continue;
+            }
             let result = fix(&module, &info, constants).and_then(|fixed| f(&shader, fixed));
             result.unwrap_or_else(|e| panic!("{} with {constants:?}: {e}", shader.name));
             count += 1;

@@ -4,7 +4,7 @@ use std::collections::hash_map::{Entry, HashMap};
 use std::path::Path;
 use std::process::Command;
 
-use realign_translations::{for_each, to_spirv};
+use realign_translations::{Sets, for_each, to_spirv};
 
 /// What the validator has against a module.
 fn objection(path: &Path) -> Option<String> {
@@ -18,7 +18,7 @@ fn every_shader_becomes_valid_spirv() {
     let folder = tempfile::tempdir().unwrap();
     // Overrides that change nothing give the same module again.
     let (mut names, mut files) = (HashMap::new(), Vec::new());
-    for_each(|shader, fixed| {
+    for_each(Sets::All, |shader, fixed| {
         let bytes = to_spirv(&fixed)?;
         if let Entry::Vacant(new) = names.entry(bytes) {
             let path = folder.path().join(format!("{}.spv", files.len()));
@@ -33,7 +33,8 @@ fn every_shader_becomes_valid_spirv() {
     // A panic in a thread is one here.
     std::thread::scope(|scope| {
         for share in files.chunks(files.len().div_ceil(cores)) {
-            scope.spawn(|| share.iter().for_each(|(name, path)| assert_eq!(objection(path), None, "{name}")));
+            scope
+                .spawn(|| share.iter().for_each(Sets::All, |(name, path)| assert_eq!(objection(path), None, "{name}")));
         }
     });
     println!("{} modules valid", files.len());
@@ -45,7 +46,7 @@ fn broken_spirv_is_noticed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("broken.spv");
     let mut first = None;
-    for_each(|_, fixed| {
+    for_each(Sets::All, |_, fixed| {
         if first.is_none() {
             first = Some(to_spirv(&fixed)?);
         }

@@ -3,7 +3,7 @@
 use naga::back::hlsl::ShaderModel;
 use naga::valid::{Capabilities, ModuleInfo};
 use naga::{AddressSpace, Module};
-use realign_translations::{Shader, bindings, fix, for_each, metal_version, shader_model, to_hlsl, to_metal};
+use realign_translations::{Sets, Shader, bindings, fix, for_each, metal_version, shader_model, to_hlsl, to_metal};
 
 /// Bytes of workgroup memory that the entry point uses.
 fn workgroup_bytes(module: &Module, info: &ModuleInfo) -> u32 {
@@ -15,7 +15,7 @@ fn workgroup_bytes(module: &Module, info: &ModuleInfo) -> u32 {
 
 #[test]
 fn every_shader_becomes_metal_and_hlsl_within_the_default_limits() {
-    let count = for_each(|shader, fixed| {
+    let count = for_each(Sets::All, |shader, fixed| {
         let storage = |space: &AddressSpace| !matches!(space, AddressSpace::Uniform);
         let buffers = bindings(&fixed.module).iter().filter(|(_, space)| storage(space)).count();
         let invocations: u32 = fixed.module.entry_points[0].workgroup_size.iter().product();
