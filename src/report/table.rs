@@ -155,6 +155,12 @@ impl Table {
         row.competes && distance(row).is_some_and(|d| d <= least)
     }
 
+    /// Whether all below a column's name is text, which starts where the name does.
+    fn is_words(&self, column: usize) -> bool {
+        let text = |row: &Row| column.checked_sub(1).is_some_and(|c| matches!(row.cells[c], Cell::Text(_)));
+        !self.rows.is_empty() && self.rows.iter().all(text)
+    }
+
     pub(super) fn markup(&self) -> Markup {
         let decimals: Vec<usize> = (1..self.columns.len()).map(|c| self.decimals(c - 1)).collect();
         let caption = text::clean(&self.caption);
@@ -162,7 +168,13 @@ impl Table {
             div.table tabindex="0" role="region" aria-label=(caption) {
                 table {
                     @if !caption.is_empty() { caption { (caption) } }
-                    thead { tr { @for column in &self.columns { th scope="col" { (text::clean(&column.name)) } } } }
+                    thead {
+                        tr {
+                            @for (c, column) in self.columns.iter().enumerate() {
+                                th.words[self.is_words(c)] scope="col" { (text::clean(&column.name)) }
+                            }
+                        }
+                    }
                     tbody {
                         @for row in &self.rows {
                             tr.reference[!row.competes] {
