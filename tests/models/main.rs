@@ -1,6 +1,7 @@
 //! Tiny Llama and Qwen2 models with an adapter in front, against an independent f64 implementation: logits, losses and
 //! every gradient; logits in blocks and chunks, tables in several tensors, recomputed activations, generation with a cache.
 
+mod adapter;
 mod limits;
 mod oracle;
 mod twins;
