@@ -2,6 +2,7 @@
 //! every gradient; logits in blocks and chunks, tables in several tensors, recomputed activations, generation with a cache.
 
 mod adapter;
+mod differences;
 mod limits;
 mod oracle;
 mod twins;
