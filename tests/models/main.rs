@@ -4,6 +4,7 @@
 mod adapter;
 mod differences;
 mod limits;
+mod memory;
 mod oracle;
 mod twins;
 
