@@ -1,6 +1,7 @@
 //! Devices: where recorded commands run. Two engines run the same commands: wgpu, and the host's cores.
 
 mod buffer;
+mod pieces;
 mod recorder;
 mod select;
 mod slots;
@@ -9,6 +10,8 @@ use std::sync::Arc;
 
 pub use buffer::{Buffer, Tensor};
 pub(crate) use buffer::{Storage, Use, pad_rows};
+pub(crate) use pieces::next_look;
+pub use pieces::{Pending, Piece, Pieces};
 pub use recorder::{Command, Dispatch, Recorder, Submission};
 pub use select::{AdapterSummary, DeviceOptions, Selection, adapters};
 pub use slots::{DownloadSlot, UploadSlot};
@@ -315,6 +318,26 @@ impl Device {
         match &self.0.engine {
             Engine::Gpu(gpu) => gpu.poll(),
             Engine::Host => Ok(()),
+        }
+    }
+
+    /// Waits until the device is done with all that was submitted, and has reported it.
+    ///
+    /// # Errors
+    /// The device was lost.
+    pub fn wait(&self) -> Result<()> {
+        match &self.0.engine {
+            Engine::Gpu(gpu) => gpu.wait_for(None),
+            Engine::Host => Ok(()),
+        }
+    }
+
+    /// How many times a call on this device has waited for it so far. In a frame loop that is to stay smooth this number stays as
+    /// it is.
+    pub fn waits(&self) -> u64 {
+        match &self.0.engine {
+            Engine::Gpu(gpu) => gpu.waits(),
+            Engine::Host => 0,
         }
     }
 

@@ -5,6 +5,6 @@ mod answer;
 mod evaluate;
 mod score;
 
-pub use answer::{Answer, AnswerOptions, Assistant, End};
+pub use answer::{Answer, AnswerOptions, Answering, Assistant, End, Reply};
 pub use evaluate::{Accuracy, Evaluation, Judged, evaluate};
 pub use score::{Score, score};

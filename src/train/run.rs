@@ -60,11 +60,12 @@ pub struct Run {
     /// The present step's learning rate.
     pub(super) rate: f64,
     pub(super) phase: Phase,
-    held_out: Option<HeldOut>,
+    pub(super) held_out: Option<HeldOut>,
     log: RunLog,
     /// Sums since the last logged step: negative log-likelihood and targets.
     pending: (f64, u64),
-    saved: Option<u64>,
+    /// The step of the newest checkpoint.
+    pub(super) saved: Option<u64>,
 }
 
 /// What a finished run left.
@@ -175,7 +176,6 @@ impl Run {
     }
 
     pub(super) fn check_finite(&self, step: u64, loss: f64, grad_norm: f64) -> Result<()> {
-        self.inputs.check()?;
         if loss.is_finite() && grad_norm.is_finite() {
             return Ok(());
         }
@@ -187,46 +187,27 @@ impl Run {
         Err(Error::Degenerate(format!("{what}; training stopped, {kept}; lower lr, or check weights and embeddings")))
     }
 
-    /// Evaluation, log line and checkpoint, as they are due.
-    pub(super) fn after_step(&mut self, record: &mut LogRecord, (sum, targets): (f64, u64)) -> Result<()> {
+    fn due(&self, step: u64, every: u64) -> bool {
+        (every > 0 && step.is_multiple_of(every)) || step == self.total()
+    }
+
+    /// Whether an evaluation is due after this step.
+    pub(super) fn evaluates(&self, step: u64) -> bool {
+        self.held_out.is_some() && self.due(step, self.settings.eval_every)
+    }
+
+    /// Whether a checkpoint is due after this step.
+    pub(super) fn saves(&self, step: u64) -> bool {
+        self.due(step, self.settings.checkpoint_every)
+    }
+
+    /// The step's log line, if it is due.
+    pub(super) fn log_step(&mut self, record: &LogRecord, (sum, targets): (f64, u64)) -> Result<()> {
         self.pending = (self.pending.0 + sum, self.pending.1 + targets);
-        let due = |every: u64| every > 0 && record.step.is_multiple_of(every);
-        let last = record.step == self.total();
-        if self.held_out.is_some() && (due(self.settings.eval_every) || last) {
-            let loss = self.evaluate()?;
-            record.more.push(("eval_loss", loss));
-            self.best = Some(self.best.map_or(loss, |best| best.min(loss)));
-        }
-        let logged = due(self.settings.log_every) || last || !record.more.is_empty();
-        let save = due(self.settings.checkpoint_every) || last;
-        if logged {
+        if self.due(record.step, self.settings.log_every) || !record.more.is_empty() {
             // A line stands for all steps since the line before.
             let (sum, targets) = std::mem::take(&mut self.pending);
             self.log.write(&LogRecord { loss: sum / targets as f64, ..record.clone() })?;
-        }
-        if save {
-            self.save()?;
-        }
-        Ok(())
-    }
-
-    /// Mean negative log-likelihood per target of the held-out data.
-    fn evaluate(&mut self) -> Result<f64> {
-        let Some(held_out) = &mut self.held_out else { return Ok(f64::NAN) };
-        held_out.loss(&mut self.trainer, self.settings.batch_size)
-    }
-
-    /// Writes a checkpoint, if there is none of this step. Between the ticks of a step there is nothing to save.
-    ///
-    /// # Errors
-    /// A step has begun; a full disk; the device was lost.
-    pub fn save(&mut self) -> Result<()> {
-        if !matches!(self.phase, Phase::Idle) {
-            return Err(Error::argument("save", "a step has begun; finish it first with advance"));
-        }
-        if self.saved != Some(self.step()) {
-            self.checkpoint()?;
-            self.saved = Some(self.step());
         }
         Ok(())
     }

@@ -8,9 +8,7 @@ use realign::device::{Device, DeviceOptions, Selection};
 use realign::inference::{AnswerOptions, Assistant, End, score};
 use realign::io::{Dataset, IdIndex, Ids, OpenOptions, Role, SampleOptions, Turn, Weights};
 use realign::stats::DatasetRows;
-use realign::train::{
-    Form, LogRecord, NoiseShape, Run, Settings, Stage, Start, Tick, Trained, VisualInputs, data, visual,
-};
+use realign::train::{Form, LogRecord, NoiseShape, Run, Settings, Stage, Start, Trained, VisualInputs, data, visual};
 use serde_json::Value;
 
 use super::{golden, model_folder, put, refused};
@@ -144,32 +142,6 @@ fn a_killed_run_goes_on_bit_for_bit() {
             finish(run);
             assert!(results(&settings.out) == whole, "{} {trained:?}: results differ", device.name());
         }
-    }
-}
-
-#[test]
-fn a_step_in_pieces_gives_the_same_as_a_whole_one() {
-    for device in devices() {
-        let (_folder, settings) = mixed(Stage::One);
-        let out = settings.out.clone();
-        finish(Run::start(&device, settings.clone(), Start::New).unwrap());
-        let mut run =
-            Run::start(&device, Settings { out: out.with_file_name("ticks"), ..settings.clone() }, Start::New).unwrap();
-        let (mut submitted, mut stepped) = (0, 0);
-        while !run.is_done() {
-            match run.tick().unwrap() {
-                Tick::Submitted => submitted += 1,
-                Tick::Waiting => assert!(run.save().is_err(), "saved within a step"),
-                Tick::Stepped(record) => {
-                    stepped += 1;
-                    assert_eq!(record.step, stepped);
-                }
-            }
-        }
-        // Passes of three batches: two steps each, of two batches and of one.
-        assert_eq!((submitted, stepped), (12, 8));
-        run.finish().unwrap();
-        assert!(results(&out) == results(&out.with_file_name("ticks")), "{}", device.name());
     }
 }
 
