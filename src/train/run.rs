@@ -87,6 +87,7 @@ impl Run {
     /// to resume one with other settings; no memory.
     pub fn start(device: &Device, settings: Settings, start: Start) -> Result<Run> {
         settings.validate()?;
+        settings.ignored().iter().for_each(|line| log::warn!("{line}"));
         let out = settings.out.clone();
         let exists = out.join(LOG).exists() || out.join(CHECKPOINTS).exists();
         if exists && start == Start::New {
@@ -240,7 +241,8 @@ impl Run {
             finished.low_rank =
                 Some(decoder.save_low_rank_blocking(&self.device, &folder, &self.settings.model, true)?);
         }
-        finished.model = Some(decoder.save_blocking(&self.device, &out.join("model"), &self.settings.model, true)?);
+        let (folder, element) = (out.join("model"), self.settings.export_dtype);
+        finished.model = Some(decoder.save_blocking(&self.device, (&folder, true), &self.settings.model, element)?);
         Ok(finished)
     }
 }
@@ -268,6 +270,7 @@ fn model(device: &Device, settings: &Settings, width: usize) -> Result<Model> {
         Some(path) => {
             let weights = AdapterWeights::load(path)?;
             weights.check_fits(width, hidden, path)?;
+            check_wanted(settings, &weights, hidden)?;
             weights
         }
     };
@@ -276,6 +279,23 @@ fn model(device: &Device, settings: &Settings, width: usize) -> Result<Model> {
         decoder.add_low_rank(device, LowRankOptions { rank: settings.lora_rank, alpha, seed: settings.seed })?;
     }
     Ok(Model { adapter: Adapter::new(device, &weights)?, decoder })
+}
+
+/// An adapter of another shape than the settings ask for must not take its place in silence; their defaults ask for none.
+fn check_wanted(settings: &Settings, weights: &AdapterWeights, hidden: usize) -> Result<()> {
+    let (plain, tokens) = (Settings::new(settings.stage), weights.outputs() / hidden.max(1));
+    let problem = if settings.adapter != plain.adapter && settings.adapter != weights.kind {
+        format!(
+            "adapter: {} is asked for, but init_adapter is {}; leave out one of them",
+            settings.adapter, weights.kind
+        )
+    } else if settings.adapter_tokens != plain.adapter_tokens && settings.adapter_tokens != tokens {
+        let asked = settings.adapter_tokens;
+        format!("adapter_tokens: {asked} are asked for, but init_adapter makes {tokens}; leave out one of them")
+    } else {
+        return Ok(());
+    };
+    Err(Error::argument("setting", problem))
 }
 
 fn trainer(device: &Device, model: Model, settings: &Settings) -> Result<Trainer> {

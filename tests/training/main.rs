@@ -5,6 +5,7 @@ mod batches;
 mod checkpoints;
 mod configs;
 mod conversations;
+mod exports;
 mod frames;
 mod limits;
 mod models;
