@@ -136,6 +136,52 @@ fn what_was_trained_is_scored_asked_and_evaluated() {
         let question = first["question"].as_str().unwrap().trim_start_matches("<image>\n").to_owned();
         let embedding = ["--image-embedding", "image.npy", "--row", "1", "--prompt", &question];
         let base: Vec<&str> = model.split_whitespace().collect();
+    // What was logged so far has its page.
+    assert!(String::from_utf8(folder.bytes("run/report.html")).unwrap().contains("<svg"));
+    assert!(folder.bytes("run/loss.svg").starts_with(b"<svg"));
+}
+
+#[test]
+fn a_run_that_fails_has_its_page() {
+    let folder = folder();
+    let output = folder.run(&format!("{STAGE2} --lr 1e30 --clip 0 --epochs 50 --out run --device host"));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(1) && stderr.contains("training stopped"), "{stderr}");
+    assert!(!log(&folder, "run").is_empty());
+    assert!(String::from_utf8(folder.bytes("run/report.html")).unwrap().contains("<svg"));
+}
+
+#[test]
+fn warnings_are_seen_and_counted() {
+    let folder = folder();
+    let more = "{\"id\": \"nowhere\", \"text\": \"a text without an embedding\"}\n";
+    let texts = [folder.bytes("texts.jsonl"), more.as_bytes().to_vec()].concat();
+    folder.put("texts.jsonl", &texts);
+    let line = format!("{STAGE1} --epochs 1 --skip-missing --max-length 20 --out run --device host --json");
+    let output = folder.run(&line);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    let value: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(value["skipped"].as_u64(), Some(1), "{value}");
+    let cut = value["truncated"].as_u64().unwrap();
+    assert!(cut > 0 && cut < 13, "{value}");
+    for word in [&format!("{cut} of 13 samples were cut"), "warning: texts.jsonl: 1 of 13 records", "\"nowhere\""] {
+        assert!(stderr.contains(word), "{word:?} is not in: {stderr}");
+    }
+    // Every line is a warning of ours or tells the progress.
+    let known = |line: &str| line.starts_with("warning: ") || line.starts_with("step ");
+    assert!(stderr.lines().all(known), "{stderr}");
+    let stage2 = format!("{STAGE2} --stats s.safetensors --epochs 1 --out two --device host");
+    assert!(folder.good(&stage2).contains("warning: stats is ignored"));
+
+    let records = r#"[{"id": 1, "image": "i0", "question": "what?", "answer": "x"}, {"id": 2, "image": "none", "question": "what?",
+        "answer": "x"}]"#;
+    folder.put("q.json", records.as_bytes());
+    let ask = "--model m --adapter a.safetensors --embeddings image.npy --device host --json --skip-missing";
+    let evaluated = folder.json_quiet(&format!("evaluate {ask} --data q.json --ids image_ids.json --max-tokens 2"));
+    assert_eq!((evaluated["skipped"].as_u64(), evaluated["count"].as_u64()), (Some(1), Some(1)));
+    let ask = ask.replace("image.npy", "text.npy");
+    let scored = folder.json_quiet(&format!("score {ask} --data texts.jsonl --ids text_ids.txt --max-length 20"));
+    assert_eq!((scored["skipped"].as_u64(), scored["truncated"].as_u64().unwrap() > 0), (Some(1), true));
         let mut args = vec!["generate", "--json"];
         args.extend(base.iter().chain(&embedding));
         let said = folder.json(&args);
