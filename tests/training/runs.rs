@@ -89,9 +89,9 @@ fn trajectory(stage: &str) -> Vec<[f64; 3]> {
     let all: Value = serde_json::from_slice(&std::fs::read(data_file("trajectories.json")).unwrap()).unwrap();
     let steps = all[stage].as_array().unwrap();
     steps.iter().map(|step| [0, 1, 2].map(|i| step[i].as_f64().unwrap())).collect()
-/// In one batch to a step, or in three of five, five and two samples.
 }
 
+/// In one batch to a step, or in three of five, five and two samples.
 #[test]
 fn fifty_steps_of_both_stages_follow_pytorch() {
     for device in devices() {
