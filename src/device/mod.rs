@@ -2,6 +2,7 @@
 
 mod buffer;
 mod memory;
+mod pieces;
 mod recorder;
 mod select;
 mod slots;
@@ -11,6 +12,8 @@ use std::sync::Arc;
 pub use buffer::{Buffer, Tensor};
 pub(crate) use buffer::{Storage, Use, pad_rows};
 pub use memory::Purpose;
+pub(crate) use pieces::next_look;
+pub use pieces::{Pending, Piece, Pieces};
 pub use recorder::{Command, Dispatch, Recorder, Submission};
 pub use select::{AdapterSummary, DeviceOptions, Selection, adapters};
 pub use slots::{DownloadSlot, UploadSlot};
@@ -299,7 +302,7 @@ impl Device {
     pub fn cached(&self) -> (usize, usize) {
         match &self.0.engine {
             Engine::Gpu(gpu) => gpu.cached(),
-            Engine::Host => (0, 0),
+            Engine::Host | Engine::Plan => (0, 0),
         }
     }
 
@@ -384,6 +387,26 @@ impl Device {
         match &self.0.engine {
             Engine::Gpu(gpu) => gpu.poll(),
             Engine::Host | Engine::Plan => Ok(()),
+        }
+    }
+
+    /// Waits until the device is done with all that was submitted, and has reported it.
+    ///
+    /// # Errors
+    /// The device was lost.
+    pub fn wait(&self) -> Result<()> {
+        match &self.0.engine {
+            Engine::Gpu(gpu) => gpu.wait_for(None),
+            Engine::Host | Engine::Plan => Ok(()),
+        }
+    }
+
+    /// How many times a call on this device has waited for it so far. In a frame loop that is to stay smooth this number stays as
+    /// it is.
+    pub fn waits(&self) -> u64 {
+        match &self.0.engine {
+            Engine::Gpu(gpu) => gpu.waits(),
+            Engine::Host | Engine::Plan => 0,
         }
     }
 

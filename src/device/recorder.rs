@@ -143,6 +143,25 @@ impl Recorder {
         Ok(())
     }
 
+    /// The same commands as recordings of at most `dispatches` kernels each, to be submitted in this order.
+    pub fn cut(self, dispatches: usize) -> Vec<Recorder> {
+        let mut parts: Vec<Recorder> = Vec::new();
+        let mut count = 0;
+        for command in self.commands {
+            let kernel = matches!(command, Command::Dispatch(_));
+            if parts.is_empty() || (kernel && count >= dispatches.max(1)) {
+                parts.push(Recorder { device: self.device.clone(), commands: Vec::new(), timed: self.timed });
+                count = 0;
+            }
+            count += usize::from(kernel);
+            // Invariant: there is one at least.
+            if let Some(part) = parts.last_mut() {
+                part.commands.push(command);
+            }
+        }
+        parts
+    }
+
     pub(super) fn push(&mut self, command: Command) {
         self.commands.push(command);
     }
@@ -253,6 +272,12 @@ pub struct Submission {
     work: Work,
 }
 
+impl std::fmt::Debug for Submission {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Submission").field("device", &self.device).finish_non_exhaustive()
+    }
+}
+
 impl Submission {
     /// Waits until the work is done.
     ///
@@ -262,6 +287,17 @@ impl Submission {
         match (&self.device.0.engine, &self.work) {
             (Engine::Gpu(gpu), Work::Gpu(index, _)) => gpu.wait(index),
             _ => Ok(()),
+        }
+    }
+
+    /// Whether the work is done; does not wait.
+    ///
+    /// # Errors
+    /// The device was lost.
+    pub fn is_done(&self) -> Result<bool> {
+        match (&self.device.0.engine, &self.work) {
+            (Engine::Gpu(gpu), Work::Gpu(index, _)) => gpu.is_done(index),
+            _ => Ok(true),
         }
     }
 

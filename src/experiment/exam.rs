@@ -358,7 +358,7 @@ fn ask(materials: &Materials, assistant: &Assistant) -> Result<Evaluation> {
     let files = EmbeddingFiles { inputs: &inputs, ids: Some(&ids), key: None, column: None, id_column: None };
     let mut embeddings = files.open()?;
     let join = crate::io::Join::Image;
-    let questions = Question::read(&materials.at("questions.json"), &embeddings.index, join, false)?;
+    let (questions, _) = Question::read(&materials.at("questions.json"), &embeddings.index, join, false)?;
     let options = AnswerOptions { max_tokens: ANSWER_TOKENS, ..Default::default() };
     let rows: &mut EmbeddingRows = &mut embeddings.rows;
     evaluate(assistant, (&questions, rows), (&options, false), || ())

@@ -6,6 +6,7 @@ mod pipelines;
 mod readback;
 mod submit;
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub(crate) use adapter::enumerate;
@@ -30,6 +31,8 @@ pub(crate) struct Gpu {
     lost: Arc<Mutex<Option<String>>>,
     pipelines: pipelines::Cache,
     params: submit::ParamBuffer,
+    /// Calls that waited for the device.
+    waits: AtomicU64,
 }
 
 impl Gpu {
@@ -45,6 +48,7 @@ impl Gpu {
             lost: Arc::default(),
             pipelines: pipelines::Cache::default(),
             params,
+            waits: AtomicU64::new(0),
             device,
             queue,
         };

@@ -1,6 +1,7 @@
 //! The one place that maps buffers and waits for the device.
 
 use std::future::Future;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, Waker};
@@ -25,7 +26,23 @@ impl Gpu {
         self.wait_for(Some(index.clone()))
     }
 
-    fn wait_for(&self, submission_index: Option<wgpu::SubmissionIndex>) -> Result<()> {
+    /// Whether the submission is done, without waiting for it.
+    pub(crate) fn is_done(&self, index: &wgpu::SubmissionIndex) -> Result<bool> {
+        let now = wgpu::PollType::Wait { submission_index: Some(index.clone()), timeout: Some(Duration::ZERO) };
+        match self.device.poll(now) {
+            Ok(_) => self.check_lost().map(|()| true),
+            Err(wgpu::PollError::Timeout) => self.check_lost().map(|()| false),
+            Err(error) => Err(self.lost_because(error.to_string())),
+        }
+    }
+
+    /// How many times [`Self::wait_for`] was called.
+    pub(crate) fn waits(&self) -> u64 {
+        self.waits.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn wait_for(&self, submission_index: Option<wgpu::SubmissionIndex>) -> Result<()> {
+        self.waits.fetch_add(1, Ordering::Relaxed);
         let start = Instant::now();
         loop {
             let wait = wgpu::PollType::Wait { submission_index: submission_index.clone(), timeout: Some(TURN) };

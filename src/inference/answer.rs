@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use crate::device::{Device, Tensor};
-use crate::io::{AdapterWeights, ChatTemplate, TOKEN, Tokenizer, Turn, VISUAL};
-use crate::nn::decoder::generate::{Generator, Sampling};
+use crate::io::{AdapterWeights, ChatTemplate, TOKEN, TextStream, Tokenizer, Turn, VISUAL};
+use crate::nn::decoder::generate::{Generator, NextToken, Sampling};
 use crate::nn::{Adapter, Decoder};
 use crate::train::Model;
 use crate::{Error, Result};
@@ -125,47 +125,55 @@ impl Assistant {
         Ok(entries)
     }
 
-    /// Answers `entries` (from [`Self::chat`] or [`Self::plain`]) about an embedding `[d]`. `on_text` gets the text as it comes,
-    /// and may stop it.
+    /// Answers `entries` (from [`Self::chat`] or [`Self::plain`]) about an embedding `[d]`, waiting for the device. `on_text` gets
+    /// the text as it comes, and may stop it.
     ///
     /// # Errors
-    /// An embedding of another width or that is not finite; a prompt that leaves no room in the model's context; logits that
-    /// are not numbers; no memory; the device was lost.
+    /// As [`Self::begin`]; logits that are not numbers; the device was lost.
     pub fn answer(
         &self,
-        (entries, embedding): (&[u32], Option<&[f32]>),
+        prompt: (&[u32], Option<&[f32]>),
         options: &AnswerOptions,
         mut on_text: impl FnMut(&str) -> ControlFlow<()>,
     ) -> Result<Answer> {
+        let mut answering = self.begin(prompt, options)?;
+        while answering.end.is_none() {
+            let token = answering.generator.next_blocking()?;
+            if let Some(text) = answering.hear(token)?
+                && on_text(&text).is_break()
+            {
+                break;
+            }
+        }
+        Ok(answering.into_answer())
+    }
+
+    /// Begins to answer `entries` (from [`Self::chat`] or [`Self::plain`]) about an embedding `[d]`: [`Answering::tick`] does it
+    /// piece by piece, without waiting for the device.
+    ///
+    /// # Errors
+    /// An embedding of another width or that is not finite; a prompt that leaves no room in the model's context; no memory.
+    pub fn begin(
+        &self,
+        (entries, embedding): (&[u32], Option<&[f32]>),
+        options: &AnswerOptions,
+    ) -> Result<Answering<'_>> {
         let visual = embedding.map(|e| self.visual(e)).transpose()?;
         // The embedding's tokens in turn; most adapters make one, so that all are copies of it.
         let t = self.model.tokens_per_embedding().max(1) as u32;
         let row = |entry: &u32| if entry & VISUAL != 0 { VISUAL | ((entry & !VISUAL) % t) } else { entry & TOKEN };
         let prompt: Vec<u32> = entries.iter().map(row).collect();
         let most = self.room_after(prompt.len(), options.max_tokens)?;
-        let decoder = &self.model.decoder;
-        let mut generator = Generator::new(&self.device, decoder, &prompt, visual.as_ref(), (options.sampling, most))?;
-        let (mut stream, mut answer) = (self.tokenizer.stream(), Answer::new());
-        while let Some(token) = generator.next_blocking()? {
-            if self.ends.contains(&token) {
-                answer.end = End::Finished;
-                break;
-            }
-            answer.tokens.push(token);
-            let Some(piece) = stream.step(token)? else { continue };
-            let (said, ends) = match piece.split_once('\n').filter(|_| options.one_line && !answer.text.is_empty()) {
-                Some((before, _)) => (before, true),
-                None => (&piece[..], false),
-            };
-            answer.text.push_str(said);
-            let flow = on_text(said);
-            if ends || flow.is_break() {
-                answer.end = if ends { End::Finished } else { End::Stopped };
-                break;
-            }
-        }
-        answer.text = answer.text.trim().to_owned();
-        Ok(answer)
+        let (decoder, how) = (&self.model.decoder, (options.sampling, most));
+        Ok(Answering {
+            assistant: self,
+            generator: Generator::new(&self.device, decoder, &prompt, visual.as_ref(), how)?,
+            stream: self.tokenizer.stream(),
+            one_line: options.one_line,
+            text: String::new(),
+            tokens: Vec::new(),
+            end: None,
+        })
     }
 
     fn visual(&self, embedding: &[f32]) -> Result<Tensor> {
@@ -193,8 +201,83 @@ impl Assistant {
     }
 }
 
-impl Answer {
-    fn new() -> Self {
-        Answer { text: String::new(), tokens: Vec::new(), end: End::Length }
+/// An answer in the making.
+#[derive(Debug)]
+pub struct Answering<'a> {
+    assistant: &'a Assistant,
+    generator: Generator<'a>,
+    stream: TextStream<'a>,
+    one_line: bool,
+    text: String,
+    tokens: Vec<u32>,
+    end: Option<End>,
+}
+
+/// What a call of [`Answering::tick`] came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// Work was recorded or submitted.
+    Submitted,
+    /// The device is not done with what was submitted.
+    Waiting,
+    /// The next piece of the text.
+    Text(String),
+    /// The answer is complete.
+    Done(Answer),
+}
+
+impl Answering<'_> {
+    /// Does the next piece of the work and never waits for the device: for an app's own frame loop. The text, the tokens and the
+    /// end are those of [`Assistant::answer`]. On the host engine a piece is computed before this returns.
+    ///
+    /// # Errors
+    /// As [`Assistant::answer`].
+    pub fn tick(&mut self) -> Result<Reply> {
+        let mut heard = None;
+        if self.end.is_none() {
+            heard = match self.generator.tick()? {
+                NextToken::Submitted => return Ok(Reply::Submitted),
+                NextToken::Waiting => return Ok(Reply::Waiting),
+                NextToken::Token(token) => self.hear(Some(token))?,
+                NextToken::End => self.hear(None)?,
+            };
+        }
+        Ok(match (heard, self.end) {
+            (Some(text), _) => Reply::Text(text),
+            (None, None) => Reply::Submitted,
+            (None, Some(end)) => Reply::Done(self.said(end)),
+        })
+    }
+
+    /// What was said so far; [`End::Stopped`] if that is not all.
+    pub fn into_answer(self) -> Answer {
+        self.said(self.end.unwrap_or(End::Stopped))
+    }
+
+    fn said(&self, end: End) -> Answer {
+        Answer { text: self.text.trim().to_owned(), tokens: self.tokens.clone(), end }
+    }
+
+    /// Takes the next token, `None` if there are no more; gives the text that it completes, if any.
+    fn hear(&mut self, token: Option<u32>) -> Result<Option<String>> {
+        let Some(token) = token else {
+            self.end = Some(End::Length);
+            return Ok(None);
+        };
+        if self.assistant.ends.contains(&token) {
+            self.end = Some(End::Finished);
+            return Ok(None);
+        }
+        self.tokens.push(token);
+        let Some(mut piece) = self.stream.step(token)? else { return Ok(None) };
+        if self.one_line
+            && !self.text.is_empty()
+            && let Some(newline) = piece.find('\n')
+        {
+            piece.truncate(newline);
+            self.end = Some(End::Finished);
+        }
+        self.text.push_str(&piece);
+        Ok(Some(piece))
     }
 }

@@ -5,7 +5,7 @@ mod answer;
 mod evaluate;
 mod score;
 
-pub use answer::{Answer, AnswerOptions, Assistant, End};
+pub use answer::{Answer, AnswerOptions, Answering, Assistant, End, Reply};
 pub(crate) use evaluate::wilson;
 pub use evaluate::{Accuracy, Evaluation, Judged, evaluate};
 pub use score::{Score, score};

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::settings::{Settings, Stage};
 use super::visual::{EmbeddingFiles, NamedEmbeddings, VisualInputs};
-use super::{Batch, Trainer};
-use crate::device::Device;
+use super::{Batch, Losses, Trainer};
+use crate::device::{Device, Recorder};
 use crate::io::{ChatTemplate, DecoderConfig, Records, SampleOptions, Samples, Tokenizer};
 use crate::{Error, Result};
 
@@ -129,17 +129,19 @@ impl HeldOut {
         Ok(Some(HeldOut { samples: data.samples, inputs }))
     }
 
-    /// Mean negative log-likelihood per target, without noise.
-    pub(super) fn loss(&mut self, trainer: &mut Trainer, batch_size: usize) -> Result<f64> {
-        let (mut sum, mut targets) = (0.0, 0u64);
-        let all: Vec<u32> = (0..self.samples.len() as u32).collect();
-        for numbers in all.chunks(batch_size) {
-            let batch = Batch::pack(&self.samples, numbers)?;
-            let embeddings = self.inputs.clean(&batch)?;
-            let losses = trainer.evaluate(&batch, &embeddings)?.read_blocking(trainer.device())?;
-            sum += losses.iter().map(|l| f64::from(*l)).sum::<f64>();
-            targets += losses.len() as u64;
+    /// The forward pass of the batch that begins with sample `first`, without noise; `None` beyond the end.
+    pub(super) fn record(
+        &mut self,
+        trainer: &mut Trainer,
+        first: usize,
+        batch_size: usize,
+    ) -> Result<Option<(Recorder, Losses)>> {
+        let end = self.samples.len().min(first.saturating_add(batch_size));
+        if first >= end {
+            return Ok(None);
         }
-        Ok(sum / targets as f64)
+        let batch = Batch::pack(&self.samples, &(first as u32..end as u32).collect::<Vec<_>>())?;
+        let embeddings = self.inputs.clean(&batch)?;
+        trainer.record_evaluation(&batch, &embeddings).map(Some)
     }
 }

@@ -1,6 +1,6 @@
 //! An adapter and a decoder together: what a training step, an evaluation and a generation run.
 
-use crate::device::{Buffer, Device, Purpose, Tensor};
+use crate::device::{Buffer, Device, Purpose, Recorder, Tensor};
 use crate::kernels::nn::attention::{Span, Spans};
 use crate::kernels::nn::embedding::{ScatterPlan, VISUAL};
 use crate::nn::adapter::AdapterSpace;
@@ -165,15 +165,21 @@ impl Trainer {
     /// # Errors
     /// A batch that does not fit the embeddings or the vocabulary, or without targets; no memory; the device was lost.
     pub fn accumulate(&mut self, batch: &Batch, embeddings: &Tensor) -> Result<Losses> {
-        let losses = run(
-            &self.device,
-            &self.model,
-            (&mut self.room, self.keep),
-            (batch, embeddings),
-            Some((&self.adapter_gradients, &self.decoder_gradients)),
-        )?;
-        self.targets += losses.count;
+        let (recorder, losses) = self.record(batch, embeddings)?;
+        recorder.submit()?;
         Ok(losses)
+    }
+
+    /// As [`Self::accumulate`], for the caller to submit, before anything else of this trainer is recorded.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn record(&mut self, batch: &Batch, embeddings: &Tensor) -> Result<(Recorder, Losses)> {
+        let gradients = Some((&self.adapter_gradients, &self.decoder_gradients));
+        let (room, both) = ((&mut self.room, self.keep), (batch, embeddings));
+        let (recorder, losses) = record(&self.device, &self.model, room, both, gradients)?;
+        self.targets += losses.count;
+        Ok((recorder, losses))
     }
 
     /// The loss of a batch under the present parameters.
@@ -181,7 +187,17 @@ impl Trainer {
     /// # Errors
     /// As [`Self::accumulate`].
     pub fn evaluate(&mut self, batch: &Batch, embeddings: &Tensor) -> Result<Losses> {
-        run(&self.device, &self.model, (&mut self.room, self.keep), (batch, embeddings), None)
+        let (recorder, losses) = self.record_evaluation(batch, embeddings)?;
+        recorder.submit()?;
+        Ok(losses)
+    }
+
+    /// As [`Self::evaluate`], for the caller to submit, before anything else of this trainer is recorded.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn record_evaluation(&mut self, batch: &Batch, embeddings: &Tensor) -> Result<(Recorder, Losses)> {
+        record(&self.device, &self.model, (&mut self.room, self.keep), (batch, embeddings), None)
     }
 
     /// Steps the optimiser at rate `lr` by the mean over all supervised tokens since [`Self::clear`].
@@ -189,6 +205,14 @@ impl Trainer {
     /// # Errors
     /// Nothing was accumulated; the device was lost.
     pub fn step(&mut self, lr: f64) -> Result<()> {
+        self.record_step(lr)?.submit().map(drop)
+    }
+
+    /// As [`Self::step`], for the caller to submit.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn record_step(&mut self, lr: f64) -> Result<Recorder> {
         if self.targets == 0 {
             return Err(Error::argument("training", "a step needs at least one batch"));
         }
@@ -198,7 +222,7 @@ impl Trainer {
             (&self.model.decoder.parameters, &self.decoder_gradients),
         ];
         self.optimizer.record(&mut recorder, (lr, 1.0 / self.targets as f32), &models)?;
-        recorder.submit().map(drop)
+        Ok(recorder)
     }
 
     /// The norm of the last step's gradient, before clipping.
@@ -235,7 +259,10 @@ impl<'a> Scorer<'a> {
     /// # Errors
     /// As [`Trainer::accumulate`].
     pub fn losses(&mut self, batch: &Batch, embeddings: &Tensor) -> Result<Losses> {
-        run(&self.device, self.model, (&mut self.room, Keep::Nothing), (batch, embeddings), None)
+        let room = (&mut self.room, Keep::Nothing);
+        let (recorder, losses) = record(&self.device, self.model, room, (batch, embeddings), None)?;
+        recorder.submit()?;
+        Ok(losses)
     }
 }
 
@@ -321,13 +348,13 @@ fn packed(device: &Device, batch: &Batch, ids: &[u32]) -> Result<decoder::Batch>
 }
 
 /// One batch through adapter and decoder, forward and, with gradients, backward.
-fn run(
+fn record(
     device: &Device,
     model: &Model,
     (room, keep): (&mut Option<Room>, Keep),
     (batch, embeddings): (&Batch, &Tensor),
     gradients: Option<(&Gradients, &Gradients)>,
-) -> Result<Losses> {
+) -> Result<(Recorder, Losses)> {
     check(model, batch, embeddings)?;
     let rows = batch.embedding_rows.len();
     if room.as_ref().is_none_or(|room| !room.fits(batch)) {
@@ -362,6 +389,5 @@ fn run(
             model.adapter.backward(&mut recorder, adapter_gradients, (embeddings, &d_visual), &adapter, None)?;
         }
     }
-    recorder.submit()?;
-    Ok(Losses { buffer: head.losses().clone(), count: head.count() })
+    Ok((recorder, Losses { buffer: head.losses().clone(), count: head.count() }))
 }

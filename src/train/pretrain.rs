@@ -71,5 +71,5 @@ pub fn pretrain(
         }
         on_step(step + 1, loss)?;
     }
-    trainer.model.decoder.save_blocking(device, out, from, false).map(drop)
+    trainer.model.decoder.save_blocking(device, (out, false), from, ElementType::F32).map(drop)
 }

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::checkpoint::{Checkpoint, RunState};
 use super::run::Run;
+use crate::device::{Pending, next_look};
 use crate::io::TensorSpec;
 use crate::nn::{Parameter, Table};
 use crate::{ElementType, Error, Result};
@@ -19,8 +20,9 @@ impl Run {
         parameters.zip(self.trainer.optimizer.moments()).map(|(p, (m, v))| (p.clone(), m.clone(), v.clone())).collect()
     }
 
-    /// Writes everything that the rest of the run depends on.
-    pub(super) fn checkpoint(&self) -> Result<()> {
+    /// Begins to write everything that the rest of the run depends on: a tensor each time that the device has been polled. Until that
+    /// is done, no step may begin.
+    pub(super) fn checkpoint(&self) -> Result<Pending<()>> {
         let (sum, targets) = self.pending();
         let mut more = Map::new();
         more.insert("adapter".to_string(), json!(self.device.name()));
@@ -40,14 +42,18 @@ impl Run {
         let specs: Vec<TensorSpec> =
             training.iter().flat_map(|(p, _, _)| names(&p.name).map(|name| spec(name, &p.shape))).collect();
         let mut writer = self.checkpoints.begin(state, &specs)?;
-        for (parameter, m, v) in &training {
-            for (name, table) in names(&parameter.name).iter().zip([&parameter.value, m, v]) {
-                for (_, shard) in table.shards() {
-                    writer.write(name, &shard.to_f32_blocking(&self.device)?)?;
+        let device = self.device.clone();
+        Ok(Pending::new(async move {
+            for (parameter, m, v) in &training {
+                for (name, table) in names(&parameter.name).iter().zip([&parameter.value, m, v]) {
+                    for (_, shard) in table.shards() {
+                        writer.write(name, &shard.to_f32(&device).await?)?;
+                        next_look().await;
+                    }
                 }
             }
-        }
-        writer.commit().map(drop)
+            writer.commit().map(drop)
+        }))
     }
 
     /// Goes to where a checkpoint was written.

@@ -60,11 +60,12 @@ pub struct Run {
     /// The present step's learning rate.
     pub(super) rate: f64,
     pub(super) phase: Phase,
-    held_out: Option<HeldOut>,
+    pub(super) held_out: Option<HeldOut>,
     log: RunLog,
     /// Sums since the last logged step: negative log-likelihood and targets.
     pending: (f64, u64),
-    saved: Option<u64>,
+    /// The step of the newest checkpoint.
+    pub(super) saved: Option<u64>,
 }
 
 /// What a finished run left.
@@ -86,6 +87,7 @@ impl Run {
     /// to resume one with other settings; no memory.
     pub fn start(device: &Device, settings: Settings, start: Start) -> Result<Run> {
         settings.validate()?;
+        settings.ignored().iter().for_each(|line| log::warn!("{line}"));
         let out = settings.out.clone();
         let exists = out.join(LOG).exists() || out.join(CHECKPOINTS).exists();
         if exists && start == Start::New {
@@ -175,7 +177,6 @@ impl Run {
     }
 
     pub(super) fn check_finite(&self, step: u64, loss: f64, grad_norm: f64) -> Result<()> {
-        self.inputs.check()?;
         if loss.is_finite() && grad_norm.is_finite() {
             return Ok(());
         }
@@ -187,46 +188,27 @@ impl Run {
         Err(Error::Degenerate(format!("{what}; training stopped, {kept}; lower lr, or check weights and embeddings")))
     }
 
-    /// Evaluation, log line and checkpoint, as they are due.
-    pub(super) fn after_step(&mut self, record: &mut LogRecord, (sum, targets): (f64, u64)) -> Result<()> {
+    fn due(&self, step: u64, every: u64) -> bool {
+        (every > 0 && step.is_multiple_of(every)) || step == self.total()
+    }
+
+    /// Whether an evaluation is due after this step.
+    pub(super) fn evaluates(&self, step: u64) -> bool {
+        self.held_out.is_some() && self.due(step, self.settings.eval_every)
+    }
+
+    /// Whether a checkpoint is due after this step.
+    pub(super) fn saves(&self, step: u64) -> bool {
+        self.due(step, self.settings.checkpoint_every)
+    }
+
+    /// The step's log line, if it is due.
+    pub(super) fn log_step(&mut self, record: &LogRecord, (sum, targets): (f64, u64)) -> Result<()> {
         self.pending = (self.pending.0 + sum, self.pending.1 + targets);
-        let due = |every: u64| every > 0 && record.step.is_multiple_of(every);
-        let last = record.step == self.total();
-        if self.held_out.is_some() && (due(self.settings.eval_every) || last) {
-            let loss = self.evaluate()?;
-            record.more.push(("eval_loss", loss));
-            self.best = Some(self.best.map_or(loss, |best| best.min(loss)));
-        }
-        let logged = due(self.settings.log_every) || last || !record.more.is_empty();
-        let save = due(self.settings.checkpoint_every) || last;
-        if logged {
+        if self.due(record.step, self.settings.log_every) || !record.more.is_empty() {
             // A line stands for all steps since the line before.
             let (sum, targets) = std::mem::take(&mut self.pending);
             self.log.write(&LogRecord { loss: sum / targets as f64, ..record.clone() })?;
-        }
-        if save {
-            self.save()?;
-        }
-        Ok(())
-    }
-
-    /// Mean negative log-likelihood per target of the held-out data.
-    fn evaluate(&mut self) -> Result<f64> {
-        let Some(held_out) = &mut self.held_out else { return Ok(f64::NAN) };
-        held_out.loss(&mut self.trainer, self.settings.batch_size)
-    }
-
-    /// Writes a checkpoint, if there is none of this step. Between the ticks of a step there is nothing to save.
-    ///
-    /// # Errors
-    /// A step has begun; a full disk; the device was lost.
-    pub fn save(&mut self) -> Result<()> {
-        if !matches!(self.phase, Phase::Idle) {
-            return Err(Error::argument("save", "a step has begun; finish it first with advance"));
-        }
-        if self.saved != Some(self.step()) {
-            self.checkpoint()?;
-            self.saved = Some(self.step());
         }
         Ok(())
     }
@@ -261,7 +243,8 @@ impl Run {
             finished.low_rank =
                 Some(decoder.save_low_rank_blocking(&self.device, &folder, &self.settings.model, true)?);
         }
-        finished.model = Some(decoder.save_blocking(&self.device, &out.join("model"), &self.settings.model, true)?);
+        let (folder, element) = (out.join("model"), self.settings.export_dtype);
+        finished.model = Some(decoder.save_blocking(&self.device, (&folder, true), &self.settings.model, element)?);
         Ok(finished)
     }
 }
@@ -289,6 +272,7 @@ fn model(device: &Device, settings: &Settings, width: usize) -> Result<Model> {
         Some(path) => {
             let weights = AdapterWeights::load(path)?;
             weights.check_fits(width, hidden, path)?;
+            check_wanted(settings, &weights, hidden)?;
             weights.visual_tokens_or(Some(settings.visual_tokens), hidden, path)?;
             if let Some(before) = weights.visual_tokens().filter(|before| *before != settings.visual_tokens) {
                 let now = settings.visual_tokens;
@@ -302,6 +286,23 @@ fn model(device: &Device, settings: &Settings, width: usize) -> Result<Model> {
         decoder.add_low_rank(device, LowRankOptions { rank: settings.lora_rank, alpha, seed: settings.seed })?;
     }
     Ok(Model { adapter: Adapter::new(device, &weights)?, decoder })
+}
+
+/// An adapter of another shape than the settings ask for must not take its place in silence; their defaults ask for none.
+fn check_wanted(settings: &Settings, weights: &AdapterWeights, hidden: usize) -> Result<()> {
+    let (plain, tokens) = (Settings::new(settings.stage), weights.outputs() / hidden.max(1));
+    let problem = if settings.adapter != plain.adapter && settings.adapter != weights.kind {
+        format!(
+            "adapter: {} is asked for, but init_adapter is {}; leave out one of them",
+            settings.adapter, weights.kind
+        )
+    } else if settings.adapter_tokens != plain.adapter_tokens && settings.adapter_tokens != tokens {
+        let asked = settings.adapter_tokens;
+        format!("adapter_tokens: {asked} are asked for, but init_adapter makes {tokens}; leave out one of them")
+    } else {
+        return Ok(());
+    };
+    Err(Error::argument("setting", problem))
 }
 
 fn trainer(device: &Device, model: Model, settings: &Settings) -> Result<Trainer> {

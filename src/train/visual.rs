@@ -241,13 +241,20 @@ impl VisualInputs {
     /// # Errors
     /// A row that could not; the device was lost.
     pub fn check(&self) -> Result<()> {
-        let Some(alignment) = &self.aligner else { return Ok(()) };
-        match first_bad_row(&self.device.read_blocking(&alignment.status)?) {
-            None => Ok(()),
-            Some(_) => {
-                Err(Error::Degenerate("a text embedding is too large to be aligned; check the embeddings".into()))
-            }
-        }
+        self.status().map_or(Ok(()), |status| judge(&self.device.read_blocking(status)?))
+    }
+
+    /// What [`judge`] reads, if there is an aligner.
+    pub(super) fn status(&self) -> Option<&Buffer> {
+        self.aligner.as_ref().map(|alignment| &alignment.status)
+    }
+}
+
+/// Whether the aligner's status says that every row could be aligned.
+pub(super) fn judge(status: &[u8]) -> Result<()> {
+    match first_bad_row(status) {
+        None => Ok(()),
+        Some(_) => Err(Error::Degenerate("a text embedding is too large to be aligned; check the embeddings".into())),
     }
 }
 

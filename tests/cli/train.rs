@@ -1,8 +1,9 @@
 //! Training and asking from outside: kill and resume, JSON, bad input.
 
-use std::io::{BufRead, BufReader};
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -38,30 +39,78 @@ fn log(folder: &Folder, out: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
+/// Uniform numbers from 0 to 1.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> f64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) as f64 / (1u64 << 53) as f64
+    }
+}
+
+/// Every file of a run's results and its log, by name.
+fn results(folder: &Folder, out: &str) -> Vec<(PathBuf, Vec<u8>)> {
+    let wanted = |path: &Path| path.extension().is_some_and(|e| e == "safetensors") || path.ends_with("log.jsonl");
+    let root = folder.at(out);
+    let inside =
+        folder.tree().into_iter().filter_map(|(path, bytes)| Some((path.strip_prefix(&root).ok()?.to_owned(), bytes)));
+    inside.filter(|(path, _)| wanted(path) && !path.starts_with("checkpoints")).collect()
+}
+
+/// Kills a run with SIGKILL at random moments, as often as `kills`, and lets it resume to its end.
+fn kill_and_resume(folder: &Folder, line: &str, out: &str, (kills, whole): (u32, Duration), random: &mut Random) {
+    let (mut killed, mut scale) = (0, 1.0);
+    while killed < kills {
+        // At first somewhere in the middle; then sooner, for less is left to do.
+        let delay = whole.mul_f64(scale * (0.15 + 0.6 * random.next()) / f64::from(1 + killed));
+        println!("{out}: killed after {} ms of about {}", delay.as_millis(), whole.as_millis());
+        let resumed = format!("{line} --resume");
+        let mut command = folder.command(&resumed.split_whitespace().collect::<Vec<_>>());
+        let mut child = command.stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(delay);
+        child.kill().unwrap();
+        let status = child.wait().unwrap();
+        assert!(cfg!(not(unix)) || status.code().is_none_or(|code| code == 0), "{line}: {status}");
+        if status.success() {
+            // It was faster than the run without interruption: once more, from the beginning.
+            std::fs::remove_dir_all(folder.at(out)).unwrap();
+            (killed, scale) = (0, scale / 2.0);
+            assert!(scale > 0.01, "the run always ends before it is killed");
+        } else {
+            killed += 1;
+        }
+    }
+    folder.good(&format!("{line} --resume"));
+}
+
+/// The moments are drawn with `REALIGN_TEST_SEED`, by default the time, which is printed.
 #[test]
 fn killed_at_any_moment_a_run_resumes_to_the_same_weights() {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64;
+    let seed = std::env::var("REALIGN_TEST_SEED").map_or(now, |text| text.parse().unwrap());
+    println!("REALIGN_TEST_SEED={seed}");
+    let mut random = Random(seed.wrapping_mul(2).wrapping_add(1));
     let folder = folder();
     for device in devices() {
-        let options = format!("--epochs 60 --checkpoint-every 1 --device {device}");
-        folder.good(&format!("{STAGE1} {options} --out whole-{device}"));
-        let out = format!("killed-{device}");
-        let line = format!("{STAGE1} {options} --out {out}");
-        // SIGKILL after so many of the progress lines: wherever in a step or a checkpoint that is.
-        for kill_after in [3, 4, 5] {
-            let line = format!("{line} --resume");
-            let mut command = folder.command(&line.split_whitespace().collect::<Vec<_>>());
-            let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-            let stderr = BufReader::new(child.stderr.take().unwrap());
-            let seen = stderr.lines().map_while(Result::ok).take(kill_after).count();
-            child.kill().unwrap();
-            child.wait().unwrap();
-            assert!(seen > 0, "no progress was printed");
-        }
-        assert!(!folder.at(&format!("{out}/adapter.safetensors")).exists(), "the run had ended before it was killed");
-        folder.good(&format!("{line} --resume"));
-        for name in ["adapter.safetensors", "log.jsonl"] {
-            let (a, b) = (folder.bytes(&format!("whole-{device}/{name}")), folder.bytes(&format!("{out}/{name}")));
-            assert!(a == b, "{device}: {name} differs");
+        let lora = format!("{STAGE2} --train lora --lora-rank 3 --epochs 16");
+        let (one, two) = (format!("{STAGE1} --epochs 60"), format!("{STAGE2} --epochs 16"));
+        // How many files are left: the adapter and the log, the decoder, the additions.
+        for (mode, line, files) in [("stage1", one, 2), ("stage2", two, 3), ("lora", lora, 4)] {
+            let line = format!("{line} --checkpoint-every 1 --device {device}");
+            let (whole, out) = (format!("{mode}-whole-{device}"), format!("{mode}-killed-{device}"));
+            let began = Instant::now();
+            folder.good(&format!("{line} --out {whole}"));
+            let kills = (2, began.elapsed());
+            kill_and_resume(&folder, &format!("{line} --out {out}"), &out, kills, &mut random);
+            let (a, b) = (results(&folder, &whole), results(&folder, &out));
+            assert_eq!(a.len(), files, "{:?}", a.iter().map(|(path, _)| path).collect::<Vec<_>>());
+            for ((name, bytes), (_, again)) in a.iter().zip(&b) {
+                assert!(bytes == again, "{device} {mode}: {} differs", name.display());
+            }
+            assert_eq!(a.len(), b.len());
         }
     }
 }
@@ -87,6 +136,52 @@ fn ctrl_c_saves_and_stops() {
     let steps = log(&folder, "run").len();
     let saved = folder.at(&format!("run/checkpoints/step-{steps:08}"));
     assert!(saved.is_dir(), "{} is not there", saved.display());
+    // What was logged so far has its page.
+    assert!(String::from_utf8(folder.bytes("run/report.html")).unwrap().contains("<svg"));
+    assert!(folder.bytes("run/loss.svg").starts_with(b"<svg"));
+}
+
+#[test]
+fn a_run_that_fails_has_its_page() {
+    let folder = folder();
+    let output = folder.run(&format!("{STAGE2} --lr 1e30 --clip 0 --epochs 50 --out run --device host"));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(1) && stderr.contains("training stopped"), "{stderr}");
+    assert!(!log(&folder, "run").is_empty());
+    assert!(String::from_utf8(folder.bytes("run/report.html")).unwrap().contains("<svg"));
+}
+
+#[test]
+fn warnings_are_seen_and_counted() {
+    let folder = folder();
+    let more = "{\"id\": \"nowhere\", \"text\": \"a text without an embedding\"}\n";
+    let texts = [folder.bytes("texts.jsonl"), more.as_bytes().to_vec()].concat();
+    folder.put("texts.jsonl", &texts);
+    let line = format!("{STAGE1} --epochs 1 --skip-missing --max-length 20 --out run --device host --json");
+    let output = folder.run(&line);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    let value: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(value["skipped"].as_u64(), Some(1), "{value}");
+    let cut = value["truncated"].as_u64().unwrap();
+    assert!(cut > 0 && cut < 13, "{value}");
+    for word in [&format!("{cut} of 13 samples were cut"), "warning: texts.jsonl: 1 of 13 records", "\"nowhere\""] {
+        assert!(stderr.contains(word), "{word:?} is not in: {stderr}");
+    }
+    // Every line is a warning of ours or tells the progress.
+    let known = |line: &str| line.starts_with("warning: ") || line.starts_with("step ");
+    assert!(stderr.lines().all(known), "{stderr}");
+    let stage2 = format!("{STAGE2} --stats s.safetensors --epochs 1 --out two --device host");
+    assert!(folder.good(&stage2).contains("warning: stats is ignored"));
+
+    let records = r#"[{"id": 1, "image": "i0", "question": "what?", "answer": "x"}, {"id": 2, "image": "none", "question": "what?",
+        "answer": "x"}]"#;
+    folder.put("q.json", records.as_bytes());
+    let ask = "--model m --adapter a.safetensors --embeddings image.npy --device host --json --skip-missing";
+    let evaluated = folder.json_quiet(&format!("evaluate {ask} --data q.json --ids image_ids.json --max-tokens 2"));
+    assert_eq!((evaluated["skipped"].as_u64(), evaluated["count"].as_u64()), (Some(1), Some(1)));
+    let ask = ask.replace("image.npy", "text.npy");
+    let scored = folder.json_quiet(&format!("score {ask} --data texts.jsonl --ids text_ids.txt --max-length 20"));
+    assert_eq!((scored["skipped"].as_u64(), scored["truncated"].as_u64().unwrap() > 0), (Some(1), true));
 }
 
 #[test]

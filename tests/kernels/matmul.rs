@@ -14,15 +14,14 @@ pub fn variants() -> Vec<(String, Device)> {
     let shaped = |group, lanes| {
         gpu().with_capabilities(|c| (c.group, c.lanes, c.subgroup_teams) = (group, lanes, false)).unwrap()
     };
+    let buffers = |device: Device| device.with_capabilities(|c| c.texel_reads = false).unwrap();
+    let direct = || shaped(64, 1).with_capabilities(|c| c.subgroup_size = None).unwrap();
     vec![
         ("host".into(), Device::host()),
         ("subgroup, or direct where there are none of 8".into(), shaped(64, 1)),
-        ("subgroup, from buffers".into(), gpu().with_capabilities(|c| (c.lanes, c.texel_reads) = (1, false)).unwrap()),
-        ("direct".into(), gpu().with_capabilities(|c| (c.lanes, c.subgroup_size) = (1, None)).unwrap()),
-        (
-            "direct, from buffers".into(),
-            gpu().with_capabilities(|c| (c.lanes, c.texel_reads, c.subgroup_size) = (1, false, None)).unwrap(),
-        ),
+        ("subgroup, from buffers".into(), buffers(shaped(64, 1))),
+        ("direct".into(), direct()),
+        ("direct, from buffers".into(), buffers(direct())),
         ("tiled".into(), shaped(256, 32)),
         ("tiled, small groups".into(), shaped(64, 32)),
     ]

@@ -1,7 +1,12 @@
 //! Tiny Llama and Qwen2 models with an adapter in front, against an independent f64 implementation: logits, losses and
 //! every gradient; logits in blocks and chunks, tables in several tensors, recomputed activations, generation with a cache.
 
+mod adapter;
+mod differences;
 mod limits;
+mod memory;
+mod oracle;
+mod twins;
 
 use std::path::PathBuf;
 
@@ -13,7 +18,7 @@ use realign::nn::decoder::generate::{Generator, Sampling};
 use realign::nn::{Adapter, Decoder, Parameters};
 use realign::optim::AdamWOptions;
 use realign::train::{Batch, IGNORED, Losses, Model, Trainer, Trains};
-use safetensors::SafeTensors;
+use safetensors::{Dtype, SafeTensors};
 
 fn golden(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/models").join(name)
@@ -38,7 +43,17 @@ impl Golden {
     }
 
     fn floats(&self, name: &str) -> Vec<f32> {
-        bytemuck::pod_collect_to_vec(self.tensors().tensor(name).unwrap().data())
+        self.doubles(name).into_iter().map(|x| x as f32).collect()
+    }
+
+    fn doubles(&self, name: &str) -> Vec<f64> {
+        let tensors = self.tensors();
+        let tensor = tensors.tensor(name).unwrap();
+        match tensor.dtype() {
+            Dtype::F64 => bytemuck::pod_collect_to_vec(tensor.data()),
+            Dtype::F32 => bytemuck::pod_collect_to_vec(tensor.data()).into_iter().map(f32::into).collect(),
+            other => panic!("{name} is {other:?}"),
+        }
     }
 
     fn integers(&self, name: &str) -> Vec<i32> {

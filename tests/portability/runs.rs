@@ -180,7 +180,7 @@ fn product_runs(runs: &mut Vec<Value>) {
     let (m, n, k) = (131, 70, 45);
     let (a, b) = (numbers(1, m * k), numbers(2, k * n));
     for (shape, device) in shaped() {
-        for tile in [Tile::Direct, Tile::Small, Tile::SmallDeep, Tile::Large, Tile::LargeShallow] {
+        for tile in [Tile::Direct, Tile::Small, Tile::Tiny, Tile::Large, Tile::LargeShallow] {
             for turned in [(false, false), (false, true), (true, false), (true, true)] {
                 let tensor = |data: &[f32], turn: bool, (rows, columns): (usize, usize)| {
                     Tensor::from_f32(&device, data, if turn { rows } else { columns }).unwrap()

@@ -6,6 +6,8 @@ mod checkpoints;
 mod configs;
 mod conversations;
 mod endurance;
+mod exports;
+mod frames;
 mod limits;
 mod models;
 mod order;

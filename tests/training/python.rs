@@ -1,13 +1,17 @@
 //! What is written is read by Python's safetensors, number by number, and the other way round.
 //!
-//! Runs where a Python with `safetensors` and `numpy` is found: `REALIGN_TEST_PYTHON`, else `python3`.
+//! Runs where a Python with `safetensors` and `numpy` is found: `REALIGN_TEST_PYTHON`, which then must have them, else `python3`.
+//! Transformers and PEFT read a finished run's results, too, where that Python has them.
 
 use std::path::Path;
 use std::process::Command;
 
 use realign::ElementType;
+use realign::device::Device;
 use realign::io::{AdapterWeights, DecoderConfig, ModelWriter, Weights};
+use realign::train::{Run, Settings, Stage, Start, Trained};
 
+use super::runs::{finish, setup_of};
 use super::{golden, model_folder};
 
 /// A Python that can read the files; `None`, and a line that says so, if there is none.
@@ -26,6 +30,7 @@ fn python() -> Option<String> {
 fn run(python: &str, script: &str, arguments: &[&Path]) {
     let output = Command::new(python).arg("-c").arg(script).args(arguments).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    print!("{}", String::from_utf8_lossy(&output.stdout));
 }
 
 /// All tensors of the model folder `b` are those of the file `a`.
@@ -101,4 +106,83 @@ save_file({k.replace('model.', ''): v for k, v in found.items()}, sys.argv[3])
 "#;
     run(&python, script, &[&golden("models/llama.safetensors"), &ours, &theirs]);
     assert_eq!(AdapterWeights::load(&theirs).unwrap().layers, adapter.layers);
+}
+
+/// A run's folder, the model folder that it began with: names, shapes and types; that all was trained; additions of low rank give the
+/// merged model; and what Transformers and PEFT make of it.
+const FINISHED_RUN: &str = r#"
+import sys, os, json
+import numpy as np
+from safetensors.numpy import load_file
+out, source, lora = sys.argv[1], sys.argv[2], os.path.join(sys.argv[1], 'lora')
+before = load_file(os.path.join(source, 'model.safetensors'))
+adapter = load_file(os.path.join(out, 'adapter.safetensors'))
+assert sorted(adapter) == sorted('model.mm_projector.' + n for n in ('0.weight', '0.bias', '2.weight', '2.bias')), sorted(adapter)
+for name, value in adapter.items():
+    assert value.dtype == np.float32 and value.shape == before[name].shape and (value != before[name]).any(), name
+if not os.path.exists(os.path.join(out, 'model')):
+    print('stage 1: the adapter alone')
+    assert not os.path.exists(lora)
+    sys.exit()
+model = load_file(os.path.join(out, 'model', 'model.safetensors'))
+want = {k: v for k, v in before.items() if 'mm_projector' not in k}
+assert model.keys() == want.keys(), model.keys() ^ want.keys()
+config = json.load(open(os.path.join(out, 'model', 'config.json')))
+assert config == {**json.load(open(os.path.join(source, 'config.json'))), 'torch_dtype': 'float32'}, config
+for name in ('tokenizer.json', 'tokenizer_config.json'):
+    assert open(os.path.join(out, 'model', name)).read() == open(os.path.join(source, name)).read()
+if os.path.exists(lora):
+    parts = load_file(os.path.join(lora, 'adapter_model.safetensors'))
+    settings = json.load(open(os.path.join(lora, 'adapter_config.json')))
+    scale, merged = settings['lora_alpha'] / settings['r'], 0
+    for name in want:
+        stem = 'base_model.model.' + name[:-len('.weight')]
+        if stem + '.lora_A.weight' in parts:
+            a, b = parts[stem + '.lora_A.weight'], parts[stem + '.lora_B.weight']
+            assert a.shape[0] == settings['r'] == b.shape[1] and b.any(), name
+            sum = before[name] + scale * (b.astype(np.float64) @ a)
+            assert abs(model[name] - sum).max() < 1e-6 and (model[name] != before[name]).any(), name
+            merged += 1
+        else:
+            assert (model[name] == before[name]).all(), name
+    assert 2 * merged == len(parts) == 2 * 7 * config['num_hidden_layers'], (merged, len(parts))
+else:
+    assert all((model[name] != before[name]).any() for name in model)
+try:
+    import torch
+    from transformers import AutoModelForCausalLM
+except ImportError:
+    print('not read by Transformers, which is not here')
+    sys.exit()
+load = lambda folder: AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
+loaded, info = load(os.path.join(out, 'model'))
+assert not any(info[k] for k in ('missing_keys', 'unexpected_keys', 'mismatched_keys')), info
+state = loaded.state_dict()
+assert all((state[name].numpy() == model[name]).all() for name in model)
+print('read by Transformers')
+if os.path.exists(lora):
+    try:
+        from peft import PeftModel
+    except ImportError:
+        print('additions not read by PEFT, which is not here')
+        sys.exit()
+    base = load(source)[0]
+    state = PeftModel.from_pretrained(base, lora).merge_and_unload().state_dict()
+    assert all(abs(state[name].numpy() - model[name]).max() < 1e-6 for name in model)
+    print('additions read by PEFT')
+"#;
+
+#[test]
+fn python_reads_what_a_finished_run_leaves() {
+    let Some(python) = python() else { return };
+    for (stage, trained) in [(Stage::One, Trained::Adapter), (Stage::Two, Trained::All), (Stage::Two, Trained::Lora)] {
+        for kind in ["llama", "qwen2"] {
+            let (folder, settings) = setup_of(stage, kind);
+            let settings = Settings { train: trained, epochs: 3.0, lora_rank: 3, ..settings };
+            let out = settings.out.clone();
+            finish(Run::start(&Device::host(), settings, Start::New).unwrap());
+            // The folder's model has its adapter within; LLaVA keeps it so.
+            run(&python, FINISHED_RUN, &[&out, folder.path()]);
+        }
+    }
 }

@@ -8,9 +8,7 @@ use realign::device::{Device, DeviceOptions, Selection};
 use realign::inference::{AnswerOptions, Assistant, End, score};
 use realign::io::{Dataset, IdIndex, Ids, OpenOptions, Role, SampleOptions, Turn, Weights};
 use realign::stats::DatasetRows;
-use realign::train::{
-    Form, LogRecord, NoiseShape, Run, Settings, Stage, Start, Tick, Trained, VisualInputs, data, visual,
-};
+use realign::train::{Form, LogRecord, NoiseShape, Run, Settings, Stage, Start, Trained, VisualInputs, data, visual};
 use serde_json::Value;
 
 use super::{golden, model_folder, put, refused};
@@ -37,10 +35,14 @@ fn statistics(folder: &Path) -> PathBuf {
 /// A folder with a model, and settings of a stage on the bundled data: whole passes as steps, so that their order is of no
 /// account.
 pub fn setup(stage: Stage) -> (tempfile::TempDir, Settings) {
-    let folder = model_folder("llama");
+    setup_of(stage, "llama")
+}
+
+pub fn setup_of(stage: Stage, kind: &str) -> (tempfile::TempDir, Settings) {
+    let folder = model_folder(kind);
     let mut settings = Settings::new(stage);
     settings.model = folder.path().to_path_buf();
-    settings.init_adapter = Some(golden("models/llama.safetensors"));
+    settings.init_adapter = Some(golden(&format!("models/{kind}.safetensors")));
     settings.out = folder.path().join("run");
     (settings.batch_size, settings.accumulate, settings.epochs) = (12, 1, 50.0);
     let (data, embeddings, ids) = match stage {
@@ -89,20 +91,29 @@ fn trajectory(stage: &str) -> Vec<[f64; 3]> {
     steps.iter().map(|step| [0, 1, 2].map(|i| step[i].as_f64().unwrap())).collect()
 }
 
+/// In one batch to a step, or in three of five, five and two samples.
 #[test]
 fn fifty_steps_of_both_stages_follow_pytorch() {
     for device in devices() {
-        // f32 against f64: rounding grows along the way, in stage 2 over a loss that falls 150 times.
-        for (stage, name, bound) in [(Stage::One, "stage1", 1e-6), (Stage::Two, "stage2", 3e-5)] {
-            let (_folder, settings) = setup(stage);
-            let records = finish(Run::start(&device, settings, Start::New).unwrap());
-            let expected = trajectory(name);
-            assert_eq!(records.len(), expected.len());
-            for (record, [loss, norm, lr]) in records.iter().zip(expected) {
-                let near = |a: f64, b: f64, bound: f64| (a - b).abs() <= bound * b.abs();
-                assert!(near(record.loss, loss, bound), "{} {name}: {record:?} {loss}", device.name());
-                assert!(near(record.grad_norm, norm, 10.0 * bound), "{} {name}: {record:?} {norm}", device.name());
-                assert!(near(record.lr, lr, 1e-12), "{name}: {record:?} {lr}");
+        for (batch_size, accumulate) in [(12, 1), (5, 3)] {
+            for kind in ["llama", "qwen2"] {
+                // f32 against f64. A step's rounding is some 1e-7 of the loss, and the steps after it carry it on. In stage 1 the
+                // loss falls by a quarter, and errors stay of that size; in stage 2 it falls a hundredfold, while those of the
+                // parameters stay as they are. A norm is a sum of squares of sums that cancel: a digit more.
+                for (stage, name, bound) in [(Stage::One, "stage1", 1e-6), (Stage::Two, "stage2", 3e-5)] {
+                    let (_folder, mut settings) = setup_of(stage, kind);
+                    (settings.batch_size, settings.accumulate) = (batch_size, accumulate);
+                    let records = finish(Run::start(&device, settings, Start::New).unwrap());
+                    let expected = trajectory(&format!("{name}_{kind}"));
+                    assert_eq!((records.len(), expected.len()), (50, 50));
+                    let what = format!("{} {name} {kind} {accumulate}", device.name());
+                    for (record, [loss, norm, lr]) in records.iter().zip(expected) {
+                        let near = |a: f64, b: f64, bound: f64| (a - b).abs() <= bound * b.abs();
+                        assert!(near(record.loss, loss, bound), "{what}: {record:?} {loss}");
+                        assert!(near(record.grad_norm, norm, 10.0 * bound), "{what}: {record:?} {norm}");
+                        assert!(near(record.lr, lr, 1e-12), "{what}: {record:?} {lr}");
+                    }
+                }
             }
         }
     }
@@ -131,32 +142,6 @@ fn a_killed_run_goes_on_bit_for_bit() {
             finish(run);
             assert!(results(&settings.out) == whole, "{} {trained:?}: results differ", device.name());
         }
-    }
-}
-
-#[test]
-fn a_step_in_pieces_gives_the_same_as_a_whole_one() {
-    for device in devices() {
-        let (_folder, settings) = mixed(Stage::One);
-        let out = settings.out.clone();
-        finish(Run::start(&device, settings.clone(), Start::New).unwrap());
-        let mut run =
-            Run::start(&device, Settings { out: out.with_file_name("ticks"), ..settings.clone() }, Start::New).unwrap();
-        let (mut submitted, mut stepped) = (0, 0);
-        while !run.is_done() {
-            match run.tick().unwrap() {
-                Tick::Submitted => submitted += 1,
-                Tick::Waiting => assert!(run.save().is_err(), "saved within a step"),
-                Tick::Stepped(record) => {
-                    stepped += 1;
-                    assert_eq!(record.step, stepped);
-                }
-            }
-        }
-        // Passes of three batches: two steps each, of two batches and of one.
-        assert_eq!((submitted, stepped), (12, 8));
-        run.finish().unwrap();
-        assert!(results(&out) == results(&out.with_file_name("ticks")), "{}", device.name());
     }
 }
 

@@ -69,7 +69,7 @@ pub fn score(args: &ScoreArgs) -> Result<()> {
         scores.iter().enumerate().map(|(i, s)| json!({ "id": id(i), "nll": s.nll, "tokens": s.targets })).collect();
     let value = json!({
         "count": scores.len(), "tokens": targets, "mean_nll": mean, "token_nll": per_token, "perplexity": per_token.exp(),
-        "skipped": samples.missing() + samples.without_target(), "device": device.name(),
+        "skipped": samples.missing() + samples.without_target(), "truncated": samples.cut(), "device": device.name(),
         "seconds": start.elapsed().as_secs_f64(), "samples": list,
     });
     args.json.finish(&value, || {
@@ -148,7 +148,8 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
     args.predictions.iter().try_for_each(|path| check_writable(path, args.json.force))?;
     let device = args.device.request()?;
     let mut embeddings = args.data.files().open()?;
-    let questions = Question::read(&args.data.data, &embeddings.index, args.data.join, args.data.skip_missing)?;
+    let (join, skip_missing) = (args.data.join, args.data.skip_missing);
+    let (questions, skipped) = Question::read(&args.data.data, &embeddings.index, join, skip_missing)?;
     let (model, visual_tokens) = (&args.model, args.model.visual_tokens());
     let assistant = Assistant::open(&device, &model.model, &model.adapter, visual_tokens)?;
     check_width(&model.adapter, assistant.model.adapter.input(), embeddings.rows.width())?;
@@ -164,6 +165,7 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
         evaluation.types.iter().map(|(name, accuracy)| (name.clone(), accuracy_json(*accuracy))).collect();
     let mut value = accuracy_json(evaluation.overall);
     value["types"] = Value::Object(types);
+    value["skipped"] = json!(skipped);
     value["device"] = json!(device.name());
     value["seconds"] = json!(start.elapsed().as_secs_f64());
     args.json.finish(&value, || table(&evaluation))

@@ -36,6 +36,7 @@ mod train_args;
 mod train_page;
 mod tune;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -53,12 +54,22 @@ fn message(error: &anyhow::Error) -> String {
     text
 }
 
+/// Warnings, or everything, on stderr. wgpu's own layers and the other libraries speak only when asked by RUST_LOG.
+fn log_to_stderr(verbose: bool) {
+    let filter = format!("off,realign={}", if verbose { "debug" } else { "warn" });
+    let mut builder = env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(filter));
+    if !verbose && std::env::var_os("RUST_LOG").is_none() {
+        builder.format(|out, record| match record.level() {
+            log::Level::Error => writeln!(out, "error: {}", record.args()),
+            _ => writeln!(out, "warning: {}", record.args()),
+        });
+    }
+    builder.init();
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let level = if cli.verbose { "debug" } else { "error" };
-    // wgpu's own layers speak only when asked by RUST_LOG.
-    let filter = format!("off,realign={level}");
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(filter)).init();
+    log_to_stderr(cli.verbose);
     let result = match &cli.command {
         Command::Adapters(args) => show::adapters(args),
         Command::Stats(args) => fit::stats(args),

@@ -42,12 +42,20 @@ pub fn train(args: &TrainArgs) -> Result<()> {
     let mut run = Run::start(&device, settings, start)?;
     watch_for_stop("stopping after this step; Ctrl-C again to stop at once")?;
     let began = (Instant::now(), run.step(), run.tokens());
-    let last = steps(&mut run)?;
+    let out = run.settings().out.clone();
+    let samples = (run.samples().missing() + run.samples().without_target(), run.samples().cut());
+    let last = match steps(&mut run) {
+        Ok(last) => last,
+        Err(error) => {
+            // What was logged so far is worth a look; what counts is the reason of the end.
+            train_page::write(&out).map_or_else(|e| log::warn!("no report: {e:#}"), drop);
+            return Err(error);
+        }
+    };
     let seconds = began.0.elapsed().as_secs_f64();
     let (step, tokens) = (run.step(), run.tokens());
-    let out = run.settings().out.clone();
-    let finished = run.finish()?;
     let report = train_page::write(&out)?;
+    let finished = run.finish()?;
     let number = |record: &LogRecord, name: &str| record.more.iter().find(|(n, _)| *n == name).map(|(_, x)| *x);
     let path = |path: &std::path::Path| path.display().to_string();
     let value = json!({
@@ -56,6 +64,7 @@ pub fn train(args: &TrainArgs) -> Result<()> {
         "adapter": path(&finished.adapter), "model": finished.model.as_deref().map(path),
         "lora": finished.low_rank.as_deref().map(path), "log": path(&out.join("log.jsonl")), "report": path(&report),
         "device": device.name(), "seconds": seconds, "tokens_per_second": (tokens - began.2) as f64 / seconds.max(1e-9),
+        "skipped": samples.0, "truncated": samples.1,
     });
     show::result(args.json, &value)
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use realign::io::Records;
+use realign::io::{Records, write_atomically};
 use realign::report::{Axis, Chart, Lines, Page, Section, Series, Style, number};
 use serde_json::{Map, Value};
 
@@ -13,9 +13,10 @@ pub fn write(out: &Path) -> Result<PathBuf> {
     for record in Records::open(&out.join("log.jsonl"))? {
         lines.push(record?.1);
     }
-    let page = page(&lines);
+    let loss = loss_chart(&lines);
+    write_atomically(&out.join("loss.svg"), true, loss.svg().as_bytes())?;
     let path = out.join("report.html");
-    page.write(&path, true)?;
+    page(&lines, loss).write(&path, true)?;
     Ok(path)
 }
 
@@ -40,15 +41,20 @@ fn curve(title: &str, lines: &[Map<String, Value>], name: &str) -> Chart {
     Chart::new(title, Lines::new(Axis::linear("step"), Axis::linear(name)).series(Series::new("", points(lines, name))))
 }
 
-fn page(lines: &[Map<String, Value>]) -> Page {
+fn loss_chart(lines: &[Map<String, Value>]) -> Chart {
     let (loss, held_out) = (points(lines, "loss"), points(lines, "eval_loss"));
     let smoothed = smooth(&loss);
     let mut chart = Lines::new(Axis::linear("step"), Axis::linear("loss (nats per token)"))
-        .series(Series::new("each line of the log", loss.clone()).style(Style::Faint).colour(0))
-        .series(Series::new("smoothed", smoothed.clone()).colour(0));
+        .series(Series::new("each line of the log", loss).style(Style::Faint).colour(0))
+        .series(Series::new("smoothed", smoothed).colour(0));
     if !held_out.is_empty() {
-        chart = chart.series(Series::new("held out", held_out.clone()).colour(1));
+        chart = chart.series(Series::new("held out", held_out).colour(1));
     }
+    Chart::new("Loss", chart)
+}
+
+fn page(lines: &[Map<String, Value>], chart: Chart) -> Page {
+    let (smoothed, held_out) = (smooth(&points(lines, "loss")), points(lines, "eval_loss"));
     let mut page = Page::new("Training run", "Negative log-likelihood per target token, and what drove it.");
     let meaning = match (smoothed.first(), smoothed.last()) {
         (Some([_, first]), Some([step, last])) => {
@@ -65,7 +71,7 @@ fn page(lines: &[Map<String, Value>]) -> Page {
     if let Some([_, tokens]) = points(lines, "tokens").last() {
         page = page.card("positions", number(*tokens), "seen, visual tokens included");
     }
-    let section = Section::new("Loss", "").chart(Chart::new("Loss", chart), meaning);
+    let section = Section::new("Loss", "").chart(chart, meaning);
     let clipped = "The norm before clipping; a norm that grows while the loss does not fall asks for a lower rate.";
     let rates = Section::new("What drove it", "")
         .chart(curve("Learning rate", lines, "lr"), "The rate of each logged step.")

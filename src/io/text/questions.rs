@@ -31,12 +31,13 @@ pub struct Question {
 impl Question {
     /// Reads records from a `.jsonl` file or a JSON array: `{id, image, question, answer, type}`, where `answer` is a text, a number
     /// or a list of right answers, or `{id, image, conversations, type}`, of which the last response is the right answer.
-    /// `type` may be called `question_type` or `category`, or be absent.
+    /// `type` may be called `question_type` or `category`, or be absent. Besides the questions, how many were left out for want of an
+    /// embedding.
     ///
     /// # Errors
     /// A file that cannot be read or is no JSON (with the line), a record in neither form, missing embeddings unless
     /// `skip_missing` is on, or no question left.
-    pub fn read(path: &Path, index: &IdIndex, join: Join, skip_missing: bool) -> Result<Vec<Question>> {
+    pub fn read(path: &Path, index: &IdIndex, join: Join, skip_missing: bool) -> Result<(Vec<Question>, u64)> {
         let mut list = Records::open(path)?;
         let (mut questions, mut missing, mut read) = (Vec::new(), Missing::default(), 0);
         while let Some(record) = list.next() {
@@ -51,7 +52,7 @@ impl Question {
         missing.settle(&list, read, skip_missing)?;
         match questions.is_empty() {
             true => Err(Error::format(path, "holds no question that can be asked")),
-            false => Ok(questions),
+            false => Ok((questions, missing.count)),
         }
     }
 }

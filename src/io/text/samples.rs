@@ -229,7 +229,7 @@ fn check_options(options: &SampleOptions) -> Result<()> {
 pub(super) struct Missing {
     first: Vec<String>,
     seen: BTreeSet<String>,
-    count: u64,
+    pub(super) count: u64,
 }
 
 impl Missing {

@@ -49,12 +49,19 @@ impl Decoder {
         Ok(())
     }
 
-    /// Writes the model as the folder `out`, f32, with the configuration and the tokenizer of the folder `source`.
+    /// Writes the model as the folder `out`, in f32, f16 or bf16 (rounded to nearest), with the configuration and the tokenizer of the
+    /// folder `source`.
     ///
     /// # Errors
-    /// As [`Self::write_blocking`]; `out` exists and `force` is off.
-    pub fn save_blocking(&self, device: &Device, out: &Path, source: &Path, force: bool) -> Result<PathBuf> {
-        let mut writer = ModelWriter::create(out, force, source, &self.config, ElementType::F32, MAX_SHARD_BYTES)?;
+    /// As [`Self::write_blocking`]; another type, or a number that f16 cannot hold; `out` exists and `force` is off.
+    pub fn save_blocking(
+        &self,
+        device: &Device,
+        (out, force): (&Path, bool),
+        source: &Path,
+        element: ElementType,
+    ) -> Result<PathBuf> {
+        let mut writer = ModelWriter::create(out, force, source, &self.config, element, MAX_SHARD_BYTES)?;
         self.write_blocking(device, &mut writer)?;
         writer.commit()
     }

@@ -1,7 +1,7 @@
 //! Generation with cached keys and values: greedy, or by temperature and top-p, seeded.
 
 use super::{Batch, Cache, Decoder, Keep, Logits, Space};
-use crate::device::{Buffer, Device, Tensor};
+use crate::device::{Buffer, Device, Pending, Piece, Pieces, Recorder, Tensor};
 use crate::kernels::nn::attention::{Span, Spans};
 use crate::kernels::nn::embedding::VISUAL;
 use crate::{Error, Result};
@@ -69,6 +69,22 @@ fn uniform(seed: u64, step: u64) -> f64 {
     ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
 }
 
+/// Kernels of a piece of [`Generator::tick`].
+const PIECE: usize = 8;
+
+/// What a call of [`Generator::tick`] came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NextToken {
+    /// Work was recorded or submitted; there is more for this token.
+    Submitted,
+    /// The device is not done with what was submitted.
+    Waiting,
+    /// The next token.
+    Token(u32),
+    /// All tokens that were asked for have been given.
+    End,
+}
+
 /// Tokens of one answer, made one by one.
 #[derive(Debug)]
 pub struct Generator<'a> {
@@ -83,6 +99,10 @@ pub struct Generator<'a> {
     pending: Vec<u32>,
     visual: Option<Tensor>,
     step: u64,
+    /// The forward pass that [`Self::tick`] is at.
+    pieces: Option<Pieces>,
+    /// The logits that it waits for.
+    reading: Option<Pending<Vec<f32>>>,
 }
 
 impl<'a> Generator<'a> {
@@ -117,11 +137,13 @@ impl<'a> Generator<'a> {
             pending: prompt.to_vec(),
             visual: visual.cloned(),
             step: 0,
+            pieces: None,
+            reading: None,
         })
     }
 
-    /// Records and submits the forward pass of what is pending.
-    fn submit(&mut self) -> Result<()> {
+    /// Records the forward pass of what is pending.
+    fn record(&mut self) -> Result<Recorder> {
         let (n, before) = (self.pending.len(), self.cache.length());
         let positions: Vec<u32> = (before as u32..(before + n) as u32).collect();
         let span = Span { q_first: 0, q_count: n as u32, k_first: 0, k_count: (before + n) as u32 };
@@ -131,9 +153,53 @@ impl<'a> Generator<'a> {
         let mut recorder = self.device.recorder();
         self.decoder.forward(&mut recorder, &batch, self.visual.as_ref(), &space, Some(&self.cache))?;
         self.decoder.logits(&mut recorder, &last, (&space, &self.logits))?;
-        recorder.submit()?;
         self.cache.advance(n);
-        Ok(())
+        Ok(recorder)
+    }
+
+    /// Submits the forward pass, or what [`Self::tick`] has left of it; whether there is a token to come.
+    fn submit(&mut self) -> Result<bool> {
+        if let Some(mut pieces) = self.pieces.take() {
+            pieces.submit_all()?;
+        } else if self.reading.take().is_none() {
+            if self.step == self.max_tokens as u64 {
+                return Ok(false);
+            }
+            self.record()?.submit()?;
+        }
+        Ok(true)
+    }
+
+    /// Does the next piece of the work for the next token and never waits for the device: for an app's own frame loop. On the host
+    /// engine a piece is computed before this returns.
+    ///
+    /// # Errors
+    /// As [`Self::next_blocking`].
+    pub fn tick(&mut self) -> Result<NextToken> {
+        if let Some(reading) = &mut self.reading {
+            let Some(logits) = reading.look(&self.device)? else { return Ok(NextToken::Waiting) };
+            self.reading = None;
+            return self.choose(&logits).map(NextToken::Token);
+        }
+        let Some(pieces) = &mut self.pieces else {
+            if self.step == self.max_tokens as u64 {
+                return Ok(NextToken::End);
+            }
+            let mut pieces = Pieces::default();
+            pieces.push(self.record()?, PIECE);
+            self.pieces = Some(pieces);
+            return Ok(NextToken::Submitted);
+        };
+        match pieces.submit()? {
+            Piece::Waiting => return Ok(NextToken::Waiting),
+            Piece::Submitted => {}
+            Piece::Done => {
+                let (logits, device) = (self.logits.clone(), self.device.clone());
+                self.reading = Some(Pending::new(async move { logits.read(&device).await }));
+                self.pieces = None;
+            }
+        }
+        Ok(NextToken::Submitted)
     }
 
     fn choose(&mut self, logits: &[f32]) -> Result<u32> {
@@ -154,10 +220,9 @@ impl<'a> Generator<'a> {
     /// # Errors
     /// The device was lost; logits that are not numbers.
     pub fn next_blocking(&mut self) -> Result<Option<u32>> {
-        if self.step == self.max_tokens as u64 {
+        if !self.submit()? {
             return Ok(None);
         }
-        self.submit()?;
         let logits = self.logits.read_blocking(&self.device)?;
         self.choose(&logits).map(Some)
     }
@@ -167,10 +232,9 @@ impl<'a> Generator<'a> {
     /// # Errors
     /// As there.
     pub async fn next(&mut self) -> Result<Option<u32>> {
-        if self.step == self.max_tokens as u64 {
+        if !self.submit()? {
             return Ok(None);
         }
-        self.submit()?;
         let logits = self.logits.read(&self.device).await?;
         self.choose(&logits).map(Some)
     }

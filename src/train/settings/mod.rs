@@ -187,6 +187,8 @@ settings! {
     weights: Option<ElementType> = |_s| None, true;
     /// Keep only each layer's input and compute the rest again in the backward pass: less memory, more time.
     recompute: bool = |_s| false, true;
+    /// The type of the decoder that is written at the end: f32, f16 or bf16.
+    export_dtype: ElementType = |_s| ElementType::F32, false;
     /// Optimiser steps per log line.
     log_every: u64 = |_s| 1, false;
     /// Optimiser steps per checkpoint; 0 saves at the end only.
@@ -299,6 +301,29 @@ impl Settings {
         }
     }
 
+    /// What is set and has no effect: texts, a line each.
+    pub fn ignored(&self) -> Vec<String> {
+        let two = self.stage == Stage::Two;
+        let stage_two = "stage 2 takes image embeddings as they are";
+        let list = [
+            ("stats", two && self.stats.is_some(), stage_two),
+            ("aligner", two && self.aligner.is_some(), stage_two),
+            (
+                "noise_images",
+                self.noise_shape != NoiseShape::Covariance && !self.noise_images.is_empty(),
+                "only noise of noise_shape = \"covariance\" has a use for it",
+            ),
+            ("eval_embeddings", self.eval_data.is_none() && !self.eval_embeddings.is_empty(), "there is no eval_data"),
+            (
+                "export_dtype",
+                self.train == Trained::Adapter && self.export_dtype != ElementType::F32,
+                "a frozen decoder is not written",
+            ),
+        ];
+        let told = list.into_iter().filter(|(_, ignored, _)| *ignored);
+        told.map(|(key, _, why)| format!("{key} is ignored: {why}")).collect()
+    }
+
     /// Checks that values are possible and the files that the stage needs are named.
     ///
     /// # Errors
@@ -358,6 +383,11 @@ impl Settings {
                 "weights",
                 self.train != Trained::All || matches!(self.weights, None | Some(ElementType::F32)),
                 "only a frozen decoder may have 16 bits; leave it out, or train the adapter or low-rank additions",
+            ),
+            (
+                "export_dtype",
+                matches!(self.export_dtype, ElementType::F32 | ElementType::F16 | ElementType::BF16),
+                "f32, f16 or bf16 is needed",
             ),
             ("log_every", self.log_every >= 1, "at least 1 is needed"),
             ("keep", self.keep >= 1, "at least 1 is needed"),
