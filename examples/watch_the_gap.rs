@@ -3,7 +3,8 @@
 //!     cargo run --release --example watch_the_gap -- OUT_FOLDER [--images FOLDER]
 //!
 //! It learns from the bundled digits, or from a folder of one's own: PNG or JPEG files, and `captions.jsonl` with a record
-//! `{"image": "cat.jpg", "text": "a grey cat asleep"}` per caption. Every tenth image is held out, for the monitor.
+//! `{"image": "cat.jpg", "text": "a grey cat asleep"}` per caption. Every tenth image is held out for the monitor, which needs two:
+//! give 20 images or more.
 //!
 //! It leaves `monitor.jsonl`, a line per measurement, `monitor.html`, its figures, and embeddings of images and texts, ready
 //! for `realign fit --source OUT_FOLDER/texts.npy --target OUT_FOLDER/images.npy`.

@@ -28,6 +28,9 @@ struct Params {
     // First tile column of this dispatch.
     first_column: u32,
     epilogue: u32,
+    // Where the grid has a third side: products that each of its layers sums, a multiple of 32. A layer's results lie behind those of
+    // the layers before.
+    layer: u32,
 }
 
 override TRANSPOSE_A: u32 = 0u;
@@ -88,10 +91,20 @@ fn block_b(k4: u32, j4: u32) -> mat4x4<f32> {
     return stored_b(4u * k4, params.k - 1u, j4);
 }
 
+// Rows of the results of the layers before.
+var<private> layer_row: u32 = 0u;
+
+// The products that a layer of the grid sums: from the first on, to before the second.
+fn layer_range(layer: u32) -> vec2<u32> {
+    let first = params.k_first + layer * params.layer;
+    layer_row = layer * params.m;
+    return vec2<u32>(first, min(params.k, first + params.layer));
+}
+
 // Writes four elements of the result.
 fn put(row: u32, j4: u32, value: vec4<f32>) {
     if (row < params.m && j4 < params.c_stride) {
-        let at = (params.c_first + row) * params.c_stride + j4;
+        let at = (params.c_first + layer_row + row) * params.c_stride + j4;
         var total = params.alpha * value;
         if (ACCUMULATE == 1u) { total += c[at]; }
         let columns = vec4<u32>(4u * j4) + vec4<u32>(0u, 1u, 2u, 3u);

@@ -93,12 +93,13 @@ fn main(
     let tile = vec2<u32>(group.y + params.first_tile, group.x + params.first_column);
     if (UPPER == 1u && tile.y < tile.x) { return; }
     let first4 = tile * TILE4;
+    let range = layer_range(group.z);
     var results: Results;
     // Two blocks to an invocation where invocations are few.
-    var next0 = fetch(index, first4, params.k_first / 4u);
+    var next0 = fetch(index, first4, range.x / 4u);
     var next1: mat4x4<f32>;
-    if (2u * BLOCKS > SIDE * SIDE) { next1 = fetch(index + SIDE * SIDE, first4, params.k_first / 4u); }
-    for (var k = params.k_first; k < params.k; k += SLICE) {
+    if (2u * BLOCKS > SIDE * SIDE) { next1 = fetch(index + SIDE * SIDE, first4, range.x / 4u); }
+    for (var k = range.x; k < range.y; k += SLICE) {
         workgroupBarrier();
         keep(index, next0);
         if (2u * BLOCKS > SIDE * SIDE) { keep(index + SIDE * SIDE, next1); }

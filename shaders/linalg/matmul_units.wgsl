@@ -121,10 +121,11 @@ fn main(
     let corner = 4u * FRAGMENT * vec2<u32>(subgroup / 2u, subgroup % 2u);
     let a = block_place(index, TRANSPOSE_A == 0u);
     let b = block_place(index, TRANSPOSE_B == 1u);
+    let range = layer_range(group.z);
     var results: Results;
-    var next_a = masked_a(first4.x + a.x, params.k_first / 4u + a.y);
-    var next_b = block_b(params.k_first / 4u + b.y, first4.y + b.x);
-    for (var k = params.k_first; k < params.k; k += SLICE) {
+    var next_a = masked_a(first4.x + a.x, range.x / 4u + a.y);
+    var next_b = block_b(range.x / 4u + b.y, first4.y + b.x);
+    for (var k = range.x; k < range.y; k += SLICE) {
         workgroupBarrier();
         if (index < BLOCKS) {
             keep_a(a, next_a);

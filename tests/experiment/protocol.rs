@@ -2,7 +2,7 @@
 
 use realign::align::Method;
 use realign::device::Device;
-use realign::experiment::{Arm, Materials, Outcome, ProtocolSettings, Source, Training, run_arm};
+use realign::experiment::{Arm, Materials, Outcome, ProtocolSettings, Source, Texts, Training, run_arm};
 
 /// What the paper's orderings ask for at this size, on images that nothing was trained on.
 #[test]
@@ -49,6 +49,12 @@ fn it_is_the_same_again_and_stops_when_asked() {
         let materials = Materials::prepare(&device, &out, tiny(), &mut |_| Ok(())).unwrap();
         let mut outcome = run_arm(&device, &materials, Arm::aligned(Method::C3), &[6], &mut |_| Ok(())).unwrap();
         outcome.seconds = 0.0;
+        let smaller = Arm::aligned(Method::C3).sigma(0.05).on(Texts::Quarter);
+        let fitted = run_arm(&device, &materials, smaller, &[], &mut |_| Ok(())).unwrap().fitted.unwrap();
+        assert_eq!((fitted.sigma, fitted.rows), (Some(0.05), (75, 200)));
+        let by_traces = (fitted.trace_image - outcome.fitted.unwrap().trace_text).max(0.0) / 64.0;
+        assert!((outcome.fitted.unwrap().sigma.unwrap() - by_traces.sqrt()).abs() < 1e-9);
+        assert_eq!(smaller.name(), "c3, σ 0.05, a quarter of the texts");
         (materials.texts, outcome)
     };
     assert!(run() == run(), "two runs of one seed differ");

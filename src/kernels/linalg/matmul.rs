@@ -3,12 +3,15 @@
 //! Four shaders compute it. [`SUBGROUP`] is for adapters that run on a CPU and have subgroups: 32 × 32 results to a subgroup of
 //! 8, operands from textures where a driver reads those faster than storage. [`DIRECT`] is for those without: 16 × 8 results to
 //! an invocation. [`TILED`] is for GPUs: tiles of 32, 64 or 128 in workgroup memory, up to 8 × 8 results to an invocation. [`UNITS`] is for
-//! matrix units, where they are asked for. Which one, [`tiles`](super::tiles) says. The host engine multiplies with faer. Sums are f32 in order of k (faer: in blocks of k; the first two in fours).
+//! matrix units, where they are asked for. Which one, [`tiles`](super::tiles) says. The host engine multiplies with faer. Sums are
+//! f32 in order of k (faer: in blocks of k; the first two in fours; the last two, where tiles are few and k is long, in layers of k that are
+//! then added up).
 //!
 //! FLOPs: 2 m n k, about half with [`Product::upper`]. Bytes, at least: each operand once, C once (twice if accumulated).
 
 use bytemuck::{Pod, Zeroable};
 
+use super::super::nn::bias;
 use super::super::{Binding, KernelSpec, check_device, unpack};
 use super::epilogue::{self, Epilogue};
 use super::tiles::{Class, Tile, Tiling};
@@ -83,7 +86,8 @@ pub(crate) struct Params {
     pub upper: u32,
     pub first_column: u32,
     pub epilogue: u32,
-    pub padding: [u32; 2],
+    pub layer: u32,
+    pub padding: u32,
 }
 
 /// An operand: `rows` rows of an f32 tensor from `first` on, perhaps transposed.
@@ -223,7 +227,8 @@ pub fn record_parts(
         upper: flags[3],
         first_column: 0,
         epilogue: 0,
-        padding: [0; 2],
+        layer: 0,
+        padding: 0,
     };
     // The host's whole product is one call.
     if recorder.device().capabilities().kind == DeviceKind::Host {
@@ -231,8 +236,15 @@ pub fn record_parts(
     }
     let (dispatch_flops, (rows, columns)) = (recorder.device().capabilities().dispatch_flops, tile.sides());
     let (tiles, across) = (m.div_ceil(rows), n.div_ceil(columns));
+    let plain = matches!(epilogue, Epilogue::None) && !product.upper && c_first == 0 && c.rows() == m;
+    let layers = if plain && tile.has_layers() { layers(tiles * across, k) } else { 1 };
+    if layers > 1 && 2 * (m * n * k) as u64 <= dispatch_flops {
+        params.layer = (k.div_ceil(layers) as u32).next_multiple_of(32);
+        return in_layers(recorder, tile, (params, [across as u32, tiles as u32]), (a.tensor, b.tensor, c));
+    }
     for k_first in (0..k.max(1)).step_by(DISPATCH_K) {
         (params.k_first, params.k) = (k_first as u32, k.min(k_first + DISPATCH_K) as u32);
+        params.layer = DISPATCH_K as u32;
         params.accumulate = (product.accumulate || k_first > 0).into();
         let last = k <= k_first + DISPATCH_K;
         let epilogue = if last { epilogue } else { Epilogue::None };
@@ -250,6 +262,30 @@ pub fn record_parts(
         }
     }
     Ok(())
+}
+
+/// Workgroups that are enough for a large GPU, and products that are worth one.
+const ENOUGH: usize = 512;
+const LEAST_LAYER: usize = 256;
+
+/// In how many parts k is summed side by side: few tiles with long sums would leave a large GPU idle.
+fn layers(tiles: usize, k: usize) -> usize {
+    (ENOUGH / tiles.max(1)).min(k / LEAST_LAYER).max(k.div_ceil(DISPATCH_K)).max(1)
+}
+
+/// The product in layers, each a part of k with results of its own, and their sum in order of the layers.
+fn in_layers(
+    recorder: &mut Recorder,
+    tile: Tile,
+    (mut params, [across, tiles]): (Params, [u32; 2]),
+    (a, b, c): (&Tensor, &Tensor, &Tensor),
+) -> Result<()> {
+    let accumulate = std::mem::take(&mut params.accumulate) != 0;
+    let layers = params.k.div_ceil(params.layer);
+    let width = 4 * (params.m * params.c_stride) as usize;
+    let parts = Tensor::new(recorder.device(), layers as usize, width, ElementType::F32)?;
+    dispatch(recorder, (tile, Epilogue::None), (params, [across, tiles, layers]), (a, b, &parts))?;
+    bias::record_columns(recorder, &bias::SPEC, &parts, &[parts.buffer(), c.buffer()], accumulate)
 }
 
 fn dispatch(

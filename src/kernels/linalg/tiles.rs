@@ -91,6 +91,11 @@ impl Tile {
         }
     }
 
+    /// Whether it sums parts of k side by side.
+    pub(super) fn has_layers(self) -> bool {
+        !matches!(self, Tile::Subgroup | Tile::Direct)
+    }
+
     /// What is worth trying on a device: on a GPU the tiled shapes, on a driver that runs on a CPU those without barriers, too.
     pub fn candidates(caps: &Capabilities) -> Vec<Tile> {
         let on_cpu = matches!(caps.kind, DeviceKind::Software | DeviceKind::Host);

@@ -51,7 +51,7 @@ const ENOUGH: usize = 512;
 const SLICE: usize = 32;
 
 /// A kernel that sums over the rows of `dy`, into the last of `buffers`.
-pub(super) fn record_columns(
+pub(in crate::kernels) fn record_columns(
     recorder: &mut Recorder,
     kernel: &'static KernelSpec,
     dy: &Tensor,
