@@ -43,8 +43,12 @@ pub fn file(kernel: &KernelSpec) -> &'static str {
 }
 
 /// [`Epilogue::Add`] of each shader.
-pub static ADD: [KernelSpec; 4] =
-    [add("matmul subgroup, add", &SUBGROUP), add("matmul direct, add", &DIRECT), add("matmul tiled, add", &TILED)];
+pub static ADD: [KernelSpec; 4] = [
+    add("matmul subgroup, add", &SUBGROUP),
+    add("matmul direct, add", &DIRECT),
+    add("matmul tiled, add", &TILED),
+    add("matmul units, add", &UNITS),
+];
 
 /// [`Epilogue::Gelu`] of each shader.
 pub static GELU: [KernelSpec; 4] = [

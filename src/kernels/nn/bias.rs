@@ -114,7 +114,7 @@ impl Slices {
         let units = self.across * self.rows.len().div_ceil(self.slice);
         Work { kernel, params: bytemuck::bytes_of(&params), buffers, constants: &[] }.dispatch(
             recorder,
-            grid,
+            grid(units),
             ElementType::F32,
         )
     }
