@@ -32,79 +32,104 @@ const HALF: &str = "realign, half of the texts";
 
 /// The paper's orderings, as far as digits can show them.
 fn claims() -> Vec<(Expectation, Cause)> {
-    let (captions, all) = (Score::Captions, Score::Answers(200));
-    let template = Cause::Noise(REALIGN, NOISY);
-    let of = |claim, (better, of_better), (worse, of_worse), cause| {
-        let side = |row, score| Side { row, score };
-        (Expectation { claim, better: side(better, of_better), worse: side(worse, of_worse) }, cause)
-    };
-    // Both rows by one score.
-    let by = |claim, better, worse, score, cause| of(claim, (better, score), (worse, score), cause);
+    [of_aligners(), of_data()].concat()
+}
+
+const CAPTIONS: Score = Score::Captions;
+const ALL: Score = Score::Answers(200);
+const TEMPLATE: Cause = Cause::Noise(REALIGN, NOISY);
+
+type Of = (&'static str, Score);
+
+fn of(claim: &'static str, better: Of, worse: Of, cause: Cause) -> (Expectation, Cause) {
+    let side = |(row, score)| Side { row, score };
+    (Expectation { claim, better: side(better), worse: side(worse) }, cause)
+}
+
+/// Both rows by one score.
+fn by(
+    claim: &'static str,
+    better: &'static str,
+    worse: &'static str,
+    score: Score,
+    cause: Cause,
+) -> (Expectation, Cause) {
+    of(claim, (better, score), (worse, score), cause)
+}
+
+/// One aligner against another.
+fn of_aligners() -> Vec<(Expectation, Cause)> {
     vec![
-        by("Paired images beat text without alignment", PAIRED, NONE, captions, Cause::Scores),
-        by("Captions: C3 (σ 0.02) beats no alignment", C3, NONE, captions, Cause::Scores),
-        by("Captions: blockwise beats C3 (σ 0.02)", BLOCKWISE, C3, captions, Cause::Scores),
-        by("Captions: ReAlign beats blockwise", REALIGN, BLOCKWISE, captions, template),
-        by("Captions: ReAlign beats no alignment", REALIGN, NONE, captions, template),
-        by("Captions: ReAlign beats C3 (σ 0.05)", REALIGN, "c3, σ 0.05", captions, template),
-        by("Captions: ReAlign beats C3 (σ by traces)", REALIGN, "c3, σ by traces", captions, Cause::Sigma),
-        by("Captions: the trace step helps the anchor", TRACE, ANCHOR, captions, Cause::Scale),
-        by("Captions: the centroid step helps anchor and trace", REALIGN, TRACE, captions, Cause::Scores),
-        by("After stage 2: C3 (σ 0.02) beats no alignment", C3, NONE, all, Cause::Scores),
-        by("After stage 2: blockwise beats C3 (σ 0.02)", BLOCKWISE, C3, all, Cause::Scores),
-        by("After stage 2: ReAlign beats blockwise", REALIGN, BLOCKWISE, all, Cause::Scores),
-        by("After stage 2: ReAlign beats no alignment", REALIGN, NONE, all, Cause::Scores),
-        by("After stage 2: the trace step helps the anchor", TRACE, ANCHOR, all, Cause::Scale),
-        by("After stage 2: the centroid step helps anchor and trace", REALIGN, TRACE, all, Cause::Scores),
+        by("Paired images beat text without alignment", PAIRED, NONE, CAPTIONS, Cause::Scores),
+        by("Captions: C3 (σ 0.02) beats no alignment", C3, NONE, CAPTIONS, Cause::Scores),
+        by("Captions: blockwise beats C3 (σ 0.02)", BLOCKWISE, C3, CAPTIONS, Cause::Scores),
+        by("Captions: ReAlign beats blockwise", REALIGN, BLOCKWISE, CAPTIONS, TEMPLATE),
+        by("Captions: ReAlign beats no alignment", REALIGN, NONE, CAPTIONS, TEMPLATE),
+        by("Captions: ReAlign beats C3 (σ 0.05)", REALIGN, "c3, σ 0.05", CAPTIONS, TEMPLATE),
+        by("Captions: ReAlign beats C3 (σ by traces)", REALIGN, "c3, σ by traces", CAPTIONS, Cause::Sigma),
+        by("Captions: the trace step helps the anchor", TRACE, ANCHOR, CAPTIONS, Cause::Scale),
+        by("Captions: the centroid step helps anchor and trace", REALIGN, TRACE, CAPTIONS, Cause::Scores),
+        by("After stage 2: C3 (σ 0.02) beats no alignment", C3, NONE, ALL, Cause::Scores),
+        by("After stage 2: blockwise beats C3 (σ 0.02)", BLOCKWISE, C3, ALL, Cause::Scores),
+        by("After stage 2: ReAlign beats blockwise", REALIGN, BLOCKWISE, ALL, Cause::Scores),
+        by("After stage 2: ReAlign beats no alignment", REALIGN, NONE, ALL, Cause::Scores),
+        by("After stage 2: the trace step helps the anchor", TRACE, ANCHOR, ALL, Cause::Scale),
+        by("After stage 2: the centroid step helps anchor and trace", REALIGN, TRACE, ALL, Cause::Scores),
+    ]
+}
+
+/// How much data, which data, and noise.
+fn of_data() -> Vec<(Expectation, Cause)> {
+    vec![
         of(
             "60% of stage 2's images beat 30%",
             (REALIGN, Score::Answers(120)),
             (REALIGN, Score::Answers(60)),
             Cause::Scores,
         ),
-        of("All of stage 2's images beat 60%", (REALIGN, all), (REALIGN, Score::Answers(120)), Cause::Scores),
-        by("With 20 real images, stage 1 on aligned text helps", REALIGN, "no stage 1", Score::Answers(20), template),
-        by("With 200 real images, stage 1 on aligned text helps", REALIGN, "no stage 1", all, Cause::Scores),
-        by("After stage 2: texts, of which there are more, beat paired images", REALIGN, PAIRED, all, template),
-        by("Captions: half of the texts beat a quarter", HALF, "realign, a quarter of the texts", captions, template),
-        by("Captions: all texts beat half of them", REALIGN, HALF, captions, template),
+        of("All of stage 2's images beat 60%", (REALIGN, ALL), (REALIGN, Score::Answers(120)), Cause::Scores),
+        by("With 20 real images, stage 1 on aligned text helps", REALIGN, "no stage 1", Score::Answers(20), TEMPLATE),
+        by("With 200 real images, stage 1 on aligned text helps", REALIGN, "no stage 1", ALL, Cause::Scores),
+        by("After stage 2: texts, of which there are more, beat paired images", REALIGN, PAIRED, ALL, TEMPLATE),
+        by("Captions: half of the texts beat a quarter", HALF, "realign, a quarter of the texts", CAPTIONS, TEMPLATE),
+        by("Captions: all texts beat half of them", REALIGN, HALF, CAPTIONS, TEMPLATE),
         by(
             "After stage 2: half of the texts beat a quarter",
             HALF,
             "realign, a quarter of the texts",
-            all,
+            ALL,
             Cause::Scores,
         ),
-        by("After stage 2: all texts beat half of them", REALIGN, HALF, all, Cause::Scores),
+        by("After stage 2: all texts beat half of them", REALIGN, HALF, ALL, Cause::Scores),
         by(
             "Captions: short texts beat long ones",
             "realign, short texts",
             "realign, long texts",
-            captions,
+            CAPTIONS,
             Cause::Noise("realign, long texts", "realign, long texts + noise 0.1"),
         ),
         by(
             "After stage 2: short texts beat long ones",
             "realign, short texts",
             "realign, long texts",
-            all,
+            ALL,
             Cause::Scores,
         ),
-        by("Noise on the adapter's input helps ReAlign", NOISY, REALIGN, captions, Cause::Scores),
-        by("With noise, ReAlign beats no alignment", NOISY, "no alignment + noise 0.1", captions, Cause::Scores),
+        by("Noise on the adapter's input helps ReAlign", NOISY, REALIGN, CAPTIONS, Cause::Scores),
+        by("With noise, ReAlign beats no alignment", NOISY, "no alignment + noise 0.1", CAPTIONS, Cause::Scores),
         by(
             "On thin digits, statistics of thin ones beat those of thick ones",
             "realign, statistics of thin digits",
             "realign, statistics of thick digits",
             Score::CaptionsOf(Domain::Thin),
-            template,
+            TEMPLATE,
         ),
         by(
             "On thick digits, statistics of thick ones beat those of thin ones",
             "realign, statistics of thick digits",
             "realign, statistics of thin digits",
             Score::CaptionsOf(Domain::Thick),
-            template,
+            TEMPLATE,
         ),
     ]
 }
