@@ -176,13 +176,11 @@ pub(super) fn fit(
     options: &FitOptions<'_>,
 ) -> Result<Statistics> {
     let shrinkage = options.shrinkage.unwrap_or(SHRINKAGE);
-    if !(0.0..=1e6).contains(&shrinkage) {
-        return Err(Error::argument("--shrinkage", format!("{shrinkage}; give a number from 0 to 1e6")));
-    }
     let Centroid::Steps(steps) = options.centroid else {
         let problem = "exact is for realign; blockwise takes a number of steps, 1 as published";
         return Err(Error::argument("--centroid", problem));
     };
+    // In f64 on every device: whitening divides by the small eigenvalues, which f32's error buries.
     let y = Survey::of(source, 0, options.stream)?;
     let x = Survey::of(target, 0, options.stream)?;
     for (side, survey) in [("source", &y), ("target", &x)] {
@@ -219,7 +217,7 @@ pub(super) fn fit(
 /// A, `[d, d]`, row-major.
 fn map(x: &Survey, y: &Survey, shrinkage: f64, options: &FitOptions<'_>) -> Result<Vec<f64>> {
     let d = x.width();
-    let frame = Frame::from_covariances(y.covariance(), x.covariance(), d, options.frame)?;
+    let frame = Frame::of(y, x, options.frame)?;
     let ridge = shrinkage * y.spectrum().trace() / d as f64;
     let complement = frame.complement()?;
     let mut map = Mat::zeros(d, d);

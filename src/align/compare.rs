@@ -2,21 +2,26 @@
 
 use std::time::{Duration, Instant};
 
-use super::{FitOptions, Method, apply, fit};
+use super::fit::check_options;
+use super::{Centroid, FitOptions, Method, apply, fit};
 use crate::device::Device;
-use crate::geometry::{Before, Cut, Diagnosis, DiagnosisOptions, Frame, Reference, Survey, Surveyor};
+use crate::geometry::{
+    Before, Cut, Decomposition, Diagnosis, DiagnosisOptions, Frame, Pairs, Reference, Survey, Surveyor,
+};
 use crate::stats::{RowSource, Subset};
 use crate::{ElementType, Error, Result};
 
 /// How to compare.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CompareOptions<'a> {
-    /// For every method; `method` is overruled.
+    /// For every method; `method` is overruled. An exact centroid step is realign's alone: blockwise then takes one step.
     pub fit: FitOptions<'a>,
     /// For every diagnosis. A `q` of `None` becomes the rank of the held-out sets' frame.
     pub diagnosis: DiagnosisOptions,
     /// The cut of that frame.
     pub frame: Cut,
+    /// Row i of the source is the partner of row i of the target: decomposes their differences too.
+    pub paired: bool,
 }
 
 /// One method's line.
@@ -32,6 +37,8 @@ pub struct Compared {
     pub apply_time: Duration,
     /// What the held-out rows became.
     pub survey: Survey,
+    /// What their differences from their partners are made of, for paired sets.
+    pub pairs: Option<Decomposition>,
 }
 
 /// The table and what it was measured on.
@@ -45,17 +52,26 @@ pub struct Comparison {
     pub target: Survey,
     /// Rows fitted on, source and target.
     pub fitted_rows: (u64, u64),
-    /// Rank of the held-out sets' frame: q of the subspace overlap.
-    pub frame_rank: Option<usize>,
+    /// The held-out sets' frame, before alignment; its rank is q of the subspace overlap. `None` where all rows are equal.
+    pub frame: Option<Frame>,
+}
+
+impl Comparison {
+    /// Rank of the frame.
+    pub fn frame_rank(&self) -> Option<usize> {
+        self.frame.as_ref().map(Frame::rank)
+    }
 }
 
 /// Fits each of `methods` on rows 0, 2, 4, … of both sides, applies it to the source's rows 1, 3, 5, … and measures these
 /// against the target's rows 1, 3, 5, …. Even rows against odd: files are often sorted, and partners stay partners.
 ///
-/// Memory: d² numbers and the sample of neighbours' rows for each method; data are streamed.
+/// Covariances are the device's, as [`Survey::by`] says; neighbours and cosines are the same on all devices. Memory: d² numbers and
+/// the sample of neighbours' rows for each method; data are streamed.
 ///
 /// # Errors
-/// Widths that differ; fewer rows than neighbours asked for; whatever fitting and applying report.
+/// Widths that differ; fewer rows than neighbours asked for; a frame that cannot be had; pairs of unequal number; whatever fitting
+/// and applying report.
 pub fn compare(
     device: &Device,
     source: &mut dyn RowSource,
@@ -67,45 +83,79 @@ pub fn compare(
         let (want, got) = (format!("width {}, as the source", source.width()), format!("width {}", target.width()));
         return Err(Error::shape("compare", "the target", want, got));
     }
+    check_options(&options.fit)?;
+    if options.paired && source.rows() != target.rows() {
+        let want = format!("{} rows, as many as the source: row i of one is the partner of row i", source.rows());
+        return Err(Error::shape("--paired", "the target", want, format!("{} rows", target.rows())));
+    }
     let stream = options.fit.stream;
     let sample = options.diagnosis.neighbour_rows.max(crate::geometry::density::PAIR_ROWS);
-    let y = Survey::of(&mut Subset::odd(source), sample, stream)?;
-    let x = Survey::of(&mut Subset::odd(target), sample, stream)?;
-    let frame_rank = frame_rank(&y, &x, options.frame)?;
-    let diagnosis = DiagnosisOptions { q: options.diagnosis.q.or(frame_rank), ..options.diagnosis };
+    let y = Survey::by(device, &mut Subset::odd(source), sample, stream)?;
+    let x = Survey::by(device, &mut Subset::odd(target), sample, stream)?;
+    let frame = frame(&y, &x, options)?;
+    let diagnosis =
+        DiagnosisOptions { q: options.diagnosis.q.or(frame.as_ref().map(Frame::rank)), ..options.diagnosis };
     let before = Before::on(device, &y, &diagnosis)?;
     let reference = Reference::on(device, &x, diagnosis)?;
+    let paired = frame.as_ref().filter(|_| options.paired);
     let mut table = Vec::with_capacity(methods.len());
     let mut fitted_rows = (0, 0);
     for &method in methods {
-        let start = Instant::now();
-        let fit_options = FitOptions { method, ..options.fit };
-        let statistics = fit(device, &mut Subset::even(source), &mut Subset::even(target), &fit_options)?;
-        let fit_time = start.elapsed();
-        fitted_rows = statistics.rows;
-        let mut surveyor = Surveyor::new(y.width(), sample);
-        let mut applying = Duration::ZERO;
-        let mut lap = Instant::now();
-        let mut sink = |bytes: &[u8], _: usize| {
-            applying += lap.elapsed();
-            surveyor.add(bytes, ElementType::F32)?;
-            lap = Instant::now();
-            Ok(())
-        };
-        let aligner = statistics.aligner();
-        apply(device, &*aligner, &mut Subset::odd(source), ElementType::F32, stream, &mut sink)?;
-        let survey = surveyor.finish()?;
-        let diagnosis = reference.diagnose(&survey, Some(&before))?;
-        table.push(Compared { method, diagnosis, fit_time, apply_time: applying, survey });
+        let (moved, rows) = held_out(device, (&mut *source, &mut *target), (method, sample), paired, options)?;
+        let diagnosis = reference.diagnose(&moved.survey, Some(&before))?;
+        let Moved { survey, pairs, fit_time, apply_time } = moved;
+        fitted_rows = rows;
+        table.push(Compared { method, diagnosis, fit_time, apply_time, survey, pairs });
     }
-    Ok(Comparison { methods: table, source: y.clone(), target: x.clone(), fitted_rows, frame_rank })
+    Ok(Comparison { methods: table, source: y.clone(), target: x.clone(), fitted_rows, frame })
 }
 
-/// The rank of both sides' frame; `None` where all rows are equal, so that there is none.
-fn frame_rank(source: &Survey, target: &Survey, cut: Cut) -> Result<Option<usize>> {
-    match Frame::from_covariances(source.covariance(), target.covariance(), source.width(), cut) {
-        Ok(frame) => Ok(Some(frame.rank())),
-        Err(Error::Degenerate(_)) => Ok(None),
+/// What the source's held-out rows became.
+struct Moved {
+    survey: Survey,
+    pairs: Option<Decomposition>,
+    fit_time: Duration,
+    apply_time: Duration,
+}
+
+/// Fits on one half and applies to the other; also the rows fitted on. `paired` is the frame of the pairs.
+fn held_out(
+    device: &Device,
+    (source, target): (&mut dyn RowSource, &mut dyn RowSource),
+    (method, sample): (Method, usize),
+    paired: Option<&Frame>,
+    options: &CompareOptions<'_>,
+) -> Result<(Moved, (u64, u64))> {
+    let start = Instant::now();
+    let mut fit_options = FitOptions { method, ..options.fit };
+    if method == Method::Blockwise && fit_options.centroid == Centroid::Exact {
+        fit_options.centroid = Centroid::default();
+    }
+    let statistics = fit(device, &mut Subset::even(source), &mut Subset::even(target), &fit_options)?;
+    let fit_time = start.elapsed();
+    let mut surveyor = Surveyor::on(device, source.width(), sample)?;
+    let mut partners = Subset::odd(target);
+    let mut pairs = paired.map(|_| Pairs::with(&mut partners, options.fit.stream)).transpose()?;
+    let mut apply_time = Duration::ZERO;
+    let mut lap = Instant::now();
+    let mut sink = |bytes: &[u8], _: usize| {
+        apply_time += lap.elapsed();
+        surveyor.add(bytes)?;
+        pairs.as_mut().map_or(Ok(()), |pairs| pairs.add(bytes))?;
+        lap = Instant::now();
+        Ok(())
+    };
+    let aligner = statistics.aligner();
+    apply(device, &*aligner, &mut Subset::odd(source), ElementType::F32, options.fit.stream, &mut sink)?;
+    let pairs = pairs.zip(paired).map(|(pairs, frame)| pairs.finish(frame)).transpose()?;
+    Ok((Moved { survey: surveyor.finish()?, pairs, fit_time, apply_time }, statistics.rows))
+}
+
+/// Both sides' frame; `None` where all rows are equal, so that there is none, and none was asked for.
+fn frame(source: &Survey, target: &Survey, options: &CompareOptions<'_>) -> Result<Option<Frame>> {
+    match Frame::of(source, target, options.frame) {
+        Ok(frame) => Ok(Some(frame)),
+        Err(Error::Degenerate(_)) if options.frame == Cut::default() && !options.paired => Ok(None),
         Err(error) => Err(error),
     }
 }

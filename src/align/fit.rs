@@ -50,6 +50,7 @@ pub fn fit(
     if source.width() != target.width() {
         return Err(widths_differ(source.width(), target.width()));
     }
+    check_options(options)?;
     if options.method == Method::Blockwise {
         return super::blockwise::fit(source, target, options);
     }
@@ -79,6 +80,7 @@ pub fn fit_moments(
     source: Option<&mut dyn RowSource>,
     options: &FitOptions<'_>,
 ) -> Result<Statistics> {
+    check_options(options)?;
     if options.method == Method::Blockwise {
         let problem = "blockwise alignment needs covariances, which moments do not have: pass --source and --target";
         return Err(Error::argument("--method", problem));
@@ -104,6 +106,19 @@ pub fn fit_moments(
     Ok(statistics)
 }
 
+/// What can be refused before any row is read.
+pub(super) fn check_options(options: &FitOptions<'_>) -> Result<()> {
+    let sigma = options.sigma.unwrap_or(0.0);
+    if !(0.0..=MAX_SIGMA).contains(&sigma) {
+        return Err(Error::argument("--sigma", format!("{sigma}; give a number from 0 to {MAX_SIGMA:e}")));
+    }
+    let shrinkage = options.shrinkage.unwrap_or(0.0);
+    if !(0.0..=1e6).contains(&shrinkage) {
+        return Err(Error::argument("--shrinkage", format!("{shrinkage}; give a number from 0 to 1e6")));
+    }
+    Ok(())
+}
+
 fn widths_differ(source: usize, target: usize) -> Error {
     Error::shape("fit", "target", format!("width {source}, as the source"), format!("width {target}"))
 }
@@ -118,9 +133,6 @@ fn affine_statistics(source: &Moments, target: &Moments, options: &FitOptions<'_
     let scale = if options.method.scales() { trace_scale(trace_source, trace_target) } else { 1.0 };
     let trace_matched = ((trace_target - trace_source).max(0.0) / source.width() as f64).sqrt();
     let sigma = options.sigma.unwrap_or(trace_matched);
-    if !(0.0..=MAX_SIGMA).contains(&sigma) {
-        return Err(Error::argument("--sigma", format!("{sigma}; give a number from 0 to {MAX_SIGMA:e}")));
-    }
     Ok(Statistics {
         method: options.method,
         centroid: (options.method == Method::ReAlign).then_some(options.centroid),

@@ -22,11 +22,11 @@ impl SizeResult {
         self.gaps.iter().sum::<f64>() / self.gaps.len().max(1) as f64
     }
 
-    /// Standard deviation of the gaps (1/(K-1)); 0 for one trial.
-    pub fn deviation(&self) -> f64 {
-        let mean = self.mean();
+    /// Standard deviation of the gaps (1/(K-1)); `None` for one trial, which says nothing of it.
+    pub fn deviation(&self) -> Option<f64> {
+        let (mean, trials) = (self.mean(), self.gaps.len());
         let squares: f64 = self.gaps.iter().map(|g| (g - mean).powi(2)).sum();
-        (squares / (self.gaps.len().max(2) - 1) as f64).sqrt()
+        (trials > 1).then(|| (squares / (trials - 1) as f64).sqrt())
     }
 }
 

@@ -12,6 +12,7 @@ use super::density::PAIR_ROWS;
 use super::eigen::symmetric_eigen;
 use super::rows::{check_width, count};
 use super::spectrum::Spectrum;
+use super::survey::Survey;
 use crate::host::dot;
 use crate::{Error, Result};
 
@@ -30,22 +31,34 @@ pub fn spectral_correlation(a: &Spectrum, b: &Spectrum) -> Result<Option<f64>> {
     Ok(sums.correlation())
 }
 
-/// O_q of two covariances, each `[d, d]`; `None` where one has fewer than q directions.
+/// O_q of two sets; `None` where one has fewer than q directions that are told from 0.
 ///
 /// # Errors
-/// Matrices that are not `[d, d]`; q = 0 or above d.
-pub fn subspace_overlap(a: &[f64], b: &[f64], d: usize, q: usize) -> Result<Option<f64>> {
+/// Widths that differ; q = 0 or above d.
+pub fn subspace_overlap(a: &Survey, b: &Survey, q: usize) -> Result<Option<f64>> {
+    check_width("subspace overlap", "the second set", a.width(), b.width())?;
+    Ok(overlap_of_spans(leading_directions(a, q)?.as_deref(), leading_directions(b, q)?.as_deref(), q))
+}
+
+/// The leading q eigenvectors of a set's covariance, `[q, d]`, if there are so many.
+pub(super) fn leading_directions(set: &Survey, q: usize) -> Result<Option<Vec<f64>>> {
+    let d = set.width();
     if q == 0 || q > d {
         return Err(Error::argument("q", format!("{q}; rows of width {d} have 1 to {d} directions")));
     }
-    let leading = |m: &[f64]| -> Result<Option<Vec<f64>>> {
-        let eigen = symmetric_eigen(m, d)?;
-        let rank = Spectrum::from_eigenvalues(eigen.values).numerical_rank();
-        Ok((rank >= q).then(|| eigen.vectors[..q * d].to_vec()))
-    };
-    let (Some(a), Some(b)) = (leading(a)?, leading(b)?) else { return Ok(None) };
-    let cross = dense::product(dense::view(&a, q, d), dense::view(&b, q, d).transpose());
-    Ok(Some(cross.as_ref().squared_norm_l2() / q as f64))
+    if set.spectrum().numerical_rank() < q {
+        return Ok(None);
+    }
+    let mut vectors = symmetric_eigen(set.covariance(), d)?.vectors;
+    vectors.truncate(q * d);
+    Ok(Some(vectors))
+}
+
+/// `‖A Bᵀ‖²_F / q` of orthonormal rows `[q, d]`.
+pub(super) fn overlap_of_spans(a: Option<&[f64]>, b: Option<&[f64]>, q: usize) -> Option<f64> {
+    let (a, b) = (a?, b?);
+    let cross = dense::product(dense::view(a, q, a.len() / q), dense::view(b, q, b.len() / q).transpose());
+    Some(cross.as_ref().squared_norm_l2() / q as f64)
 }
 
 /// A_r = `λ_max / (tr / d)` of the residuals' covariance: 1 if isotropic, d on a line; `None` for a trace of 0.

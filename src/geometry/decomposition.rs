@@ -5,12 +5,12 @@ use super::coupling::{Blocks, Coupling, RIDGE, of_blocks};
 use super::dense;
 use super::eigen::symmetric_eigen;
 use super::frame::{Frame, Split};
-use super::rows::{UnitRows, check_width};
+use super::rows::{BLOCK_ROWS, UnitRows, check_width, unit_rows};
 use super::scatter::Scatter;
 use super::spectrum::Spectrum;
 use crate::host::{dot, norm};
 use crate::stats::{RowSource, StreamOptions};
-use crate::{Error, Result};
+use crate::{ElementType, Error, Result};
 
 /// What paired rows show in a frame.
 #[derive(Clone, Debug)]
@@ -52,8 +52,20 @@ impl Decomposition {
     ) -> Result<Self> {
         check_width("decomposition", "the source", frame.width(), source.width())?;
         check_width("decomposition", "the target", frame.width(), target.width())?;
-        let (scatter, rows) = differences(source, target, options)?;
-        Self::from_moments((scatter.mean(), rows), &scatter.covariance(), frame)
+        let (y, x) = (source.rows(), target.rows());
+        if y != x {
+            let want = format!("{y} rows, as many as the source: row i of one is the partner of row i");
+            return Err(Error::shape("--paired", "the target", want, format!("{x} rows")));
+        }
+        let mut pairs = Pairs::with(target, options)?;
+        let mut rows = UnitRows::new(source, options)?;
+        loop {
+            let block = rows.next()?;
+            if block.is_empty() {
+                return pairs.finish(frame);
+            }
+            pairs.add_unit(&block)?;
+        }
     }
 
     /// From m `[d]` and its number of pairs, and Cov(Δ) `[d, d]`: for covariances averaged over a window of steps.
@@ -116,28 +128,74 @@ fn line_angle(v: &[f64], along: &[f64]) -> f64 {
     norm(&rest).atan2(c.abs())
 }
 
-fn differences(
-    source: &mut dyn RowSource,
-    target: &mut dyn RowSource,
-    options: StreamOptions<'_>,
-) -> Result<(Scatter, u64)> {
-    if source.rows() != target.rows() {
-        let want = format!("{} rows, as many as the source: row i of one is the partner of row i", source.rows());
-        return Err(Error::shape("--paired", "the target", want, format!("{} rows", target.rows())));
+/// Builds a [`Decomposition`] from blocks of rows, as an aligner's sink gets them, and the rows of a target that are their partners.
+pub struct Pairs<'a> {
+    partners: UnitRows<'a>,
+    /// Partners that were read, and how many of their numbers were used.
+    block: Vec<f64>,
+    used: usize,
+    scatter: Scatter,
+    width: usize,
+}
+
+impl std::fmt::Debug for Pairs<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Pairs({} of width {})", self.scatter.count(), self.width)
     }
-    let mut scatter = Scatter::new(source.width());
-    let mut sides = (UnitRows::new(source, options)?, UnitRows::new(target, options)?);
-    loop {
-        let (y, mut x) = (sides.0.next()?, sides.1.next()?);
-        if y.is_empty() || x.len() != y.len() {
-            break;
+}
+
+impl<'a> Pairs<'a> {
+    /// No pairs yet; `target` is read from its start.
+    ///
+    /// # Errors
+    /// The target cannot be read again.
+    pub fn with(target: &'a mut dyn RowSource, options: StreamOptions<'a>) -> Result<Self> {
+        let width = target.width();
+        let partners = UnitRows::new(target, options)?;
+        Ok(Pairs { partners, block: Vec::new(), used: 0, scatter: Scatter::new(width), width })
+    }
+
+    /// Adds tight rows `[m, d]` of f32, each normalised: partners of the target's next m rows.
+    ///
+    /// # Errors
+    /// Bytes that are no whole rows; a target that has fewer; what it reports.
+    pub fn add(&mut self, rows: &[u8]) -> Result<()> {
+        let tight = self.width * ElementType::F32.bytes();
+        if tight == 0 || !rows.len().is_multiple_of(tight) {
+            return Err(Error::shape("pairs", "rows", format!("rows of {tight} bytes"), rows.len()));
         }
-        x.iter_mut().zip(&y).for_each(|(x, y)| *x -= y);
-        scatter.add(&x);
+        rows.chunks(tight * BLOCK_ROWS)
+            .try_for_each(|part| self.add_unit(&unit_rows(part, ElementType::F32, self.width)))
     }
-    let rows = scatter.count();
-    if rows == 0 {
-        return Err(Error::Degenerate("--paired: there are no pairs to measure".to_owned()));
+
+    fn add_unit(&mut self, mut rows: &[f64]) -> Result<()> {
+        while !rows.is_empty() {
+            if self.used == self.block.len() {
+                (self.block, self.used) = (self.partners.next()?, 0);
+            }
+            let (part, rest) = rows.split_at(rows.len().min(self.block.len() - self.used));
+            if part.is_empty() {
+                let got = format!("{} rows", self.scatter.count());
+                return Err(Error::shape("--paired", "the target", "a partner for each row", got));
+            }
+            let partners = &self.block[self.used..self.used + part.len()];
+            let differences: Vec<f64> = partners.iter().zip(part).map(|(x, y)| x - y).collect();
+            self.scatter.add(&differences);
+            self.used += part.len();
+            rows = rest;
+        }
+        Ok(())
     }
-    Ok((scatter, rows))
+
+    /// What the pairs show in a frame.
+    ///
+    /// # Errors
+    /// No pairs; a frame of another width; no convergence.
+    pub fn finish(self, frame: &Frame) -> Result<Decomposition> {
+        if self.scatter.count() == 0 {
+            return Err(Error::Degenerate("--paired: there are no pairs to measure".to_owned()));
+        }
+        check_width("decomposition", "the pairs", frame.width(), self.width)?;
+        Decomposition::from_moments((self.scatter.mean(), self.scatter.count()), &self.scatter.covariance(), frame)
+    }
 }

@@ -1,6 +1,8 @@
 //! All diagnostics of one pair of clouds at once [spec 5; paper appendices D to G].
 
-use super::consistency::{instance_consistency, relative_geometry, spectral_correlation, subspace_overlap};
+use super::consistency::{
+    instance_consistency, leading_directions, overlap_of_spans, relative_geometry, spectral_correlation,
+};
 use super::density::{Density, jensen_shannon};
 use super::neighbourhood::{MIXING_K, Mixing, OVERLAP_K, mixing_on, nearest_others_on, overlap_of};
 use super::rows::check_width;
@@ -89,6 +91,8 @@ pub struct Diagnosis {
 pub struct Reference<'a> {
     target: &'a Survey,
     density: Density,
+    /// The leading q directions.
+    leading: Option<Vec<f64>>,
     options: DiagnosisOptions,
     device: Device,
 }
@@ -151,7 +155,7 @@ impl<'a> Reference<'a> {
     /// Computes the target's part.
     ///
     /// # Errors
-    /// A target of fewer than two rows.
+    /// A target of fewer than two rows; q of 0 or above d.
     pub fn of(target: &'a Survey, options: DiagnosisOptions) -> Result<Self> {
         Self::on(&Device::host(), target, options)
     }
@@ -162,7 +166,8 @@ impl<'a> Reference<'a> {
     /// As [`Reference::of`].
     pub fn on(device: &Device, target: &'a Survey, options: DiagnosisOptions) -> Result<Self> {
         let density = Density::within(target.sample(), target.width())?;
-        Ok(Reference { target, density, options, device: device.clone() })
+        let leading = options.q.map_or(Ok(None), |q| leading_directions(target, q))?;
+        Ok(Reference { target, density, leading, options, device: device.clone() })
     }
 
     /// The target's density of cosines.
@@ -180,7 +185,9 @@ impl<'a> Reference<'a> {
         let within = Density::within(set.sample(), d)?;
         let across = Density::across(target.sample(), set.sample(), d)?;
         let half = options.neighbour_rows.div_ceil(2);
-        let overlap = |q| subspace_overlap(set.covariance(), target.covariance(), d, q);
+        // Without directions of the target there is nothing to overlap with.
+        let q = options.q.filter(|_| self.leading.is_some());
+        let leading = q.map_or(Ok(None), |q| leading_directions(set, q))?;
         Ok(Diagnosis {
             gap: gap(target.mean(), set.mean()),
             source: Side::of(set),
@@ -189,7 +196,7 @@ impl<'a> Reference<'a> {
             jsd_cross: jensen_shannon(&self.density, &across)?,
             mixing: mixing_on(&self.device, target.first(half), set.first(half), d, options.mixing_k)?,
             spectral_correlation: spectral_correlation(set.spectrum(), target.spectrum())?,
-            subspace_overlap: options.q.map_or(Ok(None), overlap)?,
+            subspace_overlap: q.and_then(|q| overlap_of_spans(leading.as_deref(), self.leading.as_deref(), q)),
             kept: before.map(|b| b.kept(set, options)).transpose()?,
         })
     }

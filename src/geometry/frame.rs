@@ -9,6 +9,7 @@ use super::dense;
 use super::eigen::{Eigen, symmetric_eigen};
 use super::rows::check_width;
 use super::spectrum::Spectrum;
+use super::survey::Survey;
 use crate::host::{dot, norm};
 use crate::stats::file::{Contents, entry, format_of, read_bytes, write};
 use crate::{Error, Result};
@@ -54,12 +55,23 @@ impl Frame {
     pub fn from_covariances(source: &[f64], target: &[f64], d: usize, cut: Cut) -> Result<Self> {
         check_width("frame", "the target's covariance", source.len(), target.len())?;
         let sum: Vec<f64> = source.iter().zip(target).map(|(a, b)| a + b).collect();
-        Self::from_eigen(symmetric_eigen(&sum, d)?, cut)
+        Self::from_eigen(symmetric_eigen(&sum, d)?, 0.0, cut)
     }
 
-    fn from_eigen(eigen: Eigen, cut: Cut) -> Result<Self> {
+    /// [`Frame::from_covariances`] of two surveys: directions below their covariances' error do not count.
+    ///
+    /// # Errors
+    /// As [`Frame::from_covariances`].
+    pub fn of(source: &Survey, target: &Survey, cut: Cut) -> Result<Self> {
+        check_width("frame", "the target", source.width(), target.width())?;
+        let sum: Vec<f64> = source.covariance().iter().zip(target.covariance()).map(|(a, b)| a + b).collect();
+        let error = source.spectrum().error() + target.spectrum().error();
+        Self::from_eigen(symmetric_eigen(&sum, source.width())?, error, cut)
+    }
+
+    fn from_eigen(eigen: Eigen, error: f64, cut: Cut) -> Result<Self> {
         let d = eigen.order();
-        let spectrum = Spectrum::from_eigenvalues(eigen.values);
+        let spectrum = Spectrum::within(eigen.values, error);
         let available = spectrum.numerical_rank();
         if available == 0 {
             let problem = "frame: all rows are equal on both sides, which leaves no direction; give rows that differ";

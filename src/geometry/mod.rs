@@ -28,7 +28,7 @@ pub mod subspace;
 mod survey;
 
 pub use angles::{PrincipalAngles, principal_angles};
-pub use decomposition::Decomposition;
+pub use decomposition::{Decomposition, Pairs};
 pub use diagnosis::{Before, Diagnosis, DiagnosisOptions, Kept, Reference, Side};
 pub use eigen::{Eigen, symmetric_eigen};
 pub use frame::{Cut, Frame, Split};

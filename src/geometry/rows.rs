@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use crate::stats::{NonFinite, RowSource, StreamOptions, decode, first_nonfinite, nonfinite_error, zero_nonfinite};
-use crate::{Error, Result};
+use crate::{ElementType, Error, Result};
 
 /// Rows of a block.
 pub(crate) const BLOCK_ROWS: usize = 1024;
@@ -47,16 +47,23 @@ impl<'a> UnitRows<'a> {
             return Err(nonfinite_error(self.source, self.next_row + (at / width) as u64));
         }
         self.next_row += rows as u64;
-        let mut out = vec![0.0; rows * width];
-        out.par_chunks_exact_mut(width).zip(bytes.par_chunks_exact(tight)).for_each(|(row, bytes)| {
-            row.iter_mut().zip(bytes.chunks_exact(element.bytes())).for_each(|(r, e)| *r = decode(e, element));
-            normalise(row);
-        });
+        let out = unit_rows(bytes, element, width);
         if let Some(progress) = self.options.progress {
             progress(rows as u64);
         }
         Ok(out)
     }
+}
+
+/// Tight rows as rows of norm 1.
+pub(crate) fn unit_rows(bytes: &[u8], element: ElementType, width: usize) -> Vec<f64> {
+    let mut out = vec![0.0; bytes.len() / element.bytes()];
+    let rows = bytes.par_chunks_exact(width * element.bytes());
+    out.par_chunks_exact_mut(width).zip(rows).for_each(|(row, bytes)| {
+        row.iter_mut().zip(bytes.chunks_exact(element.bytes())).for_each(|(r, e)| *r = decode(e, element));
+        normalise(row);
+    });
+    out
 }
 
 /// Divides by the norm, safe from overflow; a norm below 1e-10 leaves the row as it is.

@@ -6,6 +6,10 @@ use crate::Result;
 /// Cumulative energy at which [`Spectrum::kappa`] cuts.
 pub const KAPPA_ENERGY: f64 = 0.99;
 
+/// Trace of unit rows below which they are all equal. The mean of up to 4096 equal numbers is off by less than 4096 ε / 2 of them,
+/// their squares' sum over a row of norm 1 by the square of that.
+const EQUAL_ROWS: f64 = (2048.0 * f64::EPSILON) * (2048.0 * f64::EPSILON);
+
 /// First rank of the power-law fit where the width is 64 or more; 2 below.
 const FIRST_FITTED_RANK: usize = 10;
 
@@ -15,6 +19,8 @@ const FIRST_FITTED_RANK: usize = 10;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Spectrum {
     eigenvalues: Vec<f64>,
+    /// How far the matrix that was decomposed may be off, in spectral norm.
+    error: f64,
 }
 
 impl Spectrum {
@@ -28,11 +34,29 @@ impl Spectrum {
     }
 
     /// From eigenvalues in any order; negative ones and those that are not numbers count as 0.
-    pub fn from_eigenvalues(mut eigenvalues: Vec<f64>) -> Self {
+    pub fn from_eigenvalues(eigenvalues: Vec<f64>) -> Self {
+        Self::within(eigenvalues, 0.0)
+    }
+
+    /// [`Spectrum::from_eigenvalues`] of a matrix that is known to `error`, in spectral norm: by as much may each eigenvalue be
+    /// off (Weyl), so that smaller ones are not told from 0.
+    pub fn within(mut eigenvalues: Vec<f64>, error: f64) -> Self {
         // `max` of a NaN and 0 is 0.
         eigenvalues.iter_mut().for_each(|l| *l = l.max(0.0));
         eigenvalues.sort_by(|a, b| b.total_cmp(a));
-        Spectrum { eigenvalues }
+        Spectrum { eigenvalues, error }
+    }
+
+    /// Of a covariance of unit rows, `[d, d]`, whose relative error in Frobenius norm is at most `relative`.
+    pub(crate) fn of_unit_rows(covariance: &[f64], d: usize, relative: f64) -> Result<Self> {
+        let mut found = Self::of(covariance, d)?;
+        // What rows that are all equal leave: nothing but rounding of their mean.
+        if found.trace() < EQUAL_ROWS {
+            found.eigenvalues.fill(0.0);
+        }
+        let norm = found.eigenvalues.iter().map(|l| l * l).sum::<f64>().sqrt();
+        found.error = relative * norm;
+        Ok(found)
     }
 
     /// λ_1 ≥ λ_2 ≥ …, `[d]`.
@@ -45,10 +69,15 @@ impl Spectrum {
         self.eigenvalues.iter().sum()
     }
 
-    /// Below this an eigenvalue is not told from 0: d ε λ_1, the error of the decomposition.
-    fn resolution(&self) -> f64 {
+    /// Below this an eigenvalue is not told from 0: d ε λ_1, the error of the decomposition, or the error of the matrix.
+    pub fn resolution(&self) -> f64 {
         let largest = self.eigenvalues.first().copied().unwrap_or(0.0);
-        (self.eigenvalues.len() as f64 * f64::EPSILON * largest).max(f64::MIN_POSITIVE)
+        (self.eigenvalues.len() as f64 * f64::EPSILON * largest).max(self.error).max(f64::MIN_POSITIVE)
+    }
+
+    /// How far the matrix may be off, in spectral norm; 0 where nothing but the decomposition errs.
+    pub(crate) fn error(&self) -> f64 {
+        self.error
     }
 
     /// Number of eigenvalues that are told from 0.

@@ -47,6 +47,21 @@ plot_from!(Lines, Scatter, Bars, Stacks, HeatMap);
 /// Between the panels of a chart, and around a chart that stands alone.
 const MARGIN: f64 = 20.0;
 
+/// The [`Chart::slug`] of a title.
+pub fn slug(title: &str) -> String {
+    let mut slug = String::new();
+    for c in title.chars().flat_map(char::to_lowercase) {
+        if c.is_ascii_alphanumeric() {
+            slug.push(c);
+        } else if !slug.is_empty() && !slug.ends_with('-') {
+            slug.push('-');
+        }
+    }
+    let slug: String = slug.chars().take(60).collect();
+    let slug = slug.trim_matches('-');
+    if slug.is_empty() { "chart".to_string() } else { slug.to_string() }
+}
+
 impl Chart {
     /// A plot under a title.
     pub fn new(title: impl Into<String>, plot: impl Into<Plot>) -> Chart {
@@ -55,17 +70,7 @@ impl Chart {
 
     /// A file name for the chart, without ending: its title in lower-case letters, digits and dashes.
     pub fn slug(&self) -> String {
-        let mut slug = String::new();
-        for c in self.title.chars().flat_map(char::to_lowercase) {
-            if c.is_ascii_alphanumeric() {
-                slug.push(c);
-            } else if !slug.is_empty() && !slug.ends_with('-') {
-                slug.push('-');
-            }
-        }
-        let slug: String = slug.chars().take(60).collect();
-        let slug = slug.trim_matches('-');
-        if slug.is_empty() { "chart".to_string() } else { slug.to_string() }
+        slug(&self.title)
     }
 
     /// The chart as a document of its own, UTF-8, on white paper, with title and notes. It refers to no other file.

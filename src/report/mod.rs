@@ -43,7 +43,7 @@ mod text;
 
 pub use axis::Axis;
 pub use bars::{Bar, Bars, Stacks};
-pub use chart::{Chart, Plot};
+pub use chart::{Chart, Plot, slug};
 pub use gallery::{Gallery, Tile};
 pub use heat::HeatMap;
 pub use lines::{Lines, Series, Style};

@@ -27,6 +27,10 @@ const VERSION: u32 = 1;
 /// Rows of a block: f32 sums of so many products err by some 5e-7 of themselves, of n rows by `sqrt(n / BLOCK_ROWS)` less.
 pub const BLOCK_ROWS: usize = 1024;
 
+/// The relative error of [`covariance`] in Frobenius norm is at most this: what f32 leaves in sums of one block, with room. By
+/// Weyl, eigenvalues are then off by at most this times the norm, so that smaller ones say nothing.
+pub const COVARIANCE_ERROR: f64 = 1e-6;
+
 /// Rows of a block on the host engine, and the bytes of rows in f32 above which there are fewer.
 const HOST_BLOCK: (usize, usize) = (4 * BLOCK_ROWS, 32 << 20);
 
@@ -171,15 +175,13 @@ impl Covariance {
 /// memory.
 pub fn covariance(device: &Device, source: &mut dyn RowSource, options: StreamOptions<'_>) -> Result<Covariance> {
     let (width, tight) = (source.width(), tight_bytes(source));
-    let mut total = Running::new(width)?;
     let most = match device.capabilities().kind {
         DeviceKind::Host => (HOST_BLOCK.1 / (4 * width)).clamp(BLOCK_ROWS, HOST_BLOCK.0),
         _ => BLOCK_ROWS,
     };
     let rows = options.chunk_rows.unwrap_or(most).clamp(1, most).min(source.rows().max(1) as usize);
-    let mut product = BlockProduct::new(device, rows, width)?;
+    let mut sums = Sums::new(device, rows, width)?;
     let mut bytes = vec![0; rows * tight];
-    let mut centred = Vec::new();
     source.rewind()?;
     let mut first = 0;
     loop {
@@ -192,23 +194,51 @@ pub fn covariance(device: &Device, source: &mut dyn RowSource, options: StreamOp
             zero_nonfinite(block, source.element_type());
         }
         let block = Block { bytes: block, tight, element: source.element_type() };
-        let (scales, mut mean) = block.measure();
-        if let Some(row) = scales.iter().position(|s| s[0].is_nan()) {
+        if let Some(row) = sums.add(block)? {
             return Err(nonfinite_error(source, first + row as u64));
         }
-        mean.iter_mut().for_each(|m| *m /= count as f64);
-        centred.resize(count * width, 0.0);
-        block.shifted(&scales, &mean, &mut centred);
-        product.add(&centred, &mut total, &mean)?;
         first += count as u64;
         if let Some(progress) = options.progress {
             progress(count as u64);
         }
     }
-    if first == 0 {
-        return Err(Error::Degenerate("the covariance of no rows: give at least one row".to_owned()));
+    sums.finish()
+}
+
+/// A covariance on its way, from blocks of rows.
+pub(crate) struct Sums {
+    product: BlockProduct,
+    total: Running,
+    centred: Vec<f32>,
+}
+
+impl Sums {
+    /// For blocks of up to `rows` rows of `width`.
+    pub fn new(device: &Device, rows: usize, width: usize) -> Result<Self> {
+        let total = Running::new(width)?;
+        Ok(Sums { product: BlockProduct::new(device, rows, width)?, total, centred: Vec::new() })
     }
-    total.finish()
+
+    /// Takes a block's normalised rows in; or returns the first row that is not finite, and takes nothing.
+    pub fn add(&mut self, block: Block<'_>) -> Result<Option<usize>> {
+        let (scales, mut mean) = block.measure();
+        if let Some(row) = scales.iter().position(|s| s[0].is_nan()) {
+            return Ok(Some(row));
+        }
+        mean.iter_mut().for_each(|m| *m /= block.rows() as f64);
+        self.centred.resize(block.rows() * block.width(), 0.0);
+        block.shifted(&scales, &mean, &mut self.centred);
+        self.product.add(&self.centred, &mut self.total, &mean)?;
+        Ok(None)
+    }
+
+    /// The covariance.
+    pub fn finish(self) -> Result<Covariance> {
+        if self.total.count == 0 {
+            return Err(Error::Degenerate("the covariance of no rows: give at least one row".to_owned()));
+        }
+        self.total.finish()
+    }
 }
 
 /// Reads `rows` rows, or as many as are left.
@@ -245,16 +275,16 @@ fn centre(rows: &[f64], mean: &[f64]) -> Vec<f64> {
 }
 
 /// `Aᵀ A` of blocks on a device.
-struct BlockProduct<'a> {
-    device: &'a Device,
+struct BlockProduct {
+    device: Device,
     /// On a device of its own memory: the block, and the product.
     tensors: Option<(Tensor, Tensor)>,
     product: Vec<f32>,
     width: usize,
 }
 
-impl<'a> BlockProduct<'a> {
-    fn new(device: &'a Device, rows: usize, width: usize) -> Result<Self> {
+impl BlockProduct {
+    fn new(device: &Device, rows: usize, width: usize) -> Result<Self> {
         let tensors = if device.capabilities().kind == DeviceKind::Host {
             None
         } else {
@@ -262,7 +292,7 @@ impl<'a> BlockProduct<'a> {
             Some((tensor(rows)?, tensor(width)?))
         };
         let product = if tensors.is_none() { vec![0.0; width * width] } else { Vec::new() };
-        Ok(BlockProduct { device, tensors, product, width })
+        Ok(BlockProduct { device: device.clone(), tensors, product, width })
     }
 
     /// Takes centred rows and what was taken off them in.

@@ -8,7 +8,8 @@ mod rows;
 mod subset;
 mod unit;
 
-pub use covariance::{BLOCK_ROWS, Covariance, MAX_COVARIANCE_WIDTH, covariance};
+pub(crate) use covariance::Sums as CovarianceSums;
+pub use covariance::{BLOCK_ROWS, COVARIANCE_ERROR, Covariance, MAX_COVARIANCE_WIDTH, covariance};
 pub use ingest::{Chunk, Ingest, NonFinite, StreamOptions};
 pub(crate) use ingest::{decode, first_nonfinite, nonfinite_error, zero_nonfinite};
 pub use moments::{Moments, TRACE_RESOLUTION, measure, measure_sampled};

@@ -96,11 +96,58 @@ fn results_go_to_files() {
     // Self-contained: no address but the namespaces of SVG.
     let foreign = page.split("http").skip(1).filter(|rest| !rest.contains("www.w3.org")).count();
     assert!(foreign == 0 && !page.contains("NaN"), "{page}");
-    assert!(std::fs::read_dir(folder.at("pictures")).unwrap().count() >= 4);
+    assert_eq!(std::fs::read_dir(folder.at("pictures")).unwrap().count(), 5);
     folder.bad(1, line, &["m.json", "--force"]);
+    folder.bad(
+        1,
+        "measure --source text.npy --target image.npy --svg-dir pictures",
+        &["pictures/variance-per-direction", "--force"],
+    );
+    folder.bad(1, "measure --source text.npy --target image.npy --svg-dir text.npy/x", &["text.npy"]);
     folder.good(&format!("{line} --force"));
-    folder.good("compare --source text.npy --target image.npy --html c.html --device host");
-    assert!(String::from_utf8(folder.bytes("c.html")).unwrap().contains("Gap left by each method"));
+    let compare =
+        "compare --source text.npy --target image.npy --paired --html c.html --svg-dir new/pictures --device host";
+    folder.good(compare);
+    let page = String::from_utf8(folder.bytes("c.html")).unwrap();
+    assert!(page.contains("Gap left by each method") && page.contains("Cosines within") && page.contains("The clouds"));
+    assert_eq!(std::fs::read_dir(folder.at("new/pictures")).unwrap().count(), 6);
+    folder.bad(1, &compare.replace("--html c.html", ""), &["gap-left-by-each-method.svg", "--force"]);
+    let calibrate = "calibrate --source text.npy --target image.npy --domain a text.npy image.npy --domain b image.npy text.npy \
+                     --stats s.st --batch text.npy --trials 2 --device host --svg-dir curves --html k.html";
+    folder.good(calibrate);
+    let page = String::from_utf8(folder.bytes("k.html")).unwrap();
+    assert!(page.contains("Gap on held-out rows") && page.contains("fitted on b") && page.contains("p-value"));
+    assert_eq!(std::fs::read_dir(folder.at("curves")).unwrap().count(), 2);
+    folder.bad(1, &calibrate.replace("--html k.html", ""), &["curves/gap-on-held-out-rows", "--force"]);
+}
+
+#[test]
+fn inputs_are_never_replaced() {
+    let folder = sets();
+    folder.good("frame --source text.npy --target image.npy --rank 3 --out a.frame");
+    let measure = "measure --source text.npy --target image.npy --aligned short.npy --frame a.frame";
+    let drift =
+        "drift --source text.npy --target image.npy --source-now short.npy --target-now image.npy --frame a.frame";
+    let calibrate = "calibrate --source text.npy --target image.npy --domain a short.npy image.npy --domain b image.npy \
+                     text.npy --stats s.st --batch constant.npy";
+    for (line, inputs) in [
+        (measure, &["text.npy", "image.npy", "short.npy", "a.frame"][..]),
+        ("compare --source text.npy --target image.npy", &["text.npy", "image.npy"]),
+        (calibrate, &["text.npy", "image.npy", "short.npy", "s.st", "constant.npy"]),
+        ("frame --source text.npy --target image.npy --out b.frame", &["text.npy", "image.npy"]),
+        ("angles --a a.frame --b a.frame", &["a.frame"]),
+        (drift, &["text.npy", "image.npy", "short.npy", "a.frame"]),
+    ] {
+        for input in inputs {
+            folder.bad(1, &format!("{line} --json {input} --force"), &[input, "is also an input"]);
+            if ["measure", "compare", "calibrate"].contains(&line.split(' ').next().unwrap()) {
+                folder.bad(1, &format!("{line} --html ./{input} --force"), &[input, "is also an input"]);
+            }
+        }
+    }
+    let twice = "compare --source text.npy --target image.npy --json x.html --html ./x.html";
+    folder.bad(1, twice, &["x.html", "two outputs"]);
+    folder.bad(1, "frame --source text.npy --target image.npy --out x --json x", &["two outputs"]);
 }
 
 #[test]
@@ -115,6 +162,17 @@ fn compare_measures_every_method() {
         let gap = |method: &str| value["methods"][method]["gap"].as_f64().unwrap();
         assert!(gap("realign") < 0.3 * gap("none"), "{value}");
         assert_eq!((&value["rows_source"], &value["fitted_rows_source"]), (&40.into(), &40.into()));
+    }
+    let value = run(&folder, "compare --source text.npy --target image.npy --paired --json --device host");
+    for method in ["none", "mean-shift", "anchor", "anchor-trace", "realign", "c3", "blockwise"] {
+        numbers(&value["methods"][method], &KEYS);
+        numbers(&value["methods"][method], &PAIRED);
+        assert_eq!(value["methods"][method]["frame_rank"], value["frame_rank"]);
+    }
+    // The parts of the mean difference make up the gap.
+    for (method, line) in value["methods"].as_object().unwrap() {
+        let of = |key: &str| line[key].as_f64().unwrap();
+        assert!((of("beta_norm").hypot(of("gamma_norm")) - of("gap")).abs() < 1e-12, "{method}: {line}");
     }
     let only = run(&folder, "compare --source text.npy --target image.npy --methods realign --json --device host");
     assert_eq!(only["methods"].as_object().unwrap().len(), 1);
@@ -152,7 +210,9 @@ fn calibration() {
     let line = "calibrate --source text.npy --target image.npy --sizes 5 40 --trials 3 --device host --json";
     let study = run(&folder, line);
     assert_eq!(study["sizes"][0]["gaps"].as_array().unwrap().len(), 3);
-    numbers(&study["sizes"][1], &["rows", "gap_mean", "gap_sd"]);
+    numbers(&study["sizes"][0], &["rows", "gap_mean", "gap_sd"]);
+    // All rows: one trial, which has no spread.
+    assert!(study["sizes"][1]["gap_mean"].is_number() && study["sizes"][1]["gap_sd"].is_null(), "{study}");
     let line = "calibrate --domain a text.npy image.npy --domain b image.npy text.npy --device host --json";
     let gaps = run(&folder, line)["transfer"]["gap"].clone();
     let gap = |i: usize, j: usize| gaps[i][j].as_f64().unwrap();
@@ -186,6 +246,14 @@ fn bad_sets() {
     folder.bad(1, &measure("--target image.npy --energy 1.5"), &["--energy"]);
     folder.bad(2, &measure("--target image.npy --energy 0.5 --rank 3"), &["--rank"]);
     folder.bad(1, "compare --source short.npy --target image.npy --device host", &["20 neighbours of 7 rows"]);
+    folder.bad(1, "compare --source short.npy --target image.npy --paired", &["--paired", "15 rows", "80 rows"]);
+    folder.bad(
+        1,
+        "compare --source constant.npy --target image.npy --mixing-k 5 --overlap-k 3",
+        &["source", "all equal"],
+    );
+    folder.bad(1, "compare --source text.npy --target image.npy --rank 13", &["--rank", "1 to 12"]);
+    folder.good("compare --source text.npy --target image.npy --centroid exact --device host");
     folder.good("frame --source narrow.npy --target narrow.npy --out narrow.frame");
     folder.bad(1, &measure("--target image.npy --frame narrow.frame"), &["narrow.frame", "width 5", "12"]);
     folder.bad(1, "frame --source constant.npy --target constant.npy --out c.frame", &["all rows are equal"]);
@@ -202,11 +270,51 @@ fn bad_sets() {
 }
 
 #[test]
+fn values_that_are_not_finite_are_located() {
+    let folder = sets();
+    let mut rows = cloud(80, 12, 5, 1.0);
+    rows[7 * 12 + 3] = f64::NAN;
+    folder.put("nan.npy", &npy("<f4", &rows, 12));
+    let place = ["nan.npy", "row 7", "column 3"];
+    for device in devices() {
+        for line in [
+            "measure --source text.npy --target nan.npy --html p.html",
+            "measure --source text.npy --target image.npy --aligned nan.npy --json p.json",
+            "compare --source nan.npy --target image.npy --html p.html",
+            "compare --source text.npy --target nan.npy --json p.json",
+            "calibrate --source text.npy --target nan.npy --html p.html",
+            "frame --source nan.npy --target image.npy --out f.frame",
+        ] {
+            folder.bad(1, &format!("{line} --device {device}"), &place);
+        }
+    }
+    folder.bad(1, "calibrate --stats s.st --batch nan.npy", &place);
+    let value = run(&folder, "measure --source nan.npy --target image.npy --nonfinite zero --json");
+    assert_eq!(value["nonfinite_replaced"], 1);
+}
+
+#[test]
 fn constant_and_identical_sets_are_measured() {
     let folder = sets();
-    let value = run(&folder, "measure --source constant.npy --target constant.npy --json");
-    assert!(value["alpha_source"].is_null() && value["kappa_target"].is_null() && value["subspace_overlap"].is_null());
-    assert_eq!((&value["gap"], &value["effective_rank_source"]), (&0.0.into(), &0.0.into()));
+    for device in devices() {
+        let line = "measure --source constant.npy --target constant.npy --html p.html --force --json --device";
+        let value = run(&folder, &format!("{line} {device}"));
+        for key in ["alpha_source", "kappa_target", "subspace_overlap", "spectral_correlation", "frame_rank"] {
+            assert!(value[key].is_null(), "{key} on {device} in {value}");
+        }
+        for key in ["gap", "effective_rank_source", "trace_target"] {
+            assert_eq!(value[key], 0.0, "{key} on {device}");
+        }
+        let page = String::from_utf8(folder.bytes("p.html")).unwrap();
+        assert!(page.contains("<svg") && !page.contains("NaN") && !page.contains("inf"), "{page}");
+        let line = "measure --source text.npy --target constant.npy --html p.html --force --json --device";
+        assert!(run(&folder, &format!("{line} {device}"))["subspace_overlap"].is_null());
+        // 7 directions are what 8 rows span.
+        folder.put("few.npy", &npy("<f4", &cloud(8, 12, 6, 1.0), 12));
+        let frame = "frame --source few.npy --target few.npy --out few.frame --force --rank";
+        folder.bad(1, &format!("{frame} 8 --device {device}"), &["8 directions", "span 7"]);
+        folder.good(&format!("{frame} 7 --device {device}"));
+    }
     folder.bad(1, "measure --source constant.npy --target constant.npy --paired", &["--paired", "equal"]);
     let line = "measure --source text.npy --target text.npy --aligned text.npy --paired --json";
     folder.put("copy.npy", &folder.bytes("text.npy"));

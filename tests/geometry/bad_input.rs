@@ -10,18 +10,26 @@ use realign::geometry::{
 use realign::stats::{MemoryRows, StreamOptions};
 use realign::{Device, Error};
 
-use super::common::cloud;
+use super::common::{cloud, devices};
 
 const D: usize = 12;
 
-fn survey(values: &[f32]) -> Survey {
+fn survey_by(device: &Device, values: &[f32]) -> Survey {
     let mut rows = MemoryRows::f32("rows", values, D).unwrap();
-    Survey::of(&mut rows, SAMPLE_ROWS, StreamOptions::default()).unwrap()
+    Survey::by(device, &mut rows, SAMPLE_ROWS, StreamOptions::default()).unwrap()
+}
+
+fn survey(values: &[f32]) -> Survey {
+    survey_by(&Device::host(), values)
+}
+
+fn frame_by(device: &Device, values: &[f32], cut: Cut) -> realign::Result<Frame> {
+    let survey = survey_by(device, values);
+    Frame::of(&survey, &survey, cut)
 }
 
 fn frame_of(values: &[f32], cut: Cut) -> realign::Result<Frame> {
-    let survey = survey(values);
-    Frame::from_covariances(survey.covariance(), survey.covariance(), D, cut)
+    frame_by(&Device::host(), values, cut)
 }
 
 /// The message of what must fail, with all `words`.
@@ -47,30 +55,37 @@ fn value(entries: &[(&'static str, Option<f64>)], key: &str) -> Option<f64> {
 #[test]
 fn fewer_rows_than_directions() {
     let few = cloud(1, 5, D);
-    says(frame_of(&few, Cut::Rank(6)), &["6 directions", "span 4", "more rows"]);
-    assert_eq!(frame_of(&few, Cut::Rank(4)).unwrap().rank(), 4);
-    assert_eq!(frame_of(&few, Cut::Energy(1.0)).unwrap().rank(), 4);
-    says(frame_of(&few, Cut::Rank(0)), &["--rank", "1 to 12"]);
-    says(frame_of(&few, Cut::Rank(13)), &["--rank", "1 to 12"]);
-    for energy in [0.0, 1.1, -1.0, f64::NAN] {
-        says(frame_of(&few, Cut::Energy(energy)), &["--energy"]);
+    for device in devices() {
+        let frame_of = |cut| frame_by(&device, &few, cut);
+        says(frame_of(Cut::Rank(6)), &["6 directions", "span 4", "more rows"]);
+        assert_eq!(frame_of(Cut::Rank(4)).unwrap().rank(), 4);
+        assert_eq!(frame_of(Cut::Energy(1.0)).unwrap().rank(), 4);
+        says(frame_of(Cut::Rank(0)), &["--rank", "1 to 12"]);
+        says(frame_of(Cut::Rank(13)), &["--rank", "1 to 12"]);
+        for energy in [0.0, 1.1, -1.0, f64::NAN] {
+            says(frame_of(Cut::Energy(energy)), &["--energy"]);
+        }
     }
 }
 
 #[test]
 fn a_singular_covariance() {
     let few = cloud(2, 5, D);
-    let spectrum = survey(&few).spectrum().clone();
-    assert_eq!(spectrum.numerical_rank(), 4);
-    // Ranks 2 to 6 are asked for; those that are there are fitted.
-    assert!(spectrum.alpha().unwrap().is_finite() && spectrum.kappa().unwrap().is_finite());
-    assert_eq!(spectrum.alpha_between(4, 6), None);
-    let options = DiagnosisOptions { mixing_k: 3, overlap_k: 2, q: Some(3), ..Default::default() };
-    let (y, x) = (survey(&few), survey(&cloud(3, 5, D)));
-    let got = Reference::of(&x, options).unwrap().diagnose(&y, Some(&Before::of(&y, &options).unwrap())).unwrap();
-    finite(&got.entries());
-    let beyond = DiagnosisOptions { q: Some(5), ..options };
-    assert_eq!(Reference::of(&x, beyond).unwrap().diagnose(&y, None).unwrap().subspace_overlap, None);
+    for device in devices() {
+        let spectrum = survey_by(&device, &few).spectrum().clone();
+        assert_eq!(spectrum.numerical_rank(), 4, "{}", device.name());
+        // Ranks 2 to 6 are asked for; those that are there are fitted.
+        assert!(spectrum.alpha().unwrap().is_finite() && spectrum.kappa().unwrap().is_finite());
+        assert_eq!(spectrum.alpha_between(4, 6), None);
+        assert_eq!(spectrum.alpha_between(5, 6), None);
+        let options = DiagnosisOptions { mixing_k: 3, overlap_k: 2, q: Some(3), ..Default::default() };
+        let (y, x) = (survey_by(&device, &few), survey_by(&device, &cloud(3, 5, D)));
+        let before = Before::on(&device, &y, &options).unwrap();
+        finite(&Reference::on(&device, &x, options).unwrap().diagnose(&y, Some(&before)).unwrap().entries());
+        let beyond = DiagnosisOptions { q: Some(5), ..options };
+        let got = Reference::on(&device, &x, beyond).unwrap().diagnose(&y, None).unwrap();
+        assert_eq!(got.subspace_overlap, None, "{}", device.name());
+    }
     finite(&pairs(&few, &cloud(3, 5, D), &frame_of(&few, Cut::Rank(2)).unwrap()).unwrap().entries());
     // With the ridge blockwise has an answer, without it none.
     let fitted = |shrinkage| {
@@ -87,46 +102,102 @@ fn a_singular_covariance() {
 
 #[test]
 fn constant_sets() {
-    let same = [0.5f32; D].repeat(30);
-    says(frame_of(&same, Cut::default()), &["all rows are equal"]);
-    let survey = survey(&same);
-    assert!(survey.spectrum().trace() < 1e-28);
-    let other = self::survey(&cloud(1, 30, D));
-    let options = DiagnosisOptions { q: Some(3), ..Default::default() };
-    for (y, x) in [(&survey, &other), (&other, &survey), (&survey, &survey)] {
-        let before = Before::of(y, &options).unwrap();
-        finite(&Reference::of(x, options).unwrap().diagnose(y, Some(&before)).unwrap().entries());
+    // Thirds: sums of these round, and a mean of them is off.
+    let same: Vec<f32> = (0..D).map(|i| 1.0 / (i as f32 + 3.0)).collect::<Vec<_>>().repeat(2500);
+    for device in devices() {
+        says(frame_by(&device, &same, Cut::default()), &["all rows are equal"]);
+        let survey = survey_by(&device, &same);
+        assert_eq!((survey.spectrum().trace(), survey.spectrum().effective_rank()), (0.0, 0.0), "{}", device.name());
+        assert_eq!((survey.spectrum().alpha(), survey.spectrum().kappa()), (None, None));
+        assert!(survey.covariance().iter().all(|c| *c == 0.0));
+        let other = survey_by(&device, &cloud(1, 2500, D));
+        let options = DiagnosisOptions { q: Some(3), neighbour_rows: 60, ..Default::default() };
+        for (y, x) in [(&survey, &other), (&other, &survey), (&survey, &survey)] {
+            let before = Before::on(&device, y, &options).unwrap();
+            let got = Reference::on(&device, x, options).unwrap().diagnose(y, Some(&before)).unwrap();
+            finite(&got.entries());
+            assert_eq!(got.subspace_overlap, None);
+        }
     }
+    let (same, survey) = (&same[..30 * D], survey(&same[..30 * D]));
     let frame = frame_of(&cloud(1, 30, D), Cut::Rank(3)).unwrap();
-    let parts = pairs(&same, &[-0.5f32; D].repeat(30), &frame).unwrap().entries();
+    let parts = pairs(same, &[-0.5f32; D].repeat(30), &frame).unwrap().entries();
     finite(&parts);
     for key in ["coupling_r2", "gamma_v1_angle_deg", "residual_anisotropy", "effective_dimension", "kappa_u"] {
         assert_eq!(value(&parts, key), None, "{key}");
     }
     let stored = Stored { mean: survey.mean(), trace: 0.0, rows: 30 };
-    let mut batch = MemoryRows::f32("batch", &same, D).unwrap();
+    let mut batch = MemoryRows::f32("batch", same, D).unwrap();
     says(recalibration(&mut batch, stored, StreamOptions::default()), &["all equal"]);
 }
 
 #[test]
 fn identical_sets() {
     let values = cloud(7, 60, D);
-    let survey = survey(&values);
-    let options = DiagnosisOptions { q: Some(4), ..Default::default() };
-    let before = Before::of(&survey, &options).unwrap();
-    let got = Reference::of(&survey, options).unwrap().diagnose(&survey, Some(&before)).unwrap();
-    let entries = got.entries();
-    finite(&entries);
-    for key in ["gap", "jsd"] {
-        assert_eq!(value(&entries, key), Some(0.0), "{key}");
-    }
-    for key in ["knn_overlap", "omega", "phi", "psi", "spectral_correlation", "subspace_overlap"] {
-        assert!((value(&entries, key).unwrap() - 1.0).abs() < 1e-12, "{key}");
+    for device in devices() {
+        let survey = survey_by(&device, &values);
+        let options = DiagnosisOptions { q: Some(4), ..Default::default() };
+        let before = Before::on(&device, &survey, &options).unwrap();
+        let got = Reference::on(&device, &survey, options).unwrap().diagnose(&survey, Some(&before)).unwrap();
+        let entries = got.entries();
+        finite(&entries);
+        for key in ["gap", "jsd"] {
+            assert_eq!(value(&entries, key), Some(0.0), "{key} on {}", device.name());
+        }
+        for key in ["knn_overlap", "omega", "phi", "psi", "spectral_correlation", "subspace_overlap"] {
+            assert!((value(&entries, key).unwrap() - 1.0).abs() < 1e-12, "{key} on {}", device.name());
+        }
     }
     let parts = pairs(&values, &values, &frame_of(&values, Cut::Rank(3)).unwrap()).unwrap();
     finite(&parts.entries());
     assert_eq!((parts.bias.beta_norm, parts.coupling.r2), (0.0, None));
     assert_eq!(adjacent_cosine(&parts.bias.gamma, &parts.bias.gamma).unwrap(), None);
+}
+
+#[test]
+fn comparisons_of_sets_that_make_trouble() {
+    let (good, few) = (cloud(7, 80, D), cloud(8, 16, D));
+    let same = [0.5f32; D].repeat(80);
+    for device in devices() {
+        let table = |y: &[f32], x: &[f32], options: &CompareOptions<'_>| {
+            let (mut y, mut x) = (MemoryRows::f32("y", y, D).unwrap(), MemoryRows::f32("x", x, D).unwrap());
+            compare(&device, &mut y, &mut x, &Method::ALL, options)
+        };
+        let paired = CompareOptions { paired: true, ..Default::default() };
+        // Constant: nothing can be fitted, and the error says which side.
+        says(table(&same, &good, &Default::default()), &["source", "all equal"]);
+        says(table(&good, &same, &Default::default()), &["target", "all equal"]);
+        says(table(&same, &same, &paired), &["all rows are equal"]);
+        // Identical sets.
+        for line in table(&good, &good, &paired).unwrap().methods {
+            finite(&line.diagnosis.entries());
+            finite(&line.pairs.unwrap().entries());
+        }
+        // Fewer rows than directions: 8 held out, which span 7, and as many fitted on.
+        let diagnosis = DiagnosisOptions { mixing_k: 3, overlap_k: 2, ..Default::default() };
+        let options = CompareOptions { diagnosis, frame: Cut::Rank(9), ..paired };
+        says(table(&few, &few, &options), &["9 directions", "span 7"]);
+        for line in table(&few, &few, &CompareOptions { frame: Cut::Rank(3), ..options }).unwrap().methods {
+            finite(&line.diagnosis.entries());
+            finite(&line.pairs.unwrap().entries());
+        }
+        // What no method could use is refused before the first is fitted.
+        let bad = |fit| CompareOptions { fit, ..Default::default() };
+        says(table(&good, &good, &bad(FitOptions { sigma: Some(-1.0), ..Default::default() })), &["--sigma"]);
+        says(table(&good, &good, &bad(FitOptions { shrinkage: Some(-1.0), ..Default::default() })), &["--shrinkage"]);
+        says(table(&good, &good[..70 * D], &paired), &["--paired", "80 rows", "70 rows"]);
+    }
+    // An exact centroid step is realign's; blockwise takes one.
+    let exact = FitOptions { centroid: realign::align::Centroid::Exact, ..Default::default() };
+    let of = |fit| {
+        let (mut y, mut x) =
+            (MemoryRows::f32("y", &good, D).unwrap(), MemoryRows::f32("x", &good[..60 * D], D).unwrap());
+        let methods = [Method::ReAlign, Method::Blockwise];
+        let table = compare(&Device::host(), &mut y, &mut x, &methods, &CompareOptions { fit, ..Default::default() });
+        table.unwrap().methods.iter().map(|l| l.diagnosis.gap).collect::<Vec<_>>()
+    };
+    let (exact, one) = (of(exact), of(FitOptions::default()));
+    assert!(exact[0] != one[0] && exact[1] == one[1], "{exact:?} {one:?}");
 }
 
 #[test]

@@ -7,6 +7,8 @@ use realign::io::{Dataset, OpenOptions};
 use realign::stats::{DatasetRows, MemoryRows, RowSource};
 use serde_json::Value;
 
+use super::common::Rng;
+
 pub const CASES: [&str; 3] = ["a", "b", "digits"];
 
 /// f32 rows `[n, d]`.
@@ -62,6 +64,52 @@ pub fn partners(case: &str) -> Rows {
         "digits" => Rows::read(&root("data/digits-embeddings/text_paired.npy")),
         _ => pair(case).0,
     }
+}
+
+/// Text and image with the published figures' geometry at a tenth of the width: means `norms` long (image, text) and 0.39 apart, power
+/// laws that fall faster on the image's side, row i of both about the same thing, and spans that are turned against each other.
+pub fn paper_clouds((image, text): (f64, f64)) -> (Rows, Rows) {
+    const D: usize = 128;
+    let (gap, rows, mut rng) = (0.39f64, 3000, Rng(3));
+    let along = (image * image - text * text) / (2.0 * gap);
+    let common = (image * image - (along + gap / 2.0).powi(2)).sqrt();
+    // The gap lies for 40% in the leading directions; what the means share is apart.
+    let across =
+        |i: usize| if i < 40 { if i < 20 { (0.4f64 / 20.0).sqrt() } else { (0.6f64 / 20.0).sqrt() } } else { 0.0 };
+    let mean = |side: f64| -> Vec<f64> {
+        (0..D).map(|i| (along + side * gap / 2.0) * across(i) + if i == D - 1 { common } else { 0.0 }).collect()
+    };
+    let spread = |first: f64, alpha: f64, norm: f64| -> Vec<f64> {
+        let law: Vec<f64> = (1..=D).map(|k| (k as f64 + first).powf(-alpha)).collect();
+        let total: f64 = law.iter().sum();
+        law.iter().map(|l| (l / total * (1.0 - norm * norm)).sqrt()).collect()
+    };
+    let (mean_x, mean_y) = (mean(1.0), mean(-1.0));
+    let (spread_x, spread_y) = (spread(5.0, 1.9, image), spread(0.1, 1.35, text));
+    let (sine, cosine) = 0.3f64.atan().sin_cos();
+    let (mut x, mut y) = (Vec::new(), Vec::new());
+    for _ in 0..rows {
+        let z: Vec<f64> = (0..D).map(|_| rng.normal()).collect();
+        x.extend(z.iter().zip(&spread_x).zip(&mean_x).map(|((z, s), m)| m + z * s));
+        let shared = |k: usize| 0.9 / (1.0 + (k as f64 / 100.0).powi(2)).sqrt();
+        let mut own: Vec<f64> = (0..D)
+            .map(|i| (shared(i + 1) * z[i] + (1.0 - shared(i + 1).powi(2)).sqrt() * rng.normal()) * spread_y[i])
+            .collect();
+        for start in [0, 1] {
+            for pair in own[start..].chunks_exact_mut(2) {
+                (pair[0], pair[1]) = (cosine * pair[0] - sine * pair[1], sine * pair[0] + cosine * pair[1]);
+            }
+        }
+        y.extend(own.iter().zip(&mean_y).map(|(o, m)| m + o));
+    }
+    let rows = |values: Vec<f64>| {
+        let unit = |row: &[f64]| {
+            let norm = row.iter().map(|x| x * x).sum::<f64>().sqrt();
+            row.iter().map(move |x| (x / norm) as f32).collect::<Vec<f32>>()
+        };
+        Rows { values: values.chunks_exact(D).flat_map(unit).collect(), width: D }
+    };
+    (rows(y), rows(x))
 }
 
 /// What the reference code says of a case.

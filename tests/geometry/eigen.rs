@@ -51,7 +51,7 @@ fn verify(matrix: &[f64], d: usize, what: &str) -> Eigen {
 
 #[test]
 fn decompositions_of_many_orders() {
-    for d in [1, 2, 3, 4, 7, 16, 31, 64, 65, 130, 257] {
+    for d in [1, 2, 3, 4, 7, 16, 31, 64, 65, 130, 257, 512, 641] {
         verify(&symmetric(d as u64, d), d, &format!("d = {d}"));
     }
 }

@@ -7,6 +7,7 @@ mod bad_input;
 mod covariance;
 mod data;
 mod eigen;
+mod float_error;
 mod gradients;
 mod identities;
 mod neighbours;

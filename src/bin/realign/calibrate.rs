@@ -10,13 +10,14 @@ use realign::io::Dataset;
 use realign::stats::DatasetRows;
 use serde_json::{Map, Value, json};
 
+use crate::calibrate_page::{self, Calibrated};
 use crate::geometry_args::{CalibrateArgs, SideArg};
 use crate::measure::open_all;
 use crate::show;
 
 pub fn calibrate(args: &CalibrateArgs) -> Result<()> {
-    args.json.check()?;
     let (study, transfer) = (!args.source.is_empty(), !args.domain.is_empty());
+    let outputs = args.page.check(&calibrate_page::charts(study, transfer), &args.json)?;
     if !study && !transfer && args.stats.is_none() {
         anyhow::bail!("nothing to do: give --source and --target, --domain twice or more, or --stats and --batch");
     }
@@ -26,11 +27,14 @@ pub fn calibrate(args: &CalibrateArgs) -> Result<()> {
         "--significance: {}; give a probability between 0 and 1",
         args.significance
     );
-    let (mut value, mut lines) = (Map::new(), Vec::new());
-    if let Some(stats) = &args.stats {
-        let result = drift(args, &Statistics::load(stats)?)?;
-        value.insert("drift".to_owned(), drift_value(&result, args.significance));
-        lines.push(drift_text(&result, args.significance));
+    let sides = if study { Some(open_all(&args.read, [&args.source, &args.target])?) } else { None };
+    let domains = open_domains(args)?;
+    let batch = if args.batch.is_empty() { None } else { Some(args.read.open(&args.batch)?) };
+    let sets = sides.iter().flatten().chain(domains.iter().flat_map(|(_, sets)| sets)).chain(&batch);
+    outputs.refuse(&sets.collect::<Vec<_>>(), args.stats.as_deref())?;
+    let (mut value, mut found) = (Map::new(), Calibrated::default());
+    if let (Some(stats), Some(batch)) = (&args.stats, &batch) {
+        found.drift = Some(drift(args, &Statistics::load(stats)?, batch)?);
     }
     if study || transfer {
         let device = args.device.request()?;
@@ -38,22 +42,41 @@ pub fn calibrate(args: &CalibrateArgs) -> Result<()> {
         options.method = args.method.unwrap_or_default();
         value.insert("method".to_owned(), json!(options.method.name()));
         value.insert("device".to_owned(), json!(device.name()));
-        if study {
-            let table = sample_sizes(&device, args, &options)?;
-            value.insert("sizes".to_owned(), table.iter().map(size_value).collect());
-            lines.push(sizes_text(&table));
+        if let Some([source, target]) = &sides {
+            found.sizes = sample_sizes(&device, args, (source, target), &options)?;
         }
         if transfer {
-            let (names, matrix) = domains(&device, args, &options)?;
-            lines.push(matrix_text(&names, &matrix));
-            value.insert("transfer".to_owned(), json!({ "domains": names, "gap": matrix }));
+            found.transfer = Some(transfer_between(&device, &domains, &options)?);
         }
     }
-    args.json.finish(&Value::Object(value), || lines.join("\n\n"))
+    value.extend(values(&found, args.significance));
+    let value = Value::Object(value);
+    args.page.write(args.json.force, || calibrate_page::page(&found, args.significance, value.clone()))?;
+    args.json.finish(&value, || text(&found, args.significance))
 }
 
-fn drift(args: &CalibrateArgs, statistics: &Statistics) -> Result<Recalibration> {
-    let batch = args.read.open(&args.batch)?;
+fn values(found: &Calibrated, significance: f64) -> Map<String, Value> {
+    let mut value = Map::new();
+    if let Some(result) = &found.drift {
+        value.insert("drift".to_owned(), drift_value(result, significance));
+    }
+    if !found.sizes.is_empty() {
+        value.insert("sizes".to_owned(), found.sizes.iter().map(size_value).collect());
+    }
+    if let Some((names, matrix)) = &found.transfer {
+        value.insert("transfer".to_owned(), json!({ "domains": names, "gap": matrix }));
+    }
+    value
+}
+
+fn text(found: &Calibrated, significance: f64) -> String {
+    let drift = found.drift.as_ref().map(|result| drift_text(result, significance));
+    let sizes = (!found.sizes.is_empty()).then(|| sizes_text(&found.sizes));
+    let matrix = found.transfer.as_ref().map(|(names, matrix)| matrix_text(names, matrix));
+    [drift, sizes, matrix].into_iter().flatten().collect::<Vec<_>>().join("\n\n")
+}
+
+fn drift(args: &CalibrateArgs, statistics: &Statistics, batch: &Dataset) -> Result<Recalibration> {
     let stored = match args.side {
         SideArg::Source => {
             Stored { mean: &statistics.mean_source, trace: statistics.trace_source, rows: statistics.rows.0 }
@@ -62,7 +85,7 @@ fn drift(args: &CalibrateArgs, statistics: &Statistics) -> Result<Recalibration>
             Stored { mean: &statistics.mean_target, trace: statistics.trace_target, rows: statistics.rows.1 }
         }
     };
-    Ok(recalibration(&mut DatasetRows::new(&batch), stored, args.read.stream(None))?)
+    Ok(recalibration(&mut DatasetRows::new(batch), stored, args.read.stream(None))?)
 }
 
 fn drift_value(r: &Recalibration, significance: f64) -> Value {
@@ -92,11 +115,15 @@ fn drift_text(r: &Recalibration, significance: f64) -> String {
     )
 }
 
-fn sample_sizes(device: &Device, args: &CalibrateArgs, options: &FitOptions<'_>) -> Result<Vec<SizeResult>> {
-    let [source, target] = open_all(&args.read, [&args.source, &args.target])?;
+fn sample_sizes(
+    device: &Device,
+    args: &CalibrateArgs,
+    (source, target): (&Dataset, &Dataset),
+    options: &FitOptions<'_>,
+) -> Result<Vec<SizeResult>> {
     let all = sizes(source.rows().max(target.rows()).div_ceil(2));
     let asked = if args.sizes.is_empty() { &all } else { &args.sizes };
-    let (mut y, mut x) = (DatasetRows::new(&source), DatasetRows::new(&target));
+    let (mut y, mut x) = (DatasetRows::new(source), DatasetRows::new(target));
     Ok(sample_size_study(device, &mut y, &mut x, (asked, args.trials, args.fit.seed), options)?)
 }
 
@@ -107,20 +134,33 @@ fn size_value(size: &SizeResult) -> Value {
 fn sizes_text(table: &[SizeResult]) -> String {
     let mut lines = vec![format!("{:>10} {:>12} {:>12} {:>7}", "rows", "gap", "sd", "trials")];
     lines.extend(table.iter().map(|s| {
-        let (mean, deviation) = (show::number(s.mean()), show::number(s.deviation()));
+        let deviation = s.deviation().map_or_else(|| "-".to_owned(), show::number);
+        let mean = show::number(s.mean());
         format!("{:>10} {mean:>12} {deviation:>12} {:>7}", s.rows, s.gaps.len())
     }));
     lines.push("The gap is left on the half of the rows that no fit saw.".to_owned());
     lines.join("\n")
 }
 
-fn domains(device: &Device, args: &CalibrateArgs, options: &FitOptions<'_>) -> Result<(Vec<String>, Vec<Vec<f64>>)> {
-    let mut opened: Vec<(String, [Dataset; 2])> = Vec::new();
+/// A domain's name, its text and its image rows.
+type Sides = (String, [Dataset; 2]);
+
+fn open_domains(args: &CalibrateArgs) -> Result<Vec<Sides>> {
+    let mut opened: Vec<Sides> = Vec::new();
     for parts in args.domain.chunks_exact(3) {
         let (source, target) = (PathBuf::from(&parts[1]), PathBuf::from(&parts[2]));
         anyhow::ensure!(!opened.iter().any(|(n, _)| *n == parts[0]), "--domain: {} is named twice", parts[0]);
         opened.push((parts[0].clone(), open_all(&args.read, [&[source], &[target]])?));
     }
+    Ok(opened)
+}
+
+/// The domains' names and the matrix of their gaps.
+fn transfer_between(
+    device: &Device,
+    opened: &[Sides],
+    options: &FitOptions<'_>,
+) -> Result<(Vec<String>, Vec<Vec<f64>>)> {
     let mut all: Vec<Domain<'_>> = opened
         .iter()
         .map(|(name, [source, target])| Domain {

@@ -7,8 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::geometry_args::{CompareArgs, FitOptionArgs};
 use crate::measure::{entries, open_all};
-use crate::pages;
-use crate::show;
+use crate::{compare_page, show};
 
 impl FitOptionArgs {
     pub fn options<'a>(&self, stream: StreamOptions<'a>) -> FitOptions<'a> {
@@ -24,9 +23,9 @@ impl FitOptionArgs {
 }
 
 pub fn compare(args: &CompareArgs) -> Result<()> {
-    args.json.check()?;
-    args.page.check(args.json.force)?;
+    let outputs = args.page.check(&compare_page::charts(args.paired), &args.json)?;
     let [source, target] = open_all(&args.read, [&args.source, &args.target])?;
+    outputs.refuse(&[&source, &target], None)?;
     let device = args.device.request()?;
     let bar = show::progress(source.rows(), "comparing");
     let step = |rows| {
@@ -35,13 +34,14 @@ pub fn compare(args: &CompareArgs) -> Result<()> {
     };
     let mut fit = args.fit.options(args.read.stream(Some(&step)));
     fit.frame = args.cut.cut();
-    let options = CompareOptions { fit, diagnosis: args.neighbours.options(), frame: args.cut.cut() };
+    let (diagnosis, frame) = (args.neighbours.options(), args.cut.cut());
+    let options = CompareOptions { fit, diagnosis, frame, paired: args.paired };
     let methods = if args.methods.is_empty() { &Method::ALL[..] } else { &args.methods };
     let (mut y, mut x) = (DatasetRows::new(&source), DatasetRows::new(&target));
     let comparison = compare_methods(&device, &mut y, &mut x, methods, &options)?;
     bar.finish_and_clear();
     let value = value(&comparison, device.name());
-    args.page.write(args.json.force, || pages::compared(&comparison, value.clone()))?;
+    args.page.write(args.json.force, || compare_page::page(&comparison, value.clone()))?;
     args.json.finish(&value, || text(&comparison))
 }
 
@@ -49,6 +49,10 @@ fn value(comparison: &Comparison, device: &str) -> Value {
     let mut methods = Map::new();
     for line in &comparison.methods {
         let mut value = entries(line.diagnosis.entries());
+        if let Some(pairs) = &line.pairs {
+            value.extend(entries(pairs.entries()));
+            value.insert("frame_rank".to_owned(), json!(pairs.rank));
+        }
         value.insert("fit_seconds".to_owned(), json!(line.fit_time.as_secs_f64()));
         value.insert("apply_seconds".to_owned(), json!(line.apply_time.as_secs_f64()));
         value.insert("seconds".to_owned(), json!((line.fit_time + line.apply_time).as_secs_f64()));
@@ -58,7 +62,7 @@ fn value(comparison: &Comparison, device: &str) -> Value {
         "methods": methods, "fitted_rows_source": comparison.fitted_rows.0,
         "fitted_rows_target": comparison.fitted_rows.1, "rows_source": comparison.source.rows(),
         "rows_target": comparison.target.rows(), "width": comparison.source.width(),
-        "frame_rank": comparison.frame_rank, "device": device,
+        "frame_rank": comparison.frame_rank(), "device": device,
     })
 }
 

@@ -13,6 +13,7 @@ use realign::stats::{DatasetRows, Moments, RowSource, measure};
 use serde_json::json;
 
 use crate::args::{FitArgs, MergeArgs, StatsArgs};
+use crate::outputs::refuse_input;
 use crate::show;
 
 pub fn stats(args: &StatsArgs) -> Result<()> {
@@ -112,14 +113,6 @@ fn operator(
     let mut rows = source.as_ref().map(DatasetRows::new);
     let rows = rows.as_mut().map(|r| r as &mut dyn RowSource);
     fit_moments(device, (&moments.0, &moments.1), rows, options)
-}
-
-/// Even --force never replaces what was read: it would destroy the only copy of the data.
-pub fn refuse_input<'a>(out: &Path, mut inputs: impl Iterator<Item = &'a Path>) -> Result<()> {
-    let Ok(real) = out.canonicalize() else { return Ok(()) };
-    let same = inputs.any(|input| input.canonicalize().is_ok_and(|input| input == real));
-    anyhow::ensure!(!same, "{}: is also an input, which is never replaced; choose another output", out.display());
-    Ok(())
 }
 
 /// Says which files the error is about: the library knows rows, not names.

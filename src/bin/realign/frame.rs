@@ -5,24 +5,22 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use realign::geometry::drift::{adjacent_cosine, phantom_drift, pob_drift};
 use realign::geometry::{Frame, Split, Survey, principal_angles};
-use realign::io::{Shard, check_writable};
 use realign::stats::DatasetRows;
 use serde_json::{Value, json};
 
-use crate::fit::refuse_input;
 use crate::geometry_args::{AnglesArgs, DriftArgs, FrameArgs};
 use crate::measure::{frame_or_built, open_all, survey};
+use crate::outputs::Outputs;
 use crate::show;
 
 pub fn frame(args: &FrameArgs) -> Result<()> {
-    args.json.check()?;
-    check_writable(&args.out, args.json.force)?;
+    let outputs = Outputs::check(args.json.file().into_iter().chain([args.out.clone()]), args.json.force)?;
     let [source, target] = open_all(&args.read, [&args.source, &args.target])?;
-    refuse_input(&args.out, source.shards().iter().chain(target.shards()).map(Shard::path))?;
+    outputs.refuse(&[&source, &target], None)?;
     let device = args.device.request()?;
     let start = Instant::now();
     let (y, x) = (survey(&device, &args.read, &source, 0)?, survey(&device, &args.read, &target, 0)?);
-    let frame = Frame::from_covariances(y.covariance(), x.covariance(), y.width(), args.cut.cut())?;
+    let frame = Frame::of(&y, &x, args.cut.cut())?;
     frame.save(&args.out, args.json.force)?;
     let spectrum = frame.spectrum();
     let kept: f64 = spectrum.eigenvalues()[..frame.rank()].iter().sum();
@@ -35,7 +33,8 @@ pub fn frame(args: &FrameArgs) -> Result<()> {
 }
 
 pub fn angles(args: &AnglesArgs) -> Result<()> {
-    args.json.check()?;
+    let outputs = Outputs::check(args.json.file(), args.json.force)?;
+    outputs.refuse(&[], [args.a.as_path(), &args.b])?;
     let (a, b) = (Frame::load(&args.a)?, Frame::load(&args.b)?);
     let angles = principal_angles(&a, &b)
         .with_context(|| format!("{}, {}: frames to be compared", args.a.display(), args.b.display()))?;
@@ -50,9 +49,10 @@ pub fn angles(args: &AnglesArgs) -> Result<()> {
 }
 
 pub fn drift(args: &DriftArgs) -> Result<()> {
-    args.json.check()?;
+    let outputs = Outputs::check(args.json.file(), args.json.force)?;
     let inputs = [&args.source[..], &args.target, &args.source_now, &args.target_now];
     let [source, target, source_now, target_now] = open_all(&args.read, inputs)?;
+    outputs.refuse(&[&source, &target, &source_now, &target_now], args.frame.as_deref())?;
     let device = args.device.request()?;
     let read = |dataset| survey(&device, &args.read, dataset, 0);
     let (y, x, y_now, x_now) = (read(&source)?, read(&target)?, read(&source_now)?, read(&target_now)?);

@@ -25,6 +25,11 @@ pub struct JsonArgs {
 }
 
 impl JsonArgs {
+    /// The file, if one is named.
+    pub fn file(&self) -> Option<PathBuf> {
+        self.json.clone().flatten()
+    }
+
     /// Fails before the work where the file could not be written after it.
     pub fn check(&self) -> Result<()> {
         Ok(self.json.iter().flatten().try_for_each(|path| check_writable(path, self.force))?)
@@ -133,6 +138,9 @@ pub struct CompareArgs {
     /// The rows whose cloud is the target: image.
     #[arg(long, num_args = 1.., required = true, value_name = "IMAGE")]
     pub target: Vec<PathBuf>,
+    /// Row i of the source is the partner of row i of the target: decomposes their differences too, for each method.
+    #[arg(long)]
+    pub paired: bool,
     /// Only these methods.
     #[arg(long, num_args = 1.., value_name = "METHOD")]
     pub methods: Vec<Method>,
@@ -155,8 +163,9 @@ pub struct CompareArgs {
 /// What methods take.
 #[derive(Args)]
 pub struct FitOptionArgs {
-    /// The centroid step of realign and blockwise: 1 (the paper) or K (repeated).
-    #[arg(long, default_value = "1", value_name = "1|K")]
+    /// The centroid step of realign and blockwise: 1 (the paper), K (repeated), or exact, for realign alone: in compare
+    /// blockwise then takes one step.
+    #[arg(long, default_value = "1", value_name = "1|K|exact")]
     pub centroid: Centroid,
     /// Standard deviation of C3's noise; by default what makes up the difference of the traces.
     #[arg(long, value_name = "S")]
@@ -215,6 +224,8 @@ pub struct CalibrateArgs {
     pub device: DeviceArgs,
     #[command(flatten)]
     pub json: JsonArgs,
+    #[command(flatten)]
+    pub page: PageArgs,
 }
 
 #[derive(Args)]

@@ -5,15 +5,15 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use realign::Error;
-use realign::device::{Device, DeviceKind};
-use realign::geometry::{Before, Cut, Decomposition, Diagnosis, DiagnosisOptions, Frame, Reference, Survey};
+use realign::device::Device;
+use realign::geometry::{Before, Cut, Decomposition, DiagnosisOptions, Frame, Reference, Survey};
 use realign::io::Dataset;
-use realign::stats::{DatasetRows, NonFinite};
+use realign::stats::DatasetRows;
 use serde_json::{Map, Value, json};
 
 use crate::args::ReadArgs;
 use crate::geometry_args::MeasureArgs;
-use crate::pages;
+use crate::measure_page::{self, Measured};
 use crate::show;
 
 /// Names and values; `null` is what this data leaves undefined.
@@ -21,17 +21,12 @@ pub fn entries(entries: Vec<(&'static str, Option<f64>)>) -> Map<String, Value> 
     entries.into_iter().map(|(key, value)| (key.to_owned(), json!(value))).collect()
 }
 
-/// One set. On a GPU the products of its covariance are f32 there, otherwise f64 on the host; so also where values are
-/// replaced, to count them.
+/// One set, with a bar that tells how far it is.
 pub fn survey(device: &Device, read: &ReadArgs, dataset: &Dataset, sample_rows: usize) -> Result<Survey> {
     let bar = show::progress(dataset.rows(), "measuring");
     let step = |rows| bar.inc(rows);
     let (mut rows, stream) = (DatasetRows::new(dataset), read.stream(Some(&step)));
-    let on_host = device.capabilities().kind == DeviceKind::Host || stream.nonfinite == NonFinite::Zero;
-    let survey = match on_host {
-        true => Survey::of(&mut rows, sample_rows, stream),
-        false => Survey::on(device, &mut rows, sample_rows, stream),
-    };
+    let survey = Survey::by(device, &mut rows, sample_rows, stream);
     bar.finish_and_clear();
     survey.with_context(|| name(dataset))
 }
@@ -44,7 +39,7 @@ fn name(dataset: &Dataset) -> String {
 /// The frame of a file, or of two surveys; `None` where all rows are equal, so that there is none.
 pub fn frame_or_built(file: Option<&Path>, (y, x): (&Survey, &Survey), cut: Cut) -> Result<Option<Frame>> {
     let Some(path) = file else {
-        return match Frame::from_covariances(y.covariance(), x.covariance(), y.width(), cut) {
+        return match Frame::of(y, x, cut) {
             Ok(frame) => Ok(Some(frame)),
             // A rank that was asked for and cannot be had is an error.
             Err(Error::Degenerate(_)) if cut == Cut::default() => Ok(None),
@@ -76,20 +71,21 @@ fn open_sets(args: &MeasureArgs) -> Result<(Dataset, Dataset, Option<Dataset>)> 
         [] => None,
         inputs => Some(open_all(&args.read, [&args.source, inputs])?).map(|[_, aligned]| aligned),
     };
-    let measured = aligned.as_ref().unwrap_or(&source);
-    if args.paired && measured.rows() != target.rows() {
-        let (a, b) = (name(measured), name(&target));
-        let (have, want) = (measured.rows(), target.rows());
-        anyhow::bail!("--paired: {a} has {have} rows, {b} has {want}; row i must be the partner of row i");
+    for set in std::iter::once(&source).chain(&aligned).filter(|_| args.paired) {
+        let (a, b, have, want) = (name(set), name(&target), set.rows(), target.rows());
+        anyhow::ensure!(
+            have == want,
+            "--paired: {a} has {have} rows, {b} has {want}; row i must be the partner of row i"
+        );
     }
     Ok((source, target, aligned))
 }
 
 pub fn measure(args: &MeasureArgs) -> Result<()> {
-    args.json.check()?;
-    args.page.check(args.json.force)?;
+    let outputs = args.page.check(&measure_page::charts(args.paired), &args.json)?;
     let (source, target, aligned) = open_sets(args)?;
-    let measured = aligned.as_ref().unwrap_or(&source);
+    let sets: Vec<&Dataset> = [Some(&source), Some(&target), aligned.as_ref()].into_iter().flatten().collect();
+    outputs.refuse(&sets, args.frame.as_deref())?;
     let device = args.device.request()?;
     let start = Instant::now();
     let sample = args.neighbours.sample_rows();
@@ -104,35 +100,55 @@ pub fn measure(args: &MeasureArgs) -> Result<()> {
         Some(z) => Some(reference.diagnose(z, Some(&Before::on(&device, &y, &options)?))?),
         None => None,
     };
-    let mut pairs = None;
-    let mut value = entries(after.as_ref().unwrap_or(&own).entries());
-    if let (true, Some(frame)) = (args.paired, &frame) {
-        let (mut a, mut b) = (DatasetRows::new(measured), DatasetRows::new(&target));
-        let parts = Decomposition::of(&mut a, &mut b, frame, args.read.stream(None))?;
-        value.extend(entries(parts.entries()));
-        pairs = Some(parts);
-    } else if args.paired {
-        anyhow::bail!("--paired: all rows are equal on both sides, which leaves no frame; give rows that differ");
-    }
-    value.insert("frame_rank".to_owned(), json!(frame.as_ref().map(Frame::rank)));
-    if after.is_some() {
-        value.insert("before".to_owned(), Value::Object(entries(own.entries())));
-    }
-    let sets: Vec<&Survey> = [Some(&y), Some(&x), z.as_ref()].into_iter().flatten().collect();
-    value.extend(totals(&sets));
-    value.insert("device".to_owned(), json!(device.name()));
-    value.insert("seconds".to_owned(), json!(start.elapsed().as_secs_f64()));
-    let measured = pages::Measured {
+    let pairs = match args.paired {
+        true => Some(pairs(args, (&source, &target, aligned.as_ref()), frame.as_ref())?),
+        false => None,
+    };
+    let measured = Measured {
         source: &y,
         target: &x,
         aligned: z.as_ref(),
         before: &own,
         after: after.as_ref(),
         frame: frame.as_ref(),
-        pairs: pairs.as_ref(),
+        pairs: pairs.as_ref().map(|(before, after)| (before, after.as_ref())),
     };
-    args.page.write(args.json.force, || pages::measured(&measured, Value::Object(value.clone())))?;
+    let mut value = value(&measured);
+    value.insert("device".to_owned(), json!(device.name()));
+    value.insert("seconds".to_owned(), json!(start.elapsed().as_secs_f64()));
+    args.page.write(args.json.force, || measure_page::page(&measured, Value::Object(value.clone())))?;
     args.json.finish(&Value::Object(value.clone()), || text(&value, &measured))
+}
+
+/// The differences of source and target, and, where something was aligned, those of it and target.
+fn pairs(
+    args: &MeasureArgs,
+    (source, target, aligned): (&Dataset, &Dataset, Option<&Dataset>),
+    frame: Option<&Frame>,
+) -> Result<(Decomposition, Option<Decomposition>)> {
+    let problem = "--paired: all rows are equal on both sides, which leaves no frame; give rows that differ";
+    let frame = frame.context(problem)?;
+    let of = |set: &Dataset| {
+        let (mut a, mut b) = (DatasetRows::new(set), DatasetRows::new(target));
+        Decomposition::of(&mut a, &mut b, frame, args.read.stream(None))
+    };
+    Ok((of(source)?, aligned.map(of).transpose()?))
+}
+
+/// Everything that was measured; what is not, before, is after alignment where there is any.
+fn value(m: &Measured<'_>) -> Map<String, Value> {
+    let mut value = entries(m.after.unwrap_or(m.before).entries());
+    let pairs = m.pairs.map(|(before, after)| after.unwrap_or(before).entries());
+    value.extend(entries(pairs.unwrap_or_default()));
+    value.insert("frame_rank".to_owned(), json!(m.frame.map(Frame::rank)));
+    if m.after.is_some() {
+        let mut before = entries(m.before.entries());
+        before.extend(entries(m.pairs.map_or_else(Vec::new, |(before, _)| before.entries())));
+        value.insert("before".to_owned(), Value::Object(before));
+    }
+    let sets: Vec<&Survey> = [Some(m.source), Some(m.target), m.aligned].into_iter().flatten().collect();
+    value.extend(totals(&sets));
+    value
 }
 
 /// Counts: source, target, and what was replaced in all.
@@ -143,20 +159,16 @@ fn totals(sets: &[&Survey]) -> [(String, Value); 4] {
     std::array::from_fn(|i| (names[i].to_owned(), json!(counts[i])))
 }
 
-/// One line a diagnostic, before and after beside each other; then the pairs' and the rest.
-fn text(value: &Map<String, Value>, m: &pages::Measured<'_>) -> String {
+/// One line a diagnostic, before and after beside each other; then the counts.
+fn text(value: &Map<String, Value>, m: &Measured<'_>) -> String {
     let number = |v: Option<f64>| v.map_or_else(|| "-".to_owned(), show::number);
     let mut lines = Vec::new();
-    let after = m.after.map(Diagnosis::entries);
-    if after.is_some() {
+    if m.after.is_some() {
         lines.push(format!("{:<24} {:>12} {:>12}", "", "before", "after"));
     }
-    for (i, (key, before)) in m.before.entries().into_iter().enumerate() {
-        let after = after.as_ref().map_or_else(String::new, |a| number(a[i].1));
+    for (key, before, after) in measure_page::rows(m) {
+        let after = after.map_or_else(String::new, number);
         lines.push(format!("{key:<24} {:>12} {after:>12}", number(before)).trim_end().to_owned());
-    }
-    for (key, v) in m.pairs.map_or_else(Vec::new, Decomposition::entries) {
-        lines.push(format!("{key:<24} {:>12}", number(v)));
     }
     for key in ["frame_rank", "rows_source", "rows_target", "width"] {
         let count = value.get(key).and_then(Value::as_u64).map_or_else(|| "-".to_owned(), |n| n.to_string());
