@@ -8,10 +8,13 @@ use safetensors::tensor::Dtype;
 use super::dense;
 use super::eigen::{Eigen, symmetric_eigen};
 use super::rows::check_width;
-use super::spectrum::Spectrum;
+use super::spectrum::{EQUAL_ROWS, Spectrum};
+use super::subspace::{Leading, LeadingOptions, leading};
 use super::survey::Survey;
+use crate::device::Device;
 use crate::host::{dot, norm};
 use crate::stats::file::{Contents, entry, format_of, read_bytes, write};
+use crate::stats::{COVARIANCE_ERROR, Covariance};
 use crate::{Error, Result};
 
 const FORMAT: &str = "realign-frame";
@@ -69,26 +72,48 @@ impl Frame {
         Self::from_eigen(symmetric_eigen(&sum, source.width())?, error, cut)
     }
 
+    /// The leading `rank` directions alone, by [`leading`] on a device, and their eigenvalues, `[rank]`: for wide rows and a rank that
+    /// is small against the width. Directions are as good as that function says; the frame's spectrum is empty.
+    ///
+    /// # Errors
+    /// Widths that differ; a rank of 0 or above d, or beyond what the rows span up to the covariances' error; no convergence; a device
+    /// lost or out of memory.
+    pub fn leading_on(
+        device: &Device,
+        (source, target): (&Covariance, &Covariance),
+        rank: usize,
+    ) -> Result<(Self, Vec<f64>)> {
+        let d = source.width();
+        check_width("frame", "the target", d, target.width())?;
+        check_rank(rank, d)?;
+        let sum: Vec<f64> = source.matrix.iter().zip(&target.matrix).map(|(a, b)| a + b).collect();
+        let error = COVARIANCE_ERROR * (norm(&source.matrix) + norm(&target.matrix));
+        let Leading { values, vectors, .. } = leading(device, &sum, d, rank, LeadingOptions::default())?;
+        let found = Spectrum::within(values, error.max(EQUAL_ROWS));
+        match found.numerical_rank() {
+            0 => Err(no_direction()),
+            available if available < rank => Err(too_few(rank, available)),
+            _ => Ok((Self::from_directions(vectors, d)?, found.eigenvalues().to_vec())),
+        }
+    }
+
     fn from_eigen(eigen: Eigen, error: f64, cut: Cut) -> Result<Self> {
         let d = eigen.order();
         let spectrum = Spectrum::within(eigen.values, error);
         let available = spectrum.numerical_rank();
         if available == 0 {
-            let problem = "frame: all rows are equal on both sides, which leaves no direction; give rows that differ";
-            return Err(Error::Degenerate(problem.to_owned()));
+            return Err(no_direction());
         }
         let rank = match cut {
             Cut::Energy(e) if e > 0.0 && e <= 1.0 => spectrum.rank_at(e).min(available),
             Cut::Energy(e) => return Err(Error::argument("--energy", format!("{e}; give a share above 0, at most 1"))),
-            Cut::Rank(r) if r == 0 || r > d => {
-                return Err(Error::argument("--rank", format!("{r}; rows of width {d} have 1 to {d} directions")));
+            Cut::Rank(r) => {
+                check_rank(r, d)?;
+                if r > available {
+                    return Err(too_few(r, available));
+                }
+                r
             }
-            Cut::Rank(r) if r > available => {
-                return Err(Error::Degenerate(format!(
-                    "frame: {r} directions asked for, but the rows span {available}; give more rows, or a smaller --rank"
-                )));
-            }
-            Cut::Rank(r) => r,
         };
         let directions = eigen.vectors[..rank * d].to_vec();
         Ok(Frame { width: d, directions, spectrum })
@@ -223,6 +248,24 @@ impl Frame {
         let (beta, gamma) = (self.project_u(m)?, self.project_v(m)?);
         Ok(Split { beta_norm: norm(&beta), gamma_norm: norm(&gamma), beta, gamma })
     }
+}
+
+fn check_rank(rank: usize, d: usize) -> Result<()> {
+    if rank == 0 || rank > d {
+        return Err(Error::argument("--rank", format!("{rank}; rows of width {d} have 1 to {d} directions")));
+    }
+    Ok(())
+}
+
+fn no_direction() -> Error {
+    let problem = "frame: all rows are equal on both sides, which leaves no direction; give rows that differ";
+    Error::Degenerate(problem.to_owned())
+}
+
+fn too_few(rank: usize, available: usize) -> Error {
+    Error::Degenerate(format!(
+        "frame: {rank} directions asked for, but the rows span {available}; give more rows, or a smaller --rank"
+    ))
 }
 
 /// A mean difference in the frame.

@@ -8,7 +8,7 @@ pub const KAPPA_ENERGY: f64 = 0.99;
 
 /// Trace of unit rows below which they are all equal. The mean of up to 4096 equal numbers is off by less than 4096 ε / 2 of them,
 /// their squares' sum over a row of norm 1 by the square of that.
-const EQUAL_ROWS: f64 = (2048.0 * f64::EPSILON) * (2048.0 * f64::EPSILON);
+pub(super) const EQUAL_ROWS: f64 = (2048.0 * f64::EPSILON) * (2048.0 * f64::EPSILON);
 
 /// First rank of the power-law fit where the width is 64 or more; 2 below.
 const FIRST_FITTED_RANK: usize = 10;

@@ -193,6 +193,16 @@ fn frames_and_angles() {
     let angles = run(&folder, "angles --a a.frame --b b.frame --json");
     assert!(angles["angles_rad"].as_array().unwrap().is_sorted_by(|a, b| a.as_f64() <= b.as_f64()));
     assert_eq!(run(&folder, "info a.frame --json")["kind"], "frame");
+    // One direction of twelve: found by itself on a device, among all on the host.
+    for device in devices() {
+        let line = format!(
+            "frame --source text.npy --target image.npy --rank 1 --out {device}.frame --json --device {device}"
+        );
+        let made = run(&folder, &line);
+        assert!(made["energy"].as_f64().is_some_and(|e| e > 0.0 && e < 1.0) && made["rows_source"] == 80, "{made}");
+    }
+    let across = format!("angles --a {}.frame --b {}.frame --json", devices()[0], devices()[1]);
+    assert!(run(&folder, &across)["sin_theta_max"].as_f64().unwrap() < 1e-4);
     let value = run(&folder, "measure --source text.npy --target image.npy --frame a.frame --paired --json");
     assert_eq!(value["frame_rank"], 3);
     let drift = "drift --source text.npy --target image.npy --source-now short.npy --target-now image.npy --json";

@@ -2,9 +2,12 @@
 
 use realign::device::Device;
 use realign::geometry::subspace::RESIDUAL_FLOOR;
-use realign::geometry::{Frame, Leading, LeadingOptions, leading, principal_angles, symmetric_eigen};
+use realign::geometry::{Cut, Frame, Leading, LeadingOptions, leading, principal_angles, symmetric_eigen};
+
+use realign::stats::{StreamOptions, covariance};
 
 use crate::common::devices;
+use crate::data::{Rows, pair};
 use crate::eigen::symmetric;
 
 /// A covariance with these eigenvalues, and its eigenvectors `[d, d]`.
@@ -104,6 +107,32 @@ fn all_directions_and_one() {
         assert!(whole.values.iter().zip(&exact.values).all(|(a, b)| (a - b).abs() < 1e-13));
         assert!((of(&device, &matrix, 40, 1).values[0] - 1.0).abs() < 1e-9);
         assert_eq!(of(&device, &[2.5], 1, 1).values, [2.5]);
+    }
+}
+
+#[test]
+fn frames_of_few_directions() {
+    let (text, image) = pair("b");
+    for device in devices() {
+        let of = |rows: &Rows| covariance(&device, &mut rows.source(), StreamOptions::default()).unwrap();
+        let (y, x) = (of(&text), of(&image));
+        let (frame, values) = Frame::leading_on(&device, (&y, &x), 4).unwrap();
+        let whole = Frame::from_covariances(&y.matrix, &x.matrix, y.width(), Cut::Rank(4)).unwrap();
+        let eigenvalues = whole.spectrum().eigenvalues();
+        // The residual that is allowed over the gap at the cut.
+        let bound = 4.0 * LeadingOptions::default().tolerance * eigenvalues[0] / (eigenvalues[3] - eigenvalues[4]);
+        assert!(bound < 1e-3 && principal_angles(&frame, &whole).unwrap().sin_theta_max < bound, "{}", device.name());
+        let near = |(a, b): (&f64, &f64)| (a - b).abs() < 1e-8 * eigenvalues[0];
+        assert!(values.len() == 4 && values.iter().zip(eigenvalues).all(near), "{values:?}");
+        let refused = |rank, word: &str, sides: [&Rows; 2]| {
+            let error = Frame::leading_on(&device, (&of(sides[0]), &of(sides[1])), rank).unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        };
+        refused(0, "1 to 64", [&text, &image]);
+        refused(65, "1 to 64", [&text, &image]);
+        let first = |n: usize| Rows { values: text.values[..n * text.width].to_vec(), width: text.width };
+        refused(6, "span 5", [&first(6), &first(6)]);
+        refused(2, "all rows are equal", [&first(1), &first(1)]);
     }
 }
 

@@ -3,9 +3,11 @@
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use realign::device::{Device, DeviceKind};
 use realign::geometry::drift::{adjacent_cosine, phantom_drift, pob_drift};
-use realign::geometry::{Frame, Split, Survey, principal_angles};
-use realign::stats::DatasetRows;
+use realign::geometry::{Cut, Frame, Split, Survey, principal_angles};
+use realign::io::Dataset;
+use realign::stats::{DatasetRows, covariance};
 use serde_json::{Value, json};
 
 use crate::geometry_args::{AnglesArgs, DriftArgs, FrameArgs};
@@ -13,23 +15,51 @@ use crate::measure::{frame_or_built, open_all, survey};
 use crate::outputs::Outputs;
 use crate::show;
 
+/// A rank is small against a width of at least so many times it.
+const FEW: usize = 8;
+
 pub fn frame(args: &FrameArgs) -> Result<()> {
     let outputs = Outputs::check(args.json.file().into_iter().chain([args.out.clone()]), args.json.force)?;
     let [source, target] = open_all(&args.read, [&args.source, &args.target])?;
     outputs.refuse(&[&source, &target], None)?;
     let device = args.device.request()?;
     let start = Instant::now();
-    let (y, x) = (survey(&device, &args.read, &source, 0)?, survey(&device, &args.read, &target, 0)?);
-    let frame = Frame::of(&y, &x, args.cut.cut())?;
+    let Built { frame, kept, trace, rows } = build(&device, args, (&source, &target))?;
     frame.save(&args.out, args.json.force)?;
-    let spectrum = frame.spectrum();
-    let kept: f64 = spectrum.eigenvalues()[..frame.rank()].iter().sum();
     let value = json!({
-        "rank": frame.rank(), "width": frame.width(), "energy": kept / spectrum.trace(), "trace": spectrum.trace(),
-        "rows_source": y.rows(), "rows_target": x.rows(), "seconds": start.elapsed().as_secs_f64(),
+        "rank": frame.rank(), "width": frame.width(), "energy": kept / trace, "trace": trace,
+        "rows_source": rows.0, "rows_target": rows.1, "seconds": start.elapsed().as_secs_f64(),
         "out": args.out.display().to_string(),
     });
     args.json.finish(&value, || lines(&value))
+}
+
+/// A frame, the variance that it keeps, that of both sets, and their rows.
+struct Built {
+    frame: Frame,
+    kept: f64,
+    trace: f64,
+    rows: (u64, u64),
+}
+
+/// On a device few directions of wide rows are found without the others; then the file has no spectrum.
+fn build(device: &Device, args: &FrameArgs, (source, target): (&Dataset, &Dataset)) -> Result<Built> {
+    let cut = args.cut.cut();
+    if let Cut::Rank(rank) = cut
+        && device.capabilities().kind != DeviceKind::Host
+        && rank <= source.width() / FEW
+    {
+        let of = |set| covariance(device, &mut DatasetRows::new(set), args.read.stream(None));
+        let (y, x) = (of(source)?, of(target)?);
+        let (frame, values) = Frame::leading_on(device, (&y, &x), rank)?;
+        let (kept, trace) = (values.iter().sum(), y.trace() + x.trace());
+        return Ok(Built { frame, kept, trace, rows: (y.count, x.count) });
+    }
+    let (y, x) = (survey(device, &args.read, source, 0)?, survey(device, &args.read, target, 0)?);
+    let frame = Frame::of(&y, &x, cut)?;
+    let kept = frame.spectrum().eigenvalues()[..frame.rank()].iter().sum();
+    let trace = frame.spectrum().trace();
+    Ok(Built { frame, kept, trace, rows: (y.rows(), x.rows()) })
 }
 
 pub fn angles(args: &AnglesArgs) -> Result<()> {
