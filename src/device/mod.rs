@@ -328,7 +328,7 @@ impl Device {
     pub fn wait(&self) -> Result<()> {
         match &self.0.engine {
             Engine::Gpu(gpu) => gpu.wait_for(None),
-            Engine::Host => Ok(()),
+            _ => Ok(()),
         }
     }
 
@@ -337,7 +337,7 @@ impl Device {
     pub fn waits(&self) -> u64 {
         match &self.0.engine {
             Engine::Gpu(gpu) => gpu.waits(),
-            Engine::Host => 0,
+            _ => 0,
         }
     }
 
