@@ -83,10 +83,13 @@ impl Kind {
     }
 }
 
+/// Records a case's commands.
+pub type Record = Box<dyn Fn(&mut Recorder) -> Result<()>>;
+
 /// What is done.
 pub enum Run {
     /// Commands that are recorded anew for each sample.
-    Recorded(Box<dyn Fn(&mut Recorder) -> Result<()>>),
+    Recorded(Record),
     /// A call.
     Called(Box<dyn FnMut() -> Result<()>>),
 }

@@ -144,6 +144,7 @@ impl Capabilities {
     }
 }
 
+#[expect(clippy::large_enum_variant, reason = "there is one to a device, behind an `Arc`")]
 pub(crate) enum Engine {
     Gpu(Gpu),
     Host,

@@ -146,7 +146,7 @@ impl<'a> Epilogue<'a> {
                 let tanh = u8::from(form == Form::Tanh);
                 Fused {
                     kernel: of(&GELU)?,
-                    flags: flag(bias, BIAS) | TANH * u32::from(tanh),
+                    flags: flag(bias, BIAS) | if tanh == 1 { TANH } else { 0 },
                     constants: vec![("BIAS", override_of(bias)), ("FORM", f64::from(tanh))],
                     buffers: vec![buffer(bias), before.buffer().clone()],
                 }
