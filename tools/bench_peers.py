@@ -1,9 +1,10 @@
-"""The cases of `realign bench` in NumPy and PyTorch, on the same shapes, beside realign's own results in one run.
+"""The cases of `realign bench` in NumPy, PyTorch and other Rust libraries, on the same shapes, beside realign's own results in one run.
 
-    python tools/bench_peers.py REALIGN [--device host] [--peer numpy] [--peer torch] [--torch-device cpu|cuda] [--quick] [--out DIR]
+    python tools/bench_peers.py REALIGN [--device host] [--peer NAME]... [--torch-device cpu|cuda] [--quick] [--out DIR]
 
-REALIGN is the program; it runs first and after the peers, and the better of the two counts. Prints a table of ratios and writes one results
-file for each peer, of the form that `realign bench --compare` reads.
+Peers: numpy (the default), torch, and, with `cargo build --release --manifest-path tools/peers/Cargo.toml` done before, burn, candle, faer and
+nalgebra. REALIGN is the program; it runs first and after the peers, and the better of the two counts. Prints a table of ratios and writes one
+results file for each peer, of the form that `realign bench --compare` reads.
 """
 
 import argparse
@@ -136,12 +137,23 @@ def measure(call, wait, seconds):
     return np.quantile(samples, [0.25, 0.5, 0.75]).tolist()
 
 
+def rust_cases(peer, side, seconds):
+    """Version, device, and quartiles of seconds by case, of a library that tools/peers runs."""
+    program = pathlib.Path(__file__).parent / "peers/target/release/realign-peers"
+    if not program.exists():
+        sys.exit(f"{program} is not there; run: cargo build --release --manifest-path tools/peers/Cargo.toml")
+    done = subprocess.run([program, peer, str(side), str(seconds)], check=True, stdout=subprocess.PIPE)
+    found = json.loads(done.stdout)
+    return found["version"], found["device"], {case["name"]: case["seconds"] for case in found["cases"]}
+
+
 def results(name, version, device, cases, ours, wait, seconds):
+    """A results file; a case is a call to be timed, or the quartiles that it took."""
     shapes = {r["name"]: r["shape"] for r in ours["results"]}
     out = []
     for case, call in cases.items():
         if case in shapes:
-            q1, median, q3 = measure(call, wait, seconds)
+            q1, median, q3 = measure(call, wait, seconds) if callable(call) else call
             out.append({"name": case, "shape": shapes[case], "seconds": median, "seconds_q1": q1, "seconds_q3": q3, "timer": "wall"})
     return {"schema": 1, "tool": name, "version": version, "device": {"name": device}, "results": out}
 
@@ -156,7 +168,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("realign")
     parser.add_argument("--device", default="auto", help="of realign")
-    parser.add_argument("--peer", action="append", choices=["numpy", "torch"])
+    parser.add_argument("--peer", action="append", choices=["numpy", "torch", "burn", "candle", "faer", "nalgebra"])
     parser.add_argument("--torch-device", default="cpu")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("."))
@@ -169,6 +181,8 @@ def main():
     for peer in args.peer or ["numpy"]:
         if peer == "numpy":
             peers[peer] = (np.__version__, "cpu", numpy_cases(sizes), lambda: None)
+        elif peer != "torch":
+            peers[peer] = (*rust_cases(peer, sizes["side"], seconds), None)
         else:
             import torch
 
@@ -193,4 +207,5 @@ def main():
             print(f"{name:24} " + " ".join(f"{t / best[name]:16.2f}" if t else f"{'–':>16}" for t in theirs) + f"   {1e3 * best[name]:.2f}")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -117,7 +117,8 @@ fn chosen(filter: &[String]) -> Result<Vec<Entry>> {
     let (chosen, rest): (Vec<Entry>, Vec<Entry>) = catalogue().into_iter().partition(keep);
     if chosen.is_empty() {
         let names: Vec<&str> = rest.iter().map(|e| e.name).collect();
-        return Err(Error::argument("filter", format!("matches no case; there are: {}", names.join(", "))));
+        let (asked, names) = (filter.join(", "), names.join(", "));
+        return Err(Error::argument("filter", format!("'{asked}' matches no case; there are: {names}")));
     }
     Ok(chosen)
 }

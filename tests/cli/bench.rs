@@ -55,6 +55,7 @@ fn results_say_what_was_measured_and_how() {
 #[test]
 fn a_gallery_of_several_devices() {
     let folder = Folder::fresh();
+    folder.put("all/notes.txt", b"");
     for (i, device) in devices().iter().enumerate() {
         cached(&folder, &format!("bench --quick --filter normalize --device {device} --json all/{i}.json"));
     }
