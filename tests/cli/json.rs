@@ -45,7 +45,7 @@ fn the_demo_makes_a_page_and_says_what_came_out() {
     let value = folder.json_quiet("demo --quick --device host --json --out d");
     has(&value, &["device", "seed", "seconds", "gap", "retrieval", "language_model_loss", "methods", "rows"]);
     let names: Vec<&str> = value["rows"].as_array().unwrap().iter().map(|r| r["name"].as_str().unwrap()).collect();
-    assert_eq!(names[..4], ["no stage 1", "no alignment", "mean-shift", "realign"]);
+    assert_eq!(names[..4], ["no stage 1", "no alignment", "mean shift (anchor alone)", "realign"]);
     let method =
         |name: &str| value["methods"].as_array().unwrap().iter().find(|m| m["method"] == name).cloned().unwrap();
     assert!(method("realign, exact")["gap"].as_f64().unwrap() < 1e-5);

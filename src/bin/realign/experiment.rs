@@ -45,9 +45,11 @@ pub fn demo(args: &DemoArgs) -> Result<()> {
     let study = study(&device, &args.out.join("run"), (args.run.settings(args.seed), &arms, &FEW_AND_ALL))?;
     let geometry = geometry(&device, &study.0)?;
     let seconds = start.elapsed().as_secs_f64();
+    let preparation = study.0.json();
     let value = json!({
         "format": FORMAT, "finished": true, "device": device.name(), "seed": args.seed, "quick": args.run.quick,
-        "seconds": seconds, "preparation": study.0.json(),
+        "seconds": seconds, "gap": preparation["gap"], "retrieval": preparation["retrieval"],
+        "language_model_loss": preparation["language_model_loss"], "preparation": preparation,
         "methods": geometry.iter().map(|g| json!({"method": g.name, "gap": g.gap, "trace": g.trace})).collect::<Vec<_>>(),
         "rows": study.1.iter().map(Outcome::json).collect::<Vec<_>>(),
     });
