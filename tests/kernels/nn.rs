@@ -138,7 +138,7 @@ pub fn record_all(device: &Device, r: &mut Recorder) {
     let frequencies = rotary::Frequencies::new(device, 8, 1e4, None).unwrap();
     rotary::record(r, &frequencies, &ids, 2, &a, false).unwrap();
     let heads = attention::Heads { query: 4, key_value: 1, width: 4 };
-    let spans = attention::Spans::packed(device, &[ROWS as u32]).unwrap();
+    let spans = attention::Spans::packed(device, &[4, ROWS as u32 - 4]).unwrap();
     let [k, v, dk, dv, lse] = [(); 5].map(|()| t(4));
     attention::forward(r, heads, &spans, &a, &k, &v, &b, &lse).unwrap();
     attention::backward(r, heads, &spans, &a, &k, &v, &b, &lse, &c, &d, &dk, &dv).unwrap();

@@ -40,7 +40,9 @@ pub fn shader_data(shader: &Shader) -> Value {
 fn every_shader_is_written() {
     let data: Vec<Value> = all().iter().map(shader_data).collect();
     let kernels: std::collections::BTreeSet<&str> = all().iter().map(|s| s.kernel.name).collect();
-    assert_eq!(kernels.len(), realign::kernels::ALL.len());
+    // The matrix units' are an extension of wgpu.
+    let portable = realign::kernels::ALL.iter().filter(|k| !k.name.starts_with("matmul units"));
+    assert_eq!(kernels, portable.map(|k| k.name).collect());
     let mut file = Map::new();
     file.insert("shaders".to_owned(), Value::Array(data));
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/shaders.json");

@@ -15,7 +15,7 @@ use super::super::nn::bias;
 use super::super::{Binding, KernelSpec, check_device, unpack};
 use super::epilogue::{self, Epilogue};
 use super::tiles::{Class, Tile, Tiling};
-use crate::device::{DeviceKind, Dispatch, Recorder, Tensor};
+use crate::device::{Buffer, DeviceKind, Dispatch, Recorder, Tensor};
 use crate::{ElementType, Error, Result};
 
 const BINDINGS: &[Binding] =
@@ -295,12 +295,13 @@ fn dispatch(
     (a, b, c): (&Tensor, &Tensor, &Tensor),
 ) -> Result<()> {
     let (plain, shape) = tile.kernel();
-    // A binding that nobody reads must hold a vector all the same.
-    let idle = match a.buffer() {
-        buffer if buffer.bytes() >= 16 => buffer.clone(),
-        _ => recorder.device().buffer("nothing", 16)?,
+    // A binding must hold a vector, even where nobody reads it: an operand without rows.
+    let held = |buffer: &Buffer| match buffer.bytes() {
+        16.. => Ok(buffer.clone()),
+        _ => recorder.device().buffer("nothing", 16),
     };
-    let fused = epilogue.of(plain, &idle)?;
+    let (left, right) = (held(a.buffer())?, held(b.buffer())?);
+    let fused = epilogue.of(plain, &left)?;
     let mut imports = vec![("epilogue", epilogue::file(fused.kernel)), shape];
     imports.extend(matrices(recorder.device().capabilities(), b.element_type()));
     let flags = [params.transpose_a, params.transpose_b, params.accumulate, params.upper];
@@ -311,7 +312,7 @@ fn dispatch(
         imports,
         constants: names.into_iter().zip(flags.map(f64::from)).chain(fused.constants).collect(),
         params: bytemuck::bytes_of(&params).to_vec(),
-        buffers: [a, b, c].map(|t| t.buffer().clone()).into_iter().chain(fused.buffers).collect(),
+        buffers: [left, right, c.buffer().clone()].into_iter().chain(fused.buffers).collect(),
         elements: (b.element_type(), ElementType::F32),
         groups,
         part: None,
