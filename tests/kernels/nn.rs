@@ -120,8 +120,8 @@ pub fn record_all(device: &Device, r: &mut Recorder) {
     use realign::kernels::optim::{adamw, norm};
     const ROWS: usize = 9;
     let t = |width| tensor(device, &normal(width as u64, ROWS * width), width);
-    let (a, b, c, d, e) = (t(16), t(16), t(16), t(16), t(16));
-    let one = |seed| tensor(device, &normal(seed, 16), 16);
+    let (a, b, c, d, e) = (t(32), t(32), t(32), t(32), t(32));
+    let one = |seed| tensor(device, &normal(seed, 32), 32);
     let (row, other_row) = (one(1), one(2));
     let places: Vec<u32> = (0..ROWS as u32).map(|i| i % 4).collect();
     let ids = words(device, &places);
@@ -136,10 +136,10 @@ pub fn record_all(device: &Device, r: &mut Recorder) {
     layer_norm::forward(r, 1e-5, &a, &row, &row, &b).unwrap();
     layer_norm::backward(r, 1e-5, &a, &row, &b, (&c, true), Some(&other_row), None).unwrap();
     let frequencies = rotary::Frequencies::new(device, 8, 1e4, None).unwrap();
-    rotary::record(r, &frequencies, &ids, 2, &a, false).unwrap();
-    let heads = attention::Heads { query: 4, key_value: 1, width: 4 };
+    rotary::record(r, &frequencies, &ids, 4, &a, false).unwrap();
+    let heads = attention::Heads { query: 4, key_value: 1, width: 8 };
     let spans = attention::Spans::packed(device, &[4, ROWS as u32 - 4]).unwrap();
-    let [k, v, dk, dv, lse] = [(); 5].map(|()| t(4));
+    let ([k, v, dk, dv], lse) = ([(); 4].map(|()| t(8)), t(4));
     attention::forward(r, heads, &spans, &a, &k, &v, &b, &lse).unwrap();
     attention::backward(r, heads, &spans, &a, &k, &v, &b, &lse, &c, &d, &dk, &dv).unwrap();
     embedding::gather(r, &a, None, &ids, &b).unwrap();
