@@ -11,7 +11,7 @@
 //! | [`align::c3`] | `shaders/align/c3.wgsl` | `host::align::c3` |
 //! | [`nn`] | `shaders/nn/*.wgsl` | `host::nn` |
 //! | [`optim`] | `shaders/optim/*.wgsl` | `host::optim` |
-//! | [`bench`] | `shaders/bench/*.wgsl` | `host::bench` |
+//! | [`mod@bench`] | `shaders/bench/*.wgsl` | `host::bench` |
 //! | [`linalg::epilogue`] | `shaders/linalg/epilogue_*.wgsl` in those of `linalg::matmul` | `host::linalg::matmul` |
 //! | [`linalg::matmul`] | `shaders/linalg/matmul_subgroup.wgsl`, `matmul_direct.wgsl`, `matmul_tiled.wgsl` | `host::linalg::matmul` |
 
