@@ -12,6 +12,7 @@ use std::sync::Arc;
 pub use buffer::{Buffer, Tensor};
 pub(crate) use buffer::{Storage, Use, pad_rows};
 pub use memory::Purpose;
+#[cfg(feature = "train")]
 pub(crate) use pieces::next_look;
 pub use pieces::{Pending, Piece, Pieces};
 pub use recorder::{Command, Dispatch, Recorder, Submission};

@@ -99,6 +99,7 @@ impl<T> Pending<T> {
 }
 
 /// Ready when it is looked at for the second time: where a future must not do all at once.
+#[cfg(feature = "train")]
 pub(crate) async fn next_look() {
     let mut seen = false;
     std::future::poll_fn(|_| if std::mem::replace(&mut seen, true) { Poll::Ready(()) } else { Poll::Pending }).await;
