@@ -191,3 +191,30 @@ pub fn mean_and_deviation(v: &Value) -> String {
         _ => "–".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::experiment_plan::plan;
+
+    /// A parser that does not round correctly changes some of these in the last place.
+    #[test]
+    fn what_is_resumed_keeps_every_bit() {
+        let folder = tempfile::tempdir().unwrap();
+        let plan = plan(false);
+        let mut first = Results::new(folder.path(), &plan, json!({"full": false, "quick": true}));
+        for seed in 0..200 {
+            let x = (seed as f64 + 0.3).sqrt() / 7.0;
+            let run = json!({
+                "preparation": "default", "name": plan[0].rows[0].0.name(), "seed": seed,
+                "captions": {"accuracy": x / 3.0}, "caption_nll": x, THIN: x / 360.0,
+            });
+            first.runs.insert((0, 0, seed), run);
+        }
+        let saved = first.save(false, 0.0).unwrap();
+        let head = json!({"full": false, "quick": true});
+        let second = Results::new(folder.path(), &plan, head).resume().unwrap();
+        assert_eq!(second.len(), 200);
+        assert_eq!(second.save(false, 0.0).unwrap(), saved);
+    }
+}
