@@ -31,23 +31,30 @@ impl BindGroups {
     }
 }
 
+/// Of a pipeline that may be in the making.
+type Slot = Arc<Mutex<Option<Arc<Pipeline>>>>;
+
 #[derive(Default)]
 pub(super) struct Cache {
-    pipelines: Mutex<HashMap<Key, Arc<Pipeline>>>,
+    pipelines: Mutex<HashMap<Key, Slot>>,
     pub(super) bind_groups: BindGroups,
 }
 
 impl Gpu {
+    /// The dispatch's pipeline, compiled by the first who asks for it: others who want the same one wait, threads that want
+    /// different ones compile side by side.
     pub(super) fn pipeline(&self, dispatch: &Dispatch, texel_reads: bool) -> Result<Arc<Pipeline>> {
         let constants = dispatch.constants.iter().map(|(name, value)| (*name, value.to_bits())).collect();
         let key = (dispatch.kernel.name, dispatch.imports.clone(), constants);
-        let mut cache = self.pipelines.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = cache.get(&key) {
-            return Ok(found.clone());
+        let slot = {
+            let mut cache = self.pipelines.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
+            cache.entry(key).or_default().clone()
+        };
+        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*slot {
+            Some(found) => Ok(found.clone()),
+            None => Ok(slot.insert(Arc::new(self.compile(dispatch, texel_reads)?)).clone()),
         }
-        let made = Arc::new(self.compile(dispatch, texel_reads)?);
-        cache.insert(key, made.clone());
-        Ok(made)
     }
 
     /// Number of pipelines and bind groups.

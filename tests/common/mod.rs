@@ -1,6 +1,8 @@
 //! Devices under test, seeded data, and comparison helpers that can fail.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+use std::sync::OnceLock;
+
 use realign::device::{Device, DeviceOptions, Selection};
 
 /// The adapter that the tests run on, besides the host engine: `REALIGN_TEST_ADAPTER`, else Mesa's llvmpipe.
@@ -15,9 +17,10 @@ pub fn gpu() -> Device {
         .unwrap_or_else(|e| panic!("{e}. Install a Vulkan driver (apt-get install mesa-vulkan-drivers)"))
 }
 
-/// Every device under test.
+/// Every device under test. The GPU is one device for all of a binary's tests, so that each pipeline is compiled once.
 pub fn devices() -> Vec<Device> {
-    vec![Device::host(), gpu()]
+    static GPU: OnceLock<Device> = OnceLock::new();
+    vec![Device::host(), GPU.get_or_init(gpu).clone()]
 }
 
 /// A small generator, so that data does not depend on a crate's version.

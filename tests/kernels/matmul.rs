@@ -1,5 +1,7 @@
 //! Matrix products against f64.
 
+use std::sync::OnceLock;
+
 use realign::device::{Command, Device, DeviceOptions, Selection, Tensor, adapters};
 use realign::host::linalg::matmul::{Stored, multiply};
 use realign::kernels::linalg::matmul::{self, Operand, Product};
@@ -11,6 +13,12 @@ use crate::rows::U;
 
 /// The host, the adapter's own shape, and the shape of the other kind.
 pub fn variants() -> Vec<(String, Device)> {
+    // One device each for all tests: each pipeline is compiled once.
+    static VARIANTS: OnceLock<Vec<(String, Device)>> = OnceLock::new();
+    VARIANTS.get_or_init(make_variants).clone()
+}
+
+fn make_variants() -> Vec<(String, Device)> {
     let shaped = |group, lanes| {
         gpu().with_capabilities(|c| (c.group, c.lanes, c.subgroup_teams) = (group, lanes, false)).unwrap()
     };

@@ -1,5 +1,7 @@
 //! What the tests of the row kernels share: inputs of every element type, error bounds of sums and roundings, and a run.
 
+use std::sync::OnceLock;
+
 use half::{bf16, f16};
 use realign::device::{Buffer, Device, Recorder, Tensor};
 use realign::kernels::align::apply::{first_bad_row, status_buffer};
@@ -131,6 +133,12 @@ pub fn run(
 /// The devices under test in every shape of kernel that the adapter allows, with a name for messages: the host; the
 /// adapter as it comes; teams of 8 and 32 in workgroup memory; subgroups as teams; without 64-bit integers.
 pub fn variants() -> Vec<(String, Device)> {
+    // One device each for all tests: each pipeline is compiled once.
+    static VARIANTS: OnceLock<Vec<(String, Device)>> = OnceLock::new();
+    VARIANTS.get_or_init(make_variants).clone()
+}
+
+fn make_variants() -> Vec<(String, Device)> {
     let mut all: Vec<(String, Device)> = devices().into_iter().map(|d| (d.name().to_owned(), d)).collect();
     let shaped = |group, lanes| {
         // Teams share a row of the moments in one dispatch; two dispatches have no teams.
