@@ -49,6 +49,8 @@ def numpy_cases(s):
         return np.concatenate(found)
 
     logits = rng.random((t, s["vocabulary"]), dtype=np.float32)
+    square = np.linalg.qr(rng.standard_normal((d, d)))[0]
+    square = square / np.arange(1, d + 1) @ square.T
     return {
         "normalize": lambda: unit(rows),
         "apply": apply,
@@ -56,6 +58,7 @@ def numpy_cases(s):
         "product A Bᵀ": lambda: a @ b.T,
         "product Aᵀ B": lambda: a.T @ b,
         "covariance": covariance,
+        "64 leading eigenvectors": lambda: np.linalg.eigh(square),
         "10 nearest neighbours": neighbours,
         "cross entropy": lambda: np.log(np.exp(logits - logits.max(1, keepdims=True)).sum(1)),
     }
@@ -137,12 +140,12 @@ def measure(call, wait, seconds):
     return np.quantile(samples, [0.25, 0.5, 0.75]).tolist()
 
 
-def rust_cases(peer, side, seconds):
+def rust_cases(peer, s, seconds):
     """Version, device, and quartiles of seconds by case, of a library that tools/peers runs."""
     program = pathlib.Path(__file__).parent / "peers/target/release/realign-peers"
     if not program.exists():
         sys.exit(f"{program} is not there; run: cargo build --release --manifest-path tools/peers/Cargo.toml")
-    done = subprocess.run([program, peer, str(side), str(seconds)], check=True, stdout=subprocess.PIPE)
+    done = subprocess.run([program, peer, *(str(s[key]) for key in ("side", "rows", "width")), str(seconds)], check=True, stdout=subprocess.PIPE)
     found = json.loads(done.stdout)
     return found["version"], found["device"], {case["name"]: case["seconds"] for case in found["cases"]}
 
@@ -182,7 +185,7 @@ def main():
         if peer == "numpy":
             peers[peer] = (np.__version__, "cpu", numpy_cases(sizes), lambda: None)
         elif peer != "torch":
-            peers[peer] = (*rust_cases(peer, sizes["side"], seconds), None)
+            peers[peer] = (*rust_cases(peer, sizes, seconds), None)
         else:
             import torch
 

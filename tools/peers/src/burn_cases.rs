@@ -63,7 +63,7 @@ pub fn run(side: usize, seconds: f64) -> Peer {
         _ => WgpuDevice::default(),
     };
     let (a, b) = (tensor::<Plain>(1, [side, side], &device), tensor::<Plain>(2, [side, side], &device));
-    let mut product = |left: bool, right: bool| {
+    let product = |left: bool, right: bool| {
         let turn = |t: &Tensor<Plain, 2>, yes: bool| if yes { t.clone().transpose() } else { t.clone() };
         measure(seconds, || {
             let c = turn(&a, left).matmul(turn(&b, right));

@@ -1,8 +1,8 @@
-//! The products and the adapter's step of `realign bench`, in other libraries.
+//! Products, the covariance, eigenvectors and the adapter's step of `realign bench`, in other libraries.
 //!
-//!     realign-peers burn|candle|faer|nalgebra SIDE SECONDS
+//!     realign-peers burn|candle|faer|nalgebra SIDE ROWS WIDTH SECONDS
 //!
-//! SIDE is that of the square matrices. Prints `{version, device, cases: [{name, seconds: [first quartile, median, third]}]}`. burn runs on
+//! SIDE is that of the square matrices, ROWS and WIDTH are those of the embeddings. faer and nalgebra find all eigenvectors, not the leading ones. Prints `{version, device, cases: [{name, seconds: [first quartile, median, third]}]}`. burn runs on
 //! the adapter of the kind that BURN_DEVICE says: cpu (a software driver), discrete, or what burn takes by itself.
 
 // burn's backend is a type of many layers.
@@ -42,6 +42,13 @@ pub fn numbers(seed: u32, count: usize) -> Vec<f32> {
     std::iter::repeat_with(next).take(count).collect()
 }
 
+/// Shapes of the data.
+pub struct Sizes {
+    pub side: usize,
+    pub rows: usize,
+    pub width: usize,
+}
+
 pub struct Peer {
     pub version: &'static str,
     pub device: String,
@@ -50,13 +57,16 @@ pub struct Peer {
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let [peer, side, seconds] = &args[..] else { return usage() };
-    let (Ok(side), Ok(seconds)) = (side.parse(), seconds.parse()) else { return usage() };
+    let [peer, sizes @ .., seconds] = &args[..] else { return usage() };
+    let Ok(sizes) = sizes.iter().map(|n| n.parse()).collect::<Result<Vec<usize>, _>>() else { return usage() };
+    let ([side, rows, width], Ok(seconds)) = (&sizes[..], seconds.parse()) else { return usage() };
+    let sizes = Sizes { side: *side, rows: *rows, width: *width };
+    let side = sizes.side;
     let peer = match peer.as_str() {
         "burn" => burn_cases::run(side, seconds),
         "candle" => candle_cases::run(side, seconds),
-        "faer" => matrices::faer(side, seconds),
-        "nalgebra" => matrices::nalgebra(side, seconds),
+        "faer" => matrices::faer(&sizes, seconds),
+        "nalgebra" => matrices::nalgebra(&sizes, seconds),
         _ => return usage(),
     };
     let cases: Vec<Value> =
@@ -65,6 +75,6 @@ fn main() {
 }
 
 fn usage() {
-    eprintln!("usage: realign-peers burn|candle|faer|nalgebra SIDE SECONDS");
+    eprintln!("usage: realign-peers burn|candle|faer|nalgebra SIDE ROWS WIDTH SECONDS");
     std::process::exit(2);
 }
