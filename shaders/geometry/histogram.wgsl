@@ -15,8 +15,6 @@ struct Params {
     scale: f32,
 }
 
-override GROUP: u32 = 64u;
-
 @group(0) @binding(0) var<uniform> params: Params;
 #import "row_words4"
 // [bins + 1]: the least key of each bin, and 2^32 - 1.

@@ -1,6 +1,8 @@
 // A workgroup counts in its own memory what falls near its first cosine, where most others do, for GPUs: few invocations then wait for
 // each other. One of the interchangeable `histogram_*` files.
 
+override GROUP: u32 = 64u;
+
 #import "common/grid.wgsl"
 
 const WINDOW: u32 = 2048u;

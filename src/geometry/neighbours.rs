@@ -2,8 +2,9 @@
 //! appendices F, G].
 //!
 //! Rows are normalised in f64 on the host and rounded to f32; the device multiplies tiles of up to 2048 rows, and selects or counts
-//! in them ([`kernels::geometry`](crate::kernels::geometry)); the host reads the lists or counts alone. Lists above 256 neighbours and
-//! histograms above 2²⁰ bins are made on the host, of tiles that it reads. A cosine is within some 1e-6 of that in real numbers
+//! in them ([`kernels::geometry`](crate::kernels::geometry)); the host reads the lists or counts alone. Lists above 256 neighbours,
+//! histograms above 2²⁰ bins, and both for drivers that run on a CPU (whose memory is the host's own, and whose loops are slower) are
+//! made on the host, of tiles that it reads. Who selects or counts changes no result. A cosine is within some 1e-6 of that in real numbers
 //! (d = 1280), so that neighbours closer to each other than this may change places against a computation in f64, and a pair that
 //! close to a bin's edge its bin; equal rows may get cosines that differ in the last digit.
 //!
@@ -14,7 +15,7 @@ use std::borrow::Cow;
 
 use rayon::prelude::*;
 
-use crate::device::{Device, Recorder, Submission, Tensor};
+use crate::device::{Capabilities, Device, DeviceKind, Recorder, Submission, Tensor};
 use crate::host::geometry::{cosine, histogram as host_histogram, nearest as host_nearest};
 use crate::kernels::geometry::histogram::{self, Histogram, MAX_BINS, Pairs};
 use crate::kernels::geometry::nearest::{self as selection, Lists, NONE, Queries};
@@ -114,7 +115,8 @@ pub fn nearest(
     let mut found = Neighbours { k, indices: Vec::with_capacity(n * k), cosines: Vec::with_capacity(n * k) };
     for first in (0..n).step_by(most.max(1)) {
         let rows = most.min(n - first);
-        let search = Search { queries: queries.part(first, rows), base, k, own: &own[first..first + rows], both: false };
+        let search =
+            Search { queries: queries.part(first, rows), base, k, own: &own[first..first + rows], both: false };
         let (indices, cosines) = search.run(device)?;
         found.indices.extend(indices);
         found.cosines.extend(cosines);
@@ -127,6 +129,12 @@ pub(super) fn nearest_within(device: &Device, rows: Rows<'_>, k: usize) -> Resul
     let own: Vec<u32> = (0..rows.count() as u32).collect();
     let (indices, cosines) = Search { queries: rows, base: rows, k, own: &own, both: true }.run(device)?;
     Ok(Neighbours { k, indices, cosines })
+}
+
+/// Whether a device selects and counts at least as fast as the host does with the tiles that it reads: not where an invocation is a
+/// CPU's vector lane.
+fn selects(caps: &Capabilities) -> bool {
+    caps.kind == DeviceKind::Host || caps.lanes > 1
 }
 
 /// Which lists are wanted.
@@ -143,7 +151,8 @@ struct Search<'a> {
 impl Search<'_> {
     /// Indices and cosines, `[n, k]`.
     fn run(&self, device: &Device) -> Result<(Vec<u32>, Vec<f32>)> {
-        if self.queries.count() <= Lists::most_queries(device.capabilities(), self.k) {
+        let caps = device.capabilities();
+        if selects(caps) && self.queries.count() <= Lists::most_queries(caps, self.k) {
             self.on_device(device)
         } else {
             self.on_host(device)
@@ -218,7 +227,7 @@ pub fn cosine_histogram(device: &Device, a: Rows<'_>, b: Option<Rows<'_>>, bins:
     check_widths(a, other)?;
     let wanted = |query: usize, last: usize| pairs == Pairs::Different || last > query;
     let mut total = vec![0u64; bins];
-    if bins > MAX_BINS {
+    if bins > MAX_BINS || !selects(device.capabilities()) {
         each_tile(device, a, other, wanted, |recorder, tile| {
             let submission = recorder.submit()?;
             let cosines = tile.read_blocking(device)?;

@@ -95,6 +95,10 @@ pub fn twin(call: &mut HostCall<'_>) -> Result<()> {
     let (first, end, candidate) = (p.first as usize, p.end as usize, p.candidate);
     let tile = Tile { cosines, stride: 4 * p.width4 as usize, first, end, candidate };
     let (excluded, lists) = (&excluded[queries.clone()], &mut lists[k * queries.start..k * queries.end]);
-    if p.down == 1 { tile.down_columns(k, excluded, lists) } else { tile.along_rows(k, excluded, lists) }
+    if p.down == 1 {
+        tile.down_columns(k, excluded, lists)
+    } else {
+        tile.along_rows(k, excluded, lists)
+    }
     Ok(())
 }

@@ -148,11 +148,8 @@ pub fn record(
             down: u32::from(queries == Queries::Columns),
         };
         let constants = [("DOWN", f64::from(params.down))];
-        Work { kernel: &SPEC, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &constants }.dispatch(
-            recorder,
-            grid(units),
-            ElementType::F32,
-        )?;
+        Work { kernel: &SPEC, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &constants }
+            .dispatch(recorder, grid(units), ElementType::F32)?;
     }
     Ok(())
 }
