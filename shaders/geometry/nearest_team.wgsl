@@ -1,20 +1,24 @@
 // A workgroup to a query, for GPUs: candidates that are better than the worst of the list come into workgroup memory, where each counts
 // those before it, list and candidates alike, which is its place in the new list. One of the interchangeable `nearest_*` files.
+//
+// Of a block about as many are better as the list is long, if it is not larger than what was seen before: hence blocks that grow.
 
 // The longest list.
 const MOST: u32 = 256u;
 // The list before and after.
 var<workgroup> best: array<vec2<u32>, 512>;
-// Of a block of candidates, four to an invocation, those that are better.
+// The first block; the kernel's wrapper knows it too.
+const START: u32 = 64u;
+// Of a block of candidates, at most four to an invocation, those that are better.
 var<workgroup> met: array<vec2<u32>, 1024>;
 var<workgroup> count: atomic<u32>;
 
-fn meet(query: u32, p: u32, own: u32, worst: vec2<u32>) {
-    if (p >= params.end) { return; }
+fn meet(query: u32, p: u32, end: u32, own: u32, worst: vec2<u32>) {
+    if (p >= end) { return; }
     let keys = keys4(query, p);
     for (var i = 0u; i < 4u; i += 1u) {
         let found = vec2<u32>(keys[i], params.candidate + p + i);
-        if (p + i < params.end && found.y != own && better(found, worst)) {
+        if (p + i < end && found.y != own && better(found, worst)) {
             met[atomicAdd(&count, 1u)] = found;
         }
     }
@@ -48,8 +52,10 @@ fn main(
     if (local == 0u) { atomicStore(&count, 0u); }
     workgroupBarrier();
     var before = 0u;
-    for (var first = params.first; first < params.end; first += 4u * GROUP) {
-        meet(query, first + 4u * local, own, best[before + params.k - 1u]);
+    var end = params.first;
+    for (var first = params.first; first < params.end; first = end) {
+        end = min(first + min(max(first - params.first, START), 4u * GROUP), params.end);
+        meet(query, first + 4u * local, end, own, best[before + params.k - 1u]);
         workgroupBarrier();
         let added = atomicLoad(&count);
         if (added > 0u) {

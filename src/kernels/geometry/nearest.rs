@@ -32,6 +32,9 @@ pub static SPEC: KernelSpec = KernelSpec {
 /// The longest list: what a workgroup's memory holds twice.
 pub const MAX_K: usize = 256;
 
+/// Candidates of a workgroup's first block; the shader knows it too.
+const START: usize = 64;
+
 /// The index in `excluded` of a query for which all candidates count.
 pub const NONE: u32 = u32::MAX;
 
@@ -164,7 +167,9 @@ fn most_candidates(caps: &Capabilities, k: usize) -> usize {
         (DeviceKind::Software, _) => {
             let block = 4 * group;
             let turns = 5 + (k + block).div_ceil(group) * (1 + k + block) + 2 * k.div_ceil(group);
-            (TURNS / turns).max(1) * block
+            // Smaller ones before the first of full size.
+            let growing = (block / START).max(1).ilog2() as usize;
+            (TURNS / turns).saturating_sub(growing).max(1) * block
         }
         _ => usize::MAX / 2,
     }
