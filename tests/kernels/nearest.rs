@@ -28,7 +28,7 @@ impl Case {
         };
         let cosines = (0..n * m).map(number).collect();
         let excluded =
-            (0..n).map(|_| if rng.next() % 3 == 0 { NONE } else { (rng.next() % m as u64) as u32 }).collect();
+            (0..n).map(|_| if rng.next().is_multiple_of(3) { NONE } else { (rng.next() % m as u64) as u32 }).collect();
         Case { n, m, k, cosines, excluded }
     }
 

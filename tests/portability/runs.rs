@@ -47,7 +47,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// A run as the page takes it.
-fn run_data(name: &str, recorder: &Recorder, checks: &[Check]) -> Value {
+fn data(name: &str, recorder: &Recorder, checks: &[Check]) -> Value {
     let device = recorder.device();
     let mut buffers: Vec<Buffer> = Vec::new();
     let dispatches: Vec<Value> = recorder
@@ -154,7 +154,7 @@ fn operator_runs(file: &str, runs: &mut Vec<Value>) {
             let expected = host.read_blocking(&held).unwrap();
             let (recorder, held) = sums(&device);
             let name = format!("moments of {what}, {file}, {shape}");
-            runs.push(run_data(&name, &recorder, &[Check::Bytes(held, expected)]));
+            runs.push(data(&name, &recorder, &[Check::Bytes(held, expected)]));
         }
         let rows = Tensor::from_bytes(&device, &text.bytes, width, text.element).unwrap();
         let output = Tensor::new(&device, rows.rows(), width, ElementType::F32).unwrap();
@@ -163,7 +163,7 @@ fn operator_runs(file: &str, runs: &mut Vec<Value>) {
         let target = Target { output: &output, status: &status, first_row: 0 };
         statistics.aligner().on(&device).unwrap().record(&mut recorder, &rows, rows.rows(), target).unwrap();
         let checks = [Check::Close(output, want.clone(), vec![2e-6]), Check::Bytes(status, vec![0; 8])];
-        runs.push(run_data(&format!("apply, {file}, {shape}"), &recorder, &checks));
+        runs.push(data(&format!("apply, {file}, {shape}"), &recorder, &checks));
     }
 }
 
@@ -205,7 +205,7 @@ fn product_runs(runs: &mut Vec<Value>) {
                 };
                 let (values, bounds) = (0..m).flat_map(|i| (0..n).map(move |j| (i, j))).map(element).unzip();
                 let name = format!("product {turned:?} by {}, {shape}", tile.name());
-                runs.push(run_data(&name, &recorder, &[Check::Close(c, values, bounds)]));
+                runs.push(data(&name, &recorder, &[Check::Close(c, values, bounds)]));
             }
         }
     }
@@ -214,8 +214,9 @@ fn product_runs(runs: &mut Vec<Value>) {
 /// Selection and counting in a tile of numbers have the host engine's bits.
 fn tile_runs(runs: &mut Vec<Value>) {
     let (rows, columns) = (70, 1100);
-    let data = numbers(3, rows * columns);
-    let kernels: [(&str, fn(&mut Recorder, &Tensor)); 3] = [
+    let cosines = numbers(3, rows * columns);
+    type Record = fn(&mut Recorder, &Tensor);
+    let kernels: [(&str, Record); 3] = [
         ("nearest of rows", |r, tile| select(r, tile, Queries::Rows)),
         ("nearest of columns", |r, tile| select(r, tile, Queries::Columns)),
         ("histogram", |r, tile| {
@@ -225,7 +226,7 @@ fn tile_runs(runs: &mut Vec<Value>) {
     ];
     for (what, record) in kernels {
         let recorded = |device: &Device| {
-            let tile = Tensor::from_f32(device, &data, columns).unwrap();
+            let tile = Tensor::from_f32(device, &cosines, columns).unwrap();
             let mut recorder = device.recorder();
             record(&mut recorder, &tile);
             let [Command::Dispatch(dispatch)] = recorder.commands() else { panic!("{what}: one dispatch") };
@@ -238,7 +239,7 @@ fn tile_runs(runs: &mut Vec<Value>) {
         let expected = host.read_blocking(&written).unwrap();
         for (shape, device) in shaped() {
             let (recorder, written) = recorded(&device);
-            runs.push(run_data(&format!("{what}, {shape}"), &recorder, &[Check::Bytes(written, expected.clone())]));
+            runs.push(data(&format!("{what}, {shape}"), &recorder, &[Check::Bytes(written, expected.clone())]));
         }
     }
 }
