@@ -69,7 +69,7 @@ pub(super) fn leading(device: &Device, sizes: &Sizes) -> Result<Case> {
     Ok(Case::job(format!("[{width}, {width}] f64"), items, call))
 }
 
-/// Of as many queries among as many rows; FLOPs are the product's.
+/// Of as many queries among as many rows. FLOPs are the product's; of bytes, beside the product's, a GPU reads each cosine once more.
 pub(super) fn neighbours(device: &Device, sizes: &Sizes) -> Result<Case> {
     let (n, width, device) = (sizes.neighbours, sizes.width, device.clone());
     let (queries, base) = (embeddings(1, sizes, n), embeddings(2, sizes, n));

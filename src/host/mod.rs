@@ -6,6 +6,7 @@ pub mod align;
 pub mod bench;
 pub mod fixed_point;
 pub mod gaussian;
+pub mod geometry;
 pub mod linalg;
 pub mod nn;
 pub mod optim;

@@ -9,6 +9,8 @@
 //! | [`stats::normalize`] | `shaders/stats/normalize.wgsl` | `host::stats::normalize` |
 //! | [`align::apply`] | `shaders/align/apply.wgsl` | `host::align::apply` |
 //! | [`align::c3`] | `shaders/align/c3.wgsl` | `host::align::c3` |
+//! | [`geometry::nearest`] | `shaders/geometry/nearest.wgsl` and `nearest_*` | `host::geometry::nearest` |
+//! | [`geometry::histogram`] | `shaders/geometry/histogram.wgsl` and `histogram_*` | `host::geometry::histogram` |
 //! | [`nn`] | `shaders/nn/*.wgsl` | `host::nn` |
 //! | [`optim`] | `shaders/optim/*.wgsl` | `host::optim` |
 //! | [`mod@bench`] | `shaders/bench/*.wgsl` | `host::bench` |
@@ -17,6 +19,7 @@
 
 pub mod align;
 pub mod bench;
+pub mod geometry;
 pub mod linalg;
 pub mod nn;
 pub mod optim;
@@ -99,6 +102,8 @@ pub static ALL: &[&KernelSpec] = &[
     &stats::normalize::SPEC,
     &align::apply::SPEC,
     &align::c3::SPEC,
+    &geometry::nearest::SPEC,
+    &geometry::histogram::SPEC,
     &nn::gelu::FORWARD,
     &nn::gelu::BACKWARD,
     &nn::silu_gate::FORWARD,
@@ -184,7 +189,11 @@ pub fn imports(caps: &Capabilities, rows: ElementType, out: ElementType) -> Resu
     } else {
         ("common/rows_words4_buffer.wgsl", "common/rows_words2_buffer.wgsl", "common/vectors_buffer.wgsl")
     };
-    let columns = if caps.lanes == 1 { "common/columns_solo.wgsl" } else { "common/columns_teams.wgsl" };
+    let (columns, nearest, histogram) = if caps.lanes == 1 {
+        ("common/columns_solo.wgsl", "geometry/nearest_solo.wgsl", "geometry/histogram_solo.wgsl")
+    } else {
+        ("common/columns_teams.wgsl", "geometry/nearest_team.wgsl", "geometry/histogram_team.wgsl")
+    };
     let product = if caps.int64 { "common/product_u64.wgsl" } else { "common/product_u32.wgsl" };
     Ok([
         ("rows", rows),
@@ -197,6 +206,8 @@ pub fn imports(caps: &Capabilities, rows: ElementType, out: ElementType) -> Resu
         ("team", team),
         ("float_team", float_team),
         ("columns", columns),
+        ("nearest", nearest),
+        ("histogram", histogram),
         ("product", product),
     ]
     .into_iter()

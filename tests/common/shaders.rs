@@ -19,7 +19,8 @@ pub const UNITS: Capabilities =
     Capabilities::SUBGROUP.union(Capabilities::SHADER_FLOAT16).union(Capabilities::COOPERATIVE_MATRIX);
 
 /// The values of each override that make another kernel; those of the teams come with the variant.
-const CHOICES: [(&str, &[f64]); 10] = [
+const CHOICES: [(&str, &[f64]); 11] = [
+    ("DOWN", &[0.0, 1.0]),
     ("VECTORS", &[0.0, 1.0, 9.0]),
     ("CENTER", &[0.0, 1.0]),
     ("FORM", &[0.0, 1.0]),

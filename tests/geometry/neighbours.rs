@@ -11,9 +11,17 @@ fn tolerance(d: usize) -> f64 {
     (d as f64 + 4.0) * 2f64.powi(-24)
 }
 
+/// A GPU's shapes of kernels, on the adapter under test.
+fn teams(max_binding: Option<u64>) -> Device {
+    let shape = |c: &mut realign::device::Capabilities| {
+        (c.group, c.lanes, c.subgroup_teams) = (256, 32, false);
+        c.max_binding = max_binding.unwrap_or(c.max_binding);
+    };
+    gpu().with_capabilities(shape).unwrap()
+}
+
 fn variants() -> Vec<Device> {
-    let tiled = gpu().with_capabilities(|c| (c.group, c.lanes, c.subgroup_teams) = (256, 32, false)).unwrap();
-    [devices(), vec![tiled]].concat()
+    [devices(), vec![teams(None)]].concat()
 }
 
 fn cosines(a: &[f32], b: &[f32], d: usize) -> Vec<Vec<f64>> {
@@ -46,6 +54,38 @@ fn nearest_of_clouds() {
             }
         }
     }
+}
+
+/// Longer lists than devices keep are made on the host, of the same cosines: they go on as the shorter ones do.
+#[test]
+fn the_host_selects_as_the_device_does() {
+    let (n, m, d) = (70, 2300, 5);
+    let (q, mut b) = (cloud(5, n, d), cloud(6, m, d));
+    // Ties across tiles.
+    b.copy_within(0..500 * d, 1700 * d);
+    let rows = |data| Rows::new(data, d).unwrap();
+    let own: Vec<u32> = (0..n as u32).map(|i| 31 * i).collect();
+    for device in variants() {
+        let list = |k| nearest(&device, rows(&q), rows(&b), k, Some(&own)).unwrap();
+        let (short, long) = (list(256), list(257));
+        for i in 0..n {
+            let (short_at, long_at) = (i * 256..(i + 1) * 256, i * 257..i * 257 + 256);
+            assert_eq!(short.indices[short_at.clone()], long.indices[long_at.clone()], "{} {i}", device.name());
+            assert_eq!(short.cosines[short_at], long.cosines[long_at], "{} {i}", device.name());
+        }
+    }
+}
+
+/// Queries whose lists do not fit a binding come in parts.
+#[test]
+fn lists_in_parts() {
+    let (n, m, d, k) = (600, 261, 1024, 256);
+    let (q, b) = (cloud(7, n, d), cloud(8, m, d));
+    let rows = |data| Rows::new(data, d).unwrap();
+    let own: Vec<u32> = (0..n as u32).map(|i| i % 300).collect();
+    let found = |device: &Device| nearest(device, rows(&q), rows(&b), k, Some(&own)).unwrap();
+    // The lists of 512 queries are as large as a tile of 256 rows.
+    assert_eq!(found(&teams(Some(1 << 20))), found(&teams(None)));
 }
 
 #[test]
@@ -102,8 +142,11 @@ fn histograms() {
             assert!((moved as f64) <= expected + 10.0, "{}: {moved} of {pairs} moved, {expected}", device.name());
         }
         let same = vec![1.0f32; 3 * 2];
-        let got = cosine_histogram(&device, Rows::new(&same, 2).unwrap(), None, 3).unwrap();
-        assert_eq!(got, [0, 0, 3]);
+        // The last number of bins is above what devices count.
+        for bins in [3, 1_048_577] {
+            let got = cosine_histogram(&device, Rows::new(&same, 2).unwrap(), None, bins).unwrap();
+            assert_eq!((got.len(), got[bins - 1], got.iter().sum()), (bins, 3, 3));
+        }
     }
 }
 
@@ -139,7 +182,8 @@ fn nearest_others_are_exact() {
     // Products of rows that are not of norm 1 are no cosines.
     let long: Vec<f64> = distinct.iter().enumerate().map(|(at, x)| x * (1.0 + (at / d % 3) as f64)).collect();
     let near: Vec<f64> = unit_rows(&cloud(9, 300, d), d);
-    for rows in [&near, &distinct, &copies, &long] {
+    // Lists above 256 are made on the host.
+    for (rows, k) in [(&near, k), (&near, 250), (&distinct, k), (&copies, k), (&long, k)] {
         let row = |i: usize| &rows[i * d..(i + 1) * d];
         let mut want = Vec::new();
         for i in 0..rows.len() / d {

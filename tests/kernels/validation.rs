@@ -10,6 +10,7 @@ use realign::ElementType;
 use realign::device::{Command, Device, Dispatch, Tensor};
 use realign::kernels::align::{apply, c3};
 use realign::kernels::bench::{copy, fma};
+use realign::kernels::geometry::{histogram, nearest};
 use realign::kernels::linalg::epilogue::Epilogue;
 use realign::kernels::linalg::matmul::{self, Operand, Product};
 use realign::kernels::linalg::tiles::Tile;
@@ -156,6 +157,10 @@ fn dispatches(device: &Device) -> Vec<Dispatch> {
     let shift = device.buffer("shift", 32).unwrap();
     let noise = c3::Noise { sigma: 0.1, seed: 1 };
     c3::record(&mut recorder, (&shift, noise, 0), &input, &output, 3, (&status, 0)).unwrap();
+    let lists = nearest::Lists::new(device, 8, 2).unwrap();
+    nearest::record(&mut recorder, (&input, nearest::Queries::Columns), (0, 0), &shift, &lists).unwrap();
+    let histogram = histogram::Histogram::new(device, 8).unwrap();
+    histogram::record(&mut recorder, &input, (0, 0), histogram::Pairs::Ordered, &histogram).unwrap();
     let square = Tensor::new(device, 8, 8, ElementType::F32).unwrap();
     let operands = (Operand::new(&square), Operand::new(&square));
     let [c, before] = [(); 2].map(|()| Tensor::new(device, 8, 8, ElementType::F32).unwrap());

@@ -6,6 +6,7 @@ use realign::ElementType;
 use realign::device::{Buffer, Command, Device, Recorder, Tensor};
 use realign::kernels::ALL;
 use realign::kernels::align::{apply, c3};
+use realign::kernels::geometry::{histogram, nearest};
 use realign::kernels::linalg::matmul::{self, Operand, Product};
 use realign::kernels::stats::{moments, normalize};
 
@@ -30,6 +31,11 @@ fn record(device: &Device, r: &mut Recorder) {
     apply::record(r, &operator, &input, &tensor(3), ROWS, (&status, 0)).unwrap();
     let shift = device.buffer("shift", 48).unwrap();
     c3::record(r, (&shift, c3::Noise { sigma: 0.1, seed: 1 }, 0), &input, &tensor(4), ROWS, (&status, 0)).unwrap();
+    let lists = nearest::Lists::new(device, ROWS, 3).unwrap();
+    let own = device.buffer("excluded", 4 * ROWS as u64).unwrap();
+    nearest::record(r, (&input, nearest::Queries::Rows), (0, 0), &own, &lists).unwrap();
+    let histogram = histogram::Histogram::new(device, 9).unwrap();
+    histogram::record(r, &input, (0, 0), histogram::Pairs::Ordered, &histogram).unwrap();
     let product = Tensor::new(device, ROWS, ROWS, ElementType::F32).unwrap();
     let operands = (Operand::new(&input), Operand::new(&input).transposed());
     matmul::record(r, Product::default(), operands, (&product, 0)).unwrap();

@@ -7,6 +7,8 @@ use realign::ElementType;
 use realign::align::{Centroid, FitOptions, Target, fit};
 use realign::device::{Buffer, Command, Device, DeviceKind, Dispatch, Recorder, Tensor};
 use realign::kernels::align::apply::status_buffer;
+use realign::kernels::geometry::histogram::{self, Histogram, Pairs};
+use realign::kernels::geometry::nearest::{self, Lists, Queries};
 use realign::kernels::linalg::matmul::{self, Operand, Product};
 use realign::kernels::linalg::tiles::Tile;
 use realign::kernels::stats::moments::{self, Summand};
@@ -209,9 +211,52 @@ fn product_runs(runs: &mut Vec<Value>) {
     }
 }
 
+/// Selection and counting in a tile of numbers have the host engine's bits.
+fn tile_runs(runs: &mut Vec<Value>) {
+    let (rows, columns) = (70, 1100);
+    let cosines = numbers(3, rows * columns);
+    type Record = fn(&mut Recorder, &Tensor);
+    let kernels: [(&str, Record); 3] = [
+        ("nearest of rows", |r, tile| select(r, tile, Queries::Rows)),
+        ("nearest of columns", |r, tile| select(r, tile, Queries::Columns)),
+        ("histogram", |r, tile| {
+            let counts = Histogram::new(r.device(), 3001).unwrap();
+            histogram::record(r, tile, (0, 5), Pairs::Different, &counts).unwrap();
+        }),
+    ];
+    for (what, record) in kernels {
+        let recorded = |device: &Device| {
+            let tile = Tensor::from_f32(device, &cosines, columns).unwrap();
+            let mut recorder = device.recorder();
+            record(&mut recorder, &tile);
+            let [Command::Dispatch(dispatch)] = recorder.commands() else { panic!("{what}: one dispatch") };
+            let written = dispatch.buffers[2].clone();
+            (recorder, written)
+        };
+        let host = Device::host();
+        let (recorder, written) = recorded(&host);
+        recorder.submit().unwrap();
+        let expected = host.read_blocking(&written).unwrap();
+        for (shape, device) in shaped() {
+            let (recorder, written) = recorded(&device);
+            runs.push(data(&format!("{what}, {shape}"), &recorder, &[Check::Bytes(written, expected.clone())]));
+        }
+    }
+}
+
+/// A candidate of every seventh query does not count.
+fn select(recorder: &mut Recorder, tile: &Tensor, queries: Queries) {
+    let count = if queries == Queries::Rows { tile.rows() } else { tile.width() };
+    let lists = Lists::new(recorder.device(), count, 12).unwrap();
+    let excluded: Vec<u32> = (0..count as u32).map(|i| if i % 7 == 0 { i % 50 + 3 } else { nearest::NONE }).collect();
+    let excluded = recorder.device().buffer_from("excluded", bytemuck::cast_slice(&excluded)).unwrap();
+    nearest::record(recorder, (tile, queries), (0, 3), &excluded, &lists).unwrap();
+}
+
 /// All runs.
 pub fn all() -> Vec<Value> {
     let mut runs = Vec::new();
+    tile_runs(&mut runs);
     ["clean", "f16"].into_iter().for_each(|file| operator_runs(file, &mut runs));
     product_runs(&mut runs);
     runs

@@ -1,0 +1,104 @@
+//! Twin of `shaders/geometry/nearest.wgsl`.
+
+use rayon::prelude::*;
+
+use super::{cosine, key};
+use crate::Result;
+use crate::host::HostCall;
+use crate::host::nn::floats;
+use crate::kernels::geometry::nearest::Params;
+
+/// Queries of one task.
+const TASK: usize = 64;
+
+/// An entry of a list: a cosine's key, 0 where there is none yet, and its index.
+pub type Entry = [u32; 2];
+
+/// Cosines `[rows, width]` in rows of `stride`, and which come into lists: those of the candidates `first .. end`, of which the first of
+/// all has index `candidate`.
+#[derive(Clone, Copy, Debug)]
+pub struct Tile<'a> {
+    /// The cosines.
+    pub cosines: &'a [f32],
+    /// From row to row.
+    pub stride: usize,
+    /// First candidate.
+    pub first: usize,
+    /// After the last.
+    pub end: usize,
+    /// Index of candidate 0.
+    pub candidate: u32,
+}
+
+impl Tile<'_> {
+    /// Brings the rows' cosines into the rows' lists, `[rows, k]`; `excluded` has for each the index that does not count.
+    pub fn along_rows(&self, k: usize, excluded: &[u32], lists: &mut [Entry]) {
+        let tasks = lists.par_chunks_mut(k).zip(excluded).enumerate();
+        tasks.for_each(|(i, (list, &own))| {
+            let row = &self.cosines[i * self.stride..];
+            let mut bound = worst(list);
+            for (&c, index) in row[self.first..self.end].iter().zip(self.candidate + self.first as u32..) {
+                if c >= bound && index != own {
+                    bound = insert(list, [key(c), index]);
+                }
+            }
+        });
+    }
+
+    /// Brings the columns' cosines into the columns' lists, `[columns, k]`.
+    pub fn down_columns(&self, k: usize, excluded: &[u32], lists: &mut [Entry]) {
+        let tasks = lists.par_chunks_mut(TASK * k).zip(excluded.par_chunks(TASK)).enumerate();
+        tasks.for_each(|(task, (lists, excluded))| {
+            let mut bounds: Vec<f32> = lists.chunks_exact(k).map(worst).collect();
+            for p in self.first..self.end {
+                let index = self.candidate + p as u32;
+                let cosines = &self.cosines[p * self.stride + task * TASK..][..bounds.len()];
+                for (j, (bound, &c)) in bounds.iter_mut().zip(cosines).enumerate() {
+                    if c >= *bound && index != excluded[j] {
+                        *bound = insert(&mut lists[j * k..(j + 1) * k], [key(c), index]);
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// What a cosine must not be below to enter.
+fn worst(list: &[Entry]) -> f32 {
+    match list.last() {
+        Some(&[key, _]) if key > 0 => cosine(key),
+        _ => f32::NEG_INFINITY,
+    }
+}
+
+/// Puts an entry in its place, if it is better than the last; returns what the next must not be below.
+fn insert(list: &mut [Entry], entry: Entry) -> f32 {
+    let better = |[a, i]: Entry, [b, j]: Entry| a > b || (a == b && i < j);
+    let at = list.partition_point(|&other| !better(entry, other));
+    if at < list.len() {
+        list[at..].rotate_right(1);
+        list[at] = entry;
+    }
+    worst(list)
+}
+
+/// Runs the kernel: buffers are cosines, excluded, lists.
+///
+/// # Errors
+/// Buffers that do not fit the parameters.
+pub fn twin(call: &mut HostCall<'_>) -> Result<()> {
+    let p: Params = call.params()?;
+    let (k, queries) = (p.k as usize, p.query as usize..(p.query + p.queries) as usize);
+    let cosines = floats(call, 0)?;
+    let excluded: &[u32] = bytemuck::cast_slice(call.read(1)?);
+    let lists: &mut [Entry] = bytemuck::cast_slice_mut(call.write(2)?);
+    let (first, end, candidate) = (p.first as usize, p.end as usize, p.candidate);
+    let tile = Tile { cosines, stride: 4 * p.width4 as usize, first, end, candidate };
+    let (excluded, lists) = (&excluded[queries.clone()], &mut lists[k * queries.start..k * queries.end]);
+    if p.down == 1 {
+        tile.down_columns(k, excluded, lists)
+    } else {
+        tile.along_rows(k, excluded, lists)
+    }
+    Ok(())
+}
