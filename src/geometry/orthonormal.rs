@@ -110,7 +110,7 @@ impl Factor {
         // `min` would drop a NaN.
         let smallest = (0..b).map(pivot).fold(1.0, |m, p| if p >= m { m } else { p });
         let rounding = b as f64 * (d as f64).sqrt() * f64::from(f32::EPSILON);
-        if !(smallest > rounding) {
+        if smallest.is_nan() || smallest <= rounding {
             return None;
         }
         let mut inverse = Mat::identity(b, b);

@@ -279,6 +279,7 @@ impl<'a> Engine<'a> {
         if let Some(turn) = self.cholesky.orthonormalise([from, to])? {
             return Ok((at + turn) % 2);
         }
+        log::debug!("leading eigenvectors: rows too near to dependent for Cholesky; Householder's QR on the host");
         let rows = orthonormal(&self.read(from)?, from.rows(), self.width);
         self.write(from, rows.iter().map(|&x| x as f32))?;
         Ok(at)

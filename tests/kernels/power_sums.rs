@@ -71,7 +71,7 @@ fn the_twin_in_f64_is_the_definition() {
 #[test]
 fn more_rows_than_a_driver_loops_and_the_same_bits_again() {
     for (name, device) in variants() {
-        let n = 140_001;
+        let n = 140_001usize;
         let ones = device.buffer_from("ones", bytemuck::cast_slice(&vec![1f32; n.next_multiple_of(4)])).unwrap();
         let (z, sums) = (tensor(&device, &vec![-1.0; n], 1), rubbish(&device, 1, 4));
         run(&device, |r| power_sums::record(r, (&z, &ones), &sums, false).unwrap());

@@ -183,7 +183,8 @@ pub struct StatsArgs {
     /// The moments file to write.
     #[arg(long, value_name = "M.safetensors")]
     pub out: PathBuf,
-    /// Count the covariance too, for realign frame: reads the rows twice, and takes d² numbers in memory and in the file.
+    /// Count the covariance too, for realign frame: in f64 on the host, in f32 to 1e-6 on a GPU. Reads the rows twice, and takes d²
+    /// numbers in memory and in the file.
     #[arg(long)]
     pub covariance: bool,
     /// Replace the output if it exists.
