@@ -4,6 +4,9 @@
 //! the rows' norms. G is known to f32's rounding, so that rows whose condition number is κ come out orthonormal to some κ² 1e-7; a
 //! second pass, of rows that are nearly so, to 1e-7 (CholeskyQR2: Yamamoto, Nakatsukasa, Yanagisawa, Fukaya 2015). Where κ² comes near
 //! the inverse of that rounding, Cholesky breaks down, and the rows need another way: Householder's on the host.
+//!
+//! `[80, 1280]` takes 1.0 ms of processor time on the host engine and 4 ms on llvmpipe, where faer's Householder QR in f64 takes 5.2 ms.
+//! In subspace iteration, the block breaks Cholesky down once, after the first filter of a random start.
 
 use faer::linalg::triangular_solve::solve_lower_triangular_in_place;
 use faer::{Mat, Side};
