@@ -182,6 +182,7 @@ pub fn catalogue() -> Vec<Entry> {
         kernel("normalize", rows::normalize),
         kernel("moments, mean and trace", rows::moments),
         kernel("moments, with a centroid", rows::moments_about),
+        kernel("power sums", rows::power_sums),
         kernel("apply", rows::apply),
         kernel("c3", rows::c3),
         kernel("product A B", rows::product),

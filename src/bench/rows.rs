@@ -72,6 +72,19 @@ pub(super) fn moments_about(device: &Device, sizes: &Sizes) -> Result<Case> {
     summed(device, sizes, 1)
 }
 
+/// Of as many directions as columns.
+pub(super) fn power_sums(device: &Device, sizes: &Sizes) -> Result<Case> {
+    let (z, sizes) = input(device, sizes)?;
+    let weights = vec![1f32; sizes.rows.next_multiple_of(4)];
+    let weights = device.buffer_from("weights", bytemuck::cast_slice(&weights))?;
+    let sums = Tensor::new(device, sizes.width, 4, ElementType::F32)?;
+    let work = (row_bytes(&sizes) + weights.bytes(), flops(&sizes, 11));
+    let result = sums.buffer().clone();
+    Ok(Case::kernel(shape(&sizes), work, (&result, false), move |r| {
+        stats::power_sums::record(r, (&z, &weights), &sums, false)
+    }))
+}
+
 pub(super) fn apply(device: &Device, sizes: &Sizes) -> Result<Case> {
     let (x, sizes) = input(device, sizes)?;
     let (y, status) = (output(device, &sizes)?, align::apply::status_buffer(device)?);

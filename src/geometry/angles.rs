@@ -20,6 +20,8 @@ pub struct PrincipalAngles {
 /// The angles between the spans of `a` and `b`. Angles up to 45° come from their sines, larger ones from their cosines, so
 /// that small ones keep their digits (Björck and Golub): absolute error some 1e-16 √d, in every angle.
 ///
+/// In f64 on the host: products in f32 on a device would be off by 1e-7 and leave an angle of 1e-6 no digit. FLOPs: some 8 r² d.
+///
 /// # Errors
 /// Frames of different widths.
 pub fn principal_angles(a: &Frame, b: &Frame) -> Result<PrincipalAngles> {

@@ -13,8 +13,8 @@ use super::subspace::{Leading, LeadingOptions, leading};
 use super::survey::Survey;
 use crate::device::Device;
 use crate::host::{dot, norm};
+use crate::stats::Covariance;
 use crate::stats::file::{Contents, entry, format_of, read_bytes, write};
-use crate::stats::{COVARIANCE_ERROR, Covariance};
 use crate::{Error, Result};
 
 const FORMAT: &str = "realign-frame";
@@ -72,6 +72,15 @@ impl Frame {
         Self::from_eigen(symmetric_eigen(&sum, source.width())?, error, cut)
     }
 
+    /// [`Frame::from_covariances`] of two covariances that were counted before: directions below their errors do not count.
+    ///
+    /// # Errors
+    /// As [`Frame::from_covariances`].
+    pub fn of_covariances(source: &Covariance, target: &Covariance, cut: Cut) -> Result<Self> {
+        let (sum, error) = summed(source, target)?;
+        Self::from_eigen(symmetric_eigen(&sum, source.width())?, error, cut)
+    }
+
     /// The leading `rank` directions alone, by [`leading`] on a device, and their eigenvalues, `[rank]`: for wide rows and a rank that
     /// is small against the width. Directions are as good as that function says; the frame's spectrum is empty.
     ///
@@ -84,12 +93,10 @@ impl Frame {
         rank: usize,
     ) -> Result<(Self, Vec<f64>)> {
         let d = source.width();
-        check_width("frame", "the target", d, target.width())?;
+        let (sum, error) = summed(source, target)?;
         check_rank(rank, d)?;
-        let sum: Vec<f64> = source.matrix.iter().zip(&target.matrix).map(|(a, b)| a + b).collect();
-        let error = COVARIANCE_ERROR * (norm(&source.matrix) + norm(&target.matrix));
         let Leading { values, vectors, .. } = leading(device, &sum, d, rank, LeadingOptions::default())?;
-        let found = Spectrum::within(values, error.max(EQUAL_ROWS));
+        let found = Spectrum::within(values, error);
         match found.numerical_rank() {
             0 => Err(no_direction()),
             available if available < rank => Err(too_few(rank, available)),
@@ -248,6 +255,14 @@ impl Frame {
         let (beta, gamma) = (self.project_u(m)?, self.project_v(m)?);
         Ok(Split { beta_norm: norm(&beta), gamma_norm: norm(&gamma), beta, gamma })
     }
+}
+
+/// The covariances' sum, and how far it may be off in spectral norm.
+fn summed(source: &Covariance, target: &Covariance) -> Result<(Vec<f64>, f64)> {
+    check_width("frame", "the target", source.width(), target.width())?;
+    let sum = source.matrix.iter().zip(&target.matrix).map(|(a, b)| a + b).collect();
+    let error = source.error * norm(&source.matrix) + target.error * norm(&target.matrix);
+    Ok((sum, error.max(EQUAL_ROWS)))
 }
 
 fn check_rank(rank: usize, d: usize) -> Result<()> {

@@ -77,7 +77,7 @@ pub(crate) fn normalise(row: &mut [f64]) {
 }
 
 /// Checks that a flat slice is whole rows of `width`, and returns their number.
-pub(crate) fn count(operation: &'static str, operand: &str, rows: &[f64], width: usize) -> Result<usize> {
+pub(crate) fn count<T>(operation: &'static str, operand: &str, rows: &[T], width: usize) -> Result<usize> {
     if width == 0 || !rows.len().is_multiple_of(width) {
         let want = format!("whole rows of width {width}");
         return Err(Error::shape(operation, operand, want, format!("{} values", rows.len())));

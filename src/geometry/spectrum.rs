@@ -2,6 +2,7 @@
 
 use super::dense;
 use crate::Result;
+use crate::stats::Covariance;
 
 /// Cumulative energy at which [`Spectrum::kappa`] cuts.
 pub const KAPPA_ENERGY: f64 = 0.99;
@@ -45,6 +46,14 @@ impl Spectrum {
         eigenvalues.iter_mut().for_each(|l| *l = l.max(0.0));
         eigenvalues.sort_by(|a, b| b.total_cmp(a));
         Spectrum { eigenvalues, error }
+    }
+
+    /// Of a covariance of unit rows; eigenvalues below its error are not told from 0.
+    ///
+    /// # Errors
+    /// No convergence.
+    pub fn of_covariance(covariance: &Covariance) -> Result<Self> {
+        Self::of_unit_rows(&covariance.matrix, covariance.width(), covariance.error)
     }
 
     /// Of a covariance of unit rows, `[d, d]`, whose relative error in Frobenius norm is at most `relative`.

@@ -1,20 +1,25 @@
 //! The leading eigenvectors of a covariance by block subspace iteration, for when only a frame is wanted [spec 4].
 //!
-//! The device multiplies in f32; the host orthonormalises (Householder QR) and solves the small problem of Rayleigh and Ritz in
-//! f64. Between two such steps a Chebyshev polynomial damps what lies below the block's smallest Ritz value (Zhou, Saad 2006),
-//! in a recurrence that stays on the device. Where the block would span all directions, the host decomposes the whole matrix.
+//! The device multiplies in f32 and orthonormalises ([`CholeskyQr`]; where that breaks down, as it does while the block is far
+//! from the eigenvectors, the host by Householder's QR); the host solves the small problem of Rayleigh and Ritz in f64, and takes off
+//! what the basis lacks to orthonormal. Between two such steps a Chebyshev polynomial damps what lies below the block's smallest Ritz
+//! value (Zhou, Saad 2006), in a recurrence that stays on the device. Where the block would span all directions, the host decomposes
+//! the whole matrix.
 //!
 //! Products in f32 leave a residual of 1e-7 to 1e-6 of the largest eigenvalue, the floor of this method: a vector is then off
 //! by that over the gap between its eigenvalue and the next one left out, in units of the largest. Values are those of a last
 //! Rayleigh-Ritz step in f64, and so off by the residual's square over the gap.
 
-use faer::MatRef;
+use faer::linalg::triangular_solve::{solve_lower_triangular_in_place, solve_upper_triangular_in_place};
+use faer::{MatMut, MatRef, Side};
 
 use super::dense;
 use super::eigen::{Eigen, check, symmetric_eigen};
+use super::orthonormal::CholeskyQr;
 use crate::device::{Device, Tensor, pad_rows};
 use crate::host::norm;
 use crate::kernels::linalg::matmul::{self, Operand, Product};
+use crate::kernels::nn::elementwise;
 use crate::{ElementType, Error, Result};
 
 /// The smallest tolerance: what f32 products can reach.
@@ -59,8 +64,8 @@ pub struct Leading {
 /// The `r` largest eigenvalues of `covariance`, `[d, d]` by rows, positive semidefinite, and their eigenvectors.
 ///
 /// Where the spectrum is flat at the cut (`λ_r` hardly above the first eigenvalue beyond the block), convergence is slow. FLOPs:
-/// 2 d² (r + oversample) for each product, as many products per iteration as the filter's degree, 1 to 16. Device memory: two
-/// matrices `[d, d]` and three blocks, f32.
+/// 2 d² (r + oversample) for each product, as many products per iteration as the filter's degree, 1 to 16. Device memory: three
+/// matrices `[d, d]` and two blocks, f32.
 ///
 /// # Errors
 /// A matrix that is not d × d, is not symmetric to 1e-6 of its largest element, holds a NaN or an infinity, or has an eigenvalue
@@ -107,10 +112,11 @@ fn iterate(
     options: &LeadingOptions,
 ) -> Result<(Ritz, usize)> {
     let engine = Engine::new(device, matrix, d, block)?;
-    let mut basis = orthonormal(&start(block * d), block, d);
+    engine.write(&engine.blocks[0], orthonormal(&start(block * d), block, d).iter().map(|&x| x as f32))?;
+    let (mut basis, mut image) = engine.image(0)?;
     let mut residual = f64::INFINITY;
     for iteration in 1..=options.max_iterations {
-        let ritz = Ritz::of(&basis, &engine.image(&basis)?, d)?;
+        let ritz = Ritz::of(&basis, &image, d)?;
         semidefinite(&ritz.values)?;
         residual = ritz.residual(r);
         if residual <= options.tolerance {
@@ -123,7 +129,9 @@ fn iterate(
                 return Ok((last, iteration));
             }
         }
-        basis = orthonormal(&engine.filter(matrix, ritz)?, block, d);
+        let filtered = engine.filter(ritz)?;
+        let at = engine.orthonormalise(filtered)?;
+        (basis, image) = engine.image(at)?;
     }
     Err(Error::Degenerate(format!(
         "leading eigenvectors: a residual of {residual:.1e} after {} iterations, wanted {:.1e}; the spectrum is too flat \
@@ -152,17 +160,28 @@ struct Ritz {
 }
 
 impl Ritz {
-    /// The best that the span of an orthonormal `basis`, `[b, d]`, holds; `image` is it times the matrix.
+    /// The best that the span of `basis`, `[b, d]`, holds; `image` is it times the matrix. The basis may be off orthonormal by what f32
+    /// leaves: `L⁻¹ Q`, `Q Qᵀ = L Lᵀ`, is orthonormal in f64, and has the image `L⁻¹ P`.
     fn of(basis: &[f64], image: &[f64], d: usize) -> Result<Self> {
         let b = basis.len() / d;
         let (q, p) = (dense::view(basis, b, d), dense::view(image, b, d));
-        let product = dense::product(q, p.transpose());
+        let gram = dense::product(q, q.transpose());
+        let Ok(factor) = gram.llt(Side::Lower) else {
+            return Err(Error::Degenerate("leading eigenvectors: the device's basis is not independent".to_owned()));
+        };
+        let mut product = dense::product(q, p.transpose());
+        let solve = |m: MatMut<'_, f64>| solve_lower_triangular_in_place(factor.L(), m, faer::get_global_parallelism());
+        solve(product.as_mut());
+        solve(product.as_mut().transpose_mut());
         let small: Vec<f64> =
             (0..b * b).map(|at| 0.5 * (product[(at / b, at % b)] + product[(at % b, at / b)])).collect();
-        let Eigen { values, vectors: turn } = symmetric_eigen(&small, b)?;
+        let Eigen { values, vectors } = symmetric_eigen(&small, b)?;
+        // Vᵀ L⁻¹, by its transposition.
+        let mut turn = dense::view(&vectors, b, b).transpose().to_owned();
+        solve_upper_triangular_in_place(factor.L().transpose(), turn.as_mut(), faer::get_global_parallelism());
         let turned = |from: MatRef<'_, f64>| {
             let mut out = vec![0.0; b * d];
-            dense::product_into(dense::view(&turn, b, b), from, &mut out);
+            dense::product_into(turn.transpose(), from, &mut out);
             out
         };
         Ok(Ritz { values, vectors: turned(q), images: turned(p) })
@@ -207,17 +226,24 @@ struct Engine<'a> {
     device: &'a Device,
     width: usize,
     matrix: Tensor,
+    /// -1 on the diagonal.
+    minus_one: Tensor,
     /// The matrix with `[0, cut]` mapped to `[-1, 1]`.
     mapped: Tensor,
     blocks: [Tensor; 2],
+    cholesky: CholeskyQr,
 }
 
 impl<'a> Engine<'a> {
     fn new(device: &'a Device, matrix: &[f64], d: usize, block: usize) -> Result<Self> {
         let tensor = |rows| Tensor::new(device, rows, d, ElementType::F32);
-        let blocks = [tensor(block)?, tensor(block)?];
-        let engine = Engine { device, width: d, matrix: tensor(d)?, mapped: tensor(d)?, blocks };
+        let (blocks, cholesky) = ([tensor(block)?, tensor(block)?], CholeskyQr::new(device, block)?);
+        let (minus_one, mapped, matrices) = (tensor(d)?, tensor(d)?, tensor(d)?);
+        let engine = Engine { device, width: d, matrix: matrices, minus_one, mapped, blocks, cholesky };
         engine.write(&engine.matrix, matrix.iter().map(|&x| x as f32))?;
+        let mut diagonal = vec![0.0; d * d];
+        diagonal.iter_mut().step_by(d + 1).for_each(|x| *x = -1.0);
+        engine.write(&engine.minus_one, diagonal.into_iter())?;
         Ok(engine)
     }
 
@@ -237,35 +263,46 @@ impl<'a> Engine<'a> {
         Err(Error::Degenerate(problem))
     }
 
-    /// `basis` times the matrix.
-    fn image(&self, basis: &[f64]) -> Result<Vec<f64>> {
-        let [from, to] = &self.blocks;
-        self.write(from, basis.iter().map(|&x| x as f32))?;
+    /// Block `at`, and it times the matrix, which takes the place of the other block.
+    fn image(&self, at: usize) -> Result<(Vec<f64>, Vec<f64>)> {
+        let (from, to) = (&self.blocks[at], &self.blocks[1 - at]);
         let mut recorder = self.device.recorder();
         let operands = (Operand::new(from), Operand::new(&self.matrix));
         matmul::record(&mut recorder, Product::default(), operands, (to, 0))?;
         recorder.submit()?;
-        self.read(to)
+        Ok((self.read(from)?, self.read(to)?))
     }
 
-    /// T_m of the mapped matrix, up to sign, on the vectors.
+    /// Makes the rows of block `at` orthonormal; returns the block that has them then.
+    fn orthonormalise(&self, at: usize) -> Result<usize> {
+        let (from, to) = (&self.blocks[at], &self.blocks[1 - at]);
+        if let Some(turn) = self.cholesky.orthonormalise([from, to])? {
+            return Ok((at + turn) % 2);
+        }
+        log::debug!("leading eigenvectors: rows too near to dependent for Cholesky; Householder's QR on the host");
+        let rows = orthonormal(&self.read(from)?, from.rows(), self.width);
+        self.write(from, rows.iter().map(|&x| x as f32))?;
+        Ok(at)
+    }
+
+    /// T_m of the mapped matrix, up to sign, on the vectors; returns the block that has it.
     ///
     /// `T_{k+1} = 2 M T_k - T_{k-1}`; a product can only be added to what is there, so signs go ++--++--: then
     /// `S_{k+1} = ∓2 M S_k + S_{k-1}`, in the place of `S_{k-1}`.
-    fn filter(&self, matrix: &[f64], ritz: Ritz) -> Result<Vec<f64>> {
+    fn filter(&self, ritz: Ritz) -> Result<usize> {
         let b = ritz.values.len();
         let cut = ritz.values[b - 1].max(RESIDUAL_FLOOR * ritz.values[0]);
-        let first: Vec<f64> = ritz.images.iter().zip(&ritz.vectors).map(|(i, v)| 2.0 / cut * i - v).collect();
+        let first = ritz.images.iter().zip(&ritz.vectors).map(|(i, v)| (2.0 / cut * i - v) as f32);
+        self.write(&self.blocks[1], first)?;
         let degree = degree(2.0 * ritz.values[0] / cut - 1.0);
         if degree == 1 {
-            return Ok(first);
+            return Ok(1);
         }
-        let on_diagonal = |at: usize| if at.is_multiple_of(self.width + 1) { 1.0 } else { 0.0 };
-        let mapped = matrix.iter().enumerate().map(|(at, x)| (2.0 / cut * x - on_diagonal(at)) as f32);
-        self.write(&self.mapped, mapped)?;
         self.write(&self.blocks[0], ritz.vectors.iter().map(|&x| x as f32))?;
-        self.write(&self.blocks[1], first.iter().map(|&x| x as f32))?;
         let mut recorder = self.device.recorder();
+        recorder.copy(&self.matrix, &self.mapped)?;
+        elementwise::scale(&mut recorder, (2.0 / cut) as f32, &self.mapped)?;
+        elementwise::add(&mut recorder, &self.minus_one, &self.mapped)?;
         for k in 1..degree {
             let (before, now) = (&self.blocks[(k + 1) % 2], &self.blocks[k % 2]);
             let alpha = if k % 2 == 1 { -2.0 } else { 2.0 };
@@ -273,7 +310,7 @@ impl<'a> Engine<'a> {
             matmul::record(&mut recorder, product, (Operand::new(now), Operand::new(&self.mapped)), (before, 0))?;
         }
         recorder.submit()?;
-        self.read(&self.blocks[degree % 2])
+        Ok(degree % 2)
     }
 }
 

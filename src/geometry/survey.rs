@@ -5,8 +5,7 @@ use super::scatter::Scatter;
 use super::spectrum::Spectrum;
 use crate::device::{Device, DeviceKind};
 use crate::stats::{
-    BLOCK_ROWS as COVARIANCE_ROWS, Block, COVARIANCE_ERROR, CovarianceSums, NonFinite, RowSource, StreamOptions,
-    covariance,
+    BLOCK_ROWS as COVARIANCE_ROWS, Block, CovarianceSums, NonFinite, RowSource, StreamOptions, covariance,
 };
 use crate::{ElementType, Error, Result};
 
@@ -60,7 +59,7 @@ impl Survey {
     }
 
     /// As [`Survey::of`] with the covariance's products in f32 on a device: its relative error in Frobenius norm is at most
-    /// [`COVARIANCE_ERROR`], and eigenvalues below that are not told from 0. One read of all rows, one of the sample.
+    /// [`COVARIANCE_ERROR`](crate::stats::COVARIANCE_ERROR), and eigenvalues below that are not told from 0. One read of all rows, one of the sample.
     ///
     /// # Errors
     /// As [`Survey::of`]; a device lost or out of memory.
@@ -80,7 +79,7 @@ impl Survey {
             }
             sample.extend_from_slice(&block[..block.len().min(most - sample.len())]);
         }
-        Self::new((found.count, found.mean, found.matrix), COVARIANCE_ERROR, sample, rows.replaced())
+        Self::new((found.count, found.mean, found.matrix), found.error, sample, rows.replaced())
     }
 
     fn new(
@@ -235,7 +234,7 @@ impl Surveyor {
             Sums::Device { mut sums, block, .. } => {
                 take(&mut sums, &block, 4 * self.width)?;
                 let found = sums.finish()?;
-                ((found.count, found.mean, found.matrix), COVARIANCE_ERROR)
+                ((found.count, found.mean, found.matrix), found.error)
             }
         };
         Survey::new(found, error, self.sample, self.replaced)

@@ -100,6 +100,7 @@ pub static ALL: &[&KernelSpec] = &[
     &stats::moment_weights::SPEC,
     &stats::moment_columns::SPEC,
     &stats::normalize::SPEC,
+    &stats::power_sums::SPEC,
     &align::apply::SPEC,
     &align::c3::SPEC,
     &geometry::nearest::SPEC,

@@ -46,6 +46,9 @@ pub struct Covariance {
     pub mean: Vec<f64>,
     /// `E[(u - E u)(u - E u)ᵀ]`, `[d, d]`, symmetric to the bit.
     pub matrix: Vec<f64>,
+    /// The matrix's relative error in Frobenius norm is at most this: [`COVARIANCE_ERROR`] for products in f32, f64's ε for those
+    /// in f64, up to the rounding of sums. Eigenvalues below it say nothing.
+    pub error: f64,
 }
 
 impl Covariance {
@@ -58,7 +61,8 @@ impl Covariance {
             let want = format!("width 1 to {MAX_COVARIANCE_WIDTH}");
             return Err(Error::shape("covariance", "rows", want, width));
         }
-        Ok(Covariance { count: 0, mean: vec![0.0; width], matrix: vec![0.0; width * width] })
+        let (mean, matrix) = (vec![0.0; width], vec![0.0; width * width]);
+        Ok(Covariance { count: 0, mean, matrix, error: f64::EPSILON })
     }
 
     /// d.
@@ -86,15 +90,10 @@ impl Covariance {
             return Err(Error::shape("covariance", "rows", "finite values", got));
         }
         for block in rows.chunks(BLOCK_ROWS * width) {
-            let count = block.len() / width;
             let mean = column_means(block, width);
-            let centred = centre(block, &mean);
-            let stored = |transpose| Stored { data: &centred[..], stride: width, transpose };
-            let operands = (stored(true), stored(false));
-            multiply((&mut total.scatter, width), operands, (width, width, count), (1.0, true, true))?;
-            total.shift(count as u64, &mean);
+            total.add(&centre(block, &mean), &mean)?;
         }
-        total.finish()
+        total.finish(f64::EPSILON)
     }
 
     /// Takes another set's rows in, as if both had been one set.
@@ -121,12 +120,13 @@ impl Covariance {
             }
         }
         self.mean.iter_mut().zip(&delta).for_each(|(x, e)| *x += b * e);
+        self.error = self.error.max(other.error);
         self.count = count;
         Ok(())
     }
 
-    /// Writes a safetensors file: `count` U64 `[1]`, `mean` F64 `[d]`, `matrix` F64 `[d, d]`; metadata `format` =
-    /// `realign-covariance`, `format_version`, `crate_version`.
+    /// Writes a safetensors file: `count` U64 `[1]`, `mean` F64 `[d]`, `matrix` F64 `[d, d]`, `error` F64 `[1]`; metadata
+    /// `format` = `realign-covariance`, `format_version`, `crate_version`. [`Summary`](super::Summary) saves moments too.
     ///
     /// # Errors
     /// The file exists and `force` is not given; it cannot be written.
@@ -136,6 +136,7 @@ impl Covariance {
             entry("count", Dtype::U64, vec![1], &[self.count]),
             entry("mean", Dtype::F64, vec![d], &self.mean),
             entry("matrix", Dtype::F64, vec![d, d], &self.matrix),
+            entry("error", Dtype::F64, vec![1], &[self.error]),
         ];
         write(path, force, (FORMAT, VERSION), &[], &entries)
     }
@@ -147,12 +148,24 @@ impl Covariance {
     pub fn load(path: &Path) -> Result<Self> {
         let bytes = read_bytes(path)?;
         let contents = Contents::parse(path, &bytes, (FORMAT, VERSION))?;
-        let mean = contents.finite("mean", None)?;
+        let count = contents.one("count", Dtype::U64)?;
+        // Files from before it was written: of f32 products, most likely.
+        let error = if contents.has("error") { Some("error") } else { None };
+        Self::read(&contents, count, ("mean", "matrix", error))
+    }
+
+    /// From the tensors of these names, mean, matrix and error.
+    pub(super) fn read(
+        contents: &Contents<'_>,
+        count: u64,
+        (mean, matrix, error): (&str, &str, Option<&str>),
+    ) -> Result<Self> {
+        let mean = contents.finite(mean, None)?;
         let d = mean.len();
         if d == 0 || d > MAX_COVARIANCE_WIDTH {
-            return Err(contents.damaged(&format!("the mean has {d} values")));
+            return Err(contents.damaged(&format!("the covariance's mean has {d} values")));
         }
-        let matrix = contents.finite("matrix", Some(d * d))?;
+        let matrix = contents.finite(matrix, Some(d * d))?;
         let fits = |i: usize, j: usize| {
             let (x, diagonal) = (matrix[i * d + j], matrix[i * d + i] * matrix[j * d + j]);
             x == matrix[j * d + i] && x * x <= diagonal * (1.0 + 1e-3) + 1e-12
@@ -161,7 +174,11 @@ impl Covariance {
         if negative || !(0..d).all(|i| (0..=i).all(|j| fits(i, j))) {
             return Err(contents.damaged("the matrix is no covariance"));
         }
-        Ok(Covariance { count: contents.one("count", Dtype::U64)?, mean, matrix })
+        let error = error.map_or(Ok(COVARIANCE_ERROR), |name| Ok(contents.finite(name, Some(1))?[0]))?;
+        if !(0.0..1.0).contains(&error) {
+            return Err(contents.damaged("the covariance's error is no number from 0 to 1"));
+        }
+        Ok(Covariance { count, mean, matrix, error })
     }
 }
 
@@ -174,13 +191,39 @@ impl Covariance {
 /// No rows; a width out of range; a NaN or an infinity, unless replaced; a file that cannot be read; a device lost or out of
 /// memory.
 pub fn covariance(device: &Device, source: &mut dyn RowSource, options: StreamOptions<'_>) -> Result<Covariance> {
-    let (width, tight) = (source.width(), tight_bytes(source));
+    let width = source.width();
     let most = match device.capabilities().kind {
         DeviceKind::Host => (HOST_BLOCK.1 / (4 * width)).clamp(BLOCK_ROWS, HOST_BLOCK.0),
         _ => BLOCK_ROWS,
     };
     let rows = options.chunk_rows.unwrap_or(most).clamp(1, most).min(source.rows().max(1) as usize);
-    let mut sums = Sums::new(device, rows, width)?;
+    stream(Sums::new(device, rows, width)?, rows, source, options)
+}
+
+/// As [`covariance`] with products in f64 on the host's cores: exact up to the rounding of sums, so that parts of a set merge to the
+/// covariance of the whole however it was cut.
+///
+/// # Errors
+/// As [`covariance`], the device's aside.
+pub fn covariance_f64(source: &mut dyn RowSource, options: StreamOptions<'_>) -> Result<Covariance> {
+    let rows = BLOCK_ROWS.min(source.rows().max(1) as usize);
+    stream(Sums::in_f64(source.width())?, rows, source, options)
+}
+
+/// [`covariance`] on a device; [`covariance_f64`] on the host engine.
+///
+/// # Errors
+/// As [`covariance`].
+pub fn covariance_by(device: &Device, source: &mut dyn RowSource, options: StreamOptions<'_>) -> Result<Covariance> {
+    match device.capabilities().kind {
+        DeviceKind::Host => covariance_f64(source, options),
+        _ => covariance(device, source, options),
+    }
+}
+
+/// All of a source's rows, `rows` at a time.
+fn stream(mut sums: Sums, rows: usize, source: &mut dyn RowSource, options: StreamOptions<'_>) -> Result<Covariance> {
+    let tight = tight_bytes(source);
     let mut bytes = vec![0; rows * tight];
     source.rewind()?;
     let mut first = 0;
@@ -207,16 +250,26 @@ pub fn covariance(device: &Device, source: &mut dyn RowSource, options: StreamOp
 
 /// A covariance on its way, from blocks of rows.
 pub(crate) struct Sums {
-    product: BlockProduct,
     total: Running,
-    centred: Vec<f32>,
+    products: Products,
+}
+
+/// What multiplies a block, and its centred rows.
+enum Products {
+    Single(BlockProduct, Vec<f32>),
+    Double(Vec<f64>),
 }
 
 impl Sums {
-    /// For blocks of up to `rows` rows of `width`.
+    /// For blocks of up to `rows` rows of `width`, products in f32.
     pub fn new(device: &Device, rows: usize, width: usize) -> Result<Self> {
         let total = Running::new(width)?;
-        Ok(Sums { product: BlockProduct::new(device, rows, width)?, total, centred: Vec::new() })
+        Ok(Sums { total, products: Products::Single(BlockProduct::new(device, rows, width)?, Vec::new()) })
+    }
+
+    /// Products in f64, on the host.
+    fn in_f64(width: usize) -> Result<Self> {
+        Ok(Sums { total: Running::new(width)?, products: Products::Double(Vec::new()) })
     }
 
     /// Takes a block's normalised rows in; or returns the first row that is not finite, and takes nothing.
@@ -226,9 +279,18 @@ impl Sums {
             return Ok(Some(row));
         }
         mean.iter_mut().for_each(|m| *m /= block.rows() as f64);
-        self.centred.resize(block.rows() * block.width(), 0.0);
-        block.shifted(&scales, &mean, &mut self.centred);
-        self.product.add(&self.centred, &mut self.total, &mean)?;
+        match &mut self.products {
+            Products::Single(product, centred) => {
+                centred.resize(block.rows() * block.width(), 0.0);
+                block.shifted(&scales, &mean, centred);
+                product.add(centred, &mut self.total, &mean)?;
+            }
+            Products::Double(centred) => {
+                centred.resize(block.rows() * block.width(), 0.0);
+                block.shifted(&scales, &mean, centred);
+                self.total.add(centred, &mean)?;
+            }
+        }
         Ok(None)
     }
 
@@ -237,7 +299,10 @@ impl Sums {
         if self.total.count == 0 {
             return Err(Error::Degenerate("the covariance of no rows: give at least one row".to_owned()));
         }
-        self.total.finish()
+        self.total.finish(match self.products {
+            Products::Single(..) => COVARIANCE_ERROR,
+            Products::Double(_) => f64::EPSILON,
+        })
     }
 }
 
@@ -347,7 +412,7 @@ struct Running {
 
 impl Running {
     fn new(width: usize) -> Result<Self> {
-        let Covariance { count, mean, matrix } = Covariance::empty(width)?;
+        let Covariance { count, mean, matrix, .. } = Covariance::empty(width)?;
         Ok(Running { count, mean, scatter: matrix })
     }
 
@@ -359,6 +424,16 @@ impl Running {
             let (product, factor) = (&product[i..delta.len()], weight * delta[i]);
             dispatch_simd(AddRow { sums: &mut sums[i..], product, factor, delta: &delta[i..] });
         });
+    }
+
+    /// Takes in a block of centred rows and what was taken off them; products in f64.
+    fn add(&mut self, centred: &[f64], mean: &[f64]) -> Result<()> {
+        let d = mean.len();
+        let count = centred.len() / d;
+        let stored = |transpose| Stored { data: centred, stride: d, transpose };
+        multiply((&mut self.scatter, d), (stored(true), stored(false)), (d, d, count), (1.0, true, true))?;
+        self.shift(count as u64, mean);
+        Ok(())
     }
 
     /// Takes in a block's mean; its own scatter has been added.
@@ -381,7 +456,7 @@ impl Running {
         (old * count as f64 / new, delta)
     }
 
-    fn finish(self) -> Result<Covariance> {
+    fn finish(self, error: f64) -> Result<Covariance> {
         let Running { count, mean, scatter: mut matrix } = self;
         let (d, n) = (mean.len(), count.max(1) as f64);
         for i in 0..d {
@@ -392,7 +467,7 @@ impl Running {
         }
         match matrix.iter().position(|x| !x.is_finite()) {
             Some(_) => Err(Error::Degenerate("the covariance overflows f64; scale the rows down".to_owned())),
-            None => Ok(Covariance { count, mean, matrix }),
+            None => Ok(Covariance { count, mean, matrix, error }),
         }
     }
 }

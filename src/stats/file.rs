@@ -6,6 +6,7 @@
 //! | `defect_high`, `defect_low` | I64, U64 `[1]` | what the unit rows' squares lack to `nonzero_rows`, in 2⁻⁶⁰ |
 //! | `rows`, `nonzero_rows`, `replaced` | U64 `[1]` | counts |
 //! | `mean`, `trace` | F64 `[d]`, F64 `[1]` | what the sums come to, for readers' convenience |
+//! | `covariance`, `covariance_mean`, `covariance_error` | | only with a covariance, see [`super::Summary::save`] |
 //!
 //! The header's metadata has `format` = `realign-moments`, `format_version`, `crate_version`.
 
@@ -15,7 +16,7 @@ use std::path::Path;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
 
-use super::Moments;
+use super::{Covariance, Moments, Summary};
 use crate::io::write_atomically;
 use crate::{Error, Result};
 
@@ -181,11 +182,15 @@ impl Moments {
     /// # Errors
     /// The file exists and `force` is not given; it cannot be written.
     pub fn save(&self, path: &Path, force: bool) -> Result<()> {
+        write(path, force, (FORMAT, VERSION), &[], &self.entries())
+    }
+
+    fn entries(&self) -> Vec<Entry> {
         let d = self.width();
         let high: Vec<i64> = self.columns.iter().map(|c| (c >> 64) as i64).collect();
         let low: Vec<u64> = self.columns.iter().map(|c| *c as u64).collect();
         let one = |name, value: u64| entry(name, Dtype::U64, vec![1], &[value]);
-        let entries = [
+        vec![
             entry("sum_high", Dtype::I64, vec![d], &high),
             entry("sum_low", Dtype::U64, vec![d], &low),
             entry("defect_high", Dtype::I64, vec![1], &[(self.defect >> 64) as i64]),
@@ -195,17 +200,19 @@ impl Moments {
             one("replaced", self.replaced),
             entry("mean", Dtype::F64, vec![d], &self.mean()),
             entry("trace", Dtype::F64, vec![1], &[self.trace()]),
-        ];
-        write(path, force, (FORMAT, VERSION), &[], &entries)
+        ]
     }
 
-    /// Reads the file.
+    /// Reads the file; a covariance that it may hold too is left alone.
     ///
     /// # Errors
     /// No moments file, a newer format, or a damaged one.
     pub fn load(path: &Path) -> Result<Self> {
         let bytes = read_bytes(path)?;
-        let contents = Contents::parse(path, &bytes, (FORMAT, VERSION))?;
+        Self::read(&Contents::parse(path, &bytes, (FORMAT, VERSION))?)
+    }
+
+    fn read(contents: &Contents<'_>) -> Result<Self> {
         let high: Vec<i64> = contents.values("sum_high", Dtype::I64)?;
         let low: Vec<u64> = contents.values("sum_low", Dtype::U64)?;
         let one = |name| contents.one::<u64>(name, Dtype::U64);
@@ -228,5 +235,57 @@ impl Moments {
     /// Whether the file says that it holds moments.
     pub fn is_file(path: &Path) -> bool {
         format_of(path).as_deref() == Some(FORMAT)
+    }
+}
+
+/// The tensors of a covariance among the moments'.
+const COVARIANCE: (&str, &str, Option<&str>) = ("covariance_mean", "covariance", Some("covariance_error"));
+
+/// How far the two means of one file may be apart in a component: exact sums are of rows in fixed point.
+const MEAN_SLACK: f64 = 1e-8;
+
+impl Summary {
+    /// Writes the moments' file, with three more tensors where there is a covariance:
+    ///
+    /// | tensor | type, shape | meaning |
+    /// | --- | --- | --- |
+    /// | `covariance` | F64 `[d, d]` | `E[(u - E u)(u - E u)ᵀ]` of the unit rows, 1/n, symmetric to the bit |
+    /// | `covariance_mean` | F64 `[d]` | the mean it was taken about, which merging needs to more digits than `mean` has |
+    /// | `covariance_error` | F64 `[1]` | its relative error in Frobenius norm at most |
+    ///
+    /// # Errors
+    /// The file exists and `force` is not given; it cannot be written.
+    pub fn save(&self, path: &Path, force: bool) -> Result<()> {
+        let mut entries = self.moments.entries();
+        if let Some(Covariance { mean, matrix, error, .. }) = &self.covariance {
+            let d = mean.len();
+            entries.push(entry("covariance", Dtype::F64, vec![d, d], matrix));
+            entries.push(entry("covariance_mean", Dtype::F64, vec![d], mean));
+            entries.push(entry("covariance_error", Dtype::F64, vec![1], &[*error]));
+        }
+        write(path, force, (FORMAT, VERSION), &[], &entries)
+    }
+
+    /// Reads a moments file, with its covariance if it has one.
+    ///
+    /// # Errors
+    /// No moments file, a newer format, or a damaged one: a covariance that does not fit the moments is an error.
+    pub fn load(path: &Path) -> Result<Self> {
+        let bytes = read_bytes(path)?;
+        let contents = Contents::parse(path, &bytes, (FORMAT, VERSION))?;
+        let moments = Moments::read(&contents)?;
+        if !contents.has(COVARIANCE.1) {
+            return Ok(Summary { moments, covariance: None });
+        }
+        let covariance = Covariance::read(&contents, moments.rows, COVARIANCE)?;
+        let (mean, trace) = (moments.mean(), moments.trace());
+        let near = |(a, b): (&f64, &f64)| (a - b).abs() <= MEAN_SLACK;
+        // The trace's error is the matrix's in Frobenius norm times the root of d at most.
+        let slack = covariance.error * (mean.len() as f64).sqrt() * trace + 1e-8;
+        let traces_fit = (covariance.trace() - trace).abs() <= slack;
+        if covariance.width() != mean.len() || !covariance.mean.iter().zip(&mean).all(near) || !traces_fit {
+            return Err(contents.damaged("the covariance does not fit the sums"));
+        }
+        Ok(Summary { moments, covariance: Some(covariance) })
     }
 }

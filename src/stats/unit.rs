@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use crate::ElementType;
 use crate::host::dispatch_simd;
-use crate::host::real::dot;
+use crate::host::real::{Real, dot};
 use crate::host::rows::RowElement;
 
 /// Tight rows in memory.
@@ -55,8 +55,8 @@ impl<'a> Block<'a> {
         (scales, total)
     }
 
-    /// Unit rows less `mean`, rounded to f32, `[n, d]`.
-    pub fn shifted(&self, scales: &[Scale], mean: &[f64], out: &mut [f32]) {
+    /// Unit rows less `mean`, rounded to `R`, `[n, d]`.
+    pub fn shifted<R: Real>(&self, scales: &[Scale], mean: &[f64], out: &mut [R]) {
         let rows = self.task_rows();
         let tasks = self.tasks().zip(scales.par_chunks(rows)).zip(out.par_chunks_mut(rows * self.width()));
         tasks.for_each(|((block, scales), out)| dispatch_simd(Shift { block, scales, mean, out }));
@@ -124,14 +124,14 @@ impl pulp::NullaryFnOnce for Measure<'_> {
     }
 }
 
-struct Shift<'a> {
+struct Shift<'a, R> {
     block: Block<'a>,
     scales: &'a [Scale],
     mean: &'a [f64],
-    out: &'a mut [f32],
+    out: &'a mut [R],
 }
 
-impl pulp::NullaryFnOnce for Shift<'_> {
+impl<R: Real> pulp::NullaryFnOnce for Shift<'_, R> {
     type Output = ();
 
     #[inline(always)]
@@ -140,7 +140,7 @@ impl pulp::NullaryFnOnce for Shift<'_> {
         let rows = self.block.bytes.chunks_exact(self.block.tight).zip(self.out.chunks_exact_mut(self.mean.len()));
         for ((bytes, out), &[a, b]) in rows.zip(self.scales) {
             widen(bytes, self.block.element, &mut row);
-            out.iter_mut().zip(&row).zip(self.mean).for_each(|((o, x), m)| *o = (x * a * b - m) as f32);
+            out.iter_mut().zip(&row).zip(self.mean).for_each(|((o, x), m)| *o = R::from_f64(x * a * b - m));
         }
     }
 }

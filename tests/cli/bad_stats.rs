@@ -44,7 +44,10 @@ fn files_of_another_kind() {
 
 /// Damages one byte after the other, evenly spread: each time a message and exit 1, or a working run.
 fn flip(name: &str, line: &str, out: &str) {
-    let folder = fitted();
+    flip_in(&fitted(), name, line, out);
+}
+
+fn flip_in(folder: &Folder, name: &str, line: &str, out: &str) {
     let whole = folder.bytes(name);
     let (mut good, mut bad) = (0, 0);
     let step = (whole.len() / 90).max(1);
@@ -73,6 +76,7 @@ fn flip(name: &str, line: &str, out: &str) {
         folder.put(name, &whole[..length]);
         folder.bad(1, line, &[name]);
     }
+    folder.put(name, &whole);
 }
 
 #[test]
@@ -84,6 +88,14 @@ fn damaged_statistics() {
 fn damaged_moments() {
     flip("m.st", "merge m.st m.st --out o.st", "o.st");
     flip("m.st", "fit --source-stats m.st --target image.npy --out o.st --device host", "o.st");
+}
+
+#[test]
+fn damaged_covariances() {
+    let folder = fitted();
+    folder.good("stats text.npy --out m.st --force --covariance --device host");
+    flip_in(&folder, "m.st", "merge m.st m.st --out o.st", "o.st");
+    flip_in(&folder, "m.st", "frame --source-stats m.st --target image.npy --out o.frame --device host", "o.frame");
 }
 
 #[test]

@@ -348,3 +348,88 @@ fn blockwise_runs_on_every_device() {
     let line = "fit --source-stats m.st --target image.npy --method blockwise --out c.st --device host";
     folder.bad(1, line, &["covariances", "--source"]);
 }
+
+#[test]
+fn covariances_are_counted_merged_shown_and_framed() {
+    let folder = sets();
+    folder.put("first.npy", &npy("<f4", &cloud(80, 12, 1, 1.0)[..50 * 12], 12));
+    folder.put("rest.npy", &npy("<f4", &cloud(80, 12, 1, 1.0)[50 * 12..], 12));
+    for device in devices() {
+        let stats = |inputs: &str, out: &str| {
+            run(&folder, &format!("stats {inputs} --out {out} --covariance --force --json --device {device}"))
+        };
+        let whole = stats("text.npy", "text.cov");
+        numbers(&whole, &["trace", "covariance_trace", "covariance_error"]);
+        assert!(
+            (&stats("first.npy", "first.cov")["rows"], &stats("rest.npy", "rest.cov")["rows"])
+                == (&50.into(), &30.into())
+        );
+        stats("image.npy", "image.cov");
+        let merged = run(&folder, "merge first.cov rest.cov --out merged.cov --force --json");
+        let of = |value: &Value, key: &str| value[key].as_f64().unwrap();
+        assert!((of(&merged, "covariance_trace") / of(&whole, "covariance_trace") - 1.0).abs() <= 1e-6, "{merged}");
+        assert!((of(&whole, "covariance_trace") / of(&whole, "trace") - 1.0).abs() <= 1e-6, "{whole}");
+        let info = run(&folder, "info merged.cov --json");
+        assert_eq!((&info["kind"], &info["rows"]), (&"moments".into(), &80.into()));
+        let surveyed = run(&folder, &format!("measure --source text.npy --target image.npy --json --device {device}"));
+        for key in ["effective_rank", "kappa", "alpha"] {
+            let want = of(&surveyed, &format!("{key}_source"));
+            assert!((of(&info, key) / want - 1.0).abs() <= 1e-5, "{key} on {device}: {info} {surveyed}");
+        }
+        // The same frame from rows, from counts, and from one of each.
+        for (cut, name) in [("--rank 1", "one"), ("--rank 3", "three"), ("--energy 0.8", "most")] {
+            let frame = |sides: &str, out: &str| {
+                run(&folder, &format!("frame {sides} {cut} --out {out} --force --json --device {device}"))
+            };
+            let rows = frame("--source text.npy --target image.npy", "rows.frame");
+            for sides in
+                ["--source-stats merged.cov --target-stats image.cov", "--source-stats text.cov --target image.npy"]
+            {
+                let counted = frame(sides, "counts.frame");
+                assert_eq!(counted["rank"], rows["rank"], "{name} on {device}");
+                assert_eq!((&counted["rows_source"], &counted["rows_target"]), (&80.into(), &80.into()));
+                let angles = run(&folder, "angles --a rows.frame --b counts.frame --json");
+                assert!(of(&angles, "sin_theta_max") < 1e-4, "{name} on {device}: {angles}");
+            }
+        }
+    }
+    // What reads moments alone takes the same file, and none of it is shown where there is no covariance.
+    folder.good("fit --source-stats merged.cov --target-stats image.cov --method anchor-trace --out f.st");
+    assert!(run(&folder, "info m.st --json").get("covariance_trace").is_none());
+}
+
+#[test]
+fn covariances_that_are_missing_or_do_not_fit() {
+    let folder = sets();
+    for (rows, out) in [("text.npy", "text.cov"), ("image.npy", "image.cov"), ("narrow.npy", "narrow.cov")] {
+        folder.good(&format!("stats {rows} --out {out} --covariance --device host"));
+    }
+    let words = ["--covariance", "--without-covariance"];
+    folder.bad(1, "merge text.cov m.st --out o.st", &[&["m.st", "no covariance"][..], &words].concat());
+    folder.bad(1, "merge m.st text.cov --out o.st", &[&["text.cov", "a covariance"][..], &words].concat());
+    folder.good("merge m.st text.cov --without-covariance --out plain.st");
+    assert!(run(&folder, "info plain.st --json").get("covariance_trace").is_none());
+    folder.bad(1, "merge text.cov narrow.cov --out o.st", &["narrow.cov", "width 12", "width 5"]);
+    let frame = |sides: &str| format!("frame {sides} --out o.frame");
+    folder.bad(1, &frame("--source-stats m.st --target image.npy"), &["m.st", "stats --covariance"]);
+    folder.bad(1, &frame("--source-stats s.st --target image.npy"), &["s.st", "fitted operator"]);
+    folder.bad(1, &frame("--source-stats text.cov --target-stats narrow.cov"), &["narrow.cov", "width 5", "12"]);
+    folder.bad(1, &frame("--source-stats missing.cov --target image.npy"), &["missing.cov", "No such file"]);
+    folder.bad(2, &frame("--source-stats text.cov --source text.npy --target image.npy"), &["--source"]);
+    folder.bad(2, &frame("--source-stats text.cov"), &["--target"]);
+    let force = "frame --source-stats text.cov --target-stats image.cov --force --out";
+    folder.bad(1, &format!("{force} text.cov"), &["text.cov", "is also an input"]);
+    folder.bad(1, &format!("{force} o.frame --rank 13"), &["--rank", "1 to 12"]);
+    folder.good("stats constant.npy --out c.cov --covariance --device host");
+    folder.bad(1, "frame --source-stats c.cov --target-stats c.cov --out o.frame", &["all rows are equal"]);
+    let info = run(&folder, "info c.cov --json");
+    assert_eq!((&info["effective_rank"], &info["kappa"]), (&0.0.into(), &Value::Null));
+    folder.put("wide.npy", &npy("<f4", &cloud(1, 8193, 1, 1.0), 8193));
+    folder.bad(1, "stats wide.npy --out o.st --covariance --device host", &["width 1 to 8192", "8193"]);
+    let mut rows = cloud(80, 12, 5, 1.0);
+    rows[7 * 12 + 3] = f64::INFINITY;
+    folder.put("nan.npy", &npy("<f4", &rows, 12));
+    folder.bad(1, "stats nan.npy --out o.st --covariance", &["nan.npy", "row 7", "column 3"]);
+    let zeroed = run(&folder, "stats nan.npy --out o.st --covariance --nonfinite zero --json");
+    assert_eq!(zeroed["nonfinite_replaced"], 1);
+}

@@ -2,7 +2,10 @@
 
 use half::f16;
 use realign::device::Device;
-use realign::stats::{BLOCK_ROWS, Covariance, MemoryRows, NonFinite, StreamOptions, covariance};
+use realign::stats::{
+    BLOCK_ROWS, COVARIANCE_ERROR, Covariance, MemoryRows, Moments, NonFinite, StreamOptions, Summary, covariance,
+    covariance_by, covariance_f64,
+};
 use realign::{ElementType, Error};
 
 use crate::common::{Rng, cloud, devices, gpu, mean, unit_rows};
@@ -201,6 +204,7 @@ fn files() {
     refused(&|c| c.matrix[1] += 1.0);
     refused(&|c| c.matrix[5] = -1.0);
     refused(&|c| (c.matrix[1], c.matrix[4]) = (1e9, 1e9));
+    refused(&|c| c.error = -1.0);
     cov.save(&path, true).unwrap();
     let bytes = std::fs::read(&path).unwrap();
     for length in [0, 8, 40, bytes.len() - 8] {
@@ -214,4 +218,122 @@ fn files() {
     changed[at + 18] = b'9';
     std::fs::write(&path, &changed).unwrap();
     assert!(Covariance::load(&path).unwrap_err().to_string().contains("update"));
+}
+
+fn in_f64(data: &[f32], d: usize) -> Covariance {
+    covariance_f64(&mut MemoryRows::f32("rows", data, d).unwrap(), StreamOptions::default()).unwrap()
+}
+
+/// Rows of two kinds, one after the other: parts of them have different centres.
+fn two_clouds(n: usize, d: usize) -> Vec<f32> {
+    [narrow(4, n, d), cloud(5, n, d), narrow(6, n + 7, d)].concat()
+}
+
+#[test]
+fn parts_in_f64_merge_to_the_whole_however_they_are_cut() {
+    let d = 33;
+    let data = two_clouds(1500, d);
+    let n = data.len() / d;
+    let whole = in_f64(&data, d);
+    assert!(relative(&whole.matrix, &reference(&unit_rows(&data, d), d)) <= 1e-13);
+    assert_eq!(
+        whole,
+        covariance_by(&Device::host(), &mut MemoryRows::f32("", &data, d).unwrap(), Default::default()).unwrap()
+    );
+    for cuts in [vec![1], vec![n - 1], vec![700, 701, 1500, 2900], (1..n).step_by(400).collect()] {
+        let ends = cuts.iter().copied().chain([n]);
+        let mut parts =
+            std::iter::once(0).chain(cuts.iter().copied()).zip(ends).map(|(a, b)| in_f64(&data[a * d..b * d], d));
+        let mut merged = parts.next().unwrap();
+        parts.for_each(|part| merged.merge(&part).unwrap());
+        let error = relative(&merged.matrix, &whole.matrix);
+        assert!(error <= 1e-12 && relative(&merged.mean, &whole.mean) <= 1e-14, "{cuts:?}: {error:e}");
+        assert_eq!((merged.count, merged.error), (whole.count, f64::EPSILON));
+    }
+}
+
+#[test]
+fn parts_of_whole_blocks_on_a_device_merge_to_the_whole() {
+    let d = 20;
+    let data = two_clouds(2 * BLOCK_ROWS, d);
+    let want = reference(&unit_rows(&data, d), d);
+    for device in variants().into_iter().filter(|d| d.wgpu().is_some()) {
+        let whole = of(&device, &data, d);
+        for (cut, most) in [(BLOCK_ROWS, 1e-12), (4 * BLOCK_ROWS, 1e-12), (2500, COVARIANCE_ERROR)] {
+            let (a, b) = data.split_at(cut * d);
+            let mut merged = of(&device, a, d);
+            merged.merge(&of(&device, b, d)).unwrap();
+            let error = relative(&merged.matrix, &whole.matrix);
+            assert!(error <= most, "{} at {cut}: {error:e}", device.name());
+            assert!(relative(&merged.matrix, &want) <= BOUND);
+            assert_eq!(merged.error, COVARIANCE_ERROR);
+        }
+        let mut mixed = in_f64(&data, d);
+        mixed.merge(&whole).unwrap();
+        assert_eq!(mixed.error, COVARIANCE_ERROR, "the worse of both");
+    }
+}
+
+#[test]
+fn summaries_on_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.safetensors");
+    let d = 7;
+    let count = |data: &[f32], with| {
+        Summary::of(&gpu(), &mut MemoryRows::f32("rows", data, d).unwrap(), with, StreamOptions::default()).unwrap()
+    };
+    let (data, other) = (narrow(1, 3000, d), cloud(2, 500, d));
+    let mut summary = count(&data, true);
+    summary.save(&path, false).unwrap();
+    assert_eq!(Summary::load(&path).unwrap(), summary);
+    assert_eq!(Moments::load(&path).unwrap(), summary.moments, "readers of moments alone are served");
+    assert!(summary.save(&path, false).is_err());
+    // Without a covariance the file is the moments', byte for byte.
+    let plain = count(&data, false);
+    plain.save(&path, true).unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    plain.moments.save(&path, true).unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), bytes);
+    assert_eq!(Summary::load(&path).unwrap(), plain);
+    // Merging wants a covariance on both sides or on none, and leaves what it refuses as it was.
+    for (mut a, b) in [(summary.clone(), count(&other, false)), (plain.clone(), count(&other, true))] {
+        let before = a.clone();
+        let error = a.merge(&b).unwrap_err().to_string();
+        assert!(error.contains("--covariance") && error.contains("--without-covariance"), "{error}");
+        assert_eq!(a, before);
+    }
+    summary.merge(&count(&other, true)).unwrap();
+    summary.save(&path, true).unwrap();
+    let merged = Summary::load(&path).unwrap();
+    assert_eq!(merged, summary);
+    let covariance = merged.covariance.unwrap();
+    let all = unit_rows(&[data, other].concat(), d);
+    assert!(relative(&covariance.matrix, &reference(&all, d)) <= BOUND && covariance.count == 3500);
+    // A covariance of other rows than the moments is damage.
+    let refused = |change: &dyn Fn(&mut Covariance)| {
+        let mut bad = summary.clone();
+        change(bad.covariance.as_mut().unwrap());
+        bad.save(&path, true).unwrap();
+        let error = Summary::load(&path).unwrap_err().to_string();
+        assert!(error.contains("damaged"), "{error}");
+        assert!(Moments::load(&path).is_ok());
+    };
+    refused(&|c| c.mean[3] += 1e-6);
+    refused(&|c| c.matrix.iter_mut().for_each(|x| *x *= 1.001));
+    refused(&|c| c.matrix[1] += 1.0);
+    refused(&|c| c.error = f64::NAN);
+    refused(&|c| *c = Covariance::empty(d + 1).unwrap());
+}
+
+#[test]
+fn covariance_files_from_before_their_error_was_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("c.safetensors");
+    let cov = in_f64(&cloud(7, 50, 4), 4);
+    cov.save(&path, false).unwrap();
+    let mut bytes = std::fs::read(&path).unwrap();
+    let at = bytes.windows(7).position(|w| w == b"\"error\"").unwrap();
+    bytes[at + 1..at + 6].copy_from_slice(b"other");
+    std::fs::write(&path, &bytes).unwrap();
+    assert_eq!(Covariance::load(&path).unwrap(), Covariance { error: COVARIANCE_ERROR, ..cov });
 }

@@ -12,5 +12,6 @@ mod gradients;
 mod identities;
 mod neighbours;
 mod oracle;
+mod orthonormal;
 mod shape;
 mod subspace;

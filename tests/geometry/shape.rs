@@ -1,8 +1,8 @@
 //! Skewness and kurtosis along directions: against scipy's, a formula, and each other.
 
-use realign::geometry::{DirectionMoments, direction_moments};
+use realign::geometry::{DirectionMoments, direction_moments, direction_moments_on};
 
-use crate::common::Rng;
+use crate::common::{Rng, devices};
 
 const ROWS: [f64; 12] = [1.0, 2.0, 2.0, -1.0, 4.0, 0.5, -3.0, 7.0, 0.25, 1.0, 9.0, -2.0];
 const BASIS: [f64; 6] = [1.0, 0.0, 0.6, 0.8, 1.0, -2.0];
@@ -121,4 +121,97 @@ fn what_is_refused() {
     refused(&[1.0, f64::NAN], None, 1, &[1.0], "row 1, column 0");
     refused(&ROWS, None, 2, &[f64::INFINITY, 0.0], "basis");
     refused(&[1e300, -1e300], None, 1, &[1.0], "overflow");
+}
+
+/// Against the same rows in f64, within what f32 explains: of a coordinate's rounding e, in units of the spread, and the sums' s.
+fn on_devices(rows: &[f32], weights: Option<&[f64]>, d: usize, basis: &[f64], what: &str) {
+    let wide: Vec<f64> = rows.iter().map(|&x| f64::from(x)).collect();
+    let exact = direction_moments(&wide, weights, d, basis).unwrap();
+    let n = rows.len() / d;
+    let mean: Vec<f64> = (0..d)
+        .map(|j| {
+            direction_moments(&wide, weights, d, &(0..d).map(|k| f64::from(u8::from(j == k))).collect::<Vec<_>>())
+                .unwrap()[0]
+                .mean
+        })
+        .collect();
+    let length = |row: &[f64], from: &[f64]| row.iter().zip(from).map(|(x, m)| (x - m).powi(2)).sum::<f64>().sqrt();
+    let longest = wide.chunks_exact(d).map(|row| length(row, &mean)).fold(0.0, f64::max);
+    // In one chunk, and in chunks of a few rows.
+    let few = devices().into_iter().map(|d| d.with_capabilities(|c| c.chunk_bytes = 4096).unwrap());
+    for device in devices().into_iter().chain(few) {
+        let got = direction_moments_on(&device, rows, weights, d, basis).unwrap();
+        assert_eq!(got.len(), exact.len());
+        for ((g, w), direction) in got.iter().zip(&exact).zip(basis.chunks_exact(d)) {
+            let sd = w.variance.sqrt();
+            let e = (d as f64 / 4.0 + 25.0) * 6e-8 * longest * length(direction, &vec![0.0; d]) / sd;
+            let s = (n.min(256) as f64 + n as f64 / 256.0 + 10.0) * 6e-8;
+            let (skewness, kurtosis) = (w.skewness.unwrap(), w.kurtosis.unwrap());
+            // E|z|³ is at most the root of E z² E z⁴.
+            let third = kurtosis.sqrt();
+            let normed = 2.0 * e + s;
+            let checks = [
+                (g.mean, w.mean, (e + s) * sd + 1e-14 * w.mean.abs()),
+                (g.variance / w.variance, 1.0, normed),
+                (g.skewness.unwrap(), skewness, 3.0 * e + s * (third + 3.0) + 1.5 * normed * skewness.abs()),
+                (
+                    g.kurtosis.unwrap(),
+                    kurtosis,
+                    4.0 * e * third + s * (kurtosis + 4.0 * third) + 2.0 * normed * kurtosis,
+                ),
+            ];
+            for (i, (g, w, bound)) in checks.into_iter().enumerate() {
+                assert!((g - w).abs() <= bound, "{what} on {}, {i}: {g} for {w}, allowed {bound:e}", device.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn on_devices_as_in_f64() {
+    let mut rng = Rng(5);
+    for (n, d, r) in [(12, 2, 3), (700, 5, 1), (3000, 33, 7), (1500, 64, 64)] {
+        // Skewed, and with a mean that is large against the spread.
+        let rows: Vec<f32> = (0..n * d).map(|at| (50.0 + (at % d) as f64 + 0.3 * rng.normal().exp()) as f32).collect();
+        let basis: Vec<f64> = (0..r * d).map(|_| rng.normal()).collect();
+        let weights: Vec<f64> = (0..n).map(|_| rng.uniform()).collect();
+        on_devices(&rows, None, d, &basis, &format!("[{n}, {d}]"));
+        on_devices(&rows, Some(&weights), d, &basis, &format!("[{n}, {d}] weighted"));
+        for scale in [1e-30f32, 1e30] {
+            let scaled: Vec<f32> = rows.iter().map(|x| x * scale).collect();
+            let far: Vec<f64> = basis.iter().map(|x| x * 1e90).collect();
+            on_devices(&scaled, None, d, &far, &format!("[{n}, {d}] by {scale:e}"));
+        }
+    }
+}
+
+#[test]
+fn on_devices_constant_directions_have_no_shape() {
+    let mut rng = Rng(9);
+    let rows: Vec<f32> = (0..400)
+        .flat_map(|_| {
+            let x = rng.normal() as f32;
+            // Exactly: 3 x is no f32, 4 x is.
+            [x, 4.0 * x]
+        })
+        .collect();
+    for device in devices() {
+        for (rows, basis) in
+            [(&rows[..], [4.0, -1.0]), (&[0.1, 0.7, 0.1, 0.7, 0.1, 0.7], [0.3, 0.9]), (&[0.0; 8], [1.0, 1.0])]
+        {
+            let m = direction_moments_on(&device, rows, None, 2, &basis).unwrap()[0];
+            assert_eq!((m.skewness, m.kurtosis), (None, None), "{} {m:?}", device.name());
+            assert!(m.variance < 1e-10 && m.mean.is_finite(), "{m:?}");
+        }
+        assert!(direction_moments_on(&device, &rows, None, 2, &[]).unwrap().is_empty());
+        let refused = |rows: &[f32], basis: &[f64], word: &str| {
+            let error = direction_moments_on(&device, rows, None, 2, basis).unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        };
+        refused(&[], &BASIS, "no rows");
+        refused(&[1.0; 3], &BASIS, "rows has 3 values");
+        refused(&[1.0, 2.0, 3.0, f32::INFINITY], &BASIS, "row 1, column 1");
+        refused(&[1.0, 2.0], &[f64::NAN, 0.0], "basis");
+        refused(&[3e38, 3e38, -3e38, -3e38], &[1e290, 1e290], "overflow");
+    }
 }

@@ -25,6 +25,7 @@ mod nn_norm;
 mod nn_rotary;
 mod normalize;
 mod optim;
+mod power_sums;
 mod rows;
 mod validation;
 mod variants;

@@ -15,7 +15,7 @@ use realign::kernels::linalg::epilogue::Epilogue;
 use realign::kernels::linalg::matmul::{self, Operand, Product};
 use realign::kernels::linalg::tiles::Tile;
 use realign::kernels::nn::gelu::Form;
-use realign::kernels::stats::{moments, normalize};
+use realign::kernels::stats::{moments, normalize, power_sums};
 use realign::kernels::{ALL, Binding, BindingKind, GRID_BINDING, KernelSpec, shader};
 
 use crate::common::gpu;
@@ -171,6 +171,9 @@ fn dispatches(device: &Device) -> Vec<Dispatch> {
             matmul::record_parts(&mut recorder, (Product::default(), fused), operands, (&c, 0), tile).unwrap();
         }
     }
+    let (weights, powers) =
+        (device.buffer("weights", 16).unwrap(), Tensor::new(device, 8, 4, ElementType::F32).unwrap());
+    power_sums::record(&mut recorder, (&input, &weights), &powers, false).unwrap();
     crate::nn::record_all(device, &mut recorder);
     let floats = device.buffer("floats", 1 << 16).unwrap();
     copy::record(&mut recorder, input.buffer(), output.buffer(), 96).unwrap();

@@ -35,7 +35,7 @@ pub enum Command {
     Adapters(AdaptersArgs),
     /// Counts one side's moments, for merging and fitting later.
     Stats(StatsArgs),
-    /// Merges moments counted apart: exactly, in any order.
+    /// Merges moments counted apart, exactly, in any order; and covariances, up to rounding.
     Merge(MergeArgs),
     /// Fits an operator that maps the source (text) into the cloud of the target (image).
     Fit(FitArgs),
@@ -183,6 +183,10 @@ pub struct StatsArgs {
     /// The moments file to write.
     #[arg(long, value_name = "M.safetensors")]
     pub out: PathBuf,
+    /// Count the covariance too, for realign frame: in f64 on the host, in f32 to 1e-6 on a GPU. Reads the rows twice, and takes d²
+    /// numbers in memory and in the file.
+    #[arg(long)]
+    pub covariance: bool,
     /// Replace the output if it exists.
     #[arg(long)]
     pub force: bool,
@@ -203,6 +207,9 @@ pub struct MergeArgs {
     /// The moments file to write.
     #[arg(long, value_name = "M.safetensors")]
     pub out: PathBuf,
+    /// Merge the moments alone, where not all files have a covariance.
+    #[arg(long)]
+    pub without_covariance: bool,
     /// Replace the output if it exists.
     #[arg(long)]
     pub force: bool,

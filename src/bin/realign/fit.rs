@@ -9,7 +9,7 @@ use realign::device::Device;
 use realign::geometry::Cut;
 use realign::io::{Dataset, Shard, check_writable};
 use realign::kernels::stats::moments::Summand;
-use realign::stats::{DatasetRows, Moments, RowSource, measure};
+use realign::stats::{DatasetRows, Moments, RowSource, Summary, measure};
 use serde_json::json;
 
 use crate::args::{FitArgs, MergeArgs, StatsArgs};
@@ -22,38 +22,42 @@ pub fn stats(args: &StatsArgs) -> Result<()> {
     refuse_input(&args.out, dataset.shards().iter().map(Shard::path))?;
     let device = args.device.request()?;
     let start = Instant::now();
-    let moments = count(&device, &dataset, args)?;
-    moments.save(&args.out, args.force)?;
-    let mut value = show::moments_json(&moments);
+    let summary = count(&device, &dataset, args)?;
+    summary.save(&args.out, args.force)?;
+    let mut value = show::summary_json(&summary);
     value["device"] = json!(device.name());
     value["seconds"] = json!(start.elapsed().as_secs_f64());
     value["out"] = json!(args.out.display().to_string());
     show::result(args.json, &value)
 }
 
-fn count(device: &Device, dataset: &Dataset, args: &StatsArgs) -> Result<Moments> {
-    let bar = show::progress(dataset.rows(), "counting");
+fn count(device: &Device, dataset: &Dataset, args: &StatsArgs) -> Result<Summary> {
+    let reads = if args.covariance { 2 } else { 1 };
+    let bar = show::progress(reads * dataset.rows(), "counting");
     let step = |rows| bar.inc(rows);
-    let summand = Summand::unit_rows(device, dataset.width())?;
-    let moments = measure(device, &mut DatasetRows::new(dataset), &summand, args.read.stream(Some(&step)))?;
+    let (mut rows, stream) = (DatasetRows::new(dataset), args.read.stream(Some(&step)));
+    let summary = Summary::of(device, &mut rows, args.covariance, stream)?;
     bar.finish_and_clear();
-    Ok(moments)
+    Ok(summary)
 }
 
 pub fn merge(args: &MergeArgs) -> Result<()> {
     check_writable(&args.out, args.force)?;
-    let mut total: Option<Moments> = None;
+    let mut total: Option<Summary> = None;
     for path in &args.inputs {
-        let moments = Moments::load(path)?;
+        let summary = match args.without_covariance {
+            true => Summary { moments: Moments::load(path)?, covariance: None },
+            false => Summary::load(path)?,
+        };
         match &mut total {
-            None => total = Some(moments),
-            Some(total) => total.merge(&moments).map_err(|e| anyhow::anyhow!("{}: {e}", path.display()))?,
+            None => total = Some(summary),
+            Some(total) => total.merge(&summary).map_err(|e| anyhow::anyhow!("{}: {e}", path.display()))?,
         }
     }
     // Invariant: clap demands one input or more.
-    let total = total.unwrap_or_else(|| Moments::empty(1));
+    let total = total.unwrap_or_else(|| Summary { moments: Moments::empty(1), covariance: None });
     total.save(&args.out, args.force)?;
-    let mut value = show::moments_json(&total);
+    let mut value = show::summary_json(&total);
     value["files"] = json!(args.inputs.len());
     value["out"] = json!(args.out.display().to_string());
     show::result(args.json, &value)

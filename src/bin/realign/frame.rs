@@ -1,5 +1,6 @@
 //! `frame`, `angles` and `drift`.
 
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -7,11 +8,12 @@ use realign::device::{Device, DeviceKind};
 use realign::geometry::drift::{adjacent_cosine, phantom_drift, pob_drift};
 use realign::geometry::{Cut, Frame, Split, Survey, principal_angles};
 use realign::io::Dataset;
-use realign::stats::{DatasetRows, covariance};
+use realign::stats::{Covariance, DatasetRows, Summary, covariance_by};
 use serde_json::{Value, json};
 
+use crate::args::ReadArgs;
 use crate::geometry_args::{AnglesArgs, DriftArgs, FrameArgs};
-use crate::measure::{frame_or_built, open_all, survey};
+use crate::measure::{frame_or_built, name, open_all, survey};
 use crate::outputs::Outputs;
 use crate::show;
 
@@ -20,46 +22,91 @@ const FEW: usize = 8;
 
 pub fn frame(args: &FrameArgs) -> Result<()> {
     let outputs = Outputs::check(args.json.file().into_iter().chain([args.out.clone()]), args.json.force)?;
-    let [source, target] = open_all(&args.read, [&args.source, &args.target])?;
-    outputs.refuse(&[&source, &target], None)?;
+    let source = Side::open(&args.read, &args.source, args.source_stats.as_deref())?;
+    let target = Side::open(&args.read, &args.target, args.target_stats.as_deref())?;
+    let (want, have) = (source.width(), target.width());
+    let (first, other) = (source.name(), target.name());
+    anyhow::ensure!(want == have, "{other}: rows of width {have}, but those of {first} have {want}");
+    let sets: Vec<&Dataset> = [&source, &target].into_iter().filter_map(Side::rows).collect();
+    let counted = [&args.source_stats, &args.target_stats];
+    outputs.refuse(&sets, counted.into_iter().flatten().map(PathBuf::as_path))?;
     let device = args.device.request()?;
     let start = Instant::now();
-    let Built { frame, kept, trace, rows } = build(&device, args, (&source, &target))?;
+    let (y, x) = (source.covariance(&device, &args.read)?, target.covariance(&device, &args.read)?);
+    let (frame, kept) = build(&device, (&y, &x), args.cut.cut())?;
     frame.save(&args.out, args.json.force)?;
+    let trace = y.trace() + x.trace();
     let value = json!({
         "rank": frame.rank(), "width": frame.width(), "energy": kept / trace, "trace": trace,
-        "rows_source": rows.0, "rows_target": rows.1, "seconds": start.elapsed().as_secs_f64(),
+        "rows_source": y.count, "rows_target": x.count, "seconds": start.elapsed().as_secs_f64(),
         "out": args.out.display().to_string(),
     });
     args.json.finish(&value, || lines(&value))
 }
 
-/// A frame, the variance that it keeps, that of both sets, and their rows.
-struct Built {
-    frame: Frame,
-    kept: f64,
-    trace: f64,
-    rows: (u64, u64),
+/// One side of a frame.
+enum Side {
+    Rows(Dataset),
+    Counted { path: PathBuf, covariance: Covariance },
 }
 
-/// On a device few directions of wide rows are found without the others; then the file has no spectrum.
-fn build(device: &Device, args: &FrameArgs, (source, target): (&Dataset, &Dataset)) -> Result<Built> {
-    let cut = args.cut.cut();
+impl Side {
+    fn open(read: &ReadArgs, rows: &[PathBuf], stats: Option<&Path>) -> Result<Side> {
+        let Some(path) = stats else { return Ok(Side::Rows(read.open(rows)?)) };
+        let covariance = Summary::load(path)?.covariance.with_context(|| {
+            let remedy = "count the rows again with realign stats --covariance";
+            format!("{}: it holds moments alone, but a frame needs a covariance; {remedy}", path.display())
+        })?;
+        Ok(Side::Counted { path: path.to_path_buf(), covariance })
+    }
+
+    fn rows(&self) -> Option<&Dataset> {
+        match self {
+            Side::Rows(rows) => Some(rows),
+            Side::Counted { .. } => None,
+        }
+    }
+
+    fn width(&self) -> usize {
+        match self {
+            Side::Rows(rows) => rows.width(),
+            Side::Counted { covariance, .. } => covariance.width(),
+        }
+    }
+
+    fn name(&self) -> String {
+        match self {
+            Side::Rows(rows) => name(rows),
+            Side::Counted { path, .. } => path.display().to_string(),
+        }
+    }
+
+    fn covariance(self, device: &Device, read: &ReadArgs) -> Result<Covariance> {
+        let rows = match self {
+            Side::Rows(rows) => rows,
+            Side::Counted { covariance, .. } => return Ok(covariance),
+        };
+        let bar = show::progress(rows.rows(), "measuring");
+        let step = |count| bar.inc(count);
+        let found = covariance_by(device, &mut DatasetRows::new(&rows), read.stream(Some(&step)));
+        bar.finish_and_clear();
+        found.with_context(|| name(&rows))
+    }
+}
+
+/// A frame, and the variance that it keeps. On a device few directions of wide rows are found without the others; then the file has
+/// no spectrum.
+fn build(device: &Device, (y, x): (&Covariance, &Covariance), cut: Cut) -> Result<(Frame, f64)> {
     if let Cut::Rank(rank) = cut
         && device.capabilities().kind != DeviceKind::Host
-        && rank <= source.width() / FEW
+        && rank <= y.width() / FEW
     {
-        let of = |set| covariance(device, &mut DatasetRows::new(set), args.read.stream(None));
-        let (y, x) = (of(source)?, of(target)?);
-        let (frame, values) = Frame::leading_on(device, (&y, &x), rank)?;
-        let (kept, trace) = (values.iter().sum(), y.trace() + x.trace());
-        return Ok(Built { frame, kept, trace, rows: (y.count, x.count) });
+        let (frame, values) = Frame::leading_on(device, (y, x), rank)?;
+        return Ok((frame, values.iter().sum()));
     }
-    let (y, x) = (survey(device, &args.read, source, 0)?, survey(device, &args.read, target, 0)?);
-    let frame = Frame::of(&y, &x, cut)?;
+    let frame = Frame::of_covariances(y, x, cut)?;
     let kept = frame.spectrum().eigenvalues()[..frame.rank()].iter().sum();
-    let trace = frame.spectrum().trace();
-    Ok(Built { frame, kept, trace, rows: (y.rows(), x.rows()) })
+    Ok((frame, kept))
 }
 
 pub fn angles(args: &AnglesArgs) -> Result<()> {

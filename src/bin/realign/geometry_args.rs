@@ -231,11 +231,17 @@ pub struct CalibrateArgs {
 #[derive(Args)]
 pub struct FrameArgs {
     /// The first set: text.
-    #[arg(long, num_args = 1.., required = true, value_name = "TEXT")]
+    #[arg(long, num_args = 1.., value_name = "TEXT", required_unless_present = "source_stats", conflicts_with = "source_stats")]
     pub source: Vec<PathBuf>,
     /// The second set: image.
-    #[arg(long, num_args = 1.., required = true, value_name = "IMAGE")]
+    #[arg(long, num_args = 1.., value_name = "IMAGE", required_unless_present = "target_stats", conflicts_with = "target_stats")]
     pub target: Vec<PathBuf>,
+    /// The first set's covariance, from realign stats --covariance or merge.
+    #[arg(long, value_name = "MOMENTS")]
+    pub source_stats: Option<PathBuf>,
+    /// The second set's covariance, from realign stats --covariance or merge.
+    #[arg(long, value_name = "MOMENTS")]
+    pub target_stats: Option<PathBuf>,
     /// The frame file to write.
     #[arg(long, value_name = "F.safetensors")]
     pub out: PathBuf,

@@ -32,7 +32,7 @@ pub fn survey(device: &Device, read: &ReadArgs, dataset: &Dataset, sample_rows: 
 }
 
 /// The set's first file.
-fn name(dataset: &Dataset) -> String {
+pub fn name(dataset: &Dataset) -> String {
     dataset.shards().first().map_or_else(String::new, |s| s.path().display().to_string())
 }
 

@@ -6,9 +6,9 @@ use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use realign::align::Statistics;
 use realign::device::{Device, DeviceKind, adapters as list_adapters};
-use realign::geometry::Frame;
+use realign::geometry::{Frame, Spectrum};
 use realign::io::{Dataset, OpenOptions};
-use realign::stats::Moments;
+use realign::stats::{Moments, Summary};
 use serde_json::{Value, json};
 
 use crate::args::{AdaptersArgs, InfoArgs};
@@ -104,8 +104,7 @@ pub fn adapters(args: &AdaptersArgs) -> Result<()> {
 pub fn info(args: &InfoArgs) -> Result<()> {
     if let [path] = &args.inputs[..] {
         if Moments::is_file(path) {
-            let moments = Moments::load(path)?;
-            return result(args.json, &with_kind("moments", moments_json(&moments)));
+            return result(args.json, &with_kind("moments", counted(&Summary::load(path)?)?));
         }
         if Frame::is_file(path) {
             let frame = Frame::load(path)?;
@@ -139,12 +138,32 @@ fn with_kind(kind: &str, mut value: Value) -> Value {
     value
 }
 
-pub fn moments_json(moments: &Moments) -> Value {
-    json!({
+/// What was counted, in figures that cost no time.
+pub fn summary_json(summary: &Summary) -> Value {
+    let moments = &summary.moments;
+    let mut value = json!({
         "rows": moments.rows(), "width": moments.width(), "zero_rows": moments.zero_rows(),
         "nonfinite_replaced": moments.replaced(), "trace": moments.trace(),
         "mean_norm": moments.mean().iter().map(|m| m * m).sum::<f64>().sqrt(),
-    })
+    });
+    if let Some(covariance) = &summary.covariance {
+        value["covariance_trace"] = json!(covariance.trace());
+        value["covariance_error"] = json!(covariance.error);
+    }
+    value
+}
+
+/// [`summary_json`], and what the covariance's spectrum shows.
+fn counted(summary: &Summary) -> Result<Value> {
+    let mut value = summary_json(summary);
+    if let Some(covariance) = &summary.covariance {
+        let spectrum = Spectrum::of_covariance(covariance)?;
+        value["effective_rank"] = json!(spectrum.effective_rank());
+        value["numerical_rank"] = json!(spectrum.numerical_rank());
+        value["kappa"] = json!(spectrum.kappa());
+        value["alpha"] = json!(spectrum.alpha());
+    }
+    Ok(value)
 }
 
 pub fn statistics_json(s: &Statistics) -> Value {

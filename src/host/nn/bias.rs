@@ -87,7 +87,7 @@ pub fn twin(call: &mut HostCall<'_>) -> Result<()> {
 }
 
 /// The rows of each slice, and its row of sums.
-pub(super) fn slices<'a>(params: &Params, sums: &'a mut [f32]) -> impl Iterator<Item = (Range<usize>, &'a mut [f32])> {
+pub(crate) fn slices<'a>(params: &Params, sums: &'a mut [f32]) -> impl Iterator<Item = (Range<usize>, &'a mut [f32])> {
     let (first, end, slice) = (params.first as usize, params.end as usize, params.slice.max(1) as usize);
     let rows = (first..end).step_by(slice).map(move |first| first..end.min(first + slice));
     rows.zip(sums.chunks_exact_mut(4 * params.width4.max(1) as usize))

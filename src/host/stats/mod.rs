@@ -4,3 +4,4 @@ pub mod moment_columns;
 pub mod moment_weights;
 pub mod moments;
 pub mod normalize;
+pub mod power_sums;

@@ -285,7 +285,8 @@ fn in_layers(
     let width = 4 * (params.m * params.c_stride) as usize;
     let parts = Tensor::new(recorder.device(), layers as usize, width, ElementType::F32)?;
     dispatch(recorder, (tile, Epilogue::None), (params, [across, tiles, layers]), (a, b, &parts))?;
-    bias::record_columns(recorder, &bias::SPEC, &parts, &[parts.buffer(), c.buffer()], accumulate)
+    let shape = (parts.rows(), parts.width4());
+    bias::record_columns(recorder, &bias::SPEC, shape, &[parts.buffer(), c.buffer()], accumulate)
 }
 
 fn dispatch(

@@ -43,48 +43,48 @@ pub fn backward(recorder: &mut Recorder, dy: &Tensor, dbias: &Tensor, accumulate
         }
         return Ok(());
     }
-    record_columns(recorder, &SPEC, dy, &buffers, accumulate)
+    record_columns(recorder, &SPEC, (dy.rows(), dy.width4()), &buffers, accumulate)
 }
 
 /// Workgroups that are enough for a large GPU, and the rows that are worth one.
 const ENOUGH: usize = 512;
 const SLICE: usize = 32;
 
-/// A kernel that sums over the rows of `dy`, into the last of `buffers`.
+/// A kernel that sums over `rows` rows, into `width4` vectors of 4 sums, in the last of `buffers`.
 pub(in crate::kernels) fn record_columns(
     recorder: &mut Recorder,
     kernel: &'static KernelSpec,
-    dy: &Tensor,
+    (rows, width4): (usize, usize),
     buffers: &[&Buffer],
     accumulate: bool,
 ) -> Result<()> {
     let caps = recorder.device().capabilities();
-    let (rows, lanes) = (dy.rows(), caps.lanes as usize);
+    let lanes = caps.lanes as usize;
     if lanes == 1 {
-        let across = dy.width4().div_ceil(caps.group as usize);
+        let across = width4.div_ceil(caps.group as usize);
         // The host's sum is one call: its order must not depend on the cut.
         let part = if caps.kind == DeviceKind::Host { rows } else { TURNS / 2 };
         for first in (0..rows).step_by(part) {
             let range = first..rows.min(first + part);
             let slices = Slices { rows: range, across, slice: part, accumulate: accumulate || first > 0 };
-            slices.record(recorder, kernel, dy.width4(), buffers)?;
+            slices.record(recorder, kernel, width4, buffers)?;
         }
         return Ok(());
     }
-    let across = dy.width4().div_ceil(lanes);
+    let across = width4.div_ceil(lanes);
     let slice = rows.div_ceil(ENOUGH.div_ceil(across)).max(SLICE).min(TURNS / 2 * caps.teams());
     let count = rows.div_ceil(slice);
     let all = Slices { rows: 0..rows, across, slice, accumulate };
     if count == 1 {
-        return all.record(recorder, kernel, dy.width4(), buffers);
+        return all.record(recorder, kernel, width4, buffers);
     }
     // One row of sums for each slice, and their sums.
-    let partial = recorder.device().buffer("partial column sums", 16 * (count * dy.width4()) as u64)?;
+    let partial = recorder.device().buffer("partial column sums", 16 * (count * width4) as u64)?;
     let (out, operands) = (buffers[buffers.len() - 1], &buffers[..buffers.len() - 1]);
     let first = Slices { accumulate: false, ..all };
-    first.record(recorder, kernel, dy.width4(), &[operands, &[&partial][..]].concat())?;
+    first.record(recorder, kernel, width4, &[operands, &[&partial][..]].concat())?;
     let second = Slices { rows: 0..count, across, slice: count, accumulate };
-    second.record(recorder, &SPEC, dy.width4(), &[&partial, out])
+    second.record(recorder, &SPEC, width4, &[&partial, out])
 }
 
 /// Column sums of each slice of rows, in one dispatch.

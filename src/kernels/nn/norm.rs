@@ -150,7 +150,7 @@ pub(super) fn backward(
     let Some(dweight) = dweight else { return Ok(()) };
     let buffers = [x.buffer(), dy.buffer(), &scalars, dweight.buffer()];
     check_written(name, &buffers, 1)?;
-    super::bias::record_columns(recorder, &WEIGHT, dy, &buffers, true)
+    super::bias::record_columns(recorder, &WEIGHT, (dy.rows(), dy.width4()), &buffers, true)
 }
 
 fn record_scalars(
