@@ -9,12 +9,15 @@ mod cases;
 mod compare;
 mod elementwise;
 mod end_to_end;
+mod losses;
+mod products;
 mod report;
 mod roofline;
 mod rows;
 mod timing;
 pub mod training;
 mod tune;
+mod yardsticks;
 
 pub use cases::{Case, Check, Entry, Items, Kind, Run, Sizes, catalogue};
 pub use compare::{Compared, compare};

@@ -228,11 +228,14 @@ impl Device {
         let mut inner = Arc::try_unwrap(self.0).map_err(|_| {
             Error::argument("capabilities", "the device is in use; change it before making anything on it")
         })?;
-        let (offered, features) = match &inner.engine {
-            Engine::Gpu(gpu) => (gpu.capabilities()?, gpu.device.features()),
-            Engine::Host | Engine::Plan => (inner.capabilities.clone(), wgpu::Features::all()),
+        let offered = match &inner.engine {
+            Engine::Gpu(gpu) => Some((gpu.capabilities()?, gpu.device.features())),
+            Engine::Host => Some((inner.capabilities.clone(), wgpu::Features::all())),
+            // One that only plans has what it is told.
+            Engine::Plan => None,
         };
         change(&mut inner.capabilities);
+        let (offered, features) = offered.unwrap_or_else(|| (inner.capabilities.clone(), wgpu::Features::all()));
         inner.capabilities.check(&offered, features)?;
         Ok(Device(Arc::new(inner)))
     }
