@@ -9,6 +9,7 @@ mod cases;
 mod compare;
 mod elementwise;
 mod end_to_end;
+mod host;
 mod losses;
 mod products;
 mod report;
@@ -20,8 +21,8 @@ mod tune;
 mod yardsticks;
 
 pub use cases::{Case, Check, Entry, Items, Kind, Run, Sizes, catalogue};
-pub use compare::{Compared, compare};
-pub use report::{Options, Outcome, Progress, Report, run};
+pub use compare::{Compared, check, compare};
+pub use report::{Dispatching, Options, Outcome, Progress, Report, run};
 pub use roofline::Roofline;
 pub use timing::{Budget, Timer, Timing, called, recorded};
 pub use tune::{Tried, Tuning, tune};

@@ -9,6 +9,7 @@ mod slots;
 
 use std::sync::Arc;
 
+use buffer::SharedBuffer;
 pub use buffer::{Buffer, Tensor};
 pub(crate) use buffer::{Storage, Use, pad_rows};
 pub use memory::Purpose;
@@ -158,6 +159,13 @@ pub(crate) struct Inner {
     pub(crate) name: String,
     pub(crate) capabilities: Capabilities,
     ledger: Ledger,
+    idle: SharedBuffer,
+}
+
+impl Inner {
+    fn new(engine: Engine, name: String, capabilities: Capabilities) -> Self {
+        Inner { engine, name, capabilities, ledger: Ledger::default(), idle: SharedBuffer::default() }
+    }
 }
 
 /// A device: cheap to clone, safe to share. Tensors, buffers and recorders belong to the device that made them.
@@ -194,7 +202,7 @@ impl Device {
             tiling: None,
         };
         let name = format!("host engine ({threads} threads)");
-        Device(Arc::new(Inner { engine: Engine::Host, name, capabilities, ledger: Ledger::default() }))
+        Device(Arc::new(Inner::new(Engine::Host, name, capabilities)))
     }
 
     /// A device that only plans: it binds `max_binding` bytes at once, its buffers are counted ([`Device::memory`]) but hold nothing,
@@ -202,7 +210,7 @@ impl Device {
     pub fn plan(max_binding: u64) -> Device {
         let capabilities = Capabilities { max_binding, ..Device::host().capabilities().clone() };
         let name = "a device that plans".to_owned();
-        Device(Arc::new(Inner { engine: Engine::Plan, name, capabilities, ledger: Ledger::default() }))
+        Device(Arc::new(Inner::new(Engine::Plan, name, capabilities)))
     }
 
     /// Adopts an app's own wgpu device. Its error and device-lost callbacks are left alone; features are used only as far
@@ -216,7 +224,7 @@ impl Device {
 
     pub(crate) fn from_gpu(gpu: Gpu) -> Result<Device> {
         let (name, capabilities) = (gpu.name().to_owned(), gpu.capabilities()?);
-        Ok(Device(Arc::new(Inner { engine: Engine::Gpu(gpu), name, capabilities, ledger: Ledger::default() })))
+        Ok(Device(Arc::new(Inner::new(Engine::Gpu(gpu), name, capabilities))))
     }
 
     /// The device with other kernel shapes: for tests and benches of the variants that its adapter would not get, and for
@@ -322,6 +330,14 @@ impl Device {
     /// Larger than a binding may be; no memory; the device was lost.
     pub fn buffer(&self, label: &str, bytes: u64) -> Result<Buffer> {
         Buffer::new(self, label, bytes, (Use::Compute, Purpose::Data))
+    }
+
+    /// 16 bytes to bind where an operand has none, which nobody reads or writes: the same for all who hold it at a time.
+    ///
+    /// # Errors
+    /// As [`Device::buffer`].
+    pub(crate) fn idle(&self) -> Result<Buffer> {
+        self.0.idle.get(|| self.buffer("in place of an operand without rows", 16))
     }
 
     /// A buffer that holds `bytes`.
