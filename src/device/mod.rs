@@ -379,10 +379,20 @@ impl Device {
     /// # Errors
     /// The device was lost; the buffer is another device's.
     pub async fn read(&self, buffer: &Buffer) -> Result<Vec<u8>> {
+        self.begin_read(buffer)?.into_future().await
+    }
+
+    /// Begins to read a buffer: as it is once everything submitted so far is done, whatever is submitted later.
+    ///
+    /// # Errors
+    /// As [`Device::read`].
+    pub fn begin_read(&self, buffer: &Buffer) -> Result<Pending<Vec<u8>>> {
         buffer.check_device("read", self)?;
         match (&self.0.engine, buffer.storage()) {
-            (Engine::Gpu(gpu), Storage::Gpu(memory)) => gpu.read(memory)?.await,
-            (Engine::Host, Storage::Host(memory)) => Ok(memory.read(<[u8]>::to_vec)),
+            (Engine::Gpu(gpu), Storage::Gpu(memory)) => Ok(Pending::new(gpu.read(memory)?)),
+            (Engine::Host, Storage::Host(memory)) => {
+                Ok(Pending::new(std::future::ready(Ok(memory.read(<[u8]>::to_vec)))))
+            }
             (Engine::Plan, _) => Err(Error::argument("device", "one that plans has nothing to read")),
             _ => Err(Error::shape("read", "buffer", "a buffer of this device", "another device's")),
         }

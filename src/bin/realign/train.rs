@@ -97,9 +97,10 @@ fn steps(run: &mut Run) -> Result<Option<LogRecord>> {
     let progress = Progress::new(run);
     let mut last = None;
     while !run.is_done() {
-        let record = run.advance()?;
-        progress.show(&record);
-        last = Some(record);
+        if let Some(record) = run.advance_ahead()? {
+            progress.show(&record);
+            last = Some(record);
+        }
         if stopped() && !run.is_done() {
             progress.bar.finish_and_clear();
             run.save()?;
