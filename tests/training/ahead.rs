@@ -47,6 +47,24 @@ fn a_run_ahead_gives_the_same() {
     }
 }
 
+/// The first step's numbers are not waited for, and with the second step submitted there is one wait, for the first.
+#[test]
+fn the_device_has_a_step_to_do_while_numbers_are_read() {
+    for device in devices() {
+        let (_folder, mut settings) = mixed(Stage::One);
+        (settings.log_every, settings.checkpoint_every) = (1, 0);
+        let mut run = steps(&device, &settings);
+        let gpu = u64::from(device.wgpu().is_some());
+        for (step, waits) in [(1, 0), (2, gpu), (3, gpu)] {
+            let before = device.waits();
+            let record = run.advance_ahead().unwrap();
+            assert_eq!(record.map(|r| r.step), (step > 1).then(|| step - 1), "{}", device.name());
+            assert_eq!(device.waits() - before, waits, "{}: step {step}", device.name());
+            assert_eq!(run.step(), step);
+        }
+    }
+}
+
 #[test]
 fn what_was_ahead_is_saved_and_a_resumed_run_goes_on_bit_for_bit() {
     for device in devices() {
