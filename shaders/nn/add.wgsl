@@ -1,8 +1,7 @@
-// y += x, where x starts again after `period` entries: a matrix, or one row to all rows.
+// y += x.
 
 struct Params {
     count: u32,
-    period: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -11,7 +10,7 @@ struct Params {
 
 fn element(index: u32) {
     let at = min(index, params.count - 1u);
-    let value = y[at] + x[at % params.period];
+    let value = y[at] + x[at];
     if (index < params.count) { y[index] = value; }
 }
 

@@ -1,6 +1,6 @@
 //! The cases: what is timed, on how much data, and what it has to move and to compute at least.
 
-use super::{elementwise, end_to_end, rows, training};
+use super::{elementwise, end_to_end, losses, products, rows, training, yardsticks};
 use crate::device::{Buffer, Device, DeviceKind, Recorder};
 use crate::{Error, Result};
 
@@ -179,25 +179,44 @@ pub fn catalogue() -> Vec<Entry> {
     let kernel = |name, make| Entry { name, kind: Kind::Kernel, make };
     let job = |name, make| Entry { name, kind: Kind::EndToEnd, make };
     vec![
+        kernel("copy", yardsticks::copy),
+        kernel("fused multiply-add", yardsticks::fma),
         kernel("normalize", rows::normalize),
         kernel("moments, mean and trace", rows::moments),
         kernel("moments, with a centroid", rows::moments_about),
         kernel("power sums", rows::power_sums),
         kernel("apply", rows::apply),
         kernel("c3", rows::c3),
-        kernel("product A B", rows::product),
-        kernel("product A Bᵀ", rows::product_by_transposed),
-        kernel("product Aᵀ B", rows::product_of_transposed),
+        kernel("product A B", products::plain),
+        kernel("product A Bᵀ", products::by_transposed),
+        kernel("product Aᵀ B", products::of_transposed),
+        kernel("product A Bᵀ, B in f16", products::by_f16),
+        kernel("product A Bᵀ, B in bf16", products::by_bf16),
+        kernel("product A Bᵀ + bias", products::with_bias),
+        kernel("product A Bᵀ + residual", products::with_residual),
+        kernel("product A Bᵀ + bias, gelu", products::with_gelu),
+        kernel("add", elementwise::add),
+        kernel("scale", elementwise::scale),
         kernel("gelu", elementwise::gelu),
         kernel("gelu backward", elementwise::gelu_backward),
         kernel("silu gate", elementwise::silu_gate),
         kernel("silu gate backward", elementwise::silu_gate_backward),
         kernel("rms norm", elementwise::rms_norm),
         kernel("rms norm backward", elementwise::rms_norm_backward),
+        kernel("rms norm backward, weight", elementwise::rms_norm_weight_backward),
         kernel("layer norm", elementwise::layer_norm),
+        kernel("layer norm backward", elementwise::layer_norm_backward),
         kernel("bias backward", elementwise::bias_backward),
+        kernel("rotary", elementwise::rotary),
         kernel("embedding gather", elementwise::gather),
-        kernel("cross entropy", elementwise::cross_entropy),
+        kernel("embedding scatter", elementwise::scatter),
+        kernel("cross entropy", losses::cross_entropy),
+        kernel("cross entropy finish", losses::cross_entropy_finish),
+        kernel("cross entropy backward", losses::cross_entropy_backward),
+        kernel("info nce", losses::info_nce),
+        kernel("info nce backward", losses::info_nce_backward),
+        kernel("pair sigmoid", losses::pair_sigmoid),
+        kernel("pair sigmoid backward", losses::pair_sigmoid_backward),
         kernel("gradient norm", elementwise::norm),
         kernel("adamw", elementwise::adamw),
         kernel("attention", elementwise::attention),
@@ -221,4 +240,70 @@ pub(super) fn numbers(seed: u32, count: usize) -> Vec<f32> {
         (state >> 8) as f32 / 8_388_608.0 - 1.0
     };
     std::iter::repeat_with(next).take(count).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::device::{Capabilities, Command};
+    use crate::kernels::ALL;
+
+    /// Devices that choose each shader of this crate: a GPU, one with matrix units, and drivers on a CPU with subgroups and without.
+    fn kinds() -> Vec<Device> {
+        let gpu = |c: &mut Capabilities| (c.kind, c.group, c.lanes) = (DeviceKind::DiscreteGpu, 256, 32);
+        let cpu = |c: &mut Capabilities| (c.kind, c.texel_reads) = (DeviceKind::Software, true);
+        let of = |change: &dyn Fn(&mut Capabilities)| Device::plan(1 << 30).with_capabilities(change).unwrap();
+        vec![
+            of(&gpu),
+            of(&|c| {
+                gpu(c);
+                c.matrix_units = Some(16);
+            }),
+            of(&cpu),
+            of(&|c| {
+                cpu(c);
+                c.subgroup_size = Some(8);
+            }),
+        ]
+    }
+
+    /// The kernels that no case of `entries` records on any kind of device.
+    fn missing(entries: &[Entry]) -> Vec<&'static str> {
+        let sizes =
+            Sizes { rows: 40, width: 8, side: 64, tokens: 64, hidden: 256, vocabulary: 64, neighbours: 4, batch: 1 };
+        let mut met = BTreeSet::new();
+        for device in kinds() {
+            for entry in entries.iter().filter(|e| e.kind == Kind::Kernel) {
+                let case = (entry.make)(&device, &sizes).unwrap();
+                assert!(case.bytes + case.flops > 0, "{} states no work", entry.name);
+                let Run::Recorded(record) = &case.run else { panic!("{} is a job", entry.name) };
+                let mut recorder = device.recorder();
+                record(&mut recorder).unwrap();
+                met.extend(recorder.commands().iter().filter_map(|command| match command {
+                    Command::Dispatch(dispatch) => Some(dispatch.kernel.name),
+                    _ => None,
+                }));
+            }
+        }
+        ALL.iter().map(|kernel| kernel.name).filter(|name| !met.contains(name)).collect()
+    }
+
+    #[test]
+    fn every_kernel_has_a_case() {
+        let mut entries = catalogue();
+        assert_eq!(missing(&entries), [] as [&str; 0]);
+        // A kernel without a case is found.
+        entries.retain(|e| !e.name.starts_with("rotary") && !e.name.contains("gelu"));
+        let gone = ["gelu", "gelu backward", "rotary"];
+        let fused = ["matmul subgroup, gelu", "matmul direct, gelu", "matmul tiled, gelu", "matmul units, gelu"];
+        assert_eq!(missing(&entries), [&gone[..], &fused[..]].concat());
+    }
+
+    #[test]
+    fn names_are_distinct() {
+        let names: Vec<&str> = catalogue().iter().map(|e| e.name).collect();
+        assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len(), "{names:?}");
+    }
 }

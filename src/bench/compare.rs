@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::report::SCHEMA;
 use crate::{Error, Result};
 
 /// A case that both files have.
@@ -42,7 +43,7 @@ impl Compared {
 /// Compares the cases that both results files timed, in the new one's order.
 ///
 /// # Errors
-/// A file that is not one of results.
+/// As [`check`], of either.
 pub fn compare(old: &Value, new: &Value) -> Result<Vec<Compared>> {
     let (old, new) = (results("old", old)?, results("new", new)?);
     let mut out = Vec::new();
@@ -66,9 +67,22 @@ pub fn compare(old: &Value, new: &Value) -> Result<Vec<Compared>> {
     Ok(out)
 }
 
+/// That a file is one of results, in the form that this version reads: before anything is measured to be compared with it.
+///
+/// # Errors
+/// A file of something else, or of another version's form.
+pub fn check(file: &Value) -> Result<()> {
+    results("", file).map(drop)
+}
+
 fn results<'a>(which: &str, file: &'a Value) -> Result<&'a Vec<Value>> {
-    let list = file["results"].as_array().filter(|_| file["schema"] == 1);
-    list.ok_or_else(|| Error::argument("compare", format!("the {which} file is not of 'realign bench --json'")))
+    let file_of = if which.is_empty() { "this file".to_owned() } else { format!("the {which} file") };
+    let wrong = |problem: String| Err(Error::argument("results", format!("{file_of} {problem}")));
+    match (file["results"].as_array(), file["schema"].as_u64()) {
+        (Some(list), Some(SCHEMA)) => Ok(list),
+        (_, Some(other)) if other != SCHEMA => wrong(format!("has form {other}; this program reads form {SCHEMA}")),
+        _ => wrong("is not of 'realign bench --json'".to_owned()),
+    }
 }
 
 #[cfg(test)]
@@ -106,6 +120,9 @@ mod tests {
         for bad in [json!({}), json!({"schema": 2, "results": []}), json!([1])] {
             assert!(compare(&bad, &old).unwrap_err().to_string().contains("old"));
             assert!(compare(&old, &bad).unwrap_err().to_string().contains("new"));
+            check(&bad).unwrap_err();
         }
+        check(&old).unwrap();
+        assert!(check(&json!({"schema": 7, "results": []})).unwrap_err().to_string().contains("form 7"));
     }
 }

@@ -1,11 +1,12 @@
-//! Kernels of neural networks and of the optimiser.
+//! Kernels of neural networks and of the optimiser, losses left out.
 
 use super::cases::{Case, Sizes, numbers};
 use crate::device::{Device, Recorder, Tensor};
 use crate::kernels::nn::attention::{self, Heads, Spans};
 use crate::kernels::nn::gelu::{self as gelu_kernels, Form};
+use crate::kernels::nn::rotary::{self as rotation, Frequencies};
 use crate::kernels::nn::{
-    bias, cross_entropy as loss, embedding, layer_norm as layer, rms_norm as rms, silu_gate as gate,
+    bias, elementwise as sums, embedding, layer_norm as layer, rms_norm as rms, silu_gate as gate,
 };
 use crate::kernels::optim::{adamw as optimizer, norm as norms};
 use crate::{ElementType, Result};
@@ -80,17 +81,60 @@ pub(super) fn rms_norm(device: &Device, sizes: &Sizes) -> Result<Case> {
     Ok(batch.case((8, 5), &y.clone(), move |r| rms::forward(r, 1e-5, &x, &w, &y)))
 }
 
-/// By the input; the weight's own gradient is small beside it.
+/// By the input alone, as where the weight is frozen.
 pub(super) fn rms_norm_backward(device: &Device, sizes: &Sizes) -> Result<Case> {
     let batch = Batch { device, sizes };
     let (x, w, dy, dx) = (batch.filled(1)?, batch.row(4)?, batch.filled(2)?, batch.empty()?);
     Ok(batch.case((12, 12), &dx.clone(), move |r| rms::backward(r, 1e-5, &x, &w, &dy, (&dx, false), None)))
 }
 
+/// By the input and the weight, whose gradient is what is checked: it is added to, from run to run.
+pub(super) fn rms_norm_weight_backward(device: &Device, sizes: &Sizes) -> Result<Case> {
+    let batch = Batch { device, sizes };
+    let (x, w, dy, dx) = (batch.filled(1)?, batch.row(4)?, batch.filled(2)?, batch.empty()?);
+    let dw = Tensor::new(device, 1, sizes.hidden, ElementType::F32)?;
+    Ok(batch.case((12, 15), &dw.clone(), move |r| rms::backward(r, 1e-5, &x, &w, &dy, (&dx, false), Some(&dw))))
+}
+
 pub(super) fn layer_norm(device: &Device, sizes: &Sizes) -> Result<Case> {
     let batch = Batch { device, sizes };
     let (x, w, y) = (batch.filled(1)?, batch.row(4)?, batch.empty()?);
     Ok(batch.case((8, 8), &y.clone(), move |r| layer::forward(r, 1e-5, &x, &w, &w, &y)))
+}
+
+/// By the input, the weight and the bias.
+pub(super) fn layer_norm_backward(device: &Device, sizes: &Sizes) -> Result<Case> {
+    let batch = Batch { device, sizes };
+    let (x, w, dy, dx) = (batch.filled(1)?, batch.row(4)?, batch.filled(2)?, batch.empty()?);
+    let row = || Tensor::new(device, 1, sizes.hidden, ElementType::F32);
+    let (dw, db) = (row()?, row()?);
+    Ok(batch.case((12, 20), &dx.clone(), move |r| {
+        layer::backward(r, 1e-5, &x, &w, &dy, (&dx, false), Some(&dw), Some(&db))
+    }))
+}
+
+/// To what grows from run to run, and stays in range.
+pub(super) fn add(device: &Device, sizes: &Sizes) -> Result<Case> {
+    let batch = Batch { device, sizes };
+    let (x, y) = (batch.filled(1)?, batch.filled(2)?);
+    Ok(batch.case((12, 1), &y.clone(), move |r| sums::add(r, &x, &y)))
+}
+
+/// By -1: sizes stay the same from run to run.
+pub(super) fn scale(device: &Device, sizes: &Sizes) -> Result<Case> {
+    let batch = Batch { device, sizes };
+    let y = batch.filled(1)?;
+    Ok(batch.case((8, 1), &y.clone(), move |r| sums::scale(r, -1.0, &y)))
+}
+
+/// In place: rows are turned further from run to run.
+pub(super) fn rotary(device: &Device, sizes: &Sizes) -> Result<Case> {
+    let batch = Batch { device, sizes };
+    let (x, heads) = (batch.filled(1)?, sizes.hidden / HEAD);
+    let frequencies = Frequencies::new(device, HEAD, 10_000.0, None)?;
+    let positions: Vec<u32> = (0..sizes.tokens).map(|i| (i % LENGTH) as u32).collect();
+    let positions = device.buffer_from("positions", bytemuck::cast_slice(&positions))?;
+    Ok(batch.case((8, 20), &x.clone(), move |r| rotation::record(r, &frequencies, &positions, heads, &x, false)))
 }
 
 pub(super) fn bias_backward(device: &Device, sizes: &Sizes) -> Result<Case> {
@@ -107,20 +151,15 @@ pub(super) fn gather(device: &Device, sizes: &Sizes) -> Result<Case> {
     Ok(batch.case((8, 0), &y.clone(), move |r| embedding::gather(r, &table, None, &ids, &y)))
 }
 
-/// One chunk of the vocabulary; every fifth label is ignored.
-pub(super) fn cross_entropy(device: &Device, sizes: &Sizes) -> Result<Case> {
-    let Sizes { tokens, vocabulary, .. } = *sizes;
-    let most = (device.capabilities().max_binding / (4 * vocabulary as u64)).min(tokens as u64) as usize;
-    let logits = Tensor::from_f32(device, &numbers(5, most * vocabulary), vocabulary)?;
-    let labels: Vec<i32> =
-        (0..most as i32).map(|i| if i % 5 == 0 { -100 } else { i * 13 % vocabulary as i32 }).collect();
-    let labels = device.buffer_from("labels", bytemuck::cast_slice(&labels))?;
-    let state = Tensor::new(device, most, 4, ElementType::F32)?;
-    let count = (most * vocabulary) as u64;
-    let result = state.buffer().clone();
-    Ok(Case::kernel(format!("[{most}, {vocabulary}] f32"), (4 * count, 10 * count), (&result, false), move |r| {
-        loss::forward_chunk(r, &logits, (0, 0), &labels, &state)
-    }))
+/// To a table where every id was met twice; it is added to, from run to run.
+pub(super) fn scatter(device: &Device, sizes: &Sizes) -> Result<Case> {
+    let batch = Batch { device, sizes };
+    let rows = sizes.tokens.div_ceil(2);
+    let (dx, table) = (batch.filled(1)?, Tensor::new(device, rows, sizes.hidden, ElementType::F32)?);
+    let ids: Vec<u32> = (0..sizes.tokens).map(|i| (i * 37 % rows) as u32).collect();
+    let plan = embedding::ScatterPlan::new(device, &ids)?;
+    // A gradient is read, and half a row of the table read and written.
+    Ok(batch.case((8, 1), &table.clone(), move |r| embedding::scatter(r, &plan, &dx, Some(&table), None)))
 }
 
 pub(super) fn norm(device: &Device, sizes: &Sizes) -> Result<Case> {

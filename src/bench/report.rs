@@ -1,15 +1,19 @@
 //! Running the cases, and what came of it.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::cases::{Case, Entry, Kind, Run, Sizes, catalogue};
+use super::host;
 use super::roofline::Roofline;
 use super::timing::{Budget, Timing, called, recorded};
 use crate::device::{Device, DeviceKind};
+use crate::kernels::linalg::tiles::Tiling;
 use crate::{Error, Result};
 
 /// Version of the results' form.
-const SCHEMA: u64 = 1;
+pub(super) const SCHEMA: u64 = 1;
+/// The version of wgpu that this crate is tested with.
+const WGPU: &str = "30.0.1";
 
 /// What is run, and for how long.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,6 +60,31 @@ pub struct Outcome {
     pub memory_bound: bool,
 }
 
+/// How a device's work is cut into dispatches and tiles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dispatching {
+    /// FLOPs of a dispatch of products or attention at most.
+    pub flops: u64,
+    /// Bytes that another dispatch moves at most.
+    pub bytes: u64,
+    /// The tile of each class of products.
+    pub tiling: Tiling,
+    /// Whether the tiles were measured on the device.
+    pub tuned: bool,
+}
+
+impl Dispatching {
+    fn of(device: &Device) -> Option<Self> {
+        let caps = device.capabilities();
+        (caps.kind != DeviceKind::Host).then(|| Dispatching {
+            flops: caps.dispatch_flops,
+            bytes: caps.dispatch_bytes,
+            tiling: caps.tiling.unwrap_or_else(|| Tiling::fixed(caps)),
+            tuned: caps.tiling.is_some(),
+        })
+    }
+}
+
 /// All outcomes on a device.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
@@ -67,6 +96,10 @@ pub struct Report {
     pub driver: String,
     /// Its backend.
     pub backend: String,
+    /// The model of the machine's CPU, where its system says it.
+    pub cpu: Option<String>,
+    /// How it splits its work; `None` on the host engine, which does not.
+    pub dispatch: Option<Dispatching>,
     /// Sizes of the data.
     pub sizes: Sizes,
     /// Whether it was a quick run.
@@ -104,6 +137,8 @@ pub fn run(device: &Device, options: &Options, watch: &mut dyn FnMut(Progress<'_
         device_kind: device.capabilities().kind,
         driver: device.driver().to_owned(),
         backend: device.backend().to_owned(),
+        cpu: host::cpu(),
+        dispatch: Dispatching::of(device),
         sizes,
         quick: options.quick,
         roofline,
@@ -218,14 +253,17 @@ impl Report {
     /// The results file.
     pub fn json(&self) -> Value {
         let Sizes { rows, width, side, tokens, hidden, vocabulary, neighbours, batch } = self.sizes;
+        let names = |tiling: Tiling| tiling.names().map(|(class, tile)| (class, json!(tile))).collect::<Map<_, _>>();
         json!({
-            "schema": SCHEMA, "tool": "realign", "version": env!("CARGO_PKG_VERSION"),
+            "schema": SCHEMA, "tool": "realign", "version": env!("CARGO_PKG_VERSION"), "wgpu": WGPU,
             "device": {
                 "name": self.device, "kind": self.device_kind.name(), "backend": self.backend, "driver": self.driver,
-                "clocks": "unknown",
+                "clocks": "unknown", "dispatch_flops": self.dispatch.map(|d| d.flops),
+                "dispatch_bytes": self.dispatch.map(|d| d.bytes), "tuned": self.dispatch.map(|d| d.tuned),
+                "tiles": self.dispatch.map(|d| names(d.tiling)),
             },
             "host": {
-                "os": std::env::consts::OS, "arch": std::env::consts::ARCH, "threads": rayon::current_num_threads(),
+                "cpu": self.cpu, "os": std::env::consts::OS, "arch": std::env::consts::ARCH, "threads": rayon::current_num_threads(),
             },
             "quick": self.quick,
             "sizes": {
@@ -235,5 +273,16 @@ impl Report {
             "roofline": self.roofline.json(),
             "results": self.outcomes.iter().map(Outcome::json).collect::<Vec<_>>(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_name_the_wgpu_that_is_built_in() {
+        let lock = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.lock")).unwrap();
+        assert!(lock.replace('\r', "").contains(&format!("name = \"wgpu\"\nversion = \"{WGPU}\"\n")), "not {WGPU}");
     }
 }

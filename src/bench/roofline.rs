@@ -8,9 +8,9 @@ use crate::kernels::bench::{copy, fma};
 use crate::{ElementType, Result};
 
 /// Invocations of the FMA kernel: enough to fill a large GPU.
-const INVOCATIONS: u64 = 1 << 18;
+const INVOCATIONS: usize = 1 << 18;
 /// On a CPU's cores.
-const FEW_INVOCATIONS: u64 = 1 << 12;
+const FEW_INVOCATIONS: usize = 1 << 12;
 /// A dispatch that is timed should take at least so long, in seconds.
 const LONG: f64 = 0.01;
 
@@ -81,10 +81,15 @@ impl Roofline {
     }
 }
 
+/// Invocations of the FMA kernel that keep a device busy.
+pub(super) fn invocations(device: &Device) -> usize {
+    let on_cpu = matches!(device.capabilities().kind, DeviceKind::Host | DeviceKind::Software);
+    if on_cpu { FEW_INVOCATIONS } else { INVOCATIONS }
+}
+
 /// FLOPs per second: rounds are doubled until a dispatch takes long enough to be timed.
 fn arithmetic(device: &Device, budget: Budget) -> Result<f64> {
-    let on_cpu = matches!(device.capabilities().kind, DeviceKind::Host | DeviceKind::Software);
-    let invocations = if on_cpu { FEW_INVOCATIONS } else { INVOCATIONS };
+    let invocations = invocations(device) as u64;
     let sums = device.buffer("sums", 16 * invocations)?;
     let short = Budget { seconds: 0.0, least: 1, most: 1 };
     let mut rounds = 16;

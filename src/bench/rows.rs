@@ -1,9 +1,8 @@
-//! Kernels on rows of embeddings, and products of matrices.
+//! Kernels on rows of embeddings.
 
 use super::cases::{Case, Sizes, numbers};
 use crate::device::{Device, Tensor};
 use crate::kernels::align;
-use crate::kernels::linalg::matmul::{self, Operand, Product};
 use crate::kernels::stats::{self, moments::Summand};
 use crate::{ElementType, Result};
 
@@ -31,7 +30,7 @@ fn vectors(count: usize, width: usize) -> Vec<Vec<f64>> {
 }
 
 /// Rows on the device, as many as a binding holds.
-fn input(device: &Device, sizes: &Sizes) -> Result<(Tensor, Sizes)> {
+pub(super) fn input(device: &Device, sizes: &Sizes) -> Result<(Tensor, Sizes)> {
     let most = device.capabilities().max_binding / (4 * sizes.width as u64);
     let rows = sizes.rows.min(usize::try_from(most).unwrap_or(usize::MAX));
     let sizes = Sizes { rows, ..*sizes };
@@ -107,36 +106,4 @@ pub(super) fn c3(device: &Device, sizes: &Sizes) -> Result<Case> {
     Ok(Case::kernel(shape(&sizes), work, (&result, false), move |r| {
         align::c3::record(r, (&shift, noise, 0), &x, &y, sizes.rows, (&status, 0))
     }))
-}
-
-/// Of two square matrices.
-fn multiplied(device: &Device, sizes: &Sizes, (turn_a, turn_b): (bool, bool)) -> Result<Case> {
-    let n = sizes.side;
-    let matrix = |seed| Tensor::from_f32(device, &numbers(seed, n * n), n);
-    let (a, b, c) = (matrix(1)?, matrix(2)?, Tensor::new(device, n, n, ElementType::F32)?);
-    let work = (12 * (n * n) as u64, 2 * (n * n * n) as u64);
-    let result = c.buffer().clone();
-    Ok(Case::kernel(format!("[{n}, {n}] f32"), work, (&result, false), move |r| {
-        let (mut left, mut right) = (Operand::new(&a), Operand::new(&b));
-        if turn_a {
-            left = left.transposed();
-        }
-        if turn_b {
-            right = right.transposed();
-        }
-        let operands = (left, right);
-        matmul::record(r, Product::default(), operands, (&c, 0))
-    }))
-}
-
-pub(super) fn product(device: &Device, sizes: &Sizes) -> Result<Case> {
-    multiplied(device, sizes, (false, false))
-}
-
-pub(super) fn product_by_transposed(device: &Device, sizes: &Sizes) -> Result<Case> {
-    multiplied(device, sizes, (false, true))
-}
-
-pub(super) fn product_of_transposed(device: &Device, sizes: &Sizes) -> Result<Case> {
-    multiplied(device, sizes, (true, false))
 }

@@ -157,10 +157,23 @@ impl Tuning {
         device.with_capabilities(|c| (c.tiling, (c.dispatch_flops, c.dispatch_bytes)) = (Some(self.tiling), budgets))
     }
 
+    /// A device's tuning: from the file of tunings, else measured now and kept there. Where it cannot be kept, for there is no file or
+    /// the disk refuses, it serves all the same, and the reason comes with it.
+    ///
+    /// # Errors
+    /// As [`tune`].
+    pub fn load_or_tune(path: Option<&Path>, device: &Device) -> Result<(Tuning, Option<Error>)> {
+        if let Some(known) = path.and_then(|path| Tuning::load(path, device)) {
+            return Ok((known, None));
+        }
+        let tuning = tune(device)?;
+        let problem = path.and_then(|path| tuning.save(path, device).err());
+        Ok((tuning, problem))
+    }
+
     /// What belongs to a device in a file of tunings.
     fn entry(&self) -> Value {
-        let tiles: Map<String, Value> =
-            Class::all().map(|class| (class.name(), json!(self.tiling.get(class).name()))).collect();
+        let tiles: Map<String, Value> = self.tiling.names().map(|(class, tile)| (class, json!(tile))).collect();
         json!({ "tiles": tiles, "dispatch_flops": self.dispatch_flops, "dispatch_bytes": self.dispatch_bytes })
     }
 

@@ -1,6 +1,6 @@
 //! Buffers and tensors.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use super::memory::Purpose;
 use super::{Device, Engine};
@@ -132,6 +132,23 @@ impl Buffer {
 
     pub(crate) fn storage(&self) -> &Storage {
         &self.0.storage
+    }
+}
+
+/// A buffer that all share who need it at the same time; the device does not hold it, for a buffer holds its device.
+#[derive(Default)]
+pub(super) struct SharedBuffer(Mutex<Weak<Inner>>);
+
+impl SharedBuffer {
+    /// The buffer that somebody has, or a new one.
+    pub fn get(&self, make: impl FnOnce() -> Result<Buffer>) -> Result<Buffer> {
+        let mut shared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(inner) = shared.upgrade() {
+            return Ok(Buffer(inner));
+        }
+        let made = make()?;
+        *shared = Arc::downgrade(&made.0);
+        Ok(made)
     }
 }
 

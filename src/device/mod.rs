@@ -9,6 +9,7 @@ mod slots;
 
 use std::sync::Arc;
 
+use buffer::SharedBuffer;
 pub use buffer::{Buffer, Tensor};
 pub(crate) use buffer::{Storage, Use, pad_rows};
 pub use memory::Purpose;
@@ -158,6 +159,13 @@ pub(crate) struct Inner {
     pub(crate) name: String,
     pub(crate) capabilities: Capabilities,
     ledger: Ledger,
+    idle: SharedBuffer,
+}
+
+impl Inner {
+    fn new(engine: Engine, name: String, capabilities: Capabilities) -> Self {
+        Inner { engine, name, capabilities, ledger: Ledger::default(), idle: SharedBuffer::default() }
+    }
 }
 
 /// A device: cheap to clone, safe to share. Tensors, buffers and recorders belong to the device that made them.
@@ -194,7 +202,7 @@ impl Device {
             tiling: None,
         };
         let name = format!("host engine ({threads} threads)");
-        Device(Arc::new(Inner { engine: Engine::Host, name, capabilities, ledger: Ledger::default() }))
+        Device(Arc::new(Inner::new(Engine::Host, name, capabilities)))
     }
 
     /// A device that only plans: it binds `max_binding` bytes at once, its buffers are counted ([`Device::memory`]) but hold nothing,
@@ -202,7 +210,7 @@ impl Device {
     pub fn plan(max_binding: u64) -> Device {
         let capabilities = Capabilities { max_binding, ..Device::host().capabilities().clone() };
         let name = "a device that plans".to_owned();
-        Device(Arc::new(Inner { engine: Engine::Plan, name, capabilities, ledger: Ledger::default() }))
+        Device(Arc::new(Inner::new(Engine::Plan, name, capabilities)))
     }
 
     /// Adopts an app's own wgpu device. Its error and device-lost callbacks are left alone; features are used only as far
@@ -216,7 +224,7 @@ impl Device {
 
     pub(crate) fn from_gpu(gpu: Gpu) -> Result<Device> {
         let (name, capabilities) = (gpu.name().to_owned(), gpu.capabilities()?);
-        Ok(Device(Arc::new(Inner { engine: Engine::Gpu(gpu), name, capabilities, ledger: Ledger::default() })))
+        Ok(Device(Arc::new(Inner::new(Engine::Gpu(gpu), name, capabilities))))
     }
 
     /// The device with other kernel shapes: for tests and benches of the variants that its adapter would not get, and for
@@ -228,11 +236,14 @@ impl Device {
         let mut inner = Arc::try_unwrap(self.0).map_err(|_| {
             Error::argument("capabilities", "the device is in use; change it before making anything on it")
         })?;
-        let (offered, features) = match &inner.engine {
-            Engine::Gpu(gpu) => (gpu.capabilities()?, gpu.device.features()),
-            Engine::Host | Engine::Plan => (inner.capabilities.clone(), wgpu::Features::all()),
+        let offered = match &inner.engine {
+            Engine::Gpu(gpu) => Some((gpu.capabilities()?, gpu.device.features())),
+            Engine::Host => Some((inner.capabilities.clone(), wgpu::Features::all())),
+            // One that only plans has what it is told.
+            Engine::Plan => None,
         };
         change(&mut inner.capabilities);
+        let (offered, features) = offered.unwrap_or_else(|| (inner.capabilities.clone(), wgpu::Features::all()));
         inner.capabilities.check(&offered, features)?;
         Ok(Device(Arc::new(inner)))
     }
@@ -321,6 +332,14 @@ impl Device {
         Buffer::new(self, label, bytes, (Use::Compute, Purpose::Data))
     }
 
+    /// 16 bytes to bind where an operand has none, which nobody reads or writes: the same for all who hold it at a time.
+    ///
+    /// # Errors
+    /// As [`Device::buffer`].
+    pub(crate) fn idle(&self) -> Result<Buffer> {
+        self.0.idle.get(|| self.buffer("in place of an operand without rows", 16))
+    }
+
     /// A buffer that holds `bytes`.
     ///
     /// # Errors
@@ -360,10 +379,20 @@ impl Device {
     /// # Errors
     /// The device was lost; the buffer is another device's.
     pub async fn read(&self, buffer: &Buffer) -> Result<Vec<u8>> {
+        self.begin_read(buffer)?.into_future().await
+    }
+
+    /// Begins to read a buffer: as it is once everything submitted so far is done, whatever is submitted later.
+    ///
+    /// # Errors
+    /// As [`Device::read`].
+    pub fn begin_read(&self, buffer: &Buffer) -> Result<Pending<Vec<u8>>> {
         buffer.check_device("read", self)?;
         match (&self.0.engine, buffer.storage()) {
-            (Engine::Gpu(gpu), Storage::Gpu(memory)) => gpu.read(memory)?.await,
-            (Engine::Host, Storage::Host(memory)) => Ok(memory.read(<[u8]>::to_vec)),
+            (Engine::Gpu(gpu), Storage::Gpu(memory)) => Ok(Pending::new(gpu.read(memory)?)),
+            (Engine::Host, Storage::Host(memory)) => {
+                Ok(Pending::new(std::future::ready(Ok(memory.read(<[u8]>::to_vec)))))
+            }
             (Engine::Plan, _) => Err(Error::argument("device", "one that plans has nothing to read")),
             _ => Err(Error::shape("read", "buffer", "a buffer of this device", "another device's")),
         }

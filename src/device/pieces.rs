@@ -84,6 +84,11 @@ impl<T> Pending<T> {
         }
     }
 
+    /// The future, for another one to await.
+    pub(crate) fn into_future(self) -> Pin<Box<dyn Future<Output = Result<T>> + Send>> {
+        self.0
+    }
+
     /// Waits for the result.
     ///
     /// # Errors

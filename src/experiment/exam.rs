@@ -288,7 +288,7 @@ fn run(device: &Device, settings: Settings, task: &str, watch: &mut Watch<'_>) -
     let mut run = Run::start(device, settings, Start::New)?;
     let (total, mut loss) = (run.total(), f64::NAN);
     while !run.is_done() {
-        let record = run.advance()?;
+        let Some(record) = run.advance_ahead()? else { continue };
         loss = record.loss;
         watch(Progress { task, done: record.step, total, loss: Some(loss), record: None })?;
     }

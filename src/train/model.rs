@@ -1,6 +1,6 @@
 //! An adapter and a decoder together: what a training step, an evaluation and a generation run.
 
-use crate::device::{Buffer, Device, Purpose, Recorder, Tensor};
+use crate::device::{Buffer, Device, Pending, Purpose, Recorder, Tensor};
 use crate::kernels::nn::attention::{Span, Spans};
 use crate::kernels::nn::embedding::{ScatterPlan, VISUAL};
 use crate::nn::adapter::AdapterSpace;
@@ -92,6 +92,17 @@ impl Losses {
     pub async fn read(&self, device: &Device) -> Result<Vec<f32>> {
         let bytes = device.read(&self.buffer).await?;
         Ok(bytemuck::pod_collect_to_vec(&bytes[..4 * self.count]))
+    }
+
+    /// The bytes that [`Self::sum_of`] takes, on their way.
+    pub(super) fn begin_read(&self, device: &Device) -> Result<Pending<Vec<u8>>> {
+        device.begin_read(&self.buffer)
+    }
+
+    /// The sum of the losses.
+    pub(super) fn sum_of(&self, bytes: &[u8]) -> f64 {
+        let losses: Vec<f32> = bytemuck::pod_collect_to_vec(&bytes[..4 * self.count]);
+        losses.into_iter().map(f64::from).sum()
     }
 }
 

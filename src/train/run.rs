@@ -10,6 +10,7 @@
 //!   lora/                  the low-rank additions in PEFT's layout, where there are such
 //! ```
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
 use super::data::{HeldOut, read_samples};
@@ -17,7 +18,7 @@ use super::log::{LogRecord, RunLog};
 use super::order::{DataOrder, OrderOptions};
 use super::schedule::{Schedule, total_steps};
 use super::settings::{Settings, Stage, Trained};
-use super::step::Phase;
+use super::step::{Phase, Unread};
 use super::visual::VisualInputs;
 use super::{Checkpoints, Model, Trainer, Trains};
 use crate::device::Device;
@@ -60,6 +61,8 @@ pub struct Run {
     /// The present step's learning rate.
     pub(super) rate: f64,
     pub(super) phase: Phase,
+    /// Steps whose numbers are on their way, oldest first.
+    pub(super) unread: VecDeque<Unread>,
     pub(super) held_out: Option<HeldOut>,
     log: RunLog,
     /// Sums since the last logged step: negative log-likelihood and targets.
@@ -126,6 +129,7 @@ impl Run {
             schedule,
             rate: 0.0,
             phase: Phase::Idle,
+            unread: VecDeque::new(),
             log,
             pending: (0.0, 0),
             saved: None,
@@ -173,7 +177,7 @@ impl Run {
 
     /// Whether all steps are done, the last one's numbers read.
     pub fn is_done(&self) -> bool {
-        self.step() >= self.total() && matches!(self.phase, Phase::Idle)
+        self.step() >= self.total() && matches!(self.phase, Phase::Idle) && self.unread.is_empty()
     }
 
     pub(super) fn check_finite(&self, step: u64, loss: f64, grad_norm: f64) -> Result<()> {

@@ -4,7 +4,7 @@ use super::model::Losses;
 use super::run::Run;
 use super::visual::judge;
 use super::{Batch, LogRecord};
-use crate::device::{Buffer, Device, Pending, Piece, Pieces};
+use crate::device::{Device, Pending, Piece, Pieces, Submission};
 use crate::{Error, Result};
 
 /// Kernels of a piece: a layer has more than twice as many forward, and more backward.
@@ -32,8 +32,8 @@ pub(super) enum Phase {
     Idle,
     /// Batches are computed, or the optimiser's step.
     Batches(Batches),
-    /// Everything was submitted; the losses and the gradient's norm are on their way.
-    Reading(Pending<(Sum, f64)>),
+    /// Everything was submitted; the losses and the gradient's norm are on their way, this step's last.
+    Reading,
     /// The held-out data is computed.
     Evaluating(Box<Evaluation>),
     /// A checkpoint is written.
@@ -47,6 +47,17 @@ pub(super) struct Batches {
     pieces: Pieces,
     /// Whether the optimiser's step is among the pieces, and so nothing follows.
     complete: bool,
+}
+
+/// A step whose numbers are on their way.
+#[derive(Debug)]
+pub(super) struct Unread {
+    /// As far as it is known.
+    record: LogRecord,
+    /// Losses, and the gradient's norm.
+    numbers: Pending<(Sum, f64)>,
+    /// The last of its work, the reading included.
+    submitted: Submission,
 }
 
 /// Held-out data so far.
@@ -68,31 +79,20 @@ impl std::fmt::Debug for Phase {
         f.write_str(match self {
             Phase::Idle => "Idle",
             Phase::Batches(_) => "Batches",
-            Phase::Reading(_) => "Reading",
+            Phase::Reading => "Reading",
             Phase::Evaluating(_) => "Evaluating",
             Phase::Saving(..) => "Saving",
         })
     }
 }
 
-async fn sum(device: &Device, losses: &[Losses]) -> Result<Sum> {
-    let (mut sum, mut targets) = (0.0, 0);
-    for loss in losses {
-        sum += loss.read(device).await?.iter().map(|l| f64::from(*l)).sum::<f64>();
-        targets += loss.count as u64;
-    }
-    Ok((sum, targets))
+async fn sum(device: &Device, losses: &Losses) -> Result<Sum> {
+    let bytes = losses.begin_read(device)?.into_future().await?;
+    Ok((losses.sum_of(&bytes), losses.count as u64))
 }
 
-/// The numbers of a step; `status` says whether every row could be aligned.
-async fn read(device: Device, losses: Vec<Losses>, norm: Buffer, status: Option<Buffer>) -> Result<(Sum, f64)> {
-    let sum = sum(&device, &losses).await?;
-    let norm = device.read(&norm).await?;
-    if let Some(status) = status {
-        judge(&device.read(&status).await?)?;
-    }
-    Ok((sum, f64::from(bytemuck::pod_read_unaligned::<f32>(&norm[4..8]))))
-}
+/// Steps whose numbers are on their way while the next one is submitted: one keeps the device busy, and each has work space of its own.
+const AHEAD: usize = 1;
 
 /// How a step is gone through.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -162,11 +162,59 @@ impl Run {
         if !matches!(self.phase, Phase::Idle) {
             return Err(Error::argument("save", "a step has begun; finish it first with advance"));
         }
+        self.settle(0)?;
         if self.saved != Some(self.step()) {
             self.checkpoint()?.wait(&self.device)?;
             self.saved = Some(self.step());
         }
         Ok(())
+    }
+
+    /// As [`Self::advance`], but without waiting for this step: its numbers stay on their way while the next step is recorded and
+    /// submitted, so that the device is never idle for a log line. Gives the newest record whose numbers have come, that of the step
+    /// before as a rule; its log line is written then. A step that is evaluated or saved is waited for, and so is the last. Whatever
+    /// way a run is stepped, its results, its log and its checkpoints are the same.
+    ///
+    /// # Errors
+    /// As [`Self::advance`]; a loss that is not finite is found a step late, and before a checkpoint is written.
+    pub fn advance_ahead(&mut self) -> Result<Option<LogRecord>> {
+        loop {
+            if matches!(self.phase, Phase::Reading) && !self.evaluates(self.step()) && !self.saves(self.step()) {
+                self.phase = Phase::Idle;
+                return self.settle(AHEAD);
+            }
+            match self.go_on(Pace::Whole)? {
+                Tick::Submitted => {}
+                Tick::Waiting => self.device.wait()?,
+                Tick::Stepped(record) => return Ok(Some(record)),
+            }
+        }
+    }
+
+    /// Waits for the numbers of all steps but the newest `but`, oldest first, and logs them. Gives the last one's record.
+    fn settle(&mut self, but: usize) -> Result<Option<LogRecord>> {
+        let mut last = None;
+        while let Some(oldest) = self.unread.front().filter(|_| self.unread.len() > but) {
+            oldest.submitted.wait()?;
+            match self.look()? {
+                Some((record, sum)) => {
+                    self.log_step(&record, sum)?;
+                    last = Some(record);
+                }
+                None => self.device.wait()?,
+            }
+        }
+        Ok(last)
+    }
+
+    /// The oldest step's numbers, if they are there.
+    fn look(&mut self) -> Result<Option<(LogRecord, Sum)>> {
+        let Some(oldest) = self.unread.front_mut() else { return Ok(None) };
+        let Some((sum, grad_norm)) = oldest.numbers.look(&self.device)? else { return Ok(None) };
+        let Some(Unread { record, .. }) = self.unread.pop_front() else { return Ok(None) };
+        let record = LogRecord { loss: sum.0 / sum.1 as f64, grad_norm, ..record };
+        self.check_finite(record.step, record.loss, grad_norm)?;
+        Ok(Some((record, sum)))
     }
 
     fn go_on(&mut self, pace: Pace) -> Result<Tick> {
@@ -176,9 +224,13 @@ impl Run {
                 self.record_batch(Batches::default(), pace)
             }
             Phase::Batches(batches) => self.go_on_with_batches(batches, pace),
-            Phase::Reading(mut pending) => match pending.look(&self.device)? {
-                Some((sum, norm)) => self.stepped(sum, norm),
-                None => self.wait_in(Phase::Reading(pending)),
+            Phase::Reading => match self.look()? {
+                Some((record, sum)) if self.unread.is_empty() => self.stepped(record, sum),
+                Some((record, sum)) => {
+                    self.log_step(&record, sum)?;
+                    self.go_on_in(Phase::Reading)
+                }
+                None => self.wait_in(Phase::Reading),
             },
             Phase::Evaluating(evaluation) => self.go_on_evaluating(evaluation, pace),
             Phase::Saving(record, mut pending) => match pending.look(&self.device)? {
@@ -226,17 +278,38 @@ impl Run {
         if !batches.complete {
             return self.record_batch(batches, pace);
         }
-        let (norm, status) = (self.trainer.optimizer.scale_and_norm().clone(), self.inputs.status().cloned());
-        let reading = read(self.device.clone(), batches.losses, norm, status);
-        self.go_on_in(Phase::Reading(Pending::new(reading)))
+        let record = LogRecord { step: self.step(), lr: self.rate, tokens: self.tokens, ..LogRecord::default() };
+        let numbers = self.begin_reading(batches.losses)?;
+        // Nothing but a mark behind the copies.
+        let submitted = self.device.recorder().submit()?;
+        self.unread.push_back(Unread { record, numbers, submitted });
+        self.go_on_in(Phase::Reading)
+    }
+
+    /// The numbers of the present step, copied before the next step overwrites them.
+    fn begin_reading(&self, losses: Vec<Losses>) -> Result<Pending<(Sum, f64)>> {
+        let read = |losses: Losses| Ok((losses.begin_read(&self.device)?.into_future(), losses));
+        let losses = losses.into_iter().map(read).collect::<Result<Vec<_>>>()?;
+        let norm = self.device.begin_read(self.trainer.optimizer.scale_and_norm())?.into_future();
+        let status = self.inputs.status().map(|status| self.device.begin_read(status)).transpose()?;
+        Ok(Pending::new(async move {
+            let (mut sum, mut targets) = (0.0, 0);
+            for (bytes, losses) in losses {
+                sum += losses.sum_of(&bytes.await?);
+                targets += losses.count as u64;
+            }
+            let norm = bytemuck::pod_read_unaligned::<f32>(&norm.await?[4..8]);
+            // Whether every row could be aligned.
+            if let Some(status) = status {
+                judge(&status.into_future().await?)?;
+            }
+            Ok(((sum, targets), f64::from(norm)))
+        }))
     }
 
     /// The numbers of a step have come.
-    fn stepped(&mut self, sum: Sum, grad_norm: f64) -> Result<Tick> {
-        let (step, loss) = (self.step(), sum.0 / sum.1 as f64);
-        self.check_finite(step, loss, grad_norm)?;
-        let record = LogRecord { step, loss, lr: self.rate, grad_norm, tokens: self.tokens, more: Vec::new() };
-        if !self.evaluates(step) {
+    fn stepped(&mut self, record: LogRecord, sum: Sum) -> Result<Tick> {
+        if !self.evaluates(record.step) {
             return self.close(record, sum);
         }
         let pieces = Pieces::default();
@@ -258,7 +331,7 @@ impl Run {
         }
         if let Some(losses) = e.losses.take() {
             let device = self.device.clone();
-            e.reading = Some(Pending::new(async move { sum(&device, &[losses]).await }));
+            e.reading = Some(Pending::new(async move { sum(&device, &losses).await }));
             return self.go_on_in(Phase::Evaluating(e));
         }
         let Some(held_out) = &mut self.held_out else { return self.close(e.record, e.step) };

@@ -30,7 +30,7 @@ fn results_say_what_was_measured_and_how() {
         }
         let results = value["results"].as_array().unwrap();
         let names: Vec<&str> = results.iter().map(|r| r["name"].as_str().unwrap()).collect();
-        assert_eq!(names, ["apply", "gelu", "gelu backward", "apply to rows"]);
+        assert_eq!(names, ["apply", "product A Bᵀ + bias, gelu", "gelu", "gelu backward", "apply to rows"]);
         for r in results {
             let time = |key: &str| r[key].as_f64().unwrap();
             assert!(time("seconds_q1") <= time("seconds") && time("seconds") <= time("seconds_q3"), "{r}");
@@ -42,9 +42,23 @@ fn results_say_what_was_measured_and_how() {
         assert_eq!(bytes, 2.0 * 4.0 * 4000.0 * 1280.0);
         let rate = results[0]["gb_s"].as_f64().unwrap();
         assert!((rate * seconds * 1e9 / bytes - 1.0).abs() < 1e-9);
-        assert_eq!((&results[3]["items"], &results[3]["kind"]), (&"rows".into(), &"end to end".into()));
+        assert_eq!((&results[4]["items"], &results[4]["kind"]), (&"rows".into(), &"end to end".into()));
+        assert!(value["wgpu"].as_str().unwrap().starts_with("30."), "{}", value["wgpu"]);
+        // On Linux, which says it.
+        assert_eq!(value["host"]["cpu"].is_string(), cfg!(target_os = "linux"), "{}", value["host"]);
+        let of_device = &value["device"];
+        match device.as_str() {
+            "host" => assert!(of_device["tiles"].is_null() && of_device["dispatch_flops"].is_null()),
+            _ => {
+                assert_eq!(of_device["tiles"].as_object().unwrap().len(), 8);
+                assert_eq!(of_device["tuned"], false);
+                assert!(of_device["dispatch_flops"].as_u64().min(of_device["dispatch_bytes"].as_u64()) > Some(0));
+            }
+        }
         let page = String::from_utf8(folder.bytes("r.html")).unwrap();
         assert!(page.contains("<svg") && page.contains("gelu backward") && page.contains("Measured limits"));
+        assert!(page.contains("What ran") && page.contains(value["host"]["cpu"].as_str().unwrap_or("–")));
+        assert_eq!(page.contains("tile of A Bᵀ, large"), device != "host");
         let text = cached(&folder, &format!("{line} --compare r.json")).stdout;
         let text = String::from_utf8(text).unwrap();
         assert!(text.contains("against realign") && text.contains("at most:") && text.contains("×"), "{text}");
@@ -59,8 +73,11 @@ fn a_gallery_of_several_devices() {
     for (i, device) in devices().iter().enumerate() {
         cached(&folder, &format!("bench --quick --filter normalize --device {device} --json all/{i}.json"));
     }
+    // A file of before hosts and tiles were in it.
+    folder.put("all/nvidia-h100.json", include_bytes!("../../docs/benchmarks/nvidia-h100.json"));
     cached(&folder, "bench --gallery all");
     let page = String::from_utf8(folder.bytes("all/index.html")).unwrap();
+    assert!(page.contains("NVIDIA H100") && page.contains("Share of the roofline, continued"));
     assert!(page.contains("host engine") && page.contains("Side by side") && page.contains("normalize"));
     folder.bad(1, "bench --gallery all", &["index.html", "--force"]);
     folder.put("all/other.json", b"{}");
@@ -73,11 +90,25 @@ fn a_gallery_of_several_devices() {
 fn what_cannot_be_measured() {
     let folder = Folder::fresh();
     folder.bad(1, "bench --quick --device host --filter zebra", &["zebra", "there are", "attention backward"]);
-    folder.put("old.json", b"{");
-    folder.bad(1, "bench --quick --device host --compare old.json", &["old.json", "not JSON"]);
-    folder.put("old.json", b"{\"schema\": 7}");
-    folder.bad(1, "bench --quick --device host --filter gelu --compare old.json", &["realign bench --json"]);
-    folder.bad(1, "bench --quick --device host --compare gone.json", &["gone.json"]);
+    let files: [(&str, &[u8], &str); 5] = [
+        ("broken.json", b"{", "not JSON"),
+        ("list.json", b"[1]", "realign bench --json"),
+        ("bare.json", b"{\"schema\": 1}", "realign bench --json"),
+        ("later.json", b"{\"schema\": 7, \"results\": []}", "form 7"),
+        ("gone.json", b"", "cannot read"),
+    ];
+    for (name, bytes, problem) in files {
+        if !bytes.is_empty() {
+            folder.put(name, bytes);
+        }
+        let line = format!("bench --quick --device host --filter normalize --compare {name}");
+        folder.bad(1, &line, &[name, problem]);
+        // It says what it measures, and here measured nothing.
+        let said = String::from_utf8(folder.run(&line).stderr).unwrap();
+        assert!(!said.contains("roofline") && !said.contains("normalize"), "{said}");
+    }
+    let said = folder.good("bench --quick --device host --filter normalize --json old.json");
+    assert!(said.contains("roofline") && said.contains("normalize"), "{said}");
     folder.bad(1, "tune --device host", &["host engine", "nothing to tune"]);
 }
 
@@ -115,4 +146,25 @@ fn a_tuning_is_kept_and_found() {
     // A file that nobody understands is as good as none.
     std::fs::write(&file, "{").unwrap();
     cached(&folder, &format!("adapters --device {device}"));
+}
+
+#[test]
+fn a_tuning_that_cannot_be_kept_is_shown() {
+    let folder = Folder::fresh();
+    let [_, device] = &devices()[..] else { panic!("no adapter") };
+    // A file where the cache folder would be.
+    folder.put("cache", b"");
+    let mut command = folder.command(&["tune", "--device", device, "--json"]);
+    command
+        .env("XDG_CACHE_HOME", folder.at("cache"))
+        .env("HOME", folder.path())
+        .env("LOCALAPPDATA", folder.at("cache"));
+    let output = command.output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    for word in ["could not be kept", "cannot create", "realign", "cache"] {
+        assert!(said.contains(word), "{word:?} is not in: {said}");
+    }
+    let value = parsed(&output.stdout);
+    assert!(value["file"].is_null() && value["dispatch_flops"].as_u64() > Some(0) && !value["tried"][0].is_null());
 }

@@ -62,3 +62,25 @@ fn operands_that_do_not_fit() {
     assert!(problem.contains("16384"), "{problem}");
     copy::record(&mut recorder, &Device::host().buffer("c", 16).unwrap(), &b, 16).unwrap_err();
 }
+
+#[cfg(feature = "bench")]
+#[test]
+fn a_tuning_serves_whether_or_not_it_can_be_kept() {
+    use realign::bench::Tuning;
+
+    let (device, folder) = (crate::common::gpu(), tempfile::tempdir().unwrap());
+    let file = folder.path().join("new").join("tuning.json");
+    let (tuning, problem) = Tuning::load_or_tune(Some(&file), &device).unwrap();
+    assert!(problem.is_none() && !tuning.tried.is_empty());
+    // From now on it is read.
+    let (again, problem) = Tuning::load_or_tune(Some(&file), &device).unwrap();
+    assert!(problem.is_none() && again.tried.is_empty() && again.tiling == tuning.tiling);
+    // A folder cannot be made below a file.
+    let blocked = file.join("below").join("tuning.json");
+    let (tuning, problem) = Tuning::load_or_tune(Some(&blocked), &device).unwrap();
+    let problem = problem.unwrap().to_string();
+    assert!(problem.contains("tuning.json") && problem.contains("below"), "{problem}");
+    assert!(!tuning.tried.is_empty() && !blocked.exists());
+    assert_eq!(tuning.apply(device).unwrap().capabilities().tiling, Some(tuning.tiling));
+    assert!(Tuning::load_or_tune(None, &Device::host()).is_err());
+}

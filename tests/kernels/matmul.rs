@@ -218,6 +218,28 @@ fn rounded(device: &Device, data: &[f32], width: usize, element: ElementType) ->
 
 /// A B of 16 bits gives what an f32 B of the same numbers gives; to the bit where one block of rows holds it.
 #[test]
+fn operands_without_rows_share_what_is_bound_for_them() {
+    for (name, device) in variants() {
+        let empty = |width| Tensor::new(&device, 0, width, ElementType::F32).unwrap();
+        let (a, b, c) = (empty(3), empty(5), Tensor::from_f32(&device, &[7.0; 15], 5).unwrap());
+        let mut recorder = device.recorder();
+        for _ in 0..2 {
+            let operands = (Operand::new(&a).transposed(), Operand::new(&b));
+            matmul::record(&mut recorder, Product::default(), operands, (&c, 0)).unwrap();
+        }
+        let bound = recorder.commands().iter().map(|command| match command {
+            Command::Dispatch(dispatch) => dispatch.buffers[..2].to_vec(),
+            other => panic!("{other:?}"),
+        });
+        let bound: Vec<_> = bound.collect::<Vec<_>>().concat();
+        assert!(bound.len() == 4 && bound.iter().all(|buffer| buffer.same(&bound[0])), "{name}");
+        assert!(bound[0].bytes() >= 16, "{name}");
+        recorder.submit().unwrap().wait().unwrap();
+        assert_eq!(c.to_f32_blocking(&device).unwrap(), [0.0; 15], "{name}");
+    }
+}
+
+#[test]
 fn an_operand_of_16_bits() {
     for (name, device) in variants() {
         for element in [ElementType::F16, ElementType::BF16] {

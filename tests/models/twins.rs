@@ -86,7 +86,7 @@ pub fn linear(values: &Tensors, scale: f64, name: &str, x: &Matrix) -> (Matrix, 
     let mut y = Matrix::zeros(x.rows, weight.rows);
     product(&mut y, (x, false), (weight, true), 1.0, false);
     if let Some(bias) = values.get(&format!("{name}.bias")) {
-        elementwise::add_bias(&bias.data, &mut y.data);
+        y.data.iter_mut().zip(bias.data.iter().cycle()).for_each(|(y, b)| *y += b);
     }
     let (a, b) = (format!("{name}.lora_A.weight"), format!("{name}.lora_B.weight"));
     let narrow = values.get(&a).map(|a| {

@@ -1,6 +1,7 @@
 //! What training reads and writes, from outside: model folders, adapters, texts, settings, batches, checkpoints.
 
 mod adapters;
+mod ahead;
 mod batches;
 mod checkpoints;
 mod configs;

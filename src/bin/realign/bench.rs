@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use realign::bench::{Compared, Options, Outcome, Progress, Report, compare, run};
+use realign::bench::{Compared, Options, Outcome, Progress, Report, check, compare, run};
 use realign::io::check_writable;
 use serde_json::{Value, json};
 
@@ -61,9 +61,12 @@ fn measure(device: &realign::Device, options: &Options) -> Result<Report> {
     Ok(report)
 }
 
+/// A results file: what it is is checked here, before anything is measured.
 fn read(path: &Path) -> Result<Value> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    serde_json::from_str(&text).with_context(|| format!("{}: not JSON", path.display()))
+    let file = serde_json::from_str(&text).with_context(|| format!("{}: not JSON", path.display()))?;
+    check(&file).with_context(|| path.display().to_string())?;
+    Ok(file)
 }
 
 fn whose(file: &Value) -> String {
@@ -144,11 +147,7 @@ fn gallery(folder: &Path, force: bool) -> Result<()> {
     }
     let mut files = Vec::new();
     for path in &paths {
-        let file = read(path)?;
-        if file["schema"] != 1 {
-            bail!("{}: is not of 'realign bench --json'; take it out of the folder", path.display());
-        }
-        files.push(file);
+        files.push(read(path).context("the folder has another file; take it out")?);
     }
     let page = folder.join("index.html");
     bench_page::page(&files)?.write(&page, force)?;

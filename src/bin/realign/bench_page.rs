@@ -4,6 +4,9 @@ use anyhow::Result;
 use realign::report::{Axis, Bars, Cell, Chart, Column, Page, Section, Table, number};
 use serde_json::Value;
 
+/// More cases than this are shown in two charts, side by side.
+const ONE_CHART: usize = 8;
+
 /// A page from results files.
 pub fn page(files: &[Value]) -> Result<Page> {
     let title =
@@ -93,7 +96,7 @@ fn device(file: &Value) -> Result<Section> {
         let share = result["fraction_of_roofline"].as_f64();
         if let Some(share) = share {
             names.push(name.to_owned());
-            shares.push(100.0 * share);
+            shares.push((100.0 * share).round());
         }
         let ms = |key: &str| result[key].as_f64().map_or_else(|| "–".to_owned(), |s| number(1e3 * s));
         let text = |v: &Value| v.as_str().unwrap_or("–").to_owned();
@@ -104,13 +107,11 @@ fn device(file: &Value) -> Result<Section> {
             cell_text(&result["gb_s"]),
             cell_text(&result["gflop_s"]),
             throughput(result),
-            share.map_or_else(|| "–".to_owned(), |s| format!("{:.0}%", 100.0 * s)),
+            share.map_or_else(|| "–".to_owned(), |s| format!("{:.0}% of {}", 100.0 * s, text(&result["bound"]))),
             text(&result["timer"]),
         ];
         table = table.row(name, cells.map(Cell::Text))?;
     }
-    let bars = Bars::new(Axis::linear("% of what memory or arithmetic allows").including(0.0).including(100.0), names)
-        .group("", shares)?;
     let meaning = "What a case must move and compute at least, over what the device can do. Above 100%: data that stays in caches, \
                    which the copy's does not.";
     let quick = if file["quick"] == true { " A quick run: small data, noisy." } else { "" };
@@ -118,7 +119,46 @@ fn device(file: &Value) -> Result<Section> {
     let version = file["version"].as_str().unwrap_or("?");
     let tool = file["tool"].as_str().unwrap_or("realign");
     let intro = format!("{tool} {version}. {driver}{quick}");
-    Ok(Section::new(name(file), intro).chart(Chart::new("Share of the roofline", bars), meaning).table(table, ""))
+    let mut section = Section::new(name(file), intro);
+    for chart in charts(&names, &shares)? {
+        section = section.chart(chart, meaning);
+    }
+    Ok(section.table(table, "").table(machine(file)?, ""))
+}
+
+/// The cases' shares in one chart, or in two halves of one scale.
+fn charts(names: &[String], shares: &[f64]) -> Result<Vec<Chart>> {
+    let most = shares.iter().fold(100.0, |most: f64, share| most.max(*share));
+    let half = if names.len() > ONE_CHART { names.len().div_ceil(2) } else { names.len().max(1) };
+    let chart = |(i, (names, shares)): (usize, (&[String], &[f64]))| {
+        let axis = Axis::linear("% of what memory or arithmetic allows").including(0.0).including(most);
+        let bars = Bars::new(axis, names).group("", shares.iter().copied())?;
+        Ok(Chart::new(if i == 0 { "Share of the roofline" } else { "Share of the roofline, continued" }, bars))
+    };
+    names.chunks(half).zip(shares.chunks(half)).enumerate().map(chart).collect()
+}
+
+/// What ran, and how its work was cut. Files of earlier versions do not have all of it.
+fn machine(file: &Value) -> Result<Table> {
+    let (device, host) = (&file["device"], &file["host"]);
+    let text = |v: &Value| v.as_str().unwrap_or("–").to_owned();
+    let amount = |v: &Value, unit: &str| v.as_f64().map(|x| format!("{} {unit}", number(x / 1e9)));
+    let threads = host["threads"].as_u64().map_or_else(|| "–".to_owned(), |n| n.to_string());
+    let mut rows = vec![
+        ("versions".to_owned(), format!("realign {}, wgpu {}", text(&file["version"]), text(&file["wgpu"]))),
+        ("host's CPU".to_owned(), format!("{}, {threads} threads", text(&host["cpu"]))),
+        ("system".to_owned(), format!("{} on {}", text(&host["os"]), text(&host["arch"]))),
+    ];
+    if let (Some(flops), Some(bytes)) =
+        (amount(&device["dispatch_flops"], "GFLOP"), amount(&device["dispatch_bytes"], "GB"))
+    {
+        rows.push(("a dispatch, at most".to_owned(), format!("{flops}, or {bytes} moved")));
+    }
+    let how = if device["tuned"] == true { "measured" } else { "not measured" };
+    let tiles = device["tiles"].as_object().into_iter().flatten();
+    rows.extend(tiles.map(|(class, tile)| (format!("tile of {class}"), format!("{} ({how})", text(tile)))));
+    let table = Table::new("What ran", ["", ""].map(Column::new));
+    rows.into_iter().try_fold(table, |table, (name, value)| Ok(table.row(name, [Cell::Text(value)])?))
 }
 
 fn cell_text(v: &Value) -> String {

@@ -94,12 +94,13 @@ pub fn watch_for_stop(said: &'static str) -> Result<()> {
 
 /// All steps that are left. Returns the last one's record.
 fn steps(run: &mut Run) -> Result<Option<LogRecord>> {
-    let progress = Progress::new(run);
+    let mut progress = Progress::new(run);
     let mut last = None;
     while !run.is_done() {
-        let record = run.advance()?;
-        progress.show(&record);
-        last = Some(record);
+        if let Some(record) = run.advance_ahead()? {
+            progress.show(&record);
+            last = Some(record);
+        }
         if stopped() && !run.is_done() {
             progress.bar.finish_and_clear();
             run.save()?;
@@ -116,6 +117,8 @@ struct Progress {
     lines: bool,
     began: (Instant, u64, u64),
     total: u64,
+    /// The step of the last line.
+    said: u64,
 }
 
 impl Progress {
@@ -130,16 +133,19 @@ impl Progress {
         bar.set_position(step);
         bar.reset_eta();
         bar.enable_steady_tick(Duration::from_millis(500));
-        Progress { bar, lines, began: (Instant::now(), step, run.tokens()), total }
+        Progress { bar, lines, began: (Instant::now(), step, run.tokens()), total, said: step }
     }
 
-    fn show(&self, record: &LogRecord) {
+    fn show(&mut self, record: &LogRecord) {
         let seconds = self.began.0.elapsed().as_secs_f64();
         let speed = (record.tokens - self.began.2) as f64 / seconds.max(1e-9);
         let evaluated = record.more.iter().map(|(name, x)| format!(" {name} {}", show::number(*x))).collect::<String>();
         let message = format!("loss {}{evaluated} {speed:.0} tokens/s", show::number(record.loss));
         let every = (self.total / LINES).max(1);
-        if self.lines && (record.step.is_multiple_of(every) || record.step == self.total || !evaluated.is_empty()) {
+        // Not every step is shown: the one before a step that is waited for is not.
+        let due = record.step / every > self.said / every || record.step == self.total || !evaluated.is_empty();
+        if self.lines && due {
+            self.said = record.step;
             let left = seconds / (record.step - self.began.1) as f64 * (self.total - record.step) as f64;
             eprintln!("step {}/{}: {message}, {left:.0} s left", record.step, self.total);
         }

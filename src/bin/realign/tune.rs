@@ -14,7 +14,7 @@ use crate::show;
 
 /// The file of tunings: `realign/tuning.json` in the user's cache folder.
 fn path() -> Result<PathBuf> {
-    let base = etcetera::choose_base_strategy().context("this user has no home folder for a cache; pass --no-tune")?;
+    let base = etcetera::choose_base_strategy().context("this user has no home folder for a cache")?;
     Ok(base.cache_dir().join("realign").join("tuning.json"))
 }
 
@@ -25,11 +25,12 @@ pub fn tuned(device: Device) -> Result<Device> {
     if kind == DeviceKind::Host {
         return Ok(device);
     }
-    let known = path().ok().and_then(|path| Tuning::load(&path, &device));
-    let tuning = match known {
-        Some(tuning) => Some(tuning),
-        None if kind == DeviceKind::Software => None,
-        None => measure_and_keep(&device).map_err(|e| log::warn!("not tuned: {e:#}")).ok(),
+    let path = path();
+    let file = path.as_deref().ok();
+    let tuning = if kind == DeviceKind::Software {
+        file.and_then(|file| Tuning::load(file, &device))
+    } else {
+        load_or_tune(&path, &device)
     };
     match tuning {
         Some(tuning) => Ok(tuning.apply(device)?),
@@ -37,29 +38,41 @@ pub fn tuned(device: Device) -> Result<Device> {
     }
 }
 
-fn measure_and_keep(device: &Device) -> Result<Tuning> {
-    let path = path()?;
-    log::info!("tuning {} once; 'realign tune' does it again", device.name());
-    let tuning = measure(device)?;
-    tuning.save(&path, device)?;
-    Ok(tuning)
+/// A tuning that cannot be kept is used; the next command measures again.
+fn load_or_tune(path: &Result<PathBuf>, device: &Device) -> Option<Tuning> {
+    let (tuning, problem) = match Tuning::load_or_tune(path.as_deref().ok(), device) {
+        Ok(tuned) => tuned,
+        Err(e) => {
+            log::warn!("not tuned: {e}");
+            return None;
+        }
+    };
+    let problem = problem.map(|e| e.to_string()).or_else(|| path.as_ref().err().map(|e| format!("{e:#}")));
+    if let Some(problem) = problem {
+        log::warn!("the tuning is used, but not kept, and the next command tunes again (or pass --no-tune): {problem}");
+    }
+    Some(tuning)
 }
+
+const NOT_KEPT: &str = "the tuning was measured, but could not be kept for other commands";
 
 pub fn tune(args: &TuneArgs) -> Result<()> {
     let device = args.device.request_untuned()?;
     let tuning = measure(&device)?;
-    let path = path()?;
-    tuning.save(&path, &device)?;
+    let kept = path().and_then(|path| tuning.save(&path, &device).map(|()| path).map_err(Into::into));
+    let file = kept.as_ref().ok().map(|path| path.display().to_string());
     let tried = tuning.tried.iter().map(|t| {
         let chosen = tuning.tiling.get(t.class) == t.tile;
         json!({ "class": t.class.name(), "tile": t.tile.name(), "gflop_s": t.rate / 1e9, "chosen": chosen })
     });
     let value = json!({
         "device": device.name(), "driver": device.driver(), "dispatch_flops": tuning.dispatch_flops,
-        "dispatch_bytes": tuning.dispatch_bytes, "tried": tried.collect::<Vec<Value>>(), "file": path.display().to_string(),
+        "dispatch_bytes": tuning.dispatch_bytes, "tried": tried.collect::<Vec<Value>>(), "file": file,
     });
+    // What was measured is shown, whether or not it could be kept.
     if args.json {
-        return show::result(true, &value);
+        show::result(true, &value)?;
+        return kept.map(drop).context(NOT_KEPT);
     }
     let mut lines = vec![format!("{}: GFLOP/s of matrix products by tile; > is taken from now on", device.name())];
     for class in Class::all() {
@@ -74,6 +87,7 @@ pub fn tune(args: &TuneArgs) -> Result<()> {
         tuning.dispatch_flops as f64 / 1e9,
         tuning.dispatch_bytes as f64 / 1e9
     ));
-    lines.push(format!("kept in {}", path.display()));
-    show::print(&lines.join("\n"))
+    lines.extend(file.map(|file| format!("kept in {file}")));
+    show::print(&lines.join("\n"))?;
+    kept.map(drop).context(NOT_KEPT)
 }

@@ -1,7 +1,7 @@
 //! Twins of `shaders/nn/add.wgsl` and `scale.wgsl`.
 
 use super::math::Float;
-use super::parallel::{Map, Row, for_each_element, for_each_row};
+use super::parallel::{Map, for_each_element};
 use super::{floats, floats_mut};
 use crate::Result;
 use crate::host::HostCall;
@@ -25,23 +25,9 @@ impl<R: Float> Map<R, 0, 1> for Multiple<R> {
     }
 }
 
-struct Bias<'a, R>(&'a [R]);
-
-impl<R: Float> Row<R> for Bias<'_, R> {
-    #[inline(always)]
-    fn row(&self, _: usize, out: &mut [R]) {
-        out.iter_mut().zip(self.0).for_each(|(y, &b)| *y += b);
-    }
-}
-
 /// `y += x`, slices of one length.
 pub fn add<R: Float>(x: &[R], y: &mut [R]) {
     for_each_element(&Sum, [x], [y]);
-}
-
-/// `y += bias` for each row; rows have the bias' length.
-pub fn add_bias<R: Float>(bias: &[R], y: &mut [R]) {
-    for_each_row(&Bias(bias), y, bias.len());
 }
 
 /// `y *= factor`.
@@ -56,11 +42,8 @@ pub fn scale<R: Float>(factor: R, y: &mut [R]) {
 pub fn add_twin(call: &mut HostCall<'_>) -> Result<()> {
     let params: AddParams = call.params()?;
     let (x, y) = (floats(call, 0)?, floats_mut(call, 1)?);
-    if params.period == params.count {
-        add(x, y);
-    } else {
-        add_bias(&x[..4 * params.period as usize], &mut y[..4 * params.count as usize]);
-    }
+    let length = y.len().min(4 * params.count as usize);
+    add(x, &mut y[..length]);
     Ok(())
 }
 
@@ -70,6 +53,8 @@ pub fn add_twin(call: &mut HostCall<'_>) -> Result<()> {
 /// Buffers that do not fit the parameters.
 pub fn scale_twin(call: &mut HostCall<'_>) -> Result<()> {
     let params: ScaleParams = call.params()?;
-    scale(params.factor, floats_mut(call, 0)?);
+    let y = floats_mut(call, 0)?;
+    let length = y.len().min(4 * params.count as usize);
+    scale(params.factor, &mut y[..length]);
     Ok(())
 }

@@ -181,6 +181,11 @@ impl Tiling {
         self.0[class.index()] = tile;
     }
 
+    /// The names of all classes and of their tiles, as files have them.
+    pub fn names(&self) -> impl Iterator<Item = (String, &'static str)> {
+        Class::all().map(|class| (class.name(), self.get(class).name()))
+    }
+
     /// Whether a device can run all of it.
     pub fn runs_on(&self, caps: &Capabilities) -> bool {
         self.0.iter().all(|t| t.runs_on(caps))

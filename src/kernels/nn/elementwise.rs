@@ -1,6 +1,6 @@
 //! Sums and multiples, element by element.
 //!
-//! Bytes: `add` 12 per element, `add_bias` and `scale` 8. One FLOP per element.
+//! Bytes: `add` 12 per element, `scale` 8. One FLOP per element.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -8,7 +8,7 @@ use super::super::{Binding, KernelSpec, Work, check_index, check_matrix, check_w
 use crate::device::{Recorder, Tensor};
 use crate::{Error, Result};
 
-/// Adds a matrix, or a row to all rows.
+/// Adds a matrix.
 pub static ADD: KernelSpec = KernelSpec {
     name: "add",
     source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/nn/add.wgsl")),
@@ -28,7 +28,6 @@ pub static SCALE: KernelSpec = KernelSpec {
 #[derive(Clone, Copy, Pod, Zeroable)]
 pub(crate) struct AddParams {
     pub count: u32,
-    pub period: u32,
 }
 
 #[repr(C)]
@@ -38,34 +37,23 @@ pub(crate) struct ScaleParams {
     pub factor: f32,
 }
 
-fn record_add(recorder: &mut Recorder, (name, x): (&'static str, &Tensor), rows: usize, y: &Tensor) -> Result<()> {
-    check_matrix(recorder, "add", (name, x), (rows, y.width()))?;
-    check_matrix(recorder, "add", ("y", y), (y.rows(), y.width()))?;
-    let buffers = [x.buffer(), y.buffer()];
-    check_written("add", &buffers, 1)?;
-    let (period, count) = (check_index("add", x)?, check_index("add", y)?);
-    if count == 0 {
-        return Ok(());
-    }
-    let params = AddParams { count, period };
-    Work { kernel: &ADD, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }
-        .elements(recorder, count as usize)
-}
-
 /// Records `y += x`, both `[n, d]` f32.
 ///
 /// # Errors
 /// Shapes that differ, other element types, one memory for both, another device's tensors.
 pub fn add(recorder: &mut Recorder, x: &Tensor, y: &Tensor) -> Result<()> {
-    record_add(recorder, ("x", x), y.rows(), y)
-}
-
-/// Records `y += bias` for each row of `y`, `[n, d]` f32; `bias` is `[1, d]`.
-///
-/// # Errors
-/// As [`add`].
-pub fn add_bias(recorder: &mut Recorder, bias: &Tensor, y: &Tensor) -> Result<()> {
-    record_add(recorder, ("bias", bias), 1, y)
+    for tensor in [("x", x), ("y", y)] {
+        check_matrix(recorder, "add", tensor, (y.rows(), y.width()))?;
+    }
+    let buffers = [x.buffer(), y.buffer()];
+    check_written("add", &buffers, 1)?;
+    let count = check_index("add", y)?;
+    if count == 0 {
+        return Ok(());
+    }
+    let params = AddParams { count };
+    Work { kernel: &ADD, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }
+        .elements(recorder, count as usize)
 }
 
 /// Records `y *= factor`, `[n, d]` f32.

@@ -1,0 +1,113 @@
+//! Products of matrices: plain, by a weight of 16 bits, and with an epilogue.
+
+use super::cases::{Case, Sizes, numbers};
+use crate::device::{Device, Tensor};
+use crate::kernels::linalg::epilogue::Epilogue;
+use crate::kernels::linalg::matmul::{self, Operand, Product};
+use crate::kernels::nn::gelu::Form;
+use crate::{ElementType, Result};
+
+/// A square f32 matrix.
+fn matrix(device: &Device, seed: u32, n: usize) -> Result<Tensor> {
+    Tensor::from_f32(device, &numbers(seed, n * n), n)
+}
+
+fn empty(device: &Device, n: usize) -> Result<Tensor> {
+    Tensor::new(device, n, n, ElementType::F32)
+}
+
+/// Bytes of square matrices, so many of each element's bytes, and the product's FLOPs.
+fn work(n: usize, element_bytes: u64) -> (u64, u64) {
+    (element_bytes * (n * n) as u64, 2 * (n * n * n) as u64)
+}
+
+/// Of two square matrices.
+fn multiplied(device: &Device, sizes: &Sizes, (turn_a, turn_b): (bool, bool)) -> Result<Case> {
+    let n = sizes.side;
+    let (a, b, c) = (matrix(device, 1, n)?, matrix(device, 2, n)?, empty(device, n)?);
+    let result = c.buffer().clone();
+    Ok(Case::kernel(format!("[{n}, {n}] f32"), work(n, 12), (&result, false), move |r| {
+        let (mut left, mut right) = (Operand::new(&a), Operand::new(&b));
+        if turn_a {
+            left = left.transposed();
+        }
+        if turn_b {
+            right = right.transposed();
+        }
+        matmul::record(r, Product::default(), (left, right), (&c, 0))
+    }))
+}
+
+pub(super) fn plain(device: &Device, sizes: &Sizes) -> Result<Case> {
+    multiplied(device, sizes, (false, false))
+}
+
+pub(super) fn by_transposed(device: &Device, sizes: &Sizes) -> Result<Case> {
+    multiplied(device, sizes, (false, true))
+}
+
+pub(super) fn of_transposed(device: &Device, sizes: &Sizes) -> Result<Case> {
+    multiplied(device, sizes, (true, false))
+}
+
+/// By the transposed weight of a frozen layer, `bytes` its elements' own.
+fn by_half(device: &Device, sizes: &Sizes, (element, bytes): (ElementType, Vec<u8>)) -> Result<Case> {
+    let n = sizes.side;
+    let (a, c) = (matrix(device, 1, n)?, empty(device, n)?);
+    let b = Tensor::from_bytes(device, &bytes, n, element)?;
+    let result = c.buffer().clone();
+    Ok(Case::kernel(format!("[{n}, {n}] f32 by {element}"), work(n, 10), (&result, false), move |r| {
+        matmul::record(r, Product::default(), (Operand::new(&a), Operand::new(&b).transposed()), (&c, 0))
+    }))
+}
+
+pub(super) fn by_f16(device: &Device, sizes: &Sizes) -> Result<Case> {
+    let b = numbers(2, sizes.side * sizes.side).into_iter().flat_map(|x| half::f16::from_f32(x).to_le_bytes());
+    by_half(device, sizes, (ElementType::F16, b.collect()))
+}
+
+pub(super) fn by_bf16(device: &Device, sizes: &Sizes) -> Result<Case> {
+    let b = numbers(2, sizes.side * sizes.side).into_iter().flat_map(|x| half::bf16::from_f32(x).to_le_bytes());
+    by_half(device, sizes, (ElementType::BF16, b.collect()))
+}
+
+/// What a layer does besides its product.
+#[derive(Clone, Copy, PartialEq)]
+enum After {
+    Bias,
+    Residual,
+    Gelu,
+}
+
+/// By a layer's transposed weight, with an epilogue of `flops` FLOPs an element and `bytes` bytes an element besides the product's.
+fn fused(device: &Device, sizes: &Sizes, after: After, (bytes, flops): (u64, u64)) -> Result<Case> {
+    let n = sizes.side;
+    let (a, b, c) = (matrix(device, 1, n)?, matrix(device, 2, n)?, empty(device, n)?);
+    let row = Tensor::from_f32(device, &numbers(3, n), n)?;
+    let other = if after == After::Residual { matrix(device, 4, n)? } else { empty(device, n)? };
+    let (least, product) = work(n, 12 + bytes);
+    let work = (least, product + flops * (n * n) as u64);
+    let result = c.buffer().clone();
+    Ok(Case::kernel(format!("[{n}, {n}] f32"), work, (&result, false), move |r| {
+        let epilogue = match after {
+            After::Bias => Epilogue::Add { bias: Some(&row), residual: None },
+            After::Residual => Epilogue::Add { bias: None, residual: Some(&other) },
+            After::Gelu => Epilogue::Gelu { form: Form::Erf, bias: Some(&row), before: &other },
+        };
+        let operands = (Operand::new(&a), Operand::new(&b).transposed());
+        matmul::record_fused(r, Product::default(), epilogue, operands, (&c, 0))
+    }))
+}
+
+pub(super) fn with_bias(device: &Device, sizes: &Sizes) -> Result<Case> {
+    fused(device, sizes, After::Bias, (0, 1))
+}
+
+pub(super) fn with_residual(device: &Device, sizes: &Sizes) -> Result<Case> {
+    fused(device, sizes, After::Residual, (4, 1))
+}
+
+/// GELU's argument is written, too.
+pub(super) fn with_gelu(device: &Device, sizes: &Sizes) -> Result<Case> {
+    fused(device, sizes, After::Gelu, (4, 31))
+}
