@@ -1,6 +1,6 @@
 //! The cases: what is timed, on how much data, and what it has to move and to compute at least.
 
-use super::{elementwise, end_to_end, losses, products, rows, training, yardsticks};
+use super::{cosines, elementwise, end_to_end, losses, products, rows, training, yardsticks};
 use crate::device::{Buffer, Device, DeviceKind, Recorder};
 use crate::{Error, Result};
 
@@ -195,6 +195,9 @@ pub fn catalogue() -> Vec<Entry> {
         kernel("product A Bᵀ + bias", products::with_bias),
         kernel("product A Bᵀ + residual", products::with_residual),
         kernel("product A Bᵀ + bias, gelu", products::with_gelu),
+        kernel("10 best of each row", cosines::nearest_of_rows),
+        kernel("10 best of each column", cosines::nearest_of_columns),
+        kernel("histogram of cosines", cosines::histogram),
         kernel("add", elementwise::add),
         kernel("scale", elementwise::scale),
         kernel("gelu", elementwise::gelu),

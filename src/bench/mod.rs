@@ -7,6 +7,7 @@
 
 mod cases;
 mod compare;
+mod cosines;
 mod elementwise;
 mod end_to_end;
 mod host;

@@ -94,6 +94,16 @@ impl Histogram {
         Ok(Histogram { edges, counts: device.buffer("counts", 4 * bins as u64)?, bins })
     }
 
+    /// Records that the counts start anew.
+    pub fn clear(&self, recorder: &mut Recorder) {
+        recorder.clear(&self.counts);
+    }
+
+    #[cfg(feature = "bench")]
+    pub(crate) fn counts(&self) -> &Buffer {
+        &self.counts
+    }
+
     /// Adds the counts so far to `total`, `[bins]`, waiting for the device, and records that they start anew. Call it before 2³²
     /// pairs were counted.
     ///
@@ -107,7 +117,7 @@ impl Histogram {
         let counts: Vec<u32> = bytemuck::pod_collect_to_vec(&bytes[..4 * self.bins]);
         total.iter_mut().zip(counts).for_each(|(t, c)| *t += u64::from(c));
         let mut recorder = device.recorder();
-        recorder.clear(&self.counts);
+        self.clear(&mut recorder);
         recorder.submit().map(drop)
     }
 }

@@ -91,6 +91,16 @@ impl Lists {
         Ok(Lists { buffer, queries, k })
     }
 
+    /// Records that the lists are empty again.
+    pub fn clear(&self, recorder: &mut Recorder) {
+        recorder.clear(&self.buffer);
+    }
+
+    #[cfg(feature = "bench")]
+    pub(crate) fn buffer(&self) -> &Buffer {
+        &self.buffer
+    }
+
     /// Indices and cosines, `[n, k]` each, best first, waiting for the device. Where there were fewer than k candidates, what is left
     /// has index 0 and a NaN.
     ///
