@@ -82,7 +82,8 @@ fn throughput(result: &Value) -> String {
     match (result["gb_s"].as_f64(), result["gflop_s"].as_f64()) {
         (Some(rate), flops) if memory || flops.is_none() => format!("{} GB/s", number(rate)),
         (_, Some(rate)) => format!("{} GFLOP/s", number(rate)),
-        _ => result["error"].as_str().unwrap_or("–").to_owned(),
+        _ if result["error"].is_string() => "failed".to_owned(),
+        _ => "–".to_owned(),
     }
 }
 
@@ -114,16 +115,18 @@ fn device(file: &Value) -> Result<Section> {
     }
     let meaning = "What a case must move and compute at least, over what the device can do. Above 100%: data that stays in caches, \
                    which the copy's does not.";
-    let quick = if file["quick"] == true { " A quick run: small data, noisy." } else { "" };
+    let quick = if file["quick"] == true { "A quick run: small data, noisy." } else { "" };
     let driver = file["device"]["driver"].as_str().unwrap_or_default();
     let version = file["version"].as_str().unwrap_or("?");
     let tool = file["tool"].as_str().unwrap_or("realign");
-    let intro = format!("{tool} {version}. {driver}{quick}");
+    let about = [format!("{tool} {version}"), driver.to_owned(), quick.to_owned()];
+    let intro = about.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(". ");
     let mut section = Section::new(name(file), intro);
-    for chart in charts(&names, &shares)? {
-        section = section.chart(chart, meaning);
+    for (i, chart) in charts(&names, &shares)?.into_iter().enumerate() {
+        section = section.chart(chart, if i == 0 { meaning } else { "" });
     }
-    Ok(section.table(table, "").table(machine(file)?, ""))
+    let failed = results(file).into_iter().filter_map(|r| r["error"].as_str());
+    Ok(section.table(table, failed.collect::<Vec<_>>().join(" ")).table(machine(file)?, ""))
 }
 
 /// The cases' shares in one chart, or in two halves of one scale.
