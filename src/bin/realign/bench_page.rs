@@ -88,8 +88,7 @@ fn throughput(result: &Value) -> String {
 }
 
 fn device(file: &Value) -> Result<Section> {
-    let columns =
-        ["case", "shape", "median, ms", "quartiles, ms", "GB/s", "GFLOP/s", "rate", "of the roofline", "timer"];
+    let columns = ["case", "shape", "median, ms", "GB/s", "GFLOP/s", "a second", "roofline"];
     let mut table = Table::new("All cases", columns.map(Column::new));
     let (mut names, mut shares) = (Vec::new(), Vec::new());
     for result in results(file) {
@@ -99,17 +98,20 @@ fn device(file: &Value) -> Result<Section> {
             names.push(name.to_owned());
             shares.push((100.0 * share).round());
         }
-        let ms = |key: &str| result[key].as_f64().map_or_else(|| "–".to_owned(), |s| number(1e3 * s));
         let text = |v: &Value| v.as_str().unwrap_or("–").to_owned();
+        let mark = if result["timer"] == "wall" { " *" } else { "" };
+        let seconds = |key: &str| result[key].as_f64().unwrap_or(f64::NAN);
+        let spread = 100.0 * (seconds("seconds_q3") - seconds("seconds_q1")) / seconds("seconds");
+        let times = format!("{} ± {spread:.0}%{mark}", number(1e3 * seconds("seconds")));
         let cells = [
             text(&result["shape"]),
-            ms("seconds"),
-            format!("{} – {}", ms("seconds_q1"), ms("seconds_q3")),
+            if result["error"].is_string() { "failed".to_owned() } else { times },
             cell_text(&result["gb_s"]),
             cell_text(&result["gflop_s"]),
-            throughput(result),
-            share.map_or_else(|| "–".to_owned(), |s| format!("{:.0}% of {}", 100.0 * s, text(&result["bound"]))),
-            text(&result["timer"]),
+            result["items_per_s"]
+                .as_f64()
+                .map_or("–".to_owned(), |n| format!("{} {}", number(n), text(&result["items"]))),
+            share.map_or("–".to_owned(), |s| format!("{:.0}%", 100.0 * s)),
         ];
         table = table.row(name, cells.map(Cell::Text))?;
     }
@@ -125,8 +127,9 @@ fn device(file: &Value) -> Result<Section> {
     for (i, chart) in charts(&names, &shares)?.into_iter().enumerate() {
         section = section.chart(chart, if i == 0 { meaning } else { "" });
     }
-    let failed = results(file).into_iter().filter_map(|r| r["error"].as_str());
-    Ok(section.table(table, failed.collect::<Vec<_>>().join(" ")).table(machine(file)?, ""))
+    let clock = "±: distance of the quartiles. *: by the host's clock, from submission to completion; others by the device's timestamps.";
+    let notes = std::iter::once(clock).chain(results(file).into_iter().filter_map(|r| r["error"].as_str()));
+    Ok(section.table(table, notes.collect::<Vec<_>>().join(" ")).table(machine(file)?, ""))
 }
 
 /// The cases' shares in one chart, or in two halves of one scale.
