@@ -119,7 +119,7 @@ pub fn run(device: &Device, options: &Options, watch: &mut dyn FnMut(Progress<'_
     let entries = chosen(&options.filter)?;
     let sizes = Sizes::of(device, options.quick);
     let budget = if options.quick {
-        Budget { seconds: 0.2, least: 3, most: 20 }
+        Budget { seconds: 0.1, least: 3, most: 20 }
     } else {
         Budget { seconds: 1.0, least: 7, most: 200 }
     };

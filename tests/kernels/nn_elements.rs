@@ -175,10 +175,10 @@ fn sums_and_multiples() {
             let (x, y) = (normal(6, n * d), normal(7, n * d));
             let (tx, ty) = (tensor(&device, &x, d), tensor(&device, &y, d));
             run(&device, |r| {
-                elementwise::add(r, &tx, &ty).unwrap();
                 elementwise::scale(r, -0.75, &ty).unwrap();
+                elementwise::add(r, &tx, &ty).unwrap();
             });
-            let want: Vec<f32> = (0..n * d).map(|i| (y[i] + x[i]) * -0.75).collect();
+            let want: Vec<f32> = (0..n * d).map(|i| y[i] * -0.75 + x[i]).collect();
             // A driver may fuse what a kernel multiplies and adds, but these are different kernels: the same bits.
             assert_eq!(read(&device, &ty), want, "{} [{n}, {d}]", device.name());
         }

@@ -82,13 +82,13 @@ fn throughput(result: &Value) -> String {
     match (result["gb_s"].as_f64(), result["gflop_s"].as_f64()) {
         (Some(rate), flops) if memory || flops.is_none() => format!("{} GB/s", number(rate)),
         (_, Some(rate)) => format!("{} GFLOP/s", number(rate)),
-        _ => result["error"].as_str().unwrap_or("–").to_owned(),
+        _ if result["error"].is_string() => "failed".to_owned(),
+        _ => "–".to_owned(),
     }
 }
 
 fn device(file: &Value) -> Result<Section> {
-    let columns =
-        ["case", "shape", "median, ms", "quartiles, ms", "GB/s", "GFLOP/s", "rate", "of the roofline", "timer"];
+    let columns = ["case", "shape", "median, ms", "GB/s", "GFLOP/s", "a second", "roofline"];
     let mut table = Table::new("All cases", columns.map(Column::new));
     let (mut names, mut shares) = (Vec::new(), Vec::new());
     for result in results(file) {
@@ -98,32 +98,38 @@ fn device(file: &Value) -> Result<Section> {
             names.push(name.to_owned());
             shares.push((100.0 * share).round());
         }
-        let ms = |key: &str| result[key].as_f64().map_or_else(|| "–".to_owned(), |s| number(1e3 * s));
         let text = |v: &Value| v.as_str().unwrap_or("–").to_owned();
+        let mark = if result["timer"] == "wall" { " *" } else { "" };
+        let seconds = |key: &str| result[key].as_f64().unwrap_or(f64::NAN);
+        let spread = 100.0 * (seconds("seconds_q3") - seconds("seconds_q1")) / seconds("seconds");
+        let times = format!("{} ± {spread:.0}%{mark}", number(1e3 * seconds("seconds")));
         let cells = [
             text(&result["shape"]),
-            ms("seconds"),
-            format!("{} – {}", ms("seconds_q1"), ms("seconds_q3")),
+            if result["error"].is_string() { "failed".to_owned() } else { times },
             cell_text(&result["gb_s"]),
             cell_text(&result["gflop_s"]),
-            throughput(result),
-            share.map_or_else(|| "–".to_owned(), |s| format!("{:.0}% of {}", 100.0 * s, text(&result["bound"]))),
-            text(&result["timer"]),
+            result["items_per_s"]
+                .as_f64()
+                .map_or("–".to_owned(), |n| format!("{} {}", number(n), text(&result["items"]))),
+            share.map_or("–".to_owned(), |s| format!("{:.0}%", 100.0 * s)),
         ];
         table = table.row(name, cells.map(Cell::Text))?;
     }
     let meaning = "What a case must move and compute at least, over what the device can do. Above 100%: data that stays in caches, \
                    which the copy's does not.";
-    let quick = if file["quick"] == true { " A quick run: small data, noisy." } else { "" };
+    let quick = if file["quick"] == true { "A quick run: small data, noisy." } else { "" };
     let driver = file["device"]["driver"].as_str().unwrap_or_default();
     let version = file["version"].as_str().unwrap_or("?");
     let tool = file["tool"].as_str().unwrap_or("realign");
-    let intro = format!("{tool} {version}. {driver}{quick}");
+    let about = [format!("{tool} {version}"), driver.to_owned(), quick.to_owned()];
+    let intro = about.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(". ");
     let mut section = Section::new(name(file), intro);
-    for chart in charts(&names, &shares)? {
-        section = section.chart(chart, meaning);
+    for (i, chart) in charts(&names, &shares)?.into_iter().enumerate() {
+        section = section.chart(chart, if i == 0 { meaning } else { "" });
     }
-    Ok(section.table(table, "").table(machine(file)?, ""))
+    let clock = "±: distance of the quartiles. *: by the host's clock, from submission to completion; others by the device's timestamps.";
+    let notes = std::iter::once(clock).chain(results(file).into_iter().filter_map(|r| r["error"].as_str()));
+    Ok(section.table(table, notes.collect::<Vec<_>>().join(" ")).table(machine(file)?, ""))
 }
 
 /// The cases' shares in one chart, or in two halves of one scale.
