@@ -1,8 +1,9 @@
 //! Skewness and kurtosis along directions: against scipy's, a formula, and each other.
 
+use realign::device::Device;
 use realign::geometry::{DirectionMoments, direction_moments, direction_moments_on};
 
-use crate::common::{Rng, devices};
+use crate::common::{Rng, devices, gpu};
 
 const ROWS: [f64; 12] = [1.0, 2.0, 2.0, -1.0, 4.0, 0.5, -3.0, 7.0, 0.25, 1.0, 9.0, -2.0];
 const BASIS: [f64; 6] = [1.0, 0.0, 0.6, 0.8, 1.0, -2.0];
@@ -138,7 +139,7 @@ fn on_devices(rows: &[f32], weights: Option<&[f64]>, d: usize, basis: &[f64], wh
     let length = |row: &[f64], from: &[f64]| row.iter().zip(from).map(|(x, m)| (x - m).powi(2)).sum::<f64>().sqrt();
     let longest = wide.chunks_exact(d).map(|row| length(row, &mean)).fold(0.0, f64::max);
     // In one chunk, and in chunks of a few rows.
-    let few = devices().into_iter().map(|d| d.with_capabilities(|c| c.chunk_bytes = 4096).unwrap());
+    let few = [Device::host(), gpu()].into_iter().map(|d| d.with_capabilities(|c| c.chunk_bytes = 4096).unwrap());
     for device in devices().into_iter().chain(few) {
         let got = direction_moments_on(&device, rows, weights, d, basis).unwrap();
         assert_eq!(got.len(), exact.len());

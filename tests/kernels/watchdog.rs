@@ -8,7 +8,7 @@ use realign::kernels::ALL;
 use realign::kernels::align::{apply, c3};
 use realign::kernels::geometry::{histogram, nearest};
 use realign::kernels::linalg::matmul::{self, Operand, Product};
-use realign::kernels::stats::{moments, normalize};
+use realign::kernels::stats::{moments, normalize, power_sums};
 
 use crate::common::{cloud, gpu};
 
@@ -36,6 +36,8 @@ fn record(device: &Device, r: &mut Recorder) {
     nearest::record(r, (&input, nearest::Queries::Rows), (0, 0), &own, &lists).unwrap();
     let histogram = histogram::Histogram::new(device, 9).unwrap();
     histogram::record(r, &input, (0, 0), histogram::Pairs::Ordered, &histogram).unwrap();
+    let weights = device.buffer_from("weights", bytemuck::cast_slice(&[0.5f32; ROWS])).unwrap();
+    power_sums::record(r, (&input, &weights), &Tensor::new(device, 12, 4, ElementType::F32).unwrap(), false).unwrap();
     let product = Tensor::new(device, ROWS, ROWS, ElementType::F32).unwrap();
     let operands = (Operand::new(&input), Operand::new(&input).transposed());
     matmul::record(r, Product::default(), operands, (&product, 0)).unwrap();
