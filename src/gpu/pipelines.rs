@@ -59,8 +59,11 @@ impl Gpu {
 
     /// Number of pipelines and bind groups.
     pub(crate) fn cached(&self) -> (usize, usize) {
-        let pipelines = self.pipelines.pipelines.lock().unwrap_or_else(PoisonError::into_inner).len();
-        (pipelines, self.pipelines.bind_groups.0.lock().unwrap_or_else(PoisonError::into_inner).len())
+        let slots: Vec<Slot> =
+            self.pipelines.pipelines.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        // One that did not compile left its slot empty.
+        let made = slots.iter().filter(|slot| slot.lock().unwrap_or_else(PoisonError::into_inner).is_some());
+        (made.count(), self.pipelines.bind_groups.0.lock().unwrap_or_else(PoisonError::into_inner).len())
     }
 
     fn compile(&self, dispatch: &Dispatch, texel_reads: bool) -> Result<Pipeline> {
