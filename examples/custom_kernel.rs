@@ -11,12 +11,9 @@ use realign::kernels::{Binding, KernelSpec};
 use realign::{ElementType, Error, Result};
 
 /// The declaration: the parameter block is always binding 0, the buffers follow in the order of [`Dispatch::buffers`].
-static ROW_MAXIMUM: KernelSpec = KernelSpec {
-    name: "row maximum",
-    source: WGSL,
-    bindings: &[Binding::uniform("params"), Binding::read(1, "rows"), Binding::read_write(2, "maxima")],
-    twin,
-};
+static ROW_MAXIMUM: KernelSpec = KernelSpec::new("row maximum", WGSL, BINDINGS, twin).with_overrides(&["GROUP"]);
+
+const BINDINGS: &[Binding] = &[Binding::uniform("params"), Binding::read(1, "rows"), Binding::read_write(2, "maxima")];
 
 /// One invocation takes one row. Rows are padded to a multiple of 4 elements, so that they are read four at a time; the
 /// padding is zero, and must not win over a row of negative numbers: hence `width`.
@@ -71,16 +68,10 @@ fn record_row_maximum(recorder: &mut Recorder, input: &Tensor, maxima: &Buffer) 
     }
     let group = recorder.device().capabilities().group;
     let (rows, width, width4) = (input.rows() as u32, input.width() as u32, input.width4() as u32);
-    recorder.dispatch(Dispatch {
-        kernel: &ROW_MAXIMUM,
-        imports: Vec::new(), // names that `#import` lines in the WGSL would use
-        constants: vec![("GROUP", f64::from(group))],
-        params: bytemuck::bytes_of(&Params { rows, width, width4, padding: 0 }).to_vec(),
-        buffers: vec![input.buffer().clone(), maxima.clone()],
-        elements: (ElementType::F32, ElementType::F32),
-        groups: [rows.div_ceil(group).clamp(1, 65_535), 1, 1],
-        part: None,
-    })
+    // No names for `#import` lines in the WGSL, and one override.
+    let variant = recorder.device().variant(&[], &[("GROUP", f64::from(group))]);
+    let dispatch = Dispatch::new(&ROW_MAXIMUM).variant(variant).params(&Params { rows, width, width4, padding: 0 });
+    recorder.dispatch(dispatch.buffers([input.buffer(), maxima]).groups([rows.div_ceil(group).clamp(1, 65_535), 1, 1]))
 }
 
 fn row_maxima(device: &Device, data: &[f32], width: usize) -> Result<Vec<f32>> {

@@ -46,6 +46,8 @@ pub mod element;
 pub mod error;
 #[cfg(feature = "experiment")]
 pub mod experiment;
+#[cfg(test)]
+mod floors;
 pub mod geometry;
 mod gpu;
 pub mod host;
@@ -57,6 +59,7 @@ pub mod nn;
 pub mod optim;
 #[cfg(feature = "report")]
 pub mod report;
+mod spec;
 pub mod stats;
 #[cfg(feature = "train")]
 pub mod train;

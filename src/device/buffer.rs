@@ -2,18 +2,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
-use super::memory::Purpose;
 use super::{Device, Engine};
 use crate::gpu::GpuMemory;
+use crate::spec::{Purpose, Use};
 use crate::{ElementType, Error, Result};
-
-/// What a buffer is for, beyond being bound to kernels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Use {
-    Compute,
-    Upload,
-    Download,
-}
 
 pub(crate) enum Storage {
     Gpu(Box<GpuMemory>),

@@ -11,140 +11,19 @@ use std::sync::Arc;
 
 use buffer::SharedBuffer;
 pub use buffer::{Buffer, Tensor};
-pub(crate) use buffer::{Storage, Use, pad_rows};
-pub use memory::Purpose;
+pub(crate) use buffer::{Storage, pad_rows};
 #[cfg(feature = "train")]
 pub(crate) use pieces::next_look;
 pub use pieces::{Pending, Piece, Pieces};
 pub use recorder::{Command, Dispatch, Recorder, Submission};
-pub use select::{AdapterSummary, DeviceOptions, Selection, adapters};
+pub use select::{DeviceOptions, Selection, adapters};
 pub use slots::{DownloadSlot, UploadSlot};
 
 use crate::gpu::Gpu;
-use crate::kernels::linalg::tiles::Tiling;
-use crate::{Error, Result};
+pub use crate::spec::{AdapterSummary, Capabilities, DeviceKind, Purpose};
+use crate::spec::{Choice, Constant, Import, Offered, Use, Variant, Variants};
+use crate::{ElementType, Error, Result};
 use memory::Ledger;
-
-/// What kind of processor a device is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DeviceKind {
-    /// A GPU with memory of its own.
-    DiscreteGpu,
-    /// A GPU that shares the host's memory.
-    IntegratedGpu,
-    /// A GPU in a virtual machine, or one that does not say.
-    OtherGpu,
-    /// A GPU driver that runs on the CPU (lavapipe, SwiftShader, WARP).
-    Software,
-    /// This crate's host engine.
-    Host,
-}
-
-impl DeviceKind {
-    /// As shown to people.
-    pub const fn name(self) -> &'static str {
-        match self {
-            DeviceKind::DiscreteGpu => "discrete GPU",
-            DeviceKind::IntegratedGpu => "integrated GPU",
-            DeviceKind::OtherGpu => "GPU",
-            DeviceKind::Software => "software GPU",
-            DeviceKind::Host => "host engine",
-        }
-    }
-}
-
-/// What a device offers, and the shapes that kernels take on it.
-#[derive(Clone, Debug)]
-pub struct Capabilities {
-    /// The kind of processor.
-    pub kind: DeviceKind,
-    /// Invocations of a row kernel's workgroup.
-    pub group: u32,
-    /// Invocations that share a row: 1 where an invocation is a CPU's vector lane, else a GPU's usual subgroup.
-    pub lanes: u32,
-    /// Whether teams are subgroups: all have one size, and it is `lanes`.
-    pub subgroup_teams: bool,
-    /// Size of the adapter's subgroups, where shaders may use them and all have one size.
-    pub subgroup_size: Option<u32>,
-    /// Side of the fragments that the adapter's matrix units multiply, f16 operands and f32 sums: 16 or 8, where
-    /// [`DeviceOptions::matrix_units`] asked for them.
-    pub matrix_units: Option<u32>,
-    /// Whether shaders use the adapter's 64-bit integers.
-    pub int64: bool,
-    /// Whether read-only operands are read as textures, and moments are summed in two dispatches without workgroup memory:
-    /// drivers that run on the CPU read a texel many times faster than an element of a buffer.
-    pub texel_reads: bool,
-    /// Whether the host maps storage buffers directly, without a staging copy.
-    pub mapped_storage: bool,
-    /// Whether commands can be timed by timestamp queries.
-    pub timestamps: bool,
-    /// Largest storage binding, in bytes.
-    pub max_binding: u64,
-    /// Bytes that a texture of four words a texel holds.
-    pub max_texels_bytes: u64,
-    /// Bytes that a chunk of rows should have.
-    pub chunk_bytes: u64,
-    /// FLOPs of one dispatch of matrix products or attention at most, so that none runs into a desktop's watchdog: a quarter of a second of the slowest kernel
-    /// where it was measured, else a guess by the device's kind.
-    pub dispatch_flops: u64,
-    /// Bytes that one dispatch of any other kernel moves at most, counted over all of its buffers: a quarter of a second of
-    /// the slowest kernel where memory was measured, else a guess by the device's kind.
-    pub dispatch_bytes: u64,
-    /// Which tiles multiply matrices, where that was measured; `None` for [`Tiling::fixed`].
-    pub tiling: Option<Tiling>,
-}
-
-impl Capabilities {
-    /// Whether a device of these features, that comes as `offered`, can run kernels of these shapes.
-    fn check(&self, offered: &Capabilities, features: wgpu::Features) -> Result<()> {
-        let teams = self.group.checked_div(self.lanes).unwrap_or(0);
-        let checks = [
-            ((1..=256).contains(&self.group), "group must be 1 to 256"),
-            (
-                teams * self.lanes == self.group && (1..=64).contains(&teams),
-                "lanes must split the group into 1 to 64 teams",
-            ),
-            (
-                !self.subgroup_teams || offered.subgroup_size == Some(self.lanes),
-                "subgroup teams need subgroups of one size, lanes",
-            ),
-            (!self.int64 || features.contains(wgpu::Features::SHADER_INT64), "the device has no 64-bit integers"),
-            (
-                !self.mapped_storage || features.contains(wgpu::Features::MAPPABLE_PRIMARY_BUFFERS),
-                "the device does not map storage buffers",
-            ),
-            (
-                !self.texel_reads || self.max_binding <= offered.max_texels_bytes,
-                "max_binding is above what a texture holds; lower it, or turn texel_reads off",
-            ),
-            (!self.timestamps || features.contains(wgpu::Features::TIMESTAMP_QUERY), "the device has no timestamps"),
-            (self.dispatch_flops > 0 && self.dispatch_bytes > 0, "dispatch_flops and dispatch_bytes must be above 0"),
-            (
-                self.matrix_units.is_none() || self.matrix_units == offered.matrix_units,
-                "the device was not asked for matrix units",
-            ),
-            (
-                self.tiling.is_none_or(|t| t.runs_on(self)),
-                "a tile needs subgroups or matrix units that the device does not have",
-            ),
-            (self.max_binding <= offered.max_binding, "max_binding is above the device's"),
-        ];
-        match checks.iter().find(|(holds, _)| !holds) {
-            Some((_, problem)) => Err(Error::argument("capabilities", *problem)),
-            None => Ok(()),
-        }
-    }
-
-    /// Rows that a workgroup of a row kernel holds at a time.
-    pub(crate) fn teams(&self) -> usize {
-        (self.group / self.lanes).max(1) as usize
-    }
-
-    /// Rows of `row_bytes` that make a chunk on this device.
-    pub fn chunk_rows(&self, row_bytes: u64) -> usize {
-        (self.chunk_bytes.min(self.max_binding) / row_bytes.max(1)).max(1) as usize
-    }
-}
 
 #[expect(clippy::large_enum_variant, reason = "there is one to a device, behind an `Arc`")]
 pub(crate) enum Engine {
@@ -158,13 +37,21 @@ pub(crate) struct Inner {
     pub(crate) engine: Engine,
     pub(crate) name: String,
     pub(crate) capabilities: Capabilities,
+    variants: Variants,
     ledger: Ledger,
     idle: SharedBuffer,
 }
 
 impl Inner {
     fn new(engine: Engine, name: String, capabilities: Capabilities) -> Self {
-        Inner { engine, name, capabilities, ledger: Ledger::default(), idle: SharedBuffer::default() }
+        Inner {
+            engine,
+            name,
+            capabilities,
+            variants: Variants::default(),
+            ledger: Ledger::default(),
+            idle: SharedBuffer::default(),
+        }
     }
 }
 
@@ -237,14 +124,15 @@ impl Device {
             Error::argument("capabilities", "the device is in use; change it before making anything on it")
         })?;
         let offered = match &inner.engine {
-            Engine::Gpu(gpu) => Some((gpu.capabilities()?, gpu.device.features())),
-            Engine::Host => Some((inner.capabilities.clone(), wgpu::Features::all())),
+            Engine::Gpu(gpu) => Some(gpu.offered()?),
+            Engine::Host => Some(Offered::all(inner.capabilities.clone())),
             // One that only plans has what it is told.
             Engine::Plan => None,
         };
         change(&mut inner.capabilities);
-        let (offered, features) = offered.unwrap_or_else(|| (inner.capabilities.clone(), wgpu::Features::all()));
-        inner.capabilities.check(&offered, features)?;
+        let offered = offered.unwrap_or_else(|| Offered::all(inner.capabilities.clone()));
+        inner.capabilities.check(&offered)?;
+        inner.variants = Variants::default();
         Ok(Device(Arc::new(inner)))
     }
 
@@ -317,6 +205,28 @@ impl Device {
             Engine::Gpu(gpu) => gpu.cached(),
             Engine::Host | Engine::Plan => (0, 0),
         }
+    }
+
+    /// The variant of kernels with these files for the names that a source imports, and these values of overrides: for
+    /// [`Dispatch::variant`]. A shader takes the values that its kernel declares.
+    pub fn variant(&self, imports: &[Import], constants: &[Constant]) -> Variant {
+        let elements = (ElementType::F32, ElementType::F32);
+        let choice = Choice { family: "as told", elements, imports, constants };
+        let complete = || Ok((imports.to_vec(), constants.to_vec()));
+        // Invariant: what completes the choice has no error.
+        self.variant_for(choice, complete).unwrap_or_else(|_| self.0.variants.plain().clone())
+    }
+
+    /// The variant of kernels that answers a choice, made of the imports and constants of `complete` when it is asked for first.
+    ///
+    /// # Errors
+    /// Those of `complete`.
+    pub(crate) fn variant_for(
+        &self,
+        choice: Choice<'_>,
+        complete: impl FnOnce() -> Result<(Vec<Import>, Vec<Constant>)>,
+    ) -> Result<Variant> {
+        self.0.variants.get(choice, complete)
     }
 
     /// A recorder of commands for this device.

@@ -4,43 +4,114 @@ use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use super::{Buffer, Device, Engine, Storage, Tensor};
-use crate::host::{HostCall, HostSlice};
-use crate::kernels::{BindingKind, KernelSpec};
+use crate::gpu::{GpuMemory, Launch, Step};
+use crate::spec::{BindingKind, Constant, HostCall, HostSlice, Import, KernelSpec, Variant};
 use crate::{ElementType, Error, Result};
 
 /// One kernel over a grid.
+///
+/// ```
+/// # use realign::device::{Buffer, Dispatch};
+/// # fn record(recorder: &mut realign::device::Recorder, kernel: &'static realign::kernels::KernelSpec, rows: &Buffer) -> realign::Result<()> {
+/// let count = [5u32];
+/// recorder.dispatch(Dispatch::new(kernel).params(&count).buffers([rows]).groups([1, 1, 1]))
+/// # }
+/// ```
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Dispatch {
     /// The kernel.
     pub kernel: &'static KernelSpec,
-    /// Which files stand for the names that the source imports.
-    pub imports: Vec<(&'static str, &'static str)>,
-    /// Values of the source's overrides.
-    pub constants: Vec<(&'static str, f64)>,
+    /// Its imports and the values of its overrides; `None` for a kernel without them.
+    pub variant: Option<Variant>,
     /// Bytes of the parameter block; a multiple of 16.
     pub params: Vec<u8>,
     /// The storage buffers, in the order of the kernel's bindings.
     pub buffers: Vec<Buffer>,
     /// Element types of the input and output rows, for the twin.
     pub elements: (ElementType, ElementType),
-    /// Workgroups along each side, at most 65,535.
+    /// Workgroups along each side, 1 to 65,535.
     pub groups: [u32; 3],
     /// Where the kernel's grid is run in parts: the workgroups of the parts before, and of the whole. Only for kernels whose
     /// shader reads `common/grid.wgsl`.
     pub part: Option<[u32; 2]>,
 }
 
+impl Dispatch {
+    /// The kernel with one workgroup, without parameters, buffers and imports, on f32 rows.
+    pub fn new(kernel: &'static KernelSpec) -> Self {
+        Dispatch {
+            kernel,
+            variant: None,
+            params: Vec::new(),
+            buffers: Vec::new(),
+            elements: (ElementType::F32, ElementType::F32),
+            groups: [1; 3],
+            part: None,
+        }
+    }
+
+    /// With these parameters, filled up with zeros to a multiple of 16 bytes, as uniforms are.
+    #[must_use]
+    pub fn params<T: bytemuck::NoUninit>(self, params: &T) -> Self {
+        let mut bytes = bytemuck::bytes_of(params).to_vec();
+        bytes.resize(bytes.len().next_multiple_of(16), 0);
+        Dispatch { params: bytes, ..self }
+    }
+
+    /// With these storage buffers, in the order of the kernel's bindings.
+    #[must_use]
+    pub fn buffers<'a>(self, buffers: impl IntoIterator<Item = &'a Buffer>) -> Self {
+        Dispatch { buffers: buffers.into_iter().cloned().collect(), ..self }
+    }
+
+    /// With these imports and values of overrides, see [`Device::variant`].
+    #[must_use]
+    pub fn variant(self, variant: Variant) -> Self {
+        Dispatch { variant: Some(variant), ..self }
+    }
+
+    /// The files for the names that the source imports, besides the kernel's own.
+    pub fn imports(&self) -> &[Import] {
+        self.variant.as_ref().map_or(&[], Variant::imports)
+    }
+
+    /// The complete WGSL.
+    ///
+    /// # Errors
+    /// A name or path that does not exist.
+    pub fn source(&self) -> Result<String> {
+        self.kernel.expanded(self.imports())
+    }
+
+    /// The values of the overrides that the shader has.
+    pub fn constants(&self) -> Vec<Constant> {
+        self.variant.as_ref().map_or_else(Vec::new, |variant| self.kernel.constants(variant.constants()))
+    }
+
+    /// With input and output rows of these element types.
+    #[must_use]
+    pub fn elements(self, input: ElementType, output: ElementType) -> Self {
+        Dispatch { elements: (input, output), ..self }
+    }
+
+    /// With so many workgroups along each side, 1 to 65,535.
+    #[must_use]
+    pub fn groups(self, groups: [u32; 3]) -> Self {
+        Dispatch { groups, ..self }
+    }
+}
+
 /// A recorded command.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Command {
     /// Run a kernel.
     Dispatch(Dispatch),
     /// Fill a buffer with zeros.
     Clear(Buffer),
-    /// Copy one buffer to another, as far as both go.
-    Copy(Buffer, Buffer),
     /// Copy a range of bytes of one buffer into another: from and its offset, to and its offset, the number of bytes.
-    CopyRange((Buffer, u64), (Buffer, u64), u64),
+    Copy((Buffer, u64), (Buffer, u64), u64),
     /// Bring an upload's data to its tensor (nothing where the host maps it directly).
     Upload(Buffer),
     /// Bring a tensor's data to where a download reads it (nothing where the host maps it directly).
@@ -88,6 +159,10 @@ impl Recorder {
         if dispatch.buffers.iter().any(|b| !b.belongs_to(&self.device)) {
             return Err(Error::shape(kernel.name, "buffer", "a buffer of the recorder's device", "another device's"));
         }
+        if !dispatch.params.len().is_multiple_of(16) {
+            let got = format!("{} bytes", dispatch.params.len());
+            return Err(Error::shape(kernel.name, "parameters", "a multiple of 16 bytes", got));
+        }
         if dispatch.groups.iter().any(|&g| g == 0 || g > 65_535) {
             return Err(Error::shape(kernel.name, "workgroups", "1 to 65535 a side", format!("{:?}", dispatch.groups)));
         }
@@ -100,20 +175,12 @@ impl Recorder {
         self.commands.push(Command::Clear(buffer.clone()));
     }
 
-    /// Records the copy of a tensor's rows to another of the same width and element type.
+    /// Records the copy of a tensor's rows to the first rows of another of the same width and element type.
     ///
     /// # Errors
     /// Shapes or types that differ; another device's tensors; a tensor and itself.
     pub fn copy(&mut self, from: &Tensor, to: &Tensor) -> Result<()> {
-        let shape = |t: &Tensor| format!("width {} {}", t.width(), t.element_type());
-        if shape(from) != shape(to) || to.rows() < from.rows() {
-            return Err(Error::shape("copy", "output", shape(from), shape(to)));
-        }
-        if from.buffer().same(to.buffer()) || [from, to].iter().any(|t| !t.buffer().belongs_to(&self.device)) {
-            return Err(Error::shape("copy", "output", "another tensor of the recorder's device", "not that"));
-        }
-        self.commands.push(Command::Copy(from.buffer().clone(), to.buffer().clone()));
-        Ok(())
+        self.copy_rows((from, 0), (to, 0), from.rows())
     }
 
     /// Records the copy of `rows` rows of a tensor, from `from.1` on, to the rows of another from `to.1` on.
@@ -138,7 +205,7 @@ impl Recorder {
         let stride = from.0.row_bytes() as u64;
         if rows > 0 {
             let place = |(tensor, first): (&Tensor, usize)| (tensor.buffer().clone(), first as u64 * stride);
-            self.commands.push(Command::CopyRange(place(from), place(to), rows as u64 * stride));
+            self.commands.push(Command::Copy(place(from), place(to), rows as u64 * stride));
         }
         Ok(())
     }
@@ -166,6 +233,24 @@ impl Recorder {
         self.commands.push(command);
     }
 
+    /// The command as the wgpu engine runs it.
+    fn lowered<'a>(&'a self, command: &'a Command) -> Result<Step<'a>> {
+        Ok(match command {
+            Command::Dispatch(dispatch) => Step::Launch(Launch {
+                kernel: dispatch.kernel,
+                variant: dispatch.variant.as_ref().unwrap_or(self.device.0.variants.plain()),
+                params: &dispatch.params,
+                buffers: dispatch.buffers.iter().map(memory).collect::<Result<_>>()?,
+                groups: dispatch.groups,
+                part: dispatch.part,
+            }),
+            Command::Clear(buffer) => Step::Clear(memory(buffer)?),
+            Command::Copy((from, f), (to, t), bytes) => Step::Copy((memory(from)?, *f), (memory(to)?, *t), *bytes),
+            Command::Upload(buffer) => Step::Upload(memory(buffer)?),
+            Command::Download(buffer) => Step::Download(memory(buffer)?),
+        })
+    }
+
     /// Hands the commands to the device. A GPU works on them while this returns; the host engine is done when it returns.
     ///
     /// # Errors
@@ -179,7 +264,8 @@ impl Recorder {
         }
         match &self.device.0.engine {
             Engine::Gpu(gpu) => {
-                let (index, timing) = gpu.submit(&self.commands, self.timed, self.device.capabilities().texel_reads)?;
+                let steps = self.commands.iter().map(|c| self.lowered(c)).collect::<Result<Vec<_>>>()?;
+                let (index, timing) = gpu.submit(&steps, self.timed, self.device.capabilities().texel_reads)?;
                 Ok(Submission { device: self.device.clone(), work: Work::Gpu(index, timing) })
             }
             Engine::Plan => Ok(Submission { device: self.device.clone(), work: Work::Host(Vec::new()) }),
@@ -187,6 +273,16 @@ impl Recorder {
                 let times = self.commands.iter().filter_map(|c| run_on_host(c).transpose()).collect::<Result<_>>()?;
                 Ok(Submission { device: self.device.clone(), work: Work::Host(times) })
             }
+        }
+    }
+}
+
+/// The memory of a GPU's buffer.
+fn memory(buffer: &Buffer) -> Result<&GpuMemory> {
+    match buffer.storage() {
+        Storage::Gpu(memory) => Ok(memory),
+        Storage::Host(_) | Storage::Nothing => {
+            Err(Error::shape("submit", "buffer", "a buffer of this device", "the host engine's"))
         }
     }
 }
@@ -205,13 +301,7 @@ fn run_on_host(command: &Command) -> Result<Option<(&'static str, Duration)>> {
             }
             Ok(None)
         }
-        Command::Copy(from, to) => {
-            if let (Storage::Host(from), Storage::Host(to)) = (from.storage(), to.storage()) {
-                from.read(|f| to.write(|t| t.iter_mut().zip(f).for_each(|(t, f)| *t = *f)));
-            }
-            Ok(None)
-        }
-        Command::CopyRange((from, f), (to, t), bytes) => {
+        Command::Copy((from, f), (to, t), bytes) => {
             let range = |first: u64| first as usize..(first + bytes) as usize;
             if let (Storage::Host(from), Storage::Host(to)) = (from.storage(), to.storage()) {
                 from.read(|from| to.write(|to| to[range(*t)].copy_from_slice(&from[range(*f)])));

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{Device, DeviceKind};
+use super::Device;
 use crate::gpu::{self, Gpu};
+use crate::spec::{AdapterSummary, DeviceKind};
 use crate::{Error, Result};
 
 /// Which device is wanted.
@@ -67,23 +68,6 @@ pub struct DeviceOptions {
     /// f16 operands and f32 sums: several times as fast, but operands are rounded to f16, see
     /// [`UNITS`](crate::kernels::linalg::matmul::UNITS). Requests fail on adapters without.
     pub matrix_units: bool,
-}
-
-/// One adapter of this machine, or the host engine.
-#[derive(Clone, Debug)]
-pub struct AdapterSummary {
-    /// Name, as `--device` takes it.
-    pub name: String,
-    /// The kind of processor.
-    pub kind: DeviceKind,
-    /// `vulkan`, `metal`, `dx12`, `gl`, or `host`.
-    pub backend: String,
-    /// Driver and version, where known.
-    pub driver: String,
-    /// Largest storage binding, in bytes.
-    pub max_binding: u64,
-    /// Optional features that this crate uses where it finds them.
-    pub features: Vec<&'static str>,
 }
 
 /// All adapters of `backends` (all backends if `None`), in the order that [`Selection::Index`] counts; the host engine is

@@ -1,10 +1,9 @@
 //! Slots for streaming: a tensor and the way in or out of it, used again and again. With two slots the host fills or
 //! drains one while the device works on the other.
 
-use super::buffer::Use;
-use super::memory::Purpose;
 use super::recorder::Command;
 use super::{Device, Engine, Recorder, Storage, Tensor};
+use crate::spec::{Purpose, Use};
 use crate::{ElementType, Error, Result};
 
 const ROWS: (Purpose, &str) = (Purpose::Data, "rows");

@@ -1,7 +1,7 @@
 //! Adapters: enumeration, kind, and the device that we ask of one.
 
-use crate::device::{AdapterSummary, DeviceKind};
-use crate::kernels::linalg::matmul::UNITS_LANES;
+use crate::spec::tiles::UNITS_LANES;
+use crate::spec::{AdapterSummary, DeviceKind};
 use crate::{Error, Result};
 
 /// An adapter and what it says of itself.

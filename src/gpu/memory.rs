@@ -6,8 +6,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use super::Gpu;
 use super::pipelines::BindGroups;
 use crate::Result;
-use crate::device::Use;
-use crate::kernels::TEXEL_LINE;
+use crate::spec::{TEXEL_LINE, Use};
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 

@@ -11,9 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 pub(crate) use adapter::enumerate;
 pub(crate) use memory::GpuMemory;
-pub(crate) use submit::Timing;
+pub(crate) use submit::{Launch, Step, Timing};
 
-use crate::device::{Capabilities, DeviceKind, Purpose};
+use crate::spec::{Capabilities, DeviceKind, Offered, Purpose, TEXEL_LINE};
 use crate::{Error, Result};
 
 /// A wgpu device with its queue and caches.
@@ -107,12 +107,23 @@ impl Gpu {
         }
     }
 
+    /// What the device could do.
+    pub(crate) fn offered(&self) -> Result<Offered> {
+        let features = self.device.features();
+        Ok(Offered {
+            capabilities: self.capabilities()?,
+            int64: features.contains(wgpu::Features::SHADER_INT64),
+            mapped_storage: features.contains(wgpu::Features::MAPPABLE_PRIMARY_BUFFERS),
+            timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
+        })
+    }
+
     pub(crate) fn capabilities(&self) -> Result<Capabilities> {
         let (features, limits) = (self.device.features(), self.device.limits());
         let software = self.kind == DeviceKind::Software;
         let (least, most) = self.subgroup_sizes;
         let fixed = features.contains(wgpu::Features::SUBGROUP) && least == most && (4..=128).contains(&least);
-        let max_texels_bytes = u64::from(limits.max_texture_dimension_2d) * 16 * u64::from(crate::kernels::TEXEL_LINE);
+        let max_texels_bytes = u64::from(limits.max_texture_dimension_2d) * 16 * u64::from(TEXEL_LINE);
         let max_binding = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
         let texel_reads = software && self.backend == wgpu::Backend::Vulkan;
         let subgroup_teams = !software && fixed && least >= 8;

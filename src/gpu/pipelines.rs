@@ -1,33 +1,70 @@
 //! Pipelines and bind groups, made once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Gpu, GpuMemory};
-use crate::Result;
-use crate::device::Dispatch;
-use crate::kernels::{BindingKind, GRID_BINDING, shader};
+use super::{Gpu, Launch};
+use crate::spec::{BindingKind, GRID_BINDING, KernelSpec};
+use crate::{Error, Result};
 
 /// A compiled kernel variant.
 pub(super) struct Pipeline {
     pub(super) pipeline: wgpu::ComputePipeline,
     layout: wgpu::BindGroupLayout,
+    /// Its number on the device, from 0 on.
+    id: u32,
 }
 
-type Imports = Vec<(&'static str, &'static str)>;
-/// Kernel, imports, and the overrides' names and bits.
-type Key = (&'static str, Imports, Vec<(&'static str, u64)>);
+/// Kernel, by its place in memory, and variant.
+type Key = (usize, u32);
 
-/// Pipeline and buffers.
-type BindGroupKey = (usize, Vec<u64>);
+/// Most storage buffers of a kernel.
+const MAX_BUFFERS: usize = 8;
+
+/// Pipeline and buffers, by number; places that a kernel does not use hold [`u64::MAX`].
+type BindGroupKey = (u32, [u64; MAX_BUFFERS]);
 
 /// Bind groups by pipeline and buffers; shared with the buffers, which leave it when they are dropped.
 #[derive(Clone, Default)]
-pub(super) struct BindGroups(Arc<Mutex<HashMap<BindGroupKey, wgpu::BindGroup>>>);
+pub(super) struct BindGroups(Arc<Mutex<BindGroupTable>>);
+
+#[derive(Default)]
+struct BindGroupTable {
+    groups: HashMap<BindGroupKey, wgpu::BindGroup>,
+    by_buffer: HashMap<u64, HashSet<BindGroupKey>>,
+}
 
 impl BindGroups {
+    /// Drops the groups that bind the buffer of this number.
     pub(super) fn forget(&self, id: u64) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|(_, ids), _| !ids.contains(&id));
+        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(keys) = table.by_buffer.remove(&id) else { return };
+        for key in keys {
+            table.groups.remove(&key);
+            for other in key.1.iter().filter(|other| **other != id) {
+                if let Some(keys) = table.by_buffer.get_mut(other) {
+                    keys.remove(&key);
+                }
+            }
+        }
+    }
+
+    fn get(&self, key: BindGroupKey, make: impl FnOnce() -> wgpu::BindGroup) -> wgpu::BindGroup {
+        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = table.groups.get(&key) {
+            return found.clone();
+        }
+        let made = make();
+        for id in key.1.iter().filter(|id| **id != u64::MAX) {
+            table.by_buffer.entry(*id).or_default().insert(key);
+        }
+        table.groups.insert(key, made.clone());
+        made
+    }
+
+    fn count(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).groups.len()
     }
 }
 
@@ -37,15 +74,15 @@ type Slot = Arc<Mutex<Option<Arc<Pipeline>>>>;
 #[derive(Default)]
 pub(super) struct Cache {
     pipelines: Mutex<HashMap<Key, Slot>>,
+    made: AtomicU32,
     pub(super) bind_groups: BindGroups,
 }
 
 impl Gpu {
-    /// The dispatch's pipeline, compiled by the first who asks for it: others who want the same one wait, threads that want
+    /// The launch's pipeline, compiled by the first who asks for it: others who want the same one wait, threads that want
     /// different ones compile side by side.
-    pub(super) fn pipeline(&self, dispatch: &Dispatch, texel_reads: bool) -> Result<Arc<Pipeline>> {
-        let constants = dispatch.constants.iter().map(|(name, value)| (*name, value.to_bits())).collect();
-        let key = (dispatch.kernel.name, dispatch.imports.clone(), constants);
+    pub(super) fn pipeline(&self, launch: &Launch<'_>, texel_reads: bool) -> Result<Arc<Pipeline>> {
+        let key = (std::ptr::from_ref(launch.kernel) as usize, launch.variant.id());
         let slot = {
             let mut cache = self.pipelines.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
             cache.entry(key).or_default().clone()
@@ -53,7 +90,7 @@ impl Gpu {
         let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
         match &*slot {
             Some(found) => Ok(found.clone()),
-            None => Ok(slot.insert(Arc::new(self.compile(dispatch, texel_reads)?)).clone()),
+            None => Ok(slot.insert(Arc::new(self.compile(launch, texel_reads)?)).clone()),
         }
     }
 
@@ -63,21 +100,19 @@ impl Gpu {
             self.pipelines.pipelines.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
         // One that did not compile left its slot empty.
         let made = slots.iter().filter(|slot| slot.lock().unwrap_or_else(PoisonError::into_inner).is_some());
-        (made.count(), self.pipelines.bind_groups.0.lock().unwrap_or_else(PoisonError::into_inner).len())
+        (made.count(), self.pipelines.bind_groups.count())
     }
 
-    fn compile(&self, dispatch: &Dispatch, texel_reads: bool) -> Result<Pipeline> {
-        let kernel = dispatch.kernel;
-        let source = shader::expand(kernel.source, &dispatch.imports)?;
-        let bindings = kernel.bindings.iter().map(|b| (b.index, b.kind)).chain([(GRID_BINDING, BindingKind::Uniform)]);
-        let entries: Vec<_> = bindings.map(|(index, kind)| layout_entry(index, kind, texel_reads)).collect();
-        // Only the overrides that the shader has: an unknown name is an error.
-        let constants: Vec<_> = dispatch
-            .constants
-            .iter()
-            .copied()
-            .filter(|(name, _)| source.contains(&format!("override {name}")))
-            .collect();
+    fn compile(&self, launch: &Launch<'_>, texel_reads: bool) -> Result<Pipeline> {
+        let kernel = launch.kernel;
+        if kernel.bindings.len() > MAX_BUFFERS + 1 {
+            let got = kernel.bindings.len() - 1;
+            return Err(Error::shape(kernel.name, "bindings", format!("at most {MAX_BUFFERS} storage buffers"), got));
+        }
+        let source = kernel.expanded(launch.variant.imports())?;
+        let entries = layout_entries(kernel, texel_reads);
+        // To wgpu an unknown name is an error.
+        let constants = kernel.constants(launch.variant.constants());
         self.guarded(kernel.name, 0, || {
             let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor {
                 label: Some(kernel.name),
@@ -100,25 +135,18 @@ impl Gpu {
                 compilation_options: wgpu::PipelineCompilationOptions { constants: &constants, ..Default::default() },
                 cache: None,
             });
-            Pipeline { pipeline, layout }
+            Pipeline { pipeline, layout, id: self.pipelines.made.fetch_add(1, Ordering::Relaxed) }
         })
     }
 
-    /// The dispatch's bind group; the parameters, and the grid behind them, are bound with a dynamic offset.
-    pub(super) fn bind_group(
-        &self,
-        pipeline: &Arc<Pipeline>,
-        dispatch: &Dispatch,
-        memory: &[&GpuMemory],
-        texel_reads: bool,
-    ) -> wgpu::BindGroup {
-        // A pipeline is never dropped before its device, so its address identifies it.
-        let key = (Arc::as_ptr(pipeline) as usize, memory.iter().map(|m| m.id).collect());
-        let mut cache = self.pipelines.bind_groups.0.lock().unwrap_or_else(PoisonError::into_inner);
+    /// The launch's bind group; the parameters, and the grid behind them, are bound with a dynamic offset.
+    pub(super) fn bind_group(&self, pipeline: &Pipeline, launch: &Launch<'_>, texel_reads: bool) -> wgpu::BindGroup {
+        let mut ids = [u64::MAX; MAX_BUFFERS];
+        ids.iter_mut().zip(&launch.buffers).for_each(|(id, memory)| *id = memory.id);
         let make = || {
             let params =
                 [0, GRID_BINDING].map(|binding| wgpu::BindGroupEntry { binding, resource: self.params.binding() });
-            let buffers = dispatch.kernel.bindings[1..].iter().zip(memory);
+            let buffers = launch.kernel.bindings[1..].iter().zip(&launch.buffers);
             let buffers = buffers.map(|(b, m)| {
                 let texels = m.texels.get().filter(|_| texel_reads && b.kind == BindingKind::Texels);
                 let resource = match texels {
@@ -129,13 +157,18 @@ impl Gpu {
             });
             let entries: Vec<_> = params.into_iter().chain(buffers).collect();
             self.device.create_bind_group(&wgpu::BindGroupDescriptor {
-                label: Some(dispatch.kernel.name),
+                label: Some(launch.kernel.name),
                 layout: &pipeline.layout,
                 entries: &entries,
             })
         };
-        cache.entry(key).or_insert_with(make).clone()
+        self.pipelines.bind_groups.get((pipeline.id, ids), make)
     }
+}
+
+fn layout_entries(kernel: &KernelSpec, texel_reads: bool) -> Vec<wgpu::BindGroupLayoutEntry> {
+    let bindings = kernel.bindings.iter().map(|b| (b.index, b.kind)).chain([(GRID_BINDING, BindingKind::Uniform)]);
+    bindings.map(|(index, kind)| layout_entry(index, kind, texel_reads)).collect()
 }
 
 fn layout_entry(binding: u32, kind: BindingKind, texel_reads: bool) -> wgpu::BindGroupLayoutEntry {

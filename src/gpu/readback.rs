@@ -8,7 +8,7 @@ use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use super::{Gpu, GpuMemory, Timing};
-use crate::device::Use;
+use crate::spec::Use;
 use crate::{Error, Result};
 
 /// How long a wait asks in vain before it looks whether the device is still there.

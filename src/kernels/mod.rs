@@ -19,146 +19,19 @@
 
 pub mod align;
 pub mod bench;
+mod catalogue;
 pub mod geometry;
 pub mod linalg;
 pub mod nn;
 pub mod optim;
-pub mod shader;
 pub mod stats;
 
-use crate::device::{Buffer, Capabilities, Device, DeviceKind, Dispatch, Recorder, Tensor};
-use crate::host::HostCall;
+use crate::device::{Buffer, Device, Dispatch, Recorder, Tensor};
+use crate::spec::{Capabilities, Choice, DeviceKind, Variant};
+pub use catalogue::ALL;
+
+pub use crate::spec::{Binding, BindingKind, GRID_BINDING, KernelSpec, TEXEL_LINE, shader};
 use crate::{ElementType, Error, Result};
-
-/// How a kernel sees one of its buffers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BindingKind {
-    /// A small block of parameters, always binding 0.
-    Uniform,
-    /// A storage buffer that is only read.
-    Read,
-    /// Words that are only read, four to an entry: a storage buffer, or, where [`Capabilities::texel_reads`], its copy in a
-    /// `texture_2d<u32>` of [`TEXEL_LINE`] texels a line.
-    Texels,
-    /// A storage buffer that is read and written.
-    ReadWrite,
-}
-
-/// One entry of a kernel's only bind group; its index is its place in [`KernelSpec::bindings`].
-#[derive(Clone, Copy, Debug)]
-pub struct Binding {
-    /// The variable's name in the shader.
-    pub name: &'static str,
-    /// How it is accessed.
-    pub kind: BindingKind,
-    /// The binding index in the shader.
-    pub index: u32,
-}
-
-impl Binding {
-    const fn new(index: u32, name: &'static str, kind: BindingKind) -> Self {
-        Binding { name, kind, index }
-    }
-
-    /// The parameter block, binding 0.
-    pub const fn uniform(name: &'static str) -> Self {
-        Self::new(0, name, BindingKind::Uniform)
-    }
-
-    /// A storage buffer that is only read.
-    pub const fn read(index: u32, name: &'static str) -> Self {
-        Self::new(index, name, BindingKind::Read)
-    }
-
-    /// Words that are only read, as a storage buffer or a texture.
-    pub const fn texels(index: u32, name: &'static str) -> Self {
-        Self::new(index, name, BindingKind::Texels)
-    }
-
-    /// A storage buffer that is read and written.
-    pub const fn read_write(index: u32, name: &'static str) -> Self {
-        Self::new(index, name, BindingKind::ReadWrite)
-    }
-}
-
-/// Everything that an engine must know of a kernel. Apps may make their own: see `examples/custom_kernel.rs`.
-#[derive(Debug)]
-pub struct KernelSpec {
-    /// Unique name; shown in errors and timings.
-    pub name: &'static str,
-    /// WGSL with an entry point `main`; `#import` lines are resolved by [`shader::expand`].
-    pub source: &'static str,
-    /// The bind group's entries, the uniform first.
-    pub bindings: &'static [Binding],
-    /// The same computation on the host's memory.
-    pub twin: fn(&mut HostCall<'_>) -> Result<()>,
-}
-
-/// All kernels of this crate; tests validate each against naga's reflection in every variant.
-pub static ALL: &[&KernelSpec] = &[
-    &stats::moments::SPEC,
-    &stats::moment_weights::SPEC,
-    &stats::moment_columns::SPEC,
-    &stats::normalize::SPEC,
-    &stats::power_sums::SPEC,
-    &align::apply::SPEC,
-    &align::c3::SPEC,
-    &geometry::nearest::SPEC,
-    &geometry::histogram::SPEC,
-    &nn::gelu::FORWARD,
-    &nn::gelu::BACKWARD,
-    &nn::silu_gate::FORWARD,
-    &nn::silu_gate::BACKWARD,
-    &nn::elementwise::ADD,
-    &nn::elementwise::SCALE,
-    &nn::bias::SPEC,
-    &nn::rms_norm::SPEC,
-    &nn::layer_norm::SPEC,
-    &nn::norm::SCALARS,
-    &nn::norm::BACKWARD,
-    &nn::norm::WEIGHT,
-    &nn::rotary::SPEC,
-    &nn::attention::FORWARD,
-    &nn::attention::FORWARD_TILED,
-    &nn::attention::DELTA,
-    &nn::attention::QUERIES,
-    &nn::attention::QUERIES_TILED,
-    &nn::attention::KEYS,
-    &nn::attention::KEYS_TILED,
-    &nn::embedding::GATHER,
-    &nn::embedding::SCATTER,
-    &nn::cross_entropy::FORWARD,
-    &nn::cross_entropy::FINISH,
-    &nn::cross_entropy::BACKWARD,
-    &nn::info_nce::SOFTMAX,
-    &nn::info_nce::TERMS,
-    &nn::info_nce::BACKWARD,
-    &nn::pair_sigmoid::FORWARD,
-    &nn::pair_sigmoid::BACKWARD,
-    &optim::adamw::SPEC,
-    &optim::norm::SQUARE_SUM,
-    &optim::norm::CLIP,
-    &linalg::matmul::SUBGROUP,
-    &linalg::matmul::DIRECT,
-    &linalg::matmul::TILED,
-    &linalg::matmul::UNITS,
-    &linalg::epilogue::ADD[0],
-    &linalg::epilogue::ADD[1],
-    &linalg::epilogue::ADD[2],
-    &linalg::epilogue::ADD[3],
-    &linalg::epilogue::GELU[0],
-    &linalg::epilogue::GELU[1],
-    &linalg::epilogue::GELU[2],
-    &linalg::epilogue::GELU[3],
-    &bench::copy::SPEC,
-    &bench::fma::SPEC,
-];
-
-/// The binding of `common/grid.wgsl`, which every kernel may read and none declares.
-pub const GRID_BINDING: u32 = 15;
-
-/// Texels of four words in a line of a texture that stands for a buffer; the shaders' `*_texture.wgsl` know it too.
-pub const TEXEL_LINE: u32 = 4096;
 
 /// Longest row, in elements: what the integer formats of [`stats::moments`] allow.
 pub const MAX_WIDTH: usize = 65_536;
@@ -246,9 +119,17 @@ fn unsupported_on_device(element: ElementType) -> Error {
     Error::argument("element type", format!("{element} has no device form; use f32, f16, bf16 or fixed"))
 }
 
-/// The overrides of every row kernel.
-fn team_constants(caps: &Capabilities) -> Vec<(&'static str, f64)> {
-    vec![("GROUP", f64::from(caps.group)), ("LANES", f64::from(caps.lanes))]
+/// The variant of a row kernel for rows of these types: the device's files, its teams, and `constants`.
+fn row_variant(
+    device: &Device,
+    elements: (ElementType, ElementType),
+    constants: &[(&'static str, f64)],
+) -> Result<Variant> {
+    let caps = device.capabilities();
+    device.variant_for(Choice { family: "rows", elements, imports: &[], constants }, || {
+        let teams = [("GROUP", f64::from(caps.group)), ("LANES", f64::from(caps.lanes))];
+        Ok((imports(caps, elements.0, elements.1)?, [&teams[..], constants].concat()))
+    })
 }
 
 /// Workgroups for `units` of work: one each, up to what a dispatch may hold; the kernels stride over the rest.
@@ -309,22 +190,11 @@ impl Work<'_> {
     }
 
     fn dispatch(self, recorder: &mut Recorder, groups: [u32; 3], rows: ElementType) -> Result<()> {
-        let caps = recorder.device().capabilities();
-        let mut params = self.params.to_vec();
-        params.resize(params.len().next_multiple_of(16), 0);
-        record_in_parts(
-            recorder,
-            Dispatch {
-                kernel: self.kernel,
-                imports: imports(caps, rows, ElementType::F32)?,
-                constants: [team_constants(caps), self.constants.to_vec()].concat(),
-                params,
-                buffers: self.buffers.iter().map(|&b| b.clone()).collect(),
-                elements: (rows, ElementType::F32),
-                groups,
-                part: None,
-            },
-        )
+        let variant = row_variant(recorder.device(), (rows, ElementType::F32), self.constants)?;
+        let mut dispatch = Dispatch::new(self.kernel).variant(variant).groups(groups).elements(rows, ElementType::F32);
+        dispatch.params = self.params.to_vec();
+        dispatch.params.resize(self.params.len().next_multiple_of(16), 0);
+        record_in_parts(recorder, dispatch.buffers(self.buffers.iter().copied()))
     }
 }
 
@@ -339,10 +209,7 @@ fn record_in_parts(recorder: &mut Recorder, dispatch: Dispatch) -> Result<()> {
     let whole: u64 = dispatch.groups.iter().map(|&side| u64::from(side)).product();
     let parts = bytes.div_ceil(caps.dispatch_bytes).clamp(1, whole.max(1));
     // A kernel that counts its workgroups by itself, and is cut by itself, cannot be cut here.
-    let reads_grid = || -> Result<bool> {
-        Ok(shader::expand(dispatch.kernel.source, &dispatch.imports)?.contains("var<uniform> grid: Grid"))
-    };
-    if parts == 1 || caps.kind == DeviceKind::Host || !reads_grid()? {
+    if parts == 1 || caps.kind == DeviceKind::Host || !dispatch.kernel.grid {
         return recorder.dispatch(dispatch);
     }
     let mut each = whole.div_ceil(parts);

@@ -7,9 +7,8 @@ use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module};
 use realign::ElementType;
 use realign::device::{Capabilities as Shape, Device};
-use realign::kernels::linalg::epilogue;
 use realign::kernels::linalg::matmul::{self, matrices};
-use realign::kernels::{ALL, KernelSpec, imports, shader};
+use realign::kernels::{ALL, KernelSpec, imports};
 
 const TILES: [&str; 4] =
     ["linalg/tile_64.wgsl", "linalg/tile_128.wgsl", "linalg/tile_32.wgsl", "linalg/tile_128_shallow.wgsl"];
@@ -61,7 +60,6 @@ pub fn variants() -> Vec<Variant> {
                 features.set(Capabilities::SHADER_INT64, int64);
                 let mut names = imports(&shape, rows, out).unwrap();
                 names.push(matrices(&shape, rows)[0]);
-                names.push(("epilogue", "linalg/epilogue_none.wgsl"));
                 names.push(("tile", TILES[(i + 6 * usize::from(int64)) % 4]));
                 names.push(("fragment", ["linalg/fragment_16.wgsl", "linalg/fragment_8.wgsl"][i % 2]));
                 all.push(Variant { imports: names, features, lanes });
@@ -72,15 +70,9 @@ pub fn variants() -> Vec<Variant> {
     all
 }
 
-/// The variant's names, but for the epilogue, which is the kernel's own.
-pub fn own(spec: &KernelSpec, imports: &Imports) -> Imports {
-    let with = |(name, path)| if name == "epilogue" { (name, epilogue::file(spec)) } else { (name, path) };
-    imports.iter().copied().map(with).collect()
-}
-
 /// Parses and validates a kernel in a variant.
 pub fn parse(spec: &KernelSpec, imports: &Imports, features: Capabilities) -> Result<(Module, ModuleInfo), String> {
-    parse_source(&shader::expand(spec.source, &own(spec, imports)).map_err(|e| e.to_string())?, features)
+    parse_source(&spec.expanded(imports).map_err(|e| e.to_string())?, features)
 }
 
 fn parse_source(source: &str, features: Capabilities) -> Result<(Module, ModuleInfo), String> {
@@ -122,9 +114,9 @@ pub fn all() -> Vec<Shader> {
     for kernel in ALL.iter().filter(|k| !k.name.starts_with(matmul::UNITS.name)) {
         let before = found.len();
         for variant in variants() {
-            let source = shader::expand(kernel.source, &own(kernel, &variant.imports)).unwrap();
+            let source = kernel.expanded(&variant.imports).unwrap();
             // The lanes are a value of an override.
-            let lanes = if source.contains("override LANES") { variant.lanes } else { 1 };
+            let lanes = if kernel.overrides.contains(&"LANES") { variant.lanes } else { 1 };
             if seen.insert((kernel.name, lanes, source.clone())) {
                 found.push(shader_of(kernel, &variant, source, found.len() - before));
             }

@@ -411,8 +411,9 @@ fn a_device_of_its_own_tiling_takes_it() {
         let mut recorder = device.recorder();
         matmul::record(&mut recorder, Product::default(), (Operand::new(&a), Operand::new(&b)), (&c, 0)).unwrap();
         let Command::Dispatch(dispatch) = &recorder.commands()[0] else { panic!("no dispatch") };
-        assert_eq!(dispatch.kernel.name, tile.kernel().0.name);
-        assert!(dispatch.imports.contains(&tile.kernel().1));
+        let (multiplier, shape) = tile.multiplier();
+        assert_eq!(dispatch.kernel.name, matmul::kernel(multiplier).name);
+        assert!(dispatch.imports().contains(&shape));
     }
     let none = gpu().with_capabilities(|c| (c.subgroup_size, c.tiling) = (None, Some(Tiling::all(Tile::Subgroup))));
     assert!(none.unwrap_err().to_string().contains("subgroups"));

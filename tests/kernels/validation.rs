@@ -19,7 +19,7 @@ use realign::kernels::stats::{moments, normalize, power_sums};
 use realign::kernels::{ALL, Binding, BindingKind, GRID_BINDING, KernelSpec, shader};
 
 use crate::common::gpu;
-use crate::shaders::{Imports, UNITS, Variant, own, parse, variants, workgroup_bytes};
+use crate::shaders::{Imports, UNITS, Variant, parse, variants, workgroup_bytes};
 
 /// Index, name and kind of each binding, as the shader has them; one that no code uses is an error.
 fn reflect(module: &Module, info: &ModuleInfo) -> Result<BTreeMap<u32, (String, BindingKind)>, String> {
@@ -61,10 +61,17 @@ fn check(spec: &KernelSpec, imports: &Imports, features: Capabilities) -> Result
     }
     let mut found = reflect(&module, &info)?;
     // The engine's own, which no kernel declares.
-    if let Some(grid) = found.remove(&GRID_BINDING)
-        && grid != ("grid".to_owned(), BindingKind::Uniform)
-    {
+    let grid = found.remove(&GRID_BINDING);
+    if grid.as_ref().is_some_and(|grid| *grid != ("grid".to_owned(), BindingKind::Uniform)) {
         return Err(format!("{grid:?} where the grid is bound"));
+    }
+    if grid.is_some() != spec.grid {
+        return Err(format!("the shader has the grid {grid:?}, the kernel declares {}", spec.grid));
+    }
+    let overrides: BTreeSet<_> = module.overrides.iter().filter_map(|(_, o)| o.name.clone()).collect();
+    let declared: BTreeSet<_> = spec.overrides.iter().map(|name| (*name).to_owned()).collect();
+    if overrides != declared {
+        return Err(format!("the shader has the overrides {overrides:?}, the kernel declares {declared:?}"));
     }
     let texels = if imports.iter().any(|(_, path)| *path == "common/vectors_texture.wgsl") {
         BindingKind::Texels
@@ -135,8 +142,14 @@ fn a_wrong_declaration_is_noticed() {
     ];
     let Variant { imports, features, .. } = variants().remove(0);
     check(&normalize::SPEC, &imports, features).unwrap();
-    for bindings in WRONG {
-        let spec = KernelSpec { name: "wrong", source: normalize::SPEC.source, bindings, twin: normalize::SPEC.twin };
+    let spec = |bindings| KernelSpec::new("wrong", normalize::SPEC.source, bindings, normalize::SPEC.twin);
+    let (right, overrides) = (normalize::SPEC.bindings, normalize::SPEC.overrides);
+    let wrong = WRONG.map(|bindings| spec(bindings).with_grid().with_overrides(overrides)).into_iter().chain([
+        spec(right).with_overrides(overrides),
+        spec(right).with_grid().with_overrides(&["GROUP"]),
+        spec(right).with_grid().with_overrides(&["GROUP", "LANES", "VECTORS"]),
+    ]);
+    for spec in wrong {
         let error = check(&spec, &imports, features).unwrap_err();
         assert!(error.contains("the kernel declares"), "{error}");
     }
@@ -195,13 +208,14 @@ fn parameter_blocks_fit_and_workgroups_are_small() {
         for dispatch in dispatches(&device) {
             seen.insert(dispatch.kernel.name);
             let all = UNITS | Capabilities::SHADER_INT64;
-            let (module, _) = parse(dispatch.kernel, &dispatch.imports, all).unwrap();
+            let (module, _) = parse(dispatch.kernel, &dispatch.imports().to_vec(), all).unwrap();
             let uniform =
                 module.global_variables.iter().find(|(_, v)| v.binding.is_some_and(|b| b.binding == 0)).unwrap().1;
             let size = module.types[uniform.ty].inner.size(module.to_ctx()).next_multiple_of(16) as usize;
             assert_eq!(dispatch.params.len(), size, "{}", dispatch.kernel.name);
             let fixed = f64::from(module.entry_points[0].workgroup_size.iter().product::<u32>());
-            let group = dispatch.constants.iter().find(|(name, _)| *name == "GROUP").map_or(fixed, |(_, value)| *value);
+            let group =
+                dispatch.constants().iter().find(|(name, _)| *name == "GROUP").map_or(fixed, |(_, value)| *value);
             assert!(group <= 256.0, "{}: {group} invocations", dispatch.kernel.name);
         }
     }
@@ -240,7 +254,7 @@ fn every_shader_file_is_used() {
         // Each variant on its own: a file counts as followed only with that variant's names.
         for spec in ALL {
             let mut these = BTreeSet::new();
-            follow(spec.source, &own(spec, &imports), &root, &mut these);
+            follow(spec.source, &[spec.imports, &imports].concat(), &root, &mut these);
             reached.extend(these);
         }
     }

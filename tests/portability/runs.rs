@@ -72,9 +72,9 @@ fn data(name: &str, recorder: &Recorder, checks: &[Check]) -> Value {
 }
 
 fn dispatch_data(dispatch: &Dispatch, device: &Device, buffers: &mut Vec<Buffer>) -> Value {
-    let source = shader::expand(dispatch.kernel.source, &dispatch.imports).unwrap();
-    let constants = dispatch.constants.iter().filter(|(name, _)| source.contains(&format!("override {name}")));
-    let constants: serde_json::Map<_, _> = constants.map(|(name, v)| ((*name).to_owned(), json!(v))).collect();
+    let source = dispatch.source().unwrap();
+    let constants = dispatch.constants().into_iter();
+    let constants: serde_json::Map<_, _> = constants.map(|(name, v)| (name.to_owned(), json!(v))).collect();
     let mut places = dispatch.buffers.iter().map(|buffer| {
         buffers.iter().position(|b| b.same(buffer)).unwrap_or_else(|| {
             buffers.push(buffer.clone());

@@ -1,10 +1,25 @@
 //! Twin of `shaders/align/apply.wgsl`; the formula is in [`crate::kernels::align::apply`].
 
+use bytemuck::{Pod, Zeroable};
+
 use crate::Result;
 use crate::host::HostCall;
 use crate::host::output::{RowKernel, for_each_row};
 use crate::host::real::{Real, dot};
-use crate::kernels::align::apply::{MAX_VECTORS, Params};
+
+/// Most vectors of one operator: the affine shift and eight centroid steps.
+pub const MAX_VECTORS: usize = 9;
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct Params {
+    pub rows: u32,
+    pub width4: u32,
+    pub vectors: u32,
+    pub a: f32,
+    pub row_base: u32,
+    pub padding: [u32; 3],
+}
 
 /// Runs the kernel: buffers are rows, vectors, gram, out rows, status.
 ///

@@ -1,12 +1,26 @@
 //! Twin of `shaders/align/c3.wgsl`.
 
+use bytemuck::{Pod, Zeroable};
+
 use crate::Result;
 use crate::host::HostCall;
 use crate::host::align::apply::is_tiny;
 use crate::host::gaussian::{BLOCK, gaussians};
 use crate::host::output::{RowKernel, for_each_row};
 use crate::host::real::{Real, dot};
-use crate::kernels::align::c3::Params;
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct Params {
+    pub rows: u32,
+    pub width: u32,
+    pub width4: u32,
+    pub row_base: u32,
+    pub first_row: [u32; 2],
+    pub seed: [u32; 2],
+    pub sigma: f32,
+    pub padding: [u32; 3],
+}
 
 /// Runs the kernel: buffers are rows, shift, out rows, status.
 ///

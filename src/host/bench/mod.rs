@@ -1,11 +1,20 @@
 //! Twins of `shaders/bench/copy.wgsl` and `fma.wgsl`.
 
+use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
 use super::HostCall;
 use crate::Result;
 use crate::host::nn::floats_mut;
-use crate::kernels::bench::fma::Params;
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct Params {
+    pub rounds: u32,
+    pub factor: f32,
+    pub summand: f32,
+    pub padding: u32,
+}
 
 /// Bytes of one task of the copy.
 const TASK: usize = 1 << 20;

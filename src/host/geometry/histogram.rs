@@ -1,11 +1,40 @@
 //! Twin of `shaders/geometry/histogram.wgsl`.
 
+use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
 use crate::Result;
 use crate::host::HostCall;
 use crate::host::nn::floats;
-use crate::kernels::geometry::histogram::{Pairs, Params, bin};
+
+/// Which pairs (i, j) of a row and a column count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pairs {
+    /// Those with i < j: of a set with itself.
+    Ordered,
+    /// Those with i ≠ j.
+    Different,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct Params {
+    pub rows: u32,
+    pub width: u32,
+    pub width4: u32,
+    pub bins: u32,
+    pub query: u32,
+    pub base: u32,
+    pub within: u32,
+    pub scale: f32,
+}
+
+/// The bin of a cosine, in f64.
+#[inline]
+pub fn bin(cosine: f32, bins: usize) -> usize {
+    let scale = (bins - 1) as f64 / 2.0;
+    ((f64::from(cosine) + 1.0) * scale).round_ties_even().clamp(0.0, 2.0 * scale) as usize
+}
 
 /// Cosines `[rows, width]` in rows of `stride`; the first row and column have the indices `query` and `base`.
 #[derive(Clone, Copy, Debug)]

@@ -1,12 +1,25 @@
 //! Twin of `shaders/geometry/nearest.wgsl`.
 
+use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
 use super::{cosine, key};
 use crate::Result;
 use crate::host::HostCall;
 use crate::host::nn::floats;
-use crate::kernels::geometry::nearest::Params;
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct Params {
+    pub queries: u32,
+    pub width4: u32,
+    pub first: u32,
+    pub end: u32,
+    pub k: u32,
+    pub query: u32,
+    pub candidate: u32,
+    pub down: u32,
+}
 
 /// Queries of one task.
 const TASK: usize = 64;

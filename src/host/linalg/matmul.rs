@@ -1,18 +1,50 @@
 //! Twin of `shaders/linalg/matmul_*.wgsl`; the formula is in [`crate::kernels::linalg::matmul`]. faer multiplies, on all
 //! cores: it is as fast as the `gemm` crate that it builds on, or faster, and safe to call.
 
+use bytemuck::{Pod, Zeroable};
 use faer::linalg::matmul::{matmul, triangular};
 use faer::traits::ComplexField;
 use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
 use crate::host::HostCall;
+use crate::host::nn::gelu::Form;
 use crate::host::nn::{floats, floats_mut, gelu};
 use crate::host::real::widen;
-use crate::kernels::linalg::epilogue::{BIAS, RESIDUAL, TANH};
-use crate::kernels::linalg::matmul::Params;
-use crate::kernels::nn::gelu::Form;
 use crate::{ElementType, Error, Result};
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct Params {
+    pub m: u32,
+    pub n: u32,
+    pub k: u32,
+    pub alpha: f32,
+    pub a_stride: u32,
+    pub b_stride: u32,
+    pub c_stride: u32,
+    pub first_tile: u32,
+    pub a_first: u32,
+    pub b_first: u32,
+    pub c_first: u32,
+    pub k_first: u32,
+    /// What the shaders have as overrides, for the twin.
+    pub transpose_a: u32,
+    pub transpose_b: u32,
+    pub accumulate: u32,
+    pub upper: u32,
+    pub first_column: u32,
+    pub epilogue: u32,
+    pub layer: u32,
+    pub padding: u32,
+}
+
+/// As the host's twins read them: a bias, a residual, and GELU by tanh.
+pub(crate) const BIAS: u32 = 1;
+
+pub(crate) const RESIDUAL: u32 = 2;
+
+pub(crate) const TANH: u32 = 4;
 
 /// A stored matrix: rows of `stride` elements, of which a part is used.
 #[derive(Clone, Copy, Debug)]

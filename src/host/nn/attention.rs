@@ -1,6 +1,7 @@
 //! Twins of `shaders/nn/attention*.wgsl`: tiles of 64 queries by 128 keys, or the reverse; a block of rows and a head to a task. faer
 //! multiplies the tiles where they lie.
 
+use bytemuck::{Pod, Zeroable};
 use faer::MatRef;
 use rayon::prelude::*;
 
@@ -11,8 +12,48 @@ use super::{floats, floats_mut};
 use crate::Result;
 use crate::host::real::{Real, dot};
 use crate::host::{HostCall, dispatch_simd};
-use crate::kernels::nn::attention::{DeltaParams, Heads, Params};
-use crate::kernels::nn::spans::{KeyBlock, QueryBlock};
+
+/// Keys of one head: first row, rows, the sequence's first query row and queries, and (i32) the first query that sees the first key.
+pub(crate) type KeyBlock = [u32; 5];
+
+/// Queries of one head: first row, rows, first key row, keys that the first query sees.
+pub(crate) type QueryBlock = [u32; 4];
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct DeltaParams {
+    pub count: u32,
+    pub heads: u32,
+    pub width4: u32,
+    pub query4: u32,
+    pub lse_stride: u32,
+}
+
+/// The heads of an attention.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heads {
+    /// Query heads; a multiple of `key_value`.
+    pub query: usize,
+    /// Heads of keys and values.
+    pub key_value: usize,
+    /// Elements of a head: a multiple of 4, at most [`MAX_WIDTH`].
+    pub width: usize,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct Params {
+    pub count: u32,
+    pub first: u32,
+    pub heads: u32,
+    pub shared_by: u32,
+    pub query4: u32,
+    pub key4: u32,
+    pub lse_stride: u32,
+    pub scale: f32,
+    pub width4: u32,
+    pub blocks: u32,
+}
 
 /// Rows of the other side that a block meets at a time.
 const TILE: usize = 128;

@@ -2,13 +2,23 @@
 
 use std::ops::Range;
 
+use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
 use super::math::Float;
 use super::{floats, floats_mut};
 use crate::Result;
 use crate::host::{HostCall, dispatch_simd};
-use crate::kernels::nn::bias::Params;
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct Params {
+    pub first: u32,
+    pub end: u32,
+    pub width4: u32,
+    pub accumulate: u32,
+    pub slice: u32,
+}
 
 /// Rows that are added up before they are added to the sum of all: the order does not depend on the number of cores.
 const SLAB: usize = 128;

@@ -1,11 +1,43 @@
 //! Twins of `shaders/nn/cross_entropy*.wgsl`.
 
+use bytemuck::{Pod, Zeroable};
+
 use super::math::Float;
 use super::parallel::{Row, for_each_result, for_each_row, sum_of};
 use super::{floats, floats_mut};
 use crate::Result;
 use crate::host::HostCall;
-use crate::kernels::nn::cross_entropy::{BackwardParams, FinishParams, ForwardParams, IGNORED};
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct BackwardParams {
+    pub count: u32,
+    pub width: u32,
+    pub width4: u32,
+    pub first: u32,
+    pub scale: f32,
+    pub first_row: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct FinishParams {
+    pub count: u32,
+    pub infinity: f32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct ForwardParams {
+    pub rows: u32,
+    pub width: u32,
+    pub width4: u32,
+    pub first: u32,
+    pub first_row: u32,
+}
+
+/// The label of a row that does not count.
+pub const IGNORED: i32 = -100;
 
 /// A chunk of the vocabulary: columns `first .. first + width` in rows of `stride`.
 #[derive(Clone, Copy, Debug)]

@@ -1,11 +1,25 @@
 //! Twins of `shaders/nn/add.wgsl` and `scale.wgsl`.
 
+use bytemuck::{Pod, Zeroable};
+
 use super::math::Float;
 use super::parallel::{Map, for_each_element};
 use super::{floats, floats_mut};
 use crate::Result;
 use crate::host::HostCall;
-use crate::kernels::nn::elementwise::{AddParams, ScaleParams};
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct AddParams {
+    pub count: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct ScaleParams {
+    pub count: u32,
+    pub factor: f32,
+}
 
 struct Sum;
 

@@ -1,5 +1,6 @@
 //! Twins of `shaders/nn/embedding_*.wgsl`.
 
+use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
 use super::math::Float;
@@ -7,8 +8,31 @@ use super::parallel::{Row, for_each_row};
 use super::{floats, floats_mut};
 use crate::host::HostCall;
 use crate::host::real::widen;
-use crate::kernels::nn::embedding::{GatherParams, ScatterParams, VISUAL};
 use crate::{ElementType, Result};
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct GatherParams {
+    pub count: u32,
+    pub width4: u32,
+    pub table_rows: u32,
+    pub visual_rows: u32,
+    pub first: u32,
+    pub keep: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct ScatterParams {
+    pub count: u32,
+    pub width4: u32,
+    pub ids: u32,
+    pub start: u32,
+    pub first: u32,
+}
+
+/// Bit of an id that means: a row of the visual tensor, not of the table.
+pub const VISUAL: u32 = 1 << 31;
 
 /// Which ids the table's rows have, and whether others leave the output as it is.
 #[derive(Clone, Copy, Debug, Default)]

@@ -1,11 +1,28 @@
 //! Twin of `shaders/nn/gelu*.wgsl`.
 
+use bytemuck::{Pod, Zeroable};
+
 use super::math::Float;
 use super::parallel::{Map, for_each_element};
 use super::{floats, floats_mut};
 use crate::Result;
 use crate::host::HostCall;
-use crate::kernels::nn::gelu::{Form, Params};
+
+/// Which of the two functions that go by the name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Exact: `Φ(x) = (1 + erf(x / √2)) / 2`.
+    Erf,
+    /// `Φ(x) ≈ (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2`.
+    Tanh,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct Params {
+    pub count: u32,
+    pub form: u32,
+}
 
 struct Value(Form);
 

@@ -1,11 +1,38 @@
 //! Twins of `shaders/nn/info_nce*.wgsl`.
 
+use bytemuck::{Pod, Zeroable};
+
 use super::math::Float;
 use super::parallel::{Row, for_each_row, sum_of};
 use super::{floats, floats_mut};
 use crate::Result;
 use crate::host::HostCall;
-use crate::kernels::nn::info_nce::{BackwardParams, SoftmaxParams, TermsParams};
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct BackwardParams {
+    pub count: u32,
+    pub width: u32,
+    pub width4: u32,
+    pub most: f32,
+    pub scale: f32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct SoftmaxParams {
+    pub rows: u32,
+    pub width4: u32,
+    pub most: f32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct TermsParams {
+    pub count: u32,
+    pub most: f32,
+    pub scale: f32,
+}
 
 /// What turns similarities to logits: `z = e^min(t, most) s + b`; InfoNCE has no b.
 #[derive(Clone, Copy, Debug)]

@@ -1,14 +1,43 @@
 //! Twins of `shaders/nn/rms_norm.wgsl`, `layer_norm.wgsl` and `norm_*.wgsl`.
 
+use bytemuck::{Pod, Zeroable};
+
 use super::bias::{Term, column_sums, slices};
 use super::math::Float;
 use super::parallel::{Row, for_each_result, for_each_row, sum_of};
 use super::{floats, floats_mut};
 use crate::Result;
 use crate::host::HostCall;
+use crate::host::nn::bias::Params as WeightParams;
 use crate::host::real::dot;
-use crate::kernels::nn::bias::Params as WeightParams;
-use crate::kernels::nn::norm::{BackwardParams, Params, ScalarsParams};
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct BackwardParams {
+    pub count: u32,
+    pub width: u32,
+    pub width4: u32,
+    pub accumulate: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct Params {
+    pub rows: u32,
+    pub width: u32,
+    pub width4: u32,
+    pub eps: f32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct ScalarsParams {
+    pub rows: u32,
+    pub width: u32,
+    pub width4: u32,
+    pub eps: f32,
+    pub center: u32,
+}
 
 /// A normalisation: rows of `width` numbers, `eps` in the root, about the mean or about zero.
 #[derive(Clone, Copy, Debug)]

@@ -1,12 +1,23 @@
 //! Twins of `shaders/nn/pair_sigmoid*.wgsl`.
 
+use bytemuck::{Pod, Zeroable};
+
 use super::info_nce::Scaling;
 use super::math::Float;
 use super::parallel::{Row, for_each_row, sum_of};
 use super::{floats, floats_mut};
 use crate::Result;
 use crate::host::HostCall;
-use crate::kernels::nn::pair_sigmoid::{BackwardParams, ForwardParams};
+use crate::host::nn::info_nce::BackwardParams;
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct ForwardParams {
+    pub rows: u32,
+    pub width4: u32,
+    pub most: f32,
+    pub scale: f32,
+}
 
 /// log(1 + e^-v), for small exponentials by its series.
 #[inline(always)]

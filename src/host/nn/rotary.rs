@@ -1,11 +1,22 @@
 //! Twin of `shaders/nn/rotary.wgsl`.
 
+use bytemuck::{Pod, Zeroable};
+
 use super::floats_mut;
 use super::math::Float;
 use super::parallel::{Row, for_each_row};
 use crate::Result;
 use crate::host::HostCall;
-use crate::kernels::nn::rotary::Params;
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct Params {
+    pub count: u32,
+    pub heads: u32,
+    pub half4: u32,
+    pub width4: u32,
+    pub sign: f32,
+}
 
 struct Turn<'a> {
     /// In units of 2⁻⁶⁴ of a turn per position.

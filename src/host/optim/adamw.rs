@@ -1,11 +1,43 @@
 //! Twin of `shaders/optim/adamw.wgsl`.
 
+use bytemuck::{Pod, Zeroable};
+
 use crate::Result;
 use crate::host::HostCall;
 use crate::host::nn::math::Float;
 use crate::host::nn::parallel::{Map, for_each_element};
 use crate::host::nn::{floats, floats_mut};
-use crate::kernels::optim::adamw::{Constants, Params};
+
+/// A step's constants, computed once.
+#[derive(Clone, Copy, Debug)]
+pub struct Constants {
+    /// `1 - lr weight_decay`.
+    pub keep: f64,
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the second moment.
+    pub beta2: f64,
+    /// `lr / (1 - beta1^step)`.
+    pub rate: f64,
+    /// `1 / √(1 - beta2^step)`.
+    pub correction: f64,
+    /// Added to the root.
+    pub eps: f64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct Params {
+    pub count: u32,
+    pub keep: f32,
+    pub beta1: f32,
+    pub beta2: f32,
+    pub rest1: f32,
+    pub rest2: f32,
+    pub rate: f32,
+    pub correction: f32,
+    pub eps: f32,
+}
 
 struct Step<R> {
     keep: R,

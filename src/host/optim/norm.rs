@@ -1,12 +1,28 @@
 //! Twins of `shaders/optim/square_sum.wgsl` and `clip.wgsl`.
 
+use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
 use crate::Result;
 use crate::host::nn::math::Float;
 use crate::host::nn::{floats, floats_mut};
 use crate::host::{HostCall, dispatch_simd};
-use crate::kernels::optim::norm::{ClipParams, SquareSumParams};
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct ClipParams {
+    pub count: u32,
+    pub base: f32,
+    pub max_norm: f32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct SquareSumParams {
+    pub count: u32,
+    pub first: u32,
+    pub teams: u32,
+}
 
 struct Square<'a, R>(&'a [R]);
 

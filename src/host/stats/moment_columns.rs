@@ -1,10 +1,20 @@
 //! Twin of `shaders/stats/moment_columns.wgsl`; formats and proofs in [`crate::kernels::stats::moments`].
 
+use bytemuck::{Pod, Zeroable};
+
 use super::moments::{BIAS, add_columns};
 use crate::host::HostCall;
 use crate::host::rows::{Fixed, RowElement};
-use crate::kernels::stats::moment_columns::Params;
 use crate::{ElementType, Error, Result};
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct Params {
+    pub rows: u32,
+    pub width4: u32,
+    pub slab: u32,
+    pub padding: u32,
+}
 
 /// Runs the kernel: buffers are rows, weights, sums.
 ///

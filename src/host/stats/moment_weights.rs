@@ -3,7 +3,7 @@
 use super::moments::{Pass, row_weight};
 use crate::host::HostCall;
 use crate::host::rows::{Fixed, RowElement, fixed_scale, peak, usable};
-use crate::kernels::stats::moments::Params;
+use crate::host::stats::moments::Params;
 use crate::{ElementType, Error, Result};
 
 /// Runs the kernel: buffers are rows, vectors, constants, sums, weights.

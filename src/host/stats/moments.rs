@@ -1,12 +1,22 @@
 //! Twin of `shaders/stats/moments.wgsl`; formats and proofs in [`crate::kernels::stats::moments`].
 
+use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
+use crate::host::align::apply::MAX_VECTORS;
 use crate::host::fixed_point::{even_shift, inverse_norm, inverse_root, mul_shift, weight};
 use crate::host::rows::{Fixed, NOT_FINITE, RowElement, fixed_scale, peak, usable};
 use crate::host::{HostCall, dispatch_simd};
-use crate::kernels::stats::moments::{MAX_VECTORS, Params};
 use crate::{ElementType, Error, Result};
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct Params {
+    pub rows: u32,
+    pub width4: u32,
+    pub vectors: u32,
+    pub row_base: u32,
+}
 
 /// Runs the kernel: buffers are rows, vectors, constants, sums.
 ///

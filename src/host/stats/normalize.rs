@@ -1,10 +1,20 @@
 //! Twin of `shaders/stats/normalize.wgsl`.
 
+use bytemuck::{Pod, Zeroable};
+
 use crate::Result;
 use crate::host::HostCall;
 use crate::host::align::apply::Rows;
 use crate::host::output::for_each_row;
-use crate::kernels::stats::normalize::Params;
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct Params {
+    pub rows: u32,
+    pub width4: u32,
+    pub row_base: u32,
+    pub padding: u32,
+}
 
 /// Runs the kernel: buffers are rows, out rows, status.
 ///

@@ -5,7 +5,9 @@ use crate::host::HostCall;
 use crate::host::nn::bias::{Term, column_sums, slices};
 use crate::host::nn::math::Float;
 use crate::host::nn::{floats, floats_mut};
-use crate::kernels::stats::power_sums::PowerParams;
+
+/// The parameters of the column sums; `width4` is r here, for each column has four sums.
+type PowerParams = crate::host::nn::bias::Params;
 
 struct Powers<'a, R> {
     z: &'a [R],

@@ -6,19 +6,20 @@
 //!
 //! Bytes: one read and one write of the rows. FLOPs per element: 2 + 2 m for the dots, 1 + 2 m to combine.
 
-use bytemuck::{Pod, Zeroable};
-
 use super::super::{
-    Binding, KernelSpec, check_device, check_rows, check_same_shape, groups, imports, record_in_parts, team_constants,
+    Binding, KernelSpec, check_device, check_rows, check_same_shape, groups, record_in_parts, row_variant,
 };
 use crate::device::{Buffer, Device, Dispatch, Recorder, Tensor};
+pub use crate::host::align::apply::MAX_VECTORS;
+use crate::host::align::apply::Params;
+use crate::spec::shader::source;
 use crate::{Error, Result};
 
 /// The kernel.
-pub static SPEC: KernelSpec = KernelSpec {
-    name: "apply",
-    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/align/apply.wgsl")),
-    bindings: &[
+pub static SPEC: KernelSpec = KernelSpec::new(
+    "apply",
+    source!("align/apply.wgsl"),
+    &[
         Binding::uniform("params"),
         Binding::texels(1, "rows"),
         Binding::texels(2, "vectors"),
@@ -26,22 +27,10 @@ pub static SPEC: KernelSpec = KernelSpec {
         Binding::read_write(4, "out_rows"),
         Binding::read_write(5, "status"),
     ],
-    twin: crate::host::align::apply::twin,
-};
-
-/// Most vectors of one operator: the affine shift and eight centroid steps.
-pub const MAX_VECTORS: usize = 9;
-
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-pub(crate) struct Params {
-    pub rows: u32,
-    pub width4: u32,
-    pub vectors: u32,
-    pub a: f32,
-    pub row_base: u32,
-    pub padding: [u32; 3],
-}
+    crate::host::align::apply::twin,
+)
+.with_grid()
+.with_overrides(&["GROUP", "LANES", "VECTORS"]);
 
 /// An operator's constants on a device.
 #[derive(Clone, Debug)]
@@ -134,21 +123,11 @@ pub fn record(
         row_base,
         padding: [0; 3],
     };
-    let dispatch = Dispatch {
-        kernel: &SPEC,
-        imports: imports(caps, input.element_type(), output.element_type())?,
-        constants: [team_constants(caps), vec![("VECTORS", operator.count as f64)]].concat(),
-        params: bytemuck::bytes_of(&params).to_vec(),
-        buffers: vec![
-            input.buffer().clone(),
-            operator.vectors.clone(),
-            operator.gram.clone(),
-            output.buffer().clone(),
-            status.clone(),
-        ],
-        elements: (input.element_type(), output.element_type()),
-        groups: [groups(rows.div_ceil(caps.teams())), 1, 1],
-        part: None,
-    };
-    record_in_parts(recorder, dispatch)
+    let groups = [groups(rows.div_ceil(caps.teams())), 1, 1];
+    let elements = (input.element_type(), output.element_type());
+    let variant = row_variant(recorder.device(), elements, &[("VECTORS", operator.count as f64)])?;
+    let dispatch =
+        Dispatch::new(&SPEC).variant(variant).params(&params).elements(elements.0, elements.1).groups(groups);
+    let buffers = [input.buffer(), &operator.vectors, &operator.gram, output.buffer(), status];
+    record_in_parts(recorder, dispatch.buffers(buffers))
 }

@@ -5,40 +5,29 @@
 //!
 //! Bytes: one read and one write of the rows. FLOPs: about 60 per element, twice the noise.
 
-use bytemuck::{Pod, Zeroable};
-
 use super::super::{
-    Binding, KernelSpec, check_device, check_rows, check_same_shape, groups, imports, record_in_parts, team_constants,
+    Binding, KernelSpec, check_device, check_rows, check_same_shape, groups, record_in_parts, row_variant,
 };
 use crate::device::{Buffer, Dispatch, Recorder, Tensor};
+use crate::host::align::c3::Params;
+use crate::spec::shader::source;
 use crate::{Error, Result};
 
 /// The kernel.
-pub static SPEC: KernelSpec = KernelSpec {
-    name: "c3",
-    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/align/c3.wgsl")),
-    bindings: &[
+pub static SPEC: KernelSpec = KernelSpec::new(
+    "c3",
+    source!("align/c3.wgsl"),
+    &[
         Binding::uniform("params"),
         Binding::texels(1, "rows"),
         Binding::texels(2, "vectors"),
         Binding::read_write(4, "out_rows"),
         Binding::read_write(5, "status"),
     ],
-    twin: crate::host::align::c3::twin,
-};
-
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-pub(crate) struct Params {
-    pub rows: u32,
-    pub width: u32,
-    pub width4: u32,
-    pub row_base: u32,
-    pub first_row: [u32; 2],
-    pub seed: [u32; 2],
-    pub sigma: f32,
-    pub padding: [u32; 3],
-}
+    crate::host::align::c3::twin,
+)
+.with_grid()
+.with_overrides(&["GROUP", "LANES"]);
 
 /// The noise of a C3 operator.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -82,17 +71,12 @@ pub fn record(
         sigma: noise.sigma as f32,
         padding: [0; 3],
     };
-    let dispatch = Dispatch {
-        kernel: &SPEC,
-        imports: imports(caps, input.element_type(), output.element_type())?,
-        constants: team_constants(caps),
-        params: bytemuck::bytes_of(&params).to_vec(),
-        buffers: vec![input.buffer().clone(), shift.clone(), output.buffer().clone(), status.clone()],
-        elements: (input.element_type(), output.element_type()),
-        groups: [groups(rows.div_ceil(caps.teams())), 1, 1],
-        part: None,
-    };
-    record_in_parts(recorder, dispatch)
+    let groups = [groups(rows.div_ceil(caps.teams())), 1, 1];
+    let elements = (input.element_type(), output.element_type());
+    let variant = row_variant(recorder.device(), elements, &[])?;
+    let dispatch =
+        Dispatch::new(&SPEC).variant(variant).params(&params).elements(elements.0, elements.1).groups(groups);
+    record_in_parts(recorder, dispatch.buffers([input.buffer(), shift, output.buffer(), status]))
 }
 
 fn words(value: u64) -> [u32; 2] {

@@ -2,15 +2,17 @@
 
 use crate::device::{Buffer, Dispatch, Recorder};
 use crate::kernels::{Binding, KernelSpec, groups};
-use crate::{ElementType, Error, Result};
+use crate::spec::shader::source;
+use crate::{Error, Result};
 
 /// The kernel.
-pub static SPEC: KernelSpec = KernelSpec {
-    name: "copy",
-    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/bench/copy.wgsl")),
-    bindings: &[Binding::uniform("params"), Binding::read(1, "from_vectors"), Binding::read_write(2, "to_vectors")],
-    twin: crate::host::bench::copy_twin,
-};
+pub static SPEC: KernelSpec = KernelSpec::new(
+    "copy",
+    source!("bench/copy.wgsl"),
+    &[Binding::uniform("params"), Binding::read(1, "from_vectors"), Binding::read_write(2, "to_vectors")],
+    crate::host::bench::copy_twin,
+)
+.with_overrides(&["GROUP"]);
 
 /// Vectors that an invocation moves.
 const EACH: usize = 4;
@@ -32,14 +34,10 @@ pub fn record(recorder: &mut Recorder, from: &Buffer, to: &Buffer, bytes: u64) -
     }
     let vectors = (bytes / 16) as u32;
     let group = recorder.device().capabilities().group;
-    recorder.dispatch(Dispatch {
-        kernel: &SPEC,
-        imports: Vec::new(),
-        constants: vec![("GROUP", f64::from(group))],
-        params: [vectors, 0, 0, 0].iter().flat_map(|w| w.to_le_bytes()).collect(),
-        buffers: vec![from.clone(), to.clone()],
-        elements: (ElementType::F32, ElementType::F32),
-        groups: [groups(vectors as usize / (group as usize * EACH)), 1, 1],
-        part: None,
-    })
+    let variant = recorder.device().variant(&[], &[("GROUP", f64::from(group))]);
+    recorder.dispatch(Dispatch::new(&SPEC).variant(variant).params(&[vectors, 0, 0, 0]).buffers([from, to]).groups([
+        groups(vectors as usize / (group as usize * EACH)),
+        1,
+        1,
+    ]))
 }

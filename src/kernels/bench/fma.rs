@@ -1,33 +1,25 @@
 //! The yardstick for arithmetic: fused multiply-adds of f32 in registers.
 
-use bytemuck::{Pod, Zeroable};
-
 use crate::device::{Buffer, Dispatch, Recorder};
+use crate::host::bench::Params;
 use crate::kernels::{Binding, KernelSpec};
-use crate::{ElementType, Error, Result};
+use crate::spec::shader::source;
+use crate::{Error, Result};
 
 /// The kernel.
-pub static SPEC: KernelSpec = KernelSpec {
-    name: "fma",
-    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/bench/fma.wgsl")),
-    bindings: &[Binding::uniform("params"), Binding::read_write(1, "sums")],
-    twin: crate::host::bench::fma_twin,
-};
+pub static SPEC: KernelSpec = KernelSpec::new(
+    "fma",
+    source!("bench/fma.wgsl"),
+    &[Binding::uniform("params"), Binding::read_write(1, "sums")],
+    crate::host::bench::fma_twin,
+)
+.with_overrides(&["GROUP"]);
 
 /// FLOPs of an invocation in a round: 32 FMAs of four elements.
 pub const ROUND_FLOPS: u64 = 256;
 
 /// Rounds of a dispatch at most: a driver ends loops at 65,535 turns.
 pub const MAX_ROUNDS: u32 = 16_384;
-
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-pub(crate) struct Params {
-    pub rounds: u32,
-    pub factor: f32,
-    pub summand: f32,
-    pub padding: u32,
-}
 
 /// Records `rounds` rounds in one invocation for each 16 bytes of `sums`, which gets each invocation's sum: f32, four to an
 /// invocation.
@@ -42,14 +34,10 @@ pub fn record(recorder: &mut Recorder, sums: &Buffer, rounds: u32) -> Result<()>
         return Err(Error::shape(SPEC.name, "grid", format!("{MAX_ROUNDS} rounds in 65535 workgroups at most"), got));
     }
     let params = Params { rounds, factor: 0.999, summand: 0.001, padding: 0 };
-    recorder.dispatch(Dispatch {
-        kernel: &SPEC,
-        imports: Vec::new(),
-        constants: vec![("GROUP", f64::from(group))],
-        params: bytemuck::bytes_of(&params).to_vec(),
-        buffers: vec![sums.clone()],
-        elements: (ElementType::F32, ElementType::F32),
-        groups: [groups as u32, 1, 1],
-        part: None,
-    })
+    let variant = recorder.device().variant(&[], &[("GROUP", f64::from(group))]);
+    recorder.dispatch(Dispatch::new(&SPEC).variant(variant).params(&params).buffers([sums]).groups([
+        groups as u32,
+        1,
+        1,
+    ]))
 }

@@ -5,60 +5,34 @@
 //!
 //! Bytes: 4 per cosine. Work: about 10 operations and an atomic addition per cosine, on GPUs mostly in workgroup memory.
 
-use bytemuck::{Pod, Zeroable};
-
 use super::super::{Binding, KernelSpec, Work, check_index, check_matrix, check_words, check_written, grid};
 use crate::device::{Buffer, Device, Recorder, Tensor};
+use crate::host::geometry::histogram::Params;
+pub use crate::host::geometry::histogram::{Pairs, bin};
 use crate::host::geometry::{cosine, key};
+use crate::spec::shader::source;
 use crate::{ElementType, Error, Result};
 
 /// A tile into counts.
-pub static SPEC: KernelSpec = KernelSpec {
-    name: "cosine histogram",
-    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/geometry/histogram.wgsl")),
-    bindings: &[
+pub static SPEC: KernelSpec = KernelSpec::new(
+    "cosine histogram",
+    source!("geometry/histogram.wgsl"),
+    &[
         Binding::uniform("params"),
         Binding::texels(1, "rows"),
         Binding::read(2, "edges"),
         Binding::read_write(3, "counts"),
     ],
-    twin: crate::host::geometry::histogram::twin,
-};
+    crate::host::geometry::histogram::twin,
+)
+.with_grid()
+.with_overrides(&["GROUP"]);
 
 /// The most bins: with more f32 might guess wrong by more than one.
 pub const MAX_BINS: usize = 1 << 20;
 
 /// Groups of four cosines that an invocation counts where a workgroup has memory of its own; the shader knows it too.
 const SHARE: usize = 16;
-
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-pub(crate) struct Params {
-    pub rows: u32,
-    pub width: u32,
-    pub width4: u32,
-    pub bins: u32,
-    pub query: u32,
-    pub base: u32,
-    pub within: u32,
-    pub scale: f32,
-}
-
-/// Which pairs (i, j) of a row and a column count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pairs {
-    /// Those with i < j: of a set with itself.
-    Ordered,
-    /// Those with i ≠ j.
-    Different,
-}
-
-/// The bin of a cosine, in f64.
-#[inline]
-pub fn bin(cosine: f32, bins: usize) -> usize {
-    let scale = (bins - 1) as f64 / 2.0;
-    ((f64::from(cosine) + 1.0) * scale).round_ties_even().clamp(0.0, 2.0 * scale) as usize
-}
 
 /// For each bin the key of the least cosine that is in it or above, and at the end 2³² - 1, `[bins + 1]`.
 fn edges(bins: usize) -> Vec<u32> {

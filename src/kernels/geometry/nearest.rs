@@ -9,25 +9,27 @@
 //! Bytes: 4 per cosine, and twice 8 per entry of a list and tile. Work: a comparison per cosine; n random cosines bring about
 //! k ln(n / k) insertions to a list.
 
-use bytemuck::{Pod, Zeroable};
-
 use super::super::{Binding, KernelSpec, TURNS, Work, check_index, check_matrix, check_words, check_written, grid};
 use crate::device::{Buffer, Capabilities, Device, DeviceKind, Recorder, Tensor};
 use crate::host::geometry::cosine;
+use crate::host::geometry::nearest::Params;
+use crate::spec::shader::source;
 use crate::{ElementType, Error, Result};
 
 /// A tile into lists.
-pub static SPEC: KernelSpec = KernelSpec {
-    name: "nearest",
-    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/geometry/nearest.wgsl")),
-    bindings: &[
+pub static SPEC: KernelSpec = KernelSpec::new(
+    "nearest",
+    source!("geometry/nearest.wgsl"),
+    &[
         Binding::uniform("params"),
         Binding::texels(1, "rows"),
         Binding::read(2, "excluded"),
         Binding::read_write(3, "lists"),
     ],
-    twin: crate::host::geometry::nearest::twin,
-};
+    crate::host::geometry::nearest::twin,
+)
+.with_grid()
+.with_overrides(&["GROUP", "DOWN"]);
 
 /// The longest list: what a workgroup's memory holds twice.
 pub const MAX_K: usize = 256;
@@ -37,19 +39,6 @@ const START: usize = 64;
 
 /// The index in `excluded` of a query for which all candidates count.
 pub const NONE: u32 = u32::MAX;
-
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-pub(crate) struct Params {
-    pub queries: u32,
-    pub width4: u32,
-    pub first: u32,
-    pub end: u32,
-    pub k: u32,
-    pub query: u32,
-    pub candidate: u32,
-    pub down: u32,
-}
 
 /// Which side of a tile the queries are; the candidates are the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,9 +4,11 @@
 //! reads. FLOPs: 1, 1 and about 30 per element.
 
 use super::super::{Binding, KernelSpec, check_matrix};
-use super::matmul::{DIRECT, Operand, SUBGROUP, TILED, UNITS};
+use super::matmul::{self, DIRECT, Operand, SUBGROUP, TILED, UNITS};
 use crate::device::{Buffer, Recorder, Tensor};
+use crate::host::linalg::matmul::{BIAS, RESIDUAL, TANH};
 use crate::kernels::nn::gelu::Form;
+use crate::spec::{Constant, Multiplier};
 use crate::{Error, Result};
 
 /// What is done to `X = alpha op(A) op(B)` (`+ C`), `[m, n]`, before it is written to C.
@@ -33,16 +35,7 @@ pub enum Epilogue<'a> {
     },
 }
 
-/// The file for the import `epilogue` of a kernel.
-pub fn file(kernel: &KernelSpec) -> &'static str {
-    match kernel.bindings.get(5).map(|b| b.name) {
-        Some("residual") => "linalg/epilogue_linear.wgsl",
-        Some(_) => "linalg/epilogue_gelu.wgsl",
-        None => "linalg/epilogue_none.wgsl",
-    }
-}
-
-/// [`Epilogue::Add`] of each shader.
+/// [`Epilogue::Add`] of each shader, by [`Multiplier`].
 pub static ADD: [KernelSpec; 4] = [
     add("matmul subgroup, add", &SUBGROUP),
     add("matmul direct, add", &DIRECT),
@@ -50,7 +43,7 @@ pub static ADD: [KernelSpec; 4] = [
     add("matmul units, add", &UNITS),
 ];
 
-/// [`Epilogue::Gelu`] of each shader.
+/// [`Epilogue::Gelu`] of each shader, by [`Multiplier`].
 pub static GELU: [KernelSpec; 4] = [
     gelu("matmul subgroup, gelu", &SUBGROUP),
     gelu("matmul direct, gelu", &DIRECT),
@@ -67,7 +60,9 @@ const fn add(name: &'static str, plain: &KernelSpec) -> KernelSpec {
         Binding::read(4, "bias"),
         Binding::read(5, "residual"),
     ];
-    KernelSpec { name, source: plain.source, bindings: BINDINGS, twin: crate::host::linalg::matmul::add_twin }
+    KernelSpec::new(name, plain.source, BINDINGS, crate::host::linalg::matmul::add_twin)
+        .with_overrides(&["TRANSPOSE_A", "TRANSPOSE_B", "ACCUMULATE", "UPPER", "BIAS", "RESIDUAL"])
+        .with_imports(&[("epilogue", "linalg/epilogue_linear.wgsl")])
 }
 
 const fn gelu(name: &'static str, plain: &KernelSpec) -> KernelSpec {
@@ -79,13 +74,10 @@ const fn gelu(name: &'static str, plain: &KernelSpec) -> KernelSpec {
         Binding::read(4, "bias"),
         Binding::read_write(5, "before"),
     ];
-    KernelSpec { name, source: plain.source, bindings: BINDINGS, twin: crate::host::linalg::matmul::gelu_twin }
+    KernelSpec::new(name, plain.source, BINDINGS, crate::host::linalg::matmul::gelu_twin)
+        .with_overrides(&["TRANSPOSE_A", "TRANSPOSE_B", "ACCUMULATE", "UPPER", "BIAS", "FORM"])
+        .with_imports(&[("epilogue", "linalg/epilogue_gelu.wgsl")])
 }
-
-/// As the host's twins read them: a bias, a residual, and GELU by tanh.
-pub(crate) const BIAS: u32 = 1;
-pub(crate) const RESIDUAL: u32 = 2;
-pub(crate) const TANH: u32 = 4;
 
 impl<'a> Epilogue<'a> {
     /// [`Epilogue::None`] if nothing is added.
@@ -124,34 +116,35 @@ impl<'a> Epilogue<'a> {
         Ok(())
     }
 
-    /// The kernel in place of `plain`, the flags for the twin, the shader's overrides, and the buffers besides the product's: what is
-    /// not there is `idle`, which nobody reads.
-    pub(super) fn of(self, plain: &'static KernelSpec, idle: &Buffer) -> Result<Fused> {
-        let of = |list: &'static [KernelSpec; 4]| {
-            let kernel = list.iter().find(|k| k.name.starts_with(plain.name));
-            kernel.ok_or_else(|| Error::argument("tile", format!("{} has no epilogue; take another", plain.name)))
-        };
-        let buffer = |t: Option<&Tensor>| t.map_or(idle, Tensor::buffer).clone();
+    /// The kernel with a multiplier's shader, the flags for the twin, the shader's overrides, and the buffers besides the product's:
+    /// what is not there is `idle`, which nobody reads.
+    pub(super) fn of(self, multiplier: Multiplier, idle: &Buffer) -> Fused {
+        let buffer = |t: Option<&Tensor>| Some(t.map_or(idle, Tensor::buffer).clone());
         let flag = |t: Option<&Tensor>, bit| if t.is_some() { bit } else { 0 };
         let override_of = |t: Option<&Tensor>| f64::from(u8::from(t.is_some()));
-        Ok(match self {
-            Epilogue::None => Fused { kernel: plain, flags: 0, constants: vec![], buffers: vec![] },
+        match self {
+            Epilogue::None => Fused {
+                kernel: matmul::kernel(multiplier),
+                flags: 0,
+                constants: [("BIAS", 0.0), ("RESIDUAL", 0.0)],
+                buffers: [None, None],
+            },
             Epilogue::Add { bias, residual } => Fused {
-                kernel: of(&ADD)?,
+                kernel: &ADD[multiplier as usize],
                 flags: flag(bias, BIAS) | flag(residual, RESIDUAL),
-                constants: vec![("BIAS", override_of(bias)), ("RESIDUAL", override_of(residual))],
-                buffers: vec![buffer(bias), buffer(residual)],
+                constants: [("BIAS", override_of(bias)), ("RESIDUAL", override_of(residual))],
+                buffers: [buffer(bias), buffer(residual)],
             },
             Epilogue::Gelu { form, bias, before } => {
                 let tanh = u8::from(form == Form::Tanh);
                 Fused {
-                    kernel: of(&GELU)?,
+                    kernel: &GELU[multiplier as usize],
                     flags: flag(bias, BIAS) | if tanh == 1 { TANH } else { 0 },
-                    constants: vec![("BIAS", override_of(bias)), ("FORM", f64::from(tanh))],
-                    buffers: vec![buffer(bias), before.buffer().clone()],
+                    constants: [("BIAS", override_of(bias)), ("FORM", f64::from(tanh))],
+                    buffers: [buffer(bias), Some(before.buffer().clone())],
                 }
             }
-        })
+        }
     }
 }
 
@@ -159,6 +152,6 @@ impl<'a> Epilogue<'a> {
 pub(super) struct Fused {
     pub kernel: &'static KernelSpec,
     pub flags: u32,
-    pub constants: Vec<(&'static str, f64)>,
-    pub buffers: Vec<Buffer>,
+    pub constants: [Constant; 2],
+    pub buffers: [Option<Buffer>; 2],
 }

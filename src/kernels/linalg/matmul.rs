@@ -3,92 +3,68 @@
 //! Four shaders compute it. [`SUBGROUP`] is for adapters that run on a CPU and have subgroups: 32 × 32 results to a subgroup of
 //! 8, operands from textures where a driver reads those faster than storage. [`DIRECT`] is for those without: 16 × 8 results to
 //! an invocation. [`TILED`] is for GPUs: tiles of 32, 64 or 128 in workgroup memory, up to 8 × 8 results to an invocation. [`UNITS`] is for
-//! matrix units, where they are asked for. Which one, [`tiles`](super::tiles) says. The host engine multiplies with faer. Sums are
+//! matrix units, where they are asked for. Which one, [`tiles`](crate::spec::tiles) says. The host engine multiplies with faer. Sums are
 //! f32 in order of k (faer: in blocks of k; the first two in fours; the last two, where tiles are few and k is long, in layers of k that are
 //! then added up).
 //!
 //! FLOPs: 2 m n k, about half with [`Product::upper`]. Bytes, at least: each operand once, C once (twice if accumulated).
 
-use bytemuck::{Pod, Zeroable};
-
 use super::super::nn::bias;
 use super::super::{Binding, KernelSpec, check_device, unpack};
-use super::epilogue::{self, Epilogue};
-use super::tiles::{Class, Tile, Tiling};
+use super::epilogue::Epilogue;
 use crate::device::{Buffer, DeviceKind, Dispatch, Recorder, Tensor};
+use crate::host::linalg::matmul::Params;
+use crate::spec::shader::source;
+use crate::spec::{Choice, Class, Import, Multiplier, Tile, Tiling};
 use crate::{ElementType, Error, Result};
 
 const BINDINGS: &[Binding] =
     &[Binding::uniform("params"), Binding::texels(1, "a"), Binding::texels(2, "b"), Binding::read_write(3, "c")];
 
 /// The kernel for adapters that run on a CPU and have subgroups of [`SUBGROUP_LANES`] or more.
-pub static SUBGROUP: KernelSpec = KernelSpec {
-    name: "matmul subgroup",
-    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/linalg/matmul_subgroup.wgsl")),
-    bindings: BINDINGS,
-    twin: crate::host::linalg::matmul::twin,
-};
+pub static SUBGROUP: KernelSpec = KernelSpec::new(
+    "matmul subgroup",
+    source!("linalg/matmul_subgroup.wgsl"),
+    BINDINGS,
+    crate::host::linalg::matmul::twin,
+)
+.with_overrides(&["TRANSPOSE_A", "TRANSPOSE_B", "ACCUMULATE", "UPPER"])
+.with_imports(&[("epilogue", "linalg/epilogue_none.wgsl")]);
 
-/// Invocations of [`SUBGROUP`]'s workgroups, all in one subgroup.
-pub const SUBGROUP_LANES: u32 = 8;
+pub use crate::spec::tiles::{SUBGROUP_LANES, UNITS_LANES};
 
 /// The kernel for other adapters that run on a CPU.
-pub static DIRECT: KernelSpec = KernelSpec {
-    name: "matmul direct",
-    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/linalg/matmul_direct.wgsl")),
-    bindings: BINDINGS,
-    twin: crate::host::linalg::matmul::twin,
-};
+pub static DIRECT: KernelSpec =
+    KernelSpec::new("matmul direct", source!("linalg/matmul_direct.wgsl"), BINDINGS, crate::host::linalg::matmul::twin)
+        .with_overrides(&["TRANSPOSE_A", "TRANSPOSE_B", "ACCUMULATE", "UPPER"])
+        .with_imports(&[("epilogue", "linalg/epilogue_none.wgsl")]);
 
 /// The kernel for GPUs.
-pub static TILED: KernelSpec = KernelSpec {
-    name: "matmul tiled",
-    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/linalg/matmul_tiled.wgsl")),
-    bindings: BINDINGS,
-    twin: crate::host::linalg::matmul::twin,
-};
+pub static TILED: KernelSpec =
+    KernelSpec::new("matmul tiled", source!("linalg/matmul_tiled.wgsl"), BINDINGS, crate::host::linalg::matmul::twin)
+        .with_overrides(&["TRANSPOSE_A", "TRANSPOSE_B", "ACCUMULATE", "UPPER"])
+        .with_imports(&[("epilogue", "linalg/epilogue_none.wgsl")]);
 
 /// The kernel for matrix units, [`Capabilities::matrix_units`](crate::device::Capabilities::matrix_units). Operands are rounded to
 /// f16, so that an element of the result is off by up to 2^-10 Σ |a b| besides the rounding of its f32 sum, and what exceeds 65,504 in
 /// an operand is infinite.
-pub static UNITS: KernelSpec = KernelSpec {
-    name: "matmul units",
-    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/linalg/matmul_units.wgsl")),
-    bindings: BINDINGS,
-    twin: crate::host::linalg::matmul::twin,
-};
+pub static UNITS: KernelSpec =
+    KernelSpec::new("matmul units", source!("linalg/matmul_units.wgsl"), BINDINGS, crate::host::linalg::matmul::twin)
+        .with_overrides(&["TRANSPOSE_A", "TRANSPOSE_B", "ACCUMULATE", "UPPER"])
+        .with_imports(&[("epilogue", "linalg/epilogue_none.wgsl")]);
 
-/// Invocations of a subgroup of [`UNITS`].
-pub const UNITS_LANES: u32 = 32;
+/// The kernel of a shader, without an epilogue.
+pub const fn kernel(multiplier: Multiplier) -> &'static KernelSpec {
+    match multiplier {
+        Multiplier::Subgroup => &SUBGROUP,
+        Multiplier::Direct => &DIRECT,
+        Multiplier::Tiled => &TILED,
+        Multiplier::Units => &UNITS,
+    }
+}
 
 /// Products that a dispatch sums, a multiple of 32: lavapipe silently leaves an invocation's loops after 65,535 rounds in all.
 const DISPATCH_K: usize = 1 << 14;
-
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-pub(crate) struct Params {
-    pub m: u32,
-    pub n: u32,
-    pub k: u32,
-    pub alpha: f32,
-    pub a_stride: u32,
-    pub b_stride: u32,
-    pub c_stride: u32,
-    pub first_tile: u32,
-    pub a_first: u32,
-    pub b_first: u32,
-    pub c_first: u32,
-    pub k_first: u32,
-    /// What the shaders have as overrides, for the twin.
-    pub transpose_a: u32,
-    pub transpose_b: u32,
-    pub accumulate: u32,
-    pub upper: u32,
-    pub first_column: u32,
-    pub epilogue: u32,
-    pub layer: u32,
-    pub padding: u32,
-}
 
 /// An operand: `rows` rows of an f32 tensor from `first` on, perhaps transposed.
 #[derive(Clone, Copy, Debug)]
@@ -295,33 +271,35 @@ fn dispatch(
     (mut params, groups): (Params, [u32; 3]),
     (a, b, c): (&Tensor, &Tensor, &Tensor),
 ) -> Result<()> {
-    let (plain, shape) = tile.kernel();
+    let (multiplier, shape) = tile.multiplier();
     // A binding must hold a vector, even where nobody reads it: an operand without rows.
     let held = |buffer: &Buffer| match buffer.bytes() {
         16.. => Ok(buffer.clone()),
         _ => recorder.device().idle(),
     };
     let (left, right) = (held(a.buffer())?, held(b.buffer())?);
-    let fused = epilogue.of(plain, &left)?;
-    let mut imports = vec![("epilogue", epilogue::file(fused.kernel)), shape];
-    imports.extend(matrices(recorder.device().capabilities(), b.element_type()));
-    let flags = [params.transpose_a, params.transpose_b, params.accumulate, params.upper];
-    let names = ["TRANSPOSE_A", "TRANSPOSE_B", "ACCUMULATE", "UPPER"];
+    let fused = epilogue.of(multiplier, &left);
     params.epilogue = fused.flags;
-    recorder.dispatch(Dispatch {
-        kernel: fused.kernel,
-        imports,
-        constants: names.into_iter().zip(flags.map(f64::from)).chain(fused.constants).collect(),
-        params: bytemuck::bytes_of(&params).to_vec(),
-        buffers: [left, right, c.buffer().clone()].into_iter().chain(fused.buffers).collect(),
-        elements: (b.element_type(), ElementType::F32),
-        groups,
-        part: None,
-    })
+    let constants = [
+        ("TRANSPOSE_A", f64::from(params.transpose_a)),
+        ("TRANSPOSE_B", f64::from(params.transpose_b)),
+        ("ACCUMULATE", f64::from(params.accumulate)),
+        ("UPPER", f64::from(params.upper)),
+        fused.constants[0],
+        fused.constants[1],
+    ];
+    let elements = (b.element_type(), ElementType::F32);
+    let device = recorder.device();
+    let imports = |shape| [&[shape][..], &matrices(device.capabilities(), b.element_type())].concat();
+    let choice = Choice { family: "products", elements, imports: &[shape], constants: &constants };
+    let variant = device.variant_for(choice, || Ok((imports(shape), constants.to_vec())))?;
+    let dispatch = Dispatch::new(fused.kernel).variant(variant).params(&params).elements(elements.0, elements.1);
+    let buffers = [&left, &right, c.buffer()].into_iter().chain(fused.buffers.iter().flatten());
+    recorder.dispatch(dispatch.buffers(buffers).groups(groups))
 }
 
 /// The files for the imports `matrices` and `unpack`: how operands are read, B's elements being of type `b`.
-pub fn matrices(caps: &crate::device::Capabilities, b: ElementType) -> [(&'static str, &'static str); 2] {
+pub fn matrices(caps: &crate::device::Capabilities, b: ElementType) -> [Import; 2] {
     let matrices = match (b.bytes() == 2, caps.texel_reads) {
         (false, false) => "linalg/matrices_buffer.wgsl",
         (false, true) => "linalg/matrices_texture.wgsl",

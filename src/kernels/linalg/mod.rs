@@ -2,4 +2,4 @@
 
 pub mod epilogue;
 pub mod matmul;
-pub mod tiles;
+pub use crate::spec::tiles;

@@ -8,18 +8,19 @@
 //! FLOPs, with P pairs of a query and a key that it sees: forward 4 P width per query head, backward 14 P width. Bytes: q, k, v, out
 //! once, keys again for every block of queries from the caches.
 
-use bytemuck::{Pod, Zeroable};
-
 use super::super::{Binding, KernelSpec, Work, check_index, check_matrix, check_written, grid};
 pub use super::spans::{Family, Span, Spans};
 use crate::device::{Buffer, DeviceKind, Recorder, Tensor};
+pub use crate::host::nn::attention::Heads;
+use crate::host::nn::attention::{DeltaParams, Params};
+use crate::spec::shader::source;
 use crate::{ElementType, Error, Result};
 
 /// The forward kernel.
-pub static FORWARD: KernelSpec = KernelSpec {
-    name: "attention",
-    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/nn/attention.wgsl")),
-    bindings: &[
+pub static FORWARD: KernelSpec = KernelSpec::new(
+    "attention",
+    source!("nn/attention.wgsl"),
+    &[
         Binding::uniform("params"),
         Binding::texels(1, "operand1"),
         Binding::texels(2, "operand2"),
@@ -28,36 +29,38 @@ pub static FORWARD: KernelSpec = KernelSpec {
         Binding::read_write(5, "out_rows"),
         Binding::read_write(6, "lse"),
     ],
-    twin: crate::host::nn::attention::forward_twin,
-};
+    crate::host::nn::attention::forward_twin,
+)
+.with_grid()
+.with_overrides(&["WIDTH4", "GROUP"]);
 
 /// [`FORWARD`] for GPUs: see [`Family::Tiles`].
-pub static FORWARD_TILED: KernelSpec = KernelSpec {
-    name: "attention tiled",
-    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/nn/attention_tiled.wgsl")),
-    bindings: FORWARD.bindings,
-    twin: FORWARD.twin,
-};
+pub static FORWARD_TILED: KernelSpec =
+    KernelSpec::new("attention tiled", source!("nn/attention_tiled.wgsl"), FORWARD.bindings, FORWARD.twin)
+        .with_grid()
+        .with_overrides(&["WIDTH4"]);
 
 /// Log-sum-exp and dout · out of each row and head.
-pub static DELTA: KernelSpec = KernelSpec {
-    name: "attention delta",
-    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/nn/attention_delta.wgsl")),
-    bindings: &[
+pub static DELTA: KernelSpec = KernelSpec::new(
+    "attention delta",
+    source!("nn/attention_delta.wgsl"),
+    &[
         Binding::uniform("params"),
         Binding::texels(1, "operand1"),
         Binding::texels(2, "operand2"),
         Binding::read(3, "lse"),
         Binding::read_write(4, "stats"),
     ],
-    twin: crate::host::nn::attention::delta_twin,
-};
+    crate::host::nn::attention::delta_twin,
+)
+.with_grid()
+.with_overrides(&["GROUP"]);
 
 /// The gradient by the queries.
-pub static QUERIES: KernelSpec = KernelSpec {
-    name: "attention queries backward",
-    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/nn/attention_queries.wgsl")),
-    bindings: &[
+pub static QUERIES: KernelSpec = KernelSpec::new(
+    "attention queries backward",
+    source!("nn/attention_queries.wgsl"),
+    &[
         Binding::uniform("params"),
         Binding::texels(1, "operand1"),
         Binding::texels(2, "operand2"),
@@ -67,22 +70,26 @@ pub static QUERIES: KernelSpec = KernelSpec {
         Binding::read(6, "blocks"),
         Binding::read_write(7, "dq"),
     ],
-    twin: crate::host::nn::attention::queries_twin,
-};
+    crate::host::nn::attention::queries_twin,
+)
+.with_grid()
+.with_overrides(&["WIDTH4", "GROUP"]);
 
 /// [`QUERIES`] for GPUs: see [`Family::Tiles`].
-pub static QUERIES_TILED: KernelSpec = KernelSpec {
-    name: "attention queries backward tiled",
-    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/nn/attention_queries_tiled.wgsl")),
-    bindings: QUERIES.bindings,
-    twin: QUERIES.twin,
-};
+pub static QUERIES_TILED: KernelSpec = KernelSpec::new(
+    "attention queries backward tiled",
+    source!("nn/attention_queries_tiled.wgsl"),
+    QUERIES.bindings,
+    QUERIES.twin,
+)
+.with_grid()
+.with_overrides(&["WIDTH4"]);
 
 /// The gradients by the keys and the values.
-pub static KEYS: KernelSpec = KernelSpec {
-    name: "attention keys backward",
-    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/nn/attention_keys.wgsl")),
-    bindings: &[
+pub static KEYS: KernelSpec = KernelSpec::new(
+    "attention keys backward",
+    source!("nn/attention_keys.wgsl"),
+    &[
         Binding::uniform("params"),
         Binding::texels(1, "operand1"),
         Binding::texels(2, "operand2"),
@@ -93,55 +100,19 @@ pub static KEYS: KernelSpec = KernelSpec {
         Binding::read_write(7, "dk"),
         Binding::read_write(8, "dv"),
     ],
-    twin: crate::host::nn::attention::keys_twin,
-};
+    crate::host::nn::attention::keys_twin,
+)
+.with_grid()
+.with_overrides(&["WIDTH4", "GROUP"]);
 
 /// [`KEYS`] for GPUs: see [`Family::Tiles`].
-pub static KEYS_TILED: KernelSpec = KernelSpec {
-    name: "attention keys backward tiled",
-    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/nn/attention_keys_tiled.wgsl")),
-    bindings: KEYS.bindings,
-    twin: KEYS.twin,
-};
+pub static KEYS_TILED: KernelSpec =
+    KernelSpec::new("attention keys backward tiled", source!("nn/attention_keys_tiled.wgsl"), KEYS.bindings, KEYS.twin)
+        .with_grid()
+        .with_overrides(&["WIDTH4"]);
 
 /// Widest head that fits the registers.
 pub const MAX_WIDTH: usize = 128;
-
-/// The heads of an attention.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Heads {
-    /// Query heads; a multiple of `key_value`.
-    pub query: usize,
-    /// Heads of keys and values.
-    pub key_value: usize,
-    /// Elements of a head: a multiple of 4, at most [`MAX_WIDTH`].
-    pub width: usize,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-pub(crate) struct Params {
-    pub count: u32,
-    pub first: u32,
-    pub heads: u32,
-    pub shared_by: u32,
-    pub query4: u32,
-    pub key4: u32,
-    pub lse_stride: u32,
-    pub scale: f32,
-    pub width4: u32,
-    pub blocks: u32,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-pub(crate) struct DeltaParams {
-    pub count: u32,
-    pub heads: u32,
-    pub width4: u32,
-    pub query4: u32,
-    pub lse_stride: u32,
-}
 
 /// What every function here checks.
 fn check(

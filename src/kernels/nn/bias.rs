@@ -3,29 +3,21 @@
 //!
 //! Bytes: one read of dy. One FLOP per element.
 
-use bytemuck::{Pod, Zeroable};
-
 use super::super::{Binding, KernelSpec, TURNS, Work, check_index, check_matrix, check_written, grid};
 use crate::device::{Buffer, DeviceKind, Recorder, Tensor};
+use crate::host::nn::bias::Params;
+use crate::spec::shader::source;
 use crate::{ElementType, Result};
 
 /// The kernel.
-pub static SPEC: KernelSpec = KernelSpec {
-    name: "bias backward",
-    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/nn/bias_backward.wgsl")),
-    bindings: &[Binding::uniform("params"), Binding::texels(1, "operand1"), Binding::read_write(2, "sums")],
-    twin: crate::host::nn::bias::twin,
-};
-
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-pub(crate) struct Params {
-    pub first: u32,
-    pub end: u32,
-    pub width4: u32,
-    pub accumulate: u32,
-    pub slice: u32,
-}
+pub static SPEC: KernelSpec = KernelSpec::new(
+    "bias backward",
+    source!("nn/bias_backward.wgsl"),
+    &[Binding::uniform("params"), Binding::texels(1, "operand1"), Binding::read_write(2, "sums")],
+    crate::host::nn::bias::twin,
+)
+.with_grid()
+.with_overrides(&["GROUP", "LANES"]);
 
 /// Records `dbias = Σ_rows dy`, or `+=`; `dy` `[n, d]`, `dbias` `[1, d]`, f32. Without rows the sum is zero.
 ///

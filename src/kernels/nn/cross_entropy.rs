@@ -5,81 +5,52 @@
 //!
 //! Bytes: forward 4 per logit (8 where a row leaves the caches), backward 8. FLOPs: about 10 and 10 per logit.
 
-use bytemuck::{Pod, Zeroable};
-
 use super::super::{Binding, KernelSpec, TURNS, Work, check_index, check_matrix, check_words, check_written};
 use crate::device::{Buffer, Recorder, Tensor};
+pub use crate::host::nn::cross_entropy::IGNORED;
+use crate::host::nn::cross_entropy::{BackwardParams, FinishParams, ForwardParams};
+use crate::spec::shader::source;
 use crate::{Error, Result};
 
 /// A chunk into the rows' states.
-pub static FORWARD: KernelSpec = KernelSpec {
-    name: "cross entropy",
-    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/nn/cross_entropy.wgsl")),
-    bindings: &[
+pub static FORWARD: KernelSpec = KernelSpec::new(
+    "cross entropy",
+    source!("nn/cross_entropy.wgsl"),
+    &[
         Binding::uniform("params"),
         Binding::texels(1, "operand1"),
         Binding::read(2, "labels"),
         Binding::read_write(3, "state"),
     ],
-    twin: crate::host::nn::cross_entropy::forward_twin,
-};
+    crate::host::nn::cross_entropy::forward_twin,
+)
+.with_grid()
+.with_overrides(&["GROUP", "LANES"]);
 
 /// From states to the negative log-likelihood.
-pub static FINISH: KernelSpec = KernelSpec {
-    name: "cross entropy finish",
-    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/nn/cross_entropy_finish.wgsl")),
-    bindings: &[
-        Binding::uniform("params"),
-        Binding::read(1, "state"),
-        Binding::read(2, "labels"),
-        Binding::read_write(3, "nll"),
-    ],
-    twin: crate::host::nn::cross_entropy::finish_twin,
-};
+pub static FINISH: KernelSpec = KernelSpec::new(
+    "cross entropy finish",
+    source!("nn/cross_entropy_finish.wgsl"),
+    &[Binding::uniform("params"), Binding::read(1, "state"), Binding::read(2, "labels"), Binding::read_write(3, "nll")],
+    crate::host::nn::cross_entropy::finish_twin,
+)
+.with_grid()
+.with_overrides(&["GROUP"]);
 
 /// A chunk's logits to their gradient.
-pub static BACKWARD: KernelSpec = KernelSpec {
-    name: "cross entropy backward",
-    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/nn/cross_entropy_backward.wgsl")),
-    bindings: &[
+pub static BACKWARD: KernelSpec = KernelSpec::new(
+    "cross entropy backward",
+    source!("nn/cross_entropy_backward.wgsl"),
+    &[
         Binding::uniform("params"),
         Binding::read(1, "labels"),
         Binding::read(2, "state"),
         Binding::read_write(3, "logits"),
     ],
-    twin: crate::host::nn::cross_entropy::backward_twin,
-};
-
-/// The label of a row that does not count.
-pub const IGNORED: i32 = -100;
-
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-pub(crate) struct ForwardParams {
-    pub rows: u32,
-    pub width: u32,
-    pub width4: u32,
-    pub first: u32,
-    pub first_row: u32,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-pub(crate) struct FinishParams {
-    pub count: u32,
-    pub infinity: f32,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-pub(crate) struct BackwardParams {
-    pub count: u32,
-    pub width: u32,
-    pub width4: u32,
-    pub first: u32,
-    pub scale: f32,
-    pub first_row: u32,
-}
+    crate::host::nn::cross_entropy::backward_twin,
+)
+.with_grid()
+.with_overrides(&["GROUP"]);
 
 /// What both chunks check; gives the number of vectors.
 fn check(

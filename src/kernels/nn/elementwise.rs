@@ -2,40 +2,31 @@
 //!
 //! Bytes: `add` 12 per element, `scale` 8. One FLOP per element.
 
-use bytemuck::{Pod, Zeroable};
-
 use super::super::{Binding, KernelSpec, Work, check_index, check_matrix, check_written};
 use crate::device::{Recorder, Tensor};
+use crate::host::nn::elementwise::{AddParams, ScaleParams};
+use crate::spec::shader::source;
 use crate::{Error, Result};
 
 /// Adds a matrix.
-pub static ADD: KernelSpec = KernelSpec {
-    name: "add",
-    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/nn/add.wgsl")),
-    bindings: &[Binding::uniform("params"), Binding::read(1, "x"), Binding::read_write(2, "y")],
-    twin: crate::host::nn::elementwise::add_twin,
-};
+pub static ADD: KernelSpec = KernelSpec::new(
+    "add",
+    source!("nn/add.wgsl"),
+    &[Binding::uniform("params"), Binding::read(1, "x"), Binding::read_write(2, "y")],
+    crate::host::nn::elementwise::add_twin,
+)
+.with_grid()
+.with_overrides(&["GROUP"]);
 
 /// Multiplies by a number.
-pub static SCALE: KernelSpec = KernelSpec {
-    name: "scale",
-    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/nn/scale.wgsl")),
-    bindings: &[Binding::uniform("params"), Binding::read_write(1, "y")],
-    twin: crate::host::nn::elementwise::scale_twin,
-};
-
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-pub(crate) struct AddParams {
-    pub count: u32,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-pub(crate) struct ScaleParams {
-    pub count: u32,
-    pub factor: f32,
-}
+pub static SCALE: KernelSpec = KernelSpec::new(
+    "scale",
+    source!("nn/scale.wgsl"),
+    &[Binding::uniform("params"), Binding::read_write(1, "y")],
+    crate::host::nn::elementwise::scale_twin,
+)
+.with_grid()
+.with_overrides(&["GROUP"]);
 
 /// Records `y += x`, both `[n, d]` f32.
 ///

@@ -4,62 +4,43 @@
 
 use std::collections::BTreeMap;
 
-use bytemuck::{Pod, Zeroable};
-
 use super::super::{Binding, KernelSpec, Work, check_device, check_index, check_matrix, check_words, check_written};
 use crate::device::{Buffer, Device, Recorder, Tensor};
+pub use crate::host::nn::embedding::VISUAL;
+use crate::host::nn::embedding::{GatherParams, ScatterParams};
+use crate::spec::shader::source;
 use crate::{ElementType, Error, Result};
 
 /// The gather kernel.
-pub static GATHER: KernelSpec = KernelSpec {
-    name: "embedding gather",
-    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/nn/embedding_gather.wgsl")),
-    bindings: &[
+pub static GATHER: KernelSpec = KernelSpec::new(
+    "embedding gather",
+    source!("nn/embedding_gather.wgsl"),
+    &[
         Binding::uniform("params"),
         Binding::read(1, "table"),
         Binding::read(2, "visual"),
         Binding::read(3, "ids"),
         Binding::read_write(4, "out_rows"),
     ],
-    twin: crate::host::nn::embedding::gather_twin,
-};
+    crate::host::nn::embedding::gather_twin,
+)
+.with_grid()
+.with_overrides(&["GROUP"]);
 
 /// The scatter kernel.
-pub static SCATTER: KernelSpec = KernelSpec {
-    name: "embedding scatter",
-    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/nn/embedding_scatter.wgsl")),
-    bindings: &[
+pub static SCATTER: KernelSpec = KernelSpec::new(
+    "embedding scatter",
+    source!("nn/embedding_scatter.wgsl"),
+    &[
         Binding::uniform("params"),
         Binding::texels(1, "operand1"),
         Binding::read(2, "plan"),
         Binding::read_write(3, "out_rows"),
     ],
-    twin: crate::host::nn::embedding::scatter_twin,
-};
-
-/// Bit of an id that means: a row of the visual tensor, not of the table.
-pub const VISUAL: u32 = 1 << 31;
-
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-pub(crate) struct GatherParams {
-    pub count: u32,
-    pub width4: u32,
-    pub table_rows: u32,
-    pub visual_rows: u32,
-    pub first: u32,
-    pub keep: u32,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-pub(crate) struct ScatterParams {
-    pub count: u32,
-    pub width4: u32,
-    pub ids: u32,
-    pub start: u32,
-    pub first: u32,
-}
+    crate::host::nn::embedding::scatter_twin,
+)
+.with_grid()
+.with_overrides(&["GROUP"]);
 
 /// Records `out[i] = table[ids[i]]`, or `visual[ids[i] - VISUAL]`; `table` `[V, d]`, `visual` `[m, d]`, `ids` u32 `[n]`, `out`
 /// `[n, d]`; the table may be f32, f16 or bf16, the rest is f32. An id that has no row gives zeros: [`ScatterPlan::check`] finds it on the host.

@@ -2,48 +2,32 @@
 //!
 //! Bytes: forward 8 per element, backward 12. FLOPs: about 30 and 45.
 
-use bytemuck::{Pod, Zeroable};
-
 use super::super::{Binding, KernelSpec, Work, check_index, check_matrix, check_written};
 use crate::Result;
 use crate::device::{Recorder, Tensor};
+pub use crate::host::nn::gelu::Form;
+use crate::host::nn::gelu::Params;
+use crate::spec::shader::source;
 
 /// The forward kernel.
-pub static FORWARD: KernelSpec = KernelSpec {
-    name: "gelu",
-    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/nn/gelu.wgsl")),
-    bindings: &[Binding::uniform("params"), Binding::read(1, "x"), Binding::read_write(2, "y")],
-    twin: crate::host::nn::gelu::forward_twin,
-};
+pub static FORWARD: KernelSpec = KernelSpec::new(
+    "gelu",
+    source!("nn/gelu.wgsl"),
+    &[Binding::uniform("params"), Binding::read(1, "x"), Binding::read_write(2, "y")],
+    crate::host::nn::gelu::forward_twin,
+)
+.with_grid()
+.with_overrides(&["FORM", "GROUP"]);
 
 /// The backward kernel.
-pub static BACKWARD: KernelSpec = KernelSpec {
-    name: "gelu backward",
-    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/nn/gelu_backward.wgsl")),
-    bindings: &[
-        Binding::uniform("params"),
-        Binding::read(1, "x"),
-        Binding::read(2, "dy"),
-        Binding::read_write(3, "dx"),
-    ],
-    twin: crate::host::nn::gelu::backward_twin,
-};
-
-/// Which of the two functions that go by the name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// Exact: `Φ(x) = (1 + erf(x / √2)) / 2`.
-    Erf,
-    /// `Φ(x) ≈ (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2`.
-    Tanh,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-pub(crate) struct Params {
-    pub count: u32,
-    pub form: u32,
-}
+pub static BACKWARD: KernelSpec = KernelSpec::new(
+    "gelu backward",
+    source!("nn/gelu_backward.wgsl"),
+    &[Binding::uniform("params"), Binding::read(1, "x"), Binding::read(2, "dy"), Binding::read_write(3, "dx")],
+    crate::host::nn::gelu::backward_twin,
+)
+.with_grid()
+.with_overrides(&["FORM", "GROUP"]);
 
 fn record(
     recorder: &mut Recorder,

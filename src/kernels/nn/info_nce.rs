@@ -5,30 +5,32 @@
 //!
 //! Bytes: softmax 8 per similarity (4 where a row stays in the caches), backward 8. FLOPs: about 12 and 20.
 
-use bytemuck::{Pod, Zeroable};
-
 use super::super::{Binding, KernelSpec, TURNS, Work, check_index, check_matrix, check_words, check_written};
 use crate::device::{Buffer, Recorder, Tensor};
+use crate::host::nn::info_nce::{BackwardParams, SoftmaxParams, TermsParams};
+use crate::spec::shader::source;
 use crate::{Error, Result};
 
 /// Sums of exponentials by row.
-pub static SOFTMAX: KernelSpec = KernelSpec {
-    name: "info nce",
-    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/nn/info_nce.wgsl")),
-    bindings: &[
+pub static SOFTMAX: KernelSpec = KernelSpec::new(
+    "info nce",
+    source!("nn/info_nce.wgsl"),
+    &[
         Binding::uniform("params"),
         Binding::texels(1, "operand1"),
         Binding::read(2, "temperature"),
         Binding::read_write(3, "state"),
     ],
-    twin: crate::host::nn::info_nce::softmax_twin,
-};
+    crate::host::nn::info_nce::softmax_twin,
+)
+.with_grid()
+.with_overrides(&["GROUP", "LANES"]);
 
 /// Losses and the temperature's gradient.
-pub static TERMS: KernelSpec = KernelSpec {
-    name: "info nce terms",
-    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/nn/info_nce_terms.wgsl")),
-    bindings: &[
+pub static TERMS: KernelSpec = KernelSpec::new(
+    "info nce terms",
+    source!("nn/info_nce_terms.wgsl"),
+    &[
         Binding::uniform("params"),
         Binding::read(1, "temperature"),
         Binding::read(2, "rows"),
@@ -36,48 +38,26 @@ pub static TERMS: KernelSpec = KernelSpec {
         Binding::read_write(4, "losses"),
         Binding::read_write(5, "terms"),
     ],
-    twin: crate::host::nn::info_nce::terms_twin,
-};
+    crate::host::nn::info_nce::terms_twin,
+)
+.with_grid()
+.with_overrides(&["GROUP"]);
 
 /// Similarities to their gradient.
-pub static BACKWARD: KernelSpec = KernelSpec {
-    name: "info nce backward",
-    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/nn/info_nce_backward.wgsl")),
-    bindings: &[
+pub static BACKWARD: KernelSpec = KernelSpec::new(
+    "info nce backward",
+    source!("nn/info_nce_backward.wgsl"),
+    &[
         Binding::uniform("params"),
         Binding::read(1, "temperature"),
         Binding::read(2, "rows"),
         Binding::read(3, "columns"),
         Binding::read_write(4, "similarities"),
     ],
-    twin: crate::host::nn::info_nce::backward_twin,
-};
-
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-pub(crate) struct SoftmaxParams {
-    pub rows: u32,
-    pub width4: u32,
-    pub most: f32,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-pub(crate) struct TermsParams {
-    pub count: u32,
-    pub most: f32,
-    pub scale: f32,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-pub(crate) struct BackwardParams {
-    pub count: u32,
-    pub width: u32,
-    pub width4: u32,
-    pub most: f32,
-    pub scale: f32,
-}
+    crate::host::nn::info_nce::backward_twin,
+)
+.with_grid()
+.with_overrides(&["GROUP"]);
 
 /// A learned factor of similarities.
 #[derive(Clone, Copy, Debug)]

@@ -7,20 +7,23 @@ use super::bias;
 use super::norm::{self, Kind};
 use crate::Result;
 use crate::device::{Recorder, Tensor};
+use crate::spec::shader::source;
 
 /// The forward kernel.
-pub static SPEC: KernelSpec = KernelSpec {
-    name: "layer norm",
-    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/nn/layer_norm.wgsl")),
-    bindings: &[
+pub static SPEC: KernelSpec = KernelSpec::new(
+    "layer norm",
+    source!("nn/layer_norm.wgsl"),
+    &[
         Binding::uniform("params"),
         Binding::texels(1, "operand1"),
         Binding::texels(2, "operand2"),
         Binding::texels(3, "operand3"),
         Binding::read_write(4, "out_rows"),
     ],
-    twin: crate::host::nn::norm::layer_twin,
-};
+    crate::host::nn::norm::layer_twin,
+)
+.with_grid()
+.with_overrides(&["GROUP", "LANES"]);
 
 /// Records the normalisation of `x`, `[n, d]`, to `y`, `[n, d]`; `weight` and `bias` are `[1, d]`, all f32; `eps` is above 0.
 ///

@@ -1,31 +1,33 @@
 //! What RMSNorm and LayerNorm share. The gradient takes two dispatches and a third for the weight's: first the rows' scalars, which
 //! all later ones need, then elements, each on its own.
 
-use bytemuck::{Pod, Zeroable};
-
 use super::super::{Binding, KernelSpec, Work, check_index, check_matrix, check_written};
 use crate::device::{Buffer, Recorder, Tensor};
+use crate::host::nn::norm::{BackwardParams, Params, ScalarsParams};
+use crate::spec::shader::source;
 use crate::{Error, Result};
 
 /// The rows' scalars: mean, 1 / √(mean square + ε), and two means of the gradient.
-pub static SCALARS: KernelSpec = KernelSpec {
-    name: "norm scalars",
-    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/nn/norm_scalars.wgsl")),
-    bindings: &[
+pub static SCALARS: KernelSpec = KernelSpec::new(
+    "norm scalars",
+    source!("nn/norm_scalars.wgsl"),
+    &[
         Binding::uniform("params"),
         Binding::texels(1, "operand1"),
         Binding::texels(2, "operand2"),
         Binding::texels(3, "operand3"),
         Binding::read_write(4, "scalars"),
     ],
-    twin: crate::host::nn::norm::scalars_twin,
-};
+    crate::host::nn::norm::scalars_twin,
+)
+.with_grid()
+.with_overrides(&["GROUP", "LANES", "CENTER"]);
 
 /// The gradient by the input.
-pub static BACKWARD: KernelSpec = KernelSpec {
-    name: "norm backward",
-    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/nn/norm_backward.wgsl")),
-    bindings: &[
+pub static BACKWARD: KernelSpec = KernelSpec::new(
+    "norm backward",
+    source!("nn/norm_backward.wgsl"),
+    &[
         Binding::uniform("params"),
         Binding::read(1, "x"),
         Binding::read(2, "weight"),
@@ -33,22 +35,26 @@ pub static BACKWARD: KernelSpec = KernelSpec {
         Binding::read(4, "scalars"),
         Binding::read_write(5, "dx"),
     ],
-    twin: crate::host::nn::norm::backward_twin,
-};
+    crate::host::nn::norm::backward_twin,
+)
+.with_grid()
+.with_overrides(&["GROUP"]);
 
 /// The gradient by the weight.
-pub static WEIGHT: KernelSpec = KernelSpec {
-    name: "norm weight backward",
-    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/nn/norm_weight_backward.wgsl")),
-    bindings: &[
+pub static WEIGHT: KernelSpec = KernelSpec::new(
+    "norm weight backward",
+    source!("nn/norm_weight_backward.wgsl"),
+    &[
         Binding::uniform("params"),
         Binding::texels(1, "operand1"),
         Binding::texels(2, "operand2"),
         Binding::texels(3, "operand3"),
         Binding::read_write(4, "sums"),
     ],
-    twin: crate::host::nn::norm::weight_twin,
-};
+    crate::host::nn::norm::weight_twin,
+)
+.with_grid()
+.with_overrides(&["GROUP", "LANES"]);
 
 /// About what the mean square is taken.
 #[derive(Clone, Copy, PartialEq)]
@@ -57,34 +63,6 @@ pub(super) enum Kind {
     Rms,
     /// The mean.
     Layer,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-pub(crate) struct Params {
-    pub rows: u32,
-    pub width: u32,
-    pub width4: u32,
-    pub eps: f32,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-pub(crate) struct ScalarsParams {
-    pub rows: u32,
-    pub width: u32,
-    pub width4: u32,
-    pub eps: f32,
-    pub center: u32,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-pub(crate) struct BackwardParams {
-    pub count: u32,
-    pub width: u32,
-    pub width4: u32,
-    pub accumulate: u32,
 }
 
 fn check_eps(eps: f32) -> Result<()> {

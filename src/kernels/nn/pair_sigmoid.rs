@@ -3,44 +3,39 @@
 //!
 //! Bytes: forward 4 per similarity, backward 8. FLOPs: about 20 and 12.
 
-use bytemuck::{Pod, Zeroable};
-
 use super::super::{Binding, KernelSpec, Work, check_matrix, check_words, check_written};
-pub(crate) use super::info_nce::BackwardParams;
 use super::info_nce::{Temperature, check_square};
 use crate::Result;
 use crate::device::{Buffer, Recorder, Tensor};
+use crate::host::nn::info_nce::BackwardParams;
+use crate::host::nn::pair_sigmoid::ForwardParams;
+use crate::spec::shader::source;
 
 /// Losses and the gradients of t and b.
-pub static FORWARD: KernelSpec = KernelSpec {
-    name: "pair sigmoid",
-    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/nn/pair_sigmoid.wgsl")),
-    bindings: &[
+pub static FORWARD: KernelSpec = KernelSpec::new(
+    "pair sigmoid",
+    source!("nn/pair_sigmoid.wgsl"),
+    &[
         Binding::uniform("params"),
         Binding::texels(1, "operand1"),
         Binding::read(2, "temperature"),
         Binding::read_write(3, "losses"),
         Binding::read_write(4, "terms"),
     ],
-    twin: crate::host::nn::pair_sigmoid::forward_twin,
-};
+    crate::host::nn::pair_sigmoid::forward_twin,
+)
+.with_grid()
+.with_overrides(&["GROUP", "LANES"]);
 
 /// Similarities to their gradient.
-pub static BACKWARD: KernelSpec = KernelSpec {
-    name: "pair sigmoid backward",
-    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/nn/pair_sigmoid_backward.wgsl")),
-    bindings: &[Binding::uniform("params"), Binding::read(1, "temperature"), Binding::read_write(2, "similarities")],
-    twin: crate::host::nn::pair_sigmoid::backward_twin,
-};
-
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-pub(crate) struct ForwardParams {
-    pub rows: u32,
-    pub width4: u32,
-    pub most: f32,
-    pub scale: f32,
-}
+pub static BACKWARD: KernelSpec = KernelSpec::new(
+    "pair sigmoid backward",
+    source!("nn/pair_sigmoid_backward.wgsl"),
+    &[Binding::uniform("params"), Binding::read(1, "temperature"), Binding::read_write(2, "similarities")],
+    crate::host::nn::pair_sigmoid::backward_twin,
+)
+.with_grid()
+.with_overrides(&["GROUP"]);
 
 /// Records `losses`, f32 `[n]`, of the rows of `similarities` `[n, n]`, and `terms` `[n, 2]`, whose column sums are the gradient
 /// of `scale Σ losses` by t and b.

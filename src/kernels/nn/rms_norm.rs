@@ -6,19 +6,22 @@ use super::super::{Binding, KernelSpec};
 use super::norm::{self, Kind};
 use crate::Result;
 use crate::device::{Recorder, Tensor};
+use crate::spec::shader::source;
 
 /// The forward kernel.
-pub static SPEC: KernelSpec = KernelSpec {
-    name: "rms norm",
-    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/nn/rms_norm.wgsl")),
-    bindings: &[
+pub static SPEC: KernelSpec = KernelSpec::new(
+    "rms norm",
+    source!("nn/rms_norm.wgsl"),
+    &[
         Binding::uniform("params"),
         Binding::texels(1, "operand1"),
         Binding::texels(2, "operand2"),
         Binding::read_write(3, "out_rows"),
     ],
-    twin: crate::host::nn::norm::rms_twin,
-};
+    crate::host::nn::norm::rms_twin,
+)
+.with_grid()
+.with_overrides(&["GROUP", "LANES"]);
 
 /// Records the normalisation of `x`, `[n, d]`, to `y`, `[n, d]`; `weight` is `[1, d]`, all f32; `eps` is above 0.
 ///

@@ -3,34 +3,26 @@
 //! Angles are exact modulo a turn: frequencies are 64-bit fractions of a turn, so that a late position loses nothing.
 //! Bytes: 8 per element. FLOPs: about 20 per element.
 
-use bytemuck::{Pod, Zeroable};
-
 use super::super::{Binding, KernelSpec, Work, check_index, check_matrix, check_words, check_written};
 use crate::device::{Buffer, Device, Recorder, Tensor};
+use crate::host::nn::rotary::Params;
+use crate::spec::shader::source;
 use crate::{Error, Result};
 
 /// The kernel.
-pub static SPEC: KernelSpec = KernelSpec {
-    name: "rotary",
-    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/nn/rotary.wgsl")),
-    bindings: &[
+pub static SPEC: KernelSpec = KernelSpec::new(
+    "rotary",
+    source!("nn/rotary.wgsl"),
+    &[
         Binding::uniform("params"),
         Binding::read(1, "positions"),
         Binding::read(2, "frequencies"),
         Binding::read_write(3, "x"),
     ],
-    twin: crate::host::nn::rotary::twin,
-};
-
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-pub(crate) struct Params {
-    pub count: u32,
-    pub heads: u32,
-    pub half4: u32,
-    pub width4: u32,
-    pub sign: f32,
-}
+    crate::host::nn::rotary::twin,
+)
+.with_grid()
+.with_overrides(&["GROUP"]);
 
 /// Llama 3's scaling of the frequencies (`rope_type: llama3`).
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -5,25 +5,23 @@
 use super::super::{Binding, KernelSpec, Work, check_index, check_matrix, check_written};
 use crate::Result;
 use crate::device::{Recorder, Tensor};
+use crate::spec::shader::source;
 
 /// The forward kernel.
-pub static FORWARD: KernelSpec = KernelSpec {
-    name: "silu gate",
-    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/nn/silu_gate.wgsl")),
-    bindings: &[
-        Binding::uniform("params"),
-        Binding::read(1, "gate"),
-        Binding::read(2, "up"),
-        Binding::read_write(3, "y"),
-    ],
-    twin: crate::host::nn::silu_gate::forward_twin,
-};
+pub static FORWARD: KernelSpec = KernelSpec::new(
+    "silu gate",
+    source!("nn/silu_gate.wgsl"),
+    &[Binding::uniform("params"), Binding::read(1, "gate"), Binding::read(2, "up"), Binding::read_write(3, "y")],
+    crate::host::nn::silu_gate::forward_twin,
+)
+.with_grid()
+.with_overrides(&["GROUP"]);
 
 /// The backward kernel.
-pub static BACKWARD: KernelSpec = KernelSpec {
-    name: "silu gate backward",
-    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/nn/silu_gate_backward.wgsl")),
-    bindings: &[
+pub static BACKWARD: KernelSpec = KernelSpec::new(
+    "silu gate backward",
+    source!("nn/silu_gate_backward.wgsl"),
+    &[
         Binding::uniform("params"),
         Binding::read(1, "gate"),
         Binding::read(2, "up"),
@@ -31,8 +29,10 @@ pub static BACKWARD: KernelSpec = KernelSpec {
         Binding::read_write(4, "dgate"),
         Binding::read_write(5, "dup"),
     ],
-    twin: crate::host::nn::silu_gate::backward_twin,
-};
+    crate::host::nn::silu_gate::backward_twin,
+)
+.with_grid()
+.with_overrides(&["GROUP"]);
 
 fn record(
     recorder: &mut Recorder,

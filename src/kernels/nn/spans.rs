@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 
 use crate::device::{Buffer, Capabilities, Device, DeviceKind};
+use crate::host::nn::attention::{KeyBlock, QueryBlock};
 use crate::{Error, Result};
 
 /// One sequence: its rows among the packed queries and among the packed keys. Query `i` sees keys `0 ..= i + k_count - q_count`:
@@ -35,11 +36,6 @@ pub struct Spans {
     /// Pairs of a query and a key that it sees.
     pub(super) pairs: u64,
 }
-
-/// Queries of one head: first row, rows, first key row, keys that the first query sees.
-pub(crate) type QueryBlock = [u32; 4];
-/// Keys of one head: first row, rows, the sequence's first query row and queries, and (i32) the first query that sees the first key.
-pub(crate) type KeyBlock = [u32; 5];
 
 /// Which shaders compute attention. Each cuts sequences into blocks of its own; the host engine has but one way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,17 +2,18 @@
 //!
 //! Bytes: 28 per parameter. FLOPs: about 15.
 
-use bytemuck::{Pod, Zeroable};
-
 use super::super::{Binding, KernelSpec, Work, check_index, check_matrix, check_words, check_written};
 use crate::device::{Buffer, Recorder, Tensor};
+pub use crate::host::optim::adamw::Constants;
+use crate::host::optim::adamw::Params;
+use crate::spec::shader::source;
 use crate::{Error, Result};
 
 /// The kernel.
-pub static SPEC: KernelSpec = KernelSpec {
-    name: "adamw",
-    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/optim/adamw.wgsl")),
-    bindings: &[
+pub static SPEC: KernelSpec = KernelSpec::new(
+    "adamw",
+    source!("optim/adamw.wgsl"),
+    &[
         Binding::uniform("params"),
         Binding::read(1, "scale"),
         Binding::read(2, "gradient"),
@@ -20,8 +21,10 @@ pub static SPEC: KernelSpec = KernelSpec {
         Binding::read_write(4, "first"),
         Binding::read_write(5, "second"),
     ],
-    twin: crate::host::optim::adamw::twin,
-};
+    crate::host::optim::adamw::twin,
+)
+.with_grid()
+.with_overrides(&["GROUP"]);
 
 /// The step's settings.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,37 +41,6 @@ pub struct Hyper {
     pub weight_decay: f64,
     /// Number of this step, from 1.
     pub step: u64,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-pub(crate) struct Params {
-    pub count: u32,
-    pub keep: f32,
-    pub beta1: f32,
-    pub beta2: f32,
-    pub rest1: f32,
-    pub rest2: f32,
-    pub rate: f32,
-    pub correction: f32,
-    pub eps: f32,
-}
-
-/// A step's constants, computed once.
-#[derive(Clone, Copy, Debug)]
-pub struct Constants {
-    /// `1 - lr weight_decay`.
-    pub keep: f64,
-    /// Decay of the first moment.
-    pub beta1: f64,
-    /// Decay of the second moment.
-    pub beta2: f64,
-    /// `lr / (1 - beta1^step)`.
-    pub rate: f64,
-    /// `1 / √(1 - beta2^step)`.
-    pub correction: f64,
-    /// Added to the root.
-    pub eps: f64,
 }
 
 impl Hyper {

@@ -3,46 +3,34 @@
 //! Each tensor leaves [`SLOT`] partial sums in a slot of its own, in f32 and a fixed order; [`clip`] adds them up. Bytes: 4 per
 //! element. FLOPs: 2 per element.
 
-use bytemuck::{Pod, Zeroable};
-
 use super::super::{Binding, KernelSpec, Work, check_index, check_matrix, check_words, check_written};
 use crate::device::{Buffer, Device, Recorder, Tensor};
+use crate::host::optim::norm::{ClipParams, SquareSumParams};
+use crate::spec::shader::source;
 use crate::{Error, Result};
 
 /// Partial sums of squares.
-pub static SQUARE_SUM: KernelSpec = KernelSpec {
-    name: "square sum",
-    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/optim/square_sum.wgsl")),
-    bindings: &[Binding::uniform("params"), Binding::texels(1, "operand1"), Binding::read_write(2, "partials")],
-    twin: crate::host::optim::norm::square_sum_twin,
-};
+pub static SQUARE_SUM: KernelSpec = KernelSpec::new(
+    "square sum",
+    source!("optim/square_sum.wgsl"),
+    &[Binding::uniform("params"), Binding::texels(1, "operand1"), Binding::read_write(2, "partials")],
+    crate::host::optim::norm::square_sum_twin,
+)
+.with_grid()
+.with_overrides(&["GROUP", "LANES"]);
 
 /// The factor.
-pub static CLIP: KernelSpec = KernelSpec {
-    name: "clip",
-    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/optim/clip.wgsl")),
-    bindings: &[Binding::uniform("params"), Binding::texels(1, "operand1"), Binding::read_write(2, "out")],
-    twin: crate::host::optim::norm::clip_twin,
-};
+pub static CLIP: KernelSpec = KernelSpec::new(
+    "clip",
+    source!("optim/clip.wgsl"),
+    &[Binding::uniform("params"), Binding::texels(1, "operand1"), Binding::read_write(2, "out")],
+    crate::host::optim::norm::clip_twin,
+)
+.with_grid()
+.with_overrides(&["GROUP", "LANES"]);
 
 /// Partial sums of a slot: enough teams to keep a GPU busy.
 pub const SLOT: usize = 512;
-
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-pub(crate) struct SquareSumParams {
-    pub count: u32,
-    pub first: u32,
-    pub teams: u32,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-pub(crate) struct ClipParams {
-    pub count: u32,
-    pub base: f32,
-    pub max_norm: f32,
-}
 
 /// A buffer for the partial sums of `slots` tensors.
 ///

@@ -4,12 +4,13 @@
 //! Bytes: two reads of the rows. FLOPs: as [`super::moments`] without the column sums.
 
 use super::super::{Binding, KernelSpec};
+use crate::spec::shader::source;
 
 /// The kernel.
-pub static SPEC: KernelSpec = KernelSpec {
-    name: "moment_weights",
-    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/stats/moment_weights.wgsl")),
-    bindings: &[
+pub static SPEC: KernelSpec = KernelSpec::new(
+    "moment_weights",
+    source!("stats/moment_weights.wgsl"),
+    &[
         Binding::uniform("params"),
         Binding::texels(1, "rows"),
         Binding::texels(2, "vectors"),
@@ -17,8 +18,10 @@ pub static SPEC: KernelSpec = KernelSpec {
         Binding::read_write(4, "sums"),
         Binding::read_write(5, "weights"),
     ],
-    twin: crate::host::stats::moment_weights::twin,
-};
+    crate::host::stats::moment_weights::twin,
+)
+.with_grid()
+.with_overrides(&["GROUP", "VECTORS"]);
 
 /// Bytes of one row's entry: weight, shift, bits of the scale, spare.
 pub(crate) const ENTRY_BYTES: usize = 16;

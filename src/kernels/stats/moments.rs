@@ -18,26 +18,28 @@
 //! Bytes: one read of the rows. Integer operations per element: about 25 for the column sums, 10 for the squares, 15 for
 //! each dot.
 
-use bytemuck::{Pod, Zeroable};
-
-use super::super::{Binding, KernelSpec, check_device, check_rows, groups, imports, record_in_parts, team_constants};
+use super::super::{Binding, KernelSpec, check_device, check_rows, groups, record_in_parts, row_variant};
 use super::{moment_columns, moment_weights};
 use crate::device::{Buffer, Device, Dispatch, Recorder, Tensor};
+use crate::host::stats::moments::Params;
+use crate::spec::shader::source;
 use crate::{ElementType, Error, Result};
 
 /// The kernel.
-pub static SPEC: KernelSpec = KernelSpec {
-    name: "moments",
-    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/stats/moments.wgsl")),
-    bindings: &[
+pub static SPEC: KernelSpec = KernelSpec::new(
+    "moments",
+    source!("stats/moments.wgsl"),
+    &[
         Binding::uniform("params"),
         Binding::texels(1, "rows"),
         Binding::texels(2, "vectors"),
         Binding::read(3, "constants"),
         Binding::read_write(4, "sums"),
     ],
-    twin: crate::host::stats::moments::twin,
-};
+    crate::host::stats::moments::twin,
+)
+.with_grid()
+.with_overrides(&["GROUP", "LANES", "VECTORS"]);
 
 /// Rows that may be added before the sums must be read and cleared.
 pub const WINDOW_ROWS: u64 = 1 << 22;
@@ -49,15 +51,6 @@ pub const FRACTION_BITS: u32 = 40;
 pub(crate) const TILE: usize = 64;
 
 pub use super::super::align::apply::MAX_VECTORS;
-
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-pub(crate) struct Params {
-    pub rows: u32,
-    pub width4: u32,
-    pub vectors: u32,
-    pub row_base: u32,
-}
 
 /// What is summed: the unit rows, or the rows of an operator.
 #[derive(Clone, Debug)]
@@ -170,17 +163,14 @@ pub fn record(
         vectors: summand.vectors.len() as u32,
         row_base: row_base as u32,
     };
-    let whole = Dispatch {
-        kernel: &SPEC,
-        imports: imports(caps, input.element_type(), ElementType::F32)?,
-        constants: [team_constants(caps), vec![("VECTORS", summand.vectors.len() as f64)]].concat(),
-        params: bytemuck::bytes_of(&params).to_vec(),
-        buffers: vec![input.buffer().clone(), summand.fixed.clone(), summand.constants.clone(), sums.clone()],
-        elements: (input.element_type(), ElementType::F32),
-        groups: [groups(rows.div_ceil(TILE)), 1, 1],
-        part: None,
-    };
-    if caps.texel_reads { record_in_two(recorder, whole, params) } else { record_in_parts(recorder, whole) }
+    let elements = (input.element_type(), ElementType::F32);
+    let variant = row_variant(recorder.device(), elements, &[("VECTORS", summand.vectors.len() as f64)])?;
+    let whole = Dispatch::new(&SPEC).variant(variant).params(&params).elements(elements.0, elements.1);
+    let whole = whole.buffers([input.buffer(), &summand.fixed, &summand.constants, sums]);
+    if caps.texel_reads {
+        return record_in_two(recorder, whole, params);
+    }
+    record_in_parts(recorder, whole.groups([groups(rows.div_ceil(TILE)), 1, 1]))
 }
 
 /// The same sums by `moment_weights` and `moment_columns`.
@@ -189,21 +179,13 @@ fn record_in_two(recorder: &mut Recorder, whole: Dispatch, params: Params) -> Re
     let (rows, width4) = (params.rows as usize, params.width4 as usize);
     let weights = recorder.device().buffer("row weights", (rows * moment_weights::ENTRY_BYTES) as u64)?;
     let slab = moment_columns::SLAB;
-    let second = moment_columns::Params { rows: params.rows, width4: params.width4, slab, padding: 0 };
-    let (input, sums) = (whole.buffers[0].clone(), whole.buffers[3].clone());
-    let columns = Dispatch {
-        kernel: &moment_columns::SPEC,
-        params: bytemuck::bytes_of(&second).to_vec(),
-        buffers: vec![input, weights.clone(), sums],
-        groups: [groups((width4 * rows.div_ceil(slab as usize)).div_ceil(group)), 1, 1],
-        ..whole.clone()
-    };
-    let weigh = Dispatch {
-        kernel: &moment_weights::SPEC,
-        buffers: [whole.buffers, vec![weights]].concat(),
-        groups: [groups(rows.div_ceil(group)), 1, 1],
-        ..whole
-    };
+    let second =
+        crate::host::stats::moment_columns::Params { rows: params.rows, width4: params.width4, slab, padding: 0 };
+    let columns = Dispatch { kernel: &moment_columns::SPEC, ..whole.clone() };
+    let columns = columns.params(&second).buffers([&whole.buffers[0], &weights, &whole.buffers[3]]);
+    let columns = columns.groups([groups((width4 * rows.div_ceil(slab as usize)).div_ceil(group)), 1, 1]);
+    let weigh = Dispatch { kernel: &moment_weights::SPEC, ..whole.clone() };
+    let weigh = weigh.buffers(whole.buffers.iter().chain([&weights])).groups([groups(rows.div_ceil(group)), 1, 1]);
     record_in_parts(recorder, weigh)?;
     record_in_parts(recorder, columns)
 }

@@ -2,35 +2,28 @@
 //!
 //! Bytes: one read and one write of the rows. FLOPs: 3 per element.
 
-use bytemuck::{Pod, Zeroable};
-
 use super::super::{
-    Binding, KernelSpec, check_device, check_rows, check_same_shape, groups, imports, record_in_parts, team_constants,
+    Binding, KernelSpec, check_device, check_rows, check_same_shape, groups, record_in_parts, row_variant,
 };
 use crate::Result;
 use crate::device::{Buffer, Dispatch, Recorder, Tensor};
+use crate::host::stats::normalize::Params;
+use crate::spec::shader::source;
 
 /// The kernel.
-pub static SPEC: KernelSpec = KernelSpec {
-    name: "normalize",
-    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/stats/normalize.wgsl")),
-    bindings: &[
+pub static SPEC: KernelSpec = KernelSpec::new(
+    "normalize",
+    source!("stats/normalize.wgsl"),
+    &[
         Binding::uniform("params"),
         Binding::texels(1, "rows"),
         Binding::read_write(4, "out_rows"),
         Binding::read_write(5, "status"),
     ],
-    twin: crate::host::stats::normalize::twin,
-};
-
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-pub(crate) struct Params {
-    pub rows: u32,
-    pub width4: u32,
-    pub row_base: u32,
-    pub padding: u32,
-}
+    crate::host::stats::normalize::twin,
+)
+.with_grid()
+.with_overrides(&["GROUP", "LANES"]);
 
 /// Records `output[i] = input[i] / |input[i]|` for the first `rows` rows.
 ///
@@ -48,15 +41,10 @@ pub fn record(recorder: &mut Recorder, input: &Tensor, output: &Tensor, rows: us
     }
     let caps = recorder.device().capabilities();
     let params = Params { rows: rows as u32, width4: input.width4() as u32, row_base: 0, padding: 0 };
-    let dispatch = Dispatch {
-        kernel: &SPEC,
-        imports: imports(caps, input.element_type(), output.element_type())?,
-        constants: team_constants(caps),
-        params: bytemuck::bytes_of(&params).to_vec(),
-        buffers: vec![input.buffer().clone(), output.buffer().clone(), status.clone()],
-        elements: (input.element_type(), output.element_type()),
-        groups: [groups(rows.div_ceil(caps.teams())), 1, 1],
-        part: None,
-    };
-    record_in_parts(recorder, dispatch)
+    let groups = [groups(rows.div_ceil(caps.teams())), 1, 1];
+    let elements = (input.element_type(), output.element_type());
+    let variant = row_variant(recorder.device(), elements, &[])?;
+    let dispatch =
+        Dispatch::new(&SPEC).variant(variant).params(&params).elements(elements.0, elements.1).groups(groups);
+    record_in_parts(recorder, dispatch.buffers([input.buffer(), output.buffer(), status]))
 }

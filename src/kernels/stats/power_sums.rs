@@ -7,26 +7,26 @@
 //!
 //! Bytes: one read of z and of w. 11 FLOPs per element.
 
-use super::super::nn::bias::{Params, record_columns};
+use super::super::nn::bias::record_columns;
 use super::super::{Binding, KernelSpec, check_index, check_matrix, check_words, check_written};
 use crate::Result;
 use crate::device::{Buffer, Recorder, Tensor};
+use crate::spec::shader::source;
 
 /// The kernel.
-pub static SPEC: KernelSpec = KernelSpec {
-    name: "power sums",
-    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/stats/power_sums.wgsl")),
-    bindings: &[
+pub static SPEC: KernelSpec = KernelSpec::new(
+    "power sums",
+    source!("stats/power_sums.wgsl"),
+    &[
         Binding::uniform("params"),
         Binding::texels(1, "operand1"),
         Binding::texels(2, "operand2"),
         Binding::read_write(3, "sums"),
     ],
-    twin: crate::host::stats::power_sums::twin,
-};
-
-/// The parameters of the column sums; `width4` is r here, for each column has four sums.
-pub(crate) type PowerParams = Params;
+    crate::host::stats::power_sums::twin,
+)
+.with_grid()
+.with_overrides(&["GROUP", "LANES"]);
 
 /// Records `sums = Σ_i w_i (z_i, z_i², z_i³, z_i⁴)` of each column, or `+=`: `z` `[n, r]`, `sums` `[r, 4]`, f32; `weights` at least n
 /// f32, in whole vectors of 4. Without rows the sums are zero.

@@ -3,9 +3,17 @@
 
 use crate::{Error, Result};
 
+/// The text of a file below `shaders/`.
+macro_rules! source {
+    ($path:literal) => {
+        include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/", $path))
+    };
+}
+pub(crate) use source;
+
 macro_rules! sources {
     ($($path:literal),* $(,)?) => {
-        &[$(($path, include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/", $path)))),*]
+        &[$(($path, source!($path))),*]
     };
 }
 

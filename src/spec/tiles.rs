@@ -1,27 +1,44 @@
 //! Which shader multiplies matrices, with tiles of which shape: a choice by class of product, fixed or measured on the device.
 
-use super::super::KernelSpec;
-use super::matmul::{DIRECT, SUBGROUP, SUBGROUP_LANES, TILED, UNITS};
-use crate::device::{Capabilities, DeviceKind};
+use super::{Capabilities, DeviceKind};
+
+/// The shaders that multiply matrices; each is a kernel of its own for every epilogue, see `kernels::linalg`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Multiplier {
+    /// For adapters that run on a CPU and have subgroups of [`SUBGROUP_LANES`] or more.
+    Subgroup,
+    /// For other adapters that run on a CPU.
+    Direct,
+    /// For GPUs.
+    Tiled,
+    /// For tensor cores (cooperative matrices).
+    Units,
+}
+
+/// Invocations of a workgroup of [`Multiplier::Subgroup`], all in one subgroup.
+pub const SUBGROUP_LANES: u32 = 8;
+
+/// Invocations of a subgroup of [`Multiplier::Units`].
+pub const UNITS_LANES: u32 = 32;
 
 /// A shader and the tile that a workgroup makes with it. All sum in order of k.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Tile {
-    /// [`SUBGROUP`]: 32 × 32, a subgroup each.
+    /// [`Multiplier::Subgroup`]: 32 × 32, a subgroup each.
     Subgroup,
-    /// [`DIRECT`]: 128 × 64, straight from storage.
+    /// [`Multiplier::Direct`]: 128 × 64, straight from storage.
     Direct,
-    /// [`TILED`]: 32 × 32, 16 of k at a time.
+    /// [`Multiplier::Tiled`]: 32 × 32, 16 of k at a time.
     Tiny,
-    /// [`TILED`]: 64 × 64, 16 of k at a time.
+    /// [`Multiplier::Tiled`]: 64 × 64, 16 of k at a time.
     Small,
-    /// [`TILED`]: 128 × 128, 16 of k at a time.
+    /// [`Multiplier::Tiled`]: 128 × 128, 16 of k at a time.
     Large,
-    /// [`TILED`]: 128 × 128, 8 of k at a time.
+    /// [`Multiplier::Tiled`]: 128 × 128, 8 of k at a time.
     LargeShallow,
-    /// [`UNITS`]: 64 × 64, matrix units of 8 × 8.
+    /// [`Multiplier::Units`]: 64 × 64, matrix units of 8 × 8.
     Units8,
-    /// [`UNITS`]: 128 × 128, matrix units of 16 × 16.
+    /// [`Multiplier::Units`]: 128 × 128, matrix units of 16 × 16.
     Units16,
 }
 
@@ -67,17 +84,17 @@ impl Tile {
         }
     }
 
-    /// The kernel, and its import that gives the shape.
-    pub fn kernel(self) -> (&'static KernelSpec, (&'static str, &'static str)) {
+    /// The shader, and its import that gives the shape.
+    pub const fn multiplier(self) -> (Multiplier, (&'static str, &'static str)) {
         match self {
-            Tile::Subgroup => (&SUBGROUP, ("tile", "linalg/tile_64.wgsl")),
-            Tile::Direct => (&DIRECT, ("tile", "linalg/tile_64.wgsl")),
-            Tile::Tiny => (&TILED, ("tile", "linalg/tile_32.wgsl")),
-            Tile::Small => (&TILED, ("tile", "linalg/tile_64.wgsl")),
-            Tile::Large => (&TILED, ("tile", "linalg/tile_128.wgsl")),
-            Tile::LargeShallow => (&TILED, ("tile", "linalg/tile_128_shallow.wgsl")),
-            Tile::Units8 => (&UNITS, ("fragment", "linalg/fragment_8.wgsl")),
-            Tile::Units16 => (&UNITS, ("fragment", "linalg/fragment_16.wgsl")),
+            Tile::Subgroup => (Multiplier::Subgroup, ("tile", "linalg/tile_64.wgsl")),
+            Tile::Direct => (Multiplier::Direct, ("tile", "linalg/tile_64.wgsl")),
+            Tile::Tiny => (Multiplier::Tiled, ("tile", "linalg/tile_32.wgsl")),
+            Tile::Small => (Multiplier::Tiled, ("tile", "linalg/tile_64.wgsl")),
+            Tile::Large => (Multiplier::Tiled, ("tile", "linalg/tile_128.wgsl")),
+            Tile::LargeShallow => (Multiplier::Tiled, ("tile", "linalg/tile_128_shallow.wgsl")),
+            Tile::Units8 => (Multiplier::Units, ("fragment", "linalg/fragment_8.wgsl")),
+            Tile::Units16 => (Multiplier::Units, ("fragment", "linalg/fragment_16.wgsl")),
         }
     }
 
@@ -92,7 +109,7 @@ impl Tile {
     }
 
     /// Whether it sums parts of k side by side.
-    pub(super) fn has_layers(self) -> bool {
+    pub(crate) fn has_layers(self) -> bool {
         !matches!(self, Tile::Subgroup | Tile::Direct)
     }
 

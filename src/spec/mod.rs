@@ -1,0 +1,20 @@
+//! The ground floor: what a kernel is, what a device can do, what memory is for, and how shaders import each other. Both engines
+//! and everything above them speak these words; this floor knows neither an engine nor a kernel.
+
+mod call;
+mod capabilities;
+mod kernel;
+mod memory;
+pub mod shader;
+pub mod tiles;
+mod variant;
+
+pub use call::{HostCall, HostSlice};
+pub(crate) use capabilities::Offered;
+pub use capabilities::{AdapterSummary, Capabilities, DeviceKind};
+pub use kernel::{Binding, BindingKind, GRID_BINDING, KernelSpec, TEXEL_LINE};
+pub use memory::Purpose;
+pub(crate) use memory::Use;
+pub use tiles::{Class, Multiplier, Tile, Tiling};
+pub(crate) use variant::{Choice, Variants};
+pub use variant::{Constant, Import, Variant};
