@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use common::{adapter_name, cloud, devices, gpu};
 use realign::device::{
-    AdapterSummary, Device, DeviceKind, DeviceOptions, DownloadSlot, Selection, Tensor, UploadSlot, adapters,
+    AdapterSummary, Device, DeviceKind, DeviceOptions, Dispatch, DownloadSlot, Selection, Tensor, UploadSlot, adapters,
 };
 use realign::kernels::stats::moments::{self, Summand, Sums};
-use realign::kernels::{align::apply, stats::normalize};
+use realign::kernels::{Binding, KernelSpec, align::apply, bench, stats::normalize};
 use realign::{ElementType, Error, Result};
 
 fn request(selection: Selection) -> Result<Device> {
@@ -343,4 +343,56 @@ fn shapes_of_kernels_are_checked() {
     let device = gpu();
     let _buffer = device.buffer("made", 16).unwrap();
     assert!(device.with_capabilities(|c| c.int64 = false).is_err(), "a device in use");
+}
+
+/// What wgpu objects to keeps the whole recording from running, however many submissions it takes.
+#[test]
+fn a_kernel_that_does_not_compile_keeps_the_recording_from_running() {
+    static BROKEN: KernelSpec = KernelSpec::new(
+        "broken",
+        "@compute @workgroup_size(1) fn main() { nonsense(); }",
+        &[Binding::uniform("params"), Binding::read_write(1, "values")],
+        |_| Ok(()),
+    );
+    let device = gpu();
+    let from = device.buffer_from("ones", &[1; 16]).unwrap();
+    for copies in [1, 63, 64, 200] {
+        let to = device.buffer("zeros", 16).unwrap();
+        let mut recorder = device.recorder();
+        for _ in 0..copies {
+            bench::copy::record(&mut recorder, &from, &to, 16).unwrap();
+        }
+        recorder.dispatch(Dispatch::new(&BROKEN).params(&[0u32; 4]).buffers([&to])).unwrap();
+        let error = recorder.submit().unwrap_err().to_string();
+        assert!(error.contains("broken"), "{error}");
+        assert_eq!(device.read_blocking(&to).unwrap(), [0; 16], "{copies} copies ran");
+    }
+}
+
+/// A tensor of fewer rows than its memory has is a tensor of so many rows.
+#[test]
+fn a_copy_takes_the_rows_of_its_tensors() {
+    for device in devices() {
+        let make = |value: f32| Tensor::from_f32(&device, &[value; 5 * 6], 6).unwrap();
+        let (from, to) = (make(1.0), make(2.0));
+        let mut recorder = device.recorder();
+        recorder.copy(&from.first_rows(2).unwrap(), &to.first_rows(4).unwrap()).unwrap();
+        recorder.submit().unwrap();
+        let want = [[1.0; 2 * 6].as_slice(), &[2.0; 3 * 6]].concat();
+        assert_eq!(to.to_f32_blocking(&device).unwrap(), want, "{}", device.name());
+        let mut recorder = device.recorder();
+        assert!(recorder.copy(&from, &to.first_rows(4).unwrap()).is_err());
+    }
+}
+
+#[test]
+fn parameters_that_are_no_whole_vectors_are_refused() {
+    for device in devices() {
+        let buffer = device.buffer("values", 16).unwrap();
+        let mut dispatch = Dispatch::new(&bench::copy::SPEC).params(&[1u32; 3]).buffers([&buffer, &buffer]);
+        assert_eq!(dispatch.params.len(), 16);
+        dispatch.params.pop();
+        let error = device.recorder().dispatch(dispatch).unwrap_err().to_string();
+        assert!(error.contains("multiple of 16"), "{error}");
+    }
 }

@@ -1,6 +1,6 @@
 //! Kernels on tiles of cosines, as the searches for neighbours make them.
 
-use super::cases::{Case, Sizes, numbers};
+use super::case::{Case, Sizes, numbers};
 use crate::Result;
 use crate::device::{Device, Tensor};
 use crate::geometry::density::GRID_POINTS;

@@ -1,6 +1,6 @@
 //! Kernels of neural networks and of the optimiser, losses left out.
 
-use super::cases::{Case, Sizes, numbers};
+use super::case::{Case, Sizes, numbers};
 use crate::device::{Device, Recorder, Tensor};
 use crate::kernels::nn::attention::{self, Heads, Spans};
 use crate::kernels::nn::gelu::{self as gelu_kernels, Form};

@@ -1,6 +1,6 @@
 //! Jobs as users run them, from the host's memory to the host's memory.
 
-use super::cases::{Case, Items, Sizes, numbers};
+use super::case::{Case, Items, Sizes, numbers};
 use super::rows::embeddings;
 use crate::Result;
 use crate::align::{FitOptions, apply_rows, fit as fit_statistics};

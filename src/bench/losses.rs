@@ -1,6 +1,6 @@
 //! Losses: of tokens over a vocabulary, and of pairs.
 
-use super::cases::{Case, Sizes, numbers};
+use super::case::{Case, Sizes, numbers};
 use crate::device::{Buffer, Device, Recorder, Tensor};
 use crate::kernels::nn::info_nce::{self, Temperature};
 use crate::kernels::nn::{cross_entropy, pair_sigmoid};

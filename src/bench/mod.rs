@@ -5,9 +5,11 @@
 //! the adapter has them, else of the clock; each result says which. Clocks and power states of a device are unknown: compare
 //! within a run, or look at the spread.
 
-mod cases;
+mod case;
+mod catalogue;
 mod compare;
 mod cosines;
+mod dispatches;
 mod elementwise;
 mod end_to_end;
 mod host;
@@ -21,9 +23,10 @@ pub mod training;
 mod tune;
 mod yardsticks;
 
-pub use cases::{Case, Check, Entry, Items, Kind, Run, Sizes, catalogue};
+pub use case::{Case, Check, Items, Kind, Record, Run, Sizes};
+pub use catalogue::{Entry, catalogue};
 pub use compare::{Compared, check, compare};
 pub use report::{Dispatching, Options, Outcome, Progress, Report, run};
 pub use roofline::Roofline;
-pub use timing::{Budget, Timer, Timing, called, recorded};
+pub use timing::{Budget, Timer, Timing, called, recorded, timed};
 pub use tune::{Tried, Tuning, tune};

@@ -1,6 +1,6 @@
 //! Products of matrices: plain, by a weight of 16 bits, and with an epilogue.
 
-use super::cases::{Case, Sizes, numbers};
+use super::case::{Case, Sizes, numbers};
 use crate::device::{Device, Tensor};
 use crate::kernels::linalg::epilogue::Epilogue;
 use crate::kernels::linalg::matmul::{self, Operand, Product};

@@ -2,10 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
-use super::cases::{Case, Entry, Kind, Run, Sizes, catalogue};
+use super::case::{Case, Kind, Run, Sizes};
+use super::catalogue::{Entry, catalogue};
 use super::host;
 use super::roofline::Roofline;
-use super::timing::{Budget, Timing, called, recorded};
+use super::timing::{Budget, Timing, called, recorded, timed};
 use crate::device::{Device, DeviceKind};
 use crate::kernels::linalg::tiles::Tiling;
 use crate::{Error, Result};
@@ -116,7 +117,7 @@ pub struct Report {
 /// # Errors
 /// A filter that no case matches; the roofline cannot be measured; what `watch` says.
 pub fn run(device: &Device, options: &Options, watch: &mut dyn FnMut(Progress<'_>) -> Result<()>) -> Result<Report> {
-    let entries = chosen(&options.filter)?;
+    let entries = chosen(device, &options.filter)?;
     let sizes = Sizes::of(device, options.quick);
     let budget = if options.quick {
         Budget { seconds: 0.1, least: 3, most: 20 }
@@ -146,10 +147,12 @@ pub fn run(device: &Device, options: &Options, watch: &mut dyn FnMut(Progress<'_
     })
 }
 
-fn chosen(filter: &[String]) -> Result<Vec<Entry>> {
+/// The cases of this kind of device that the filter lets through.
+fn chosen(device: &Device, filter: &[String]) -> Result<Vec<Entry>> {
     let wanted: Vec<String> = filter.iter().map(|f| f.to_lowercase()).collect();
     let keep = |e: &Entry| wanted.is_empty() || wanted.iter().any(|f| e.name.to_lowercase().contains(f.as_str()));
-    let (chosen, rest): (Vec<Entry>, Vec<Entry>) = catalogue().into_iter().partition(keep);
+    let (chosen, rest): (Vec<Entry>, Vec<Entry>) =
+        (catalogue().into_iter().filter(|entry| !entry.wgpu || device.wgpu().is_some())).partition(keep);
     if chosen.is_empty() {
         let names: Vec<&str> = rest.iter().map(|e| e.name).collect();
         let (asked, names) = (filter.join(", "), names.join(", "));
@@ -171,7 +174,7 @@ fn outcome(device: &Device, entry: &Entry, (sizes, budget, roofline): (&Sizes, B
         fraction: None,
         memory_bound: false,
     };
-    let mut timed = || -> Result<Timing> {
+    let mut times = || -> Result<Timing> {
         let mut case = (entry.make)(device, sizes)?;
         (outcome.shape, outcome.bytes, outcome.flops) = (case.shape.clone(), case.bytes, case.flops);
         outcome.items = case.items;
@@ -179,9 +182,10 @@ fn outcome(device: &Device, entry: &Entry, (sizes, budget, roofline): (&Sizes, B
         match &mut case.run {
             Run::Recorded(record) => recorded(device, budget, record),
             Run::Called(call) => called(budget, call),
+            Run::Timed(call) => timed(budget, call),
         }
     };
-    let timing = timed().map_err(|e| e.to_string());
+    let timing = times().map_err(|e| e.to_string());
     if let (Ok(timing), true) = (&timing, outcome.bytes + outcome.flops > 0) {
         let (least, memory_bound) = roofline.bound(outcome.bytes, outcome.flops);
         (outcome.fraction, outcome.memory_bound) = (Some(least / timing.median()), memory_bound);

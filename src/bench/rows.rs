@@ -1,6 +1,6 @@
 //! Kernels on rows of embeddings.
 
-use super::cases::{Case, Sizes, numbers};
+use super::case::{Case, Sizes, numbers};
 use crate::device::{Device, Tensor};
 use crate::kernels::align;
 use crate::kernels::stats::{self, moments::Summand};

@@ -103,6 +103,15 @@ pub fn called(budget: Budget, call: &mut dyn FnMut() -> Result<()>) -> Result<Ti
     Ok(Timing::new(Timer::Wall, samples))
 }
 
+/// Takes the seconds that a call gives, after one that does not count.
+///
+/// # Errors
+/// What the call says.
+pub fn timed(budget: Budget, call: &mut dyn FnMut() -> Result<f64>) -> Result<Timing> {
+    call()?;
+    Ok(Timing::new(Timer::Wall, sample(budget, call)?))
+}
+
 /// Times what `record` records, after two runs that do not count: by timestamps where the device has them and all of the work is
 /// in its dispatches, else by the clock, several to a submission where they are short.
 ///

@@ -1,6 +1,6 @@
 //! Steps of training: forward, backward, clipping and AdamW.
 
-use super::cases::{Case, Items, Sizes};
+use super::case::{Case, Items, Sizes};
 use crate::device::{Device, Tensor};
 use crate::io::{AdapterKind, DecoderConfig, Family};
 use crate::kernels::nn::embedding::VISUAL;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::cases::{Run, Sizes, numbers};
+use super::case::{Run, Sizes, numbers};
 use super::elementwise;
 use super::timing::{Budget, recorded};
 use crate::device::{Device, DeviceKind, Tensor};

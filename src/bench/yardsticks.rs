@@ -1,6 +1,6 @@
 //! What the [`Roofline`](super::Roofline) is measured with, as cases: what a kernel reaches of what the device gives at most.
 
-use super::cases::{Case, Sizes};
+use super::case::{Case, Sizes};
 use super::roofline::invocations;
 use crate::Result;
 use crate::device::Device;

@@ -255,7 +255,8 @@ impl Recorder {
     ///
     /// # Errors
     /// The device was lost or is out of memory; a shader was rejected; a twin found its buffers unfit; a buffer to clear, or
-    /// a slot, is another device's.
+    /// a slot, is another device's. On a GPU, a recording with a command that wgpu objects to does not run at all, but a device that
+    /// is lost may have run a part; on the host engine, what was recorded before the twin that fails has run.
     pub fn submit(self) -> Result<Submission> {
         for command in &self.commands {
             if let Command::Clear(buffer) | Command::Upload(buffer) | Command::Download(buffer) = command {
