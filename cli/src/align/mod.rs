@@ -1,0 +1,4 @@
+//! `stats`, `merge`, `fit` and `apply`.
+
+pub mod apply;
+pub mod fit;

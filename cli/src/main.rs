@@ -1,0 +1,102 @@
+//! The command line: parse, call, print.
+
+mod align;
+mod args;
+mod bench;
+mod experiment;
+mod geometry;
+mod inference;
+mod outputs;
+mod show;
+mod train;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+
+/// The error and its causes; the library's messages contain theirs already.
+fn message(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
+/// Warnings, or everything, on stderr. wgpu's own layers and the other libraries speak only when asked by RUST_LOG.
+fn log_to_stderr(verbose: bool) {
+    let filter = format!("off,realign={}", if verbose { "debug" } else { "warn" });
+    let mut builder = env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(filter));
+    if !verbose && std::env::var_os("RUST_LOG").is_none() {
+        builder.format(|out, record| match record.level() {
+            log::Level::Error => writeln!(out, "error: {}", record.args()),
+            _ => writeln!(out, "warning: {}", record.args()),
+        });
+    }
+    builder.init();
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log_to_stderr(cli.verbose);
+    let result = match &cli.command {
+        Command::Adapters(args) => show::adapters(args),
+        Command::Stats(args) => align::fit::stats(args),
+        Command::Merge(args) => align::fit::merge(args),
+        Command::Fit(args) => align::fit::fit(args),
+        Command::Apply(args) => align::apply::apply(args),
+        Command::Measure(args) => geometry::measure::measure(args),
+        Command::Compare(args) => geometry::compare::compare(args),
+        Command::Calibrate(args) => geometry::calibrate::calibrate(args),
+        Command::Frame(args) => geometry::frame::frame(args),
+        Command::Angles(args) => geometry::frame::angles(args),
+        Command::Drift(args) => geometry::frame::drift(args),
+        Command::Train(args) => train::train(args),
+        Command::Score(args) => inference::score(args),
+        Command::Generate(args) => inference::generate(args),
+        Command::Evaluate(args) => inference::evaluate(args),
+        Command::Info(args) => show::info(args),
+        Command::Demo(args) => experiment::demo::demo(args),
+        Command::Bench(args) => bench::bench(args),
+        Command::Tune(args) => bench::tune::tune(args),
+        Command::Experiment(args) => experiment::full::experiment(args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let (code, text) = failure(&error);
+            eprintln!("{text}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+/// The exit code and what is said. 130 is what a shell reports of a process that Ctrl-C ended; an error that comes after Ctrl-C
+/// remains an error.
+fn failure(error: &anyhow::Error) -> (u8, String) {
+    if error.is::<train::Interrupted>() {
+        return (130, error.to_string());
+    }
+    match error.downcast_ref() {
+        Some(realign::Error::Stopped) => (130, train::STOPPED.to_owned()),
+        _ => (1, format!("error: {}", message(error))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_stop_is_no_error() {
+        assert_eq!(failure(&realign::Error::Stopped.into()).0, 130);
+        let io = realign::Error::io("write", "page.html")(std::io::ErrorKind::StorageFull.into());
+        let (code, text) = failure(&io.into());
+        assert!(code == 1 && text.starts_with("error: cannot write page.html"), "{text}");
+    }
+}
