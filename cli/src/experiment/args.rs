@@ -1,11 +1,8 @@
 //! The arguments of `demo` and `experiment`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
-use realign::experiment::ProtocolSettings;
-use realign::io::write_atomically;
-use serde_json::{Value, json};
 
 use crate::args::DeviceArgs;
 
@@ -55,63 +52,4 @@ pub struct RunArgs {
     /// Machine-readable result on stdout.
     #[arg(long)]
     pub json: bool,
-}
-
-/// The file that says that a folder is one of ours: its `format` is [`FORMAT`].
-pub const RESULTS: &str = "results.json";
-/// What it is.
-pub const FORMAT: &str = "realign-experiment";
-
-/// What an output folder held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Earlier {
-    /// Nothing that is kept.
-    None,
-    /// An experiment to go on with.
-    Kept,
-}
-
-impl RunArgs {
-    /// The protocol's sizes.
-    pub fn settings(&self, seed: u64) -> ProtocolSettings {
-        let mut settings = ProtocolSettings { seed, ..Default::default() };
-        if self.quick {
-            settings.encoder.steps /= 10;
-            settings.pretrain.steps /= 10;
-            settings.stage1.steps /= 10;
-            settings.stage2.steps /= 10;
-            (settings.texts, settings.asked) = (2_000, 20);
-        }
-        settings
-    }
-
-    /// Makes the folder, with a results file that says whose it is. One of an earlier run is replaced with --force and kept with
-    /// `resume`, any other is left alone.
-    pub fn folder(&self, out: &Path, resume: bool) -> anyhow::Result<Earlier> {
-        let empty = std::fs::read_dir(out).map_or(true, |mut entries| entries.next().is_none());
-        let ours = !empty && is_ours(out);
-        if resume && ours {
-            return Ok(Earlier::Kept);
-        }
-        if resume && !empty {
-            anyhow::bail!("{}: is no experiment's folder; nothing to resume", out.display());
-        }
-        if !empty && (!ours || !self.force) {
-            let remedy = if ours { "pass --force to replace it, or choose" } else { "choose" };
-            anyhow::bail!("{}: is there already; {remedy} another folder with --out", out.display());
-        }
-        if !empty {
-            std::fs::remove_dir_all(out).map_err(realign::Error::io("remove", out))?;
-        }
-        std::fs::create_dir_all(out).map_err(realign::Error::io("create", out))?;
-        let mark = json!({ "format": FORMAT, "finished": false });
-        write_atomically(&out.join(RESULTS), true, format!("{mark:#}\n").as_bytes())?;
-        Ok(Earlier::None)
-    }
-}
-
-/// Whether a folder has a results file of ours.
-fn is_ours(folder: &Path) -> bool {
-    let text = std::fs::read(folder.join(RESULTS)).unwrap_or_default();
-    serde_json::from_slice::<Value>(&text).is_ok_and(|value| value["format"] == FORMAT)
 }

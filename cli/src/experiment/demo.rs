@@ -1,64 +1,46 @@
 //! `demo`, and what it shares with `experiment`.
 
 use std::path::Path;
-use std::time::Instant;
 
 use anyhow::Result;
-use realign::align::{Centroid, Method, Statistics, apply_rows};
-use realign::device::Device;
-use realign::experiment::{Arm, Domain, Materials, Outcome, Progress, ProtocolSettings, Record, Source, run_arm};
-use realign::io::write_atomically;
-use realign::kernels::stats::moments::Summand;
-use realign::stats::{MemoryRows, Moments, StreamOptions, measure};
+use realign::experiment::results::write_results;
+use realign::experiment::{Demo, Outcome, Progress, ProtocolSettings, Record};
+use realign::train::Start;
 use serde_json::{Value, json};
 
-use crate::experiment::args::{DemoArgs, FORMAT, RESULTS, RunArgs};
-use crate::experiment::clouds::clouds;
-use crate::experiment::page::{self as demo_page, Shown};
-use crate::experiment::plan::{FEW_AND_ALL, NOISE};
+use crate::experiment::args::{DemoArgs, RunArgs};
 use crate::show;
 use crate::train;
 
 /// What Ctrl-C is answered.
 pub const STOPPING: &str = "stopping; Ctrl-C again to stop at once";
 
-/// A method's work on the texts' embeddings, without any training.
-#[derive(Clone, Debug)]
-pub struct Geometry {
-    pub name: String,
-    pub gap: f64,
-    pub trace: f64,
-}
-
 pub fn demo(args: &DemoArgs) -> Result<()> {
     let device = args.run.device.request()?;
-    args.run.folder(&args.out, false)?;
-    let start = Instant::now();
-    let arms = [
-        Arm::new(Source::Untrained),
-        Arm::aligned(Method::None),
-        Arm::aligned(Method::MeanShift),
-        Arm::aligned(Method::ReAlign),
-        Arm::aligned(Method::ReAlign).noisy(NOISE),
-        Arm::new(Source::Paired),
-    ];
-    let study = study(&device, &args.out.join("run"), (args.run.settings(args.seed), &arms, &FEW_AND_ALL))?;
-    let geometry = geometry(&device, &study.0)?;
-    let seconds = start.elapsed().as_secs_f64();
-    let preparation = study.0.json();
-    let value = json!({
-        "format": FORMAT, "finished": true, "device": device.name(), "seed": args.seed, "quick": args.run.quick,
-        "seconds": seconds, "gap": preparation["gap"], "retrieval": preparation["retrieval"],
-        "language_model_loss": preparation["language_model_loss"], "preparation": preparation,
-        "methods": geometry.iter().map(|g| json!({"method": g.name, "gap": g.gap, "trace": g.trace})).collect::<Vec<_>>(),
-        "rows": study.1.iter().map(Outcome::json).collect::<Vec<_>>(),
-    });
+    let (quick, seed) = (args.run.quick, args.seed);
+    let settings = if quick { ProtocolSettings::quick(seed) } else { ProtocolSettings::of_seed(seed) };
+    let start = if args.run.force { Start::Replace } else { Start::New };
+    train::watch_for_stop(STOPPING)?;
+    let bar = show::progress(0, "");
+    let (mut last, mut record) = (String::new(), None);
+    let mut watch = |p: Progress<'_>| {
+        if p.task != last {
+            (last, record) = (p.task.to_owned(), None);
+            show::task(&bar, p.task, p.total);
+        }
+        record = p.record.copied().or(record);
+        bar.set_position(p.done);
+        bar.set_message(line(&p, record.as_ref()));
+        if train::stopped() { Err(realign::Error::Stopped) } else { Ok(()) }
+    };
+    let demo = Demo::run(&device, &args.out, settings, start, &mut watch)?;
+    bar.finish_and_clear();
+    let mut value = demo.json();
+    value["quick"] = json!(quick);
     let page = args.out.join("report.html");
-    let clouds = clouds(&device, &study.0)?;
-    let shown = Shown { materials: &study.0, outcomes: &study.1, geometry: &geometry, clouds, images: &FEW_AND_ALL };
-    demo_page::demo(shown, &value)?.write(&page, true)?;
-    write_atomically(&args.out.join(RESULTS), true, format!("{value:#}\n").as_bytes())?;
-    finish(&args.run, &value, &page, || table(&study.1, &FEW_AND_ALL))
+    demo.page(&value)?.write(&page, true)?;
+    write_results(&args.out, &value)?;
+    finish(&args.run, &value, &page, || table(&demo.outcomes, demo.images))
 }
 
 /// Prints what came out.
@@ -83,64 +65,6 @@ pub fn line(p: &Progress<'_>, record: Option<&Record>) -> String {
         text.extend(more);
     }
     text
-}
-
-type Setup<'a> = (ProtocolSettings, &'a [Arm], &'a [usize]);
-
-/// Prepares an experiment and runs its rows, under a progress line; Ctrl-C ends it.
-fn study(device: &Device, out: &Path, (settings, arms, images): Setup<'_>) -> Result<(Materials, Vec<Outcome>)> {
-    train::watch_for_stop(STOPPING)?;
-    let bar = show::progress(0, "");
-    let (mut last, mut record) = (String::new(), None);
-    let mut watch = |p: Progress<'_>| {
-        if p.task != last {
-            (last, record) = (p.task.to_owned(), None);
-            show::task(&bar, p.task, p.total);
-        }
-        record = p.record.copied().or(record);
-        bar.set_position(p.done);
-        bar.set_message(line(&p, record.as_ref()));
-        if train::stopped() {
-            return Err(realign::Error::Stopped);
-        }
-        Ok(())
-    };
-    let materials = Materials::prepare(device, out, settings, &mut watch)?;
-    let mut outcomes = Vec::new();
-    for arm in arms {
-        outcomes.push(run_arm(device, &materials, *arm, images, &mut watch)?);
-    }
-    bar.finish_and_clear();
-    Ok((materials, outcomes))
-}
-
-/// What each aligner makes of the clouds: the distance of the means and the spread.
-fn geometry(device: &Device, materials: &Materials) -> Result<Vec<Geometry>> {
-    let width = materials.width();
-    let target = moments(device, &materials.pool_of(Domain::All), width)?;
-    let methods = [
-        (Method::None, Centroid::default()),
-        (Method::MeanShift, Centroid::default()),
-        (Method::C3, Centroid::default()),
-        (Method::Blockwise, Centroid::default()),
-        (Method::AnchorTrace, Centroid::default()),
-        (Method::ReAlign, Centroid::default()),
-        (Method::ReAlign, Centroid::Exact),
-    ];
-    let mut rows = vec![Geometry { name: "images".to_owned(), gap: 0.0, trace: target.trace() }];
-    for (method, centroid) in methods {
-        let arm = Arm::new(Source::Aligned(method, centroid));
-        let statistics = Statistics::load(&materials.statistics(device, &arm)?)?;
-        let aligned = moments(device, &apply_rows(device, &statistics, &materials.texts, width)?, width)?;
-        let gap = aligned.mean().iter().zip(target.mean()).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt();
-        rows.push(Geometry { name: arm.name(), gap, trace: aligned.trace() });
-    }
-    Ok(rows)
-}
-
-fn moments(device: &Device, rows: &[f32], width: usize) -> Result<Moments> {
-    let mut source = MemoryRows::f32("rows", rows, width)?;
-    Ok(measure(device, &mut source, &Summand::unit_rows(device, width)?, StreamOptions::default())?)
 }
 
 fn table(outcomes: &[Outcome], images: &[usize]) -> String {

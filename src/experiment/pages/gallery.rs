@@ -1,9 +1,9 @@
 //! Held-out digits, and what the model says of them after each stage.
 
-use realign::experiment::exam::ATTRIBUTE_NAMES;
-use realign::experiment::words::WORDS;
-use realign::experiment::{ATTRIBUTES, Attributes, Described, Instructed, Materials, Outcome, questions};
-use realign::report::{Gallery, Section, Tile};
+use crate::experiment::exam::ATTRIBUTE_NAMES;
+use crate::experiment::words::WORDS;
+use crate::experiment::{ATTRIBUTES, Attributes, Described, Instructed, Materials, Outcome, questions};
+use crate::report::{Gallery, Section, Tile};
 
 /// The first held-out images with captions and answers of a row: after stage 1, and after stage 2 on the most images.
 pub fn section(materials: &Materials, outcome: &Outcome) -> Section {

@@ -1,23 +1,71 @@
-//! The results file of `experiment`: runs as they come, and what they say together.
+//! The results file of a study: runs as they come, and what they say together.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
-use realign::experiment::{Domain, Materials, Outcome, Score};
-use realign::io::write_atomically;
 use serde_json::{Value, json};
 
-use crate::experiment::args::{FORMAT, RESULTS};
-use crate::experiment::claims::expectations;
-use crate::experiment::jobs::Place;
-use crate::experiment::plan::{IMAGES, Preparation};
+use super::arm::Domain;
+use super::claims::expectations;
+use super::exam::Outcome;
+use super::expectations::Score;
+use super::jobs::Place;
+use super::plan::{IMAGES, Preparation};
+use super::protocol::Materials;
+use crate::io::write_atomically;
+use crate::train::Start;
+use crate::{Error, Result};
+
+/// The file that says that a folder is an experiment's: its `format` is [`FORMAT`].
+pub const RESULTS: &str = "results.json";
+/// What the results file says that it is.
+pub const FORMAT: &str = "realign-experiment";
+
+/// Makes an experiment's folder, with a results file that says whose it is. One of an earlier experiment is replaced or gone on
+/// with as `start` says, any other is left alone. Returns whether there is an earlier experiment to go on with.
+///
+/// # Errors
+/// The folder is there and may not be replaced; to resume, it is no experiment's; what the disk says.
+pub fn claim_folder(out: &Path, start: Start) -> Result<bool> {
+    let empty = std::fs::read_dir(out).map_or(true, |mut entries| entries.next().is_none());
+    let ours = !empty && is_ours(out);
+    match start {
+        Start::Resume if ours => return Ok(true),
+        Start::Resume if !empty => return Err(Error::format(out, "is no experiment's folder; nothing to resume")),
+        Start::New if ours => return Err(Error::OutputExists(out.to_path_buf())),
+        _ if !empty && !ours => {
+            return Err(Error::format(out, "is there already, and no experiment's; choose another folder"));
+        }
+        _ => {}
+    }
+    if !empty {
+        std::fs::remove_dir_all(out).map_err(Error::io("remove", out))?;
+    }
+    std::fs::create_dir_all(out).map_err(Error::io("create", out))?;
+    write_results(out, &json!({ "format": FORMAT, "finished": false }))?;
+    Ok(false)
+}
+
+/// Writes an experiment's results file into its folder; what was there is replaced at once or not at all.
+///
+/// # Errors
+/// What the disk says.
+pub fn write_results(out: &Path, value: &Value) -> Result<()> {
+    write_atomically(&out.join(RESULTS), true, format!("{value:#}\n").as_bytes())
+}
+
+/// Whether a folder has a results file of ours.
+fn is_ours(folder: &Path) -> bool {
+    let text = std::fs::read(folder.join(RESULTS)).unwrap_or_default();
+    serde_json::from_slice::<Value>(&text).is_ok_and(|value| value["format"] == FORMAT)
+}
 
 /// What was run so far.
+#[derive(Debug)]
 pub struct Results<'a> {
-    path: PathBuf,
+    out: PathBuf,
     plan: &'a [Preparation],
-    /// What the command was, and the device.
+    /// What was asked for, and the device.
     head: Value,
     preparations: BTreeMap<Place, Value>,
     /// By preparation, number of the row in it, and seed.
@@ -25,15 +73,17 @@ pub struct Results<'a> {
 }
 
 /// A row's runs.
+#[derive(Debug)]
 pub struct Row<'a> {
+    /// The row's name.
     pub name: String,
     runs: Vec<&'a Value>,
 }
 
 impl<'a> Results<'a> {
-    /// Without any runs.
+    /// Without any runs; `head` are entries of the results file that say what was asked for: `device`, `seeds`, `full`, `quick`.
     pub fn new(out: &Path, plan: &'a [Preparation], head: Value) -> Self {
-        Results { path: out.join(RESULTS), plan, head, preparations: BTreeMap::new(), runs: BTreeMap::new() }
+        Results { out: out.to_path_buf(), plan, head, preparations: BTreeMap::new(), runs: BTreeMap::new() }
     }
 
     /// With those of an earlier, stopped experiment.
@@ -41,16 +91,14 @@ impl<'a> Results<'a> {
     /// # Errors
     /// One of other settings; a damaged file.
     pub fn resume(mut self) -> Result<Self> {
-        let text = std::fs::read(&self.path).map_err(realign::Error::io("read", &self.path))?;
-        let damaged = |e: serde_json::Error| realign::Error::format(&self.path, e.to_string());
+        let path = self.out.join(RESULTS);
+        let text = std::fs::read(&path).map_err(Error::io("read", &path))?;
+        let damaged = |e: serde_json::Error| Error::format(&path, e.to_string());
         let earlier: Value = serde_json::from_slice(&text).map_err(damaged)?;
         for key in ["full", "quick"] {
             if !earlier[key].is_null() && earlier[key] != self.head[key] {
-                let problem = format!(
-                    "was made {} --{key}; resume it the same way",
-                    if earlier[key] == true { "with" } else { "without" }
-                );
-                return Err(realign::Error::format(&self.path, problem).into());
+                let (file, was) = (path.display(), &earlier[key]);
+                return Err(Error::argument(key, format!("{file} was made with {was}; resume it the same way")));
             }
         }
         let list = |key: &str| earlier[key].as_array().cloned().unwrap_or_default();
@@ -72,6 +120,7 @@ impl<'a> Results<'a> {
         Ok(self)
     }
 
+    /// Whether this row was run.
     pub fn has(&self, place: Place, row: usize) -> bool {
         self.runs.contains_key(&(place.preparation, row, place.seed))
     }
@@ -81,12 +130,19 @@ impl<'a> Results<'a> {
         self.runs.len()
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+    }
+
+    /// Keeps what a preparation's rows share.
     pub fn prepared(&mut self, place: Place, materials: &Materials) {
         let mut value = materials.json();
         value["preparation"] = json!(self.plan[place.preparation].name);
         self.preparations.insert(place, value);
     }
 
+    /// Keeps a row's run.
     pub fn add(&mut self, (place, row): (Place, usize), outcome: &Outcome, materials: &Materials) {
         let mut value = outcome.json();
         value["preparation"] = json!(self.plan[place.preparation].name);
@@ -97,10 +153,13 @@ impl<'a> Results<'a> {
         self.runs.insert((place.preparation, row, place.seed), value);
     }
 
-    /// Writes the file; what was there is replaced at once or not at all.
+    /// Writes the file and returns what it holds; what was there is replaced at once or not at all.
+    ///
+    /// # Errors
+    /// What the disk says.
     pub fn save(&self, finished: bool, seconds: f64) -> Result<Value> {
         let value = self.json(finished, seconds);
-        write_atomically(&self.path, true, format!("{value:#}\n").as_bytes())?;
+        write_results(&self.out, &value)?;
         Ok(value)
     }
 

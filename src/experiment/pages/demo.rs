@@ -1,26 +1,17 @@
-//! The page of `demo`. Every sentence is made from the numbers that it stands beside.
+//! The demo's page. Every sentence is made from the numbers that it stands beside.
 
-use anyhow::Result;
-use realign::experiment::figures::monitor_section;
-use realign::experiment::{Clustered, Materials, Outcome, Source};
-use realign::report::{Axis, Bar, Bars, Cell, Chart, Column, Page, Section, Table, number};
 use serde_json::Value;
 
-use crate::experiment::demo::Geometry;
-use crate::experiment::gallery;
+use super::gallery;
+use crate::Result;
+use crate::experiment::demo::{AlignedCloud, Demo};
+use crate::experiment::figures::monitor_section;
+use crate::experiment::{Clustered, Outcome, Source};
+use crate::report::{Axis, Bar, Bars, Cell, Chart, Column, Page, Section, Table, number};
 
-/// What a demo has to show.
-pub struct Shown<'a> {
-    pub materials: &'a Materials,
-    pub outcomes: &'a [Outcome],
-    pub geometry: &'a [Geometry],
-    pub clouds: Chart,
-    pub images: &'a [usize],
-}
-
-/// `demo`'s page.
-pub fn demo(shown: Shown<'_>, inputs: &Value) -> Result<Page> {
-    let materials = shown.materials;
+/// The page of a demo, with a chart of its clouds.
+pub fn page(shown: &Demo, clouds: Chart, inputs: &Value) -> Result<Page> {
+    let materials = &shown.materials;
     let mut page = Page::new(
         "Learning to see from text",
         "A dual encoder, ReAlign, and a small language model that is trained on text and asked about real images of digits.",
@@ -39,9 +30,8 @@ pub fn demo(shown: Shown<'_>, inputs: &Value) -> Result<Page> {
             "trained on paired images, what one would like to reach",
         );
     }
-    let page =
-        page.section(monitor_section(&materials.records)).section(geometry(shown.geometry, shown.clouds.clone())?);
-    Ok(page.section(accuracy(&shown)?).section(said(&shown)).inputs(without_rows(inputs)))
+    let page = page.section(monitor_section(&materials.records)).section(geometry(&shown.clouds, clouds)?);
+    Ok(page.section(accuracy(shown)?).section(said(shown)).inputs(without_rows(inputs)))
 }
 
 fn without_rows(inputs: &Value) -> Value {
@@ -60,7 +50,7 @@ fn best<'a>(outcomes: impl Iterator<Item = &'a Outcome>) -> Option<&'a Outcome> 
     outcomes.max_by(|a, b| a.captions.share().total_cmp(&b.captions.share()))
 }
 
-fn geometry(rows: &[Geometry], clouds: Chart) -> Result<Section> {
+fn geometry(rows: &[AlignedCloud], clouds: Chart) -> Result<Section> {
     let columns = ["aligner", "distance of the means", "trace"].map(Column::new);
     let mut table = Table::new("The texts' cloud after each aligner", columns);
     for row in rows {
@@ -88,7 +78,7 @@ fn bar(accuracy: Clustered) -> Bar {
     Bar::with_error(accuracy.share(), accuracy.half_width())
 }
 
-fn accuracy(shown: &Shown<'_>) -> Result<Section> {
+fn accuracy(shown: &Demo) -> Result<Section> {
     let names = || shown.outcomes.iter().map(|o| o.arm.name());
     let captions = Bars::new(Axis::linear("attributes right").including(0.0), names())
         .group("captions after stage 1", shown.outcomes.iter().map(|o| bar(o.captions)))?;
@@ -97,13 +87,13 @@ fn accuracy(shown: &Shown<'_>) -> Result<Section> {
         let bars = shown.outcomes.iter().filter_map(|o| o.answers(n)).map(bar);
         answers = answers.group(format!("stage 2 on {n} images"), bars)?;
     }
-    let section = Section::new("What the model says of held-out images", order_text(shown.outcomes))
-        .chart(Chart::new("Captions after stage 1 alone", captions), captions_text(shown.outcomes))
+    let section = Section::new("What the model says of held-out images", order_text(&shown.outcomes))
+        .chart(Chart::new("Captions after stage 1 alone", captions), captions_text(&shown.outcomes))
         .chart(Chart::new("Answers after stage 2", answers), answers_text(shown));
     let columns = ["stage 1 on", "captions", "caption NLL", "answers, no images"].into_iter().map(str::to_owned);
     let columns = columns.chain(shown.images.iter().map(|n| format!("answers, {n} images"))).map(Column::new);
     let mut table = Table::new("All rows, with half the width of the 95% interval", columns);
-    for outcome in shown.outcomes {
+    for outcome in &shown.outcomes {
         let share = |a: Clustered| format!("{:.3} ± {:.3}", a.share(), a.half_width());
         let sizes = [0].into_iter().chain(shown.images.iter().copied());
         let answers = sizes.map(|n| outcome.answers(n).map_or("–".to_owned(), share));
@@ -156,7 +146,7 @@ fn captions_text(outcomes: &[Outcome]) -> String {
     text
 }
 
-fn answers_text(shown: &Shown<'_>) -> String {
+fn answers_text(shown: &Demo) -> String {
     let Some(&few) = shown.images.first() else { return String::new() };
     let of = |name: &str| shown.outcomes.iter().find(|o| o.arm.name() == name).and_then(|o| o.answers(few));
     match (of("no stage 1"), of("realign")) {
@@ -170,9 +160,9 @@ fn answers_text(shown: &Shown<'_>) -> String {
     }
 }
 
-fn said(shown: &Shown<'_>) -> Section {
+fn said(shown: &Demo) -> Section {
     match best(shown.outcomes.iter().filter(|o| o.arm.is_text())) {
-        Some(text) => gallery::section(shown.materials, text),
+        Some(text) => gallery::section(&shown.materials, text),
         None => Section::new("Held-out images", ""),
     }
 }

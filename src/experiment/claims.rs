@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use realign::experiment::{Domain, Expectation, Judgement, Score, Side, Sides, Verdict};
 use serde_json::{Value, json};
 
-use crate::experiment::results::Row;
+use super::arm::Domain;
+use super::expectations::{Expectation, Judgement, Score, Side, Sides, Verdict};
+use super::results::Row;
 
 /// What to look at where a claim does not come out.
 #[derive(Clone, Copy)]
@@ -144,7 +145,8 @@ fn named() -> Vec<&'static str> {
     claims().into_iter().flat_map(of).collect()
 }
 
-/// Every claim whose two rows were run, with its verdict.
+/// Every claim whose two rows were run, with its verdict: `claim`, `better`, `worse`, `difference`, `half_width`, `verdict`, `reason`,
+/// `sentence`.
 pub fn expectations(rows: &[Row<'_>]) -> Vec<Value> {
     let find = |name: &str| rows.iter().find(|r| r.name == name);
     let judged = |(claim, cause): (Expectation, Cause)| {

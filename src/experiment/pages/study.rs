@@ -1,13 +1,16 @@
-//! The page of `experiment`. Every sentence is made from the numbers that it stands beside.
+//! A study's page. Every sentence is made from the numbers that it stands beside.
 
-use anyhow::Result;
-use realign::report::{Axis, Bar, Bars, Cell, Chart, Column, Page, Section, Table};
 use serde_json::Value;
 
+use crate::Result;
 use crate::experiment::plan::{IMAGES, NOISE};
 use crate::experiment::results::mean_and_deviation;
+use crate::report::{Axis, Bar, Bars, Cell, Chart, Column, Page, Section, Table};
 
-/// `experiment`'s page.
+/// The page of a study's results file.
+///
+/// # Errors
+/// None for a results file; rows of another form may not make a chart.
 pub fn page(value: &Value) -> Result<Page> {
     let rows = value["rows"].as_array().cloned().unwrap_or_default();
     let intro = format!("{} on {}.", seeds(value), value["device"].as_str().unwrap_or(""));

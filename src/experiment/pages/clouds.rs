@@ -1,12 +1,12 @@
 //! The two clouds before and after alignment, seen along the gap.
 
-use anyhow::Result;
-use realign::align::{Method, Statistics, apply_rows};
-use realign::device::Device;
-use realign::experiment::{Arm, Domain, Materials};
-use realign::geometry::Survey;
-use realign::report::{Axis, Chart, Cloud, Scatter};
-use realign::stats::{MemoryRows, StreamOptions};
+use crate::Result;
+use crate::align::{Method, Statistics, apply_rows};
+use crate::device::Device;
+use crate::experiment::{Arm, Domain, Materials};
+use crate::geometry::Survey;
+use crate::report::{Axis, Chart, Cloud, Scatter};
+use crate::stats::{MemoryRows, StreamOptions};
 
 /// Points of a cloud that are drawn.
 const DRAWN: usize = 200;
@@ -25,7 +25,7 @@ pub fn clouds(device: &Device, materials: &Materials) -> Result<Chart> {
     let (images, texts) = (survey(&pool)?, survey(&materials.texts)?);
     let gap: Vec<f64> = texts.mean().iter().zip(images.mean()).map(|(t, i)| t - i).collect();
     let along = unit(gap).unwrap_or_else(|| vec![0.0; width]);
-    let leading = realign::geometry::symmetric_eigen(images.covariance(), width)?.vector(0).to_vec();
+    let leading = crate::geometry::symmetric_eigen(images.covariance(), width)?.vector(0).to_vec();
     let overlap = dot(&leading, &along);
     let across = leading.iter().zip(&along).map(|(l, a)| l - overlap * a).collect();
     let across = unit(across).unwrap_or_else(|| vec![0.0; width]);

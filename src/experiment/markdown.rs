@@ -1,9 +1,9 @@
-//! The results of `experiment` as tables in Markdown, beside those of the PyTorch prototype.
+//! The results of a study as tables in Markdown, beside those of the PyTorch prototype.
 
 use serde_json::Value;
 
-use crate::experiment::plan::IMAGES;
-use crate::experiment::results::mean_and_deviation;
+use super::plan::IMAGES;
+use super::results::mean_and_deviation;
 
 /// What the prototype measured (4 seeds, 700 held-out images, four attributes): captions, answers after stage 2 on 20 and on 200
 /// images.
@@ -21,7 +21,7 @@ const PROTOTYPE: [(&str, [&str; 3]); 11] = [
     ("realign + noise 0.1", [".893 ± .014", "–", "–"]),
 ];
 
-/// All tables.
+/// All tables of a results file.
 pub fn tables(value: &Value) -> String {
     let list = |key: &str| value[key].as_array().cloned().unwrap_or_default();
     let (rows, claims, preparations) = (list("rows"), list("expectations"), list("preparations"));

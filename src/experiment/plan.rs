@@ -1,7 +1,9 @@
-//! What `experiment` runs: preparations, and the rows that share each.
+//! What a study runs: preparations, and the rows that share each.
 
-use realign::align::{Centroid, Method};
-use realign::experiment::{Arm, Domain, Length, ProtocolSettings, Source, Texts};
+use super::arm::{Arm, Domain, Source, Texts};
+use super::protocol::ProtocolSettings;
+use super::words::Length;
+use crate::align::{Centroid, Method};
 
 /// Real images in stage 2: a tenth of all, 30%, 60% and all.
 pub const IMAGES: [usize; 4] = [20, 60, 120, 200];
@@ -13,6 +15,7 @@ pub const NOISE: f64 = 0.1;
 pub const SIGMAS: [f64; 2] = [0.02, 0.05];
 
 /// A dual encoder and a language model, and the rows that are made with them.
+#[derive(Clone, Debug)]
 pub struct Preparation {
     /// Also its folder.
     pub name: &'static str,
@@ -22,7 +25,8 @@ pub struct Preparation {
     pub rows: Vec<(Arm, &'static [usize])>,
 }
 
-/// The preparations of a plan; no two of its rows have one name.
+/// The preparations of a plan; no two of its rows have one name. The `full` one has every aligner and ablation, with and without
+/// noise, both lengths of captions and smaller pools of texts; the other one the four rows that say most.
 pub fn plan(full: bool) -> Vec<Preparation> {
     let [untrained, paired] = [Source::Untrained, Source::Paired].map(Arm::new);
     let realign = Arm::aligned(Method::ReAlign);

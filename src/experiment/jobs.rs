@@ -4,18 +4,18 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use anyhow::{Context, Result};
-use realign::device::{Device, DeviceKind};
-use realign::experiment::{Materials, Outcome, Progress, ProtocolSettings, run_arm};
-use realign::{Error, Result as LibraryResult};
-
-use crate::experiment::plan::Preparation;
+use super::exam::{Outcome, run_arm};
+use super::plan::Preparation;
+use super::protocol::{Materials, Progress, ProtocolSettings};
+use crate::device::{Device, DeviceKind};
+use crate::{Error, Result};
 
 /// A preparation of a seed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     /// Its number in the plan.
     pub preparation: usize,
+    /// The seed.
     pub seed: u64,
 }
 
@@ -24,18 +24,31 @@ pub trait Reports: Send {
     /// Whether there is a result of this row from before.
     fn has(&self, place: Place, row: usize) -> bool;
     /// A preparation is done.
+    ///
+    /// # Errors
+    /// What ends everything: a results file that cannot be written, a stop.
     fn prepared(&mut self, place: Place, materials: &Materials) -> Result<()>;
     /// A row is done.
+    ///
+    /// # Errors
+    /// As [`Reports::prepared`].
     fn row(&mut self, place: (Place, usize), outcome: &Outcome, materials: &Materials) -> Result<()>;
-    /// Something goes on; an error ends everything.
-    fn progress(&mut self, progress: Progress<'_>) -> LibraryResult<()>;
+    /// Something goes on.
+    ///
+    /// # Errors
+    /// As [`Reports::prepared`].
+    fn progress(&mut self, progress: Progress<'_>) -> Result<()>;
 }
 
 /// What is to be done, where, and how.
 pub struct Jobs<'a> {
+    /// Where everything runs.
     pub device: &'a Device,
+    /// What is run.
     pub plan: &'a [Preparation],
+    /// Seeds 0 to below this.
     pub seeds: u64,
+    /// The folder for everything that is made.
     pub out: &'a Path,
     /// The settings of a seed, before a preparation changes them.
     pub settings: &'a (dyn Fn(u64) -> ProtocolSettings + Sync),
@@ -53,7 +66,7 @@ struct State<'a> {
     tasks: VecDeque<Task>,
     /// Preparations that are not done: their rows are not among the tasks yet.
     preparing: usize,
-    failure: Option<anyhow::Error>,
+    failure: Option<Error>,
     reports: &'a mut dyn Reports,
 }
 
@@ -64,6 +77,9 @@ pub fn default_jobs(device: &Device, cores: usize) -> usize {
 
 impl Jobs<'_> {
     /// Does what the reports do not have.
+    ///
+    /// # Errors
+    /// No thread can be started; what a preparation, a row or the reports say.
     pub fn run(&self, reports: &mut dyn Reports) -> Result<()> {
         let places =
             (0..self.plan.len()).flat_map(|preparation| (0..self.seeds).map(move |seed| Place { preparation, seed }));
@@ -75,7 +91,8 @@ impl Jobs<'_> {
         // The host engine's work runs on the pool of the thread that asks for it.
         let pools =
             (0..self.jobs).map(|_| rayon::ThreadPoolBuilder::new().num_threads((cores / self.jobs).max(1)).build());
-        let pools = pools.collect::<Result<Vec<_>, _>>().context("cannot start threads")?;
+        let pools = pools.collect::<Result<Vec<_>, _>>();
+        let pools = pools.map_err(|e| Error::io("start", "threads")(std::io::Error::other(e)))?;
         std::thread::scope(|scope| {
             for pool in &pools {
                 scope.spawn(|| pool.install(|| self.work(&shared)));
@@ -108,7 +125,6 @@ impl Jobs<'_> {
                 Task::Row(place, row, materials) => {
                     let (arm, images) = self.plan[place.preparation].rows[row];
                     run_arm(self.device, &materials, arm, images, &mut watch)
-                        .map_err(Into::into)
                         .and_then(|outcome| lock().reports.row((place, row), &outcome, &materials))
                 }
             };
@@ -120,11 +136,7 @@ impl Jobs<'_> {
         }
     }
 
-    fn prepare(
-        &self,
-        place: Place,
-        watch: &mut dyn FnMut(Progress<'_>) -> LibraryResult<()>,
-    ) -> Result<Arc<Materials>> {
+    fn prepare(&self, place: Place, watch: &mut dyn FnMut(Progress<'_>) -> Result<()>) -> Result<Arc<Materials>> {
         let preparation = &self.plan[place.preparation];
         let mut settings = (self.settings)(place.seed);
         (preparation.change)(&mut settings);
