@@ -1,24 +1,32 @@
 //! The ReAlign operator and its rivals behind one trait [spec 2, 3; paper section 4].
 //!
 //! [`fit`] turns two row sources into [`Statistics`]; [`Statistics::aligner`] turns those into an [`Aligner`], which
-//! works on tensors of any device; [`apply`] streams a whole source through it.
+//! works on tensors of any device; [`apply()`] streams a whole source through it, [`apply_to_files`] a data set into files.
 
 mod aligner;
 mod apply;
 mod blockwise;
+mod calibration;
 mod centroid;
 mod compare;
+mod evidence;
 mod file;
 mod fit;
 mod method;
+#[cfg(feature = "report")]
+mod pages;
+mod shards;
 mod study;
 
 pub use aligner::{Affine, Aligner, OnDevice, Perturbed, Target, Unchanged};
 pub use apply::{Applied, Sink, apply, apply_rows};
 pub use blockwise::{Mapped, SHRINKAGE};
+pub use calibration::{Calibration, Transfer};
 pub use compare::{CompareOptions, Compared, Comparison, compare};
+pub use evidence::{Evidence, fit_evidence};
 pub use fit::{FitOptions, fit, fit_moments};
 pub use method::{Centroid, Method};
+pub use shards::{AlignedFiles, apply_to_files};
 pub use study::{Domain, SizeResult, sample_size_study, sizes, transfer_matrix};
 
 pub use crate::kernels::align::c3::Noise;

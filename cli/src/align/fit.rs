@@ -3,13 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::Result;
-use realign::align::{FitOptions, Method, Statistics, fit as fit_rows, fit_moments};
+use anyhow::{Context, Result};
+use realign::align::{Evidence, FitOptions, Method, fit_evidence};
 use realign::device::Device;
 use realign::geometry::Cut;
 use realign::io::{Dataset, Shard, check_writable};
-use realign::kernels::stats::moments::Summand;
-use realign::stats::{DatasetRows, Moments, RowSource, Summary, measure};
+use realign::stats::{DatasetRows, Moments, RowSource, StreamOptions, Summary};
 use serde_json::json;
 
 use crate::args::{FitArgs, MergeArgs, StatsArgs};
@@ -82,9 +81,12 @@ pub fn fit(args: &FitArgs) -> Result<()> {
         }
         bar.inc(rows);
     };
-    let options = options(args, source.is_some(), args.read.stream(Some(&step)));
-    let moments = (source_moments, target_moments);
-    let statistics = operator(&device, (&source, &target), moments, &options).map_err(|e| name_sides(e, args))?;
+    let (mut source_rows, mut target_rows) =
+        (source.as_ref().map(DatasetRows::new), target.as_ref().map(DatasetRows::new));
+    let source = evidence(&mut source_rows, source_moments.as_ref())?;
+    let options = options(args, &source, args.read.stream(Some(&step)));
+    let target = evidence(&mut target_rows, target_moments.as_ref())?;
+    let statistics = fit_evidence(&device, source, target, &options).map_err(|e| name_sides(e, args))?;
     bar.finish_and_clear();
     statistics.save(&args.out, args.force)?;
     let mut value = show::statistics_json(&statistics);
@@ -94,29 +96,10 @@ pub fn fit(args: &FitArgs) -> Result<()> {
     show::result(args.json, &value)
 }
 
-/// Fits from rows where there are rows on both sides and no moments; otherwise counts what is missing.
-fn operator(
-    device: &Device,
-    (source, target): (&Option<Dataset>, &Option<Dataset>),
-    (source_moments, target_moments): (Option<Moments>, Option<Moments>),
-    options: &FitOptions<'_>,
-) -> realign::Result<Statistics> {
-    if let (Some(source), Some(target), None, None) = (source, target, &source_moments, &target_moments) {
-        return fit_rows(device, &mut DatasetRows::new(source), &mut DatasetRows::new(target), options);
-    }
-    let side = |data: &Option<Dataset>, moments: Option<Moments>| match (moments, data) {
-        (Some(moments), _) => Ok(moments),
-        (None, Some(data)) => {
-            let summand = Summand::unit_rows(device, data.width())?;
-            measure(device, &mut DatasetRows::new(data), &summand, options.stream)
-        }
-        // Invariant: clap demands one of the two.
-        (None, None) => Ok(Moments::empty(1)),
-    };
-    let moments = (side(source, source_moments)?, side(target, target_moments)?);
-    let mut rows = source.as_ref().map(DatasetRows::new);
-    let rows = rows.as_mut().map(|r| r as &mut dyn RowSource);
-    fit_moments(device, (&moments.0, &moments.1), rows, options)
+/// One side: clap demands its rows or its moments.
+fn evidence<'a>(rows: &'a mut Option<DatasetRows<'_>>, moments: Option<&'a Moments>) -> Result<Evidence<'a>> {
+    let rows = rows.as_mut().map(|rows| rows as &mut dyn RowSource);
+    Evidence::of(rows, moments).context("a side has neither rows nor moments")
 }
 
 /// Says which files the error is about: the library knows rows, not names.
@@ -141,16 +124,13 @@ fn load(path: Option<&Path>) -> Result<Option<Moments>> {
 }
 
 /// With moments alone the centroid step cannot be done: unless asked for, it is left out, and said.
-fn options<'a>(args: &FitArgs, has_source: bool, stream: realign::stats::StreamOptions<'a>) -> FitOptions<'a> {
-    let method = args.method.unwrap_or_else(|| {
-        if has_source {
-            return Method::ReAlign;
-        }
+fn options<'a>(args: &FitArgs, source: &Evidence<'_>, stream: StreamOptions<'a>) -> FitOptions<'a> {
+    let method = args.method.unwrap_or_else(|| source.default_method());
+    if args.method.is_none() && method != Method::default() {
         eprintln!(
-            "note: the centroid step needs the source rows once more; without --source this makes an anchor-trace operator"
+            "note: the centroid step needs the source rows once more; without --source this makes an {method} operator"
         );
-        Method::AnchorTrace
-    });
+    }
     FitOptions {
         method,
         centroid: args.centroid,

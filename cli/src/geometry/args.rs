@@ -92,11 +92,6 @@ impl NeighbourArgs {
             q: None,
         }
     }
-
-    /// Rows that a survey keeps for them, and for the pairwise cosines.
-    pub fn sample_rows(&self) -> usize {
-        self.neighbour_rows.max(realign::geometry::density::PAIR_ROWS)
-    }
 }
 
 #[derive(Args)]

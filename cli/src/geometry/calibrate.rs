@@ -3,21 +3,22 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use realign::align::{Domain, FitOptions, SizeResult, Statistics, sample_size_study, sizes, transfer_matrix};
+use realign::align::{
+    Calibration, Domain, FitOptions, SizeResult, Statistics, Transfer, sample_size_study, sizes, transfer_matrix,
+};
 use realign::device::Device;
-use realign::geometry::recalibrate::{Recalibration, Stored, recalibration};
+use realign::geometry::recalibrate::{Recalibration, recalibration};
 use realign::io::Dataset;
 use realign::stats::DatasetRows;
 use serde_json::{Map, Value, json};
 
 use crate::geometry::args::{CalibrateArgs, SideArg};
-use crate::geometry::calibrate_page::{self, Calibrated};
 use crate::geometry::measure::open_all;
 use crate::show;
 
 pub fn calibrate(args: &CalibrateArgs) -> Result<()> {
     let (study, transfer) = (!args.source.is_empty(), !args.domain.is_empty());
-    let outputs = args.page.check(&calibrate_page::charts(study, transfer), &args.json)?;
+    let outputs = args.page.check(&Calibration::charts(study, transfer), &args.json)?;
     if !study && !transfer && args.stats.is_none() {
         anyhow::bail!("nothing to do: give --source and --target, --domain twice or more, or --stats and --batch");
     }
@@ -32,7 +33,7 @@ pub fn calibrate(args: &CalibrateArgs) -> Result<()> {
     let batch = if args.batch.is_empty() { None } else { Some(args.read.open(&args.batch)?) };
     let sets = sides.iter().flatten().chain(domains.iter().flat_map(|(_, sets)| sets)).chain(&batch);
     outputs.refuse(&sets.collect::<Vec<_>>(), args.stats.as_deref())?;
-    let (mut value, mut found) = (Map::new(), Calibrated::default());
+    let (mut value, mut found) = (Map::new(), Calibration::default());
     if let (Some(stats), Some(batch)) = (&args.stats, &batch) {
         found.drift = Some(drift(args, &Statistics::load(stats)?, batch)?);
     }
@@ -51,11 +52,11 @@ pub fn calibrate(args: &CalibrateArgs) -> Result<()> {
     }
     value.extend(values(&found, args.significance));
     let value = Value::Object(value);
-    args.page.write(args.json.force, || calibrate_page::page(&found, args.significance, value.clone()))?;
+    args.page.write(args.json.force, || found.page(args.significance, value.clone()))?;
     args.json.finish(&value, || text(&found, args.significance))
 }
 
-fn values(found: &Calibrated, significance: f64) -> Map<String, Value> {
+fn values(found: &Calibration, significance: f64) -> Map<String, Value> {
     let mut value = Map::new();
     if let Some(result) = &found.drift {
         value.insert("drift".to_owned(), drift_value(result, significance));
@@ -63,27 +64,23 @@ fn values(found: &Calibrated, significance: f64) -> Map<String, Value> {
     if !found.sizes.is_empty() {
         value.insert("sizes".to_owned(), found.sizes.iter().map(size_value).collect());
     }
-    if let Some((names, matrix)) = &found.transfer {
-        value.insert("transfer".to_owned(), json!({ "domains": names, "gap": matrix }));
+    if let Some(transfer) = &found.transfer {
+        value.insert("transfer".to_owned(), json!({ "domains": transfer.domains, "gap": transfer.gaps }));
     }
     value
 }
 
-fn text(found: &Calibrated, significance: f64) -> String {
+fn text(found: &Calibration, significance: f64) -> String {
     let drift = found.drift.as_ref().map(|result| drift_text(result, significance));
     let sizes = (!found.sizes.is_empty()).then(|| sizes_text(&found.sizes));
-    let matrix = found.transfer.as_ref().map(|(names, matrix)| matrix_text(names, matrix));
+    let matrix = found.transfer.as_ref().map(matrix_text);
     [drift, sizes, matrix].into_iter().flatten().collect::<Vec<_>>().join("\n\n")
 }
 
 fn drift(args: &CalibrateArgs, statistics: &Statistics, batch: &Dataset) -> Result<Recalibration> {
     let stored = match args.side {
-        SideArg::Source => {
-            Stored { mean: &statistics.mean_source, trace: statistics.trace_source, rows: statistics.rows.0 }
-        }
-        SideArg::Target => {
-            Stored { mean: &statistics.mean_target, trace: statistics.trace_target, rows: statistics.rows.1 }
-        }
+        SideArg::Source => statistics.stored_source(),
+        SideArg::Target => statistics.stored_target(),
     };
     Ok(recalibration(&mut DatasetRows::new(batch), stored, args.read.stream(None))?)
 }
@@ -156,11 +153,7 @@ fn open_domains(args: &CalibrateArgs) -> Result<Vec<Sides>> {
 }
 
 /// The domains' names and the matrix of their gaps.
-fn transfer_between(
-    device: &Device,
-    opened: &[Sides],
-    options: &FitOptions<'_>,
-) -> Result<(Vec<String>, Vec<Vec<f64>>)> {
+fn transfer_between(device: &Device, opened: &[Sides], options: &FitOptions<'_>) -> Result<Transfer> {
     let mut all: Vec<Domain<'_>> = opened
         .iter()
         .map(|(name, [source, target])| Domain {
@@ -169,11 +162,11 @@ fn transfer_between(
             target: Box::new(DatasetRows::new(target)),
         })
         .collect();
-    let matrix = transfer_matrix(device, &mut all, options)?;
-    Ok((opened.iter().map(|(name, _)| name.clone()).collect(), matrix))
+    let gaps = transfer_matrix(device, &mut all, options)?;
+    Ok(Transfer { domains: opened.iter().map(|(name, _)| name.clone()).collect(), gaps })
 }
 
-fn matrix_text(names: &[String], matrix: &[Vec<f64>]) -> String {
+fn matrix_text(Transfer { domains: names, gaps: matrix }: &Transfer) -> String {
     let header: String = names.iter().map(|n| format!(" {n:>12}")).collect();
     let mut lines = vec![format!("{:<16}{header}", "fitted on")];
     for (name, row) in names.iter().zip(matrix) {

@@ -6,7 +6,6 @@ use realign::stats::{DatasetRows, StreamOptions};
 use serde_json::{Map, Value, json};
 
 use crate::geometry::args::{CompareArgs, FitOptionArgs};
-use crate::geometry::compare_page;
 use crate::geometry::measure::{entries, open_all};
 use crate::show;
 
@@ -24,7 +23,7 @@ impl FitOptionArgs {
 }
 
 pub fn compare(args: &CompareArgs) -> Result<()> {
-    let outputs = args.page.check(&compare_page::charts(args.paired), &args.json)?;
+    let outputs = args.page.check(&Comparison::charts(args.paired), &args.json)?;
     let [source, target] = open_all(&args.read, [&args.source, &args.target])?;
     outputs.refuse(&[&source, &target], None)?;
     let device = args.device.request()?;
@@ -42,7 +41,7 @@ pub fn compare(args: &CompareArgs) -> Result<()> {
     let comparison = compare_methods(&device, &mut y, &mut x, methods, &options)?;
     bar.finish_and_clear();
     let value = value(&comparison, device.name());
-    args.page.write(args.json.force, || compare_page::page(&comparison, value.clone()))?;
+    args.page.write(args.json.force, || comparison.page(value.clone()))?;
     args.json.finish(&value, || text(&comparison))
 }
 

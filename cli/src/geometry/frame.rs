@@ -4,21 +4,18 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use realign::device::{Device, DeviceKind};
+use realign::device::Device;
 use realign::geometry::drift::{adjacent_cosine, phantom_drift, pob_drift};
-use realign::geometry::{Cut, Frame, Split, Survey, principal_angles};
+use realign::geometry::{Frame, Split, Survey, frame_of_covariances, frame_of_surveys, principal_angles};
 use realign::io::Dataset;
 use realign::stats::{Covariance, DatasetRows, Summary, covariance_by};
 use serde_json::{Value, json};
 
 use crate::args::ReadArgs;
 use crate::geometry::args::{AnglesArgs, DriftArgs, FrameArgs};
-use crate::geometry::measure::{frame_or_built, name, open_all, survey};
+use crate::geometry::measure::{load_frame, name, open_all, survey};
 use crate::outputs::Outputs;
 use crate::show;
-
-/// A rank is small against a width of at least so many times it.
-const FEW: usize = 8;
 
 pub fn frame(args: &FrameArgs) -> Result<()> {
     let outputs = Outputs::check(args.json.file().into_iter().chain([args.out.clone()]), args.json.force)?;
@@ -33,7 +30,7 @@ pub fn frame(args: &FrameArgs) -> Result<()> {
     let device = args.device.request()?;
     let start = Instant::now();
     let (y, x) = (source.covariance(&device, &args.read)?, target.covariance(&device, &args.read)?);
-    let (frame, kept) = build(&device, (&y, &x), args.cut.cut())?;
+    let (frame, kept) = frame_of_covariances(&device, &y, &x, args.cut.cut())?;
     frame.save(&args.out, args.json.force)?;
     let trace = y.trace() + x.trace();
     let value = json!({
@@ -94,21 +91,6 @@ impl Side {
     }
 }
 
-/// A frame, and the variance that it keeps. On a device few directions of wide rows are found without the others; then the file has
-/// no spectrum.
-fn build(device: &Device, (y, x): (&Covariance, &Covariance), cut: Cut) -> Result<(Frame, f64)> {
-    if let Cut::Rank(rank) = cut
-        && device.capabilities().kind != DeviceKind::Host
-        && rank <= y.width() / FEW
-    {
-        let (frame, values) = Frame::leading_on(device, (y, x), rank)?;
-        return Ok((frame, values.iter().sum()));
-    }
-    let frame = Frame::of_covariances(y, x, cut)?;
-    let kept = frame.spectrum().eigenvalues()[..frame.rank()].iter().sum();
-    Ok((frame, kept))
-}
-
 pub fn angles(args: &AnglesArgs) -> Result<()> {
     let outputs = Outputs::check(args.json.file(), args.json.force)?;
     outputs.refuse(&[], [args.a.as_path(), &args.b])?;
@@ -133,7 +115,11 @@ pub fn drift(args: &DriftArgs) -> Result<()> {
     let device = args.device.request()?;
     let read = |dataset| survey(&device, &args.read, dataset, 0);
     let (y, x, y_now, x_now) = (read(&source)?, read(&target)?, read(&source_now)?, read(&target_now)?);
-    let frame = frame_or_built(args.frame.as_deref(), (&y, &x), args.cut.cut())?
+    let frame = match load_frame(args.frame.as_deref(), y.width())? {
+        Some(frame) => Some(frame),
+        None => frame_of_surveys(&y, &x, args.cut.cut())?,
+    };
+    let frame = frame
         .context("all rows of the earlier snapshot are equal on both sides, which leaves no frame; give --frame")?;
     let (then, now) = (split(&frame, &y, &x)?, split(&frame, &y_now, &x_now)?);
     let mean_trace = (x_now.mean(), x_now.spectrum().trace());

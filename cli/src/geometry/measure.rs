@@ -4,16 +4,14 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use realign::Error;
 use realign::device::Device;
-use realign::geometry::{Before, Cut, Decomposition, DiagnosisOptions, Frame, Reference, Survey};
+use realign::geometry::{Frame, MeasureOptions, MeasuredSets, Measurement, Survey, measure as measure_sets};
 use realign::io::Dataset;
-use realign::stats::DatasetRows;
+use realign::stats::{DatasetRows, RowSource};
 use serde_json::{Map, Value, json};
 
 use crate::args::ReadArgs;
 use crate::geometry::args::MeasureArgs;
-use crate::geometry::measure_page::{self, Measured};
 use crate::show;
 
 /// Names and values; `null` is what this data leaves undefined.
@@ -36,19 +34,12 @@ pub fn name(dataset: &Dataset) -> String {
     dataset.shards().first().map_or_else(String::new, |s| s.path().display().to_string())
 }
 
-/// The frame of a file, or of two surveys; `None` where all rows are equal, so that there is none.
-pub fn frame_or_built(file: Option<&Path>, (y, x): (&Survey, &Survey), cut: Cut) -> Result<Option<Frame>> {
-    let Some(path) = file else {
-        return match Frame::of(y, x, cut) {
-            Ok(frame) => Ok(Some(frame)),
-            // A rank that was asked for and cannot be had is an error.
-            Err(Error::Degenerate(_)) if cut == Cut::default() => Ok(None),
-            Err(error) => Err(error.into()),
-        };
-    };
+/// The frame of a file, which must have the rows' width.
+pub fn load_frame(file: Option<&Path>, width: usize) -> Result<Option<Frame>> {
+    let Some(path) = file else { return Ok(None) };
     let frame = Frame::load(path)?;
-    let (want, have) = (y.width(), frame.width());
-    anyhow::ensure!(want == have, "{}: a frame of width {have}, but the rows have {want}", path.display());
+    let have = frame.width();
+    anyhow::ensure!(width == have, "{}: a frame of width {have}, but the rows have {width}", path.display());
     Ok(Some(frame))
 }
 
@@ -82,93 +73,41 @@ fn open_sets(args: &MeasureArgs) -> Result<(Dataset, Dataset, Option<Dataset>)> 
 }
 
 pub fn measure(args: &MeasureArgs) -> Result<()> {
-    let outputs = args.page.check(&measure_page::charts(args.paired), &args.json)?;
+    let outputs = args.page.check(&Measurement::charts(args.paired), &args.json)?;
     let (source, target, aligned) = open_sets(args)?;
     let sets: Vec<&Dataset> = [Some(&source), Some(&target), aligned.as_ref()].into_iter().flatten().collect();
     outputs.refuse(&sets, args.frame.as_deref())?;
     let device = args.device.request()?;
     let start = Instant::now();
-    let sample = args.neighbours.sample_rows();
-    let y = survey(&device, &args.read, &source, sample)?;
-    let x = survey(&device, &args.read, &target, sample)?;
-    let z = aligned.as_ref().map(|a| survey(&device, &args.read, a, sample)).transpose()?;
-    let frame = frame_or_built(args.frame.as_deref(), (&y, &x), args.cut.cut())?;
-    let options = DiagnosisOptions { q: frame.as_ref().map(Frame::rank), ..args.neighbours.options() };
-    let reference = Reference::on(&device, &x, options)?;
-    let own = reference.diagnose(&y, None)?;
-    let after = match &z {
-        Some(z) => Some(reference.diagnose(z, Some(&Before::on(&device, &y, &options)?))?),
-        None => None,
-    };
-    let pairs = match args.paired {
-        true => Some(pairs(args, (&source, &target, aligned.as_ref()), frame.as_ref())?),
-        false => None,
-    };
-    let measured = Measured {
-        source: &y,
-        target: &x,
-        aligned: z.as_ref(),
-        before: &own,
-        after: after.as_ref(),
-        frame: frame.as_ref(),
-        pairs: pairs.as_ref().map(|(before, after)| (before, after.as_ref())),
-    };
-    let mut value = value(&measured);
+    let bar = show::progress(sets.iter().map(|set| set.rows()).sum(), "measuring");
+    let step = |rows| bar.inc(rows);
+    let mut options = MeasureOptions::default();
+    options.frame = load_frame(args.frame.as_deref(), source.width())?;
+    (options.cut, options.diagnosis, options.paired) = (args.cut.cut(), args.neighbours.options(), args.paired);
+    options.stream = args.read.stream(Some(&step));
+    let (mut y, mut x) = (DatasetRows::new(&source), DatasetRows::new(&target));
+    let mut z = aligned.as_ref().map(DatasetRows::new);
+    let aligned = z.as_mut().map(|rows| rows as &mut dyn RowSource);
+    let measured = measure_sets(&device, MeasuredSets { source: &mut y, target: &mut x, aligned }, &options)?;
+    bar.finish_and_clear();
+    let mut value = measured.json();
     value.insert("device".to_owned(), json!(device.name()));
     value.insert("seconds".to_owned(), json!(start.elapsed().as_secs_f64()));
-    args.page.write(args.json.force, || measure_page::page(&measured, Value::Object(value.clone())))?;
-    args.json.finish(&Value::Object(value.clone()), || text(&value, &measured))
-}
-
-/// The differences of source and target, and, where something was aligned, those of it and target.
-fn pairs(
-    args: &MeasureArgs,
-    (source, target, aligned): (&Dataset, &Dataset, Option<&Dataset>),
-    frame: Option<&Frame>,
-) -> Result<(Decomposition, Option<Decomposition>)> {
-    let problem = "--paired: all rows are equal on both sides, which leaves no frame; give rows that differ";
-    let frame = frame.context(problem)?;
-    let of = |set: &Dataset| {
-        let (mut a, mut b) = (DatasetRows::new(set), DatasetRows::new(target));
-        Decomposition::of(&mut a, &mut b, frame, args.read.stream(None))
-    };
-    Ok((of(source)?, aligned.map(of).transpose()?))
-}
-
-/// Everything that was measured; what is not, before, is after alignment where there is any.
-fn value(m: &Measured<'_>) -> Map<String, Value> {
-    let mut value = entries(m.after.unwrap_or(m.before).entries());
-    let pairs = m.pairs.map(|(before, after)| after.unwrap_or(before).entries());
-    value.extend(entries(pairs.unwrap_or_default()));
-    value.insert("frame_rank".to_owned(), json!(m.frame.map(Frame::rank)));
-    if m.after.is_some() {
-        let mut before = entries(m.before.entries());
-        before.extend(entries(m.pairs.map_or_else(Vec::new, |(before, _)| before.entries())));
-        value.insert("before".to_owned(), Value::Object(before));
-    }
-    let sets: Vec<&Survey> = [Some(m.source), Some(m.target), m.aligned].into_iter().flatten().collect();
-    value.extend(totals(&sets));
-    value
-}
-
-/// Counts: source, target, and what was replaced in all.
-fn totals(sets: &[&Survey]) -> [(String, Value); 4] {
-    let replaced: u64 = sets.iter().map(|s| s.replaced()).sum();
-    let counts = [sets[0].rows(), sets[1].rows(), sets[0].width() as u64, replaced];
-    let names = ["rows_source", "rows_target", "width", "nonfinite_replaced"];
-    std::array::from_fn(|i| (names[i].to_owned(), json!(counts[i])))
+    let value = Value::Object(value);
+    args.page.write(args.json.force, || measured.page(value.clone()))?;
+    args.json.finish(&value, || text(&value, &measured))
 }
 
 /// One line a diagnostic, before and after beside each other; then the counts.
-fn text(value: &Map<String, Value>, m: &Measured<'_>) -> String {
+fn text(value: &Value, m: &Measurement) -> String {
     let number = |v: Option<f64>| v.map_or_else(|| "-".to_owned(), show::number);
     let mut lines = Vec::new();
     if m.after.is_some() {
         lines.push(format!("{:<24} {:>12} {:>12}", "", "before", "after"));
     }
-    for (key, before, after) in measure_page::rows(m) {
-        let after = after.map_or_else(String::new, number);
-        lines.push(format!("{key:<24} {:>12} {after:>12}", number(before)).trim_end().to_owned());
+    for row in m.rows() {
+        let (name, after) = (row.name, row.after.map_or_else(String::new, number));
+        lines.push(format!("{name:<24} {:>12} {after:>12}", number(row.before)).trim_end().to_owned());
     }
     for key in ["frame_rank", "rows_source", "rows_target", "width"] {
         let count = value.get(key).and_then(Value::as_u64).map_or_else(|| "-".to_owned(), |n| n.to_string());

@@ -2,10 +2,7 @@
 
 pub mod args;
 pub mod calibrate;
-mod calibrate_page;
 pub mod compare;
-mod compare_page;
 pub mod frame;
 pub mod measure;
-mod measure_page;
 pub mod pages;

@@ -1,30 +1,32 @@
-//! `calibrate`'s page: how many rows, which domains, and is it still valid.
+//! The page of a calibration: how many rows, which domains, and is it still valid.
 
-use anyhow::Result;
-use realign::align::SizeResult;
-use realign::geometry::recalibrate::Recalibration;
-use realign::report::{Axis, Cell, Chart, Column, HeatMap, Lines, Page, Section, Series, Style, Table, number};
 use serde_json::Value;
 
+use crate::Result;
+use crate::align::{Calibration, SizeResult, Transfer};
 use crate::geometry::pages::value;
+use crate::report::{Axis, Cell, Chart, Column, HeatMap, Lines, Page, Section, Series, Style, Table, number};
 
 const SIZES: &str = "Gap on held-out rows by rows fitted on";
 const TRANSFER: &str = "Gap left on each domain";
 
-/// What `calibrate` found: whatever was asked for.
-#[derive(Default)]
-pub struct Calibrated {
-    pub sizes: Vec<SizeResult>,
-    pub transfer: Option<(Vec<String>, Vec<Vec<f64>>)>,
-    pub drift: Option<Recalibration>,
+impl Calibration {
+    /// Titles of the charts of [`Calibration::page`] for a study of sizes, of transfer between domains, or both.
+    pub fn charts(sizes: bool, transfer: bool) -> Vec<&'static str> {
+        [sizes.then_some(SIZES), transfer.then_some(TRANSFER)].into_iter().flatten().collect()
+    }
+
+    /// The calibration as one self-contained page, with a verdict at this `significance` (0 to 1) where it has a drift check;
+    /// `inputs` are kept in it as JSON.
+    ///
+    /// # Errors
+    /// A transfer matrix of another size than its domains.
+    pub fn page(&self, significance: f64, inputs: Value) -> Result<Page> {
+        page(self, significance, inputs)
+    }
 }
 
-/// Titles of the charts.
-pub fn charts(study: bool, transfer: bool) -> Vec<&'static str> {
-    [study.then_some(SIZES), transfer.then_some(TRANSFER)].into_iter().flatten().collect()
-}
-
-pub fn page(c: &Calibrated, significance: f64, inputs: Value) -> Result<Page> {
+fn page(c: &Calibration, significance: f64, inputs: Value) -> Result<Page> {
     let mut page = Page::new("Calibration", "How far a fit carries: to more rows, to other domains, to newer data.");
     if let Some(r) = &c.drift {
         let verdict = if r.recalibrate(significance) { "fit again" } else { "still valid" };
@@ -42,7 +44,7 @@ pub fn page(c: &Calibrated, significance: f64, inputs: Value) -> Result<Page> {
             .table(sizes_table(&c.sizes)?, "A dash: a spread needs two trials.");
         page = page.section(section);
     }
-    if let Some((names, gaps)) = &c.transfer {
+    if let Some(Transfer { domains: names, gaps }) = &c.transfer {
         let values: Vec<f64> = gaps.iter().flatten().copied().collect();
         let map = HeatMap::new("gap", names.iter().map(|n| format!("fitted on {n}")), names.clone(), values)?;
         let meaning = "A fit serves its own domain best (the diagonal); where a row's other cells are much darker, fit that domain by itself.";

@@ -1,24 +1,34 @@
-//! `compare`'s page: all methods side by side.
+//! The page of a comparison: all methods side by side.
 
-use anyhow::Result;
-use realign::align::{Compared, Comparison, Method};
-use realign::geometry::Diagnosis;
-use realign::report::{Axis, Bars, Best, Chart, Column, Page, Section, Table};
 use serde_json::Value;
 
+use crate::Result;
+use crate::align::{Compared, Comparison, Method};
+use crate::geometry::Diagnosis;
 use crate::geometry::pages::{self, ALIGNED, CLOUDS, DENSITIES, PARTS, SOURCE, SPECTRA, Set, TARGET};
+use crate::report::{Axis, Bars, Best, Chart, Column, Page, Section, Table};
 
 const GAPS: &str = "Gap left by each method";
 const NEIGHBOURS: &str = "Neighbours";
 
-/// Titles of the charts.
-pub fn charts(paired: bool) -> Vec<&'static str> {
-    let mut titles = vec![GAPS, NEIGHBOURS, SPECTRA, DENSITIES, CLOUDS];
-    titles.extend(paired.then_some(PARTS));
-    titles
+impl Comparison {
+    /// Titles of the charts of [`Comparison::page`], known before anything is compared.
+    pub fn charts(paired: bool) -> Vec<&'static str> {
+        let mut titles = vec![GAPS, NEIGHBOURS, SPECTRA, DENSITIES, CLOUDS];
+        titles.extend(paired.then_some(PARTS));
+        titles
+    }
+
+    /// The comparison as one self-contained page; `inputs` are kept in it as JSON.
+    ///
+    /// # Errors
+    /// None that data can cause.
+    pub fn page(&self, inputs: Value) -> Result<Page> {
+        page(self, inputs)
+    }
 }
 
-pub fn page(c: &Comparison, inputs: Value) -> Result<Page> {
+fn page(c: &Comparison, inputs: Value) -> Result<Page> {
     let drawn: Vec<Set<'_>> = drawn(c).map(|l| (l.method.name(), &l.survey, colour(l.method))).collect();
     let mut sets = vec![("target", &c.target, TARGET), ("source", &c.source, SOURCE)];
     sets.extend(&drawn);
