@@ -12,6 +12,8 @@ mod elementwise;
 mod end_to_end;
 mod host;
 mod losses;
+#[cfg(feature = "report")]
+mod page;
 mod products;
 mod report;
 mod roofline;
@@ -23,6 +25,8 @@ mod yardsticks;
 
 pub use cases::{Case, Check, Entry, Items, Kind, Run, Sizes, catalogue};
 pub use compare::{Compared, check, compare};
+#[cfg(feature = "report")]
+pub use page::page;
 pub use report::{Dispatching, Options, Outcome, Progress, Report, run};
 pub use roofline::Roofline;
 pub use timing::{Budget, Timer, Timing, called, recorded};

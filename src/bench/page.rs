@@ -1,13 +1,17 @@
-//! The page of `bench`: one device's results, or several devices' side by side.
+//! The page of results files: one device's results, or several devices' side by side.
 
-use anyhow::Result;
-use realign::report::{Axis, Bars, Cell, Chart, Column, Page, Section, Table, number};
 use serde_json::Value;
+
+use crate::Result;
+use crate::report::{Axis, Bars, Cell, Chart, Column, Page, Section, Table, number};
 
 /// More cases than this are shown in two charts, side by side.
 const ONE_CHART: usize = 8;
 
-/// A page from results files.
+/// A page from results files, as [`Report::json`](super::Report::json) gives them.
+///
+/// # Errors
+/// None for such files; others may not make a table.
 pub fn page(files: &[Value]) -> Result<Page> {
     let title =
         if let [file] = files { format!("realign on {}", name(file)) } else { "realign on several devices".into() };

@@ -2,13 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
-use realign::io::{Records, write_atomically};
-use realign::report::{Axis, Chart, Lines, Page, Section, Series, Style, number};
 use serde_json::{Map, Value};
 
-/// Writes `report.html` and `loss.svg` from the run's log; returns the page's path.
-pub fn write(out: &Path) -> Result<PathBuf> {
+use crate::Result;
+use crate::io::{Records, write_atomically};
+use crate::report::{Axis, Chart, Lines, Page, Section, Series, Style, number};
+
+/// Writes `report.html` and `loss.svg` from the log of the run in the folder `out`; returns the page's path.
+///
+/// # Errors
+/// No log, or a damaged one; what the disk says.
+pub fn write_report(out: &Path) -> Result<PathBuf> {
     let mut lines = Vec::new();
     for record in Records::open(&out.join("log.jsonl"))? {
         lines.push(record?.1);

@@ -1,18 +1,16 @@
 //! `bench`: how fast a device is, and how close to what it can do.
 
 pub mod args;
-mod page;
 pub mod tune;
 
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use realign::bench::{Compared, Options, Outcome, Progress, Report, check, compare, run};
+use realign::bench::{Compared, Options, Outcome, Progress, Report, check, compare, page, run};
 use realign::io::check_writable;
 use serde_json::{Value, json};
 
 use crate::bench::args::BenchArgs;
-use crate::bench::page as bench_page;
 use crate::{show, train};
 
 pub fn bench(args: &BenchArgs) -> Result<()> {
@@ -31,7 +29,7 @@ pub fn bench(args: &BenchArgs) -> Result<()> {
         value["compared"] = compared.iter().map(compared_json).collect();
     }
     if let Some(path) = &args.html {
-        bench_page::page(&[value.clone()])?.write(path, args.json.force)?;
+        page(&[value.clone()])?.write(path, args.json.force)?;
     }
     let wrong: Vec<&Outcome> = report.outcomes.iter().filter(|o| o.timing.is_err()).collect();
     args.json.finish(&value, || {
@@ -154,7 +152,7 @@ fn gallery(folder: &Path, force: bool) -> Result<()> {
     for path in &paths {
         files.push(read(path).context("the folder has another file; take it out")?);
     }
-    let page = folder.join("index.html");
-    bench_page::page(&files)?.write(&page, force)?;
-    show::print(&format!("{} results: {}", files.len(), page.display()))
+    let out = folder.join("index.html");
+    page(&files)?.write(&out, force)?;
+    show::print(&format!("{} results: {}", files.len(), out.display()))
 }

@@ -1,7 +1,6 @@
 //! `train`.
 
 pub mod args;
-mod page;
 
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,12 +8,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use realign::train::{LogRecord, Run, Stage, Start};
+use realign::train::{LogRecord, Run, Stage, Start, write_report};
 use serde_json::json;
 
 use crate::show;
 use crate::train::args::{StageArgs, TrainArgs};
-use crate::train::page as train_page;
 
 /// Set by Ctrl-C.
 static STOP: AtomicBool = AtomicBool::new(false);
@@ -51,13 +49,13 @@ pub fn train(args: &TrainArgs) -> Result<()> {
         Ok(last) => last,
         Err(error) => {
             // What was logged so far is worth a look; what counts is the reason of the end.
-            train_page::write(&out).map_or_else(|e| log::warn!("no report: {e:#}"), drop);
+            write_report(&out).map_or_else(|e| log::warn!("no report: {e}"), drop);
             return Err(error);
         }
     };
     let seconds = began.0.elapsed().as_secs_f64();
     let (step, tokens) = (run.step(), run.tokens());
-    let report = train_page::write(&out)?;
+    let report = write_report(&out)?;
     let finished = run.finish()?;
     let number = |record: &LogRecord, name: &str| record.more.iter().find(|(n, _)| *n == name).map(|(_, x)| *x);
     let path = |path: &std::path::Path| path.display().to_string();
