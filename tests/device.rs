@@ -13,6 +13,7 @@ use common::{adapter_name, cloud, devices, gpu};
 use realign::device::{
     AdapterSummary, Device, DeviceKind, DeviceOptions, DownloadSlot, Selection, Tensor, UploadSlot, adapters,
 };
+use realign::error::Remedy;
 use realign::kernels::stats::moments::{self, Summand, Sums};
 use realign::kernels::{align::apply, stats::normalize};
 use realign::{ElementType, Error, Result};
@@ -66,7 +67,7 @@ fn an_unknown_name_lists_what_there_is() {
         for AdapterSummary { name, .. } in adapters(None) {
             assert!(message.contains(&name), "{name} is missing: {message}");
         }
-        assert!(message.contains("--device host"), "{message}");
+        assert_eq!(message.remedy, Some(Remedy::HostEngine), "{message}");
     }
 }
 

@@ -9,6 +9,7 @@ mod inference;
 mod outputs;
 mod show;
 mod train;
+mod wording;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -16,17 +17,6 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use args::{Cli, Command};
-
-/// The error and its causes; the library's messages contain theirs already.
-fn message(error: &anyhow::Error) -> String {
-    let mut text = error.to_string();
-    for cause in error.chain().skip(1).map(ToString::to_string) {
-        if !text.contains(&cause) {
-            text = format!("{text}: {cause}");
-        }
-    }
-    text
-}
 
 /// Warnings, or everything, on stderr. wgpu's own layers and the other libraries speak only when asked by RUST_LOG.
 fn log_to_stderr(verbose: bool) {
@@ -84,7 +74,7 @@ fn failure(error: &anyhow::Error) -> (u8, String) {
     }
     match error.downcast_ref() {
         Some(realign::Error::Stopped) => (130, train::STOPPED.to_owned()),
-        _ => (1, format!("error: {}", message(error))),
+        _ => (1, format!("error: {}", wording::message(error))),
     }
 }
 

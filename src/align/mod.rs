@@ -31,6 +31,7 @@ pub use study::{Domain, SizeResult, sample_size_study, sizes, transfer_matrix};
 
 pub use crate::kernels::align::c3::Noise;
 
+use crate::error::{Problem, Remedy};
 use crate::{Error, Result};
 
 /// What a fitted operator is made of; the file format is in [`Statistics::save`].
@@ -97,9 +98,9 @@ impl Statistics {
                 (self.centroid, self.mean_projected, self.residual_gap) = (None, None, None);
             }
             Method::ReAlign | Method::C3 | Method::Blockwise => {
-                let problem =
-                    format!("the statistics were fitted for {}; fit them with --method {method}", self.method);
-                return Err(Error::argument("aligner", problem));
+                let problem = Problem::new(format!("the statistics were fitted for {}", self.method));
+                let remedy = Remedy::FitFor { method: method.name() };
+                return Err(Error::argument("aligner", problem.remedy(remedy)));
             }
         }
         (self.method, self.noise, self.map) = (method, None, None);

@@ -2,6 +2,7 @@
 
 use super::{cosines, elementwise, end_to_end, losses, products, rows, training, yardsticks};
 use crate::device::{Buffer, Device, DeviceKind, Recorder};
+pub(super) use crate::tuning::numbers;
 use crate::{Error, Result};
 
 /// Shapes of the data.
@@ -233,16 +234,6 @@ pub fn catalogue() -> Vec<Entry> {
         job("stage 1 step", training::stage1_case),
         job("stage 2 step", training::stage2_case),
     ]
-}
-
-/// Numbers in [-1, 1), the same everywhere.
-pub(super) fn numbers(seed: u32, count: usize) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9) | 1;
-    let next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 8) as f32 / 8_388_608.0 - 1.0
-    };
-    std::iter::repeat_with(next).take(count).collect()
 }
 
 #[cfg(test)]

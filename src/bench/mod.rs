@@ -1,4 +1,4 @@
-//! How fast a device runs this crate, against what the same device can do at most: `realign bench` as a library.
+//! How fast a device runs this crate, against what the same device can do at most.
 //!
 //! A [`Roofline`] measures a device's bandwidth and arithmetic, [`catalogue`] lists the cases, [`run`] times them, and a
 //! [`Report`] holds the outcome, with a JSON form that [`compare`] reads again. Times are of timestamp queries for kernels where
@@ -18,16 +18,16 @@ mod products;
 mod report;
 mod roofline;
 mod rows;
-mod timing;
 pub mod training;
-mod tune;
 mod yardsticks;
 
+use crate::tuning::timing;
+
+pub use crate::tuning::timing::{Budget, Timer, Timing, called, recorded};
+pub use crate::tuning::{Tried, Tuning, tune};
 pub use cases::{Case, Check, Entry, Items, Kind, Run, Sizes, catalogue};
 pub use compare::{Compared, check, compare};
 #[cfg(feature = "report")]
 pub use page::page;
 pub use report::{Dispatching, Options, Outcome, Progress, Report, run};
 pub use roofline::Roofline;
-pub use timing::{Budget, Timer, Timing, called, recorded};
-pub use tune::{Tried, Tuning, tune};

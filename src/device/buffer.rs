@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use super::memory::Purpose;
 use super::{Device, Engine};
+use crate::error::Problem;
 use crate::gpu::GpuMemory;
 use crate::{ElementType, Error, Result};
 
@@ -69,11 +70,11 @@ impl Buffer {
         if bytes > device.capabilities().max_binding {
             return Err(Error::Unsupported {
                 adapter: device.name().to_owned(),
-                problem: format!(
-                    "{label} needs {bytes} bytes, a binding holds {}; {}",
-                    device.capabilities().max_binding,
-                    purpose.remedy()
-                ),
+                problem: Problem::new(format!(
+                    "{label} needs {bytes} bytes, a binding holds {}",
+                    device.capabilities().max_binding
+                ))
+                .remedy(purpose.remedy()),
             });
         }
         let full = || Error::OutOfMemory {

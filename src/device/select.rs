@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::{Device, DeviceKind};
+use crate::error::{Problem, Remedy};
 use crate::gpu::{self, Gpu};
 use crate::{Error, Result};
 
@@ -72,7 +73,7 @@ pub struct DeviceOptions {
 /// One adapter of this machine, or the host engine.
 #[derive(Clone, Debug)]
 pub struct AdapterSummary {
-    /// Name, as `--device` takes it.
+    /// Name, as [`Selection::Named`] takes it.
     pub name: String,
     /// The kind of processor.
     pub kind: DeviceKind,
@@ -129,13 +130,13 @@ pub(super) async fn request(options: &DeviceOptions) -> Result<Device> {
     match (chosen, &selection) {
         (Some(adapter), _) => Device::from_gpu(Gpu::request(adapter, options.matrix_units).await?),
         (None, Selection::Auto) => Ok(Device::host()),
-        (None, Selection::Gpu) => Err(Error::NoAdapter(format!(
-            "no GPU found; {}. A software driver must be asked for by name; --device host needs no driver",
-            listing()
-        ))),
-        (None, _) => {
-            Err(Error::NoAdapter(format!("none matches '{selection}'; {}. --device host needs none", listing())))
+        (None, Selection::Gpu) => {
+            let problem = format!("no GPU found; {}; a software driver must be asked for by name", listing());
+            Err(Error::NoAdapter(Problem::new(problem).remedy(Remedy::HostEngine)))
         }
+        (None, _) => Err(Error::NoAdapter(
+            Problem::new(format!("none matches '{selection}'; {}", listing())).remedy(Remedy::HostEngine),
+        )),
     }
 }
 

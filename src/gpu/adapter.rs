@@ -1,6 +1,7 @@
 //! Adapters: enumeration, kind, and the device that we ask of one.
 
 use crate::device::{AdapterSummary, DeviceKind};
+use crate::error::{Problem, Remedy};
 use crate::kernels::linalg::matmul::UNITS_LANES;
 use crate::{Error, Result};
 
@@ -96,7 +97,7 @@ impl Adapter {
             Some(side) if features.contains(needed) && size == (UNITS_LANES, UNITS_LANES) => Ok(side),
             _ => Err(Error::Unsupported {
                 adapter: self.info.name.clone(),
-                problem: "no matrix units for f16 operands and f32 sums in subgroups of 32; leave them out".to_owned(),
+                problem: "no matrix units for f16 operands and f32 sums in subgroups of 32; leave them out".into(),
             }),
         }
     }
@@ -114,7 +115,7 @@ impl Adapter {
         };
         self.inner.request_device(&descriptor).await.map_err(|e| Error::Unsupported {
             adapter: self.info.name.clone(),
-            problem: format!("no device: {e}; try another --device"),
+            problem: Problem::new(format!("no device: {e}")).remedy(Remedy::AnotherDevice),
         })
     }
 }

@@ -14,6 +14,7 @@ pub(crate) use memory::GpuMemory;
 pub(crate) use submit::Timing;
 
 use crate::device::{Capabilities, DeviceKind, Purpose};
+use crate::error::{Problem, Remedy};
 use crate::{Error, Result};
 
 /// A wgpu device with its queue and caches.
@@ -101,7 +102,7 @@ impl Gpu {
         match checks.iter().find(|(_, have, need)| have < need) {
             Some((what, have, need)) => Err(Error::Unsupported {
                 adapter: self.name.clone(),
-                problem: format!("{what}: {have}, needed {need}; use --device host"),
+                problem: Problem::new(format!("{what}: {have}, needed {need}")).remedy(Remedy::HostEngine),
             }),
             None => Ok(()),
         }

@@ -27,6 +27,7 @@ pub mod shader;
 pub mod stats;
 
 use crate::device::{Buffer, Capabilities, Device, DeviceKind, Dispatch, Recorder, Tensor};
+use crate::error::{Problem, Remedy};
 use crate::host::HostCall;
 use crate::{ElementType, Error, Result};
 
@@ -293,10 +294,11 @@ impl Work<'_> {
         if caps.kind == DeviceKind::Software && turns > TURNS {
             return Err(Error::Unsupported {
                 adapter: recorder.device().name().to_owned(),
-                problem: format!(
-                    "{}: {turns} turns of a loop, where drivers on the CPU end at {TURNS}; use --device host",
+                problem: Problem::new(format!(
+                    "{}: {turns} turns of a loop, where drivers on the CPU end at {TURNS}",
                     self.kernel.name
-                ),
+                ))
+                .remedy(Remedy::HostEngine),
             });
         }
         Ok(self)

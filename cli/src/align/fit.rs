@@ -14,6 +14,7 @@ use serde_json::json;
 use crate::args::{FitArgs, MergeArgs, StatsArgs};
 use crate::outputs::refuse_input;
 use crate::show;
+use crate::wording::words;
 
 pub fn stats(args: &StatsArgs) -> Result<()> {
     check_writable(&args.out, args.force)?;
@@ -50,7 +51,7 @@ pub fn merge(args: &MergeArgs) -> Result<()> {
         };
         match &mut total {
             None => total = Some(summary),
-            Some(total) => total.merge(&summary).map_err(|e| anyhow::anyhow!("{}: {e}", path.display()))?,
+            Some(total) => total.merge(&summary).with_context(|| path.display().to_string())?,
         }
     }
     // Invariant: clap demands one input or more.
@@ -112,7 +113,7 @@ fn name_sides(error: realign::Error, args: &FitArgs) -> anyhow::Error {
         all.join(" ")
     };
     let (source, target) = (side(&args.source, &args.source_stats), side(&args.target, &args.target_stats));
-    anyhow::anyhow!("{error} (source: {source}; target: {target})")
+    anyhow::anyhow!("{} (source: {source}; target: {target})", words(&error))
 }
 
 fn open(args: &FitArgs, inputs: &[PathBuf]) -> Result<Option<Dataset>> {

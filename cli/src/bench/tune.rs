@@ -4,13 +4,14 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use etcetera::BaseStrategy;
-use realign::bench::{Tuning, tune as measure};
-use realign::device::{Device, DeviceKind};
+use realign::device::Device;
 use realign::kernels::linalg::tiles::Class;
+use realign::tuning::{self, Tuned, tune as measure};
 use serde_json::{Value, json};
 
 use crate::bench::args::TuneArgs;
 use crate::show;
+use crate::wording::words;
 
 /// The file of tunings: `realign/tuning.json` in the user's cache folder.
 fn path() -> Result<PathBuf> {
@@ -21,37 +22,20 @@ fn path() -> Result<PathBuf> {
 /// A device as its tuning has it: from the cache, or measured now and kept there. A software GPU is tuned by `realign tune` alone,
 /// for it takes seconds; nothing that goes wrong with a tuning stops a command.
 pub fn tuned(device: Device) -> Result<Device> {
-    let kind = device.capabilities().kind;
-    if kind == DeviceKind::Host {
-        return Ok(device);
-    }
     let path = path();
-    let file = path.as_deref().ok();
-    let tuning = if kind == DeviceKind::Software {
-        file.and_then(|file| Tuning::load(file, &device))
-    } else {
-        load_or_tune(&path, &device)
-    };
-    match tuning {
-        Some(tuning) => Ok(tuning.apply(device)?),
-        None => Ok(device),
-    }
-}
-
-/// A tuning that cannot be kept is used; the next command measures again.
-fn load_or_tune(path: &Result<PathBuf>, device: &Device) -> Option<Tuning> {
-    let (tuning, problem) = match Tuning::load_or_tune(path.as_deref().ok(), device) {
-        Ok(tuned) => tuned,
-        Err(e) => {
-            log::warn!("not tuned: {e}");
-            return None;
+    let (device, tuned) = tuning::tuned(device, path.as_deref().ok())?;
+    let lost = match tuned {
+        Tuned::Failed(e) => {
+            log::warn!("not tuned: {}", words(&e));
+            None
         }
+        Tuned::Lost(problem) => problem.map(|e| words(&e)).or_else(|| path.err().map(|e| format!("{e:#}"))),
+        _ => None,
     };
-    let problem = problem.map(|e| e.to_string()).or_else(|| path.as_ref().err().map(|e| format!("{e:#}")));
-    if let Some(problem) = problem {
+    if let Some(problem) = lost {
         log::warn!("the tuning is used, but not kept, and the next command tunes again (or pass --no-tune): {problem}");
     }
-    Some(tuning)
+    Ok(device)
 }
 
 const NOT_KEPT: &str = "the tuning was measured, but could not be kept for other commands";

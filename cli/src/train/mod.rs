@@ -13,6 +13,7 @@ use serde_json::json;
 
 use crate::show;
 use crate::train::args::{StageArgs, TrainArgs};
+use crate::wording::words;
 
 /// Set by Ctrl-C.
 static STOP: AtomicBool = AtomicBool::new(false);
@@ -49,7 +50,7 @@ pub fn train(args: &TrainArgs) -> Result<()> {
         Ok(last) => last,
         Err(error) => {
             // What was logged so far is worth a look; what counts is the reason of the end.
-            write_report(&out).map_or_else(|e| log::warn!("no report: {e}"), drop);
+            write_report(&out).map_or_else(|e| log::warn!("no report: {}", words(&e)), drop);
             return Err(error);
         }
     };

@@ -1,13 +1,18 @@
-//! Tuning: which tiles multiply matrices fastest on a device, and how much work fits into one dispatch.
+//! Tuning: which tiles multiply matrices fastest on a device, and how much work fits into one dispatch. It is measured once, in about a
+//! second on a GPU, and kept in a file of the caller's choice: [`tuned`] gives a device as its tuning has it.
+
+mod attention;
+pub mod timing;
 
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::cases::{Run, Sizes, numbers};
-use super::elementwise;
-use super::timing::{Budget, recorded};
+pub(crate) use attention::{Attention, AttentionGradients};
+use timing::{Budget, recorded};
+
 use crate::device::{Device, DeviceKind, Tensor};
+use crate::error::{Problem, Remedy};
 use crate::io::write_atomically;
 use crate::kernels::bench::copy;
 use crate::kernels::linalg::matmul::{self, Operand, Product};
@@ -23,6 +28,8 @@ const SLOWER: f64 = 8.0;
 const FIRST_SIDE: usize = 256;
 /// Bytes of the first copy and of the last.
 const COPIES: (u64, u64) = (1 << 20, 64 << 20);
+/// Tokens and width of the attention.
+const ATTENTION: (usize, usize) = (512, 512);
 /// Version of the file's form.
 const SCHEMA: u64 = 1;
 
@@ -58,7 +65,10 @@ pub struct Tuning {
 pub fn tune(device: &Device) -> Result<Tuning> {
     let caps = device.capabilities();
     if caps.kind == DeviceKind::Host {
-        return Err(Error::argument("device", "the host engine has nothing to tune; name an adapter with --device"));
+        return Err(Error::argument(
+            "device",
+            Problem::new("the host engine has nothing to tune").remedy(Remedy::AnotherDevice),
+        ));
     }
     let on_cpu = caps.kind == DeviceKind::Software;
     let (mut tiling, mut tried) = (Tiling::fixed(caps), Vec::new());
@@ -136,15 +146,58 @@ fn copy_rate(device: &Device) -> Result<f64> {
 
 /// FLOPs per second of the slower of attention and its gradients.
 fn attention_rate(device: &Device) -> Result<f64> {
-    let sizes = Sizes { tokens: 512, hidden: 512, ..Sizes::of(device, true) };
-    let mut slowest = f64::INFINITY;
-    for make in [elementwise::attention, elementwise::attention_backward] {
-        let case = make(device, &sizes)?;
-        if let Run::Recorded(record) = &case.run {
-            slowest = slowest.min(case.flops as f64 / recorded(device, budget(device), record)?.median());
-        }
+    let forward = Attention::new(device, ATTENTION.0, ATTENTION.1)?;
+    let time = recorded(device, budget(device), &|r| forward.forward(r))?.median();
+    let rate = forward.forward_flops() as f64 / time;
+    let backward = AttentionGradients::new(forward)?;
+    let time = recorded(device, budget(device), &|r| backward.backward(r))?.median();
+    Ok(rate.min(backward.flops() as f64 / time))
+}
+
+/// Numbers in [-1, 1), the same everywhere.
+pub(crate) fn numbers(seed: u32, count: usize) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9) | 1;
+    let next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / 8_388_608.0 - 1.0
+    };
+    std::iter::repeat_with(next).take(count).collect()
+}
+
+/// Where the tuning of a [`tuned`] device comes from.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Tuned {
+    /// The device has none: the host engine, which needs none, or a driver on the CPU whose tuning, which takes seconds, is not in the
+    /// file.
+    Not,
+    /// The file of tunings, or a measurement that is kept there from now on.
+    Kept,
+    /// A measurement that could not be kept, for this reason; `None` where no file was named.
+    Lost(Option<Error>),
+    /// It could not be measured, for this reason: the device has the fixed choice of kernels.
+    Failed(Error),
+}
+
+/// A device as its tuning has it: from the file of tunings, or measured now and kept there. A software GPU is tuned only where the
+/// file has its tuning already: see [`tune`] and [`Tuning::save`]. Call it before anything is made on the device.
+///
+/// # Errors
+/// The device is in use.
+pub fn tuned(device: Device, file: Option<&Path>) -> Result<(Device, Tuned)> {
+    let found = match device.capabilities().kind {
+        DeviceKind::Host => None,
+        DeviceKind::Software => file.and_then(|file| Tuning::load(file, &device)).map(|tuning| (tuning, Tuned::Kept)),
+        _ => match Tuning::load_or_tune(file, &device) {
+            Ok((tuning, None)) if file.is_some() => Some((tuning, Tuned::Kept)),
+            Ok((tuning, problem)) => Some((tuning, Tuned::Lost(problem))),
+            Err(error) => return Ok((device, Tuned::Failed(error))),
+        },
+    };
+    match found {
+        Some((tuning, origin)) => Ok((tuning.apply(device)?, origin)),
+        None => Ok((device, Tuned::Not)),
     }
-    Ok(slowest)
 }
 
 impl Tuning {
