@@ -96,6 +96,19 @@ fn an_index_counts_the_adapters() {
 }
 
 #[test]
+fn a_number_that_no_adapter_has_is_looked_for_in_names() {
+    let found = adapters(None);
+    let numbers = |name: &str| -> Vec<usize> {
+        name.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse().ok()).collect()
+    };
+    let named = found.iter().flat_map(|a| numbers(&a.name)).find(|number| *number >= found.len());
+    // llvmpipe's name has the version of LLVM and the width of its vectors.
+    let Some(number) = named else { return assert!(found.iter().all(|a| !a.name.contains("llvmpipe")), "{found:?}") };
+    let device = request(Selection::Index(number)).unwrap();
+    assert!(device.name().contains(&number.to_string()), "{number}: {}", device.name());
+}
+
+#[test]
 fn an_adopted_device_gives_the_same_bits() {
     let (n, d) = (333, 50);
     let data = cloud(2, n, d);

@@ -7,7 +7,7 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use realign::ElementType;
 use realign::align::{Centroid, Method};
-use realign::device::{Device, DeviceOptions, Selection};
+use realign::device::{Device, DeviceOptions, Selection, backends_of};
 use realign::io::{Dataset, FileFormat, OpenOptions};
 use realign::stats::{NonFinite, StreamOptions};
 
@@ -90,16 +90,7 @@ pub struct DeviceArgs {
 }
 
 fn parse_backends(text: &str) -> Result<wgpu::Backends, String> {
-    text.split(',').try_fold(wgpu::Backends::empty(), |all, name| {
-        let one = match name.trim().to_lowercase().as_str() {
-            "vulkan" | "vk" => wgpu::Backends::VULKAN,
-            "metal" | "mtl" => wgpu::Backends::METAL,
-            "dx12" | "d3d12" => wgpu::Backends::DX12,
-            "gl" | "gles" | "opengl" => wgpu::Backends::GL,
-            other => return Err(format!("'{other}' is no backend; choose vulkan, metal, dx12 or gl")),
-        };
-        Ok(all | one)
-    })
+    backends_of(text).ok_or_else(|| format!("'{text}' is no backend; choose vulkan, metal, dx12 or gl"))
 }
 
 impl DeviceArgs {

@@ -18,11 +18,16 @@ use clap::Parser;
 
 use args::{Cli, Command};
 
-/// Warnings, or everything, on stderr. wgpu's own layers and the other libraries speak only when asked by RUST_LOG.
+/// Warnings, or everything, on stderr. wgpu's own layers and the other libraries speak only when asked by RUST_LOG, which is unset if
+/// it is empty.
 fn log_to_stderr(verbose: bool) {
-    let filter = format!("off,realign={}", if verbose { "debug" } else { "warn" });
-    let mut builder = env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(filter));
-    if !verbose && std::env::var_os("RUST_LOG").is_none() {
+    let asked = std::env::var("RUST_LOG").ok().filter(|filter| !filter.trim().is_empty());
+    let own = format!("off,realign={}", if verbose { "debug" } else { "warn" });
+    let mut builder = env_logger::Builder::new();
+    builder
+        .parse_filters(asked.as_deref().unwrap_or(&own))
+        .parse_write_style(&std::env::var("RUST_LOG_STYLE").unwrap_or_default());
+    if !verbose && asked.is_none() {
         builder.format(|out, record| match record.level() {
             log::Level::Error => writeln!(out, "error: {}", record.args()),
             _ => writeln!(out, "warning: {}", record.args()),
@@ -31,7 +36,28 @@ fn log_to_stderr(verbose: bool) {
     builder.init();
 }
 
+/// Keeps Mesa's Vulkan layer from complaining on machines without a desktop.
+///
+/// The layer asks a Wayland compositor which GPU is the first, once for each time that adapters are listed, and libwayland prints
+/// `error: XDG_RUNTIME_DIR is invalid or not set in the environment.` where there is none: it looks like an error of ours. A name of a
+/// display that is a path needs no such folder, and one that is not there is answered by silence. The layer stays on: `DRI_PRIME` and
+/// `MESA_VK_DEVICE_SELECT` are its work. We open no window, so that nothing else asks.
+#[cfg(all(unix, not(target_vendor = "apple")))]
+#[expect(unsafe_code, reason = "the environment must be set before drivers are loaded")]
+fn silence_wayland() {
+    let without = |name: &str| std::env::var_os(name).is_none_or(|value| value.is_empty());
+    let path = std::env::var_os("WAYLAND_DISPLAY").is_some_and(|name| std::path::Path::new(&name).is_absolute());
+    if without("XDG_RUNTIME_DIR") && without("WAYLAND_SOCKET") && !path {
+        // SAFETY: called first thing in `main`, when no other thread runs that could read the environment.
+        unsafe { std::env::set_var("WAYLAND_DISPLAY", "/no/wayland") };
+    }
+}
+
+#[cfg(not(all(unix, not(target_vendor = "apple"))))]
+fn silence_wayland() {}
+
 fn main() -> ExitCode {
+    silence_wayland();
     let cli = Cli::parse();
     log_to_stderr(cli.verbose);
     let result = match &cli.command {

@@ -5,7 +5,7 @@ use std::io::{ErrorKind, IsTerminal, Write};
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use realign::align::Statistics;
-use realign::device::{Device, DeviceKind, adapters as list_adapters};
+use realign::device::{Device, DeviceKind, list_adapters};
 use realign::geometry::{Frame, Spectrum};
 use realign::io::{Dataset, OpenOptions};
 use realign::stats::{Moments, Summary};
@@ -69,7 +69,7 @@ pub fn task_style() -> ProgressStyle {
 const TASK: &str = "{pos}/{len} {bar:10} {wide_msg}";
 
 pub fn adapters(args: &AdaptersArgs) -> Result<()> {
-    let found = list_adapters(args.device.backends());
+    let found = list_adapters(args.device.backends())?;
     let host = Device::host();
     let chosen = args.device.request().map(|d| d.name().to_owned()).ok();
     if args.json {

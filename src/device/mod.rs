@@ -1,7 +1,9 @@
 //! Devices: where recorded commands run. Two engines run the same commands: wgpu, and the host's cores.
 
 mod buffer;
+mod environment;
 mod memory;
+mod nodes;
 mod pieces;
 mod recorder;
 mod select;
@@ -12,12 +14,13 @@ use std::sync::Arc;
 use buffer::SharedBuffer;
 pub use buffer::{Buffer, Tensor};
 pub(crate) use buffer::{Storage, Use, pad_rows};
+pub use environment::backends_of;
 pub use memory::Purpose;
 #[cfg(feature = "train")]
 pub(crate) use pieces::next_look;
 pub use pieces::{Pending, Piece, Pieces};
 pub use recorder::{Command, Dispatch, Recorder, Submission};
-pub use select::{AdapterSummary, DeviceOptions, Selection, adapters};
+pub use select::{AdapterSummary, DeviceOptions, Selection, adapters, list_adapters};
 pub use slots::{DownloadSlot, UploadSlot};
 
 use crate::gpu::Gpu;

@@ -30,9 +30,12 @@ const WANTED: [(wgpu::Features, &str); 5] = [
     (wgpu::Features::MAPPABLE_PRIMARY_BUFFERS, "mapped storage"),
 ];
 
-pub(crate) async fn enumerate(backends: wgpu::Backends) -> Vec<Adapter> {
+/// Adapters of these backends. `unset` are flags that wgpu's reading of the environment may set but that are to be as by default.
+pub(crate) async fn enumerate(backends: wgpu::Backends, unset: wgpu::InstanceFlags) -> Vec<Adapter> {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
     descriptor.backends = backends;
+    let default = wgpu::InstanceFlags::from_build_config();
+    descriptor.flags = (descriptor.flags - unset) | (default & unset);
     let instance = wgpu::Instance::new(descriptor);
     let found = instance.enumerate_adapters(backends).await;
     found.into_iter().map(|inner| Adapter { info: inner.get_info(), inner }).collect()

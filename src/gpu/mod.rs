@@ -9,7 +9,7 @@ mod submit;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub(crate) use adapter::enumerate;
+pub(crate) use adapter::{Adapter, enumerate};
 pub(crate) use memory::GpuMemory;
 pub(crate) use submit::Timing;
 
