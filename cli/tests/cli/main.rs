@@ -21,7 +21,10 @@ use tempfile::TempDir;
 
 /// The devices that commands are tried on: the host engine and the adapter under test, which must be there.
 pub fn devices() -> Vec<String> {
-    let name = std::env::var("REALIGN_TEST_ADAPTER").unwrap_or_else(|_| "llvmpipe".to_owned());
+    let name = std::env::var("REALIGN_TEST_ADAPTER")
+        .ok()
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "llvmpipe".to_owned());
     // Command lines here are split at blanks: the name's first word is enough to find the adapter.
     let name = name.split_whitespace().next().unwrap_or("llvmpipe").to_owned();
     let found = adapters();
