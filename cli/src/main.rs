@@ -1,22 +1,22 @@
 //! The command line: parse, call, print.
 
 mod align;
-mod args;
 mod bench;
+mod commands;
 mod experiment;
 mod geometry;
 mod inference;
-mod outputs;
-mod show;
+mod inspect;
+mod shared;
 mod train;
 mod wording;
 
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
-use args::{Cli, Command};
+use commands::Cli;
 
 /// Warnings, or everything, on stderr. wgpu's own layers and the other libraries speak only when asked by RUST_LOG, which is unset if
 /// it is empty.
@@ -58,30 +58,10 @@ fn silence_wayland() {}
 
 fn main() -> ExitCode {
     silence_wayland();
+    wording::know(&Cli::command());
     let cli = Cli::parse();
     log_to_stderr(cli.verbose);
-    let result = match &cli.command {
-        Command::Adapters(args) => show::adapters(args),
-        Command::Stats(args) => align::fit::stats(args),
-        Command::Merge(args) => align::fit::merge(args),
-        Command::Fit(args) => align::fit::fit(args),
-        Command::Apply(args) => align::apply::apply(args),
-        Command::Measure(args) => geometry::measure::measure(args),
-        Command::Compare(args) => geometry::compare::compare(args),
-        Command::Calibrate(args) => geometry::calibrate::calibrate(args),
-        Command::Frame(args) => geometry::frame::frame(args),
-        Command::Angles(args) => geometry::frame::angles(args),
-        Command::Drift(args) => geometry::frame::drift(args),
-        Command::Train(args) => train::train(args),
-        Command::Score(args) => inference::score(args),
-        Command::Generate(args) => inference::generate(args),
-        Command::Evaluate(args) => inference::evaluate(args),
-        Command::Info(args) => show::info(args),
-        Command::Demo(args) => experiment::demo::demo(args),
-        Command::Bench(args) => bench::bench(args),
-        Command::Tune(args) => bench::tune::tune(args),
-        Command::Experiment(args) => experiment::full::experiment(args),
-    };
+    let result = cli.command.run();
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -1,32 +1,36 @@
 //! The library's errors in the command line's words: its flags and commands.
 
-use std::sync::LazyLock;
+use std::sync::OnceLock;
 
-use clap::CommandFactory;
 use realign::error::{FileKind, Remedy, Wording};
 use realign::train::Settings;
-
-use crate::args::Cli;
 
 /// What the command line calls the library's arguments and remedies.
 pub struct Flags;
 
 /// Every long flag of every command.
-static LONG: LazyLock<Vec<String>> = LazyLock::new(|| {
-    let mut flags = Vec::new();
-    let mut commands = vec![Cli::command()];
+static LONG: OnceLock<Vec<String>> = OnceLock::new();
+
+/// Learns the flags that there are; a second call changes nothing.
+pub fn know(command: &clap::Command) {
+    let (mut flags, mut commands) = (Vec::new(), vec![command]);
     while let Some(command) = commands.pop() {
         flags.extend(command.get_arguments().filter_map(|arg| arg.get_long().map(str::to_owned)));
-        commands.extend(command.get_subcommands().cloned());
+        commands.extend(command.get_subcommands());
     }
-    flags
-});
+    // What was set before is the same list.
+    let _ = LONG.set(flags);
+}
+
+fn is_flag(name: &str) -> bool {
+    LONG.get().is_some_and(|flags| flags.iter().any(|flag| flag == name))
+}
 
 impl Wording for Flags {
     /// A flag of the same name, where there is one; settings of a training run are keys of its file, too, and keep their names.
     fn argument(&self, name: &str) -> String {
         let flag = name.replace('_', "-");
-        if LONG.contains(&flag) && Settings::KEYS.iter().all(|key| key.name != name) {
+        if is_flag(&flag) && Settings::KEYS.iter().all(|key| key.name != name) {
             return format!("--{flag}");
         }
         name.to_owned()
@@ -93,10 +97,14 @@ pub fn message(error: &anyhow::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
+    use crate::commands::Cli;
 
     #[test]
     fn every_remedy_is_worded_in_flags_that_there_are() {
+        know(&Cli::command());
         for remedy in Remedy::samples() {
             let words = Flags.remedy(&remedy);
             assert_ne!(words, remedy.to_string(), "{remedy:?} has no words of the command line's");
@@ -104,13 +112,14 @@ mod tests {
             let flags: Vec<&str> = flags.into_iter().filter_map(|word| word.strip_prefix("--")).collect();
             assert!(!flags.is_empty(), "{remedy:?}: {words}");
             for flag in flags {
-                assert!(LONG.iter().any(|known| known == flag), "{remedy:?}: there is no --{flag}");
+                assert!(is_flag(flag), "{remedy:?}: there is no --{flag}");
             }
         }
     }
 
     #[test]
     fn arguments_are_flags_where_there_are_such() {
+        know(&Cli::command());
         assert_eq!(Flags.argument("chunk_rows"), "--chunk-rows");
         assert_eq!(Flags.argument("neighbours"), "neighbours");
         assert_eq!(Flags.argument("max_length"), "max_length");

@@ -7,8 +7,8 @@ use realign::align::{Statistics, apply_to_files};
 use realign::io::{Output, OutputOptions};
 use serde_json::json;
 
-use crate::args::ApplyArgs;
-use crate::show;
+use crate::align::args::ApplyArgs;
+use crate::shared::show;
 
 pub fn apply(args: &ApplyArgs) -> Result<()> {
     let statistics = Statistics::load(&args.stats)?;

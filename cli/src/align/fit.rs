@@ -11,9 +11,9 @@ use realign::io::{Dataset, Shard, check_writable};
 use realign::stats::{DatasetRows, Moments, RowSource, StreamOptions, Summary};
 use serde_json::json;
 
-use crate::args::{FitArgs, MergeArgs, StatsArgs};
-use crate::outputs::refuse_input;
-use crate::show;
+use crate::align::args::{FitArgs, MergeArgs, StatsArgs};
+use crate::shared::outputs::refuse_input;
+use crate::shared::show;
 use crate::wording::words;
 
 pub fn stats(args: &StatsArgs) -> Result<()> {

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::args::DeviceArgs;
-use crate::geometry::args::JsonArgs;
+use crate::shared::device::DeviceArgs;
+use crate::shared::json::JsonArgs;
 
 #[derive(Args)]
 pub struct BenchArgs {

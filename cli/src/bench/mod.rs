@@ -11,7 +11,8 @@ use realign::io::check_writable;
 use serde_json::{Value, json};
 
 use crate::bench::args::BenchArgs;
-use crate::{show, train};
+use crate::shared::show;
+use crate::train;
 
 pub fn bench(args: &BenchArgs) -> Result<()> {
     if let Some(folder) = &args.gallery {

@@ -1,49 +1,20 @@
-//! `tune`, and the tuning that other commands find.
-
-use std::path::PathBuf;
+//! `tune`.
 
 use anyhow::{Context, Result};
-use etcetera::BaseStrategy;
-use realign::device::Device;
 use realign::kernels::linalg::tiles::Class;
-use realign::tuning::{self, Tuned, tune as measure};
+use realign::tuning::tune as measure;
 use serde_json::{Value, json};
 
 use crate::bench::args::TuneArgs;
-use crate::show;
-use crate::wording::words;
-
-/// The file of tunings: `realign/tuning.json` in the user's cache folder.
-fn path() -> Result<PathBuf> {
-    let base = etcetera::choose_base_strategy().context("this user has no home folder for a cache")?;
-    Ok(base.cache_dir().join("realign").join("tuning.json"))
-}
-
-/// A device as its tuning has it: from the cache, or measured now and kept there. A software GPU is tuned by `realign tune` alone,
-/// for it takes seconds; nothing that goes wrong with a tuning stops a command.
-pub fn tuned(device: Device) -> Result<Device> {
-    let path = path();
-    let (device, tuned) = tuning::tuned(device, path.as_deref().ok())?;
-    let lost = match tuned {
-        Tuned::Failed(e) => {
-            log::warn!("not tuned: {}", words(&e));
-            None
-        }
-        Tuned::Lost(problem) => problem.map(|e| words(&e)).or_else(|| path.err().map(|e| format!("{e:#}"))),
-        _ => None,
-    };
-    if let Some(problem) = lost {
-        log::warn!("the tuning is used, but not kept, and the next command tunes again (or pass --no-tune): {problem}");
-    }
-    Ok(device)
-}
+use crate::shared::device::tunings;
+use crate::shared::show;
 
 const NOT_KEPT: &str = "the tuning was measured, but could not be kept for other commands";
 
 pub fn tune(args: &TuneArgs) -> Result<()> {
     let device = args.device.request_untuned()?;
     let tuning = measure(&device)?;
-    let kept = path().and_then(|path| tuning.save(&path, &device).map(|()| path).map_err(Into::into));
+    let kept = tunings().and_then(|path| tuning.save(&path, &device).map(|()| path).map_err(Into::into));
     let file = kept.as_ref().ok().map(|path| path.display().to_string());
     let tried = tuning.tried.iter().map(|t| {
         let chosen = tuning.tiling.get(t.class) == t.tile;

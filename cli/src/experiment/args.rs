@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::args::DeviceArgs;
+use crate::shared::device::DeviceArgs;
 
 #[derive(Args)]
 pub struct DemoArgs {

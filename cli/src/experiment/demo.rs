@@ -9,7 +9,7 @@ use realign::train::Start;
 use serde_json::{Value, json};
 
 use crate::experiment::args::{DemoArgs, RunArgs};
-use crate::show;
+use crate::shared::show;
 use crate::train;
 
 /// What Ctrl-C is answered.

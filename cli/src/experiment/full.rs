@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::experiment::args::ExperimentArgs;
 use crate::experiment::demo::{STOPPING, finish, line};
-use crate::show;
+use crate::shared::show;
 use crate::train;
 
 pub fn experiment(args: &ExperimentArgs) -> Result<()> {

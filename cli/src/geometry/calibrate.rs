@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 use crate::geometry::args::{CalibrateArgs, SideArg};
 use crate::geometry::measure::open_all;
-use crate::show;
+use crate::shared::show;
 
 pub fn calibrate(args: &CalibrateArgs) -> Result<()> {
     let (study, transfer) = (!args.source.is_empty(), !args.domain.is_empty());

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::geometry::args::{CompareArgs, FitOptionArgs};
 use crate::geometry::measure::{entries, open_all};
-use crate::show;
+use crate::shared::show;
 
 impl FitOptionArgs {
     pub fn options<'a>(&self, stream: StreamOptions<'a>) -> FitOptions<'a> {

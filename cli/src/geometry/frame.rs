@@ -11,11 +11,11 @@ use realign::io::Dataset;
 use realign::stats::{Covariance, DatasetRows, Summary, covariance_by};
 use serde_json::{Value, json};
 
-use crate::args::ReadArgs;
 use crate::geometry::args::{AnglesArgs, DriftArgs, FrameArgs};
 use crate::geometry::measure::{load_frame, name, open_all, survey};
-use crate::outputs::Outputs;
-use crate::show;
+use crate::shared::outputs::Outputs;
+use crate::shared::read::ReadArgs;
+use crate::shared::show;
 
 pub fn frame(args: &FrameArgs) -> Result<()> {
     let outputs = Outputs::check(args.json.file().into_iter().chain([args.out.clone()]), args.json.force)?;

@@ -10,9 +10,9 @@ use realign::io::Dataset;
 use realign::stats::{DatasetRows, RowSource};
 use serde_json::{Map, Value, json};
 
-use crate::args::ReadArgs;
 use crate::geometry::args::MeasureArgs;
-use crate::show;
+use crate::shared::read::ReadArgs;
+use crate::shared::show;
 
 /// Names and values; `null` is what this data leaves undefined.
 pub fn entries(entries: Vec<(&'static str, Option<f64>)>) -> Map<String, Value> {

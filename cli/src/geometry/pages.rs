@@ -7,8 +7,8 @@ use clap::Args;
 use realign::io::check_writable;
 use realign::report::{Page, slug};
 
-use crate::geometry::args::JsonArgs;
-use crate::outputs::Outputs;
+use crate::shared::json::JsonArgs;
+use crate::shared::outputs::Outputs;
 
 /// Where pictures go.
 #[derive(Args)]

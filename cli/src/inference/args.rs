@@ -10,8 +10,8 @@ use realign::io::Join;
 use realign::nn::decoder::generate::Sampling;
 use realign::train::EmbeddingFiles;
 
-use crate::args::DeviceArgs;
-use crate::geometry::args::JsonArgs;
+use crate::shared::device::DeviceArgs;
+use crate::shared::json::JsonArgs;
 
 /// The model.
 #[derive(Args)]

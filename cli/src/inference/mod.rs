@@ -19,7 +19,7 @@ use realign::train::{Form, Model, VisualInputs, data, visual};
 use serde_json::{Value, json};
 
 use crate::inference::args::{EvaluateArgs, GenerateArgs, ModelArgs, ScoreArgs};
-use crate::show;
+use crate::shared::show;
 
 /// The model, and the visual tokens of an image.
 fn open_model(device: &Device, args: &ModelArgs) -> Result<(Model, usize)> {

@@ -8,7 +8,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Subcommand};
 use realign::train::{KeyKind, Settings, Stage};
 
-use crate::args::DeviceArgs;
+use crate::shared::device::DeviceArgs;
 
 #[derive(Args)]
 pub struct TrainArgs {

@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use realign::train::{LogRecord, Run, Stage, Start, write_report};
 use serde_json::json;
 
-use crate::show;
+use crate::shared::show;
 use crate::train::args::{StageArgs, TrainArgs};
 use crate::wording::words;
 

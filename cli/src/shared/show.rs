@@ -1,17 +1,12 @@
-//! Printing: devices, files, results.
+//! Printing: progress and results.
 
 use std::io::{ErrorKind, IsTerminal, Write};
 
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use realign::align::Statistics;
-use realign::device::{Device, DeviceKind, list_adapters};
-use realign::geometry::{Frame, Spectrum};
-use realign::io::{Dataset, OpenOptions};
-use realign::stats::{Moments, Summary};
+use realign::stats::Summary;
 use serde_json::{Value, json};
-
-use crate::args::{AdaptersArgs, InfoArgs};
 
 /// Prints lines on stdout. A reader that has gone, as with `| head`, is no failure; a full disk is.
 pub fn print(text: &str) -> Result<()> {
@@ -68,76 +63,6 @@ pub fn task_style() -> ProgressStyle {
 
 const TASK: &str = "{pos}/{len} {bar:10} {wide_msg}";
 
-pub fn adapters(args: &AdaptersArgs) -> Result<()> {
-    let found = list_adapters(args.device.backends())?;
-    let host = Device::host();
-    let chosen = args.device.request().map(|d| d.name().to_owned()).ok();
-    if args.json {
-        let list: Vec<Value> = found
-            .iter()
-            .enumerate()
-            .map(|(index, a)| {
-                json!({
-                    "index": index, "name": a.name, "kind": a.kind.name(), "backend": a.backend, "driver": a.driver,
-                    "max_binding_bytes": a.max_binding, "features": a.features,
-                })
-            })
-            .collect();
-        let value = json!({ "adapters": list, "host": host.name(), "chosen": chosen });
-        return result(true, &value);
-    }
-    let mut lines = Vec::new();
-    for (index, a) in found.iter().enumerate() {
-        lines.push(format!("{index}: {} | {} | {} | {}", a.name, a.kind.name(), a.backend, a.driver));
-        lines.push(format!("   {} MiB a binding; {}", a.max_binding >> 20, a.features.join(", ")));
-    }
-    lines.push(format!("host: {}", host.name()));
-    if let Some(name) = chosen {
-        lines.push(format!("--device auto takes: {name}"));
-    }
-    if found.iter().any(|a| a.kind == DeviceKind::Software) {
-        lines.push("A software GPU is used only when named: --device NAME".to_owned());
-    }
-    print(&lines.join("\n"))
-}
-
-pub fn info(args: &InfoArgs) -> Result<()> {
-    if let [path] = &args.inputs[..] {
-        if Moments::is_file(path) {
-            return result(args.json, &with_kind("moments", counted(&Summary::load(path)?)?));
-        }
-        if Frame::is_file(path) {
-            let frame = Frame::load(path)?;
-            let value = json!({ "width": frame.width(), "rank": frame.rank() });
-            return result(args.json, &with_kind("frame", value));
-        }
-        if Statistics::is_file(path) {
-            let statistics = Statistics::load(path)?;
-            return result(args.json, &with_kind("statistics", statistics_json(&statistics)));
-        }
-    }
-    let options = OpenOptions { key: args.key.clone(), column: args.column.clone(), ..Default::default() };
-    let dataset = Dataset::open(&args.inputs, &options)?;
-    let shards: Vec<Value> = dataset
-        .shards()
-        .iter()
-        .map(|s| json!({ "path": s.path().display().to_string(), "rows": s.rows(), "format": s.format().name() }))
-        .collect();
-    let mut value = json!({
-        "kind": "rows", "rows": dataset.rows(), "width": dataset.width(), "dtype": dataset.element_type().name(),
-        "shards": shards,
-    });
-    if !args.json {
-        value["shards"] = json!(dataset.shards().len());
-    }
-    result(args.json, &value)
-}
-
-fn with_kind(kind: &str, mut value: Value) -> Value {
-    value["kind"] = json!(kind);
-    value
-}
-
 /// What was counted, in figures that cost no time.
 pub fn summary_json(summary: &Summary) -> Value {
     let moments = &summary.moments;
@@ -151,19 +76,6 @@ pub fn summary_json(summary: &Summary) -> Value {
         value["covariance_error"] = json!(covariance.error);
     }
     value
-}
-
-/// [`summary_json`], and what the covariance's spectrum shows.
-fn counted(summary: &Summary) -> Result<Value> {
-    let mut value = summary_json(summary);
-    if let Some(covariance) = &summary.covariance {
-        let spectrum = Spectrum::of_covariance(covariance)?;
-        value["effective_rank"] = json!(spectrum.effective_rank());
-        value["numerical_rank"] = json!(spectrum.numerical_rank());
-        value["kappa"] = json!(spectrum.kappa());
-        value["alpha"] = json!(spectrum.alpha());
-    }
-    Ok(value)
 }
 
 pub fn statistics_json(s: &Statistics) -> Value {
