@@ -76,7 +76,8 @@ fn relative(got: impl Iterator<Item = f64>, want: impl Iterator<Item = f64>) -> 
 
 fn devices() -> Vec<(String, Device)> {
     let mut all = vec![("realign, host engine".to_owned(), Device::host())];
-    let name = std::env::var("REALIGN_BENCH_ADAPTER").unwrap_or_else(|_| "llvmpipe".to_owned());
+    let name = std::env::var("REALIGN_BENCH_ADAPTER").ok().filter(|name| !name.is_empty());
+    let name = name.unwrap_or_else(|| "llvmpipe".to_owned());
     let options = DeviceOptions { selection: Selection::Named(name.clone()), ..Default::default() };
     match Device::request_blocking(&options) {
         Ok(device) => all.push((format!("realign, {name}"), device)),

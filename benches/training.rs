@@ -43,7 +43,7 @@ fn ours((step, rows): &mut Step, seconds: f64) -> Rates {
 
 /// `None` without PyTorch.
 fn torch(case: &str, seconds: f64) -> Option<Rates> {
-    let python = std::env::var("REALIGN_BENCH_PYTHON").ok()?;
+    let python = std::env::var("REALIGN_BENCH_PYTHON").ok().filter(|path| !path.is_empty())?;
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tools/bench_torch.py");
     let config = decoder_config();
     let mut pairs = vec![
@@ -82,7 +82,7 @@ fn report(case: &str, name: &str, rounds: &[Rates], reference: &[Rates]) {
 
 fn devices() -> Vec<Device> {
     let mut devices = vec![Device::host()];
-    if let Ok(name) = std::env::var("REALIGN_BENCH_ADAPTER") {
+    if let Some(name) = std::env::var("REALIGN_BENCH_ADAPTER").ok().filter(|name| !name.is_empty()) {
         let options = DeviceOptions { selection: Selection::Named(name.clone()), ..Default::default() };
         match Device::request_blocking(&options) {
             Ok(device) => devices.push(device),

@@ -28,7 +28,7 @@ impl ElementType {
         }
     }
 
-    /// The name used on the command line and in files.
+    /// The name in files, and that callers choose it by.
     pub const fn name(self) -> &'static str {
         match self {
             ElementType::F16 => "f16",

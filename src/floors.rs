@@ -6,12 +6,12 @@ use std::path::Path;
 
 /// From the ground up; modules of a floor do not know each other, and an import goes down.
 const FLOORS: &[&[&str]] = &[
-    &["error", "element"],
+    &["error", "element", "remedy"],
     &["spec", "io"],
     &["host", "gpu", "report"],
     &["device"],
     &["kernels"],
-    &["stats"],
+    &["stats", "tuning"],
     &["geometry"],
     &["align"],
     &["nn"],

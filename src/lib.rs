@@ -29,6 +29,7 @@
 //! | [`stats`] | means and traces: streaming, exact, mergeable |
 //! | [`io`] | npy, safetensors and parquet files |
 //! | [`device`] | GPUs through wgpu, or the host's cores; tensors, recorded commands |
+//! | [`tuning`] | the fastest kernels of a device, measured once and kept |
 //! | [`nn`], [`optim`] | the adapter, decoder language models and a dual encoder, forward and backward; AdamW |
 //! | [`kernels`] | the compute kernels and how to add one |
 //! | [`host`] | the kernels' twins on the CPU |
@@ -57,12 +58,14 @@ pub mod io;
 pub mod kernels;
 pub mod nn;
 pub mod optim;
+mod remedy;
 #[cfg(feature = "report")]
 pub mod report;
 mod spec;
 pub mod stats;
 #[cfg(feature = "train")]
 pub mod train;
+pub mod tuning;
 
 pub use device::Device;
 pub use element::ElementType;

@@ -13,6 +13,7 @@ use common::{adapter_name, cloud, devices, gpu};
 use realign::device::{
     AdapterSummary, Device, DeviceKind, DeviceOptions, Dispatch, DownloadSlot, Selection, Tensor, UploadSlot, adapters,
 };
+use realign::error::Remedy;
 use realign::kernels::stats::moments::{self, Summand, Sums};
 use realign::kernels::{Binding, KernelSpec, align::apply, bench, stats::normalize};
 use realign::{ElementType, Error, Result};
@@ -66,7 +67,7 @@ fn an_unknown_name_lists_what_there_is() {
         for AdapterSummary { name, .. } in adapters(None) {
             assert!(message.contains(&name), "{name} is missing: {message}");
         }
-        assert!(message.contains("--device host"), "{message}");
+        assert_eq!(message.remedy, Some(Remedy::HostEngine), "{message}");
     }
 }
 
@@ -92,6 +93,19 @@ fn an_index_counts_the_adapters() {
             Err(error) => assert!(matches!(error, Error::Unsupported { .. }), "{error}"),
         }
     }
+}
+
+#[test]
+fn a_number_that_no_adapter_has_is_looked_for_in_names() {
+    let found = adapters(None);
+    let numbers = |name: &str| -> Vec<usize> {
+        name.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse().ok()).collect()
+    };
+    let named = found.iter().flat_map(|a| numbers(&a.name)).find(|number| *number >= found.len());
+    // llvmpipe's name has the version of LLVM and the width of its vectors.
+    let Some(number) = named else { return assert!(found.iter().all(|a| !a.name.contains("llvmpipe")), "{found:?}") };
+    let device = request(Selection::Index(number)).unwrap();
+    assert!(device.name().contains(&number.to_string()), "{number}: {}", device.name());
 }
 
 #[test]

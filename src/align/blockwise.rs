@@ -11,6 +11,7 @@ use super::aligner::{Target, row_base};
 use super::fit::FitOptions;
 use super::{Aligner, Applied, Centroid, Method, OnDevice, Sink, Statistics};
 use crate::device::{Device, Recorder, Tensor};
+use crate::error::{Problem, Remedy};
 use crate::geometry::rows::{UnitRows, normalise};
 use crate::geometry::{Frame, Survey, dense, symmetric_eigen};
 use crate::host::dot;
@@ -178,7 +179,7 @@ pub(super) fn fit(
     let shrinkage = options.shrinkage.unwrap_or(SHRINKAGE);
     let Centroid::Steps(steps) = options.centroid else {
         let problem = "exact is for realign; blockwise takes a number of steps, 1 as published";
-        return Err(Error::argument("--centroid", problem));
+        return Err(Error::argument("centroid", problem));
     };
     // In f64 on every device: whitening divides by the small eigenvalues, which f32's error buries.
     let y = Survey::of(source, 0, options.stream)?;
@@ -186,7 +187,7 @@ pub(super) fn fit(
     for (side, survey) in [("source", &y), ("target", &x)] {
         if survey.rows() < 2 || survey.spectrum().trace() < crate::stats::TRACE_RESOLUTION {
             let problem = "has a single row, or rows that are all equal: it has no covariance to align; give more rows";
-            return Err(Error::Degenerate(format!("fit: the {side} {problem}")));
+            return Err(Error::degenerate(format!("fit: the {side} {problem}")));
         }
     }
     let map = map(&x, &y, shrinkage, options)?;
@@ -248,7 +249,7 @@ fn root(covariance: &[f64], k: usize, power: f64, ridge: f64) -> Result<Mat<f64>
     let singular = eigen.values.iter().any(|l| l + ridge <= floor);
     if power < 0.0 && singular {
         let problem = "fit: the source's covariance is singular, which cannot be whitened";
-        return Err(Error::Degenerate(format!("{problem}; give more rows, or a larger --shrinkage")));
+        return Err(Error::degenerate(Problem::new(problem).remedy(Remedy::LargerShrinkage)));
     }
     let vectors = dense::view(&eigen.vectors, k, k);
     let scaled = Mat::from_fn(k, k, |i, j| (eigen.values[i].max(0.0) + ridge).powf(power) * vectors[(i, j)]);

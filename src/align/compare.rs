@@ -85,8 +85,9 @@ pub fn compare(
     }
     check_options(&options.fit)?;
     if options.paired && source.rows() != target.rows() {
-        let want = format!("{} rows, as many as the source: row i of one is the partner of row i", source.rows());
-        return Err(Error::shape("--paired", "the target", want, format!("{} rows", target.rows())));
+        let (y, x) = (source.rows(), target.rows());
+        let problem = format!("the target has {x} rows, the source {y}; row i of one is the partner of row i");
+        return Err(Error::argument("paired", problem));
     }
     let stream = options.fit.stream;
     let sample = options.diagnosis.neighbour_rows.max(crate::geometry::density::PAIR_ROWS);

@@ -3,6 +3,7 @@
 use super::centroid;
 use super::{Centroid, Method, Noise, Statistics};
 use crate::device::Device;
+use crate::error::{Problem, Remedy};
 use crate::geometry::Cut;
 use crate::kernels::stats::moments::Summand;
 use crate::stats::{Moments, RowSource, StreamOptions, measure, measure_sampled};
@@ -82,17 +83,16 @@ pub fn fit_moments(
 ) -> Result<Statistics> {
     check_options(options)?;
     if options.method == Method::Blockwise {
-        let problem = "blockwise alignment needs covariances, which moments do not have: pass --source and --target";
-        return Err(Error::argument("--method", problem));
+        let problem = Problem::new("blockwise alignment needs covariances, which moments do not have");
+        return Err(Error::argument("method", problem.remedy(Remedy::GiveRows)));
     }
     let mut statistics = affine_statistics(source_moments, target_moments, options)?;
     if options.method != Method::ReAlign {
         return Ok(statistics);
     }
     let Some(source) = source else {
-        let problem =
-            "realign's centroid step needs the source rows once more: pass --source too, or --method anchor-trace";
-        return Err(Error::argument("--source-stats", problem));
+        let problem = Problem::new("realign's centroid step needs the source rows once more");
+        return Err(Error::argument("source", problem.remedy(Remedy::GiveSourceRows)));
     };
     if (source.rows(), source.width()) != (source_moments.rows(), source_moments.width()) {
         let want = format!("[{}, {}], as its moments", source_moments.rows(), source_moments.width());
@@ -110,11 +110,11 @@ pub fn fit_moments(
 pub(super) fn check_options(options: &FitOptions<'_>) -> Result<()> {
     let sigma = options.sigma.unwrap_or(0.0);
     if !(0.0..=MAX_SIGMA).contains(&sigma) {
-        return Err(Error::argument("--sigma", format!("{sigma}; give a number from 0 to {MAX_SIGMA:e}")));
+        return Err(Error::argument("sigma", format!("{sigma}; give a number from 0 to {MAX_SIGMA:e}")));
     }
     let shrinkage = options.shrinkage.unwrap_or(0.0);
     if !(0.0..=1e6).contains(&shrinkage) {
-        return Err(Error::argument("--shrinkage", format!("{shrinkage}; give a number from 0 to 1e6")));
+        return Err(Error::argument("shrinkage", format!("{shrinkage}; give a number from 0 to 1e6")));
     }
     Ok(())
 }
@@ -168,6 +168,5 @@ fn checked_trace(side: &str, moments: &Moments, options: &FitOptions<'_>) -> Res
         n if flat => format!("has {n} rows that are all equal (trace {trace:.1e})"),
         _ => return Ok(trace),
     };
-    let remedy = "give more and different rows, or --allow-degenerate for the published script's result";
-    Err(Error::Degenerate(format!("fit: the {side} {problem}; {remedy}")))
+    Err(Error::degenerate(Problem::new(format!("fit: the {side} {problem}")).remedy(Remedy::AllowDegenerate)))
 }

@@ -35,7 +35,7 @@ impl Method {
         Method::Blockwise,
     ];
 
-    /// The name on the command line and in files.
+    /// The name in files, and that callers choose it by.
     pub const fn name(self) -> &'static str {
         match self {
             Method::None => "none",

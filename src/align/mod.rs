@@ -1,28 +1,37 @@
 //! The ReAlign operator and its rivals behind one trait [spec 2, 3; paper section 4].
 //!
 //! [`fit`] turns two row sources into [`Statistics`]; [`Statistics::aligner`] turns those into an [`Aligner`], which
-//! works on tensors of any device; [`apply`] streams a whole source through it.
+//! works on tensors of any device; [`apply()`] streams a whole source through it, [`apply_to_files`] a data set into files.
 
 mod aligner;
 mod apply;
 mod blockwise;
+mod calibration;
 mod centroid;
 mod compare;
+mod evidence;
 mod file;
 mod fit;
 mod method;
+#[cfg(feature = "report")]
+mod pages;
+mod shards;
 mod study;
 
 pub use aligner::{Affine, Aligner, OnDevice, Perturbed, Target, Unchanged};
 pub use apply::{Applied, Sink, apply, apply_rows};
 pub use blockwise::{Mapped, SHRINKAGE};
+pub use calibration::{Calibration, Transfer};
 pub use compare::{CompareOptions, Compared, Comparison, compare};
+pub use evidence::{Evidence, fit_evidence};
 pub use fit::{FitOptions, fit, fit_moments};
 pub use method::{Centroid, Method};
+pub use shards::{AlignedFiles, apply_to_files};
 pub use study::{Domain, SizeResult, sample_size_study, sizes, transfer_matrix};
 
 pub use crate::kernels::align::c3::Noise;
 
+use crate::error::{Problem, Remedy};
 use crate::{Error, Result};
 
 /// What a fitted operator is made of; the file format is in [`Statistics::save`].
@@ -89,9 +98,9 @@ impl Statistics {
                 (self.centroid, self.mean_projected, self.residual_gap) = (None, None, None);
             }
             Method::ReAlign | Method::C3 | Method::Blockwise => {
-                let problem =
-                    format!("the statistics were fitted for {}; fit them with --method {method}", self.method);
-                return Err(Error::argument("aligner", problem));
+                let problem = Problem::new(format!("the statistics were fitted for {}", self.method));
+                let remedy = Remedy::FitFor { method: method.name() };
+                return Err(Error::argument("aligner", problem.remedy(remedy)));
             }
         }
         (self.method, self.noise, self.map) = (method, None, None);

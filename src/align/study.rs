@@ -52,11 +52,11 @@ pub fn sample_size_study(
     let halves = (source.rows().div_ceil(2), target.rows().div_ceil(2));
     let most = halves.0.max(halves.1);
     if trials == 0 {
-        return Err(Error::argument("--trials", "0; give 1 or more"));
+        return Err(Error::argument("trials", "0; give 1 or more"));
     }
     if let Some(size) = sizes.iter().find(|n| !(2..=most).contains(*n)) {
         let problem = format!("{size}; half of the rows is held out, which leaves 2 to {most} to fit on");
-        return Err(Error::argument("--sizes", problem));
+        return Err(Error::argument("sizes", problem));
     }
     let (held_out, _) = mean(&mut Subset::odd(target), options.stream)?;
     let mut table = Vec::with_capacity(sizes.len());
@@ -141,7 +141,7 @@ fn aligned_mean(
     };
     apply(device, &*statistics.aligner(), source, ElementType::F32, stream, &mut sink)?;
     if rows == 0 {
-        return Err(Error::Degenerate(
+        return Err(Error::degenerate(
             "calibrate: no row is left to hold out; give two rows or more a side".to_owned(),
         ));
     }

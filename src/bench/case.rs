@@ -1,6 +1,7 @@
 //! What a case is: what is timed, on how much data, and what it has to move and to compute at least.
 
 use crate::device::{Buffer, Device, DeviceKind, Recorder};
+pub(super) use crate::tuning::numbers;
 use crate::{Error, Result};
 
 /// Shapes of the data.
@@ -163,14 +164,4 @@ impl Case {
         recorder.submit()?.wait()?;
         device.read_blocking(&check.result)
     }
-}
-
-/// Numbers in [-1, 1), the same everywhere.
-pub(super) fn numbers(seed: u32, count: usize) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9) | 1;
-    let next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 8) as f32 / 8_388_608.0 - 1.0
-    };
-    std::iter::repeat_with(next).take(count).collect()
 }

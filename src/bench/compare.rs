@@ -81,7 +81,7 @@ fn results<'a>(which: &str, file: &'a Value) -> Result<&'a Vec<Value>> {
     match (file["results"].as_array(), file["schema"].as_u64()) {
         (Some(list), Some(SCHEMA)) => Ok(list),
         (_, Some(other)) if other != SCHEMA => wrong(format!("has form {other}; this program reads form {SCHEMA}")),
-        _ => wrong("is not of 'realign bench --json'".to_owned()),
+        _ => wrong("is no results file of a benchmark".to_owned()),
     }
 }
 

@@ -2,18 +2,17 @@
 
 use super::case::{Case, Sizes, numbers};
 use crate::device::{Device, Recorder, Tensor};
-use crate::kernels::nn::attention::{self, Heads, Spans};
 use crate::kernels::nn::gelu::{self as gelu_kernels, Form};
 use crate::kernels::nn::rotary::{self as rotation, Frequencies};
 use crate::kernels::nn::{
     bias, elementwise as sums, embedding, layer_norm as layer, rms_norm as rms, silu_gate as gate,
 };
 use crate::kernels::optim::{adamw as optimizer, norm as norms};
+use crate::tuning::{Attention, AttentionGradients};
 use crate::{ElementType, Result};
 
-/// Width of a head; four query heads share a key-value head.
+/// Width of a head.
 const HEAD: usize = 64;
-const SHARED: usize = 4;
 /// Sequences of a batch are so long.
 const LENGTH: usize = 256;
 
@@ -184,69 +183,20 @@ pub(super) fn adamw(device: &Device, sizes: &Sizes) -> Result<Case> {
     Ok(Case { check: None, ..case })
 }
 
-/// Queries, keys, values and what comes of them, for sequences of one length.
-struct Heading {
-    heads: Heads,
-    spans: Spans,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    out: Tensor,
-    lse: Tensor,
-    /// FLOPs of one product of a query with a key and of a weight with a value, over all pairs.
-    pairs: u64,
-}
-
-fn heading(device: &Device, sizes: &Sizes) -> Result<Heading> {
-    let length = LENGTH.min(sizes.tokens);
-    let rows = sizes.tokens / length * length;
-    let query = sizes.hidden / HEAD;
-    let heads = Heads { query, key_value: query / SHARED, width: HEAD };
-    let lengths = vec![length as u32; rows / length];
-    let matrix = |seed, heads: usize| Tensor::from_f32(device, &numbers(seed, rows * heads * HEAD), heads * HEAD);
-    let causal = lengths.len() as u64 * length as u64 * (length as u64 + 1) / 2;
-    Ok(Heading {
-        heads,
-        spans: Spans::packed(device, &lengths)?,
-        q: matrix(1, query)?,
-        k: matrix(3, heads.key_value)?,
-        v: matrix(4, heads.key_value)?,
-        out: Tensor::new(device, rows, query * HEAD, ElementType::F32)?,
-        lse: Tensor::new(device, rows, query, ElementType::F32)?,
-        pairs: 4 * causal * (query * HEAD) as u64,
-    })
-}
-
-fn attention_shape(h: &Heading) -> String {
-    let length = LENGTH.min(h.q.rows());
-    format!("{} × {length} tokens, {} heads over {}", h.q.rows() / length, h.heads.query, h.heads.key_value)
-}
-
-fn tensor_bytes(tensors: &[&Tensor]) -> u64 {
-    tensors.iter().map(|t| t.buffer().bytes()).sum()
+fn attention_shape(a: &Attention) -> String {
+    format!("{} × {} tokens, {} heads over {}", a.sequences, a.length, a.heads.query, a.heads.key_value)
 }
 
 pub(super) fn attention(device: &Device, sizes: &Sizes) -> Result<Case> {
-    let h = heading(device, sizes)?;
-    let bytes = tensor_bytes(&[&h.q, &h.k, &h.v, &h.out, &h.lse]);
-    let result = h.out.buffer().clone();
-    Ok(Case::kernel(attention_shape(&h), (bytes, h.pairs), (&result, false), move |r| {
-        attention::forward(r, h.heads, &h.spans, &h.q, &h.k, &h.v, &h.out, &h.lse)
-    }))
+    let a = Attention::new(device, sizes.tokens, sizes.hidden)?;
+    let (shape, result) = (attention_shape(&a), a.out.buffer().clone());
+    let cost = (a.forward_bytes(), a.forward_flops());
+    Ok(Case::kernel(shape, cost, (&result, false), move |r| a.forward(r)))
 }
 
-/// Backward by recomputation: seven products for the forward's two.
 pub(super) fn attention_backward(device: &Device, sizes: &Sizes) -> Result<Case> {
-    let h = heading(device, sizes)?;
-    let mut recorder = device.recorder();
-    attention::forward(&mut recorder, h.heads, &h.spans, &h.q, &h.k, &h.v, &h.out, &h.lse)?;
-    recorder.submit()?.wait()?;
-    let dout = Tensor::from_f32(device, &numbers(2, h.q.rows() * h.q.width()), h.q.width())?;
-    let like = |t: &Tensor| Tensor::new(device, t.rows(), t.width(), ElementType::F32);
-    let (dq, dk, dv) = (like(&h.q)?, like(&h.k)?, like(&h.v)?);
-    let bytes = tensor_bytes(&[&h.q, &h.k, &h.v, &h.out, &h.lse, &dout, &dq, &dk, &dv]);
-    let result = dk.buffer().clone();
-    Ok(Case::kernel(attention_shape(&h), (bytes, h.pairs / 2 * 7), (&result, false), move |r| {
-        attention::backward(r, h.heads, &h.spans, &h.q, &h.k, &h.v, &h.out, &h.lse, &dout, &dq, &dk, &dv)
-    }))
+    let a = AttentionGradients::new(Attention::new(device, sizes.tokens, sizes.hidden)?)?;
+    let (shape, result) = (attention_shape(&a.forward), a.dk.buffer().clone());
+    let cost = (a.bytes(), a.flops());
+    Ok(Case::kernel(shape, cost, (&result, false), move |r| a.backward(r)))
 }

@@ -1,4 +1,4 @@
-//! How fast a device runs this crate, against what the same device can do at most: `realign bench` as a library.
+//! How fast a device runs this crate, against what the same device can do at most.
 //!
 //! A [`Roofline`] measures a device's bandwidth and arithmetic, [`catalogue`] lists the cases, [`run`] times them, and a
 //! [`Report`] holds the outcome, with a JSON form that [`compare`] reads again. Times are of timestamp queries for kernels where
@@ -14,19 +14,22 @@ mod elementwise;
 mod end_to_end;
 mod host;
 mod losses;
+#[cfg(feature = "report")]
+mod page;
 mod products;
 mod report;
 mod roofline;
 mod rows;
-mod timing;
 pub mod training;
-mod tune;
 mod yardsticks;
 
 pub use case::{Case, Check, Items, Kind, Record, Run, Sizes};
 pub use catalogue::{Entry, catalogue};
+use crate::tuning::timing;
+pub use crate::tuning::timing::{Budget, Timer, Timing, called, recorded, timed};
+pub use crate::tuning::{Tried, Tuning, tune};
 pub use compare::{Compared, check, compare};
+#[cfg(feature = "report")]
+pub use page::page;
 pub use report::{Dispatching, Options, Outcome, Progress, Report, run};
 pub use roofline::Roofline;
-pub use timing::{Budget, Timer, Timing, called, recorded, timed};
-pub use tune::{Tried, Tuning, tune};

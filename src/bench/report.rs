@@ -219,7 +219,7 @@ fn check(device: &Device, entry: &Entry, (case, sizes): (&Case, &Sizes)) -> Resu
     };
     match problem {
         None => Ok(true),
-        Some(problem) => Err(Error::Degenerate(format!("{}: wrong result: {problem}; please report this", entry.name))),
+        Some(problem) => Err(Error::degenerate(format!("{}: wrong result: {problem}; please report this", entry.name))),
     }
 }
 

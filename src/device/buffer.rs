@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use super::{Device, Engine};
+use crate::error::Problem;
 use crate::gpu::GpuMemory;
 use crate::spec::{Purpose, Use};
 use crate::{ElementType, Error, Result};
@@ -61,11 +62,11 @@ impl Buffer {
         if bytes > device.capabilities().max_binding {
             return Err(Error::Unsupported {
                 adapter: device.name().to_owned(),
-                problem: format!(
-                    "{label} needs {bytes} bytes, a binding holds {}; {}",
-                    device.capabilities().max_binding,
-                    purpose.remedy()
-                ),
+                problem: Problem::new(format!(
+                    "{label} needs {bytes} bytes, a binding holds {}",
+                    device.capabilities().max_binding
+                ))
+                .remedy(purpose.remedy()),
             });
         }
         let full = || Error::OutOfMemory {

@@ -1,7 +1,9 @@
 //! Devices: where recorded commands run. Two engines run the same commands: wgpu, and the host's cores.
 
 mod buffer;
+mod environment;
 mod memory;
+mod nodes;
 mod pieces;
 mod recorder;
 mod select;
@@ -12,11 +14,12 @@ use std::sync::Arc;
 use buffer::SharedBuffer;
 pub use buffer::{Buffer, Tensor};
 pub(crate) use buffer::{Storage, pad_rows};
+pub use environment::backends_of;
 #[cfg(feature = "train")]
 pub(crate) use pieces::next_look;
 pub use pieces::{Pending, Piece, Pieces};
 pub use recorder::{Command, Dispatch, Recorder, Submission};
-pub use select::{DeviceOptions, Selection, adapters};
+pub use select::{DeviceOptions, Selection, adapters, list_adapters};
 pub use slots::{DownloadSlot, UploadSlot};
 
 use crate::gpu::Gpu;

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::Device;
+use super::{Device, environment, nodes};
+use crate::error::{Problem, Remedy};
 use crate::gpu::{self, Gpu};
 use crate::spec::{AdapterSummary, DeviceKind};
 use crate::{Error, Result};
@@ -11,7 +12,8 @@ use crate::{Error, Result};
 /// Which device is wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Selection {
-    /// A discrete GPU, else an integrated one, else the host engine. Never a software GPU.
+    /// A discrete GPU, else an integrated one, else the host engine. Never a software GPU. Drivers are not even loaded on a Linux system
+    /// without any device file of a GPU: Mesa's would keep some 60 MB resident.
     #[default]
     Auto,
     /// A discrete GPU, else an integrated one, else an error.
@@ -20,7 +22,7 @@ pub enum Selection {
     Host,
     /// The first adapter whose name or driver contains this text, whatever its kind; case is ignored.
     Named(String),
-    /// The adapter of this place in [`adapters`].
+    /// The adapter of this place in [`adapters`], else the first one whose name contains the number: `4090`.
     Index(usize),
 }
 
@@ -55,7 +57,8 @@ impl fmt::Display for Selection {
 /// What to ask of [`Device::request`].
 ///
 /// The environment is honoured: `WGPU_BACKEND` (a comma-separated list such as `vulkan,gl`) where `backends` is `None`, and
-/// `WGPU_ADAPTER_NAME` where the selection is `Auto` or `Gpu`.
+/// `WGPU_ADAPTER_NAME` where the selection is `Auto` or `Gpu`. Empty variables count as unset; one that holds what it cannot mean, here
+/// or among the other variables that wgpu reads, is an error that names it.
 #[derive(Clone, Debug, Default)]
 pub struct DeviceOptions {
     /// Which device.
@@ -70,57 +73,78 @@ pub struct DeviceOptions {
     pub matrix_units: bool,
 }
 
-/// All adapters of `backends` (all backends if `None`), in the order that [`Selection::Index`] counts; the host engine is
-/// not among them.
+/// All adapters of `backends` (those of `WGPU_BACKEND`, or all backends, if `None`), in the order that [`Selection::Index`] counts; the
+/// host engine is not among them. None, with an error in the log, where [`list_adapters`] says one.
 pub fn adapters(backends: Option<wgpu::Backends>) -> Vec<AdapterSummary> {
-    pollster::block_on(gpu::enumerate(effective_backends(backends))).iter().map(|a| a.summary()).collect()
+    list_adapters(backends).unwrap_or_else(|error| {
+        log::error!("{error}");
+        Vec::new()
+    })
 }
 
-fn effective_backends(asked: Option<wgpu::Backends>) -> wgpu::Backends {
-    asked.or_else(wgpu::Backends::from_env).unwrap_or(wgpu::Backends::all())
+/// As [`adapters`], with what is wrong.
+///
+/// # Errors
+/// An environment variable that holds what it cannot mean.
+pub fn list_adapters(backends: Option<wgpu::Backends>) -> Result<Vec<AdapterSummary>> {
+    Ok(pollster::block_on(enumerate(backends))?.iter().map(|adapter| adapter.summary()).collect())
+}
+
+async fn enumerate(asked: Option<wgpu::Backends>) -> Result<Vec<gpu::Adapter>> {
+    environment::check()?;
+    let backends = match asked {
+        Some(backends) => backends,
+        None => environment::backends()?.unwrap_or(wgpu::Backends::all()),
+    };
+    Ok(gpu::enumerate(backends, environment::unset_flags()).await)
 }
 
 pub(super) async fn request(options: &DeviceOptions) -> Result<Device> {
-    let named = std::env::var("WGPU_ADAPTER_NAME").ok().filter(|n| !n.is_empty());
-    let selection = match (&options.selection, named) {
-        (Selection::Auto | Selection::Gpu, Some(name)) => Selection::Named(name),
-        (selection, _) => selection.clone(),
+    let (selection, origin) = match (&options.selection, environment::adapter_name()?) {
+        (Selection::Auto | Selection::Gpu, Some(name)) => (Selection::Named(name), environment::ADAPTER_NAME),
+        (selection, _) => (selection.clone(), ""),
     };
     if selection == Selection::Host {
         return Ok(Device::host());
     }
-    let found = gpu::enumerate(effective_backends(options.backends)).await;
-    let listing = || match found.len() {
-        0 => "this machine has none for the backends asked".to_owned(),
-        _ => {
-            let names: Vec<String> = found
-                .iter()
-                .enumerate()
-                .map(|(i, a)| format!("{i}: {} ({})", a.summary().name, a.summary().kind.name()))
-                .collect();
-            format!("this machine has {}", names.join("; "))
-        }
-    };
+    if selection == Selection::Auto && !nodes::may_have_gpu() {
+        // As where drivers are asked: a mistyped variable is refused whatever the machine has.
+        environment::check()?;
+        environment::backends()?;
+        return Ok(Device::host());
+    }
+    let found = enumerate(options.backends).await?;
     let chosen = match &selection {
         Selection::Auto | Selection::Gpu => found
             .iter()
             .filter(|a| rank(a.kind(), options.low_power) < 9)
             .min_by_key(|a| rank(a.kind(), options.low_power)),
         Selection::Named(name) => found.iter().find(|a| a.matches(name)),
-        Selection::Index(index) => found.get(*index),
+        Selection::Index(index) => found.get(*index).or_else(|| found.iter().find(|a| a.matches(&index.to_string()))),
         Selection::Host => None,
     };
     match (chosen, &selection) {
         (Some(adapter), _) => Device::from_gpu(Gpu::request(adapter, options.matrix_units).await?),
         (None, Selection::Auto) => Ok(Device::host()),
-        (None, Selection::Gpu) => Err(Error::NoAdapter(format!(
-            "no GPU found; {}. A software driver must be asked for by name; --device host needs no driver",
-            listing()
-        ))),
+        (None, Selection::Gpu) => {
+            let problem = format!("no GPU found; {}; a software driver must be asked for by name", listing(&found));
+            Err(Error::NoAdapter(Problem::new(problem).remedy(Remedy::HostEngine)))
+        }
         (None, _) => {
-            Err(Error::NoAdapter(format!("none matches '{selection}'; {}. --device host needs none", listing())))
+            let of = if origin.is_empty() { String::new() } else { format!(" of the environment variable {origin}") };
+            let problem = Problem::new(format!("none matches '{selection}'{of}; {}", listing(&found)));
+            Err(Error::NoAdapter(problem.remedy(Remedy::HostEngine)))
         }
     }
+}
+
+/// What there is instead of what was asked for.
+fn listing(found: &[gpu::Adapter]) -> String {
+    if found.is_empty() {
+        return "this machine has none for the backends asked".to_owned();
+    }
+    let name = |(i, a): (usize, &gpu::Adapter)| format!("{i}: {} ({})", a.summary().name, a.summary().kind.name());
+    format!("this machine has {}", found.iter().enumerate().map(name).collect::<Vec<_>>().join("; "))
 }
 
 /// Order of preference; 9 is never chosen unasked.

@@ -44,13 +44,13 @@ impl Measures {
         let mass = mean(&|_, _| 1.0);
         let problem = "an image has no ink, or all of it in one row: it has no slant; leave it out";
         if mass <= 0.0 {
-            return Err(Error::Degenerate(problem.to_owned()));
+            return Err(Error::degenerate(problem.to_owned()));
         }
         let (column, row) = (mean(&|x, _| x) / mass, mean(&|_, y| y) / mass);
         let about = |f: &dyn Fn(f64, f64) -> f64| mean(&|x, y| f(x - column, y - row)) / mass;
         let (xx, yy, xy) = (about(&|x, _| x * x), about(&|_, y| y * y), about(&|x, y| x * y));
         if yy <= 1e-12 {
-            return Err(Error::Degenerate(problem.to_owned()));
+            return Err(Error::degenerate(problem.to_owned()));
         }
         Ok(Measures { ink: mass / pixels.len() as f64, slant: -xy / yy, width: xx.sqrt(), row })
     }

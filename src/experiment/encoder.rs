@@ -227,7 +227,7 @@ impl<'a> Run<'a> {
         }
         let loss = self.pair_space.mean_loss_blocking(self.device)?;
         if !loss.is_finite() {
-            return Err(Error::Degenerate(format!("the loss at step {step} is {loss}; lower the learning rate")));
+            return Err(Error::degenerate(format!("the loss at step {step} is {loss}; lower the learning rate")));
         }
         let (temperature, _) = self.encoder.temperature_blocking(self.device)?;
         let (steps, mut record) = (self.settings.steps, None);

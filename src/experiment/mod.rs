@@ -1,11 +1,16 @@
 //! The miniature experiment: real images with texts that are measured from them, a dual encoder that is trained on pairs,
 //! and the monitor that watches its modality gap form [spec 4, 6-8; paper section 3 and appendix H].
 //!
+//! A [`Demo`] is the protocol once; a [`study()`] runs a [`plan()`] over several seeds, keeps the [`results`] as they come, and judges
+//! the paper's [`claims`].
+//!
 //! Everything downstream takes embeddings from files, so encoders of one's own may stand in for the bundled one.
 
 pub mod arm;
 pub mod attributes;
+pub mod claims;
 pub mod clustered;
+pub mod demo;
 pub mod digits;
 pub mod draws;
 pub mod encoder;
@@ -15,17 +20,25 @@ pub mod expectations;
 pub mod figures;
 pub mod files;
 pub mod folder;
+pub mod jobs;
 pub mod language_model;
+pub mod markdown;
 pub mod monitor;
+#[cfg(feature = "report")]
+mod pages;
 pub mod pairs;
+pub mod plan;
 pub mod protocol;
 pub mod record;
+pub mod results;
+pub mod study;
 pub mod vocabulary;
 pub mod words;
 
 pub use arm::{Arm, Domain, Source, Texts};
 pub use attributes::{ATTRIBUTES, Attributes, Measures, Thresholds, VALUES};
 pub use clustered::Clustered;
+pub use demo::{AlignedCloud, Demo};
 pub use digits::{Digits, Parts, Split};
 pub use draws::{Draws, Stream};
 pub use encoder::{EncoderSettings, EncoderStep, TrainedEncoder, train_dual_encoder};
@@ -35,8 +48,13 @@ pub use files::{FileOptions, questions, text_id, write_digits, write_embeddings}
 pub use folder::{FolderOptions, FolderPairs};
 pub use language_model::{TinyDecoder, warm_up_samples};
 pub use monitor::{Monitor, MonitorOptions, Observation};
+#[cfg(feature = "report")]
+pub use pages::study_page;
 pub use pairs::{DigitPairs, Pairs, Probe};
+pub use plan::{Preparation, plan};
 pub use protocol::{Materials, Progress, ProtocolSettings, Training};
 pub use record::{Record, Shape, View};
+pub use results::Results;
+pub use study::{StudyEvent, StudyOptions, StudyWatch, study};
 pub use vocabulary::Vocabulary;
 pub use words::{Length, Question};

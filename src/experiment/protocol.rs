@@ -29,7 +29,7 @@ use crate::{Error, Result};
 /// Captions of each image for the row that trains on pairs.
 const CAPTIONS_PER_IMAGE: usize = 12;
 
-/// Sizes and rates. The default is `realign demo`'s.
+/// Sizes and rates. The default is the demo's.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ProtocolSettings {
     /// What everything depends on.
@@ -79,6 +79,24 @@ impl Default for ProtocolSettings {
             stage2: Training { steps: 120, batch_size: 16, lr: 5e-4 },
             asked: 200,
         }
+    }
+}
+
+impl ProtocolSettings {
+    /// The default for a seed.
+    pub fn of_seed(seed: u64) -> Self {
+        ProtocolSettings { seed, ..Default::default() }
+    }
+
+    /// A tenth of the steps for a seed: a try-out whose numbers mean little.
+    pub fn quick(seed: u64) -> Self {
+        let mut settings = Self::of_seed(seed);
+        settings.encoder.steps /= 10;
+        settings.pretrain.steps /= 10;
+        settings.stage1.steps /= 10;
+        settings.stage2.steps /= 10;
+        (settings.texts, settings.asked) = (2_000, 20);
+        settings
     }
 }
 

@@ -123,7 +123,7 @@ fn same_rows(operation: &'static str, before: &[f64], after: &[f64], width: usiz
         return Err(Error::shape(operation, "rows after", format!("{n} rows"), after.len() / width));
     }
     if n == 0 {
-        return Err(Error::Degenerate(format!("{operation}: there are no rows")));
+        return Err(Error::degenerate(format!("{operation}: there are no rows")));
     }
     Ok(n)
 }

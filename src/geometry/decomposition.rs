@@ -54,8 +54,8 @@ impl Decomposition {
         check_width("decomposition", "the target", frame.width(), target.width())?;
         let (y, x) = (source.rows(), target.rows());
         if y != x {
-            let want = format!("{y} rows, as many as the source: row i of one is the partner of row i");
-            return Err(Error::shape("--paired", "the target", want, format!("{x} rows")));
+            let problem = format!("the target has {x} rows, the source {y}; row i of one is the partner of row i");
+            return Err(Error::argument("paired", problem));
         }
         let mut pairs = Pairs::with(target, options)?;
         let mut rows = UnitRows::new(source, options)?;
@@ -98,7 +98,7 @@ impl Decomposition {
 }
 
 impl Decomposition {
-    /// Names and values as the command line prints them, in its order; `None` is undefined for this data.
+    /// Names and values as results have them, in their order; `None` is undefined for this data.
     pub fn entries(&self) -> Vec<(&'static str, Option<f64>)> {
         vec![
             ("beta_norm", Some(self.bias.beta_norm)),
@@ -176,7 +176,7 @@ impl<'a> Pairs<'a> {
             let (part, rest) = rows.split_at(rows.len().min(self.block.len() - self.used));
             if part.is_empty() {
                 let got = format!("{} rows", self.scatter.count());
-                return Err(Error::shape("--paired", "the target", "a partner for each row", got));
+                return Err(Error::shape("pairs", "the target", "a partner for each row", got));
             }
             let partners = &self.block[self.used..self.used + part.len()];
             let differences: Vec<f64> = partners.iter().zip(part).map(|(x, y)| x - y).collect();
@@ -193,7 +193,7 @@ impl<'a> Pairs<'a> {
     /// No pairs; a frame of another width; no convergence.
     pub fn finish(self, frame: &Frame) -> Result<Decomposition> {
         if self.scatter.count() == 0 {
-            return Err(Error::Degenerate("--paired: there are no pairs to measure".to_owned()));
+            return Err(Error::degenerate("pairs: there are none to measure"));
         }
         check_width("decomposition", "the pairs", frame.width(), self.width)?;
         Decomposition::from_moments((self.scatter.mean(), self.scatter.count()), &self.scatter.covariance(), frame)

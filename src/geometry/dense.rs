@@ -63,7 +63,7 @@ pub(crate) fn singular_values(matrix: MatRef<'_, f64>) -> Result<Vec<f64>> {
 }
 
 fn no_convergence(what: &str, d: usize) -> Error {
-    Error::Degenerate(format!(
+    Error::degenerate(format!(
         "the {what} of a matrix of width {d} did not converge; has it values that are not finite?"
     ))
 }

@@ -40,7 +40,7 @@ impl Density {
     pub fn within(rows: &[f64], width: usize) -> Result<Self> {
         let n = count("cosine density", "rows", rows, width)?.min(PAIR_ROWS);
         if n < 2 {
-            return Err(Error::Degenerate(format!("cosine density: {n} rows make no pair; give two or more")));
+            return Err(Error::degenerate(format!("cosine density: {n} rows make no pair; give two or more")));
         }
         Ok(Histogram::of(&rows[..n * width], &rows[..n * width], width, |i, j| i < j).smooth())
     }
@@ -54,7 +54,7 @@ impl Density {
         let n = count("cosine density", "rows", a, width)?.min(PAIR_ROWS);
         let m = count("cosine density", "rows", b, width)?.min(PAIR_ROWS);
         if n == 0 || m == 0 || n * m < 2 {
-            return Err(Error::Degenerate(format!("cosine density: {n} and {m} rows make no pair")));
+            return Err(Error::degenerate(format!("cosine density: {n} and {m} rows make no pair")));
         }
         Ok(Histogram::of(&a[..n * width], &b[..m * width], width, |i, j| i != j).smooth())
     }

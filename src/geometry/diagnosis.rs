@@ -8,6 +8,7 @@ use super::neighbourhood::{MIXING_K, Mixing, OVERLAP_K, mixing_on, nearest_other
 use super::rows::check_width;
 use super::survey::{SAMPLE_ROWS, Survey};
 use crate::device::Device;
+use crate::error::{Problem, Remedy};
 use crate::{Error, Result};
 
 /// Sizes that the diagnostics use.
@@ -124,9 +125,8 @@ impl<'a> Before<'a> {
         let rows = survey.sample_rows().min(options.neighbour_rows);
         let list = options.mixing_k.max(options.overlap_k);
         if options.overlap_k == 0 || list >= rows {
-            let problem =
-                format!("{list} neighbours of {rows} rows: give fewer (--mixing-k, --overlap-k), or more rows");
-            return Err(Error::argument("neighbours", problem));
+            let problem = Problem::new(format!("{list} neighbours of {rows} rows"));
+            return Err(Error::argument("neighbours", problem.remedy(Remedy::FewerNeighbours)));
         }
         let neighbours = nearest_others_on(device, survey.first(rows), survey.width(), list)?;
         Ok(Before { survey, neighbours, list, rows, device: device.clone() })
@@ -208,7 +208,7 @@ pub(crate) fn gap(a: &[f64], b: &[f64]) -> f64 {
 }
 
 impl Diagnosis {
-    /// Names and values as the command line prints them, in its order; `None` is undefined for this data.
+    /// Names and values as results have them, in their order; `None` is undefined for this data.
     pub fn entries(&self) -> Vec<(&'static str, Option<f64>)> {
         let kept = |f: fn(&Kept) -> Option<f64>| self.kept.as_ref().and_then(f);
         vec![

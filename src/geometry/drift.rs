@@ -69,7 +69,7 @@ pub fn expansion(mu: &[f64], covariance: &[f64]) -> Result<Vec<f64>> {
     let sigma = dense::square("phantom drift", covariance, d)?;
     let r = norm(mu);
     if r < SHORTEST {
-        return Err(Error::Degenerate("phantom drift: the mean is 0, which has no direction".to_owned()));
+        return Err(Error::degenerate("phantom drift: the mean is 0, which has no direction".to_owned()));
     }
     let a: Vec<f64> = mu.iter().map(|m| m / r).collect();
     let sa = dense::rows_of(dense::product(sigma, dense::view(&a, d, 1)).as_ref());

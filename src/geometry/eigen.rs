@@ -49,7 +49,7 @@ pub fn symmetric_eigen(matrix: &[f64], d: usize) -> Result<Eigen> {
     let scale = if peak > 0.0 { (-peak.log2().floor()).clamp(-1022.0, 1022.0).exp2() } else { 1.0 };
     let half = |i: usize, j: usize| 0.5 * (matrix[i * d + j] * scale) + 0.5 * (matrix[j * d + i] * scale);
     let found = Mat::from_fn(d, d, half).self_adjoint_eigen(Side::Lower).map_err(|_| {
-        Error::Degenerate(format!("eigendecomposition of a [{d}, {d}] matrix did not converge; check its values"))
+        Error::degenerate(format!("eigendecomposition of a [{d}, {d}] matrix did not converge; check its values"))
     })?;
     let (columns, ascending) = (found.U(), found.S());
     let mut values = Vec::with_capacity(d);
@@ -62,7 +62,7 @@ pub fn symmetric_eigen(matrix: &[f64], d: usize) -> Result<Eigen> {
         vectors.extend(column.iter().map(|x| sign * x));
     }
     if let Some(value) = values.iter().find(|v| !v.is_finite()) {
-        return Err(Error::Degenerate(format!("an eigenvalue is {value}: the matrix is too large; scale it down")));
+        return Err(Error::degenerate(format!("an eigenvalue is {value}: the matrix is too large; scale it down")));
     }
     Ok(Eigen { values, vectors })
 }

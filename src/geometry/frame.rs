@@ -12,6 +12,7 @@ use super::spectrum::{EQUAL_ROWS, Spectrum};
 use super::subspace::{Leading, LeadingOptions, leading};
 use super::survey::Survey;
 use crate::device::Device;
+use crate::error::{Problem, Remedy};
 use crate::host::{dot, norm};
 use crate::stats::Covariance;
 use crate::stats::file::{Contents, entry, format_of, read_bytes, write};
@@ -113,7 +114,7 @@ impl Frame {
         }
         let rank = match cut {
             Cut::Energy(e) if e > 0.0 && e <= 1.0 => spectrum.rank_at(e).min(available),
-            Cut::Energy(e) => return Err(Error::argument("--energy", format!("{e}; give a share above 0, at most 1"))),
+            Cut::Energy(e) => return Err(Error::argument("energy", format!("{e}; give a share above 0, at most 1"))),
             Cut::Rank(r) => {
                 check_rank(r, d)?;
                 if r > available {
@@ -267,20 +268,19 @@ fn summed(source: &Covariance, target: &Covariance) -> Result<(Vec<f64>, f64)> {
 
 fn check_rank(rank: usize, d: usize) -> Result<()> {
     if rank == 0 || rank > d {
-        return Err(Error::argument("--rank", format!("{rank}; rows of width {d} have 1 to {d} directions")));
+        return Err(Error::argument("rank", format!("{rank}; rows of width {d} have 1 to {d} directions")));
     }
     Ok(())
 }
 
 fn no_direction() -> Error {
     let problem = "frame: all rows are equal on both sides, which leaves no direction; give rows that differ";
-    Error::Degenerate(problem.to_owned())
+    Error::degenerate(problem.to_owned())
 }
 
 fn too_few(rank: usize, available: usize) -> Error {
-    Error::Degenerate(format!(
-        "frame: {rank} directions asked for, but the rows span {available}; give more rows, or a smaller --rank"
-    ))
+    let problem = format!("frame: {rank} directions asked for, but the rows span {available}");
+    Error::degenerate(Problem::new(problem).remedy(Remedy::SmallerRank))
 }
 
 /// A mean difference in the frame.

@@ -53,7 +53,7 @@ pub fn leakage(gradients: &[f64], frame: &Frame) -> Result<Option<f64>> {
 pub fn gradient_spectrum(gradients: &[f64], frame: &Frame) -> Result<Spectrum> {
     let n = check(gradients, frame)?;
     if n == 0 {
-        return Err(Error::Degenerate("gradients: there are none; accumulate at least one batch".to_owned()));
+        return Err(Error::degenerate("gradients: there are none; accumulate at least one batch".to_owned()));
     }
     let u = dense::view(frame.directions(), frame.rank(), frame.width());
     let coordinates = dense::product(dense::view(gradients, n, frame.width()), u.transpose());

@@ -1,7 +1,7 @@
 //! The geometry of the gap: covariance spectra, the fixed frame, the decomposition of paired gaps, and every diagnostic of
 //! alignment [spec 3-5; paper sections 3.1, 3.4 and appendices C to G].
 //!
-//! [`Survey`] reads a row set once; [`Reference::diagnose`] compares two surveys; [`Decomposition::of`] streams pairs in a
+//! [`measure()`] takes every diagnostic of two sets at once; its parts: [`Survey`] reads a row set once; [`Reference::diagnose`] compares two surveys; [`Decomposition::of`] streams pairs in a
 //! [`Frame`]. Rows are normalised first, as everywhere; sums and decompositions are f64, products f64 on the host or, with
 //! [`Survey::on`], f32 on a device. What the data leaves
 //! undefined (a constant set, a singular covariance) is `None`, never a NaN.
@@ -17,9 +17,12 @@ pub mod drift;
 pub mod eigen;
 pub mod frame;
 pub mod gradients;
+mod measurement;
 pub mod neighbourhood;
 pub mod neighbours;
 pub mod orthonormal;
+#[cfg(feature = "report")]
+pub(crate) mod pages;
 pub mod recalibrate;
 pub(crate) mod rows;
 pub(crate) mod scatter;
@@ -34,6 +37,10 @@ pub use diagnosis::{Before, Diagnosis, DiagnosisOptions, Kept, Reference, Side};
 pub use eigen::{Eigen, symmetric_eigen};
 pub use frame::{Cut, Frame, Split};
 pub use gradients::{gradient_spectrum, leakage, spectral_lock};
+pub use measurement::{
+    MeasureOptions, MeasuredPairs, MeasuredRow, MeasuredSets, Measurement, frame_of_covariances, frame_of_surveys,
+    measure,
+};
 pub use neighbours::{Neighbours, cosine_histogram, nearest};
 pub use shape::{DirectionMoments, direction_moments, direction_moments_on};
 pub use spectrum::Spectrum;

@@ -184,7 +184,7 @@ pub fn mixing_on(device: &Device, target: &[f64], source: &[f64], width: usize, 
     let n = count("mixing", "target rows", target, width)?.min(count("mixing", "source rows", source, width)?);
     if k == 0 || k >= 2 * n {
         let problem = format!("{k} neighbours among {} pooled rows; give fewer neighbours, or more rows", 2 * n);
-        return Err(Error::argument("--mixing-k", problem));
+        return Err(Error::argument("mixing_k", problem));
     }
     let pool = [&target[..n * width], &source[..n * width]].concat();
     let found = nearest_others_on(device, &pool, width, k)?;

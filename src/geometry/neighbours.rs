@@ -222,7 +222,7 @@ pub fn cosine_histogram(device: &Device, a: Rows<'_>, b: Option<Rows<'_>>, bins:
     let (other, pairs) = (b.unwrap_or(a), if b.is_none() { Pairs::Ordered } else { Pairs::Different });
     if a.count().max(other.count()) < 2 || a.count().min(other.count()) < 1 {
         let problem = format!("cosine histogram: {} and {} rows make no pair", a.count(), other.count());
-        return Err(Error::Degenerate(problem));
+        return Err(Error::degenerate(problem));
     }
     check_widths(a, other)?;
     let wanted = |query: usize, last: usize| pairs == Pairs::Different || last > query;

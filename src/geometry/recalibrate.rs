@@ -76,14 +76,14 @@ pub fn recalibration(
     let seen = Seen::of(batch, stored.mean, options)?;
     if seen.rows < FEWEST_ROWS {
         let problem = format!("drift check: the batch has {} rows; give {FEWEST_ROWS} or more", seen.rows);
-        return Err(Error::Degenerate(problem));
+        return Err(Error::degenerate(problem));
     }
     let (n, big) = (seen.rows as f64, stored.rows.max(1) as f64);
     // Unbiased: 1/(n - 1).
     let trace = seen.trace * n / (n - 1.0);
     if trace < crate::stats::TRACE_RESOLUTION || seen.square <= 0.0 {
         let problem = "drift check: the batch's rows are all equal, which says nothing of their spread";
-        return Err(Error::Degenerate(problem.to_owned()));
+        return Err(Error::degenerate(problem.to_owned()));
     }
     let expected = trace / n + stored.trace / big;
     let distance: f64 = seen.mean.iter().zip(stored.mean).map(|(m, s)| (m - s).powi(2)).sum();

@@ -193,7 +193,7 @@ fn check<T: Copy + Into<f64>>(rows: &[T], width: usize, basis: &[f64]) -> Result
     let operation = "direction moments";
     let (n, r) = (count(operation, "rows", rows, width)?, count(operation, "basis", basis, width)?);
     if n == 0 {
-        return Err(Error::Degenerate("direction moments: there are no rows; give at least one".to_owned()));
+        return Err(Error::degenerate("direction moments: there are no rows; give at least one".to_owned()));
     }
     let not_finite = |operand, at: usize, value: f64| {
         let got = format!("{value} at row {}, column {}", at / width, at % width);
@@ -217,7 +217,7 @@ fn about_mean(&[e1, e2, e3, e4]: &[f64; 4], middle: f64, rounding: f64, scale: f
     let (mean, variance) = ((middle + e1) * scale, second * scale * scale);
     if !mean.is_finite() || !variance.is_finite() {
         let problem = "direction moments: they overflow f64; scale the rows or the basis down";
-        return Err(Error::Degenerate(problem.to_owned()));
+        return Err(Error::degenerate(problem.to_owned()));
     }
     Ok(DirectionMoments {
         mean,
@@ -245,7 +245,7 @@ fn shares(weights: Option<&[f64]>, n: usize) -> Result<Vec<f64>> {
     // Over the largest first: a sum may overflow.
     let largest = weights.iter().fold(0f64, |m, w| m.max(*w));
     if largest == 0.0 {
-        return Err(Error::Degenerate("direction moments: all weights are 0; give at least one above".to_owned()));
+        return Err(Error::degenerate("direction moments: all weights are 0; give at least one above".to_owned()));
     }
     let total: f64 = weights.iter().map(|w| w / largest).sum();
     Ok(weights.iter().map(|w| w / largest / total).collect())

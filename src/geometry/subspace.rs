@@ -98,7 +98,7 @@ pub fn leading(device: &Device, covariance: &[f64], d: usize, r: usize, options:
     found.vectors.truncate(r * d);
     found.values.iter_mut().for_each(|v| *v /= scale);
     if let Some(value) = found.values.iter().find(|v| !v.is_finite()) {
-        return Err(Error::Degenerate(format!("an eigenvalue is {value}: the matrix is too large; scale it down")));
+        return Err(Error::degenerate(format!("an eigenvalue is {value}: the matrix is too large; scale it down")));
     }
     Ok(Leading { values: found.values, vectors: found.vectors, residual, iterations })
 }
@@ -133,7 +133,7 @@ fn iterate(
         let at = engine.orthonormalise(filtered)?;
         (basis, image) = engine.image(at)?;
     }
-    Err(Error::Degenerate(format!(
+    Err(Error::degenerate(format!(
         "leading eigenvectors: a residual of {residual:.1e} after {} iterations, wanted {:.1e}; the spectrum is too flat \
          behind the first {r}: allow more iterations, oversample more, or decompose the whole matrix",
         options.max_iterations, options.tolerance
@@ -167,7 +167,7 @@ impl Ritz {
         let (q, p) = (dense::view(basis, b, d), dense::view(image, b, d));
         let gram = dense::product(q, q.transpose());
         let Ok(factor) = gram.llt(Side::Lower) else {
-            return Err(Error::Degenerate("leading eigenvectors: the device's basis is not independent".to_owned()));
+            return Err(Error::degenerate("leading eigenvectors: the device's basis is not independent".to_owned()));
         };
         let mut product = dense::product(q, p.transpose());
         let solve = |m: MatMut<'_, f64>| solve_lower_triangular_in_place(factor.L(), m, faer::get_global_parallelism());
@@ -260,7 +260,7 @@ impl<'a> Engine<'a> {
             return Ok(values);
         }
         let problem = format!("leading eigenvectors: {} returned values that are not finite", self.device.name());
-        Err(Error::Degenerate(problem))
+        Err(Error::degenerate(problem))
     }
 
     /// Block `at`, and it times the matrix, which takes the place of the other block.

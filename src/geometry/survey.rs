@@ -227,7 +227,7 @@ impl Surveyor {
     /// No rows were added; what the device reports.
     pub fn finish(self) -> Result<Survey> {
         if self.rows() == 0 {
-            return Err(Error::Degenerate("survey: there are no rows to measure".to_owned()));
+            return Err(Error::degenerate("survey: there are no rows to measure".to_owned()));
         }
         let (found, error) = match self.sums {
             Sums::Host(scatter) => ((scatter.count(), scatter.mean(), scatter.covariance()), f64::EPSILON),
@@ -261,6 +261,6 @@ fn take(sums: &mut CovarianceSums, bytes: &[u8], tight: usize) -> Result<()> {
     }
     match sums.add(Block { bytes, tight, element: ElementType::F32 })? {
         None => Ok(()),
-        Some(_) => Err(Error::Degenerate("survey: a row to be measured is not finite".to_owned())),
+        Some(_) => Err(Error::degenerate("survey: a row to be measured is not finite".to_owned())),
     }
 }

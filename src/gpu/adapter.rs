@@ -1,5 +1,6 @@
 //! Adapters: enumeration, kind, and the device that we ask of one.
 
+use crate::error::{Problem, Remedy};
 use crate::spec::tiles::UNITS_LANES;
 use crate::spec::{AdapterSummary, DeviceKind};
 use crate::{Error, Result};
@@ -29,9 +30,12 @@ const WANTED: [(wgpu::Features, &str); 5] = [
     (wgpu::Features::MAPPABLE_PRIMARY_BUFFERS, "mapped storage"),
 ];
 
-pub(crate) async fn enumerate(backends: wgpu::Backends) -> Vec<Adapter> {
+/// Adapters of these backends. `unset` are flags that wgpu's reading of the environment may set but that are to be as by default.
+pub(crate) async fn enumerate(backends: wgpu::Backends, unset: wgpu::InstanceFlags) -> Vec<Adapter> {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
     descriptor.backends = backends;
+    let default = wgpu::InstanceFlags::from_build_config();
+    descriptor.flags = (descriptor.flags - unset) | (default & unset);
     let instance = wgpu::Instance::new(descriptor);
     let found = instance.enumerate_adapters(backends).await;
     found.into_iter().map(|inner| Adapter { info: inner.get_info(), inner }).collect()
@@ -96,7 +100,7 @@ impl Adapter {
             Some(side) if features.contains(needed) && size == (UNITS_LANES, UNITS_LANES) => Ok(side),
             _ => Err(Error::Unsupported {
                 adapter: self.info.name.clone(),
-                problem: "no matrix units for f16 operands and f32 sums in subgroups of 32; leave them out".to_owned(),
+                problem: "no matrix units for f16 operands and f32 sums in subgroups of 32; leave them out".into(),
             }),
         }
     }
@@ -114,7 +118,7 @@ impl Adapter {
         };
         self.inner.request_device(&descriptor).await.map_err(|e| Error::Unsupported {
             adapter: self.info.name.clone(),
-            problem: format!("no device: {e}; try another --device"),
+            problem: Problem::new(format!("no device: {e}")).remedy(Remedy::AnotherDevice),
         })
     }
 }

@@ -9,10 +9,11 @@ mod submit;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub(crate) use adapter::enumerate;
+pub(crate) use adapter::{Adapter, enumerate};
 pub(crate) use memory::GpuMemory;
 pub(crate) use submit::{Launch, Step, Timing};
 
+use crate::error::{Problem, Remedy};
 use crate::spec::{Capabilities, DeviceKind, Offered, Purpose, TEXEL_LINE};
 use crate::{Error, Result};
 
@@ -101,7 +102,7 @@ impl Gpu {
         match checks.iter().find(|(_, have, need)| have < need) {
             Some((what, have, need)) => Err(Error::Unsupported {
                 adapter: self.name.clone(),
-                problem: format!("{what}: {have}, needed {need}; use --device host"),
+                problem: Problem::new(format!("{what}: {have}, needed {need}")).remedy(Remedy::HostEngine),
             }),
             None => Ok(()),
         }

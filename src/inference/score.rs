@@ -41,7 +41,7 @@ pub fn score(
             if !nll.is_finite() {
                 let id = samples.get(*number as usize).map_or("", |sample| sample.id);
                 let problem = format!("sample {number} ({id:?}) has the loss {nll}; check weights and embeddings");
-                return Err(Error::Degenerate(problem));
+                return Err(Error::degenerate(problem));
             }
             scores.push(Score { nll, targets: targets as u32 });
         }

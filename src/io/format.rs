@@ -21,7 +21,7 @@ impl FileFormat {
     /// All formats.
     pub const ALL: [FileFormat; 3] = [FileFormat::Npy, FileFormat::Safetensors, FileFormat::Parquet];
 
-    /// The name used on the command line.
+    /// The name that callers choose it by.
     pub const fn name(self) -> &'static str {
         match self {
             FileFormat::Npy => "npy",

@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::{Dataset, FileFormat, Records, parquet, records};
+use crate::error::{Problem, Remedy};
 use crate::{Error, Result};
 
 /// A column of parquet files and a field of records that holds names unless told otherwise.
@@ -97,11 +98,8 @@ impl Ids {
             None => {
                 for shard in dataset.shards() {
                     if shard.format() != FileFormat::Parquet {
-                        let remedy = "name a list of its rows' ids, one per line or as a JSON array, with --ids";
-                        return Err(Error::format(
-                            shard.path(),
-                            format!("{} files hold no ids; {remedy}", shard.format()),
-                        ));
+                        let problem = Problem::new(format!("{} files hold no ids", shard.format()));
+                        return Err(Error::format(shard.path(), problem.remedy(Remedy::GiveIds)));
                     }
                     parquet::read_ids(shard.path(), field.unwrap_or(DEFAULT_FIELD), &mut ids)?;
                 }

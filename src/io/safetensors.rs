@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::dataset::{Found, Layout};
 use super::positional;
+use crate::error::{Problem, Remedy};
 use crate::{ElementType, Error, Result};
 
 /// The limit of the safetensors library itself.
@@ -28,8 +29,9 @@ pub(super) fn inspect(file: &File, len: u64, path: &Path, key: Option<&str>) -> 
     let (key, info) = choose(&tensors, key).map_err(|problem| Error::format(path, problem))?;
     let (Some(element), &[rows, width]) = (element_type(info.dtype), info.shape.as_slice()) else {
         let what = describe(key, info);
-        let remedy = "rows of embeddings are a 2-D tensor of F16, BF16, F32 or F64; choose another with --key";
-        return Err(Error::format(path, format!("tensor {what} does not hold rows: {remedy}")));
+        let wanted = "rows of embeddings are a 2-D tensor of F16, BF16, F32 or F64";
+        let problem = Problem::new(format!("tensor {what} does not hold rows: {wanted}"));
+        return Err(Error::format(path, problem.remedy(Remedy::ChooseTensor { names: Vec::new() })));
     };
     let offset = data_at + info.data_offsets.0 as u64;
     let layout = Layout::Raw { offset, key: Some(key.to_string()) };
@@ -65,23 +67,27 @@ pub(super) fn read_header(file: &File, len: u64, path: &Path) -> Result<(Metadat
 fn choose<'a>(
     tensors: &'a BTreeMap<String, &'a TensorInfo>,
     key: Option<&str>,
-) -> Result<(&'a str, &'a TensorInfo), String> {
+) -> Result<(&'a str, &'a TensorInfo), Problem> {
     let names = || {
         let mut names: Vec<String> = tensors.iter().take(LISTED).map(|(name, info)| describe(name, info)).collect();
         if tensors.len() > LISTED {
             names.push(format!("{} more", tensors.len() - LISTED));
         }
-        if names.is_empty() { "no tensor at all".to_string() } else { names.join(", ") }
+        names
     };
+    let problem = |text: String| Problem::new(text).remedy(Remedy::ChooseTensor { names: names() });
     if let Some(key) = key {
         let found = tensors.get_key_value(key).map(|(name, info)| (name.as_str(), *info));
-        return found.ok_or_else(|| format!("no tensor is called {key:?}; choose one with --key among: {}", names()));
+        return found.ok_or_else(|| problem(format!("no tensor is called {key:?}")));
     }
     let mut rows = tensors.iter().filter(|(_, info)| info.shape.len() == 2 && element_type(info.dtype).is_some());
     match (rows.next(), rows.next()) {
         (Some((name, info)), None) => Ok((name, info)),
-        (None, _) => Err(format!("no 2-D tensor of F16, BF16, F32 or F64 for --key to name; it holds: {}", names())),
-        (Some(_), Some(_)) => Err(format!("several tensors could hold the rows; name one with --key: {}", names())),
+        (None, _) => {
+            let held = if tensors.is_empty() { "no tensor at all".to_owned() } else { names().join(", ") };
+            Err(format!("no 2-D tensor of F16, BF16, F32 or F64, which rows are; it holds: {held}").into())
+        }
+        (Some(_), Some(_)) => Err(problem("several tensors could hold the rows".to_owned())),
     }
 }
 

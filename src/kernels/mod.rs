@@ -26,6 +26,7 @@ pub mod nn;
 pub mod optim;
 pub mod stats;
 
+use crate::error::{Problem, Remedy};
 use crate::device::{Buffer, Device, Dispatch, Recorder, Tensor};
 use crate::spec::{Capabilities, Choice, DeviceKind, Variant};
 pub use catalogue::ALL;
@@ -174,10 +175,11 @@ impl Work<'_> {
         if caps.kind == DeviceKind::Software && turns > TURNS {
             return Err(Error::Unsupported {
                 adapter: recorder.device().name().to_owned(),
-                problem: format!(
-                    "{}: {turns} turns of a loop, where drivers on the CPU end at {TURNS}; use --device host",
+                problem: Problem::new(format!(
+                    "{}: {turns} turns of a loop, where drivers on the CPU end at {TURNS}",
                     self.kernel.name
-                ),
+                ))
+                .remedy(Remedy::HostEngine),
             });
         }
         Ok(self)

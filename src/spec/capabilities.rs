@@ -144,7 +144,7 @@ impl Offered {
 /// One adapter of this machine, or the host engine.
 #[derive(Clone, Debug)]
 pub struct AdapterSummary {
-    /// Name, as `--device` takes it.
+    /// Name, as `Selection::Named` takes it.
     pub name: String,
     /// The kind of processor.
     pub kind: DeviceKind,

@@ -1,5 +1,7 @@
 //! What a device's memory is for.
 
+use crate::error::Remedy;
+
 /// What a buffer is for: errors name it, with what makes it smaller.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Purpose {
@@ -50,14 +52,14 @@ impl Purpose {
     }
 
     /// What makes such buffers smaller.
-    pub const fn remedy(self) -> &'static str {
+    pub const fn remedy(self) -> Remedy {
         match self {
-            Purpose::Weights => "hold a frozen model in 16 bits (--weights bf16), or take a smaller one",
-            Purpose::Gradients | Purpose::Moments => "train less of the model (--train lora, or --train adapter)",
-            Purpose::Activations => "lower --batch-size or --max-length, or pass --recompute",
-            Purpose::Backward | Purpose::Head => "lower --batch-size or --max-length",
-            Purpose::Cache => "lower --max-tokens, or shorten the prompt",
-            Purpose::Data => "make the work smaller (--chunk-rows; in training --batch-size)",
+            Purpose::Weights => Remedy::SmallerWeights,
+            Purpose::Gradients | Purpose::Moments => Remedy::TrainLess,
+            Purpose::Activations => Remedy::FewerActivations,
+            Purpose::Backward | Purpose::Head => Remedy::SmallerBatches,
+            Purpose::Cache => Remedy::ShorterAnswers,
+            Purpose::Data => Remedy::SmallerChunks,
         }
     }
 }

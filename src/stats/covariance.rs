@@ -184,8 +184,8 @@ impl Covariance {
 
 /// The covariance of a source's L2-normalised rows, in one read. Rows of norm below 1e-10 count as zero.
 ///
-/// Relative error in Frobenius norm against f64, measured at d = 1280 for means of norm 0.99 and 0.999 (`cargo bench --bench linalg
-/// -- accuracy`): 2e-7 for 1,000 rows, 9e-8 for 10,000, 3e-8 for 100,000. FLOPs: n d (d + 1).
+/// Relative error in Frobenius norm against f64, measured at d = 1280 for means of norm 0.99 and 0.999 (the bench `linalg`, its
+/// case `accuracy`): 2e-7 for 1,000 rows, 9e-8 for 10,000, 3e-8 for 100,000. FLOPs: n d (d + 1).
 ///
 /// # Errors
 /// No rows; a width out of range; a NaN or an infinity, unless replaced; a file that cannot be read; a device lost or out of
@@ -297,7 +297,7 @@ impl Sums {
     /// The covariance.
     pub fn finish(self) -> Result<Covariance> {
         if self.total.count == 0 {
-            return Err(Error::Degenerate("the covariance of no rows: give at least one row".to_owned()));
+            return Err(Error::degenerate("the covariance of no rows: give at least one row".to_owned()));
         }
         self.total.finish(match self.products {
             Products::Single(..) => COVARIANCE_ERROR,
@@ -466,7 +466,7 @@ impl Running {
             }
         }
         match matrix.iter().position(|x| !x.is_finite()) {
-            Some(_) => Err(Error::Degenerate("the covariance overflows f64; scale the rows down".to_owned())),
+            Some(_) => Err(Error::degenerate("the covariance overflows f64; scale the rows down".to_owned())),
             None => Ok(Covariance { count, mean, matrix, error }),
         }
     }

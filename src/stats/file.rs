@@ -17,6 +17,7 @@ use std::path::Path;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
 
 use super::{Covariance, Moments, Summary};
+use crate::error::{FileKind, Problem, Remedy};
 use crate::io::write_atomically;
 use crate::{Error, Result};
 
@@ -92,10 +93,7 @@ const MAX_BYTES: u64 = 1 << 30;
 pub(crate) fn read_bytes(path: &Path) -> Result<Vec<u8>> {
     let length = std::fs::metadata(path).map_err(Error::io("read", path))?.len();
     if length > MAX_BYTES {
-        return Err(Error::format(
-            path,
-            format!("{length} bytes: not a statistics file; make one with realign stats or fit"),
-        ));
+        return Err(Error::format(path, format!("{length} bytes: not a statistics file; make one from rows")));
     }
     std::fs::read(path).map_err(Error::io("read", path))
 }
@@ -110,13 +108,16 @@ impl<'a> Contents<'a> {
         let metadata = header.metadata().clone().unwrap_or_default();
         let found = metadata.get("format").map_or("another format", String::as_str);
         if found != format {
-            let hint = match found {
-                FORMAT => "it holds one side's moments: realign fit --source-stats A --target-stats B takes such files",
-                "realign-statistics" => "it holds a fitted operator, which realign apply --stats takes",
-                "realign-frame" => "it holds a frame, which realign measure --frame and angles take",
-                _ => "it was not made by realign stats, fit or frame",
-            };
-            return Err(Error::format(path, format!("is not a {format} file; {hint}")));
+            let problem = |what: &str| Problem::new(format!("is not a {format} file; it holds {what}"));
+            return Err(Error::format(
+                path,
+                match found {
+                    FORMAT => problem("one side's moments").remedy(Remedy::UseAs(FileKind::Moments)),
+                    "realign-statistics" => problem("a fitted operator").remedy(Remedy::UseAs(FileKind::Operator)),
+                    "realign-frame" => problem("a frame").remedy(Remedy::UseAs(FileKind::Frame)),
+                    _ => problem("nothing that realign made"),
+                },
+            ));
         }
         let contents = Contents { path, tensors, metadata };
         let have: u32 = contents.parsed("format_version")?;
@@ -172,7 +173,7 @@ impl<'a> Contents<'a> {
     }
 
     pub(crate) fn damaged(&self, what: &str) -> Error {
-        Error::format(self.path, format!("{what}: the file is damaged; make it again with realign stats or fit"))
+        Error::format(self.path, format!("{what}: the file is damaged; make it again from the rows"))
     }
 }
 

@@ -73,7 +73,7 @@ impl<'a> Ingest<'a> {
         let element = device_element(source.element_type());
         let row_bytes = Tensor::stride_of(source.width(), element);
         if options.chunk_rows == Some(0) {
-            return Err(Error::argument("--chunk-rows", "0 rows; give 1 or more, or leave it out"));
+            return Err(Error::argument("chunk_rows", "0 rows; give 1 or more, or leave it out"));
         }
         let limit = device.capabilities().max_binding / row_bytes.max(1) as u64;
         let rows = options.chunk_rows.unwrap_or_else(|| device.capabilities().chunk_rows(row_bytes as u64));

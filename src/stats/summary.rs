@@ -2,6 +2,7 @@
 
 use super::{Covariance, Moments, RowSource, StreamOptions, covariance_by, measure};
 use crate::device::Device;
+use crate::error::{Problem, Remedy};
 use crate::kernels::stats::moments::Summand;
 use crate::{Error, Result};
 
@@ -45,10 +46,8 @@ impl Summary {
         let (mine, theirs) = (self.covariance.is_some(), other.covariance.is_some());
         if mine != theirs {
             let which = |has: bool| if has { "a covariance" } else { "no covariance" };
-            let remedy = "count the rows without one again with realign stats --covariance, or leave it out of all with \
-                          merge --without-covariance";
-            let (want, got) = (format!("{}, as those before it; {remedy}", which(mine)), which(theirs));
-            return Err(Error::shape("merge", "this side", want, got));
+            let problem = format!("merge: this side has {}, those before it have {}", which(theirs), which(mine));
+            return Err(Error::degenerate(Problem::new(problem).remedy(Remedy::CountAllCovariances)));
         }
         self.moments.merge(&other.moments)?;
         match (&mut self.covariance, &other.covariance) {

@@ -6,6 +6,7 @@ use super::settings::{Settings, Stage};
 use super::visual::{EmbeddingFiles, NamedEmbeddings, VisualInputs};
 use super::{Batch, Losses, Trainer};
 use crate::device::{Device, Recorder};
+use crate::error::{Problem, Remedy};
 use crate::io::{ChatTemplate, DecoderConfig, Records, SampleOptions, Samples, Tokenizer};
 use crate::{Error, Result};
 
@@ -104,7 +105,8 @@ pub fn samples(
         None => Ok(samples),
         Some(positions) => {
             let problem = format!("a sample has {longest} positions, and the model's context has {positions}");
-            Err(Error::argument("max_length", format!("{problem}; lower --max-length to {positions}, which cuts it")))
+            let remedy = Remedy::LowerMaxLength { most: positions };
+            Err(Error::argument("max_length", Problem::new(problem).remedy(remedy)))
         }
     }
 }

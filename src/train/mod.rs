@@ -8,6 +8,8 @@ pub mod log;
 pub mod model;
 pub mod noise;
 pub mod order;
+#[cfg(feature = "report")]
+mod page;
 pub mod plan;
 pub mod pretrain;
 mod resume;
@@ -24,6 +26,8 @@ pub use log::{LogRecord, RunLog};
 pub use model::{Losses, Model, Scorer, Trainer, Trains};
 pub use noise::noise_key;
 pub use order::{DataOrder, OrderOptions, Position};
+#[cfg(feature = "report")]
+pub use page::write_report;
 pub use plan::{MemoryPlan, PlanOptions, plan};
 pub use pretrain::{PretrainOptions, pretrain};
 pub use run::{Finished, Run, Start};

@@ -67,7 +67,7 @@ pub fn pretrain(
         let loss = numbers.iter().map(|l| f64::from(*l)).sum::<f64>() / numbers.len() as f64;
         if !loss.is_finite() {
             let problem = format!("step {}: the loss is {loss}; lower the learning rate", step + 1);
-            return Err(Error::Degenerate(problem));
+            return Err(Error::degenerate(problem));
         }
         on_step(step + 1, loss)?;
     }

@@ -22,6 +22,7 @@ use super::step::{Phase, Unread};
 use super::visual::VisualInputs;
 use super::{Checkpoints, Model, Trainer, Trains};
 use crate::device::Device;
+use crate::error::{Problem, Remedy};
 use crate::io::{AdapterWeights, Samples, write_atomically};
 use crate::nn::adapter::fresh;
 use crate::nn::decoder::LowRankOptions;
@@ -94,8 +95,7 @@ impl Run {
         let out = settings.out.clone();
         let exists = out.join(LOG).exists() || out.join(CHECKPOINTS).exists();
         if exists && start == Start::New {
-            let problem = "holds a run already; go on with --resume, begin again with --force, or name another folder";
-            return Err(Error::format(&out, problem));
+            return Err(Error::format(&out, Problem::new("holds a run already").remedy(Remedy::ResumeOrReplace)));
         }
         let data = read_samples(&settings, &settings.data)?;
         let inputs = VisualInputs::of_settings(device, data.embeddings.rows, &settings)?;
@@ -189,7 +189,7 @@ impl Run {
             None => "there is no checkpoint yet".to_string(),
         };
         let what = format!("step {step}: the loss is {loss} and the gradient's norm {grad_norm}");
-        Err(Error::Degenerate(format!("{what}; training stopped, {kept}; lower lr, or check weights and embeddings")))
+        Err(Error::degenerate(format!("{what}; training stopped, {kept}; lower lr, or check weights and embeddings")))
     }
 
     fn due(&self, step: u64, every: u64) -> bool {

@@ -154,7 +154,7 @@ impl VisualInputs {
         let covariance = covariance(&self.device, &mut DatasetRows::new(&dataset), StreamOptions::default())?;
         let trace = covariance.trace();
         if trace <= 0.0 {
-            return Err(Error::Degenerate(
+            return Err(Error::degenerate(
                 "noise_images: all rows are equal, so they give the noise no shape".to_owned(),
             ));
         }
@@ -254,7 +254,7 @@ impl VisualInputs {
 pub(super) fn judge(status: &[u8]) -> Result<()> {
     match first_bad_row(status) {
         None => Ok(()),
-        Some(_) => Err(Error::Degenerate("a text embedding is too large to be aligned; check the embeddings".into())),
+        Some(_) => Err(Error::degenerate("a text embedding is too large to be aligned; check the embeddings")),
     }
 }
 
@@ -268,5 +268,8 @@ pub fn aligner(path: &Path, method: Option<Method>) -> Result<Option<Box<dyn Ali
     if method == Method::None {
         return Ok(None);
     }
-    statistics.as_method(method).map(|s| Some(s.aligner())).map_err(|e| Error::format(path, e.to_string()))
+    statistics.as_method(method).map(|s| Some(s.aligner())).map_err(|error| match error {
+        Error::Argument { problem, .. } => Error::format(path, problem),
+        error => error,
+    })
 }

@@ -7,7 +7,7 @@ use realign::device::{Device, DeviceOptions, Selection};
 
 /// The adapter that the tests run on, besides the host engine: `REALIGN_TEST_ADAPTER`, else Mesa's llvmpipe.
 pub fn adapter_name() -> String {
-    std::env::var("REALIGN_TEST_ADAPTER").unwrap_or_else(|_| "llvmpipe".to_owned())
+    std::env::var("REALIGN_TEST_ADAPTER").ok().filter(|name| !name.is_empty()).unwrap_or_else(|| "llvmpipe".to_owned())
 }
 
 /// The GPU under test. A missing adapter is a failure: no GPU test is skipped.

@@ -63,10 +63,9 @@ fn operands_that_do_not_fit() {
     copy::record(&mut recorder, &Device::host().buffer("c", 16).unwrap(), &b, 16).unwrap_err();
 }
 
-#[cfg(feature = "bench")]
 #[test]
 fn a_tuning_serves_whether_or_not_it_can_be_kept() {
-    use realign::bench::Tuning;
+    use realign::tuning::Tuning;
 
     let (device, folder) = (crate::common::gpu(), tempfile::tempdir().unwrap());
     let file = folder.path().join("new").join("tuning.json");

@@ -42,7 +42,7 @@ impl Drop for Running {
 }
 
 fn start_browser(url: &str, profile: &Path) -> Running {
-    let named = std::env::var("REALIGN_CHROMIUM").ok();
+    let named = std::env::var("REALIGN_CHROMIUM").ok().filter(|path| !path.is_empty());
     let names = named.as_deref().map_or(vec!["chromium", "chromium-browser", "google-chrome"], |n| vec![n]);
     let start = |name: &&str| {
         Command::new(name)
@@ -123,8 +123,9 @@ fn without_64_bits() -> (Vec<Shader>, BTreeSet<&'static str>) {
 fn ends(shader: &Shader, first: bool) -> (Value, usize) {
     let mut data = shader_data(shader);
     let mut kept = Vec::new();
-    if let Some(sets) =
-        data["constants"].as_array().filter(|_| first || std::env::var_os("REALIGN_ALL_PIPELINES").is_some())
+    if let Some(sets) = data["constants"]
+        .as_array()
+        .filter(|_| first || std::env::var_os("REALIGN_ALL_PIPELINES").is_some_and(|v| !v.is_empty()))
     {
         kept.extend(sets.first().into_iter().chain(sets.get(1..).and_then(<[Value]>::last)).cloned());
     }

@@ -16,13 +16,16 @@ use super::runs::setup;
 const WARM: usize = 200;
 
 fn gpu() -> Device {
-    let name = std::env::var("REALIGN_TEST_ADAPTER").unwrap_or_else(|_| "llvmpipe".to_owned());
+    let name = std::env::var("REALIGN_TEST_ADAPTER")
+        .ok()
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "llvmpipe".to_owned());
     let options = DeviceOptions { selection: Selection::Named(name), ..Default::default() };
     Device::request_blocking(&options).unwrap()
 }
 
 fn turns() -> usize {
-    let asked = std::env::var("REALIGN_ENDURANCE_TURNS").ok();
+    let asked = std::env::var("REALIGN_ENDURANCE_TURNS").ok().filter(|n| !n.is_empty());
     asked.map_or(1000, |n| n.parse().expect("REALIGN_ENDURANCE_TURNS must be a number"))
 }
 

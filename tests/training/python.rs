@@ -16,7 +16,7 @@ use super::{golden, model_folder};
 
 /// A Python that can read the files; `None`, and a line that says so, if there is none.
 fn python() -> Option<String> {
-    let named = std::env::var("REALIGN_TEST_PYTHON").ok();
+    let named = std::env::var("REALIGN_TEST_PYTHON").ok().filter(|path| !path.is_empty());
     let python = named.clone().unwrap_or_else(|| "python3".to_string());
     let found = Command::new(&python).args(["-c", "import safetensors.numpy"]).output();
     if found.is_ok_and(|output| output.status.success()) {

@@ -14,7 +14,10 @@ use serde_json::Value;
 use super::{golden, model_folder, put, refused};
 
 pub fn devices() -> Vec<Device> {
-    let name = std::env::var("REALIGN_TEST_ADAPTER").unwrap_or_else(|_| "llvmpipe".to_owned());
+    let name = std::env::var("REALIGN_TEST_ADAPTER")
+        .ok()
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "llvmpipe".to_owned());
     let options = DeviceOptions { selection: Selection::Named(name), ..Default::default() };
     vec![Device::host(), Device::request_blocking(&options).unwrap()]
 }

@@ -10,6 +10,7 @@ use arrow_array::{Array, ArrayRef};
 use arrow_schema::DataType;
 
 use super::{build, damaged, next_batch, open};
+use crate::error::{Problem, Remedy};
 use crate::io::Ids;
 use crate::{Error, Result};
 
@@ -22,11 +23,8 @@ pub(in super::super) fn read_ids(path: &Path, column: &str, ids: &mut Ids) -> Re
     let fields = builder.schema().fields();
     let Some(index) = fields.iter().position(|field| field.name() == column) else {
         let names: Vec<_> = fields.iter().take(40).map(|f| format!("{:?} ({})", f.name(), f.data_type())).collect();
-        let remedy = "name the column of ids with --id-column";
-        return Err(Error::format(
-            path,
-            format!("no column is called {column:?}; {remedy}; it has: {}", names.join(", ")),
-        ));
+        let problem = Problem::new(format!("no column is called {column:?}; it has: {}", names.join(", ")));
+        return Err(Error::format(path, problem.remedy(Remedy::ChooseIdColumn)));
     };
     let mask = ProjectionMask::roots(builder.parquet_schema(), [index]);
     let mut batches = build(builder.with_projection(mask).with_batch_size(BATCH), path)?;
@@ -39,8 +37,8 @@ pub(in super::super) fn read_ids(path: &Path, column: &str, ids: &mut Ids) -> Re
                 return Err(Error::format(path, format!("{place}; every row needs an id")));
             }
             push(list, i, ids).ok_or_else(|| {
-                let problem = format!("column {column:?} holds {}", list.data_type());
-                Error::format(path, format!("{problem}; ids are texts or integers, name another with --id-column"))
+                let problem = format!("column {column:?} holds {}; ids are texts or integers", list.data_type());
+                Error::format(path, Problem::new(problem).remedy(Remedy::ChooseIdColumn))
             })?;
         }
         row += list.len();

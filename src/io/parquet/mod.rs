@@ -12,6 +12,7 @@ use ::parquet::errors::ParquetError;
 use arrow_array::RecordBatch;
 use arrow_schema::{ArrowError, DataType, Schema};
 
+use crate::error::{Problem, Remedy};
 use crate::{ElementType, Error, Result};
 
 pub(super) use ids::read_ids;
@@ -67,8 +68,8 @@ fn choose(schema: &Schema, name: Option<&str>, path: &Path) -> Result<(Column, E
                 return Ok((Column { index, name: field.name().clone() }, element));
             }
             match fields.iter().any(|field| field.name() == name) {
-                true => format!("column {name:?} does not hold lists of f16, f32 or f64; choose another with --column"),
-                false => format!("no column is called {name:?}; choose one with --column"),
+                true => format!("column {name:?} does not hold lists of f16, f32 or f64"),
+                false => format!("no column is called {name:?}"),
             }
         }
         None => {
@@ -77,12 +78,12 @@ fn choose(schema: &Schema, name: Option<&str>, path: &Path) -> Result<(Column, E
                 (Some((index, field, element)), None) => {
                     return Ok((Column { index, name: field.name().clone() }, element));
                 }
-                (None, _) => "no column holds lists of f16, f32 or f64 for --column to name".to_string(),
-                _ => "several columns hold lists of floats; name one with --column".to_string(),
+                (None, _) => "no column holds lists of f16, f32 or f64".to_string(),
+                _ => "several columns hold lists of floats".to_string(),
             }
         }
     };
-    Err(Error::format(path, format!("{problem}; it has: {}", listed())))
+    Err(Error::format(path, Problem::new(format!("{problem}; it has: {}", listed())).remedy(Remedy::ChooseColumn)))
 }
 
 /// Reads the footer and checks that its places and sizes are within the file, which the library takes on trust.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::tokenizer::Tokenizer;
+use crate::error::{Problem, Remedy};
 use crate::io::{IdIndex, Ids, Records, records};
 use crate::{Error, Result};
 
@@ -258,10 +259,7 @@ impl Missing {
             log::warn!("{}: {problem}; they are left out", records.path().display());
             return Ok(());
         }
-        Err(Error::format(
-            records.path(),
-            format!("{problem}; check the ids, or pass --skip-missing to leave them out"),
-        ))
+        Err(Error::format(records.path(), Problem::new(problem).remedy(Remedy::SkipMissing)))
     }
 }
 

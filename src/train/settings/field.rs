@@ -1,4 +1,4 @@
-//! How each type of setting is written in TOML and on the command line.
+//! How each type of setting is written in TOML and in plain text.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -13,9 +13,9 @@ use crate::train::ScheduleKind;
 
 /// A value of a setting.
 pub(super) trait Field: Sized {
-    /// How many values its flag takes.
+    /// How many values it takes.
     const KIND: KeyKind = KeyKind::Value;
-    /// From a flag.
+    /// From plain text.
     fn from_text(text: &str) -> Result<Self, String>;
     /// From TOML.
     fn from_value(value: &Value) -> Result<Self, String>;

@@ -1,4 +1,4 @@
-//! The settings of a run: `run.toml` and flags under the same names, with the published recipe as defaults (paper, section 5).
+//! The settings of a run: keys of `run.toml`, or set one by one under the same names, with the published recipe as defaults (paper, section 5).
 
 mod field;
 
@@ -41,7 +41,7 @@ pub enum NoiseShape {
     Covariance,
 }
 
-/// How many values a key's flag takes.
+/// How many values a key takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum KeyKind {
     /// One.
@@ -55,11 +55,11 @@ pub enum KeyKind {
 /// The name of a setting.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Key {
-    /// As in `run.toml`; flags have hyphens for underscores.
+    /// As in `run.toml`.
     pub name: &'static str,
     /// What it is.
     pub help: &'static str,
-    /// How many values its flag takes.
+    /// How many values it takes.
     pub kind: KeyKind,
 }
 
@@ -206,7 +206,7 @@ settings! {
 }
 
 impl Settings {
-    /// Takes over what a TOML file says. Paths in it are relative to the current folder, as those of flags.
+    /// Takes over what a TOML file says. Paths in it are relative to the current folder.
     ///
     /// # Errors
     /// No such file, not valid TOML (with the line), an unknown key (with the nearest known one), a value of the wrong type.
@@ -233,7 +233,7 @@ impl Settings {
         Ok(())
     }
 
-    /// Sets one setting from a flag's text; lists are separated by commas.
+    /// Sets one setting from plain text; lists are separated by commas.
     ///
     /// # Errors
     /// An unknown key (with the nearest known one), or a text that is no value for it.
@@ -243,7 +243,7 @@ impl Settings {
         done.map_err(|problem| Error::argument("setting", format!("{key}: {problem}")))
     }
 
-    /// Sets one setting from a flag's values: several for a list, none for a switch that is turned on.
+    /// Sets one setting from plain texts: several for a list, none for a switch that is turned on.
     ///
     /// # Errors
     /// As [`Settings::set`].

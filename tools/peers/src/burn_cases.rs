@@ -60,7 +60,8 @@ pub fn run(side: usize, seconds: f64) -> Peer {
     let device = match std::env::var("BURN_DEVICE").as_deref() {
         Ok("cpu") => WgpuDevice::Cpu,
         Ok("discrete") => WgpuDevice::DiscreteGpu(0),
-        _ => WgpuDevice::default(),
+        Err(_) | Ok("") => WgpuDevice::default(),
+        Ok(other) => panic!("BURN_DEVICE is {other:?}; give it cpu or discrete, or leave it unset"),
     };
     let (a, b) = (tensor::<Plain>(1, [side, side], &device), tensor::<Plain>(2, [side, side], &device));
     let product = |left: bool, right: bool| {

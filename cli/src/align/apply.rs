@@ -1,0 +1,36 @@
+//! `apply`.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use realign::align::{Statistics, apply_to_files};
+use realign::io::{Output, OutputOptions};
+use serde_json::json;
+
+use crate::align::args::ApplyArgs;
+use crate::shared::show;
+
+pub fn apply(args: &ApplyArgs) -> Result<()> {
+    let statistics = Statistics::load(&args.stats)?;
+    let dataset = args.read.open(&args.inputs)?;
+    if dataset.width() != statistics.width() {
+        let (stats, data) = (args.stats.display(), dataset.shards()[0].path().display());
+        let (want, have) = (statistics.width(), dataset.width());
+        anyhow::bail!("{data}: rows of width {have}, but {stats} was fitted for width {want}; fit on rows as these");
+    }
+    let options = OutputOptions { format: args.format, element_type: args.dtype, force: args.force };
+    let output = Output::create(&dataset, &args.out, &options)?;
+    let device = args.device.request()?;
+    let start = Instant::now();
+    let bar = show::progress(dataset.rows(), "aligning");
+    let step = |rows| bar.inc(rows);
+    let written = apply_to_files(&device, &*statistics.aligner(), &dataset, output, args.read.stream(Some(&step)))?;
+    bar.finish_and_clear();
+    let value = json!({
+        "method": statistics.method.name(), "rows": written.applied.rows, "width": dataset.width(),
+        "dtype": written.element_type.name(), "nonfinite_replaced": written.applied.replaced, "device": device.name(),
+        "seconds": start.elapsed().as_secs_f64(),
+        "files": written.files.iter().map(|p| p.display().to_string()).collect::<Vec<_>>(),
+    });
+    show::result(args.json, &value)
+}

@@ -1,0 +1,140 @@
+//! The arguments of `stats`, `merge`, `fit` and `apply`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use realign::ElementType;
+use realign::align::{Centroid, Method};
+use realign::io::FileFormat;
+
+use crate::shared::device::DeviceArgs;
+use crate::shared::read::ReadArgs;
+
+#[derive(Args)]
+pub struct StatsArgs {
+    /// Files, folders or glob patterns of rows: .npy, .safetensors, .parquet.
+    #[arg(required = true, value_name = "INPUT")]
+    pub inputs: Vec<PathBuf>,
+    /// The moments file to write.
+    #[arg(long, value_name = "M.safetensors")]
+    pub out: PathBuf,
+    /// Count the covariance too, for realign frame: in f64 on the host, in f32 to 1e-6 on a GPU. Reads the rows twice, and takes d²
+    /// numbers in memory and in the file.
+    #[arg(long)]
+    pub covariance: bool,
+    /// Replace the output if it exists.
+    #[arg(long)]
+    pub force: bool,
+    #[command(flatten)]
+    pub read: ReadArgs,
+    #[command(flatten)]
+    pub device: DeviceArgs,
+    /// Machine-readable result on stdout.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct MergeArgs {
+    /// Moments files.
+    #[arg(required = true, value_name = "MOMENTS")]
+    pub inputs: Vec<PathBuf>,
+    /// The moments file to write.
+    #[arg(long, value_name = "M.safetensors")]
+    pub out: PathBuf,
+    /// Merge the moments alone, where not all files have a covariance.
+    #[arg(long)]
+    pub without_covariance: bool,
+    /// Replace the output if it exists.
+    #[arg(long)]
+    pub force: bool,
+    /// Machine-readable result on stdout.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct FitArgs {
+    /// The rows to be mapped: text.
+    #[arg(long, num_args = 1.., value_name = "TEXT", required_unless_present = "source_stats")]
+    pub source: Vec<PathBuf>,
+    /// The rows whose cloud is the target: image.
+    #[arg(long, num_args = 1.., value_name = "IMAGE", required_unless_present = "target_stats", conflicts_with = "target_stats")]
+    pub target: Vec<PathBuf>,
+    /// The source's moments, from realign stats or merge. The centroid step still needs --source.
+    #[arg(long, value_name = "MOMENTS")]
+    pub source_stats: Option<PathBuf>,
+    /// The target's moments, from realign stats or merge.
+    #[arg(long, value_name = "MOMENTS")]
+    pub target_stats: Option<PathBuf>,
+    /// The statistics file to write.
+    #[arg(long, value_name = "S.safetensors")]
+    pub out: PathBuf,
+    /// realign, anchor, anchor-trace, mean-shift, c3, blockwise or none; realign by default.
+    #[arg(long)]
+    pub method: Option<Method>,
+    /// The centroid step: 1 (the paper), K (repeated), or exact (Newton).
+    #[arg(long, default_value = "1", value_name = "1|K|exact")]
+    pub centroid: Centroid,
+    /// Standard deviation of C3's noise; by default what makes up the difference of the traces.
+    #[arg(long, value_name = "S")]
+    pub sigma: Option<f64>,
+    /// Seed of C3's noise.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub seed: u64,
+    /// Blockwise alignment's ridge, as a share of the source's mean variance; 1e-6 by default.
+    #[arg(long, value_name = "R")]
+    pub shrinkage: Option<f64>,
+    /// Energy of the frame that blockwise alignment splits by; 0.90 by default.
+    #[arg(long, value_name = "E")]
+    pub energy: Option<f64>,
+    /// Accept one row, or rows that are all equal.
+    #[arg(long)]
+    pub allow_degenerate: bool,
+    /// Replace the output if it exists.
+    #[arg(long)]
+    pub force: bool,
+    #[command(flatten)]
+    pub read: ReadArgs,
+    #[command(flatten)]
+    pub device: DeviceArgs,
+    /// Machine-readable result on stdout.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct ApplyArgs {
+    /// Files, folders or glob patterns of rows: .npy, .safetensors, .parquet.
+    #[arg(required = true, value_name = "INPUT")]
+    pub inputs: Vec<PathBuf>,
+    /// The fitted operator, from realign fit.
+    #[arg(long, value_name = "S.safetensors")]
+    pub stats: PathBuf,
+    /// Where to write: a file for one input file, else a folder, where outputs keep the inputs' names.
+    #[arg(long)]
+    pub out: PathBuf,
+    /// npy, safetensors or parquet; by default as the input.
+    #[arg(long)]
+    pub format: Option<FileFormat>,
+    /// f16, bf16, f32 or f64; by default as the input.
+    #[arg(long, value_parser = parse_dtype)]
+    pub dtype: Option<ElementType>,
+    /// Replace the output if it exists.
+    #[arg(long)]
+    pub force: bool,
+    #[command(flatten)]
+    pub read: ReadArgs,
+    #[command(flatten)]
+    pub device: DeviceArgs,
+    /// Machine-readable result on stdout.
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn parse_dtype(text: &str) -> Result<ElementType, String> {
+    let all = [ElementType::F16, ElementType::BF16, ElementType::F32, ElementType::F64];
+    all.into_iter()
+        .find(|e| e.name() == text)
+        .ok_or_else(|| format!("'{text}' is no type; choose f16, bf16, f32 or f64"))
+}

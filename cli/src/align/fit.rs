@@ -1,0 +1,145 @@
+//! `stats`, `merge` and `fit`.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use realign::align::{Evidence, FitOptions, Method, fit_evidence};
+use realign::device::Device;
+use realign::geometry::Cut;
+use realign::io::{Dataset, Shard, check_writable};
+use realign::stats::{DatasetRows, Moments, RowSource, StreamOptions, Summary};
+use serde_json::json;
+
+use crate::align::args::{FitArgs, MergeArgs, StatsArgs};
+use crate::shared::outputs::refuse_input;
+use crate::shared::show;
+use crate::wording::words;
+
+pub fn stats(args: &StatsArgs) -> Result<()> {
+    check_writable(&args.out, args.force)?;
+    let dataset = args.read.open(&args.inputs)?;
+    refuse_input(&args.out, dataset.shards().iter().map(Shard::path))?;
+    let device = args.device.request()?;
+    let start = Instant::now();
+    let summary = count(&device, &dataset, args)?;
+    summary.save(&args.out, args.force)?;
+    let mut value = show::summary_json(&summary);
+    value["device"] = json!(device.name());
+    value["seconds"] = json!(start.elapsed().as_secs_f64());
+    value["out"] = json!(args.out.display().to_string());
+    show::result(args.json, &value)
+}
+
+fn count(device: &Device, dataset: &Dataset, args: &StatsArgs) -> Result<Summary> {
+    let reads = if args.covariance { 2 } else { 1 };
+    let bar = show::progress(reads * dataset.rows(), "counting");
+    let step = |rows| bar.inc(rows);
+    let (mut rows, stream) = (DatasetRows::new(dataset), args.read.stream(Some(&step)));
+    let summary = Summary::of(device, &mut rows, args.covariance, stream)?;
+    bar.finish_and_clear();
+    Ok(summary)
+}
+
+pub fn merge(args: &MergeArgs) -> Result<()> {
+    check_writable(&args.out, args.force)?;
+    let mut total: Option<Summary> = None;
+    for path in &args.inputs {
+        let summary = match args.without_covariance {
+            true => Summary { moments: Moments::load(path)?, covariance: None },
+            false => Summary::load(path)?,
+        };
+        match &mut total {
+            None => total = Some(summary),
+            Some(total) => total.merge(&summary).with_context(|| path.display().to_string())?,
+        }
+    }
+    // Invariant: clap demands one input or more.
+    let total = total.unwrap_or_else(|| Summary { moments: Moments::empty(1), covariance: None });
+    total.save(&args.out, args.force)?;
+    let mut value = show::summary_json(&total);
+    value["files"] = json!(args.inputs.len());
+    value["out"] = json!(args.out.display().to_string());
+    show::result(args.json, &value)
+}
+
+pub fn fit(args: &FitArgs) -> Result<()> {
+    check_writable(&args.out, args.force)?;
+    let source = open(args, &args.source)?;
+    let target = open(args, &args.target)?;
+    let source_moments = load(args.source_stats.as_deref())?;
+    let target_moments = load(args.target_stats.as_deref())?;
+    let shards = source.iter().chain(&target).flat_map(Dataset::shards).map(Shard::path);
+    refuse_input(&args.out, shards.chain(args.source_stats.as_deref()).chain(args.target_stats.as_deref()))?;
+    let device = args.device.request()?;
+    let start = Instant::now();
+    let rows = source.as_ref().map_or(0, Dataset::rows) + target.as_ref().map_or(0, Dataset::rows);
+    let bar = show::progress(rows, "fitting");
+    // Passes over the source are not known beforehand: the bar grows with them.
+    let step = |rows| {
+        if bar.position() + rows > bar.length().unwrap_or(0) {
+            bar.inc_length(rows);
+        }
+        bar.inc(rows);
+    };
+    let (mut source_rows, mut target_rows) =
+        (source.as_ref().map(DatasetRows::new), target.as_ref().map(DatasetRows::new));
+    let source = evidence(&mut source_rows, source_moments.as_ref())?;
+    let options = options(args, &source, args.read.stream(Some(&step)));
+    let target = evidence(&mut target_rows, target_moments.as_ref())?;
+    let statistics = fit_evidence(&device, source, target, &options).map_err(|e| name_sides(e, args))?;
+    bar.finish_and_clear();
+    statistics.save(&args.out, args.force)?;
+    let mut value = show::statistics_json(&statistics);
+    value["device"] = json!(device.name());
+    value["seconds"] = json!(start.elapsed().as_secs_f64());
+    value["out"] = json!(args.out.display().to_string());
+    show::result(args.json, &value)
+}
+
+/// One side: clap demands its rows or its moments.
+fn evidence<'a>(rows: &'a mut Option<DatasetRows<'_>>, moments: Option<&'a Moments>) -> Result<Evidence<'a>> {
+    let rows = rows.as_mut().map(|rows| rows as &mut dyn RowSource);
+    Evidence::of(rows, moments).context("a side has neither rows nor moments")
+}
+
+/// Says which files the error is about: the library knows rows, not names.
+fn name_sides(error: realign::Error, args: &FitArgs) -> anyhow::Error {
+    if !matches!(error, realign::Error::Shape { .. } | realign::Error::Degenerate(_)) {
+        return error.into();
+    }
+    let side = |rows: &[PathBuf], moments: &Option<PathBuf>| {
+        let all: Vec<_> = rows.iter().chain(moments).map(|p| p.display().to_string()).collect();
+        all.join(" ")
+    };
+    let (source, target) = (side(&args.source, &args.source_stats), side(&args.target, &args.target_stats));
+    anyhow::anyhow!("{} (source: {source}; target: {target})", words(&error))
+}
+
+fn open(args: &FitArgs, inputs: &[PathBuf]) -> Result<Option<Dataset>> {
+    if inputs.is_empty() { Ok(None) } else { args.read.open(inputs).map(Some) }
+}
+
+fn load(path: Option<&Path>) -> Result<Option<Moments>> {
+    Ok(path.map(Moments::load).transpose()?)
+}
+
+/// With moments alone the centroid step cannot be done: unless asked for, it is left out, and said.
+fn options<'a>(args: &FitArgs, source: &Evidence<'_>, stream: StreamOptions<'a>) -> FitOptions<'a> {
+    let method = args.method.unwrap_or_else(|| source.default_method());
+    if args.method.is_none() && method != Method::default() {
+        eprintln!(
+            "note: the centroid step needs the source rows once more; without --source this makes an {method} operator"
+        );
+    }
+    FitOptions {
+        method,
+        centroid: args.centroid,
+        allow_degenerate: args.allow_degenerate,
+        sigma: args.sigma,
+        seed: args.seed,
+        shrinkage: args.shrinkage,
+        frame: args.energy.map_or(Cut::default(), Cut::Energy),
+        stream,
+    }
+}

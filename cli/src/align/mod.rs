@@ -1,0 +1,5 @@
+//! `stats`, `merge`, `fit` and `apply`.
+
+pub mod apply;
+pub mod args;
+pub mod fit;

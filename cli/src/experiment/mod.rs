@@ -1,0 +1,5 @@
+//! `demo` and `experiment`.
+
+pub mod args;
+pub mod demo;
+pub mod full;

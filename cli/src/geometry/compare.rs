@@ -1,0 +1,106 @@
+//! `compare`.
+
+use anyhow::Result;
+use realign::align::{CompareOptions, Comparison, FitOptions, Method, compare as compare_methods};
+use realign::stats::{DatasetRows, StreamOptions};
+use serde_json::{Map, Value, json};
+
+use crate::geometry::args::{CompareArgs, FitOptionArgs};
+use crate::geometry::measure::{entries, open_all};
+use crate::shared::show;
+
+impl FitOptionArgs {
+    pub fn options<'a>(&self, stream: StreamOptions<'a>) -> FitOptions<'a> {
+        FitOptions {
+            centroid: self.centroid,
+            sigma: self.sigma,
+            seed: self.seed,
+            shrinkage: self.shrinkage,
+            stream,
+            ..Default::default()
+        }
+    }
+}
+
+pub fn compare(args: &CompareArgs) -> Result<()> {
+    let outputs = args.page.check(&Comparison::charts(args.paired), &args.json)?;
+    let [source, target] = open_all(&args.read, [&args.source, &args.target])?;
+    outputs.refuse(&[&source, &target], None)?;
+    let device = args.device.request()?;
+    let bar = show::progress(source.rows(), "comparing");
+    let step = |rows| {
+        bar.inc_length(rows);
+        bar.inc(rows);
+    };
+    let mut fit = args.fit.options(args.read.stream(Some(&step)));
+    fit.frame = args.cut.cut();
+    let (diagnosis, frame) = (args.neighbours.options(), args.cut.cut());
+    let options = CompareOptions { fit, diagnosis, frame, paired: args.paired };
+    let methods = if args.methods.is_empty() { &Method::ALL[..] } else { &args.methods };
+    let (mut y, mut x) = (DatasetRows::new(&source), DatasetRows::new(&target));
+    let comparison = compare_methods(&device, &mut y, &mut x, methods, &options)?;
+    bar.finish_and_clear();
+    let value = value(&comparison, device.name());
+    args.page.write(args.json.force, || comparison.page(value.clone()))?;
+    args.json.finish(&value, || text(&comparison))
+}
+
+fn value(comparison: &Comparison, device: &str) -> Value {
+    let mut methods = Map::new();
+    for line in &comparison.methods {
+        let mut value = entries(line.diagnosis.entries());
+        if let Some(pairs) = &line.pairs {
+            value.extend(entries(pairs.entries()));
+            value.insert("frame_rank".to_owned(), json!(pairs.rank));
+        }
+        value.insert("fit_seconds".to_owned(), json!(line.fit_time.as_secs_f64()));
+        value.insert("apply_seconds".to_owned(), json!(line.apply_time.as_secs_f64()));
+        value.insert("seconds".to_owned(), json!((line.fit_time + line.apply_time).as_secs_f64()));
+        methods.insert(line.method.name().to_owned(), Value::Object(value));
+    }
+    json!({
+        "methods": methods, "fitted_rows_source": comparison.fitted_rows.0,
+        "fitted_rows_target": comparison.fitted_rows.1, "rows_source": comparison.source.rows(),
+        "rows_target": comparison.target.rows(), "width": comparison.source.width(),
+        "frame_rank": comparison.frame_rank(), "device": device,
+    })
+}
+
+fn text(comparison: &Comparison) -> String {
+    let columns = ["gap", "trace", "alpha", "eff.rank", "kappa", "JSD", "mixing", "kNN", "phi", "psi", "seconds"];
+    let header: String = columns.iter().map(|c| format!(" {c:>9}")).collect();
+    let mut lines = vec![format!("{:<13}{header}", "method")];
+    let number = |v: Option<f64>| v.map_or_else(|| "-".to_owned(), show::number);
+    for line in &comparison.methods {
+        let (d, kept) = (&line.diagnosis, &line.diagnosis.kept);
+        let cells = [
+            Some(d.gap),
+            Some(d.source.trace),
+            d.source.alpha,
+            Some(d.source.effective_rank),
+            d.source.kappa,
+            Some(d.jsd),
+            Some(d.mixing.rate),
+            kept.as_ref().map(|k| k.knn_overlap),
+            kept.as_ref().map(|k| k.phi),
+            kept.as_ref().and_then(|k| k.psi),
+            Some((line.fit_time + line.apply_time).as_secs_f64()),
+        ];
+        let cells: String = cells.into_iter().map(|v| format!(" {:>9}", number(v))).collect();
+        lines.push(format!("{:<13}{cells}", line.method.name()));
+    }
+    let (y, x) = (&comparison.source, &comparison.target);
+    let x_spectrum = x.spectrum();
+    lines.push(format!(
+        "\nFitted on {} and {} rows (every other one), measured on the remaining {} and {}. The target's trace is {}, its \
+         alpha {}, its effective rank {}.",
+        comparison.fitted_rows.0,
+        comparison.fitted_rows.1,
+        y.rows(),
+        x.rows(),
+        show::number(x_spectrum.trace()),
+        number(x_spectrum.alpha()),
+        show::number(x_spectrum.effective_rank()),
+    ));
+    lines.join("\n")
+}

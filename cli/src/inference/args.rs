@@ -1,0 +1,187 @@
+//! The arguments of the commands that ask a trained model.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
+use realign::align::Method;
+use realign::inference::AnswerOptions;
+use realign::io::Join;
+use realign::nn::decoder::generate::Sampling;
+use realign::train::EmbeddingFiles;
+
+use crate::shared::device::DeviceArgs;
+use crate::shared::json::JsonArgs;
+
+/// The model.
+#[derive(Args)]
+pub struct ModelArgs {
+    /// The language model's folder, in Hugging Face's layout.
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// The adapter: a safetensors file, or a folder that holds adapter.safetensors or mm_projector.safetensors.
+    #[arg(long, value_name = "A.safetensors")]
+    pub adapter: PathBuf,
+    /// Visual tokens per image; by default as in the adapter's training, where its file says so, else as many as it makes.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    visual_tokens: Option<u32>,
+}
+
+impl ModelArgs {
+    pub fn visual_tokens(&self) -> Option<usize> {
+        self.visual_tokens.map(|count| count as usize)
+    }
+}
+
+/// Records and their embeddings.
+#[derive(Args)]
+pub struct DataArgs {
+    /// Records: .jsonl, or .json with one array.
+    #[arg(long, value_name = "FILE")]
+    pub data: PathBuf,
+    /// Files, folders or patterns of embeddings: .npy, .safetensors, .parquet.
+    #[arg(long, num_args = 1.., required = true, value_name = "FILE")]
+    embeddings: Vec<PathBuf>,
+    /// The list of the embeddings' ids, for npy and safetensors files.
+    #[arg(long, value_name = "FILE")]
+    ids: Option<PathBuf>,
+    /// The embeddings' tensor in safetensors files.
+    #[arg(long)]
+    key: Option<String>,
+    /// The embeddings' column in parquet files.
+    #[arg(long)]
+    column: Option<String>,
+    /// The column of ids in parquet files.
+    #[arg(long)]
+    id_column: Option<String>,
+    /// What names a record's embedding: id, image, or auto (id if there is an embedding of that name, else image).
+    #[arg(long, default_value = "auto", value_parser = parse_join, value_name = "auto|id|image")]
+    pub join: Join,
+    /// Leave out records without an embedding.
+    #[arg(long)]
+    pub skip_missing: bool,
+}
+
+fn parse_join(text: &str) -> Result<Join, String> {
+    match text {
+        "auto" => Ok(Join::Auto),
+        "id" => Ok(Join::Id),
+        "image" => Ok(Join::Image),
+        other => Err(format!("'{other}' is unknown; choose auto, id or image")),
+    }
+}
+
+impl DataArgs {
+    pub fn files(&self) -> EmbeddingFiles<'_> {
+        EmbeddingFiles {
+            inputs: &self.embeddings,
+            ids: self.ids.as_deref(),
+            key: self.key.as_deref(),
+            column: self.column.as_deref(),
+            id_column: self.id_column.as_deref(),
+        }
+    }
+}
+
+/// How answers are made.
+#[derive(Args)]
+pub struct SamplingArgs {
+    /// Most tokens of an answer.
+    #[arg(long, default_value_t = 128, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_tokens: u32,
+    /// 0 always takes the most likely token; higher is freer.
+    #[arg(long, default_value_t = 0.0, value_name = "T", allow_negative_numbers = true)]
+    temperature: f32,
+    /// Choose among the most likely tokens that make up this probability.
+    #[arg(long, default_value_t = 1.0, value_name = "P", allow_negative_numbers = true)]
+    top_p: f32,
+    /// Seed of the choice.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    seed: u64,
+}
+
+impl SamplingArgs {
+    pub fn options(&self, one_line: bool) -> AnswerOptions {
+        let sampling = Sampling { temperature: self.temperature, top_p: self.top_p, seed: self.seed };
+        AnswerOptions { sampling, max_tokens: self.max_tokens as usize, one_line }
+    }
+}
+
+#[derive(Args)]
+pub struct ScoreArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Align the embeddings first, as stage 1 does: statistics from realign fit.
+    #[arg(long, value_name = "S.safetensors")]
+    pub stats: Option<PathBuf>,
+    /// The aligner, if not the one that the statistics were fitted for.
+    #[arg(long, requires = "stats", value_name = "METHOD")]
+    pub aligner: Option<Method>,
+    /// Longest sample in tokens.
+    #[arg(long, default_value_t = 2048, value_name = "N")]
+    pub max_length: usize,
+    /// Samples per batch.
+    #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch_size: u32,
+    #[command(flatten)]
+    pub device: DeviceArgs,
+    #[command(flatten)]
+    pub json: JsonArgs,
+}
+
+#[derive(Args)]
+pub struct GenerateArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// The image's embedding: .npy (also 1-D), .safetensors or .parquet. Without it, the prompt is text alone.
+    #[arg(long, value_name = "FILE")]
+    pub image_embedding: Option<PathBuf>,
+    /// The row, in a file of several.
+    #[arg(long, value_name = "N", requires = "image_embedding")]
+    pub row: Option<u32>,
+    /// The tensor in a safetensors file.
+    #[arg(long, requires = "image_embedding")]
+    pub key: Option<String>,
+    /// The column in a parquet file.
+    #[arg(long, requires = "image_embedding")]
+    pub column: Option<String>,
+    /// The question; <image> in it stands for the image, which otherwise comes first. With --plain the text to continue, which
+    /// may be empty.
+    #[arg(long, required_unless_present = "plain", default_value_if("plain", "true", ""))]
+    pub prompt: Option<String>,
+    /// Instructions before the question.
+    #[arg(long, value_name = "TEXT", conflicts_with = "plain", value_parser = NonEmptyStringValueParser::new())]
+    pub system: Option<String>,
+    /// No chat template: BOS, image, prompt, and one line of answer, as stage 1 trains.
+    #[arg(long)]
+    pub plain: bool,
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+    #[command(flatten)]
+    pub device: DeviceArgs,
+    /// Machine-readable result on stdout.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct EvaluateArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Letter case and a final full stop do not matter.
+    #[arg(long)]
+    pub lenient: bool,
+    /// Every question's answer, as JSON lines.
+    #[arg(long, value_name = "OUT.jsonl")]
+    pub predictions: Option<PathBuf>,
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+    #[command(flatten)]
+    pub device: DeviceArgs,
+    #[command(flatten)]
+    pub json: JsonArgs,
+}

@@ -1,0 +1,209 @@
+//! `score`, `generate` and `evaluate`.
+
+pub mod args;
+
+use std::io::Write;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use realign::device::Device;
+use realign::inference::{self, Accuracy, Assistant, Evaluation};
+use realign::io::{
+    AdapterWeights, Dataset, DecoderConfig, EmbeddingRows, IMAGE, OpenOptions, Question, Role, SampleOptions, Turn,
+    check_writable, write_atomically,
+};
+use realign::nn::{Adapter, Decoder};
+use realign::train::{Form, Model, VisualInputs, data, visual};
+use serde_json::{Value, json};
+
+use crate::inference::args::{EvaluateArgs, GenerateArgs, ModelArgs, ScoreArgs};
+use crate::shared::show;
+
+/// The model, and the visual tokens of an image.
+fn open_model(device: &Device, args: &ModelArgs) -> Result<(Model, usize)> {
+    let weights = AdapterWeights::load(&args.adapter)?;
+    let hidden = DecoderConfig::read(&args.model)?.hidden_size;
+    weights.check_fits(weights.inputs(), hidden, &args.adapter)?;
+    let visual_tokens = weights.visual_tokens_or(args.visual_tokens(), hidden, &args.adapter)?;
+    let decoder = Decoder::open(device, &args.model, None)?;
+    Ok((Model { adapter: Adapter::new(device, &weights)?, decoder }, visual_tokens))
+}
+
+/// Fails before the work where embeddings are of another width than the adapter takes.
+fn check_width(adapter: &Path, takes: usize, width: usize) -> Result<()> {
+    if takes != width {
+        bail!("{}: takes embeddings of width {takes}, but these have {width}", adapter.display());
+    }
+    Ok(())
+}
+
+pub fn score(args: &ScoreArgs) -> Result<()> {
+    args.json.check()?;
+    let device = args.device.request()?;
+    let embeddings = args.data.files().open()?;
+    let (model, visual_tokens) = open_model(&device, &args.model)?;
+    check_width(&args.model.adapter, model.adapter.input(), embeddings.rows.width())?;
+    let options = SampleOptions {
+        visual_tokens,
+        max_length: args.max_length,
+        skip_missing: args.data.skip_missing,
+        join: args.data.join,
+    };
+    let form = Form::of(&args.data.data)?;
+    let samples = data::samples(&args.model.model, &args.data.data, &embeddings, &options, form)?;
+    let aligner = match &args.stats {
+        Some(path) => visual::aligner(path, args.aligner)?,
+        None => None,
+    };
+    let mut inputs = VisualInputs::new(&device, embeddings.rows, aligner.as_deref())?;
+    let start = Instant::now();
+    let bar = show::progress(samples.len() as u64, "scoring");
+    let batch = args.batch_size as usize;
+    let scores = inference::score(&device, &model, (&samples, &mut inputs), batch, |n| bar.inc(n as u64))?;
+    bar.finish_and_clear();
+    let targets: u64 = scores.iter().map(|s| u64::from(s.targets)).sum();
+    let total: f64 = scores.iter().map(|s| s.nll * f64::from(s.targets)).sum();
+    let (mean, per_token) = (scores.iter().map(|s| s.nll).sum::<f64>() / scores.len() as f64, total / targets as f64);
+    let id = |i: usize| samples.get(i).map_or("", |sample| sample.id);
+    let list: Vec<Value> =
+        scores.iter().enumerate().map(|(i, s)| json!({ "id": id(i), "nll": s.nll, "tokens": s.targets })).collect();
+    let value = json!({
+        "count": scores.len(), "tokens": targets, "mean_nll": mean, "token_nll": per_token, "perplexity": per_token.exp(),
+        "skipped": samples.missing() + samples.without_target(), "truncated": samples.cut(), "device": device.name(),
+        "seconds": start.elapsed().as_secs_f64(), "samples": list,
+    });
+    args.json.finish(&value, || {
+        format!(
+            "{} samples, {targets} target tokens on {}\nmean NLL per sample  {}\nNLL per token        {}\nperplexity           {}",
+            scores.len(),
+            device.name(),
+            show::number(mean),
+            show::number(per_token),
+            show::number(per_token.exp()),
+        )
+    })
+}
+
+/// The embedding that `generate` is asked about.
+fn embedding(args: &GenerateArgs) -> Result<Option<Vec<f32>>> {
+    let Some(path) = &args.image_embedding else { return Ok(None) };
+    let options = OpenOptions { key: args.key.clone(), column: args.column.clone(), vector: true };
+    let dataset = Dataset::open(std::slice::from_ref(path), &options)?;
+    let row = match (args.row, dataset.rows()) {
+        (Some(row), n) if u64::from(row) >= n => bail!("{}: has {n} rows, so no row {row}", path.display()),
+        (Some(row), _) => row,
+        (None, 1) => 0,
+        (None, n) => bail!("{}: has {n} rows; choose one with --row, from 0", path.display()),
+    };
+    let mut rows = EmbeddingRows::open(&dataset)?;
+    let mut numbers = vec![0.0; rows.width()];
+    rows.read(&[row], &mut numbers)?;
+    Ok(Some(numbers))
+}
+
+pub fn generate(args: &GenerateArgs) -> Result<()> {
+    let device = args.device.request()?;
+    let embedding = embedding(args)?;
+    let (model, visual_tokens) = (&args.model, args.model.visual_tokens());
+    let assistant = Assistant::open(&device, &model.model, &model.adapter, visual_tokens)?;
+    if let Some(numbers) = &embedding {
+        check_width(&model.adapter, assistant.model.adapter.input(), numbers.len())?;
+    }
+    let prompt = args.prompt.as_deref().unwrap_or_default();
+    let image = embedding.is_some();
+    if prompt.contains(IMAGE) && (!image || args.plain || prompt.matches(IMAGE).count() > 1) {
+        bail!("--prompt: {IMAGE} stands once for the image of --image-embedding, and not with --plain");
+    }
+    let entries = if args.plain {
+        assistant.plain(prompt, image)?
+    } else {
+        let text = if image && !prompt.contains(IMAGE) { format!("{IMAGE}\n{prompt}") } else { prompt.to_owned() };
+        let system = args.system.iter().map(|text| Turn { role: Role::System, text: text.clone() });
+        assistant.chat(&system.chain([Turn { role: Role::User, text }]).collect::<Vec<_>>())?
+    };
+    let start = Instant::now();
+    let mut broken = false;
+    let say = |text: &str| {
+        if args.json {
+            return ControlFlow::Continue(());
+        }
+        let mut stdout = std::io::stdout().lock();
+        broken = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).is_err();
+        if broken { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    let answer = assistant.answer((&entries, embedding.as_deref()), &args.sampling.options(args.plain), say)?;
+    if !args.json {
+        return if broken { Ok(()) } else { show::print("") };
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    let value = json!({
+        "text": answer.text, "tokens": answer.tokens, "end": answer.end.name(), "prompt_tokens": entries.len(),
+        "device": device.name(), "seconds": seconds,
+    });
+    show::result(true, &value)
+}
+
+pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
+    args.json.check()?;
+    args.predictions.iter().try_for_each(|path| check_writable(path, args.json.force))?;
+    let device = args.device.request()?;
+    let mut embeddings = args.data.files().open()?;
+    let (join, skip_missing) = (args.data.join, args.data.skip_missing);
+    let (questions, skipped) = Question::read(&args.data.data, &embeddings.index, join, skip_missing)?;
+    let (model, visual_tokens) = (&args.model, args.model.visual_tokens());
+    let assistant = Assistant::open(&device, &model.model, &model.adapter, visual_tokens)?;
+    check_width(&model.adapter, assistant.model.adapter.input(), embeddings.rows.width())?;
+    let start = Instant::now();
+    let bar = show::progress(questions.len() as u64, "asking");
+    let how = (&args.sampling.options(false), args.lenient);
+    let evaluation = inference::evaluate(&assistant, (&questions, &mut embeddings.rows), how, || bar.inc(1))?;
+    bar.finish_and_clear();
+    if let Some(path) = &args.predictions {
+        write_atomically(path, args.json.force, predictions(&questions, &evaluation).as_bytes())?;
+    }
+    let types: serde_json::Map<String, Value> =
+        evaluation.types.iter().map(|(name, accuracy)| (name.clone(), accuracy_json(*accuracy))).collect();
+    let mut value = accuracy_json(evaluation.overall);
+    value["types"] = Value::Object(types);
+    value["skipped"] = json!(skipped);
+    value["device"] = json!(device.name());
+    value["seconds"] = json!(start.elapsed().as_secs_f64());
+    args.json.finish(&value, || table(&evaluation))
+}
+
+/// The interval is Wilson's, 95%.
+fn accuracy_json(accuracy: Accuracy) -> Value {
+    let (low, high) = accuracy.interval();
+    json!({
+        "accuracy": accuracy.share(), "ci_low": low, "ci_high": high, "correct": accuracy.correct, "count": accuracy.count,
+    })
+}
+
+fn predictions(questions: &[Question], evaluation: &Evaluation) -> String {
+    let line = |(question, judged): (&Question, &inference::Judged)| {
+        let value = json!({
+            "id": question.id, "type": question.kind, "question": question.turns.last().map(|turn| &turn.text),
+            "answers": question.answers, "prediction": judged.answer, "correct": judged.correct,
+        });
+        format!("{value}\n")
+    };
+    questions.iter().zip(&evaluation.judged).map(line).collect()
+}
+
+fn table(evaluation: &Evaluation) -> String {
+    let all = evaluation.types.iter().map(|(name, accuracy)| (&name[..], *accuracy));
+    let mut rows: Vec<(&str, Accuracy)> = all.collect();
+    if rows.len() > 1 {
+        rows.push(("overall", evaluation.overall));
+    }
+    let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0).max(4);
+    let mut lines = vec![format!("{:<width$}  accuracy  95% interval    right / all", "type")];
+    lines.extend(rows.iter().map(|(name, accuracy)| {
+        let (low, high) = accuracy.interval();
+        let share = accuracy.share();
+        format!("{name:<width$}  {share:>8.3}  {low:.3} to {high:.3}  {:>6} / {}", accuracy.correct, accuracy.count)
+    }));
+    lines.join("\n")
+}

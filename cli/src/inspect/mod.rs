@@ -1,0 +1,97 @@
+//! `adapters` and `info`: what devices and files there are.
+
+pub mod args;
+
+use anyhow::Result;
+use realign::align::Statistics;
+use realign::device::{Device, DeviceKind, list_adapters};
+use realign::geometry::{Frame, Spectrum};
+use realign::io::{Dataset, OpenOptions};
+use realign::stats::{Moments, Summary};
+use serde_json::{Value, json};
+
+use crate::inspect::args::{AdaptersArgs, InfoArgs};
+use crate::shared::show;
+
+pub fn adapters(args: &AdaptersArgs) -> Result<()> {
+    let found = list_adapters(args.device.backends())?;
+    let host = Device::host();
+    let chosen = args.device.request().map(|d| d.name().to_owned()).ok();
+    if args.json {
+        let list: Vec<Value> = found
+            .iter()
+            .enumerate()
+            .map(|(index, a)| {
+                json!({
+                    "index": index, "name": a.name, "kind": a.kind.name(), "backend": a.backend, "driver": a.driver,
+                    "max_binding_bytes": a.max_binding, "features": a.features,
+                })
+            })
+            .collect();
+        let value = json!({ "adapters": list, "host": host.name(), "chosen": chosen });
+        return show::result(true, &value);
+    }
+    let mut lines = Vec::new();
+    for (index, a) in found.iter().enumerate() {
+        lines.push(format!("{index}: {} | {} | {} | {}", a.name, a.kind.name(), a.backend, a.driver));
+        lines.push(format!("   {} MiB a binding; {}", a.max_binding >> 20, a.features.join(", ")));
+    }
+    lines.push(format!("host: {}", host.name()));
+    if let Some(name) = chosen {
+        lines.push(format!("--device auto takes: {name}"));
+    }
+    if found.iter().any(|a| a.kind == DeviceKind::Software) {
+        lines.push("A software GPU is used only when named: --device NAME".to_owned());
+    }
+    show::print(&lines.join("\n"))
+}
+
+pub fn info(args: &InfoArgs) -> Result<()> {
+    if let [path] = &args.inputs[..] {
+        if Moments::is_file(path) {
+            return show::result(args.json, &with_kind("moments", counted(&Summary::load(path)?)?));
+        }
+        if Frame::is_file(path) {
+            let frame = Frame::load(path)?;
+            let value = json!({ "width": frame.width(), "rank": frame.rank() });
+            return show::result(args.json, &with_kind("frame", value));
+        }
+        if Statistics::is_file(path) {
+            let statistics = Statistics::load(path)?;
+            return show::result(args.json, &with_kind("statistics", show::statistics_json(&statistics)));
+        }
+    }
+    let options = OpenOptions { key: args.key.clone(), column: args.column.clone(), ..Default::default() };
+    let dataset = Dataset::open(&args.inputs, &options)?;
+    let shards: Vec<Value> = dataset
+        .shards()
+        .iter()
+        .map(|s| json!({ "path": s.path().display().to_string(), "rows": s.rows(), "format": s.format().name() }))
+        .collect();
+    let mut value = json!({
+        "kind": "rows", "rows": dataset.rows(), "width": dataset.width(), "dtype": dataset.element_type().name(),
+        "shards": shards,
+    });
+    if !args.json {
+        value["shards"] = json!(dataset.shards().len());
+    }
+    show::result(args.json, &value)
+}
+
+fn with_kind(kind: &str, mut value: Value) -> Value {
+    value["kind"] = json!(kind);
+    value
+}
+
+/// [`show::summary_json`], and what the covariance's spectrum shows.
+fn counted(summary: &Summary) -> Result<Value> {
+    let mut value = show::summary_json(summary);
+    if let Some(covariance) = &summary.covariance {
+        let spectrum = Spectrum::of_covariance(covariance)?;
+        value["effective_rank"] = json!(spectrum.effective_rank());
+        value["numerical_rank"] = json!(spectrum.numerical_rank());
+        value["kappa"] = json!(spectrum.kappa());
+        value["alpha"] = json!(spectrum.alpha());
+    }
+    Ok(value)
+}

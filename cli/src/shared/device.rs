@@ -1,0 +1,84 @@
+//! The device of a command, as its tuning has it.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
+use etcetera::BaseStrategy;
+use realign::device::{Device, DeviceOptions, Selection, backends_of};
+use realign::tuning::{self, Tuned};
+
+use crate::wording::words;
+
+#[derive(Args)]
+pub struct DeviceArgs {
+    /// auto (a GPU, else the host's cores), gpu, host, or an adapter's name, part of it, or number.
+    #[arg(long, default_value = "auto", value_name = "auto|gpu|host|NAME", value_parser = NonEmptyStringValueParser::new())]
+    device: String,
+    /// Only adapters of these backends: vulkan, metal, dx12, gl; several with commas.
+    #[arg(long, value_name = "LIST", value_parser = parse_backends)]
+    backend: Option<wgpu::Backends>,
+    /// The fixed choice of kernels, not the one that was measured on this adapter.
+    #[arg(long)]
+    no_tune: bool,
+    /// Multiply matrices on the GPU's matrix units: faster, with operands rounded to f16 (sums are f32).
+    #[arg(long)]
+    matrix_units: bool,
+}
+
+fn parse_backends(text: &str) -> Result<wgpu::Backends, String> {
+    backends_of(text).ok_or_else(|| format!("'{text}' is no backend; choose vulkan, metal, dx12 or gl"))
+}
+
+impl DeviceArgs {
+    pub fn backends(&self) -> Option<wgpu::Backends> {
+        self.backend
+    }
+
+    /// The device, with its tuning unless --no-tune.
+    pub fn request(&self) -> Result<Device> {
+        let device = self.request_untuned()?;
+        if self.no_tune { Ok(device) } else { tuned(device) }
+    }
+
+    pub fn request_untuned(&self) -> Result<Device> {
+        let selection: Selection = match self.device.parse() {
+            Ok(selection) => selection,
+            Err(never) => match never {},
+        };
+        let matrix_units = self.matrix_units;
+        let options = DeviceOptions { selection, backends: self.backend, matrix_units, ..DeviceOptions::default() };
+        let device = Device::request_blocking(&options)?;
+        if matrix_units && device.capabilities().matrix_units.is_none() {
+            bail!("--matrix-units: {} has none; leave the option out", device.name());
+        }
+        log::info!("device: {} ({})", device.name(), device.capabilities().kind.name());
+        Ok(device)
+    }
+}
+
+/// The file of tunings: `realign/tuning.json` in the user's cache folder.
+pub fn tunings() -> Result<PathBuf> {
+    let base = etcetera::choose_base_strategy().context("this user has no home folder for a cache")?;
+    Ok(base.cache_dir().join("realign").join("tuning.json"))
+}
+
+/// A device as its tuning has it: from the cache, or measured now and kept there. A software GPU is tuned by `realign tune` alone,
+/// for it takes seconds; nothing that goes wrong with a tuning stops a command.
+fn tuned(device: Device) -> Result<Device> {
+    let path = tunings();
+    let (device, tuned) = tuning::tuned(device, path.as_deref().ok())?;
+    let lost = match tuned {
+        Tuned::Failed(e) => {
+            log::warn!("not tuned: {}", words(&e));
+            None
+        }
+        Tuned::Lost(problem) => problem.map(|e| words(&e)).or_else(|| path.err().map(|e| format!("{e:#}"))),
+        _ => None,
+    };
+    if let Some(problem) = lost {
+        log::warn!("the tuning is used, but not kept, and the next command tunes again (or pass --no-tune): {problem}");
+    }
+    Ok(device)
+}

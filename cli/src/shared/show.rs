@@ -1,0 +1,99 @@
+//! Printing: progress and results.
+
+use std::io::{ErrorKind, IsTerminal, Write};
+
+use anyhow::{Context, Result};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use realign::align::Statistics;
+use realign::stats::Summary;
+use serde_json::{Value, json};
+
+/// Prints lines on stdout. A reader that has gone, as with `| head`, is no failure; a full disk is.
+pub fn print(text: &str) -> Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("cannot write to stdout"),
+        _ => Ok(()),
+    }
+}
+
+/// Prints a result: the JSON, or its entries as `key  value` lines.
+pub fn result(json: bool, value: &Value) -> Result<()> {
+    let entries = match value.as_object() {
+        Some(entries) if !json => entries,
+        _ => return print(&format!("{value:#}")),
+    };
+    let width = entries.keys().map(String::len).max().unwrap_or(0);
+    let line = |(key, value): (&String, &Value)| match value {
+        Value::Null => None,
+        Value::String(text) => Some(format!("{key:width$}  {text}")),
+        other => Some(format!("{key:width$}  {other}")),
+    };
+    print(&entries.iter().filter_map(line).collect::<Vec<_>>().join("\n"))
+}
+
+/// A progress bar over `rows` on stderr; silent where that is no terminal.
+pub fn progress(rows: u64, what: &'static str) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::with_draw_target(Some(rows), ProgressDrawTarget::hidden());
+    }
+    let bar = ProgressBar::new(rows);
+    let style = "{msg} {wide_bar} {human_pos}/{human_len} rows {per_sec} ETA {eta}";
+    if let Ok(style) = ProgressStyle::with_template(style) {
+        bar.set_style(style);
+    }
+    bar.with_message(what)
+}
+
+/// Names what is being done; a line of its own where stderr is no terminal.
+pub fn task(bar: &ProgressBar, name: &str, total: u64) {
+    if bar.is_hidden() {
+        eprintln!("{name}");
+    }
+    bar.set_style(task_style());
+    bar.set_length(total);
+    bar.set_message(name.to_owned());
+}
+
+/// Count, bar, message: the message is cut where the terminal ends.
+pub fn task_style() -> ProgressStyle {
+    // Invariant: the template is well-formed, as a test shows; the default would do for want of it.
+    ProgressStyle::with_template(TASK).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+const TASK: &str = "{pos}/{len} {bar:10} {wide_msg}";
+
+/// What was counted, in figures that cost no time.
+pub fn summary_json(summary: &Summary) -> Value {
+    let moments = &summary.moments;
+    let mut value = json!({
+        "rows": moments.rows(), "width": moments.width(), "zero_rows": moments.zero_rows(),
+        "nonfinite_replaced": moments.replaced(), "trace": moments.trace(),
+        "mean_norm": moments.mean().iter().map(|m| m * m).sum::<f64>().sqrt(),
+    });
+    if let Some(covariance) = &summary.covariance {
+        value["covariance_trace"] = json!(covariance.trace());
+        value["covariance_error"] = json!(covariance.error);
+    }
+    value
+}
+
+pub fn statistics_json(s: &Statistics) -> Value {
+    json!({
+        "method": s.method.name(), "centroid": s.centroid.map(|c| c.to_string()), "width": s.width(),
+        "rows_source": s.rows.0, "rows_target": s.rows.1, "trace_source": s.trace_source, "trace_target": s.trace_target,
+        "scale": s.scale, "gap": s.gap(), "residual_gap": s.residual_gap,
+        "sigma": s.noise.map(|n| n.sigma), "seed": s.noise.map(|n| n.seed),
+    })
+}
+
+/// Four digits, in the form that reads best.
+pub fn number(x: f64) -> String {
+    match x.abs() {
+        0.0 => "0".to_owned(),
+        a if !(1e-3..1e5).contains(&a) => format!("{x:.2e}"),
+        a if a >= 100.0 => format!("{x:.1}"),
+        a if a >= 10.0 => format!("{x:.2}"),
+        _ => format!("{x:.4}"),
+    }
+}

@@ -1,0 +1,157 @@
+//! `train`.
+
+pub mod args;
+
+use std::io::IsTerminal;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use realign::train::{LogRecord, Run, Stage, Start, write_report};
+use serde_json::json;
+
+use crate::shared::show;
+use crate::train::args::{StageArgs, TrainArgs};
+use crate::wording::words;
+
+/// Set by Ctrl-C.
+static STOP: AtomicBool = AtomicBool::new(false);
+/// Lines that a run prints where stderr is no terminal.
+const LINES: u64 = 20;
+
+/// The run was stopped by Ctrl-C, and saved.
+#[derive(Debug, thiserror::Error)]
+#[error("stopped after step {step} of {total}, saved; go on with the same command and --resume")]
+pub struct Interrupted {
+    step: u64,
+    total: u64,
+}
+
+pub fn train(args: &TrainArgs) -> Result<()> {
+    let (stage, args) = match &args.stage {
+        StageArgs::Stage1(args) => (Stage::One, args),
+        StageArgs::Stage2(args) => (Stage::Two, args),
+    };
+    let settings = args.settings(stage)?;
+    settings.validate()?;
+    let device = args.device.request()?;
+    let start = match (args.resume, args.force) {
+        (true, _) => Start::Resume,
+        (false, true) => Start::Replace,
+        (false, false) => Start::New,
+    };
+    let mut run = Run::start(&device, settings, start)?;
+    watch_for_stop("stopping after this step; Ctrl-C again to stop at once")?;
+    let began = (Instant::now(), run.step(), run.tokens());
+    let out = run.settings().out.clone();
+    let samples = (run.samples().missing() + run.samples().without_target(), run.samples().cut());
+    let last = match steps(&mut run) {
+        Ok(last) => last,
+        Err(error) => {
+            // What was logged so far is worth a look; what counts is the reason of the end.
+            write_report(&out).map_or_else(|e| log::warn!("no report: {}", words(&e)), drop);
+            return Err(error);
+        }
+    };
+    let seconds = began.0.elapsed().as_secs_f64();
+    let (step, tokens) = (run.step(), run.tokens());
+    let report = write_report(&out)?;
+    let finished = run.finish()?;
+    let number = |record: &LogRecord, name: &str| record.more.iter().find(|(n, _)| *n == name).map(|(_, x)| *x);
+    let path = |path: &std::path::Path| path.display().to_string();
+    let value = json!({
+        "step": step, "steps": step - began.1, "tokens": tokens, "loss": last.as_ref().map(|l| l.loss),
+        "eval_loss": last.as_ref().and_then(|l| number(l, "eval_loss")),
+        "adapter": path(&finished.adapter), "model": finished.model.as_deref().map(path),
+        "lora": finished.low_rank.as_deref().map(path), "log": path(&out.join("log.jsonl")), "report": path(&report),
+        "device": device.name(), "seconds": seconds, "tokens_per_second": (tokens - began.2) as f64 / seconds.max(1e-9),
+        "skipped": samples.0, "truncated": samples.1,
+    });
+    show::result(args.json, &value)
+}
+
+/// What an error says that Ctrl-C is the reason of.
+pub const STOPPED: &str = "stopped by Ctrl-C";
+
+/// Whether Ctrl-C was pressed.
+pub fn stopped() -> bool {
+    STOP.load(Ordering::SeqCst)
+}
+
+/// Ctrl-C asks for a stop, which is said; a second one ends the process. Further calls change nothing.
+pub fn watch_for_stop(said: &'static str) -> Result<()> {
+    static WATCHED: AtomicBool = AtomicBool::new(false);
+    if WATCHED.swap(true, Ordering::SeqCst) {
+        return Ok(());
+    }
+    let handler = move || {
+        if STOP.swap(true, Ordering::SeqCst) {
+            std::process::exit(130);
+        }
+        eprintln!("\n{said}");
+    };
+    ctrlc::set_handler(handler).context("cannot watch for Ctrl-C")
+}
+
+/// All steps that are left. Returns the last one's record.
+fn steps(run: &mut Run) -> Result<Option<LogRecord>> {
+    let mut progress = Progress::new(run);
+    let mut last = None;
+    while !run.is_done() {
+        if let Some(record) = run.advance_ahead()? {
+            progress.show(&record);
+            last = Some(record);
+        }
+        if stopped() && !run.is_done() {
+            progress.bar.finish_and_clear();
+            run.save()?;
+            return Err(Interrupted { step: run.step(), total: run.total() }.into());
+        }
+    }
+    progress.bar.finish_and_clear();
+    Ok(last)
+}
+
+/// A bar on a terminal, else a line now and then.
+struct Progress {
+    bar: ProgressBar,
+    lines: bool,
+    began: (Instant, u64, u64),
+    total: u64,
+    /// The step of the last line.
+    said: u64,
+}
+
+impl Progress {
+    fn new(run: &Run) -> Self {
+        let (step, total) = (run.step(), run.total());
+        let lines = !std::io::stderr().is_terminal();
+        let target = if lines { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        let bar = ProgressBar::with_draw_target(Some(total), target);
+        if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos}/{len} {msg} ETA {eta}") {
+            bar.set_style(style);
+        }
+        bar.set_position(step);
+        bar.reset_eta();
+        bar.enable_steady_tick(Duration::from_millis(500));
+        Progress { bar, lines, began: (Instant::now(), step, run.tokens()), total, said: step }
+    }
+
+    fn show(&mut self, record: &LogRecord) {
+        let seconds = self.began.0.elapsed().as_secs_f64();
+        let speed = (record.tokens - self.began.2) as f64 / seconds.max(1e-9);
+        let evaluated = record.more.iter().map(|(name, x)| format!(" {name} {}", show::number(*x))).collect::<String>();
+        let message = format!("loss {}{evaluated} {speed:.0} tokens/s", show::number(record.loss));
+        let every = (self.total / LINES).max(1);
+        // Not every step is shown: the one before a step that is waited for is not.
+        let due = record.step / every > self.said / every || record.step == self.total || !evaluated.is_empty();
+        if self.lines && due {
+            self.said = record.step;
+            let left = seconds / (record.step - self.began.1) as f64 * (self.total - record.step) as f64;
+            eprintln!("step {}/{}: {message}, {left:.0} s left", record.step, self.total);
+        }
+        self.bar.set_message(message);
+        self.bar.set_position(record.step);
+    }
+}

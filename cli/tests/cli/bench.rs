@@ -1,0 +1,170 @@
+//! `bench` and `tune`.
+
+use super::*;
+
+/// Runs a command with a cache folder of the test's own.
+fn cached(folder: &Folder, line: &str) -> Output {
+    let args: Vec<&str> = line.split_whitespace().collect();
+    let mut command = folder.command(&args);
+    command.env("XDG_CACHE_HOME", folder.at("cache")).env("HOME", folder.path()).env("LOCALAPPDATA", folder.path());
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    output
+}
+
+fn parsed(bytes: &[u8]) -> Value {
+    serde_json::from_slice(bytes).unwrap()
+}
+
+#[test]
+fn results_say_what_was_measured_and_how() {
+    let folder = Folder::fresh();
+    for device in devices() {
+        let line = format!("bench --quick --filter apply,gelu --device {device} --force");
+        cached(&folder, &format!("{line} --json r.json --html r.html"));
+        let value = parsed(&folder.bytes("r.json"));
+        assert_eq!((&value["schema"], &value["tool"]), (&1.into(), &"realign".into()));
+        assert_eq!(value["device"]["clocks"], "unknown");
+        for key in ["bandwidth_gb_s", "arithmetic_gflop_s", "upload_gb_s", "download_gb_s", "copy_kernel_gb_s"] {
+            assert!(value["roofline"][key].as_f64().unwrap() > 0.0, "{key}");
+        }
+        let results = value["results"].as_array().unwrap();
+        let names: Vec<&str> = results.iter().map(|r| r["name"].as_str().unwrap()).collect();
+        assert_eq!(names, ["apply", "product A Bᵀ + bias, gelu", "gelu", "gelu backward", "apply to rows"]);
+        for r in results {
+            let time = |key: &str| r[key].as_f64().unwrap();
+            assert!(time("seconds_q1") <= time("seconds") && time("seconds") <= time("seconds_q3"), "{r}");
+            assert!(["wall", "timestamps"].contains(&r["timer"].as_str().unwrap()) && time("runs") >= 3.0, "{r}");
+        }
+        // A kernel on an adapter is checked against the host engine before it is timed.
+        assert_eq!(results[0]["checked"], device != "host");
+        let (bytes, seconds) = (results[0]["bytes"].as_f64().unwrap(), results[0]["seconds"].as_f64().unwrap());
+        assert_eq!(bytes, 2.0 * 4.0 * 4000.0 * 1280.0);
+        let rate = results[0]["gb_s"].as_f64().unwrap();
+        assert!((rate * seconds * 1e9 / bytes - 1.0).abs() < 1e-9);
+        assert_eq!((&results[4]["items"], &results[4]["kind"]), (&"rows".into(), &"end to end".into()));
+        assert!(value["wgpu"].as_str().unwrap().starts_with("30."), "{}", value["wgpu"]);
+        // On Linux, which says it.
+        assert_eq!(value["host"]["cpu"].is_string(), cfg!(target_os = "linux"), "{}", value["host"]);
+        let of_device = &value["device"];
+        match device.as_str() {
+            "host" => assert!(of_device["tiles"].is_null() && of_device["dispatch_flops"].is_null()),
+            _ => {
+                assert_eq!(of_device["tiles"].as_object().unwrap().len(), 8);
+                assert_eq!(of_device["tuned"], false);
+                assert!(of_device["dispatch_flops"].as_u64().min(of_device["dispatch_bytes"].as_u64()) > Some(0));
+            }
+        }
+        let page = String::from_utf8(folder.bytes("r.html")).unwrap();
+        assert!(page.contains("<svg") && page.contains("gelu backward") && page.contains("Measured limits"));
+        assert!(page.contains("What ran") && page.contains(value["host"]["cpu"].as_str().unwrap_or("–")));
+        assert_eq!(page.contains("tile of A Bᵀ, large"), device != "host");
+        let text = cached(&folder, &format!("{line} --compare r.json")).stdout;
+        let text = String::from_utf8(text).unwrap();
+        assert!(text.contains("against realign") && text.contains("at most:") && text.contains("×"), "{text}");
+        folder.bad(1, &format!("bench --quick --filter gelu --device {device} --json r.json"), &["r.json", "--force"]);
+    }
+}
+
+#[test]
+fn a_gallery_of_several_devices() {
+    let folder = Folder::fresh();
+    folder.put("all/notes.txt", b"");
+    for (i, device) in devices().iter().enumerate() {
+        cached(&folder, &format!("bench --quick --filter normalize --device {device} --json all/{i}.json"));
+    }
+    // A file of before hosts and tiles were in it.
+    folder.put("all/nvidia-h100.json", include_bytes!("../../../docs/benchmarks/nvidia-h100.json"));
+    cached(&folder, "bench --gallery all");
+    let page = String::from_utf8(folder.bytes("all/index.html")).unwrap();
+    assert!(page.contains("NVIDIA H100") && page.contains("Share of the roofline, continued"));
+    assert!(page.contains("host engine") && page.contains("Side by side") && page.contains("normalize"));
+    folder.bad(1, "bench --gallery all", &["index.html", "--force"]);
+    folder.put("all/other.json", b"{}");
+    folder.bad(1, "bench --gallery all --force", &["other.json", "take it out"]);
+    folder.put("none/x.txt", b"");
+    folder.bad(1, "bench --gallery none", &["none", "no results file"]);
+}
+
+#[test]
+fn what_cannot_be_measured() {
+    let folder = Folder::fresh();
+    folder.bad(1, "bench --quick --device host --filter zebra", &["zebra", "there are", "attention backward"]);
+    let files: [(&str, &[u8], &str); 5] = [
+        ("broken.json", b"{", "not JSON"),
+        ("list.json", b"[1]", "realign bench --json"),
+        ("bare.json", b"{\"schema\": 1}", "realign bench --json"),
+        ("later.json", b"{\"schema\": 7, \"results\": []}", "form 7"),
+        ("gone.json", b"", "cannot read"),
+    ];
+    for (name, bytes, problem) in files {
+        if !bytes.is_empty() {
+            folder.put(name, bytes);
+        }
+        let line = format!("bench --quick --device host --filter normalize --compare {name}");
+        folder.bad(1, &line, &[name, problem]);
+        // It says what it measures, and here measured nothing.
+        let said = String::from_utf8(folder.run(&line).stderr).unwrap();
+        assert!(!said.contains("roofline") && !said.contains("normalize"), "{said}");
+    }
+    let said = folder.good("bench --quick --device host --filter normalize --json old.json");
+    assert!(said.contains("roofline") && said.contains("normalize"), "{said}");
+    folder.bad(1, "tune --device host", &["host engine", "nothing to tune"]);
+}
+
+#[test]
+fn a_tuning_is_kept_and_found() {
+    let folder = Folder::fresh();
+    let [_, device] = &devices()[..] else { panic!("no adapter") };
+    let value = parsed(&cached(&folder, &format!("tune --device {device} --json")).stdout);
+    let tried = value["tried"].as_array().unwrap();
+    let classes: std::collections::BTreeSet<&str> = tried.iter().map(|t| t["class"].as_str().unwrap()).collect();
+    assert_eq!(classes.len(), 8);
+    for class in classes {
+        let of_class = || tried.iter().filter(|t| t["class"] == class);
+        let rate = |t: &Value| t["gflop_s"].as_f64().unwrap();
+        let chosen: Vec<&Value> = of_class().filter(|t| t["chosen"] == true).collect();
+        assert!(chosen.len() == 1 && of_class().all(|t| rate(t) <= rate(chosen[0])), "{class}: {tried:?}");
+    }
+    let file = value["file"].as_str().unwrap().to_owned();
+    assert!(file.starts_with(folder.path().to_str().unwrap()), "{file}");
+    // Another tile in the file is the one that runs: what the products give has other bits, and nothing else changes.
+    let text = std::fs::read_to_string(&file).unwrap();
+    let kept = parsed(text.as_bytes());
+    let (key, entry) = kept["devices"].as_object().unwrap().iter().next().unwrap();
+    assert!(key.contains("realign 0."), "{key}");
+    for budget in ["dispatch_flops", "dispatch_bytes"] {
+        assert_eq!(entry[budget], value[budget]);
+    }
+    let mut other = kept.clone();
+    for tile in other["devices"][key]["tiles"].as_object_mut().unwrap().values_mut() {
+        *tile = "tiled 64x64x16".into();
+    }
+    std::fs::write(&file, other.to_string()).unwrap();
+    cached(&folder, &format!("bench --quick --filter product --device {device} --json tuned.json"));
+    cached(&folder, &format!("bench --quick --filter product --device {device} --no-tune --json fixed.json"));
+    // A file that nobody understands is as good as none.
+    std::fs::write(&file, "{").unwrap();
+    cached(&folder, &format!("adapters --device {device}"));
+}
+
+#[test]
+fn a_tuning_that_cannot_be_kept_is_shown() {
+    let folder = Folder::fresh();
+    let [_, device] = &devices()[..] else { panic!("no adapter") };
+    // A file where the cache folder would be.
+    folder.put("cache", b"");
+    let mut command = folder.command(&["tune", "--device", device, "--json"]);
+    command
+        .env("XDG_CACHE_HOME", folder.at("cache"))
+        .env("HOME", folder.path())
+        .env("LOCALAPPDATA", folder.at("cache"));
+    let output = command.output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    for word in ["could not be kept", "cannot create", "realign", "cache"] {
+        assert!(said.contains(word), "{word:?} is not in: {said}");
+    }
+    let value = parsed(&output.stdout);
+    assert!(value["file"].is_null() && value["dispatch_flops"].as_u64() > Some(0) && !value["tried"][0].is_null());
+}

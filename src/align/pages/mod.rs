@@ -1,0 +1,4 @@
+//! Pages of comparisons and calibrations.
+
+mod calibrate;
+mod compare;

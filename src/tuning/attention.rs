@@ -1,0 +1,111 @@
+//! Attention on packed sequences, as it is timed.
+
+use super::numbers;
+use crate::device::{Device, Recorder, Tensor};
+use crate::kernels::nn::attention::{self, Heads, Spans};
+use crate::{ElementType, Result};
+
+/// Width of a head; four query heads share a key-value head.
+const HEAD: usize = 64;
+const SHARED: usize = 4;
+/// Sequences of a batch are so long.
+const LENGTH: usize = 256;
+
+/// Queries, keys, values and what comes of them, for sequences of one length.
+pub(crate) struct Attention {
+    pub(crate) heads: Heads,
+    pub(crate) sequences: usize,
+    pub(crate) length: usize,
+    spans: Spans,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    pub(crate) out: Tensor,
+    lse: Tensor,
+    device: Device,
+}
+
+impl Attention {
+    /// Some `tokens`, as many as make whole sequences, in a decoder of width `hidden`.
+    pub(crate) fn new(device: &Device, tokens: usize, hidden: usize) -> Result<Self> {
+        let length = LENGTH.min(tokens);
+        let rows = tokens / length * length;
+        let query = hidden / HEAD;
+        let heads = Heads { query, key_value: query / SHARED, width: HEAD };
+        let lengths = vec![length as u32; rows / length];
+        let matrix = |seed, heads: usize| Tensor::from_f32(device, &numbers(seed, rows * heads * HEAD), heads * HEAD);
+        Ok(Attention {
+            heads,
+            sequences: lengths.len(),
+            length,
+            spans: Spans::packed(device, &lengths)?,
+            q: matrix(1, query)?,
+            k: matrix(3, heads.key_value)?,
+            v: matrix(4, heads.key_value)?,
+            out: Tensor::new(device, rows, query * HEAD, ElementType::F32)?,
+            lse: Tensor::new(device, rows, query, ElementType::F32)?,
+            device: device.clone(),
+        })
+    }
+
+    pub(crate) fn forward(&self, recorder: &mut Recorder) -> Result<()> {
+        let (q, k, v) = (&self.q, &self.k, &self.v);
+        attention::forward(recorder, self.heads, &self.spans, q, k, v, &self.out, &self.lse)
+    }
+
+    #[cfg(feature = "bench")]
+    pub(crate) fn forward_bytes(&self) -> u64 {
+        bytes(&[&self.q, &self.k, &self.v, &self.out, &self.lse])
+    }
+
+    /// One product of a query with a key and one of a weight with a value, over all pairs.
+    pub(crate) fn forward_flops(&self) -> u64 {
+        let causal = self.sequences as u64 * self.length as u64 * (self.length as u64 + 1) / 2;
+        4 * causal * (self.heads.query * HEAD) as u64
+    }
+}
+
+/// The gradients of an [`Attention`] that was run.
+pub(crate) struct AttentionGradients {
+    pub(crate) forward: Attention,
+    dout: Tensor,
+    dq: Tensor,
+    pub(crate) dk: Tensor,
+    dv: Tensor,
+}
+
+impl AttentionGradients {
+    /// Runs the forward pass, whose results the backward pass takes.
+    pub(crate) fn new(forward: Attention) -> Result<Self> {
+        let device = &forward.device;
+        let mut recorder = device.recorder();
+        forward.forward(&mut recorder)?;
+        recorder.submit()?.wait()?;
+        let (rows, width) = (forward.q.rows(), forward.q.width());
+        let dout = Tensor::from_f32(device, &numbers(2, rows * width), width)?;
+        let like = |t: &Tensor| Tensor::new(device, t.rows(), t.width(), ElementType::F32);
+        let (dq, dk, dv) = (like(&forward.q)?, like(&forward.k)?, like(&forward.v)?);
+        Ok(AttentionGradients { forward, dout, dq, dk, dv })
+    }
+
+    pub(crate) fn backward(&self, recorder: &mut Recorder) -> Result<()> {
+        let Attention { heads, spans, q, k, v, out, lse, .. } = &self.forward;
+        let (dout, dq, dk, dv) = (&self.dout, &self.dq, &self.dk, &self.dv);
+        attention::backward(recorder, *heads, spans, q, k, v, out, lse, dout, dq, dk, dv)
+    }
+
+    #[cfg(feature = "bench")]
+    pub(crate) fn bytes(&self) -> u64 {
+        self.forward.forward_bytes() + bytes(&[&self.dout, &self.dq, &self.dk, &self.dv])
+    }
+
+    /// By recomputation: seven products for the forward pass's two.
+    pub(crate) fn flops(&self) -> u64 {
+        self.forward.forward_flops() / 2 * 7
+    }
+}
+
+#[cfg(feature = "bench")]
+fn bytes(tensors: &[&Tensor]) -> u64 {
+    tensors.iter().map(|t| t.buffer().bytes()).sum()
+}
