@@ -1,6 +1,9 @@
 //! The file layer from outside: what is written comes back, what is broken is refused with words that help.
 
+mod apply;
 mod bad_files;
+#[path = "../common/mod.rs"]
+mod common;
 mod fuzz;
 mod outputs;
 #[cfg(feature = "parquet")]
