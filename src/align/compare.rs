@@ -83,7 +83,8 @@ pub fn compare(
         let (want, got) = (format!("width {}, as the source", source.width()), format!("width {}", target.width()));
         return Err(Error::shape("compare", "the target", want, got));
     }
-    check_options(&options.fit)?;
+    check_options(&FitOptions { method: Method::default(), ..options.fit }, source.width())?;
+    options.frame.check(source.width())?;
     if options.paired && source.rows() != target.rows() {
         let want = format!("{} rows, as many as the source: row i of one is the partner of row i", source.rows());
         return Err(Error::shape("--paired", "the target", want, format!("{} rows", target.rows())));

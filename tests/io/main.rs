@@ -9,6 +9,7 @@ mod outputs;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod round_trip;
+mod shards;
 
 use std::path::{Path, PathBuf};
 
