@@ -3,6 +3,7 @@
 use half::{bf16, f16};
 use rayon::prelude::*;
 
+use super::aligner::row_base;
 use super::{Aligner, Method, Statistics, Target};
 use crate::device::{Device, DownloadSlot};
 use crate::kernels::align::apply as kernel;
@@ -11,7 +12,7 @@ use crate::stats::{
 };
 use crate::{ElementType, Error, Result};
 
-/// Takes blocks of tight rows and their number.
+/// Takes blocks of tight rows and their number, one row or more. A block never holds rows of two of the source's files.
 pub type Sink<'a> = dyn FnMut(&[u8], usize) -> Result<()> + Send + 'a;
 
 /// What became of a source.
@@ -47,6 +48,8 @@ pub fn apply(
     if let Some(mapped) = aligner.on_host() {
         return mapped.stream(source, output, options, sink);
     }
+    // Bad rows are reported in 32 bits: better to say so now than after so many rows.
+    row_base(source.rows())?;
     let width = source.width();
     let computed = if output == ElementType::F64 { ElementType::F32 } else { output };
     let operator = aligner.on(device)?;
@@ -106,18 +109,20 @@ impl Slots {
     fn drain(&mut self, sink: &mut Sink<'_>) -> Result<()> {
         let Some(chunk) = self.pending.take() else { return Ok(()) };
         let slot = &self.slots[chunk.slot];
-        let (row_bytes, tight_bytes) = (slot.tensor().row_bytes(), self.width * self.output.bytes());
-        let (tight, output) = (&mut self.tight, self.output);
+        let (computed, output) = (slot.tensor().element_type(), self.output);
+        let (row_bytes, tight_bytes) = (slot.tensor().row_bytes(), self.width * output.bytes());
+        let tight = &mut self.tight;
         slot.read(|padded| {
             let padded = &padded[..chunk.rows * row_bytes];
-            if row_bytes == tight_bytes {
+            // Both: two f32 numbers and their padding are as long as two f64 numbers.
+            if computed == output && row_bytes == tight_bytes {
                 return sink(padded, chunk.rows);
             }
             tight.resize(chunk.rows * tight_bytes, 0);
             let rows = tight.par_chunks_exact_mut(tight_bytes).zip(padded.par_chunks_exact(row_bytes));
-            rows.for_each(|(t, p)| match output {
-                ElementType::F64 => convert_row(p, ElementType::F32, t, ElementType::F64),
-                _ => t.copy_from_slice(&p[..tight_bytes]),
+            rows.for_each(|(t, p)| match computed == output {
+                true => t.copy_from_slice(&p[..tight_bytes]),
+                false => convert_row(p, computed, t, output),
             });
             sink(tight, chunk.rows)
         })
@@ -131,6 +136,7 @@ fn copy(
     options: StreamOptions<'_>,
     sink: &mut Sink<'_>,
 ) -> Result<Applied> {
+    options.check()?;
     let (width, from) = (source.width(), source.element_type());
     let most = ((1 << 22) / (width * from.bytes())).max(1);
     let mut bytes = vec![0; most * width * from.bytes()];
@@ -173,9 +179,21 @@ fn convert_row(from: &[u8], from_type: ElementType, to: &mut [u8], to_type: Elem
 /// Writes one element, rounding to nearest even.
 pub(super) fn encode(value: f64, to: &mut [u8], to_type: ElementType) {
     match to_type {
-        ElementType::F16 => to.copy_from_slice(&f16::from_f64(value).to_le_bytes()),
-        ElementType::BF16 => to.copy_from_slice(&bf16::from_f64(value).to_le_bytes()),
+        ElementType::F16 => to.copy_from_slice(&f16::from_f32(to_odd(value)).to_le_bytes()),
+        ElementType::BF16 => to.copy_from_slice(&bf16::from_f32(to_odd(value)).to_le_bytes()),
         ElementType::F32 | ElementType::Fixed => to.copy_from_slice(&(value as f32).to_le_bytes()),
         ElementType::F64 => to.copy_from_slice(&value.to_le_bytes()),
     }
+}
+
+/// The number as f32, cut off towards zero, with its last bit set if anything was cut off: rounded on to 16 bits it gives what
+/// the f64 number gives, ties included. `half` rounds twice by way of f32, or looks at the upper 32 bits alone, by processor.
+fn to_odd(value: f64) -> f32 {
+    let near = value as f32;
+    // Equal, beyond the range of all 16-bit types, or NaN.
+    if f64::from(near) == value || !near.is_finite() {
+        return near;
+    }
+    let away = f64::from(near).abs() > value.abs();
+    f32::from_bits((near.to_bits() - u32::from(away)) | 1)
 }

@@ -143,7 +143,7 @@ impl Mapped {
         Ok(total)
     }
 
-    /// Streams a source through the map.
+    /// Streams a source through the map, each of its blocks by itself: files end with a block.
     pub(super) fn stream(
         &self,
         source: &mut dyn RowSource,
@@ -154,7 +154,7 @@ impl Mapped {
         let (mut rows, mut total) = (UnitRows::new(source, options)?, 0);
         let mut bytes = Vec::new();
         loop {
-            let mut block = rows.next()?;
+            let mut block = rows.next_piece()?;
             if block.is_empty() {
                 return Ok(Applied { rows: total, replaced: rows.replaced() });
             }
@@ -177,10 +177,8 @@ pub(super) fn fit(
     options: &FitOptions<'_>,
 ) -> Result<Statistics> {
     let shrinkage = options.shrinkage.unwrap_or(SHRINKAGE);
-    let Centroid::Steps(steps) = options.centroid else {
-        let problem = "exact is for realign; blockwise takes a number of steps, 1 as published";
-        return Err(Error::argument("centroid", problem));
-    };
+    // `check_options` refused the exact step.
+    let steps = if let Centroid::Steps(steps) = options.centroid { steps } else { 1 };
     // In f64 on every device: whitening divides by the small eigenvalues, which f32's error buries.
     let y = Survey::of(source, 0, options.stream)?;
     let x = Survey::of(target, 0, options.stream)?;

@@ -83,7 +83,8 @@ pub fn compare(
         let (want, got) = (format!("width {}, as the source", source.width()), format!("width {}", target.width()));
         return Err(Error::shape("compare", "the target", want, got));
     }
-    check_options(&options.fit)?;
+    check_options(&FitOptions { method: Method::default(), ..options.fit }, source.width())?;
+    options.frame.check(source.width())?;
     if options.paired && source.rows() != target.rows() {
         let (y, x) = (source.rows(), target.rows());
         let problem = format!("the target has {x} rows, the source {y}; row i of one is the partner of row i");

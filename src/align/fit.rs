@@ -40,8 +40,8 @@ pub struct FitOptions<'a> {
 /// for ReAlign with one centroid step, one more for each further step.
 ///
 /// # Errors
-/// Widths that differ; a side of fewer than two rows, or whose rows are all equal; a NaN or an infinity; a file that
-/// cannot be read; a device lost or out of memory.
+/// Before anything is read: widths that differ, an option outside its domain. Then a side of fewer than two rows, or whose rows
+/// are all equal; a NaN or an infinity; a file that cannot be read; a device lost or out of memory.
 pub fn fit(
     device: &Device,
     source: &mut dyn RowSource,
@@ -51,7 +51,7 @@ pub fn fit(
     if source.width() != target.width() {
         return Err(widths_differ(source.width(), target.width()));
     }
-    check_options(options)?;
+    check_options(options, source.width())?;
     if options.method == Method::Blockwise {
         return super::blockwise::fit(source, target, options);
     }
@@ -81,7 +81,7 @@ pub fn fit_moments(
     source: Option<&mut dyn RowSource>,
     options: &FitOptions<'_>,
 ) -> Result<Statistics> {
-    check_options(options)?;
+    check_options(options, source_moments.width())?;
     if options.method == Method::Blockwise {
         let problem = Problem::new("blockwise alignment needs covariances, which moments do not have");
         return Err(Error::argument("method", problem.remedy(Remedy::GiveRows)));
@@ -106,8 +106,15 @@ pub fn fit_moments(
     Ok(statistics)
 }
 
-/// What can be refused before any row is read.
-pub(super) fn check_options(options: &FitOptions<'_>) -> Result<()> {
+/// Refuses what can be refused before any row of width `d` is read, whether the method uses it or not.
+pub(super) fn check_options(options: &FitOptions<'_>, d: usize) -> Result<()> {
+    options.stream.check()?;
+    options.centroid.check()?;
+    options.frame.check(d)?;
+    if options.method == Method::Blockwise && options.centroid == Centroid::Exact {
+        let problem = "exact is for realign; blockwise takes a number of steps, 1 as published";
+        return Err(Error::argument("--centroid", problem));
+    }
     let sigma = options.sigma.unwrap_or(0.0);
     if !(0.0..=MAX_SIGMA).contains(&sigma) {
         return Err(Error::argument("sigma", format!("{sigma}; give a number from 0 to {MAX_SIGMA:e}")));
@@ -119,7 +126,7 @@ pub(super) fn check_options(options: &FitOptions<'_>) -> Result<()> {
     Ok(())
 }
 
-fn widths_differ(source: usize, target: usize) -> Error {
+pub(super) fn widths_differ(source: usize, target: usize) -> Error {
     Error::shape("fit", "target", format!("width {source}, as the source"), format!("width {target}"))
 }
 

@@ -74,7 +74,7 @@ impl FromStr for Method {
 /// How the centroid step is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Centroid {
-    /// Estimate the mean, shift, project; this many times. 1 is the paper's.
+    /// Estimate the mean, shift, project; this many times, 1 to 8. 1 is the paper's.
     Steps(u32),
     /// One shift, for which the mean of the final rows is μ_x, by Newton.
     Exact,
@@ -82,6 +82,19 @@ pub enum Centroid {
 
 /// Most centroid steps: each is one more vector of the operator.
 pub const MAX_STEPS: u32 = crate::kernels::align::apply::MAX_VECTORS as u32 - 1;
+
+impl Centroid {
+    /// Refuses numbers of steps that no operator has.
+    pub(crate) fn check(self) -> crate::Result<()> {
+        match self {
+            Centroid::Steps(count) if !(1..=MAX_STEPS).contains(&count) => {
+                let problem = format!("{count} steps; give 1 to {MAX_STEPS}, or a method without a centroid step");
+                Err(crate::Error::argument("--centroid", problem))
+            }
+            _ => Ok(()),
+        }
+    }
+}
 
 impl Default for Centroid {
     fn default() -> Self {

@@ -1,5 +1,6 @@
 //! How many rows does a fit need, and does it carry over to other data [paper sections 4 and 6: sample size, domains].
 
+use super::fit::{check_options, widths_differ};
 use super::{FitOptions, Statistics, apply, fit};
 use crate::device::Device;
 use crate::geometry::diagnosis::gap;
@@ -49,6 +50,10 @@ pub fn sample_size_study(
     (sizes, trials, seed): (&[u64], u32, u64),
     options: &FitOptions<'_>,
 ) -> Result<Vec<SizeResult>> {
+    check_options(options, source.width())?;
+    if source.width() != target.width() {
+        return Err(widths_differ(source.width(), target.width()));
+    }
     let halves = (source.rows().div_ceil(2), target.rows().div_ceil(2));
     let most = halves.0.max(halves.1);
     if trials == 0 {
@@ -101,6 +106,15 @@ impl std::fmt::Debug for Domain<'_> {
 /// # Errors
 /// Widths that differ between domains; whatever fitting and applying report.
 pub fn transfer_matrix(device: &Device, domains: &mut [Domain<'_>], options: &FitOptions<'_>) -> Result<Vec<Vec<f64>>> {
+    if let Some(first) = domains.first().map(|domain| domain.source.width()) {
+        check_options(options, first)?;
+        let widths = |domain: &Domain<'_>| [domain.source.width(), domain.target.width()];
+        if let Some(other) = domains.iter().find(|domain| widths(domain) != [first; 2]) {
+            let [source, target] = widths(other);
+            let want = format!("width {first}, as the first domain's source");
+            return Err(Error::shape("calibrate", other.name.clone(), want, format!("widths {source} and {target}")));
+        }
+    }
     let mut operators = Vec::with_capacity(domains.len());
     let mut held_out = Vec::with_capacity(domains.len());
     for domain in domains.iter_mut() {

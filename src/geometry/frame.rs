@@ -39,6 +39,17 @@ impl Default for Cut {
     }
 }
 
+impl Cut {
+    /// Refuses, before any row is read, what no rows of width `d` have.
+    pub(crate) fn check(self, d: usize) -> Result<()> {
+        match self {
+            Cut::Energy(e) if e > 0.0 && e <= 1.0 => Ok(()),
+            Cut::Energy(e) => Err(Error::argument("--energy", format!("{e}; give a share above 0, at most 1"))),
+            Cut::Rank(r) => check_rank(r, d),
+        }
+    }
+}
+
 /// An orthonormal basis of U and the spectrum that it was cut from.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Frame {
@@ -107,21 +118,16 @@ impl Frame {
 
     fn from_eigen(eigen: Eigen, error: f64, cut: Cut) -> Result<Self> {
         let d = eigen.order();
+        cut.check(d)?;
         let spectrum = Spectrum::within(eigen.values, error);
         let available = spectrum.numerical_rank();
         if available == 0 {
             return Err(no_direction());
         }
         let rank = match cut {
-            Cut::Energy(e) if e > 0.0 && e <= 1.0 => spectrum.rank_at(e).min(available),
-            Cut::Energy(e) => return Err(Error::argument("energy", format!("{e}; give a share above 0, at most 1"))),
-            Cut::Rank(r) => {
-                check_rank(r, d)?;
-                if r > available {
-                    return Err(too_few(r, available));
-                }
-                r
-            }
+            Cut::Energy(e) => spectrum.rank_at(e).min(available),
+            Cut::Rank(r) if r > available => return Err(too_few(r, available)),
+            Cut::Rank(r) => r,
         };
         let directions = eigen.vectors[..rank * d].to_vec();
         Ok(Frame { width: d, directions, spectrum })

@@ -19,6 +19,7 @@ pub(crate) struct UnitRows<'a> {
 
 impl<'a> UnitRows<'a> {
     pub fn new(source: &'a mut dyn RowSource, options: StreamOptions<'a>) -> Result<Self> {
+        options.check()?;
         source.rewind()?;
         let bytes = vec![0; BLOCK_ROWS * source.width() * source.element_type().bytes()];
         Ok(UnitRows { source, options, bytes, next_row: 0, replaced: 0 })
@@ -31,8 +32,7 @@ impl<'a> UnitRows<'a> {
 
     /// The next block as rows of norm 1, `[m, d]`; empty at the end. A row of norm below 1e-10 stays as it is [spec 1].
     pub fn next(&mut self) -> Result<Vec<f64>> {
-        let (width, element) = (self.source.width(), self.source.element_type());
-        let tight = width * element.bytes();
+        let tight = self.source.width() * self.source.element_type().bytes();
         let mut rows = 0;
         while rows < BLOCK_ROWS {
             match self.source.next(BLOCK_ROWS - rows, &mut self.bytes[rows * tight..])? {
@@ -40,6 +40,19 @@ impl<'a> UnitRows<'a> {
                 more => rows += more,
             }
         }
+        self.take(rows)
+    }
+
+    /// As [`UnitRows::next`], but ends a block where the source ends one: no block holds rows of two files.
+    pub fn next_piece(&mut self) -> Result<Vec<f64>> {
+        let rows = self.source.next(BLOCK_ROWS, &mut self.bytes)?;
+        self.take(rows)
+    }
+
+    /// The first `rows` rows of the buffer.
+    fn take(&mut self, rows: usize) -> Result<Vec<f64>> {
+        let (width, element) = (self.source.width(), self.source.element_type());
+        let tight = width * element.bytes();
         let bytes = &mut self.bytes[..rows * tight];
         if self.options.nonfinite == NonFinite::Zero {
             self.replaced += zero_nonfinite(bytes, element);

@@ -223,6 +223,7 @@ pub fn covariance_by(device: &Device, source: &mut dyn RowSource, options: Strea
 
 /// All of a source's rows, `rows` at a time.
 fn stream(mut sums: Sums, rows: usize, source: &mut dyn RowSource, options: StreamOptions<'_>) -> Result<Covariance> {
+    options.check()?;
     let tight = tight_bytes(source);
     let mut bytes = vec![0; rows * tight];
     source.rewind()?;

@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use super::rows::{RowSource, tight_bytes};
 use crate::device::{Device, Recorder, Tensor, UploadSlot};
 use crate::host::rows::fixed_row;
+use crate::kernels::stats::moments::WINDOW_ROWS;
 use crate::{ElementType, Error, Result};
 
 /// What to do with NaN and infinities.
@@ -24,12 +25,23 @@ pub enum NonFinite {
 /// How to stream.
 #[derive(Clone, Copy, Default)]
 pub struct StreamOptions<'a> {
-    /// Rows of a chunk; by default what suits the device.
+    /// Rows of a chunk at most, 1 or more; by default what suits the device. A reader that can take no more at once cuts chunks
+    /// further.
     pub chunk_rows: Option<usize>,
     /// What to do with NaN and infinities.
     pub nonfinite: NonFinite,
     /// Called with the number of rows of each finished chunk.
     pub progress: Option<&'a (dyn Fn(u64) + Sync)>,
+}
+
+impl StreamOptions<'_> {
+    /// Refuses what no reader can do, before anything is read.
+    pub(crate) fn check(&self) -> Result<()> {
+        match self.chunk_rows {
+            Some(0) => Err(Error::argument("--chunk-rows", "0 rows; give 1 or more, or leave it out")),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl std::fmt::Debug for StreamOptions<'_> {
@@ -50,18 +62,40 @@ pub struct Chunk {
     pub rows: usize,
     /// Index of its first row in the source.
     pub first_row: u64,
+    /// Rows of its window before it; 0 where a window begins. A window has at most [`WINDOW_ROWS`] rows: what one set of
+    /// integer sums holds before it must be read.
+    pub window_row: u64,
 }
 
-/// Streams a source's rows through slots on a device.
+/// Streams a source's rows through slots on a device, in chunks that no window ends within.
 pub struct Ingest<'a> {
     source: &'a mut dyn RowSource,
     options: StreamOptions<'a>,
     slots: Vec<UploadSlot>,
     turn: usize,
     next_row: u64,
+    window: Window,
     /// Tight rows on their way to padding or another type.
     tight: Vec<u8>,
     replaced: u64,
+}
+
+/// The window being filled.
+struct Window {
+    /// Rows that it holds at most.
+    most: u64,
+    /// Rows in it.
+    rows: u64,
+}
+
+impl Window {
+    /// Makes room for a chunk of up to `capacity` rows; returns the rows before it.
+    fn place(&mut self, capacity: usize) -> u64 {
+        if self.rows + capacity as u64 > self.most {
+            self.rows = 0;
+        }
+        self.rows
+    }
 }
 
 impl<'a> Ingest<'a> {
@@ -70,14 +104,23 @@ impl<'a> Ingest<'a> {
     /// # Errors
     /// A chunk of 0 rows; no memory for the slots; a source that cannot be read again.
     pub fn new(device: &Device, source: &'a mut dyn RowSource, options: StreamOptions<'a>) -> Result<Self> {
+        Self::in_windows(device, source, options, WINDOW_ROWS)
+    }
+
+    /// [`Ingest::new`] with windows of at most `window_rows` rows, 1 or more.
+    pub(super) fn in_windows(
+        device: &Device,
+        source: &'a mut dyn RowSource,
+        options: StreamOptions<'a>,
+        window_rows: u64,
+    ) -> Result<Self> {
+        options.check()?;
         let element = device_element(source.element_type());
         let row_bytes = Tensor::stride_of(source.width(), element);
-        if options.chunk_rows == Some(0) {
-            return Err(Error::argument("chunk_rows", "0 rows; give 1 or more, or leave it out"));
-        }
-        let limit = device.capabilities().max_binding / row_bytes.max(1) as u64;
+        let limit = (device.capabilities().max_binding / row_bytes.max(1) as u64).min(window_rows);
         let rows = options.chunk_rows.unwrap_or_else(|| device.capabilities().chunk_rows(row_bytes as u64));
         let rows = rows.min(source.rows().max(1).min(limit.max(1)) as usize);
+        let window = Window { most: window_rows, rows: 0 };
         source.rewind()?;
         let tight = tight_bytes(source);
         // The host engine is done when it returns: one slot will do.
@@ -86,7 +129,7 @@ impl<'a> Ingest<'a> {
             (0..slots).map(|_| UploadSlot::new(device, rows, source.width(), element)).collect::<Result<_>>()?;
         let direct = tight == row_bytes && element == source.element_type();
         let tight = if direct { Vec::new() } else { vec![0; rows * tight] };
-        Ok(Ingest { source, options, slots, turn: 0, next_row: 0, tight, replaced: 0 })
+        Ok(Ingest { source, options, slots, turn: 0, next_row: 0, window, tight, replaced: 0 })
     }
 
     /// Fills the next slot; `None` at the end. Its former work must have been submitted.
@@ -117,8 +160,10 @@ impl<'a> Ingest<'a> {
         if rows == 0 {
             return Ok(None);
         }
-        let chunk = Chunk { slot, rows, first_row: self.next_row };
+        let window_row = self.window.place(capacity);
+        let chunk = Chunk { slot, rows, first_row: self.next_row, window_row };
         self.turn += 1;
+        self.window.rows += rows as u64;
         self.next_row += rows as u64;
         self.replaced += replaced;
         Ok(Some(chunk))

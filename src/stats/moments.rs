@@ -104,45 +104,56 @@ pub fn measure(
     summand: &Summand,
     options: StreamOptions<'_>,
 ) -> Result<Moments> {
-    let width = source.width();
-    let mut total = Moments::empty(width);
+    measure_in_windows(device, source, summand, options, WINDOW_ROWS)
+}
+
+/// [`measure`], with the sums read after every `window_rows` rows at most.
+fn measure_in_windows(
+    device: &Device,
+    source: &mut dyn RowSource,
+    summand: &Summand,
+    options: StreamOptions<'_>,
+    window_rows: u64,
+) -> Result<Moments> {
+    let mut total = Moments::empty(source.width());
     let sums = device.buffer("column sums", summand.sums_bytes())?;
-    let mut ingest = Ingest::new(device, source, options)?;
-    let (mut window_start, mut window) = (0u64, 0u64);
+    let mut ingest = Ingest::in_windows(device, source, options, window_rows)?;
+    // The rows whose sums are on the device.
+    let mut window = 0..0;
     while let Some(chunk) = ingest.next_chunk()? {
-        if window + chunk.rows as u64 > WINDOW_ROWS {
-            close_window(device, &mut ingest, (&sums, summand), (window_start, window), &mut total)?;
-            (window_start, window) = (chunk.first_row, 0);
-        }
         let mut recorder = device.recorder();
-        if window == 0 {
+        if chunk.window_row == 0 {
+            close_window(device, &mut ingest, (&sums, summand), &window, &mut total)?;
+            window = chunk.first_row..chunk.first_row;
             recorder.clear(&sums);
         }
         ingest.record(&chunk, &mut recorder);
-        moments::record(&mut recorder, summand, ingest.tensor(&chunk), chunk.rows, (&sums, window))?;
+        moments::record(&mut recorder, summand, ingest.tensor(&chunk), chunk.rows, (&sums, chunk.window_row))?;
         recorder.submit()?;
-        window += chunk.rows as u64;
+        window.end += chunk.rows as u64;
         ingest.progress(&chunk);
     }
-    if window > 0 {
-        close_window(device, &mut ingest, (&sums, summand), (window_start, window), &mut total)?;
-    }
+    close_window(device, &mut ingest, (&sums, summand), &window, &mut total)?;
     total.replaced = ingest.replaced();
     Ok(total)
 }
 
+/// Adds a window's sums, if it has rows.
 fn close_window(
     device: &Device,
     ingest: &mut Ingest<'_>,
     (buffer, summand): (&crate::device::Buffer, &Summand),
-    (start, rows): (u64, u64),
+    window: &std::ops::Range<u64>,
     total: &mut Moments,
 ) -> Result<()> {
+    if window.is_empty() {
+        return Ok(());
+    }
     let sums = Sums::from_bytes(&device.read_blocking(buffer)?, summand)?;
     if let Some(row) = sums.first_bad {
-        return Err(ingest.nonfinite_at(start + row));
+        return Err(ingest.nonfinite_at(window.start + row));
     }
-    total.add(&sums, rows);
+    total.add(&sums, window.end - window.start);
     Ok(())
 }
 
@@ -219,4 +230,101 @@ fn push_unit(rows: &mut Vec<f64>, row: Vec<f64>) {
     let norm = scale * row.iter().map(|x| (x / scale).powi(2)).sum::<f64>().sqrt();
     let norm = if norm < 1e-10 { 1.0 } else { norm };
     rows.extend(row.iter().map(|x| x / norm));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ElementType;
+    use crate::stats::{MemoryRows, NonFinite};
+
+    const WIDTH: usize = 3;
+
+    fn rows(n: usize) -> Vec<f32> {
+        (0..n * WIDTH).map(|i| (i * 7919 % 101) as f32 - 50.0).collect()
+    }
+
+    fn count(rows: &[f32], chunk: usize, window: u64, nonfinite: NonFinite) -> Result<Moments> {
+        let device = Device::host();
+        let summand = Summand::unit_rows(&device, WIDTH)?;
+        let mut source = MemoryRows::f32("rows", rows, WIDTH)?;
+        let options = StreamOptions { chunk_rows: Some(chunk), nonfinite, ..Default::default() };
+        measure_in_windows(&device, &mut source, &summand, options, window)
+    }
+
+    #[test]
+    fn chunks_and_windows_do_not_matter() {
+        for n in [1, 7, 16, 100] {
+            let data = rows(n);
+            let whole = count(&data, n, WINDOW_ROWS, NonFinite::Error).unwrap();
+            assert_eq!(whole.rows(), n as u64);
+            for (chunk, window) in [(100, 7), (1000, 1), (8, 8), (8, 7), (3, 7), (3, 8), (1, 5), (99, 100), (100, 99)] {
+                let cut = count(&data, chunk, window, NonFinite::Error).unwrap();
+                assert_eq!(cut, whole, "{n} rows, chunks of {chunk}, windows of {window}");
+            }
+        }
+    }
+
+    #[test]
+    fn bad_rows_are_found_in_any_window() {
+        for bad in [0, 6, 7, 50, 99] {
+            let mut data = rows(100);
+            data[bad * WIDTH + 1] = f32::NAN;
+            for (chunk, window) in [(100, 7), (3, 7), (1, 1), (16, 64)] {
+                let error = count(&data, chunk, window, NonFinite::Error).unwrap_err();
+                let found = matches!(error, Error::NonFinite { row, column: 1, .. } if row == bad as u64);
+                assert!(found, "row {bad}, chunks of {chunk}, windows of {window}: {error}");
+                assert_eq!(count(&data, chunk, window, NonFinite::Zero).unwrap().replaced(), 1);
+            }
+        }
+    }
+
+    /// A source that gives fewer rows than it is asked for, as files at their ends do.
+    struct Short<'a>(MemoryRows<'a>);
+
+    impl RowSource for Short<'_> {
+        fn rows(&self) -> u64 {
+            self.0.rows()
+        }
+
+        fn width(&self) -> usize {
+            self.0.width()
+        }
+
+        fn element_type(&self) -> ElementType {
+            self.0.element_type()
+        }
+
+        fn rewind(&mut self) -> Result<()> {
+            self.0.rewind()
+        }
+
+        fn next(&mut self, most: usize, out: &mut [u8]) -> Result<usize> {
+            self.0.next(most.min(5), out)
+        }
+
+        fn locate(&mut self, row: u64, out: &mut [u8]) -> Result<(std::path::PathBuf, u64)> {
+            self.0.locate(row, out)
+        }
+    }
+
+    #[test]
+    fn no_chunk_passes_the_end_of_its_window() {
+        let data = rows(100);
+        for (chunk, window) in [(100, 7), (3, 7), (8, 8), (64, 1), (16, 100)] {
+            let mut source = Short(MemoryRows::f32("rows", &data, WIDTH).unwrap());
+            let options = StreamOptions { chunk_rows: Some(chunk), ..Default::default() };
+            let device = Device::host();
+            let mut ingest = Ingest::in_windows(&device, &mut source, options, window).unwrap();
+            let (mut next, mut inside) = (0, 0);
+            while let Some(chunk) = ingest.next_chunk().unwrap() {
+                assert_eq!(chunk.first_row, next);
+                assert!(chunk.window_row == 0 || chunk.window_row == inside, "a window goes on where it was");
+                inside = chunk.window_row + chunk.rows as u64;
+                assert!(inside <= window, "chunk {chunk:?} passes a window of {window}");
+                next += chunk.rows as u64;
+            }
+            assert_eq!(next, 100);
+        }
+    }
 }

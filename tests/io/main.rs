@@ -1,11 +1,15 @@
 //! The file layer from outside: what is written comes back, what is broken is refused with words that help.
 
+mod apply;
 mod bad_files;
+#[path = "../common/mod.rs"]
+mod common;
 mod fuzz;
 mod outputs;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod round_trip;
+mod shards;
 
 use std::path::{Path, PathBuf};
 
