@@ -113,7 +113,7 @@ pub(super) fn check_options(options: &FitOptions<'_>, d: usize) -> Result<()> {
     options.frame.check(d)?;
     if options.method == Method::Blockwise && options.centroid == Centroid::Exact {
         let problem = "exact is for realign; blockwise takes a number of steps, 1 as published";
-        return Err(Error::argument("--centroid", problem));
+        return Err(Error::argument("centroid", problem));
     }
     let sigma = options.sigma.unwrap_or(0.0);
     if !(0.0..=MAX_SIGMA).contains(&sigma) {

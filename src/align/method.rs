@@ -89,7 +89,7 @@ impl Centroid {
         match self {
             Centroid::Steps(count) if !(1..=MAX_STEPS).contains(&count) => {
                 let problem = format!("{count} steps; give 1 to {MAX_STEPS}, or a method without a centroid step");
-                Err(crate::Error::argument("--centroid", problem))
+                Err(crate::Error::argument("centroid", problem))
             }
             _ => Ok(()),
         }

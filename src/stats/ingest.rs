@@ -38,7 +38,7 @@ impl StreamOptions<'_> {
     /// Refuses what no reader can do, before anything is read.
     pub(crate) fn check(&self) -> Result<()> {
         match self.chunk_rows {
-            Some(0) => Err(Error::argument("--chunk-rows", "0 rows; give 1 or more, or leave it out")),
+            Some(0) => Err(Error::argument("chunk_rows", "0 rows; give 1 or more, or leave it out")),
             _ => Ok(()),
         }
     }
