@@ -23,11 +23,11 @@ mod rows;
 pub mod training;
 mod yardsticks;
 
-pub use case::{Case, Check, Items, Kind, Record, Run, Sizes};
-pub use catalogue::{Entry, catalogue};
 use crate::tuning::timing;
 pub use crate::tuning::timing::{Budget, Timer, Timing, called, recorded, timed};
 pub use crate::tuning::{Tried, Tuning, tune};
+pub use case::{Case, Check, Items, Kind, Record, Run, Sizes};
+pub use catalogue::{Entry, catalogue};
 pub use compare::{Compared, check, compare};
 #[cfg(feature = "report")]
 pub use page::page;

@@ -26,8 +26,8 @@ pub mod nn;
 pub mod optim;
 pub mod stats;
 
-use crate::error::{Problem, Remedy};
 use crate::device::{Buffer, Device, Dispatch, Recorder, Tensor};
+use crate::error::{Problem, Remedy};
 use crate::spec::{Capabilities, Choice, DeviceKind, Variant};
 pub use catalogue::ALL;
 
