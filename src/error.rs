@@ -67,6 +67,17 @@ pub enum Error {
     /// The output is there already.
     #[error("{} exists; choose another name, or pass --force to replace it", .0.display())]
     OutputExists(PathBuf),
+    /// Another process writes into the output folder.
+    #[error(
+        "{}: another process{} is writing into it; wait until it ends, stop it, or choose another folder",
+        folder.display(), process.map(|id| format!(" ({id})")).unwrap_or_default()
+    )]
+    InUse {
+        /// The folder.
+        folder: PathBuf,
+        /// The number of the process, where the system let us read it.
+        process: Option<u32>,
+    },
     /// A caller's own function asked for the end.
     #[error("stopped")]
     Stopped,

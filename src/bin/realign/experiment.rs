@@ -32,7 +32,7 @@ pub struct Geometry {
 
 pub fn demo(args: &DemoArgs) -> Result<()> {
     let device = args.run.device.request()?;
-    args.run.folder(&args.out, false)?;
+    let _lock = args.run.folder(&args.out, false)?;
     let start = Instant::now();
     let arms = [
         Arm::new(Source::Untrained),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use realign::experiment::ProtocolSettings;
-use realign::io::write_atomically;
+use realign::io::{FolderLock, write_atomically};
 use serde_json::{Value, json};
 
 use crate::args::DeviceArgs;
@@ -85,10 +85,25 @@ impl RunArgs {
         settings
     }
 
-    /// Makes the folder, with a results file that says whose it is. One of an earlier run is replaced with --force and kept with
-    /// `resume`, any other is left alone.
-    pub fn folder(&self, out: &Path, resume: bool) -> anyhow::Result<Earlier> {
-        let empty = std::fs::read_dir(out).map_or(true, |mut entries| entries.next().is_none());
+    /// Makes the folder, with a results file that says whose it is, and locks it against other processes. One of an earlier run is
+    /// replaced with --force and kept with `resume`, any other is left alone.
+    pub fn folder(&self, out: &Path, resume: bool) -> anyhow::Result<(Earlier, FolderLock)> {
+        // First of all, so that nothing is put into the folder of another; and again, for another process may have been faster.
+        self.earlier(out, resume)?;
+        std::fs::create_dir_all(out).map_err(realign::Error::io("create", out))?;
+        let lock = FolderLock::acquire(out)?;
+        let earlier = self.earlier(out, resume)?;
+        if earlier == Earlier::None {
+            lock.clear_folder()?;
+            let mark = json!({ "format": FORMAT, "finished": false });
+            write_atomically(&out.join(RESULTS), true, format!("{mark:#}\n").as_bytes())?;
+        }
+        Ok((earlier, lock))
+    }
+
+    /// What the folder holds that stays; an error where it is not to be touched.
+    fn earlier(&self, out: &Path, resume: bool) -> anyhow::Result<Earlier> {
+        let empty = FolderLock::is_vacant(out);
         let ours = !empty && is_ours(out);
         if resume && ours {
             return Ok(Earlier::Kept);
@@ -100,12 +115,6 @@ impl RunArgs {
             let remedy = if ours { "pass --force to replace it, or choose" } else { "choose" };
             anyhow::bail!("{}: is there already; {remedy} another folder with --out", out.display());
         }
-        if !empty {
-            std::fs::remove_dir_all(out).map_err(realign::Error::io("remove", out))?;
-        }
-        std::fs::create_dir_all(out).map_err(realign::Error::io("create", out))?;
-        let mark = json!({ "format": FORMAT, "finished": false });
-        write_atomically(&out.join(RESULTS), true, format!("{mark:#}\n").as_bytes())?;
         Ok(Earlier::None)
     }
 }

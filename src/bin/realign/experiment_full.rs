@@ -24,7 +24,8 @@ pub fn experiment(args: &ExperimentArgs) -> Result<()> {
     let head = json!({
         "device": device.name(), "seeds": args.seeds, "full": args.full, "quick": args.run.quick,
     });
-    let results = match args.run.folder(&args.out, args.resume)? {
+    let (earlier, _lock) = args.run.folder(&args.out, args.resume)?;
+    let results = match earlier {
         Earlier::Kept => Results::new(&args.out, &plan, head).resume()?,
         Earlier::None => Results::new(&args.out, &plan, head),
     };
