@@ -63,6 +63,13 @@ pub enum Error {
     },
     /// The output is there already.
     OutputExists(PathBuf),
+    /// Another process writes into the output folder.
+    InUse {
+        /// The folder.
+        folder: PathBuf,
+        /// The number of the process, where the system let us read it.
+        process: Option<u32>,
+    },
     /// A caller's own function asked for the end.
     Stopped,
     /// No adapter answers the request.
@@ -169,6 +176,11 @@ impl Error {
                 format!("{}: {}", wording.argument(argument), problem.worded(wording))
             }
             Error::OutputExists(path) => format!("{} exists; {}", path.display(), wording.remedy(&Remedy::Replace)),
+            Error::InUse { folder, process } => {
+                let process = process.map(|id| format!(" ({id})")).unwrap_or_default();
+                let remedy = "wait until it ends, stop it, or choose another folder";
+                format!("{}: another process{process} is writing into it; {remedy}", folder.display())
+            }
             Error::Stopped => "stopped".to_owned(),
             Error::NoAdapter(problem) => format!("no adapter: {}", problem.worded(wording)),
             Error::Environment { variable, value, allowed } => {

@@ -25,8 +25,9 @@ fn main(
     for (var i = 0u; i < SHARE; i += 1u) {
         let index = start + i * GROUP + local;
         let at = min(index, count - 1u);
-        let bins = bins4(row_words4(at));
-        let pairs = pairs4(at);
+        let bits = row_words4(at);
+        let bins = bins4(bits);
+        let pairs = pairs4(at, bits);
         for (var c = 0u; c < 4u; c += 1u) {
             if (index >= count || !pairs[c]) { continue; }
             if (bins[c] - first < WINDOW) {

@@ -1,7 +1,8 @@
 // Partial selection: brings a tile of cosines into the lists of each query's k best.
 //
 // A query is a row of the tile and its candidates are the columns, or, DOWN, the other way round. Better is the larger cosine, of equal
-// ones the lower index: an order without ties, so that nothing depends on the order of candidates or tiles.
+// ones the lower index: an order without ties, so that nothing depends on the order of candidates or tiles. A NaN is as good as none: it
+// comes into no list.
 
 struct Params {
     queries: u32,

@@ -130,14 +130,14 @@ fn element(index: u32) {
         let most = max(top, s);
         let before = exp(max(top - most, vec4<f32>(-100.0)));
         // WGSL does not promise that the exponential of so low a number is 0.
-        let p = select(vec4<f32>(0.0), exp(s - most), vec4<u32>(j) < seen);
+        let p = select(vec4<f32>(0.0), keep_nan4(exp(s - most), s - most), vec4<u32>(j) < seen);
         total = total * before + p;
         blend_all(&rows, before, p, key + j * params.key4);
         top = most;
     }
     if (params.first + index < params.count) {
         store_out_rows(&rows, held, query, params.query4, 1.0 / total);
-        let value = top + log(total);
+        let value = keep_nan4(top + log(total), total);
         let place = block.x * params.lse_stride + head;
         lse[place] = value.x;
         if (held > 1u) { lse[place + params.lse_stride] = value.y; }
@@ -146,4 +146,5 @@ fn element(index: u32) {
     }
 }
 
+#import "common/nan.wgsl"
 #import "common/elements.wgsl"

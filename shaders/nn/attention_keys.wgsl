@@ -205,7 +205,7 @@ fn element(index: u32) {
             let s = stat(row, query_head);
             let sees = vec4<i32>(i32(i)) >= lower;
             let score = params.scale * key_dots(&keys, place) - s.x;
-            let p = select(vec4<f32>(0.0), exp(min(score, vec4<f32>(0.0))), sees);
+            let p = select(vec4<f32>(0.0), probability(score), sees);
             add_outs(&value_gradient, p, place);
             add_queries(&key_gradient, p * (value_dots(&values, place) - s.y), place);
         }

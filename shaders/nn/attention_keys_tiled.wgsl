@@ -22,7 +22,7 @@ fn fetch(operand: u32, index: u32) -> vec4<f32> {
 
 // Of one query and four keys: probabilities, 0 where the query does not see the key.
 fn weigh(scores: vec4<f32>, sum: f32, sees: vec4<bool>) -> vec4<f32> {
-    return select(vec4<f32>(0.0), exp(min(params.scale * scores - sum, vec4<f32>(0.0))), sees);
+    return select(vec4<f32>(0.0), probability(params.scale * scores - sum), sees);
 }
 
 // Which of four keys a query sees: none, if it is beyond the last.

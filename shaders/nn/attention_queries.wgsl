@@ -170,7 +170,7 @@ fn element(index: u32) {
     var gradient: Rows4;
     for (var j = 0u; j < seen.w; j += 1u) {
         let place = key + j * params.key4;
-        let p = exp(min(params.scale * query_dots(&queries, place) - lse, vec4<f32>(0.0)));
+        let p = probability(params.scale * query_dots(&queries, place) - lse);
         let d = select(vec4<f32>(0.0), p * (value_dots(&outs, place) - delta), vec4<u32>(j) < seen);
         add_keys(&gradient, d, place);
     }

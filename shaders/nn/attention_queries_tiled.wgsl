@@ -22,7 +22,7 @@ fn fetch(operand: u32, index: u32) -> vec4<f32> {
 
 // Of one key and four queries: probabilities, 0 where the query does not see the key.
 fn weigh(scores: vec4<f32>, sums: vec4<f32>, key: u32, seen: vec4<u32>) -> vec4<f32> {
-    let p = exp(min(params.scale * scores - sums, vec4<f32>(0.0)));
+    let p = probability(params.scale * scores - sums);
     return select(vec4<f32>(0.0), p, vec4<u32>(key) < seen);
 }
 

@@ -43,7 +43,7 @@ fn sum_of_all(mine: vec4<f32>, at: vec2<u32>) -> vec4<f32> {
 
 // WGSL does not promise that the exponential of a very low number is 0.
 fn weigh(scores: vec4<f32>, most: vec4<f32>, key: u32, seen: vec4<u32>) -> vec4<f32> {
-    return select(vec4<f32>(0.0), exp(scores - most), vec4<u32>(key) < seen);
+    return select(vec4<f32>(0.0), keep_nan4(exp(scores - most), scores - most), vec4<u32>(key) < seen);
 }
 
 fn scaled(rows: mat4x4<f32>, factors: vec4<f32>) -> mat4x4<f32> {
@@ -66,6 +66,7 @@ fn store(rows: Rows, c: u32, values: mat4x4<f32>, at: vec2<u32>) {
     if (at.y + 24u < rows.count) { out_rows[first + 24u * rows.stride] = values[3]; }
 }
 
+#import "common/nan.wgsl"
 #import "common/grid.wgsl"
 
 @compute @workgroup_size(8, 8)
@@ -117,7 +118,7 @@ fn main(
     if (WIDTH4 > 16u) { store(queries, at.x + 16u, sums[2], at); }
     if (WIDTH4 > 24u) { store(queries, at.x + 24u, sums[3], at); }
     if (at.x == 0u) {
-        let value = top + log(total);
+        let value = keep_nan4(top + log(total), total);
         let first = (block.x + at.y) * params.lse_stride + head;
         let step = 8u * params.lse_stride;
         if (at.y < block.y) { lse[first] = value.x; }

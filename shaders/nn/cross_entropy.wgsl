@@ -26,15 +26,7 @@ fn logits4(base: u32, c: u32) -> vec4<f32> {
     return select(vec4<f32>(LEAST), read1(base + c), inside);
 }
 
-// Bits that order as the floats do, and back.
-fn ordered(x: f32) -> u32 {
-    let b = bitcast<u32>(x);
-    return select(b | 0x80000000u, ~b, (b & 0x80000000u) != 0u);
-}
-
-fn from_ordered(b: u32) -> f32 {
-    return bitcast<f32>(select(~b, b & 0x7fffffffu, (b & 0x80000000u) != 0u));
-}
+#import "nn/ordered.wgsl"
 
 fn run(group: u32, groups: u32, local: u32, team: u32, lane: u32) {
     let teams = GROUP / LANES;
@@ -44,8 +36,14 @@ fn run(group: u32, groups: u32, local: u32, team: u32, lane: u32) {
         let place = params.first_row + row;
         let before = select(vec4<f32>(LEAST, 0.0, 0.0, 0.0), state[place], params.first > 0u);
         var most = vec4<f32>(before.x);
-        for (var c = lane; c < params.width4; c += LANES) { most = max(most, logits4(base, c)); }
-        let top = from_ordered(team_peak(ordered(max(max(most.x, most.y), max(most.z, most.w))), local, team));
+        var sizes = sizes4(most);
+        for (var c = lane; c < params.width4; c += LANES) {
+            let logits = logits4(base, c);
+            most = max(most, logits);
+            sizes = max(sizes, sizes4(logits));
+        }
+        // A NaN among the logits makes it one, and so the loss, whatever becomes of the sum.
+        let top = from_ordered(team_peak(peak_bits(most, sizes), local, team));
         var part = vec4<f32>(0.0);
         for (var c = lane; c < params.width4; c += LANES) { part += exp(max(logits4(base, c) - top, vec4<f32>(-100.0))); }
         let total = team_total(part, local, team);

@@ -21,11 +21,12 @@ fn element(index: u32) {
     let columns = vec4<u32>(4u * (at % params.width4)) + vec4<u32>(0u, 1u, 2u, 3u);
     let s = state[params.first_row + row];
     let label = labels[params.first_row + row];
-    let share = exp(logits[at] - s.x) / s.y;
+    let share = keep_nan4(exp(logits[at] - s.x) / s.y, vec4<f32>(s.x));
     let hit = columns + params.first == vec4<u32>(bitcast<u32>(label));
     let value = params.scale * (share - select(vec4<f32>(0.0), vec4<f32>(1.0), hit));
     let counts = vec4<bool>(label != -100) & (columns < vec4<u32>(params.width));
     if (index < params.count) { logits[index] = select(vec4<f32>(0.0), value, counts); }
 }
 
+#import "common/nan.wgsl"
 #import "common/elements.wgsl"

@@ -1,4 +1,4 @@
-// Negative log-likelihood of each row's label from its state: 0 where the label is ignored, infinite where no chunk had it.
+// Negative log-likelihood of each row's label from its state: 0 where the label is ignored, infinite where no chunk had it; NaN where a logit was.
 
 struct Params {
     count: u32,
@@ -14,9 +14,10 @@ struct Params {
 fn element(index: u32) {
     let at = min(index, params.count - 1u);
     let s = state[at];
-    let value = select(params.infinity, log(s.y) + (s.x - s.z), s.w == 1.0);
+    let value = select(params.infinity, keep_nan(log(s.y) + (s.x - s.z), s.x), s.w == 1.0);
     let ignored = labels[at] == -100;
     if (index < params.count) { nll[index] = select(value, 0.0, ignored); }
 }
 
+#import "common/nan.wgsl"
 #import "common/elements.wgsl"

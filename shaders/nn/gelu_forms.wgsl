@@ -1,4 +1,6 @@
-// GELU and its derivative, exact (erf) and by tanh, for any finite x.
+// GELU and its derivative, exact (erf) and by tanh, of any x: a NaN gives one.
+
+#import "common/nan.wgsl"
 
 // 0: erf, 1: tanh.
 override FORM: u32 = 0u;
@@ -32,6 +34,10 @@ fn gelu(x: vec4<f32>) -> vec4<f32> {
 }
 
 fn gelu_slope(x: vec4<f32>) -> vec4<f32> {
+    return keep_nan4(finite_slope(x), x);
+}
+
+fn finite_slope(x: vec4<f32>) -> vec4<f32> {
     let a = clamp(x, vec4<f32>(-30.0), vec4<f32>(30.0));
     if (FORM == 1u) {
         let gate = tanh_gate(x);

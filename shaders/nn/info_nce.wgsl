@@ -25,6 +25,7 @@ fn scaled4(base: u32, c: u32, factor: f32) -> vec4<f32> {
 }
 
 #import "nn/ordered.wgsl"
+#import "common/nan.wgsl"
 
 fn sum4(v: vec4<f32>) -> f32 {
     return (v.x + v.y) + (v.z + v.w);
@@ -32,13 +33,18 @@ fn sum4(v: vec4<f32>) -> f32 {
 
 fn run(group: u32, groups: u32, local: u32, team: u32, lane: u32) {
     let teams = GROUP / LANES;
-    let factor = exp(min(temperature[0].x, params.most));
+    let factor = keep_nan(exp(min(temperature[0].x, params.most)), temperature[0].x);
     for (var first = group * teams; first < params.rows; first += groups * teams) {
         let row = min(first + team, params.rows - 1u);
         let base = row * params.width4;
         var most = vec4<f32>(LEAST);
-        for (var c = lane; c < params.width4; c += LANES) { most = max(most, scaled4(base, c, factor)); }
-        let top = from_ordered(team_peak(ordered(max(max(most.x, most.y), max(most.z, most.w))), local, team));
+        var sizes = vec4<u32>(0u);
+        for (var c = lane; c < params.width4; c += LANES) {
+            let scaled = scaled4(base, c, factor);
+            most = max(most, scaled);
+            sizes = max(sizes, sizes4(scaled));
+        }
+        let top = from_ordered(team_peak(peak_bits(most, sizes), local, team));
         var shares = vec4<f32>(0.0);
         var products = vec4<f32>(0.0);
         for (var c = lane; c < params.width4; c += LANES) {
@@ -51,7 +57,7 @@ fn run(group: u32, groups: u32, local: u32, team: u32, lane: u32) {
         let total = team_total(vec4<f32>(sum4(shares), sum4(products), 0.0, 0.0), local, team);
         let own = factor * read1(base + row / 4u)[row % 4u];
         if (first + team < params.rows && lane == 0u) {
-            state[row] = vec4<f32>(top + log(total.x), own, top + total.y / total.x, 0.0);
+            state[row] = vec4<f32>(keep_nan(top + log(total.x), top), own, keep_nan(top + total.y / total.x, top), 0.0);
         }
     }
 }

@@ -19,11 +19,12 @@ fn element(index: u32) {
     let column = columns[at];
     let slope = 0.5 * params.scale * ((row.z - row.y) + (column.z - column.y));
     // Beyond the limit only steps back are taken.
-    let moves = temperature[0].x < params.most || slope > 0.0;
+    let moves = temperature[0].x < params.most || slope > 0.0 || is_nan(slope);
     if (index < params.count) {
         losses[index] = 0.5 * ((row.x - row.y) + (column.x - column.y));
         terms[index] = vec4<f32>(select(0.0, slope, moves), 0.0, 0.0, 0.0);
     }
 }
 
+#import "common/nan.wgsl"
 #import "common/elements.wgsl"

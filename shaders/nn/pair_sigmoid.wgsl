@@ -25,7 +25,7 @@ fn sum4(v: vec4<f32>) -> f32 {
 
 fn run(group: u32, groups: u32, local: u32, team: u32, lane: u32) {
     let teams = GROUP / LANES;
-    let factor = exp(min(temperature[0].x, params.most));
+    let factor = keep_nan(exp(min(temperature[0].x, params.most)), temperature[0].x);
     let shift = temperature[0].y;
     for (var first = group * teams; first < params.rows; first += groups * teams) {
         let row = min(first + team, params.rows - 1u);
@@ -41,14 +41,14 @@ fn run(group: u32, groups: u32, local: u32, team: u32, lane: u32) {
             // log(1 + e^-v) = max(-v, 0) + log(1 + e^-|v|); for small numbers the logarithm is its series.
             let small = exp(-min(abs(c_z), vec4<f32>(80.0)));
             let rest = select(log(1.0 + small), small - 0.5 * small * small, small < vec4<f32>(1e-3));
-            loss += inside * (max(-c_z, vec4<f32>(0.0)) + rest);
+            loss += inside * keep_nan4(max(-c_z, vec4<f32>(0.0)) + rest, c_z);
             let slope = inside * slope_of(c_z, sign_of(place, row));
             by_t += slope * scaled;
             by_b += slope;
         }
         let total = team_total(vec4<f32>(sum4(loss), sum4(by_t), sum4(by_b), 0.0), local, team);
         let slope = params.scale * total.y;
-        let moves = temperature[0].x < params.most || slope > 0.0;
+        let moves = temperature[0].x < params.most || slope > 0.0 || is_nan(slope);
         if (first + team < params.rows && lane == 0u) {
             losses[row] = total.x;
             terms[row] = vec4<f32>(select(0.0, slope, moves), params.scale * total.z, 0.0, 0.0);

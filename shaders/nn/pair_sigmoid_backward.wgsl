@@ -18,7 +18,7 @@ fn element(index: u32) {
     let at = min(index, params.count - 1u);
     let row = at / params.width4;
     let place = vec4<u32>(4u * (at % params.width4)) + vec4<u32>(0u, 1u, 2u, 3u);
-    let factor = exp(min(temperature[0].x, params.most));
+    let factor = keep_nan(exp(min(temperature[0].x, params.most)), temperature[0].x);
     let sign = sign_of(place, row);
     let v = sign * (factor * similarities[at] + temperature[0].y);
     let value = params.scale * factor * slope_of(v, sign);

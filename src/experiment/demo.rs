@@ -56,7 +56,7 @@ impl Demo {
         start: Start,
         watch: &mut Watch<'_>,
     ) -> Result<Demo> {
-        claim_folder(out, start)?;
+        let (_, _lock) = claim_folder(out, start)?;
         let began = Instant::now();
         let arms = [
             Arm::new(Source::Untrained),

@@ -12,7 +12,7 @@ use super::expectations::Score;
 use super::jobs::Place;
 use super::plan::{IMAGES, Preparation};
 use super::protocol::Materials;
-use crate::io::write_atomically;
+use crate::io::{FolderLock, write_atomically};
 use crate::train::Start;
 use crate::{Error, Result};
 
@@ -21,29 +21,38 @@ pub const RESULTS: &str = "results.json";
 /// What the results file says that it is.
 pub const FORMAT: &str = "realign-experiment";
 
-/// Makes an experiment's folder, with a results file that says whose it is. One of an earlier experiment is replaced or gone on
-/// with as `start` says, any other is left alone. Returns whether there is an earlier experiment to go on with.
+/// Makes an experiment's folder, with a results file that says whose it is, and locks it against other processes. One of an earlier
+/// experiment is replaced or gone on with as `start` says, any other is left alone. Returns whether there is an earlier experiment to
+/// go on with, and the lock, to be held as long as the folder is written into.
 ///
 /// # Errors
-/// The folder is there and may not be replaced; to resume, it is no experiment's; what the disk says.
-pub fn claim_folder(out: &Path, start: Start) -> Result<bool> {
-    let empty = std::fs::read_dir(out).map_or(true, |mut entries| entries.next().is_none());
+/// The folder is there and may not be replaced; to resume, it is no experiment's; another process holds it; what the disk says.
+pub fn claim_folder(out: &Path, start: Start) -> Result<(bool, FolderLock)> {
+    // First of all, so that nothing is put into the folder of another; and again, for another process may have been faster.
+    has_earlier(out, start)?;
+    std::fs::create_dir_all(out).map_err(Error::io("create", out))?;
+    let lock = FolderLock::acquire(out)?;
+    let earlier = has_earlier(out, start)?;
+    if !earlier {
+        lock.clear_folder()?;
+        write_results(out, &json!({ "format": FORMAT, "finished": false }))?;
+    }
+    Ok((earlier, lock))
+}
+
+/// Whether the folder holds an experiment that stays; an error where the folder is not to be touched.
+fn has_earlier(out: &Path, start: Start) -> Result<bool> {
+    let empty = FolderLock::is_vacant(out);
     let ours = !empty && is_ours(out);
     match start {
-        Start::Resume if ours => return Ok(true),
-        Start::Resume if !empty => return Err(Error::format(out, "is no experiment's folder; nothing to resume")),
-        Start::New if ours => return Err(Error::OutputExists(out.to_path_buf())),
+        Start::Resume if ours => Ok(true),
+        Start::Resume if !empty => Err(Error::format(out, "is no experiment's folder; nothing to resume")),
+        Start::New if ours => Err(Error::OutputExists(out.to_path_buf())),
         _ if !empty && !ours => {
-            return Err(Error::format(out, "is there already, and no experiment's; choose another folder"));
+            Err(Error::format(out, "is there already, and no experiment's; choose another folder"))
         }
-        _ => {}
+        _ => Ok(false),
     }
-    if !empty {
-        std::fs::remove_dir_all(out).map_err(Error::io("remove", out))?;
-    }
-    std::fs::create_dir_all(out).map_err(Error::io("create", out))?;
-    write_results(out, &json!({ "format": FORMAT, "finished": false }))?;
-    Ok(false)
 }
 
 /// Writes an experiment's results file into its folder; what was there is replaced at once or not at all.

@@ -85,7 +85,8 @@ pub fn study(device: &Device, out: &Path, options: &StudyOptions, watch: &mut St
         "device": device.name(), "seeds": options.seeds, "full": options.full, "quick": options.quick,
     });
     let mut results = Results::new(out, &plan, head);
-    if claim_folder(out, options.start)? {
+    let (earlier, _lock) = claim_folder(out, options.start)?;
+    if earlier {
         results = results.resume()?;
     }
     watch(StudyEvent::Begins { rows: options.seeds * plan.iter().map(|p| p.rows.len() as u64).sum::<u64>() })?;

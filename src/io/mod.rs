@@ -20,6 +20,7 @@ mod atomic;
 pub(crate) mod atomic_folder;
 mod dataset;
 mod embeddings;
+mod folder_lock;
 mod format;
 mod ids;
 mod inputs;
@@ -43,6 +44,7 @@ pub use arrays::{write_ids, write_npy};
 pub use atomic::{check_writable, write_atomically};
 pub use dataset::{Dataset, OpenOptions, RowReader, Shard};
 pub use embeddings::EmbeddingRows;
+pub use folder_lock::FolderLock;
 pub use format::FileFormat;
 pub use ids::{IdIndex, Ids};
 pub use model::{

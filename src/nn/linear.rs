@@ -84,13 +84,29 @@ impl Linear {
         };
         matmul::record_fused(recorder, Product::default(), epilogue, (Operand::new(x), weight), (to, 0))?;
         let Some((low, narrow)) = low_rank else { return Ok(()) };
-        let (a, b) = (Operand::new(value(low.a)?).transposed(), Operand::new(value(low.b)?).transposed());
-        matmul::record(recorder, Product::default(), (Operand::new(x), a), (narrow, 0))?;
+        self.forward_narrow(recorder, parameters, x, Some(narrow))?;
+        let b = Operand::new(value(low.b)?).transposed();
         matmul::record(recorder, Product { alpha: low.scale, ..ADD }, (Operand::new(narrow), b), (to, 0))?;
         if let Then::Gelu(form, before) = then {
             gelu::forward(recorder, form, before, y)?;
         }
         Ok(())
+    }
+
+    /// Records `x Aᵀ` alone, all of [`Linear::forward`] that the backward pass reads beside `x`; nothing without a low-rank addition.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn forward_narrow(
+        &self,
+        recorder: &mut Recorder,
+        parameters: &Parameters,
+        x: &Tensor,
+        narrow: Option<&Tensor>,
+    ) -> Result<()> {
+        let Some((low, narrow)) = self.low_rank.zip(narrow) else { return Ok(()) };
+        let a = Operand::new(parameters.tensor(low.a)?).transposed();
+        matmul::record(recorder, Product::default(), (Operand::new(x), a), (narrow, 0))
     }
 
     /// Records the backward pass: adds to the gradients of what trains, and writes the gradient of `x` to `dx.0`, or adds to

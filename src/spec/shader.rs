@@ -29,6 +29,7 @@ static SOURCES: &[(&str, &str)] = sources![
     "common/float_team_subgroup.wgsl",
     "common/gaussian.wgsl",
     "common/grid.wgsl",
+    "common/nan.wgsl",
     "common/operand1_buffer.wgsl",
     "common/operand1_texture.wgsl",
     "common/operand2_buffer.wgsl",

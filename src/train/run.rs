@@ -23,7 +23,7 @@ use super::visual::VisualInputs;
 use super::{Checkpoints, Model, Trainer, Trains};
 use crate::device::Device;
 use crate::error::{Problem, Remedy};
-use crate::io::{AdapterWeights, Samples, write_atomically};
+use crate::io::{AdapterWeights, FolderLock, Samples, write_atomically};
 use crate::nn::adapter::fresh;
 use crate::nn::decoder::LowRankOptions;
 use crate::nn::{Adapter, Decoder};
@@ -70,6 +70,8 @@ pub struct Run {
     pending: (f64, u64),
     /// The step of the newest checkpoint.
     pub(super) saved: Option<u64>,
+    /// Of the run's folder.
+    _lock: FolderLock,
 }
 
 /// What a finished run left.
@@ -88,15 +90,14 @@ impl Run {
     ///
     /// # Errors
     /// Settings out of range; a file that is missing, malformed or does not fit the others; a run that is there already, or
-    /// to resume one with other settings; no memory.
+    /// to resume one with other settings; another process that trains into the same folder; no memory.
     pub fn start(device: &Device, settings: Settings, start: Start) -> Result<Run> {
         settings.validate()?;
         settings.ignored().iter().for_each(|line| log::warn!("{line}"));
         let out = settings.out.clone();
-        let exists = out.join(LOG).exists() || out.join(CHECKPOINTS).exists();
-        if exists && start == Start::New {
-            return Err(Error::format(&out, Problem::new("holds a run already").remedy(Remedy::ResumeOrReplace)));
-        }
+        // Before anything is read, if the folder is there: reading may take minutes. Else once all else is found to be good.
+        let lock = if out.is_dir() { Some(FolderLock::acquire(&out)?) } else { None };
+        check_new(&out, start)?;
         let data = read_samples(&settings, &settings.data)?;
         let inputs = VisualInputs::of_settings(device, data.embeddings.rows, &settings)?;
         let held_out = HeldOut::open(device, &settings)?;
@@ -108,6 +109,7 @@ impl Run {
             .max_steps
             .unwrap_or_else(|| total_steps(order.batches_per_epoch(), settings.accumulate as u64, settings.epochs));
         let schedule = Schedule::with_ratio(settings.schedule, settings.lr, settings.warmup_ratio, total)?;
+        let lock = lock.map_or_else(|| create_locked(&out, start), Ok)?;
         if start == Start::Replace {
             clear(&out)?;
         }
@@ -133,6 +135,7 @@ impl Run {
             log,
             pending: (0.0, 0),
             saved: None,
+            _lock: lock,
         };
         if start == Start::Resume
             && let Some(checkpoint) = run.checkpoints.newest()?
@@ -251,6 +254,23 @@ impl Run {
         finished.model = Some(decoder.save_blocking(&self.device, (&folder, true), &self.settings.model, element)?);
         Ok(finished)
     }
+}
+
+/// Refuses a new run where there is one already.
+fn check_new(out: &Path, start: Start) -> Result<()> {
+    let exists = out.join(LOG).exists() || out.join(CHECKPOINTS).exists();
+    if exists && start == Start::New {
+        return Err(Error::format(out, Problem::new("holds a run already").remedy(Remedy::ResumeOrReplace)));
+    }
+    Ok(())
+}
+
+/// Makes and locks a run's folder. Another process may have made it meanwhile, and even be done with its run.
+fn create_locked(out: &Path, start: Start) -> Result<FolderLock> {
+    std::fs::create_dir_all(out).map_err(Error::io("create", out))?;
+    let lock = FolderLock::acquire(out)?;
+    check_new(out, start)?;
+    Ok(lock)
 }
 
 /// Removes a run's log and checkpoints; results are replaced when the new run has its own.

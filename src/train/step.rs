@@ -343,7 +343,15 @@ impl Run {
         }
         let loss = e.total.0 / e.total.1 as f64;
         e.record.more.push(("eval_loss", loss));
-        self.best = Some(self.best.map_or(loss, |best| best.min(loss)));
+        if loss.is_finite() {
+            self.best = Some(self.best.map_or(loss, |best| best.min(loss)));
+        } else {
+            // The log has null for it, which is easily missed.
+            log::warn!(
+                "step {}: the held-out data's loss is {loss}; check its embeddings and the weights",
+                e.record.step
+            );
+        }
         self.close(e.record, e.step)
     }
 

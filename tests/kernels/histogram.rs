@@ -7,7 +7,7 @@ use crate::common::{Rng, devices, gpu};
 use crate::nn::{run, tensor, zeros};
 use crate::rows::variants;
 
-/// The bin as documented, written without the crate.
+/// The bin as documented, written without the crate; a NaN is in none.
 fn bin(c: f32, bins: usize) -> usize {
     let place = (f64::from(c) + 1.0) * ((bins - 1) as f64 / 2.0);
     (place.round_ties_even().max(0.0) as usize).min(bins - 1)
@@ -17,7 +17,11 @@ fn bin(c: f32, bins: usize) -> usize {
 fn cosines(count: usize, bins: usize) -> Vec<f32> {
     let mut rng = Rng((count + bins) as u64);
     let number = |_| match rng.next() % 8 {
-        0 => [-1.0, 1.0, -1.000_001, 1.000_001, 0.0, -0.0, 1e-40, -1e-40][(rng.next() % 8) as usize],
+        0 => {
+            let special = [-1.0, 1.0, -1.000_001, 1.000_001, 0.0, -0.0, 1e-40, -1e-40];
+            let beyond = [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
+            special.into_iter().chain(beyond).nth((rng.next() % 12) as usize).unwrap()
+        }
         1..4 => (rng.normal() * 0.1) as f32,
         _ => {
             let edge = (rng.next() % (bins as u64 - 1)) as f64 + 0.5;
@@ -38,7 +42,8 @@ fn verify(device: &Device, (rows, width): (usize, usize), at: (usize, usize), bi
             for (j, &c) in row.iter().enumerate() {
                 let (i, j) = (at.0 + i, at.1 + j);
                 // Twice between the takings, and once after the first.
-                want[bin(c, bins)] += if if pairs == Pairs::Ordered { i < j } else { i != j } { 3 } else { 0 };
+                want[bin(c, bins)] +=
+                    if !c.is_nan() && if pairs == Pairs::Ordered { i < j } else { i != j } { 3 } else { 0 };
             }
         }
         let count = |times: usize| {

@@ -14,6 +14,7 @@ mod golden;
 mod histogram;
 mod matmul;
 mod moments;
+mod nan;
 mod nearest;
 mod nn;
 mod nn_attention;

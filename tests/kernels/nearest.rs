@@ -32,12 +32,23 @@ impl Case {
         Case { n, m, k, cosines, excluded }
     }
 
+    /// The same with a NaN of either sign in the place of every fifth or so, and in all of the last query's.
+    fn with_nans(mut self) -> Self {
+        let (mut rng, last) = (Rng(self.m as u64), (self.n - 1) * self.m);
+        for (i, c) in self.cosines.iter_mut().enumerate() {
+            if i >= last || rng.next().is_multiple_of(5) {
+                *c = if rng.next().is_multiple_of(2) { f32::NAN } else { -f32::NAN };
+            }
+        }
+        self
+    }
+
     /// All candidates that count, sorted.
     fn reference(&self) -> Vec<Vec<(f32, u32)>> {
         let rows = self.cosines.chunks_exact(self.m).zip(&self.excluded);
         let sorted = rows.map(|(row, &own)| {
             let all = row.iter().copied().zip(0..);
-            let mut all: Vec<(f32, u32)> = all.filter(|&(_, j)| j != own).collect();
+            let mut all: Vec<(f32, u32)> = all.filter(|&(c, j)| j != own && !c.is_nan()).collect();
             all.sort_by(|a, b| b.0.partial_cmp(&a.0).unwrap().then(a.1.cmp(&b.1)));
             all.truncate(self.k);
             all
@@ -95,6 +106,20 @@ fn shapes_tiles_and_variants() {
             let case = Case::new(n, m, k);
             for (queries, backwards) in [(Queries::Rows, false), (Queries::Columns, true)] {
                 verify(&device, &case, side, queries, backwards, &format!("{name} {queries:?}"));
+            }
+        }
+    }
+}
+
+/// A NaN comes into no list, on any device: neither before all others nor where there are too few.
+#[test]
+fn nans_are_no_neighbours() {
+    let all = gpu().with_capabilities(|c| (c.group, c.lanes, c.subgroup_teams) = (256, 32, false)).unwrap();
+    for (name, device) in variants().into_iter().chain([("teams of 32".to_owned(), all)]) {
+        for (n, m, k, side) in [(1, 1, 1, 64), (3, 5, 4, 64), (33, 700, 36, 256), (9, 40, 40, 16)] {
+            let case = Case::new(n, m, k).with_nans();
+            for (queries, backwards) in [(Queries::Rows, false), (Queries::Columns, true)] {
+                verify(&device, &case, side, queries, backwards, &format!("{name} {queries:?} with NaNs"));
             }
         }
     }

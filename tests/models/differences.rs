@@ -36,7 +36,7 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 }
 
 /// Numbers that f32 holds, so that devices start from the same.
-fn short(seed: u64, rows: usize, width: usize, size: f64) -> Matrix {
+pub fn short(seed: u64, rows: usize, width: usize, size: f64) -> Matrix {
     let numbers: Vec<f64> = normal(seed, rows * width).iter().map(|x| f64::from((size * x) as f32)).collect();
     Matrix::new(&numbers, width)
 }
@@ -201,6 +201,70 @@ fn every_gradient_of_a_whole_model() {
     }
 }
 
+/// The loss of the twins in f64 changes as the gradients of devices say, whose activations are recomputed: neither backward pass of the
+/// twins nor saved activations have a part in it.
+#[test]
+fn recomputed_low_rank_gradients_against_differences() {
+    for kind in ["llama", "qwen2"] {
+        let mut twin = with_low_rank(kind);
+        let golden = Golden::open(&format!("{kind}.case_b.safetensors"));
+        let embeddings = Matrix::new(&golden.doubles("embed"), golden.shape("embed")[1]);
+        let on_devices =
+            devices().into_iter().map(|device| recomputed(&device, kind, &twin, &golden)).collect::<Vec<_>>();
+        let names: Vec<String> = twin.values.keys().filter(|name| name.contains(".lora_")).cloned().collect();
+        assert_eq!(names.len(), 2 * 7 * 2);
+        let (batch, _, _) = case(&Device::host(), &golden);
+        for (seed, name) in names.into_iter().enumerate() {
+            let before = twin.values[&name].clone();
+            let numbers = normal(seed as u64, before.rows * before.width);
+            let size = dot(&numbers, &numbers).sqrt();
+            let mut loss = |by: f64| {
+                let moved = before.tight().iter().zip(&numbers).map(|(x, d)| x + by * d / size).collect::<Vec<_>>();
+                twin.values.insert(name.clone(), Matrix::new(&moved, before.width));
+                let nll = twin.pass(&batch, &embeddings).nll;
+                nll.iter().sum::<f64>() / nll.len() as f64
+            };
+            let h = 10.0 * H;
+            let slope = (loss(h) - loss(-h)) / (2.0 * h);
+            for gradients in &on_devices {
+                let gradient = &gradients[&name];
+                let (got, norm) = (dot(gradient, &numbers) / size, dot(gradient, gradient).sqrt());
+                let error = (got - slope).abs() / (norm / (numbers.len() as f64).sqrt());
+                assert!(error < 1e-4, "{kind} {name}: {got} along a direction, finite differences say {slope}");
+            }
+            twin.values.insert(name, before);
+        }
+    }
+}
+
+/// Gradients of the mean loss on a device by every factor, activations recomputed.
+fn recomputed(device: &Device, kind: &str, twin: &Twin, golden: &Golden) -> BTreeMap<String, Vec<f64>> {
+    let trainer = low_rank_trainer(device, kind, twin, true);
+    let (trainer, count) = accumulated(trainer, device, golden);
+    let (parameters, gradients) = (&trainer.model.decoder.parameters, trainer.gradients().1);
+    let read = |g: &realign::nn::Table| g.to_f32_blocking(device).unwrap().into_iter().map(|g| f64::from(g) / count);
+    gradients.iter().map(|(slot, g)| (parameters.get(slot).name.clone(), read(g).collect())).collect()
+}
+
+/// A trainer of the model with the twin's factors.
+fn low_rank_trainer(device: &Device, kind: &str, twin: &Twin, recompute: bool) -> Trainer {
+    let mut model = model(device, kind);
+    model.decoder.add_low_rank(device, LowRankOptions { rank: 3, alpha: 6.0, seed: 1 }).unwrap();
+    for parameter in model.decoder.parameters.iter().filter(|p| p.name.contains(".lora_")) {
+        let numbers: Vec<f32> = twin.values[&parameter.name].tight().iter().map(|x| *x as f32).collect();
+        parameter.value.write_f32(device, &numbers).unwrap();
+    }
+    Trainer::new(device, model, Trains::LowRank, (AdamWOptions::default(), recompute)).unwrap()
+}
+
+/// With a case's gradients, and of how many targets.
+fn accumulated(mut trainer: Trainer, device: &Device, golden: &Golden) -> (Trainer, f64) {
+    let (batch, embeddings, _) = case(device, golden);
+    trainer.clear().unwrap();
+    let count = trainer.accumulate(&batch, &embeddings).unwrap().count;
+    (trainer, count as f64)
+}
+
 /// Gradients of low-rank additions, and of the adapter behind them, on devices.
 #[test]
 fn low_rank_gradients_on_devices() {
@@ -208,18 +272,10 @@ fn low_rank_gradients_on_devices() {
         for kind in ["llama", "qwen2"] {
             let twin = with_low_rank(kind);
             let golden = Golden::open(&format!("{kind}.case_c.safetensors"));
-            let (batch, embeddings, _) = case(&device, &golden);
+            let (batch, _, _) = case(&device, &golden);
             let want = twin.pass(&batch, &Matrix::new(&golden.doubles("embed"), golden.shape("embed")[1]));
-            let mut model = model(&device, kind);
-            model.decoder.add_low_rank(&device, LowRankOptions { rank: 3, alpha: 6.0, seed: 1 }).unwrap();
-            for parameter in model.decoder.parameters.iter().filter(|p| p.name.contains(".lora_")) {
-                let numbers: Vec<f32> = twin.values[&parameter.name].tight().iter().map(|x| *x as f32).collect();
-                parameter.value.write_f32(&device, &numbers).unwrap();
-            }
-            let options = (AdamWOptions::default(), false);
-            let mut trainer = Trainer::new(&device, model, Trains::LowRank, options).unwrap();
-            trainer.clear().unwrap();
-            let count = trainer.accumulate(&batch, &embeddings).unwrap().count;
+            let trainer = low_rank_trainer(&device, kind, &twin, false);
+            let (trainer, count) = accumulated(trainer, &device, &golden);
             let (adapter, decoder) = trainer.gradients();
             let sides = [(&trainer.model.adapter.parameters, adapter), (&trainer.model.decoder.parameters, decoder)];
             let all: Vec<_> =
@@ -227,7 +283,7 @@ fn low_rank_gradients_on_devices() {
             assert_eq!(all.len(), 4 + 2 * 7 * 2);
             for (name, gradient) in all {
                 let got = gradient.to_f32_blocking(&device).unwrap();
-                let got: Vec<f64> = got.into_iter().map(|g| f64::from(g) / count as f64).collect();
+                let got: Vec<f64> = got.into_iter().map(|g| f64::from(g) / count).collect();
                 let error = off(&got, &want.gradients[name].tight());
                 assert!(error < 1e-4, "{} {kind}: {name} is off by {error:e}", device.name());
             }

@@ -4,11 +4,14 @@
 mod adapter;
 mod differences;
 mod limits;
+mod low_rank;
 mod memory;
 mod oracle;
+mod product;
 mod twins;
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use realign::ElementType;
 use realign::device::{Device, DeviceOptions, Selection, Tensor};
@@ -24,13 +27,15 @@ fn golden(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/models").join(name)
 }
 
+/// The GPU is one device for all tests, so that each pipeline is compiled once.
 fn devices() -> Vec<Device> {
-    let name = std::env::var("REALIGN_TEST_ADAPTER")
-        .ok()
-        .filter(|name| !name.is_empty())
-        .unwrap_or_else(|| "llvmpipe".to_owned());
-    let options = DeviceOptions { selection: Selection::Named(name), ..Default::default() };
-    vec![Device::host(), Device::request_blocking(&options).unwrap()]
+    static GPU: OnceLock<Device> = OnceLock::new();
+    let request = || {
+        let name = std::env::var("REALIGN_TEST_ADAPTER").ok().filter(|name| !name.is_empty());
+        let selection = Selection::Named(name.unwrap_or_else(|| "llvmpipe".to_owned()));
+        Device::request_blocking(&DeviceOptions { selection, ..Default::default() }).unwrap()
+    };
+    vec![Device::host(), GPU.get_or_init(request).clone()]
 }
 
 /// Tensors of a golden file, as f64 or as integers.

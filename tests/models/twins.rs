@@ -325,12 +325,29 @@ impl Twin {
         logits
     }
 
+    /// Rows of the adapter as visual tokens, of which it makes several where it is so many times as wide as the decoder.
+    fn tokens(&self, rows: Matrix) -> Matrix {
+        let width = self.config.hidden_size;
+        Matrix { rows: rows.rows * rows.width / width, width, data: rows.data }
+    }
+
+    /// A batch's ids; visual ones are rows of [`Self::tokens`], those of a sequence its embedding's in turn.
+    fn ids(&self, batch: &Batch, width: usize) -> Vec<u32> {
+        let (mut ids, t) = (batch.ids.clone(), width / self.config.hidden_size);
+        for &(first, count) in &batch.spans {
+            let visual = ids[first as usize..(first + count) as usize].iter_mut().filter(|id| **id & VISUAL != 0);
+            visual.enumerate().for_each(|(i, id)| *id = VISUAL | ((*id & !VISUAL) * t as u32 + (i % t) as u32));
+        }
+        ids
+    }
+
     /// A batch forward and backward.
     pub fn pass(&self, batch: &Batch, embeddings: &Matrix) -> Pass {
         let adapter = self.adapter(embeddings);
         let table = &self.values["model.embed_tokens.weight"];
         let mut x = Matrix::zeros(batch.ids.len(), table.width);
-        embedding::gather((&table.data, &adapter.out.data), WHOLE, &batch.ids, &mut x.data, table.stride());
+        let ids = self.ids(batch, adapter.out.width);
+        embedding::gather((&table.data, &adapter.out.data), WHOLE, &ids, &mut x.data, table.stride());
         let mut kept = Vec::new();
         for index in 0..self.config.layers {
             let (layer, out) = self.layer(index, batch, x);
@@ -343,9 +360,10 @@ impl Twin {
         for (index, layer) in kept.iter().enumerate().rev() {
             self.layer_backward(&mut gradients, index, batch, layer, &mut d);
         }
-        let mut d_visual = adapter.out.like();
-        scatter(&batch.ids, false, &d, gradients.get_mut("model.embed_tokens.weight").unwrap());
-        scatter(&batch.ids, true, &d, &mut d_visual);
+        let mut d_tokens = self.tokens(adapter.out.like());
+        scatter(&ids, false, &d, gradients.get_mut("model.embed_tokens.weight").unwrap());
+        scatter(&ids, true, &d, &mut d_tokens);
+        let d_visual = Matrix { data: d_tokens.data, ..adapter.out.like() };
         let d_embeddings = self.adapter_backward(&mut gradients, embeddings, &adapter, &d_visual);
         Pass { logits, nll, gradients, d_embeddings }
     }

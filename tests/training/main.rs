@@ -10,12 +10,15 @@ mod endurance;
 mod exports;
 mod frames;
 mod limits;
+mod locks;
 mod models;
+mod nans;
 mod order;
 mod plan;
 mod python;
 mod runs;
 mod settings;
+mod switches;
 mod texts;
 
 use std::fmt::Debug;

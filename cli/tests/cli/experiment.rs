@@ -89,3 +89,17 @@ fn ctrl_c_ends_a_demo_without_half_a_page() {
     }
     folder.bad(1, line, &["--force"]);
 }
+
+#[test]
+fn a_folder_that_another_process_writes_into() {
+    let folder = Folder::fresh();
+    folder.put("ours/results.json", b"{\"format\": \"realign-experiment\", \"finished\": false}");
+    folder.put("ours/run/half", b"done");
+    let lock = realign::io::FolderLock::acquire(&folder.at("ours")).unwrap();
+    for line in ["demo --force", "experiment --force", "experiment --resume"] {
+        let words = ["another process", "ours", "another folder"];
+        folder.bad(1, &format!("{line} --quick --device host --out ours"), &words);
+    }
+    assert!(folder.at("ours/run/half").is_file());
+    drop(lock);
+}

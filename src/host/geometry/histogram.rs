@@ -54,7 +54,7 @@ pub struct Tile<'a> {
 }
 
 impl Tile<'_> {
-    /// Cosines by bin, `[bins]`.
+    /// Cosines by bin, `[bins]`; a NaN is in none.
     pub fn count(&self, pairs: Pairs, bins: usize) -> Vec<u64> {
         let rows = (0..self.rows).into_par_iter().with_min_len(self.rows.div_ceil(rayon::current_num_threads()).max(1));
         let counted = rows.fold(
@@ -62,7 +62,7 @@ impl Tile<'_> {
             |mut counts, i| {
                 let query = self.query + i;
                 for (j, &c) in (self.base..).zip(&self.cosines[i * self.stride..][..self.width]) {
-                    if if pairs == Pairs::Ordered { query < j } else { query != j } {
+                    if !c.is_nan() && if pairs == Pairs::Ordered { query < j } else { query != j } {
                         counts[bin(c, bins)] += 1;
                     }
                 }

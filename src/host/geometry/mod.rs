@@ -3,9 +3,12 @@
 pub mod histogram;
 pub mod nearest;
 
-/// A number that orders as the cosine does: -0 is 0, and no cosine's is 0.
+/// A number that orders as the cosine does: -0 is 0, and no cosine's is 0. That of a NaN, which is no cosine, is 0.
 #[inline(always)]
 pub fn key(cosine: f32) -> u32 {
+    if cosine.is_nan() {
+        return 0;
+    }
     let size = cosine.to_bits() & 0x7fff_ffff;
     if cosine.is_sign_negative() { 0x8000_0000 - size } else { 0x8000_0000 + size }
 }
@@ -30,5 +33,6 @@ mod tests {
         assert!(all.iter().all(|&c| cosine(key(c)) == c));
         assert_eq!(key(-0.0), key(0.0));
         assert!(key(f32::NEG_INFINITY) > 0 && cosine(0).is_nan());
+        assert_eq!((key(f32::NAN), key(-f32::NAN)), (0, 0));
     }
 }

@@ -44,7 +44,8 @@ pub struct Tile<'a> {
 }
 
 impl Tile<'_> {
-    /// Brings the rows' cosines into the rows' lists, `[rows, k]`; `excluded` has for each the index that does not count.
+    /// Brings the rows' cosines into the rows' lists, `[rows, k]`, but no NaN, which is at least no bound; `excluded` has for each the
+    /// index that does not count.
     pub fn along_rows(&self, k: usize, excluded: &[u32], lists: &mut [Entry]) {
         let tasks = lists.par_chunks_mut(k).zip(excluded).enumerate();
         tasks.for_each(|(i, (list, &own))| {

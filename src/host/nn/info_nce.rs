@@ -57,10 +57,10 @@ impl<R: Float> Scaling<R> {
         self.t.min(self.most).exp()
     }
 
-    /// The gradient by t: beyond the limit only what leads back.
+    /// The gradient by t: beyond the limit only what leads back, or a NaN.
     #[inline(always)]
     pub fn slope(&self, slope: R) -> R {
-        if self.t < self.most || slope > R::ZERO { slope } else { R::ZERO }
+        if self.t >= self.most && slope <= R::ZERO { R::ZERO } else { slope }
     }
 }
 

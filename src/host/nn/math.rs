@@ -21,9 +21,9 @@ pub trait Float:
     fn ln(self) -> Self;
     /// Magnitude.
     fn abs(self) -> Self;
-    /// The larger of two numbers.
+    /// The larger of two numbers; `self` where one is a NaN, so that a NaN comes through that is kept in it.
     fn max(self, other: Self) -> Self;
-    /// The smaller of two numbers.
+    /// The smaller of two numbers; `self` where one is a NaN.
     fn min(self, other: Self) -> Self;
     /// self · a + b: fused or not, whichever the CPU does faster.
     fn mul_add_fast(self, a: Self, b: Self) -> Self;
@@ -58,11 +58,11 @@ impl Float for f64 {
     }
     #[inline(always)]
     fn max(self, other: f64) -> f64 {
-        f64::max(self, other)
+        if self < other { other } else { self }
     }
     #[inline(always)]
     fn min(self, other: f64) -> f64 {
-        f64::min(self, other)
+        if self > other { other } else { self }
     }
     #[inline(always)]
     fn mul_add_fast(self, a: f64, b: f64) -> f64 {

@@ -1,7 +1,7 @@
 //! Histogram of cosines, counted from tiles of them that never leave the device [paper, appendix F].
 //!
 //! A cosine is in the bin `i` whose centre `-1 + 2 i / (bins - 1)` is nearest, as f64 says, ties to even, and those beyond -1 and 1 are
-//! in the outermost: a device compares with edges that the host found, so that it counts as the host would, to the last one.
+//! in the outermost, a NaN in none: a device compares with edges that the host found, so that it counts as the host would, to the last one.
 //!
 //! Bytes: 4 per cosine. Work: about 10 operations and an atomic addition per cosine, on GPUs mostly in workgroup memory.
 

@@ -2,8 +2,8 @@
 //! and G].
 //!
 //! [`record`] brings one tile into the lists of its rows, or of its columns. Better is the larger cosine, of equal ones the lower
-//! index (-0 equals 0): an order without ties, so that neither the order of tiles nor how a device shares the work changes a
-//! list. On GPUs a workgroup has a query and merges what is better than its worst; on drivers that run on a CPU an invocation inserts
+//! index (-0 equals 0), and a NaN comes into no list: an order without ties, so that neither the order of tiles nor how a device shares
+//! the work changes a list. On GPUs a workgroup has a query and merges what is better than its worst; on drivers that run on a CPU an invocation inserts
 //! one at a time.
 //!
 //! Bytes: 4 per cosine, and twice 8 per entry of a list and tile. Work: a comparison per cosine; n random cosines bring about

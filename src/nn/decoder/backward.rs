@@ -27,7 +27,7 @@ impl Decoder {
         for (index, layer) in self.layers.iter().enumerate().rev() {
             let (x, kept) = (space.stream(index), space.layer(index));
             if space.keep == Keep::Inputs {
-                self.forward_layer(recorder, layer, batch.0, (x, kept), None)?;
+                self.forward_layer(recorder, layer, batch.0, (x, kept), None, None)?;
             }
             self.backward_mlp(recorder, gradients, layer, kept, d)?;
             self.backward_attention(recorder, gradients, layer, (batch.0, x), kept, d)?;

@@ -96,13 +96,14 @@ impl Decoder {
         for (index, layer) in self.layers.iter().enumerate() {
             let kept = space.layer(index);
             let cached = cache.map(|c| (&c.layers[index], c.length));
-            self.forward_layer(recorder, layer, batch, (space.stream(index), kept), cached)?;
-            self.finish_layer(recorder, layer, kept, space.stream(index + 1))?;
+            let out = Some(space.stream(index + 1));
+            self.forward_layer(recorder, layer, batch, (space.stream(index), kept), cached, out)?;
         }
         Ok(())
     }
 
-    /// A layer up to its gated activation; what it needs of the batch and the keys before it.
+    /// Records one layer, from its input `x` and the cached keys before it: everything of `kept` that the backward pass reads, and the
+    /// layer's output to `out`. Recomputation leaves the output out, which the next layer's input still holds, and nothing else.
     pub(super) fn forward_layer(
         &self,
         recorder: &mut Recorder,
@@ -110,6 +111,7 @@ impl Decoder {
         batch: &Batch,
         (x, kept): (&Tensor, &LayerSpace),
         cached: Option<(&(Tensor, Tensor), usize)>,
+        out: Option<&Tensor>,
     ) -> Result<()> {
         let (p, eps, heads) = (&self.parameters, self.config().norm_eps as f32, self.heads());
         let narrow = |i: usize| kept.narrow.get(i);
@@ -133,12 +135,10 @@ impl Decoder {
         rms_norm::forward(recorder, eps, &kept.middle, p.tensor(layer.mlp_norm)?, &kept.mlp_input)?;
         layer.gate.forward(recorder, p, &kept.mlp_input, &kept.gate, narrow(4))?;
         layer.up.forward(recorder, p, &kept.mlp_input, &kept.up, narrow(5))?;
-        silu_gate::forward(recorder, &kept.gate, &kept.up, &kept.active)
-    }
-
-    /// The rest of a layer: the MLP's last product, and the sum with the stream.
-    fn finish_layer(&self, recorder: &mut Recorder, layer: &Layer, kept: &LayerSpace, out: &Tensor) -> Result<()> {
-        let (to, narrow) = ((out, Then::Add(&kept.middle)), kept.narrow.get(6));
-        layer.down.forward_then(recorder, &self.parameters, &kept.active, to, narrow)
+        silu_gate::forward(recorder, &kept.gate, &kept.up, &kept.active)?;
+        match out {
+            Some(out) => layer.down.forward_then(recorder, p, &kept.active, (out, Then::Add(&kept.middle)), narrow(6)),
+            None => layer.down.forward_narrow(recorder, p, &kept.active, narrow(6)),
+        }
     }
 }

@@ -178,3 +178,98 @@ impl GradientSpace {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::{Batch, Head, HeadSpace, LowRankOptions};
+    use super::*;
+    use crate::host::gaussian::normals;
+    use crate::io::DecoderConfig;
+    use crate::kernels::nn::attention::Spans;
+    use crate::kernels::nn::embedding::ScatterPlan;
+    use crate::nn::Gradients;
+
+    impl LayerSpace {
+        /// All of it: what is added must be named here.
+        fn all(&self) -> Vec<&Tensor> {
+            let LayerSpace { attention_input, q, k, v, mixed, log_sums, middle, mlp_input, gate, up, active, narrow } =
+                self;
+            let list = [attention_input, q, k, v, mixed, log_sums, middle, mlp_input, gate, up, active];
+            list.into_iter().chain(narrow).collect()
+        }
+    }
+
+    impl GradientSpace {
+        /// All but the stream's, which the loss leaves there.
+        fn all(&self) -> Vec<&Tensor> {
+            let GradientSpace { stream: _, normed, mixed, q, k, v, gate, up, active, narrow } = self;
+            [normed, mixed, q, k, v, gate, up, active].into_iter().chain(narrow).collect()
+        }
+    }
+
+    fn model(device: &Device) -> Decoder {
+        let config = r#"{"model_type": "llama", "hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2,
+            "num_key_value_heads": 1, "intermediate_size": 20, "vocab_size": 24, "rope_theta": 1e4, "rms_norm_eps": 1e-5,
+            "attention_bias": true, "mlp_bias": true, "hidden_act": "silu"}"#;
+        let config = DecoderConfig::parse(config, Path::new("config.json")).unwrap();
+        let mut stream = 0;
+        let mut numbers = |count| {
+            stream += 1;
+            normals(count, 7, stream).into_iter().map(|x| 0.3 * x).collect::<Vec<f32>>()
+        };
+        let mut decoder = Decoder::new(device, &config, |_, shape| Ok(numbers(shape.iter().product()))).unwrap();
+        decoder.add_low_rank(device, LowRankOptions { rank: 3, alpha: 6.0, seed: 1 }).unwrap();
+        for factor in decoder.parameters.iter().filter(|p| p.name.contains(".lora_B")) {
+            factor.value.write_f32(device, &numbers(factor.shape.iter().product())).unwrap();
+        }
+        decoder
+    }
+
+    fn spoil(device: &Device, tensors: Vec<&Tensor>) {
+        for tensor in tensors {
+            tensor.write_f32(device, &vec![f32::NAN; tensor.rows() * tensor.width()]).unwrap();
+        }
+    }
+
+    /// Gradients of all parameters. All work space is spoilt before the forward pass, and before the backward pass all but what `keep`
+    /// promises.
+    fn gradients(device: &Device, decoder: &Decoder, keep: Keep) -> Vec<Vec<f32>> {
+        let (ids, positions) = ([3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5], [0, 1, 2, 3, 4, 5, 6, 0, 1, 2, 3]);
+        let batch = Batch::new(device, &ids, &positions, Spans::packed(device, &[7, 4]).unwrap()).unwrap();
+        let plan = ScatterPlan::new(device, &ids).unwrap();
+        let head = Head::new(device, &[1, 4, 1, -100, 9, 2, -100, 5, 3, 5, -100]).unwrap();
+        let space = Space::new(device, decoder, ids.len(), keep).unwrap();
+        let logits = HeadSpace::new(device, decoder, head.count()).unwrap();
+        let all = Gradients::new(device, &decoder.parameters, |_| true).unwrap();
+        let d = space.gradients.as_ref().unwrap();
+        spoil(device, space.stream.iter().chain([&d.stream]).collect());
+        spoil(device, space.layers.iter().flat_map(LayerSpace::all).chain(d.all()).collect());
+        let mut recorder = device.recorder();
+        decoder.forward(&mut recorder, &batch, None, &space, None).unwrap();
+        decoder.loss(&mut recorder, &head, (&space, &logits), Some((&all, 1.0))).unwrap();
+        recorder.submit().unwrap();
+        spoil(device, d.all());
+        if keep == Keep::Inputs {
+            spoil(device, space.layers.iter().flat_map(LayerSpace::all).collect());
+        }
+        let mut recorder = device.recorder();
+        decoder.backward(&mut recorder, &all, (&batch, &plan), &space, None).unwrap();
+        recorder.submit().unwrap();
+        all.iter().map(|(_, g)| g.to_f32_blocking(device).unwrap()).collect()
+    }
+
+    /// With [`Keep::Inputs`] the backward pass reads nothing of a layer that it has not computed again.
+    #[test]
+    fn recomputation_reads_nothing_but_the_layers_inputs() {
+        let device = Device::host();
+        let decoder = model(&device);
+        let [all, inputs] = [Keep::All, Keep::Inputs].map(|keep| gradients(&device, &decoder, keep));
+        assert_eq!(all.len(), decoder.parameters.len());
+        for (parameter, (a, b)) in decoder.parameters.iter().zip(all.iter().zip(&inputs)) {
+            assert!(a.iter().all(|g| g.is_finite()) && a.iter().any(|g| *g != 0.0), "{}", parameter.name);
+            assert!(a == b, "{}: recomputed, its gradient is another", parameter.name);
+        }
+    }
+}

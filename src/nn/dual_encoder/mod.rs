@@ -283,7 +283,9 @@ impl DualEncoder {
     /// The device was lost.
     pub fn temperature_blocking(&self, device: &Device) -> Result<(f32, f32)> {
         let values = self.temperature.get(0).value.to_f32_blocking(device)?;
-        Ok(((-values[0]).exp().max(self.config.least_temperature), values[1]))
+        let (temperature, least) = ((-values[0]).exp(), self.config.least_temperature);
+        // A temperature that became a NaN stays one.
+        Ok((if temperature < least { least } else { temperature }, values[1]))
     }
 }
 
