@@ -5,10 +5,12 @@ mod bad_files;
 mod bad_stats;
 mod behaviour;
 mod bench;
+mod damaged;
 mod experiment;
 mod geometry;
 mod json;
 mod outputs;
+mod shards;
 mod train;
 
 use std::collections::BTreeMap;
