@@ -18,6 +18,7 @@ compile_error!("rows are moved between files and memory as little-endian bytes w
 mod arrays;
 mod atomic;
 pub(crate) mod atomic_folder;
+mod behind;
 mod dataset;
 mod embeddings;
 mod folder_lock;

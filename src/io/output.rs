@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tempfile::TempPath;
 
+use super::behind::{Behind, Consume};
 use super::dataset::{Layout, Shard};
 use super::{Dataset, FileFormat, atomic, npy, parquet, positional, safetensors};
 use crate::{ElementType, Error, Result};
@@ -111,14 +112,17 @@ impl Output {
             .targets
             .get_mut(shard)
             .ok_or_else(|| Error::argument("shard", format!("{shard} is out of range, there are {shards}")))?;
+        let rows = target.input.rows();
+        let bytes = rows.checked_mul(width as u64).and_then(|n| n.checked_mul(element.bytes() as u64));
+        let Some(bytes) = bytes.filter(|bytes| *bytes <= i64::MAX as u64 / 2) else {
+            return Err(Error::format(&target.path, "would be larger than any file can be"));
+        };
         let (file, temporary) = atomic::create_beside(&target.path)?;
-        let sink = Sink::start(file, target, (width, element))?;
+        let row_bytes = width * element.bytes();
+        let sink = Behind::start(Sink::start(file, target, (width, element), bytes)?, row_bytes, bytes);
         let finished = Arc::new(AtomicBool::new(false));
         target.written = Some(Written { temporary, finished: finished.clone() });
-        // No overflow: `Sink::start` checked the product with the rows.
-        let row_bytes = width * element.bytes();
-        let path = target.path.clone();
-        Ok(ShardWriter { sink, path, row_bytes, rows: target.input.rows(), written: 0, finished })
+        Ok(ShardWriter { sink, path: target.path.clone(), row_bytes, rows, written: 0, finished })
     }
 
     /// Gives every file its final name, and returns the names in the order of the shards.
@@ -217,10 +221,10 @@ impl Drop for CreatedFolders {
     }
 }
 
-/// Writes one shard's rows, in order.
+/// Writes one shard's rows, in order. Rows are copied and written behind, by a thread of the writer's own.
 #[derive(Debug)]
 pub struct ShardWriter {
-    sink: Sink,
+    sink: Behind<Sink>,
     path: PathBuf,
     row_bytes: usize,
     rows: u64,
@@ -230,22 +234,20 @@ pub struct ShardWriter {
 
 #[derive(Debug)]
 enum Sink {
-    Raw { file: File, offset: u64 },
+    Raw { file: File, at: u64, path: PathBuf },
     Parquet(Box<parquet::Writer>),
 }
 
 impl Sink {
-    fn start(file: File, target: &Target, (width, element): (usize, ElementType)) -> Result<Sink> {
-        let rows = target.input.rows();
-        let total = rows.checked_mul(width as u64).and_then(|n| n.checked_mul(element.bytes() as u64));
-        if total.is_none_or(|bytes| bytes > i64::MAX as u64 / 2) {
-            return Err(Error::format(&target.path, "would be larger than any file can be"));
-        }
+    fn start(file: File, target: &Target, (width, element): (usize, ElementType), bytes: u64) -> Result<Sink> {
+        let (rows, path) = (target.input.rows(), target.path.clone());
         match target.format {
             FileFormat::Npy => {
                 let header = npy::header(rows, width, element)?;
-                positional::write(&file, &header, 0).map_err(Error::io("write", &target.path))?;
-                Ok(Sink::Raw { file, offset: header.len() as u64 })
+                let at = header.len() as u64;
+                positional::reserve(&file, at + bytes).map_err(Error::io("write", &path))?;
+                positional::write(&file, &header, 0).map_err(Error::io("write", &path))?;
+                Ok(Sink::Raw { file, at, path })
             }
             FileFormat::Safetensors => {
                 let input = match &target.input.layout {
@@ -254,13 +256,33 @@ impl Sink {
                     }
                     _ => None,
                 };
-                let offset = safetensors::start(&file, &target.path, (rows, width, element), input)?;
-                Ok(Sink::Raw { file, offset })
+                let at = safetensors::start(&file, &path, (rows, width, element), input)?;
+                Ok(Sink::Raw { file, at, path })
             }
             FileFormat::Parquet => {
-                let writer = parquet::Writer::create(file, &target.path, &target.input, (width, element))?;
+                let writer = parquet::Writer::create(file, &path, &target.input, (width, element))?;
                 Ok(Sink::Parquet(Box::new(writer)))
             }
+        }
+    }
+}
+
+impl Consume for Sink {
+    fn write(&mut self, rows: &[u8]) -> Result<()> {
+        match self {
+            Sink::Raw { file, at, path } => {
+                positional::write(file, rows, *at).map_err(Error::io("write", &*path))?;
+                *at += rows.len() as u64;
+                Ok(())
+            }
+            Sink::Parquet(writer) => writer.write(rows),
+        }
+    }
+
+    fn finish(self) -> Result<()> {
+        match self {
+            Sink::Raw { .. } => Ok(()),
+            Sink::Parquet(writer) => writer.finish(),
         }
     }
 }
@@ -269,7 +291,7 @@ impl ShardWriter {
     /// Appends whole rows: little-endian numbers of [`Output::element_type`], without gaps.
     ///
     /// # Errors
-    /// Bytes that are not whole rows, more rows than the input had, a full disk.
+    /// Bytes that are not whole rows, more rows than the input had, a full disk; or what writing earlier rows met with.
     pub fn write(&mut self, rows: &[u8]) -> Result<()> {
         let count = (rows.len() / self.row_bytes) as u64;
         if !rows.len().is_multiple_of(self.row_bytes) {
@@ -281,18 +303,12 @@ impl ShardWriter {
             let got = format!("{} rows", self.written.saturating_add(count));
             return Err(Error::shape("write rows", file, format!("{} rows", self.rows), got));
         }
-        match &mut self.sink {
-            Sink::Raw { file, offset } => {
-                let at = *offset + self.written * self.row_bytes as u64;
-                positional::write(file, rows, at).map_err(Error::io("write", &self.path))?;
-            }
-            Sink::Parquet(writer) => writer.write(rows)?,
-        }
+        self.sink.write(rows)?;
         self.written += count;
         Ok(())
     }
 
-    /// Closes the file, still under its temporary name.
+    /// Waits until all rows are written and closes the file, still under its temporary name.
     ///
     /// # Errors
     /// Fewer rows were written than the input had, or the disk is full.
@@ -301,9 +317,7 @@ impl ShardWriter {
             let (expected, got) = (format!("{} rows", self.rows), format!("{} rows", self.written));
             return Err(Error::shape("write rows", self.path.display().to_string(), expected, got));
         }
-        if let Sink::Parquet(writer) = self.sink {
-            writer.finish()?;
-        }
+        self.sink.finish()?;
         self.finished.store(true, Ordering::Release);
         Ok(())
     }

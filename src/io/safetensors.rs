@@ -162,6 +162,8 @@ pub(super) fn start(
     // The library's own order: largest alignment first, so that every tensor is aligned; then by name.
     plan.sort_by(|a, b| b.dtype.cmp(&a.dtype).then_with(|| a.name.cmp(&b.name)));
     let header = header(&plan, notes.map(|notes| notes.into_iter().collect()), out_path)?;
+    let total = header.len() as u64 + plan.iter().map(|tensor| tensor.bytes).sum::<u64>();
+    positional::reserve(out, total).map_err(Error::io("write", out_path))?;
     positional::write(out, &header, 0).map_err(Error::io("write", out_path))?;
     let mut rows_at = 0;
     let mut offset = header.len() as u64;
@@ -172,7 +174,6 @@ pub(super) fn start(
         }
         offset += tensor.bytes;
     }
-    out.set_len(offset).map_err(Error::io("write", out_path))?;
     Ok(rows_at)
 }
 

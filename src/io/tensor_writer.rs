@@ -62,7 +62,6 @@ impl TensorWriter {
         // The library's own order: largest alignment first, so that every tensor is aligned; then by name.
         plan.sort_by(|a, b| b.dtype.cmp(&a.dtype).then_with(|| a.name.cmp(&b.name)));
         let header = safetensors::header(&plan, Some(notes), path)?;
-        positional::write(&file, &header, 0).map_err(Error::io("write", path))?;
         let elements: BTreeMap<&str, ElementType> = specs.iter().map(|s| (s.name.as_str(), s.element)).collect();
         let mut at = header.len() as u64;
         let mut open = BTreeMap::new();
@@ -75,7 +74,8 @@ impl TensorWriter {
                 return Err(Error::format(path, problem));
             }
         }
-        file.set_len(at).map_err(Error::io("write", path))?;
+        positional::reserve(&file, at).map_err(Error::io("write", path))?;
+        positional::write(&file, &header, 0).map_err(Error::io("write", path))?;
         Ok(TensorWriter { path: path.to_path_buf(), file, open })
     }
 

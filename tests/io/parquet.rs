@@ -227,3 +227,47 @@ mod damaged {
         }
     }
 }
+
+/// A file of 20 rows whose footer names another encoding than its pages have: the decoder panics after the first row.
+const PANICS: &[u8] = include_bytes!("damaged_pages.parquet");
+
+#[test]
+fn a_panic_of_the_decoder_is_an_error_with_its_message() {
+    let folder = tempdir().unwrap();
+    let input = open(&[&put(folder.path(), "a.parquet", PANICS)]).unwrap();
+    for _ in 0..3 {
+        refused(rows(&input), &["a.parquet", "contradict its footer", "index out of bounds"]);
+    }
+}
+
+/// Set for the process that the next test starts.
+const CHILD: &str = "REALIGN_TEST_PANICS";
+
+#[test]
+fn only_panics_of_the_decoder_are_silent() {
+    let name = "parquet::only_panics_of_the_decoder_are_silent";
+    if std::env::var_os(CHILD).is_none() {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        let output = child.args(["--exact", name, "--nocapture"]).env(CHILD, "1").output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{stderr}");
+        let heard: Vec<_> = stderr.lines().filter(|line| line.starts_with("hook: ")).collect();
+        assert_eq!(heard, ["hook: ours", "hook: meanwhile"], "{stderr}");
+        assert!(!stderr.contains("index out of bounds"), "{stderr}");
+        return;
+    }
+    std::panic::set_hook(Box::new(|info| {
+        eprintln!("hook: {}", info.payload().downcast_ref::<&str>().unwrap_or(&"of another kind"));
+    }));
+    let folder = tempdir().unwrap();
+    let path = put(folder.path(), "a.parquet", PANICS);
+    let fail = || rows(&open(&[&path]).unwrap()).unwrap_err();
+    fail();
+    // The same thread is heard again, and another one while guarded calls go on.
+    assert!(std::panic::catch_unwind(|| panic!("ours")).is_err());
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| (0..200).for_each(|_| drop(fail())));
+        assert!(scope.spawn(|| panic!("meanwhile")).join().is_err());
+        reader.join().unwrap();
+    });
+}

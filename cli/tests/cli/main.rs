@@ -5,11 +5,13 @@ mod bad_files;
 mod bad_stats;
 mod behaviour;
 mod bench;
+mod damaged;
 mod environment;
 mod experiment;
 mod geometry;
 mod json;
 mod outputs;
+mod shards;
 mod train;
 
 use std::collections::BTreeMap;

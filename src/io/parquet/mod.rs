@@ -1,5 +1,6 @@
 //! Apache Parquet: one column of float lists, beside others that pass through.
 
+mod guard;
 mod ids;
 mod read;
 mod write;
@@ -15,6 +16,7 @@ use arrow_schema::{ArrowError, DataType, Schema};
 use crate::error::{Problem, Remedy};
 use crate::{ElementType, Error, Result};
 
+use guard::guarded;
 pub(super) use ids::read_ids;
 pub(super) use read::{Reader, inspect};
 pub(super) use write::Writer;
@@ -110,13 +112,6 @@ fn build(builder: ParquetRecordBatchReaderBuilder<File>, path: &Path) -> Result<
 fn next_batch(batches: &mut ParquetRecordBatchReader, path: &Path) -> Result<Option<RecordBatch>> {
     let batch = guarded(path, || batches.next().transpose().map_err(|e| arrow_error(e, path)))?;
     Ok(batch.filter(|batch| batch.num_rows() > 0))
-}
-
-/// Runs the library's decoder. It asserts here and there what a damaged file can break; its state is not used again
-/// after that, because the error ends the reading.
-fn guarded<T>(path: &Path, decode: impl FnOnce() -> Result<T>) -> Result<T> {
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(decode))
-        .unwrap_or_else(|_| Err(damaged("its pages contradict its footer", path)))
 }
 
 /// The operating system's refusals keep their words; all else means a damaged file.
