@@ -78,7 +78,7 @@ fn devices() -> Vec<(String, Device)> {
     let mut all = vec![("realign, host engine".to_owned(), Device::host())];
     let name = std::env::var("REALIGN_BENCH_ADAPTER").ok().filter(|name| !name.is_empty());
     let name = name.unwrap_or_else(|| "llvmpipe".to_owned());
-    let options = DeviceOptions { selection: Selection::Named(name.clone()), ..Default::default() };
+    let options = DeviceOptions::default().selection(Selection::Named(name.clone()));
     match Device::request_blocking(&options) {
         Ok(device) => all.push((format!("realign, {name}"), device)),
         Err(error) => println!("skipped {name}: {error}"),

@@ -83,7 +83,7 @@ fn report(case: &str, name: &str, rounds: &[Rates], reference: &[Rates]) {
 fn devices() -> Vec<Device> {
     let mut devices = vec![Device::host()];
     if let Some(name) = std::env::var("REALIGN_BENCH_ADAPTER").ok().filter(|name| !name.is_empty()) {
-        let options = DeviceOptions { selection: Selection::Named(name.clone()), ..Default::default() };
+        let options = DeviceOptions::default().selection(Selection::Named(name.clone()));
         match Device::request_blocking(&options) {
             Ok(device) => devices.push(device),
             Err(error) => println!("skipped {name}: {error}"),

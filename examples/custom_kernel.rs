@@ -89,7 +89,7 @@ fn main() -> Result<()> {
     let named = std::env::args().nth(1).or_else(|| adapters(None).first().map(|a| a.name.clone()));
     let mut devices = vec![Device::host()];
     if let Some(Ok(selection)) = named.map(|name| name.parse()) {
-        devices.push(Device::request_blocking(&DeviceOptions { selection, ..Default::default() })?);
+        devices.push(Device::request_blocking(&DeviceOptions::default().selection(selection))?);
     }
     let (rows, width) = (1000, 7);
     let data: Vec<f32> = (0..rows * width).map(|i| (i as f32 * 0.37).sin() - 1.5).collect();

@@ -88,7 +88,7 @@ fn gaps() -> realign::Result<[Chart; 2]> {
     let bars = Bars::new(Axis::linear("share (0 to 1)").including(1.0), METHODS)
         .group("own neighbours kept", with_error(kept, 0.012))?
         .group("neighbours of the other kind", with_error(mixing, 0.05))?;
-    Ok([Chart::new("Gap left by each method", dots), Chart::new("Neighbours, mean ± sd of five draws", bars)])
+    Ok([Chart::new("Gap left by each method", dots), Chart::new("Neighbours, mean ± sd of five random", bars)])
 }
 
 fn decomposition() -> realign::Result<Chart> {

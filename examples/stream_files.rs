@@ -25,7 +25,7 @@ fn main() -> realign::Result<()> {
     let device = Device::request_blocking(&DeviceOptions::default())?;
 
     // One pass over the images; over the texts one for the moments and a few for the exact centroid.
-    let options = FitOptions { centroid: Centroid::Exact, ..Default::default() };
+    let options = FitOptions::default().centroid(Centroid::Exact);
     let statistics = fit(&device, &mut DatasetRows::new(&text), &mut DatasetRows::new(&image), &options)?;
     println!(
         "{}: gap {:.4} before, {:.1e} after",

@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Ok(selection) => selection,
         Err(never) => match never {},
     };
-    let device = Device::request_blocking(&DeviceOptions { selection, ..Default::default() })?;
+    let device = Device::request_blocking(&DeviceOptions::default().selection(selection))?;
     let mut settings = Settings::new(stage);
     settings.read(Path::new(config))?;
 

@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Ok(selection) => selection,
         Err(never) => match never {},
     });
-    let device = Device::request_blocking(&DeviceOptions { selection, ..Default::default() })?;
+    let device = Device::request_blocking(&DeviceOptions::default().selection(selection))?;
     println!("on {}", device.name());
 
     // Everything that is made goes into a folder: data as JSON, embeddings as npy, statistics, models, logs of the runs.

@@ -61,6 +61,7 @@ pub mod optim;
 mod remedy;
 #[cfg(feature = "report")]
 pub mod report;
+mod setters;
 mod spec;
 pub mod stats;
 #[cfg(feature = "train")]
@@ -70,3 +71,5 @@ pub mod tuning;
 pub use device::Device;
 pub use element::ElementType;
 pub use error::{Error, Result};
+/// The version of wgpu whose devices [`Device::from_wgpu`] takes.
+pub use wgpu;

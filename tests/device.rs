@@ -19,7 +19,7 @@ use realign::kernels::{Binding, KernelSpec, align::apply, bench, stats::normaliz
 use realign::{ElementType, Error, Result};
 
 fn request(selection: Selection) -> Result<Device> {
-    Device::request_blocking(&DeviceOptions { selection, ..Default::default() })
+    Device::request_blocking(&DeviceOptions::default().selection(selection))
 }
 
 /// The adapter under test, opened by the app itself with default limits and no features.

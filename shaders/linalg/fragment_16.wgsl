@@ -1,4 +1,4 @@
-// Matrix units that multiply 16 x 16 elements: NVIDIA's and AMD's. One of the interchangeable `fragment_*` files.
+// Tensor cores that multiply 16 x 16 elements: NVIDIA's and AMD's. One of the interchangeable `fragment_*` files.
 
 const FRAGMENT: u32 = 16u;
 

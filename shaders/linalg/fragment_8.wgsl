@@ -1,4 +1,4 @@
-// Matrix units that multiply 8 x 8 elements: Apple's. One of the interchangeable `fragment_*` files.
+// Tensor cores that multiply 8 x 8 elements: Apple's. One of the interchangeable `fragment_*` files.
 
 const FRAGMENT: u32 = 8u;
 

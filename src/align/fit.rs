@@ -6,6 +6,7 @@ use crate::device::Device;
 use crate::error::{Problem, Remedy};
 use crate::geometry::Cut;
 use crate::kernels::stats::moments::Summand;
+use crate::setters::setters;
 use crate::stats::{Moments, RowSource, StreamOptions, measure, measure_sampled};
 use crate::{Error, Result};
 
@@ -17,6 +18,7 @@ pub(super) const MAX_SIGMA: f64 = 1e6;
 
 /// How to fit.
 #[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
 pub struct FitOptions<'a> {
     /// Which operator.
     pub method: Method,
@@ -34,6 +36,19 @@ pub struct FitOptions<'a> {
     pub frame: Cut,
     /// How to stream the rows.
     pub stream: StreamOptions<'a>,
+}
+
+setters! {
+    FitOptions<'a> {
+        method: Method,
+        centroid: Centroid,
+        allow_degenerate: bool,
+        sigma: Option<f64>,
+        seed: u64,
+        shrinkage: Option<f64>,
+        frame: Cut,
+        stream: StreamOptions<'a>,
+    }
 }
 
 /// Fits an operator that maps `source` (text) into the cloud of `target` (image): one read of the target, two of the source

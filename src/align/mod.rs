@@ -36,6 +36,7 @@ use crate::{Error, Result};
 
 /// What a fitted operator is made of; the file format is in [`Statistics::save`].
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Statistics {
     /// Which operator.
     pub method: Method,

@@ -89,7 +89,7 @@ mod tests {
     use crate::device::{Capabilities, Command, DeviceKind};
     use crate::kernels::ALL;
 
-    /// Devices that choose each shader of this crate: a GPU, one with matrix units, and drivers on a CPU with subgroups and without.
+    /// Devices that choose each shader of this crate: a GPU, one with tensor cores, and drivers on a CPU with subgroups and without.
     fn kinds() -> Vec<Device> {
         let gpu = |c: &mut Capabilities| (c.kind, c.group, c.lanes) = (DeviceKind::DiscreteGpu, 256, 32);
         let cpu = |c: &mut Capabilities| (c.kind, c.texel_reads) = (DeviceKind::Software, true);
@@ -98,7 +98,7 @@ mod tests {
             of(&gpu),
             of(&|c| {
                 gpu(c);
-                c.matrix_units = Some(16);
+                c.tensor_cores = Some(16);
             }),
             of(&cpu),
             of(&|c| {
@@ -136,7 +136,7 @@ mod tests {
         // A kernel without a case is found.
         entries.retain(|e| !e.name.starts_with("rotary") && !e.name.contains("gelu"));
         let gone = ["gelu", "gelu backward", "rotary"];
-        let fused = ["matmul subgroup, gelu", "matmul direct, gelu", "matmul tiled, gelu", "matmul units, gelu"];
+        let fused = ["matmul subgroup, gelu", "matmul direct, gelu", "matmul tiled, gelu", "matmul cooperative, gelu"];
         assert_eq!(missing(&entries), [&gone[..], &fused[..]].concat());
     }
 

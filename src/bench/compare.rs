@@ -67,7 +67,7 @@ pub fn compare(old: &Value, new: &Value) -> Result<Vec<Compared>> {
     Ok(out)
 }
 
-/// That a file is one of results, in the form that this version reads: before anything is measured to be compared with it.
+/// Checks that a file is one of results, in the form that this version reads: before anything is measured to be compared with it.
 ///
 /// # Errors
 /// A file of something else, or of another version's form.

@@ -75,7 +75,7 @@ fn batch(sequences: usize, vocabulary: usize) -> Batch {
     let mut batch = Batch::default();
     for sequence in 0..sequences as u32 {
         let token = |t: usize| (t as u32 * 7919 + sequence * 104_729) % vocabulary as u32;
-        batch.spans.push((sequence * LENGTH as u32, LENGTH as u32));
+        batch.sequences.push((sequence * LENGTH as u32, LENGTH as u32));
         batch.ids.extend((0..LENGTH).map(|t| if t == 0 { VISUAL | sequence } else { token(t) }));
         batch.positions.extend(0..LENGTH as u32);
         batch.labels.extend((1..=LENGTH).map(|t| if t < LENGTH { token(t) as i32 } else { IGNORED }));

@@ -41,7 +41,7 @@ struct Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.device.0.ledger.give(self.purpose, self.bytes);
+        self.device.0.tracker.give(self.purpose, self.bytes);
     }
 }
 
@@ -75,7 +75,7 @@ impl Buffer {
             bytes,
             remedy: purpose.remedy(),
         };
-        if !device.0.ledger.take(purpose, bytes) {
+        if !device.0.tracker.take(purpose, bytes) {
             return Err(full());
         }
         // From here on the bytes are given back when this is dropped.

@@ -6,7 +6,7 @@ use crate::spec::Purpose;
 
 /// Bytes of a device's buffers: without staging buffers, and without the textures that stand for operands on some drivers.
 #[derive(Debug)]
-pub(crate) struct Ledger {
+pub(crate) struct MemoryTracker {
     taken: [AtomicU64; Purpose::ALL.len()],
     total: AtomicU64,
     peak: AtomicU64,
@@ -14,13 +14,13 @@ pub(crate) struct Ledger {
     pub limit: u64,
 }
 
-impl Default for Ledger {
+impl Default for MemoryTracker {
     fn default() -> Self {
-        Ledger { taken: Default::default(), total: AtomicU64::new(0), peak: AtomicU64::new(0), limit: u64::MAX }
+        MemoryTracker { taken: Default::default(), total: AtomicU64::new(0), peak: AtomicU64::new(0), limit: u64::MAX }
     }
 }
 
-impl Ledger {
+impl MemoryTracker {
     /// Takes `bytes`, if that stays within the limit.
     pub fn take(&self, purpose: Purpose, bytes: u64) -> bool {
         let within = |total: u64| total.checked_add(bytes).filter(|sum| *sum <= self.limit);

@@ -16,7 +16,7 @@ pub use buffer::{Buffer, Tensor};
 pub(crate) use buffer::{Storage, pad_rows};
 pub use environment::backends_of;
 #[cfg(feature = "train")]
-pub(crate) use pieces::next_look;
+pub(crate) use pieces::yield_now;
 pub use pieces::{Pending, Piece, Pieces};
 pub use recorder::{Command, Dispatch, Recorder, Submission};
 pub use select::{DeviceOptions, Selection, adapters, list_adapters};
@@ -26,7 +26,7 @@ use crate::gpu::Gpu;
 pub use crate::spec::{AdapterSummary, Capabilities, DeviceKind, Purpose};
 use crate::spec::{Choice, Constant, Import, Offered, Use, Variant, Variants};
 use crate::{ElementType, Error, Result};
-use memory::Ledger;
+use memory::MemoryTracker;
 
 #[expect(clippy::large_enum_variant, reason = "there is one to a device, behind an `Arc`")]
 pub(crate) enum Engine {
@@ -41,7 +41,7 @@ pub(crate) struct Inner {
     pub(crate) name: String,
     pub(crate) capabilities: Capabilities,
     variants: Variants,
-    ledger: Ledger,
+    tracker: MemoryTracker,
     idle: SharedBuffer,
 }
 
@@ -52,7 +52,7 @@ impl Inner {
             name,
             capabilities,
             variants: Variants::default(),
-            ledger: Ledger::default(),
+            tracker: MemoryTracker::default(),
             idle: SharedBuffer::default(),
         }
     }
@@ -78,7 +78,7 @@ impl Device {
             lanes: 1,
             subgroup_teams: false,
             subgroup_size: None,
-            matrix_units: None,
+            tensor_cores: None,
             int64: true,
             texel_reads: false,
             mapped_storage: true,
@@ -147,19 +147,19 @@ impl Device {
     pub fn with_memory_limit(self, bytes: u64) -> Result<Device> {
         let in_use = |_| Error::argument("memory limit", "the device is in use; set it before making anything on it");
         let mut inner = Arc::try_unwrap(self.0).map_err(in_use)?;
-        inner.ledger.limit = bytes;
+        inner.tracker.limit = bytes;
         Ok(Device(Arc::new(inner)))
     }
 
     /// Bytes of the buffers that are alive and of this purpose; without staging buffers, and without the textures that stand for
     /// operands where a driver reads those faster.
     pub fn memory(&self, purpose: Purpose) -> u64 {
-        self.0.ledger.taken(purpose)
+        self.0.tracker.taken(purpose)
     }
 
     /// The most bytes that all buffers together have taken so far.
     pub fn peak_memory(&self) -> u64 {
-        self.0.ledger.peak()
+        self.0.tracker.peak()
     }
 
     /// Whether it only plans.

@@ -76,7 +76,7 @@ impl<T> Pending<T> {
     ///
     /// # Errors
     /// What the future says; the device was lost.
-    pub fn look(&mut self, device: &Device) -> Result<Option<T>> {
+    pub fn try_take(&mut self, device: &Device) -> Result<Option<T>> {
         device.poll()?;
         match self.0.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(result) => result.map(Some),
@@ -92,10 +92,10 @@ impl<T> Pending<T> {
     /// Waits for the result.
     ///
     /// # Errors
-    /// As [`Self::look`].
+    /// As [`Self::try_take`].
     pub fn wait(mut self, device: &Device) -> Result<T> {
         loop {
-            match self.look(device)? {
+            match self.try_take(device)? {
                 Some(value) => return Ok(value),
                 None => device.wait()?,
             }
@@ -105,7 +105,7 @@ impl<T> Pending<T> {
 
 /// Ready when it is looked at for the second time: where a future must not do all at once.
 #[cfg(feature = "train")]
-pub(crate) async fn next_look() {
+pub(crate) async fn yield_now() {
     let mut seen = false;
     std::future::poll_fn(|_| if std::mem::replace(&mut seen, true) { Poll::Ready(()) } else { Poll::Pending }).await;
 }

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use super::{Device, environment, nodes};
 use crate::error::{Problem, Remedy};
 use crate::gpu::{self, Gpu};
+use crate::setters::setters;
 use crate::spec::{AdapterSummary, DeviceKind};
 use crate::{Error, Result};
 
@@ -60,6 +61,7 @@ impl fmt::Display for Selection {
 /// `WGPU_ADAPTER_NAME` where the selection is `Auto` or `Gpu`. Empty variables count as unset; one that holds what it cannot mean, here
 /// or among the other variables that wgpu reads, is an error that names it.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct DeviceOptions {
     /// Which device.
     pub selection: Selection,
@@ -67,10 +69,14 @@ pub struct DeviceOptions {
     pub backends: Option<wgpu::Backends>,
     /// Prefer an integrated GPU to a discrete one.
     pub low_power: bool,
-    /// Multiply matrices on the adapter's matrix units, where wgpu offers them (cooperative matrices, an experimental feature) for
+    /// Multiply matrices on the adapter's tensor cores, where wgpu offers them (cooperative matrices, an experimental feature) for
     /// f16 operands and f32 sums: several times as fast, but operands are rounded to f16, see
-    /// [`UNITS`](crate::kernels::linalg::matmul::UNITS). Requests fail on adapters without.
-    pub matrix_units: bool,
+    /// [`COOPERATIVE`](crate::kernels::linalg::matmul::COOPERATIVE). Requests fail on adapters without.
+    pub tensor_cores: bool,
+}
+
+setters! {
+    DeviceOptions { selection: Selection, backends: Option<wgpu::Backends>, low_power: bool, tensor_cores: bool }
 }
 
 /// All adapters of `backends` (those of `WGPU_BACKEND`, or all backends, if `None`), in the order that [`Selection::Index`] counts; the
@@ -124,7 +130,7 @@ pub(super) async fn request(options: &DeviceOptions) -> Result<Device> {
         Selection::Host => None,
     };
     match (chosen, &selection) {
-        (Some(adapter), _) => Device::from_gpu(Gpu::request(adapter, options.matrix_units).await?),
+        (Some(adapter), _) => Device::from_gpu(Gpu::request(adapter, options.tensor_cores).await?),
         (None, Selection::Auto) => Ok(Device::host()),
         (None, Selection::Gpu) => {
             let problem = format!("no GPU found; {}; a software driver must be asked for by name", listing(&found));

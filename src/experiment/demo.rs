@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use super::arm::{Arm, Domain, Source};
-use super::exam::{Outcome, run_arm};
+use super::evaluation::{Outcome, run_arm};
 use super::plan::{FEW_AND_ALL, NOISE};
 use super::protocol::{Materials, ProtocolSettings, Watch};
 use super::results::{FORMAT, claim_folder};

@@ -3,7 +3,7 @@
 use safetensors::SafeTensors;
 
 use super::attributes::{Attributes, Measures, Thresholds};
-use super::draws::{Draws, Stream};
+use super::random::{Random, Stream};
 use super::words::{Length, caption};
 use crate::{Error, Result};
 
@@ -74,7 +74,7 @@ impl Digits {
             ));
         }
         let mut order: Vec<usize> = (0..count).collect();
-        Draws::of(seed, Stream::Split).shuffle(&mut order);
+        Random::of(seed, Stream::Split).shuffle(&mut order);
         let mut rest = order.into_iter();
         let [pairs, pool, instruction, test] = sizes.map(|n| rest.by_ref().take(n).collect::<Vec<_>>());
         let measures =
@@ -131,16 +131,16 @@ impl Digits {
     /// An image's caption: the same whenever it is asked for.
     pub fn caption(&self, image: usize, length: Length) -> String {
         let image = image.min(self.len() - 1);
-        caption(&self.attributes[image], length, &mut Draws::of(self.seed, Stream::Caption(image, length)))
+        caption(&self.attributes[image], length, &mut Random::of(self.seed, Stream::Caption(image, length)))
     }
 
     /// A pool of `count` texts without images: attributes drawn from the pairs', with their frequencies, said anew. Beside
     /// each text what it says.
     pub fn texts(&self, count: usize, length: Length) -> Vec<(String, Attributes)> {
-        let mut draws = Draws::of(self.seed, Stream::Pool);
+        let mut random = Random::of(self.seed, Stream::Pool);
         let mut text = || {
-            let attributes = self.attributes[*draws.one(&self.split.pairs)];
-            (caption(&attributes, length, &mut draws), attributes)
+            let attributes = self.attributes[*random.one(&self.split.pairs)];
+            (caption(&attributes, length, &mut random), attributes)
         };
         (0..count).map(|_| text()).collect()
     }

@@ -1,6 +1,6 @@
 //! Training the dual encoder [spec 8; paper appendix H.1].
 
-use super::draws::{Draws, Stream};
+use super::random::{Random, Stream};
 use super::monitor::{Monitor, Observation};
 use super::pairs::{Pairs, Probe};
 use super::record::Record;
@@ -137,7 +137,7 @@ struct Run<'a> {
     watch: Option<(&'a Probe, &'a mut Monitor)>,
     settings: &'a EncoderSettings,
     schedule: Schedule,
-    draws: Draws,
+    random: Random,
     encoder: DualEncoder,
     space: EncoderSpace,
     pair_space: PairSpace,
@@ -184,7 +184,7 @@ impl<'a> Run<'a> {
             watch,
             settings,
             schedule: Schedule::with_ratio(ScheduleKind::Cosine, settings.lr, ratio, steps)?,
-            draws: Draws::of(settings.seed, Stream::Batches),
+            random: Random::of(settings.seed, Stream::Batches),
             space: EncoderSpace::new(device, &encoder, settings.batch)?,
             pair_space: PairSpace::new(device, settings.batch)?,
             optimizers: (AdamW::new(device, towers, &[&gradients.0])?, AdamW::new(device, plain, &[&gradients.1])?),
@@ -196,9 +196,9 @@ impl<'a> Run<'a> {
 
     /// Draws a batch; its loss and gradients.
     fn forward_backward(&mut self) -> Result<()> {
-        let chosen = self.draws.choose(self.settings.batch, self.pairs.len());
+        let chosen = self.random.choose(self.settings.batch, self.pairs.len());
         let images: Vec<f32> = chosen.iter().flat_map(|&i| self.pairs.image(i)).copied().collect();
-        let texts: Vec<Vec<u32>> = chosen.iter().map(|&i| self.pairs.text(i, &mut self.draws)).collect();
+        let texts: Vec<Vec<u32>> = chosen.iter().map(|&i| self.pairs.text(i, &mut self.random)).collect();
         self.encoder.load(self.device, &self.space, &images, &texts)?;
         let mut recorder = self.device.recorder();
         let (towers, temperature) = (&self.gradients.0, &self.gradients.1);

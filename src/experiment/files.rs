@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::attributes::ATTRIBUTES;
 use super::digits::Digits;
-use super::draws::{Draws, Stream};
+use super::random::{Random, Stream};
 use super::words::{Length, Question, question};
 use crate::io::atomic_folder::FolderWriter;
 use crate::io::{write_ids, write_npy};
@@ -93,9 +93,9 @@ pub fn write_embeddings(stem: &Path, rows: &[f32], ids: &[String], force: bool) 
 /// The questions about an image: one for each attribute, in random order. None is for yes or no: a decoder of this size
 /// answers those no better than by chance.
 pub fn questions(digits: &Digits, image: usize) -> Vec<Question> {
-    let mut draws = Draws::of(digits.seed(), Stream::Questions(image));
+    let mut random = Random::of(digits.seed(), Stream::Questions(image));
     let Some(attributes) = digits.attributes().get(image) else { return Vec::new() };
-    draws.choose(ATTRIBUTES, ATTRIBUTES).into_iter().map(|k| question(attributes, k)).collect()
+    random.choose(ATTRIBUTES, ATTRIBUTES).into_iter().map(|k| question(attributes, k)).collect()
 }
 
 fn conversations(digits: &Digits, images: &[usize]) -> Vec<u8> {

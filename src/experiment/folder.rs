@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use image::imageops::FilterType;
 use image::{DynamicImage, ImageReader};
 
-use super::draws::Draws;
+use super::random::Random;
 use super::pairs::{Pairs, Probe};
 use super::vocabulary::Vocabulary;
 use crate::io::Records;
@@ -123,8 +123,8 @@ impl Pairs for FolderPairs {
         &self.images[index * elements..(index + 1) * elements]
     }
 
-    fn text(&self, index: usize, draws: &mut Draws) -> Vec<u32> {
-        draws.one(&self.texts[index]).clone()
+    fn text(&self, index: usize, random: &mut Random) -> Vec<u32> {
+        random.one(&self.texts[index]).clone()
     }
 }
 

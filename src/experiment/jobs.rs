@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::exam::{Outcome, run_arm};
+use super::evaluation::{Outcome, run_arm};
 use super::plan::Preparation;
 use super::protocol::{Materials, Progress, ProtocolSettings};
 use crate::device::{Device, DeviceKind};

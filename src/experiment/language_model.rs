@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::attributes::{Attributes, VALUES};
-use super::draws::{Draws, Stream};
+use super::random::{Random, Stream};
 use super::vocabulary::Vocabulary;
 use super::words::{Length, document};
 use crate::io::{DecoderConfig, ModelWriter, Samples, TARGET, write_atomically};
@@ -17,10 +17,10 @@ const POSITIONS: usize = 256;
 /// Texts without images that a tiny decoder learns the language from, before it is frozen: see [`document`]. Attributes are
 /// drawn evenly, captions are of that length, and every token is a target.
 pub fn warm_up_samples(vocabulary: &Vocabulary, count: usize, length: Length, seed: u64) -> Samples {
-    let (mut draws, mut samples) = (Draws::of(seed, Stream::Documents), Samples::default());
+    let (mut random, mut samples) = (Random::of(seed, Stream::Documents), Samples::default());
     for _ in 0..count {
-        let attributes: Attributes = VALUES.map(|values| draws.below(values) as u8);
-        let text = document(&attributes, length, Vocabulary::marks(), &mut draws);
+        let attributes: Attributes = VALUES.map(|values| random.below(values) as u8);
+        let text = document(&attributes, length, Vocabulary::marks(), &mut random);
         let entries: Vec<u32> = vocabulary.encode(&text).into_iter().map(|id| id | TARGET).collect();
         samples.push("", &entries, None, POSITIONS);
     }

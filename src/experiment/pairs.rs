@@ -1,7 +1,7 @@
 //! Images with their texts, as the dual encoder's training asks for them.
 
 use super::digits::{Digits, SIDE};
-use super::draws::Draws;
+use super::random::Random;
 use super::vocabulary::Vocabulary;
 use super::words::{Length, caption};
 use crate::nn::dual_encoder::ImageShape;
@@ -26,7 +26,7 @@ pub trait Pairs {
     fn image(&self, index: usize) -> &[f32];
 
     /// The words of a text of image `index`.
-    fn text(&self, index: usize, draws: &mut Draws) -> Vec<u32>;
+    fn text(&self, index: usize, random: &mut Random) -> Vec<u32>;
 }
 
 /// Pairs that are held out, for the monitor.
@@ -78,8 +78,8 @@ impl Pairs for DigitPairs<'_> {
         &self.digits.pixels()[image * SIDE * SIDE..(image + 1) * SIDE * SIDE]
     }
 
-    fn text(&self, index: usize, draws: &mut Draws) -> Vec<u32> {
+    fn text(&self, index: usize, random: &mut Random) -> Vec<u32> {
         let image = self.digits.split().pairs[index];
-        self.vocabulary.encode(&caption(&self.digits.attributes()[image], self.length, draws))
+        self.vocabulary.encode(&caption(&self.digits.attributes()[image], self.length, random))
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::arm::{Arm, Domain, Source, Texts};
 use super::attributes::Attributes;
 use super::digits::{Digits, Parts};
-use super::draws::{Draws, Stream};
+use super::random::{Random, Stream};
 use super::encoder::{EncoderSettings, EncoderStep, train_dual_encoder};
 use super::files::{FileOptions, text_id, write_digits, write_embeddings};
 use super::language_model::{TinyDecoder, warm_up_samples};
@@ -172,7 +172,7 @@ impl Materials {
         };
         materials.encode(device, watch)?;
         materials.write_paired()?;
-        exam::write(&materials)?;
+        evaluation::write(&materials)?;
         materials.teach(device, watch)?;
         Ok(materials)
     }
@@ -224,11 +224,11 @@ impl Materials {
 
     /// Captions of the dual encoder's images, several of each, under the images' ids: what paired training reads.
     fn write_paired(&self) -> Result<()> {
-        let mut draws = Draws::of(self.settings.seed, Stream::Paired);
+        let mut random = Random::of(self.settings.seed, Stream::Paired);
         let mut lines = String::new();
         for &image in &self.digits.split().pairs {
             for _ in 0..CAPTIONS_PER_IMAGE {
-                let text = words::caption(&self.digits.attributes()[image], self.settings.length, &mut draws);
+                let text = words::caption(&self.digits.attributes()[image], self.settings.length, &mut random);
                 let record = serde_json::json!({"id": Digits::id(image), "text": text});
                 lines.push_str(&format!("{record}\n"));
             }

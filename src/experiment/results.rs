@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::arm::Domain;
 use super::claims::expectations;
-use super::exam::Outcome;
+use super::evaluation::Outcome;
 use super::expectations::Score;
 use super::jobs::Place;
 use super::plan::{IMAGES, Preparation};

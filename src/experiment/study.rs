@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::exam::Outcome;
+use super::evaluation::Outcome;
 use super::jobs::{Jobs, Place, Reports, default_jobs};
 use super::plan::{Preparation, plan};
 use super::protocol::{Materials, Progress, ProtocolSettings};

@@ -1,7 +1,7 @@
 //! Captions, questions and answers, all made from attributes.
 
 use super::attributes::{ATTRIBUTES, Attributes};
-use super::draws::Draws;
+use super::random::Random;
 
 /// The word for each value of each attribute.
 pub const WORDS: [&[&str]; ATTRIBUTES] = [
@@ -65,32 +65,32 @@ impl Length {
 }
 
 /// A caption that names every attribute, in one of six wordings and with synonyms.
-pub fn caption(attributes: &Attributes, length: Length, draws: &mut Draws) -> String {
-    let words = spoken(attributes, draws);
-    let mut text = draws.one(&SHORT).to_string();
+pub fn caption(attributes: &Attributes, length: Length, random: &mut Random) -> String {
+    let words = spoken(attributes, random);
+    let mut text = random.one(&SHORT).to_string();
     for (k, word) in words.iter().enumerate() {
         text = text.replace(&format!("{{{k}}}"), word);
     }
     let short = match length {
         Length::Short => true,
         Length::Long => false,
-        Length::Mixed => draws.below(2) == 0,
+        Length::Mixed => random.below(2) == 0,
     };
     if short {
         return text;
     }
-    let count = 2 + draws.below(3);
-    let mut parts: Vec<String> = draws.choose(count, FILLER.len()).into_iter().map(|i| FILLER[i].to_string()).collect();
-    parts.insert(draws.below(count + 1), format!("{text} ."));
+    let count = 2 + random.below(3);
+    let mut parts: Vec<String> = random.choose(count, FILLER.len()).into_iter().map(|i| FILLER[i].to_string()).collect();
+    parts.insert(random.below(count + 1), format!("{text} ."));
     parts.join(" ")
 }
 
 /// A word for each attribute, at times a synonym.
-fn spoken(attributes: &Attributes, draws: &mut Draws) -> [&'static str; ATTRIBUTES] {
+fn spoken(attributes: &Attributes, random: &mut Random) -> [&'static str; ATTRIBUTES] {
     std::array::from_fn(|k| {
         let value = usize::from(attributes[k]);
         let other = SYNONYMS.iter().find(|s| (s.0, s.1) == (k, value));
-        match other.filter(|_| draws.below(2) == 1) {
+        match other.filter(|_| random.below(2) == 1) {
             Some(synonym) => synonym.2,
             None => WORDS[k][value],
         }
@@ -132,28 +132,28 @@ pub fn read(text: &str) -> [Option<u8>; ATTRIBUTES] {
 /// A text that teaches a language model to use what stands before: the attributes' words in any order or a caption, and
 /// then a caption or questions with answers. It is what a language model of any size has learnt from its own texts, and
 /// a tiny one has to learn first.
-pub fn document(attributes: &Attributes, length: Length, marks: Marks<'_>, draws: &mut Draws) -> String {
+pub fn document(attributes: &Attributes, length: Length, marks: Marks<'_>, random: &mut Random) -> String {
     let Marks { bos, answer, eos } = marks;
     let mut text = bos.to_string();
     let mut say = |part: &str| {
         text.push(' ');
         text.push_str(part);
     };
-    let words = draws.below(3) > 0;
+    let words = random.below(3) > 0;
     if words {
-        let mut list = spoken(attributes, draws);
-        draws.shuffle(&mut list);
+        let mut list = spoken(attributes, random);
+        random.shuffle(&mut list);
         say(&list.join(" "));
     }
-    let told = !words || draws.below(2) == 0;
+    let told = !words || random.below(2) == 0;
     if told {
-        say(&caption(attributes, length, draws));
+        say(&caption(attributes, length, random));
     }
     say("\n");
-    if told && (words || draws.below(2) == 0) {
+    if told && (words || random.below(2) == 0) {
         return text;
     }
-    for k in draws.choose(3, ATTRIBUTES) {
+    for k in random.choose(3, ATTRIBUTES) {
         let q = question(attributes, k);
         say(&format!("{} {answer} {} {eos}", q.question, q.answer));
     }

@@ -1,7 +1,7 @@
 //! Adapters: enumeration, kind, and the device that we ask of one.
 
 use crate::error::{Problem, Remedy};
-use crate::spec::tiles::UNITS_LANES;
+use crate::spec::tiles::COOPERATIVE_LANES;
 use crate::spec::{AdapterSummary, DeviceKind};
 use crate::{Error, Result};
 
@@ -12,7 +12,7 @@ pub(crate) struct Adapter {
 }
 
 /// Cooperative matrices; only where they are asked for.
-const MATRIX_UNITS: wgpu::Features = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
+const COOPERATIVE_MATRICES: wgpu::Features = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
 
 /// wgpu's token for experimental features.
 #[expect(unsafe_code, reason = "wgpu asks for it: bugs of its experimental features may be met by safe code")]
@@ -80,15 +80,15 @@ impl Adapter {
                 .iter()
                 .filter(|(f, _)| features.contains(*f))
                 .map(|(_, name)| *name)
-                .chain(self.matrix_units().is_ok().then_some("matrix units"))
+                .chain(self.tensor_cores().is_ok().then_some("tensor cores"))
                 .collect(),
         }
     }
 
-    /// Side of the fragments that the matrix units multiply with f16 operands and f32 sums, in subgroups as our kernel has them.
-    pub(crate) fn matrix_units(&self) -> Result<u32> {
+    /// Side of the fragments that the tensor cores multiply with f16 operands and f32 sums, in subgroups as our kernel has them.
+    pub(crate) fn tensor_cores(&self) -> Result<u32> {
         let (features, size) = (self.inner.features(), (self.info.subgroup_min_size, self.info.subgroup_max_size));
-        let needed = wgpu::Features::SUBGROUP | wgpu::Features::SHADER_F16 | MATRIX_UNITS;
+        let needed = wgpu::Features::SUBGROUP | wgpu::Features::SHADER_F16 | COOPERATIVE_MATRICES;
         let fits = |p: &wgpu::CooperativeMatrixProperties, side: u32| {
             (p.m_size, p.n_size, p.k_size) == (side, side, side)
                 && p.ab_type == wgpu::CooperativeScalarType::F16
@@ -97,23 +97,23 @@ impl Adapter {
         let offered = self.inner.cooperative_matrix_properties();
         let side = [16, 8].into_iter().find(|&side| offered.iter().any(|p| fits(p, side)));
         match side {
-            Some(side) if features.contains(needed) && size == (UNITS_LANES, UNITS_LANES) => Ok(side),
+            Some(side) if features.contains(needed) && size == (COOPERATIVE_LANES, COOPERATIVE_LANES) => Ok(side),
             _ => Err(Error::Unsupported {
                 adapter: self.info.name.clone(),
-                problem: "no matrix units for f16 operands and f32 sums in subgroups of 32; leave them out".into(),
+                problem: "no tensor cores for f16 operands and f32 sums in subgroups of 32; leave them out".into(),
             }),
         }
     }
 
-    /// A device with every feature that we use and the adapter has; cooperative matrices if `matrix_units`.
-    pub(crate) async fn request_device(&self, matrix_units: bool) -> Result<(wgpu::Device, wgpu::Queue)> {
+    /// A device with every feature that we use and the adapter has; cooperative matrices if `tensor_cores`.
+    pub(crate) async fn request_device(&self, tensor_cores: bool) -> Result<(wgpu::Device, wgpu::Queue)> {
         let mut wanted = WANTED.iter().fold(wgpu::Features::empty(), |all, (f, _)| all | *f);
-        wanted.set(MATRIX_UNITS, matrix_units);
+        wanted.set(COOPERATIVE_MATRICES, tensor_cores);
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("realign"),
             required_features: self.inner.features() & wanted,
             required_limits: self.inner.limits(),
-            experimental_features: if matrix_units { experimental() } else { wgpu::ExperimentalFeatures::disabled() },
+            experimental_features: if tensor_cores { experimental() } else { wgpu::ExperimentalFeatures::disabled() },
             ..Default::default()
         };
         self.inner.request_device(&descriptor).await.map_err(|e| Error::Unsupported {

@@ -26,8 +26,8 @@ pub(crate) struct Gpu {
     kind: DeviceKind,
     subgroup_sizes: (u32, u32),
     backend: wgpu::Backend,
-    /// Side of a fragment of the matrix units, if they were asked for.
-    matrix_units: Option<u32>,
+    /// Side of a fragment of the tensor cores, if they were asked for.
+    tensor_cores: Option<u32>,
     /// The driver's words, once the device is lost.
     lost: Arc<Mutex<Option<String>>>,
     pipelines: pipelines::Cache,
@@ -45,7 +45,7 @@ impl Gpu {
             kind: adapter::kind(info),
             subgroup_sizes: (info.subgroup_min_size, info.subgroup_max_size),
             backend: info.backend,
-            matrix_units: None,
+            tensor_cores: None,
             lost: Arc::default(),
             pipelines: pipelines::Cache::default(),
             params,
@@ -63,10 +63,10 @@ impl Gpu {
     }
 
     /// A device of our own on `adapter`, with every feature that we use and the adapter has.
-    pub(crate) async fn request(adapter: &adapter::Adapter, matrix_units: bool) -> Result<Self> {
-        let matrix_units = matrix_units.then(|| adapter.matrix_units()).transpose()?;
-        let (device, queue) = adapter.request_device(matrix_units.is_some()).await?;
-        let gpu = Gpu { matrix_units, ..Self::new(&adapter.info, device, queue)? };
+    pub(crate) async fn request(adapter: &adapter::Adapter, tensor_cores: bool) -> Result<Self> {
+        let tensor_cores = tensor_cores.then(|| adapter.tensor_cores()).transpose()?;
+        let (device, queue) = adapter.request_device(tensor_cores.is_some()).await?;
+        let gpu = Gpu { tensor_cores, ..Self::new(&adapter.info, device, queue)? };
         let lost = gpu.lost.clone();
         gpu.device.set_device_lost_callback(move |reason, message| {
             *lost.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("{reason:?}: {message}"));
@@ -141,7 +141,7 @@ impl Gpu {
             },
             subgroup_teams,
             subgroup_size: fixed.then_some(least),
-            matrix_units: self.matrix_units,
+            tensor_cores: self.tensor_cores,
             int64: features.contains(wgpu::Features::SHADER_INT64) && self.backend != wgpu::Backend::Gl,
             texel_reads,
             mapped_storage: features.contains(wgpu::Features::MAPPABLE_PRIMARY_BUFFERS)

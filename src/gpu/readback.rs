@@ -54,7 +54,7 @@ impl Gpu {
         }
     }
 
-    /// That what is waited for since `start` may still come: the device lives and has not had [`TIMEOUT`].
+    /// Checks that what is waited for since `start` may still come: the device lives and has not had [`TIMEOUT`].
     fn check_patience(&self, start: Instant) -> Result<()> {
         self.probe();
         self.check_lost()?;

@@ -33,7 +33,7 @@ pub fn score(
         let embeddings = inputs.clean(&batch)?;
         let losses = scorer.losses(&batch, &embeddings)?.read_blocking(device)?;
         let mut rest = losses.iter();
-        for ((first, count), number) in batch.spans.iter().zip(numbers) {
+        for ((first, count), number) in batch.sequences.iter().zip(numbers) {
             let labels = &batch.labels[*first as usize..(first + count) as usize];
             let targets = labels.iter().filter(|label| **label != IGNORED).count();
             let sum: f64 = rest.by_ref().take(targets).map(|l| f64::from(*l)).sum();

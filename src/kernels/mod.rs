@@ -145,9 +145,9 @@ fn grid(units: usize) -> [u32; 3] {
     [across as u32, units.div_ceil(across).max(1) as u32, 1]
 }
 
-/// Loop turns of one invocation that every driver completes. Mesa's CPU driver counts the turns of all loops together, and from
+/// Iterations of one invocation that every driver completes. Mesa's CPU driver counts the iterations of all loops together, and from
 /// 65,535 on ends every loop silently.
-const TURNS: usize = 65_000;
+const MAX_ITERATIONS: usize = 65_000;
 
 /// A kernel on f32 operands, ready but for its grid.
 struct Work<'a> {
@@ -169,14 +169,14 @@ impl Work<'_> {
         self.dispatch(recorder, grid(count.div_ceil(group as usize)), rows)
     }
 
-    /// That no invocation takes more than [`TURNS`] turns, `turns` for a team of one.
-    fn check_turns(self, recorder: &Recorder, turns: usize) -> Result<Self> {
+    /// Checks that no invocation takes more than [`MAX_ITERATIONS`] iterations, `iterations` for a team of one.
+    fn check_iterations(self, recorder: &Recorder, iterations: usize) -> Result<Self> {
         let caps = recorder.device().capabilities();
-        if caps.kind == DeviceKind::Software && turns > TURNS {
+        if caps.kind == DeviceKind::Software && iterations > MAX_ITERATIONS {
             return Err(Error::Unsupported {
                 adapter: recorder.device().name().to_owned(),
                 problem: Problem::new(format!(
-                    "{}: {turns} turns of a loop, where drivers on the CPU end at {TURNS}",
+                    "{}: {iterations} iterations of a loop, where drivers on the CPU end at {MAX_ITERATIONS}",
                     self.kernel.name
                 ))
                 .remedy(Remedy::HostEngine),
@@ -229,7 +229,7 @@ fn record_in_parts(recorder: &mut Recorder, dispatch: Dispatch) -> Result<()> {
     Ok(())
 }
 
-/// That `tensor` is f32 `[rows, width]` of the recorder's device.
+/// Checks that `tensor` is f32 `[rows, width]` of the recorder's device.
 fn check_matrix(
     recorder: &Recorder,
     operation: &'static str,
@@ -244,7 +244,7 @@ fn check_matrix(
     Ok(())
 }
 
-/// That `buffer` holds at least `words` words of 4 bytes and is the recorder's device's.
+/// Checks that `buffer` holds at least `words` words of 4 bytes and is the recorder's device's.
 fn check_words(
     recorder: &Recorder,
     operation: &'static str,
@@ -260,7 +260,7 @@ fn check_words(
     Ok(())
 }
 
-/// That what a kernel writes, the last `written` of `buffers`, is bound once.
+/// Checks that what a kernel writes, the last `written` of `buffers`, is bound once.
 fn check_written(operation: &'static str, buffers: &[&Buffer], written: usize) -> Result<()> {
     let first = buffers.len() - written;
     for (i, out) in buffers.iter().enumerate().skip(first) {
@@ -271,7 +271,7 @@ fn check_written(operation: &'static str, buffers: &[&Buffer], written: usize) -
     Ok(())
 }
 
-/// That rows are as many as the kernels' 32-bit indices of vectors of 4 reach.
+/// Checks that rows are as many as the kernels' 32-bit indices of vectors of 4 reach.
 fn check_index(operation: &'static str, tensor: &Tensor) -> Result<u32> {
     u32::try_from(tensor.rows() * tensor.width4()).ok().filter(|&n| n < u32::MAX - (1 << 16)).ok_or_else(|| {
         let got = format!("[{}, {}]", tensor.rows(), tensor.width());

@@ -9,11 +9,11 @@ pub mod decoder;
 pub mod dual_encoder;
 pub mod linear;
 pub mod parameters;
-pub mod table;
+pub mod sharded_matrix;
 
 pub use adapter::Adapter;
 pub use contrastive::{PairLoss, PairSpace};
 pub use decoder::Decoder;
 pub use dual_encoder::{DualEncoder, DualEncoderConfig, EncoderSpace};
 pub use parameters::{Gradients, Parameter, Parameters};
-pub use table::Table;
+pub use sharded_matrix::ShardedMatrix;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::table::{self, Table};
+use super::sharded_matrix::{self, ShardedMatrix};
 use crate::device::{Device, Purpose, Recorder, Tensor};
 use crate::{ElementType, Error, Result};
 
@@ -14,7 +14,7 @@ pub struct Parameter {
     /// Its shape there: `[d]` or `[rows, d]`.
     pub shape: Vec<usize>,
     /// The values: one tensor, unless it was added as a table.
-    pub value: Table,
+    pub value: ShardedMatrix,
 }
 
 /// Place of a parameter among its model's.
@@ -49,7 +49,7 @@ impl Parameters {
         element: ElementType,
     ) -> Result<Slot> {
         let width = self.check(name, shape, data)?;
-        let value = table::stored(device, name, data, width, element)?;
+        let value = sharded_matrix::stored(device, name, data, width, element)?;
         Ok(self.push(name, shape, value.into()))
     }
 
@@ -67,7 +67,7 @@ impl Parameters {
         element: ElementType,
     ) -> Result<Slot> {
         let width = self.check(name, shape, data)?;
-        let value = Table::from_f32(device, name, data, width, element)?;
+        let value = ShardedMatrix::from_f32(device, name, data, width, element)?;
         Ok(self.push(name, shape, value))
     }
 
@@ -85,7 +85,7 @@ impl Parameters {
         Ok(width)
     }
 
-    fn push(&mut self, name: &str, shape: &[usize], value: Table) -> Slot {
+    fn push(&mut self, name: &str, shape: &[usize], value: ShardedMatrix) -> Slot {
         self.slots.insert(name.to_owned(), self.list.len());
         self.list.push(Parameter { name: name.to_owned(), shape: shape.to_vec(), value });
         self.list.len() - 1
@@ -135,7 +135,7 @@ impl Parameters {
 /// Gradients of some of a model's parameters; a frozen parameter has none and costs nothing.
 #[derive(Clone, Debug)]
 pub struct Gradients {
-    list: Vec<Option<Table>>,
+    list: Vec<Option<ShardedMatrix>>,
 }
 
 impl Gradients {
@@ -164,7 +164,7 @@ impl Gradients {
     }
 
     /// The gradient at a parameter's place, if it trains.
-    pub fn get(&self, slot: Slot) -> Option<&Table> {
+    pub fn get(&self, slot: Slot) -> Option<&ShardedMatrix> {
         self.list[slot].as_ref()
     }
 
@@ -178,7 +178,7 @@ impl Gradients {
     }
 
     /// One entry for each parameter, in order.
-    pub fn slots(&self) -> impl ExactSizeIterator<Item = Option<&Table>> {
+    pub fn slots(&self) -> impl ExactSizeIterator<Item = Option<&ShardedMatrix>> {
         self.list.iter().map(Option::as_ref)
     }
 
@@ -188,7 +188,7 @@ impl Gradients {
     }
 
     /// Places and gradients of what trains.
-    pub fn iter(&self) -> impl Iterator<Item = (Slot, &Table)> {
+    pub fn iter(&self) -> impl Iterator<Item = (Slot, &ShardedMatrix)> {
         self.list.iter().enumerate().filter_map(|(slot, g)| g.as_ref().map(|g| (slot, g)))
     }
 

@@ -33,6 +33,7 @@ impl DeviceKind {
 
 /// What a device offers, and the shapes that kernels take on it.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Capabilities {
     /// The kind of processor.
     pub kind: DeviceKind,
@@ -44,9 +45,9 @@ pub struct Capabilities {
     pub subgroup_teams: bool,
     /// Size of the adapter's subgroups, where shaders may use them and all have one size.
     pub subgroup_size: Option<u32>,
-    /// Side of the fragments that the adapter's matrix units multiply, f16 operands and f32 sums: 16 or 8, where
-    /// `DeviceOptions::matrix_units` asked for them.
-    pub matrix_units: Option<u32>,
+    /// Side of the fragments that the adapter's tensor cores multiply, f16 operands and f32 sums: 16 or 8, where
+    /// `DeviceOptions::tensor_cores` asked for them.
+    pub tensor_cores: Option<u32>,
     /// Whether shaders use the adapter's 64-bit integers.
     pub int64: bool,
     /// Whether read-only operands are read as textures, and moments are summed in two dispatches without workgroup memory:
@@ -96,12 +97,12 @@ impl Capabilities {
             (!self.timestamps || device.timestamps, "the device has no timestamps"),
             (self.dispatch_flops > 0 && self.dispatch_bytes > 0, "dispatch_flops and dispatch_bytes must be above 0"),
             (
-                self.matrix_units.is_none() || self.matrix_units == offered.matrix_units,
-                "the device was not asked for matrix units",
+                self.tensor_cores.is_none() || self.tensor_cores == offered.tensor_cores,
+                "the device was not asked for tensor cores",
             ),
             (
                 self.tiling.is_none_or(|t| t.runs_on(self)),
-                "a tile needs subgroups or matrix units that the device does not have",
+                "a tile needs subgroups or tensor cores that the device does not have",
             ),
             (self.max_binding <= offered.max_binding, "max_binding is above the device's"),
         ];
@@ -143,6 +144,7 @@ impl Offered {
 
 /// One adapter of this machine, or the host engine.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct AdapterSummary {
     /// Name, as `Selection::Named` takes it.
     pub name: String,

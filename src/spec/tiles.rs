@@ -12,14 +12,14 @@ pub enum Multiplier {
     /// For GPUs.
     Tiled,
     /// For tensor cores (cooperative matrices).
-    Units,
+    Cooperative,
 }
 
 /// Invocations of a workgroup of [`Multiplier::Subgroup`], all in one subgroup.
 pub const SUBGROUP_LANES: u32 = 8;
 
-/// Invocations of a subgroup of [`Multiplier::Units`].
-pub const UNITS_LANES: u32 = 32;
+/// Invocations of a subgroup of [`Multiplier::Cooperative`].
+pub const COOPERATIVE_LANES: u32 = 32;
 
 /// A shader and the tile that a workgroup makes with it. All sum in order of k.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,10 +36,10 @@ pub enum Tile {
     Large,
     /// [`Multiplier::Tiled`]: 128 × 128, 8 of k at a time.
     LargeShallow,
-    /// [`Multiplier::Units`]: 64 × 64, matrix units of 8 × 8.
-    Units8,
-    /// [`Multiplier::Units`]: 128 × 128, matrix units of 16 × 16.
-    Units16,
+    /// [`Multiplier::Cooperative`]: 64 × 64, tensor cores of 8 × 8.
+    Cooperative8,
+    /// [`Multiplier::Cooperative`]: 128 × 128, tensor cores of 16 × 16.
+    Cooperative16,
 }
 
 impl Tile {
@@ -51,8 +51,8 @@ impl Tile {
         Tile::Small,
         Tile::Large,
         Tile::LargeShallow,
-        Tile::Units8,
-        Tile::Units16,
+        Tile::Cooperative8,
+        Tile::Cooperative16,
     ];
 
     /// As files and tables have it.
@@ -64,14 +64,15 @@ impl Tile {
             Tile::Small => "tiled 64x64x16",
             Tile::Large => "tiled 128x128x16",
             Tile::LargeShallow => "tiled 128x128x8",
-            Tile::Units8 => "units 64x64x16",
-            Tile::Units16 => "units 128x128x16",
+            Tile::Cooperative8 => "cooperative 64x64x16",
+            Tile::Cooperative16 => "cooperative 128x128x16",
         }
     }
 
-    /// The tile of that name.
+    /// The tile of that name, or of the name that files of version 0.1 before its release have.
     pub fn of_name(name: &str) -> Option<Tile> {
-        Tile::ALL.into_iter().find(|t| t.name() == name)
+        let now = name.replace("units ", "cooperative ");
+        Tile::ALL.into_iter().find(|t| t.name() == now)
     }
 
     /// Rows and columns of results.
@@ -79,8 +80,8 @@ impl Tile {
         match self {
             Tile::Subgroup | Tile::Tiny => (32, 32),
             Tile::Direct => (128, 64),
-            Tile::Small | Tile::Units8 => (64, 64),
-            Tile::Large | Tile::LargeShallow | Tile::Units16 => (128, 128),
+            Tile::Small | Tile::Cooperative8 => (64, 64),
+            Tile::Large | Tile::LargeShallow | Tile::Cooperative16 => (128, 128),
         }
     }
 
@@ -93,8 +94,8 @@ impl Tile {
             Tile::Small => (Multiplier::Tiled, ("tile", "linalg/tile_64.wgsl")),
             Tile::Large => (Multiplier::Tiled, ("tile", "linalg/tile_128.wgsl")),
             Tile::LargeShallow => (Multiplier::Tiled, ("tile", "linalg/tile_128_shallow.wgsl")),
-            Tile::Units8 => (Multiplier::Units, ("fragment", "linalg/fragment_8.wgsl")),
-            Tile::Units16 => (Multiplier::Units, ("fragment", "linalg/fragment_16.wgsl")),
+            Tile::Cooperative8 => (Multiplier::Cooperative, ("fragment", "linalg/fragment_8.wgsl")),
+            Tile::Cooperative16 => (Multiplier::Cooperative, ("fragment", "linalg/fragment_16.wgsl")),
         }
     }
 
@@ -102,8 +103,8 @@ impl Tile {
     pub fn runs_on(self, caps: &Capabilities) -> bool {
         match self {
             Tile::Subgroup => caps.subgroup_size.is_some_and(|size| size >= SUBGROUP_LANES),
-            Tile::Units8 => caps.matrix_units == Some(8),
-            Tile::Units16 => caps.matrix_units == Some(16),
+            Tile::Cooperative8 => caps.tensor_cores == Some(8),
+            Tile::Cooperative16 => caps.tensor_cores == Some(16),
             _ => true,
         }
     }
@@ -173,7 +174,7 @@ impl Tiling {
         if caps.lanes == 1 {
             return Tiling([if Tile::Subgroup.runs_on(caps) { Tile::Subgroup } else { Tile::Direct }; 8]);
         }
-        if let Some(units) = [Tile::Units8, Tile::Units16].into_iter().find(|t| t.runs_on(caps)) {
+        if let Some(units) = [Tile::Cooperative8, Tile::Cooperative16].into_iter().find(|t| t.runs_on(caps)) {
             return Tiling([units; 8]);
         }
         let mut tiling = Tiling([Tile::Small; 8]);

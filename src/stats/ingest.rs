@@ -10,6 +10,7 @@ use super::rows::{RowSource, tight_bytes};
 use crate::device::{Device, Recorder, Tensor, UploadSlot};
 use crate::host::rows::fixed_row;
 use crate::kernels::stats::moments::WINDOW_ROWS;
+use crate::setters::setters;
 use crate::{ElementType, Error, Result};
 
 /// What to do with NaN and infinities.
@@ -24,6 +25,7 @@ pub enum NonFinite {
 
 /// How to stream.
 #[derive(Clone, Copy, Default)]
+#[non_exhaustive]
 pub struct StreamOptions<'a> {
     /// Rows of a chunk at most, 1 or more; by default what suits the device. A reader that can take no more at once cuts chunks
     /// further.
@@ -32,6 +34,10 @@ pub struct StreamOptions<'a> {
     pub nonfinite: NonFinite,
     /// Called with the number of rows of each finished chunk.
     pub progress: Option<&'a (dyn Fn(u64) + Sync)>,
+}
+
+setters! {
+    StreamOptions<'a> { chunk_rows: Option<usize>, nonfinite: NonFinite, progress: Option<&'a (dyn Fn(u64) + Sync)> }
 }
 
 impl StreamOptions<'_> {

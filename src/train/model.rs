@@ -1,7 +1,7 @@
 //! An adapter and a decoder together: what a training step, an evaluation and a generation run.
 
 use crate::device::{Buffer, Device, Pending, Purpose, Recorder, Tensor};
-use crate::kernels::nn::attention::{Span, Spans};
+use crate::kernels::nn::attention::{Sequence, Sequences};
 use crate::kernels::nn::embedding::{ScatterPlan, VISUAL};
 use crate::nn::adapter::AdapterSpace;
 use crate::nn::decoder::{self, Head, HeadSpace, Keep, Logits, Space};
@@ -345,7 +345,7 @@ fn as_tokens(model: &Model, rows: &Tensor) -> Result<Tensor> {
 fn decoder_ids(model: &Model, batch: &Batch) -> Vec<u32> {
     let t = tokens_per_row(model).unwrap_or(1) as u32;
     let mut ids = batch.ids.clone();
-    for &(first, count) in batch.spans.iter().filter(|_| t > 1) {
+    for &(first, count) in batch.sequences.iter().filter(|_| t > 1) {
         let visual = ids[first as usize..(first + count) as usize].iter_mut().filter(|id| **id & VISUAL != 0);
         visual.zip((0..t).cycle()).for_each(|(id, k)| *id = VISUAL | ((*id & !VISUAL) * t + k));
     }
@@ -353,9 +353,9 @@ fn decoder_ids(model: &Model, batch: &Batch) -> Vec<u32> {
 }
 
 fn packed(device: &Device, batch: &Batch, ids: &[u32]) -> Result<decoder::Batch> {
-    let span = |&(first, count): &(u32, u32)| Span { q_first: first, q_count: count, k_first: first, k_count: count };
-    let spans = Spans::new(device, &batch.spans.iter().map(span).collect::<Vec<_>>())?;
-    decoder::Batch::new(device, ids, &batch.positions, spans)
+    let sequence = |&(first, count): &(u32, u32)| Sequence { q_first: first, q_count: count, k_first: first, k_count: count };
+    let sequences = Sequences::new(device, &batch.sequences.iter().map(sequence).collect::<Vec<_>>())?;
+    decoder::Batch::new(device, ids, &batch.positions, sequences)
 }
 
 /// One batch through adapter and decoder, forward and, with gradients, backward.

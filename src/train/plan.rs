@@ -100,7 +100,7 @@ fn batch(options: &PlanOptions) -> Batch {
     let mut batch = Batch::default();
     let (length, visual) = (options.length as u32, options.visual_tokens as u32);
     for sample in 0..options.batch_size as u32 {
-        batch.spans.push((batch.ids.len() as u32, length));
+        batch.sequences.push((batch.ids.len() as u32, length));
         batch.ids.extend((0..length).map(|t| if (1..=visual).contains(&t) { VISUAL | sample } else { 0 }));
         batch.positions.extend(0..length);
         // Each position is trained to predict the next one, if that is text.

@@ -4,14 +4,14 @@ use serde_json::{Map, Value, json};
 
 use super::checkpoint::{Checkpoint, RunState};
 use super::run::Run;
-use crate::device::{Pending, next_look};
+use crate::device::{Pending, yield_now};
 use crate::io::TensorSpec;
-use crate::nn::{Parameter, Table};
+use crate::nn::{Parameter, ShardedMatrix};
 use crate::{ElementType, Error, Result};
 
 impl Run {
     /// Parameters that train, with the optimiser's moments.
-    fn training(&self) -> Vec<(Parameter, Table, Table)> {
+    fn training(&self) -> Vec<(Parameter, ShardedMatrix, ShardedMatrix)> {
         let (adapter, decoder) = self.trainer.gradients();
         let model = &self.trainer.model;
         let both = [(&model.adapter.parameters, adapter), (&model.decoder.parameters, decoder)];
@@ -48,7 +48,7 @@ impl Run {
                 for (name, table) in names(&parameter.name).iter().zip([&parameter.value, m, v]) {
                     for (_, shard) in table.shards() {
                         writer.write(name, &shard.to_f32(&device).await?)?;
-                        next_look().await;
+                        yield_now().await;
                     }
                 }
             }

@@ -196,7 +196,7 @@ impl Run {
         let mut last = None;
         while let Some(oldest) = self.unread.front().filter(|_| self.unread.len() > but) {
             oldest.submitted.wait()?;
-            match self.look()? {
+            match self.try_take()? {
                 Some((record, sum)) => {
                     self.log_step(&record, sum)?;
                     last = Some(record);
@@ -208,9 +208,9 @@ impl Run {
     }
 
     /// The oldest step's numbers, if they are there.
-    fn look(&mut self) -> Result<Option<(LogRecord, Sum)>> {
+    fn try_take(&mut self) -> Result<Option<(LogRecord, Sum)>> {
         let Some(oldest) = self.unread.front_mut() else { return Ok(None) };
-        let Some((sum, grad_norm)) = oldest.numbers.look(&self.device)? else { return Ok(None) };
+        let Some((sum, grad_norm)) = oldest.numbers.try_take(&self.device)? else { return Ok(None) };
         let Some(Unread { record, .. }) = self.unread.pop_front() else { return Ok(None) };
         let record = LogRecord { loss: sum.0 / sum.1 as f64, grad_norm, ..record };
         self.check_finite(record.step, record.loss, grad_norm)?;
@@ -224,7 +224,7 @@ impl Run {
                 self.record_batch(Batches::default(), pace)
             }
             Phase::Batches(batches) => self.go_on_with_batches(batches, pace),
-            Phase::Reading => match self.look()? {
+            Phase::Reading => match self.try_take()? {
                 Some((record, sum)) if self.unread.is_empty() => self.stepped(record, sum),
                 Some((record, sum)) => {
                     self.log_step(&record, sum)?;
@@ -233,7 +233,7 @@ impl Run {
                 None => self.wait_in(Phase::Reading),
             },
             Phase::Evaluating(evaluation) => self.go_on_evaluating(evaluation, pace),
-            Phase::Saving(record, mut pending) => match pending.look(&self.device)? {
+            Phase::Saving(record, mut pending) => match pending.try_take(&self.device)? {
                 Some(()) => {
                     self.saved = Some(record.step);
                     Ok(Tick::Stepped(record))
@@ -319,7 +319,7 @@ impl Run {
 
     fn go_on_evaluating(&mut self, mut e: Box<Evaluation>, pace: Pace) -> Result<Tick> {
         if let Some(reading) = &mut e.reading {
-            let Some((sum, targets)) = reading.look(&self.device)? else {
+            let Some((sum, targets)) = reading.try_take(&self.device)? else {
                 return self.wait_in(Phase::Evaluating(e));
             };
             e.total = (e.total.0 + sum, e.total.1 + targets);

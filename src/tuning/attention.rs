@@ -2,7 +2,7 @@
 
 use super::numbers;
 use crate::device::{Device, Recorder, Tensor};
-use crate::kernels::nn::attention::{self, Heads, Spans};
+use crate::kernels::nn::attention::{self, Heads, Sequences};
 use crate::{ElementType, Result};
 
 /// Width of a head; four query heads share a key-value head.
@@ -16,7 +16,7 @@ pub(crate) struct Attention {
     pub(crate) heads: Heads,
     pub(crate) sequences: usize,
     pub(crate) length: usize,
-    spans: Spans,
+    sequences: Sequences,
     q: Tensor,
     k: Tensor,
     v: Tensor,
@@ -38,7 +38,7 @@ impl Attention {
             heads,
             sequences: lengths.len(),
             length,
-            spans: Spans::packed(device, &lengths)?,
+            sequences: Sequences::packed(device, &lengths)?,
             q: matrix(1, query)?,
             k: matrix(3, heads.key_value)?,
             v: matrix(4, heads.key_value)?,
@@ -50,7 +50,7 @@ impl Attention {
 
     pub(crate) fn forward(&self, recorder: &mut Recorder) -> Result<()> {
         let (q, k, v) = (&self.q, &self.k, &self.v);
-        attention::forward(recorder, self.heads, &self.spans, q, k, v, &self.out, &self.lse)
+        attention::forward(recorder, self.heads, &self.sequences, q, k, v, &self.out, &self.lse)
     }
 
     #[cfg(feature = "bench")]
@@ -89,9 +89,9 @@ impl AttentionGradients {
     }
 
     pub(crate) fn backward(&self, recorder: &mut Recorder) -> Result<()> {
-        let Attention { heads, spans, q, k, v, out, lse, .. } = &self.forward;
+        let Attention { heads, sequences, q, k, v, out, lse, .. } = &self.forward;
         let (dout, dq, dk, dv) = (&self.dout, &self.dq, &self.dk, &self.dv);
-        attention::backward(recorder, *heads, spans, q, k, v, out, lse, dout, dq, dk, dv)
+        attention::backward(recorder, *heads, sequences, q, k, v, out, lse, dout, dq, dk, dv)
     }
 
     #[cfg(feature = "bench")]

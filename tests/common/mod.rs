@@ -12,7 +12,7 @@ pub fn adapter_name() -> String {
 
 /// The GPU under test. A missing adapter is a failure: no GPU test is skipped.
 pub fn gpu() -> Device {
-    let options = DeviceOptions { selection: Selection::Named(adapter_name()), ..Default::default() };
+    let options = DeviceOptions::default().selection(Selection::Named(adapter_name()));
     Device::request_blocking(&options)
         .unwrap_or_else(|e| panic!("{e}. Install a Vulkan driver (apt-get install mesa-vulkan-drivers)"))
 }

@@ -6,15 +6,15 @@ use std::collections::BTreeSet;
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module};
 use realign::ElementType;
-use realign::device::{Capabilities as Shape, Device};
+use realign::device::Device;
 use realign::kernels::linalg::matmul::{self, matrices};
 use realign::kernels::{ALL, KernelSpec, imports};
 
 const TILES: [&str; 4] =
     ["linalg/tile_64.wgsl", "linalg/tile_128.wgsl", "linalg/tile_32.wgsl", "linalg/tile_128_shallow.wgsl"];
 
-/// What the kernel for matrix units asks for.
-pub const UNITS: Capabilities =
+/// What the kernel for tensor cores asks for.
+pub const COOPERATIVE: Capabilities =
     Capabilities::SUBGROUP.union(Capabilities::SHADER_FLOAT16).union(Capabilities::COOPERATIVE_MATRIX);
 
 /// The values of each override that make another kernel; those of the teams come with the variant.
@@ -53,8 +53,9 @@ pub fn variants() -> Vec<Variant> {
             for (i, int64) in (0..6).flat_map(|i| [(i, false), (i, true)]) {
                 let (lanes, subgroup_teams) = [(1, false), (32, false), (32, true)][i % 3];
                 let texel_reads = i >= 3;
-                let shape =
-                    Shape { lanes, subgroup_teams, texel_reads, int64, ..Device::host().capabilities().clone() };
+                let mut shape = Device::host().capabilities().clone();
+                (shape.lanes, shape.subgroup_teams) = (lanes, subgroup_teams);
+                (shape.texel_reads, shape.int64) = (texel_reads, int64);
                 let mut features = Capabilities::empty();
                 features.set(Capabilities::SUBGROUP, subgroup_teams);
                 features.set(Capabilities::SHADER_INT64, int64);
@@ -107,11 +108,11 @@ pub struct Shader {
     pub name: String,
 }
 
-/// All different shaders of all kernels, but for the matrix units', an extension of wgpu. Variants that only differ in files that a
+/// All different shaders of all kernels, but for the tensor cores', an extension of wgpu. Variants that only differ in files that a
 /// kernel does not import are one.
 pub fn all() -> Vec<Shader> {
     let (mut seen, mut found) = (BTreeSet::new(), Vec::new());
-    for kernel in ALL.iter().filter(|k| !k.name.starts_with(matmul::UNITS.name)) {
+    for kernel in ALL.iter().filter(|k| !k.name.starts_with(matmul::COOPERATIVE.name)) {
         let before = found.len();
         for variant in variants() {
             let source = kernel.expanded(&variant.imports).unwrap();

@@ -72,12 +72,12 @@ fn bad_images_and_parts() {
 
 #[test]
 fn a_caption_says_all_attributes_and_no_others() {
-    let mut draws = Draws::new(3, 0);
+    let mut random = Random::new(3, 0);
     let mut seen = HashSet::new();
     for i in 0..2000 {
-        let attributes: Attributes = std::array::from_fn(|k| draws.below(VALUES[k]) as u8);
+        let attributes: Attributes = std::array::from_fn(|k| random.below(VALUES[k]) as u8);
         let length = if i % 2 == 0 { Length::Short } else { Length::Long };
-        let text = caption(&attributes, length, &mut draws);
+        let text = caption(&attributes, length, &mut random);
         assert_eq!(read(&text), attributes.map(Some), "{text}");
         let words = text.split(' ').count();
         assert!(if length == Length::Short { words <= 13 } else { words >= 20 }, "{text}");
@@ -90,9 +90,9 @@ fn a_caption_says_all_attributes_and_no_others() {
 
 #[test]
 fn questions_have_right_answers() {
-    let mut draws = Draws::new(4, 0);
+    let mut random = Random::new(4, 0);
     for i in 0..1000 {
-        let attributes: Attributes = std::array::from_fn(|k| draws.below(VALUES[k]) as u8);
+        let attributes: Attributes = std::array::from_fn(|k| random.below(VALUES[k]) as u8);
         let k = i % ATTRIBUTES;
         let q = question(&attributes, k);
         assert_eq!((q.question.as_str(), q.answer), (QUESTIONS[k], WORDS[k][usize::from(attributes[k])]));
@@ -170,9 +170,9 @@ fn the_model_folder_loads_and_its_tokenizer_agrees_with_the_vocabulary() {
     let (tokenizer, vocabulary) = (Tokenizer::open(&model).unwrap(), Vocabulary::of_digits());
     tokenizer.check_fits(vocabulary.len()).unwrap();
     assert_eq!(vocabulary.len(), config.vocab_size);
-    let mut draws = Draws::new(1, 2);
+    let mut random = Random::new(1, 2);
     for (i, attributes) in digits.attributes().iter().enumerate().take(300) {
-        let text = document(attributes, Length::Short, Vocabulary::marks(), &mut draws);
+        let text = document(attributes, Length::Short, Vocabulary::marks(), &mut random);
         let ids = tokenizer.encode(&text).unwrap();
         assert_eq!(ids, vocabulary.encode(&text), "{text}");
         assert!(!ids.contains(&1) && ids.len() <= 64, "{text}");

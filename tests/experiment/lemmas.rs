@@ -93,10 +93,10 @@ fn gradients_lie_in_the_contrastive_span_on_a_gpu() {
 fn gradients(trained: &TrainedEncoder, kind: PairLoss, (pairs, seed): (usize, u64)) -> (Vec<f64>, Vec<f64>, Vec<f64>) {
     let (digits, device, encoder) = (digits(), trained.device(), &trained.encoder);
     let source = DigitPairs::new(&digits, Length::Short);
-    let mut draws = Draws::new(seed, 9);
-    let chosen = draws.choose(pairs, source.len());
+    let mut random = Random::new(seed, 9);
+    let chosen = random.choose(pairs, source.len());
     let images: Vec<f32> = chosen.iter().flat_map(|&i| source.image(i).to_vec()).collect();
-    let texts: Vec<Vec<u32>> = chosen.iter().map(|&i| source.text(i, &mut draws)).collect();
+    let texts: Vec<Vec<u32>> = chosen.iter().map(|&i| source.text(i, &mut random)).collect();
     let (space, losses) = (EncoderSpace::new(device, encoder, pairs).unwrap(), PairSpace::new(device, pairs).unwrap());
     let towers = Gradients::new(device, &encoder.parameters, |_| true).unwrap();
     let temperature = Gradients::new(device, &encoder.temperature, |_| true).unwrap();

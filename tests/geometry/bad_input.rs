@@ -90,7 +90,7 @@ fn a_singular_covariance() {
     // With the ridge blockwise has an answer, without it none.
     let fitted = |shrinkage| {
         let (target, options) =
-            (cloud(4, 40, D), FitOptions { method: Method::Blockwise, shrinkage, ..Default::default() });
+            (cloud(4, 40, D), FitOptions::default().method(Method::Blockwise).shrinkage(shrinkage));
         let (mut y, mut x) = (MemoryRows::f32("y", &few, D).unwrap(), MemoryRows::f32("x", &target, D).unwrap());
         fit(&Device::host(), &mut y, &mut x, &options)
     };
@@ -183,12 +183,12 @@ fn comparisons_of_sets_that_make_trouble() {
         }
         // What no method could use is refused before the first is fitted.
         let bad = |fit| CompareOptions { fit, ..Default::default() };
-        says(table(&good, &good, &bad(FitOptions { sigma: Some(-1.0), ..Default::default() })), &["--sigma"]);
-        says(table(&good, &good, &bad(FitOptions { shrinkage: Some(-1.0), ..Default::default() })), &["--shrinkage"]);
+        says(table(&good, &good, &bad(FitOptions::default().sigma(Some(-1.0)))), &["--sigma"]);
+        says(table(&good, &good, &bad(FitOptions::default().shrinkage(Some(-1.0)))), &["--shrinkage"]);
         says(table(&good, &good[..70 * D], &paired), &["--paired", "80 rows", "70 rows"]);
     }
     // An exact centroid step is realign's; blockwise takes one.
-    let exact = FitOptions { centroid: realign::align::Centroid::Exact, ..Default::default() };
+    let exact = FitOptions::default().centroid(realign::align::Centroid::Exact);
     let of = |fit| {
         let (mut y, mut x) =
             (MemoryRows::f32("y", &good, D).unwrap(), MemoryRows::f32("x", &good[..60 * D], D).unwrap());
@@ -241,7 +241,7 @@ fn bad_values_are_located() {
         Err(Error::NonFinite { row: 2500, column: 4, .. }) => {}
         other => panic!("{other:?}"),
     }
-    let zero = StreamOptions { nonfinite: realign::stats::NonFinite::Zero, ..Default::default() };
+    let zero = StreamOptions::default().nonfinite(realign::stats::NonFinite::Zero);
     assert_eq!(Survey::of(&mut rows, 0, zero).unwrap().replaced(), 1);
     let mut none = MemoryRows::f32("rows", &[], D).unwrap();
     says(Survey::of(&mut none, 0, StreamOptions::default()), &["no rows"]);

@@ -173,12 +173,12 @@ fn bad_values_and_chunks() {
             Error::NonFinite { row, column, .. } => assert_eq!((row, column), (1500, 3)),
             other => panic!("{other}"),
         }
-        let zeroed = run(&data, StreamOptions { nonfinite: NonFinite::Zero, ..Default::default() }).unwrap();
+        let zeroed = run(&data, StreamOptions::default().nonfinite(NonFinite::Zero)).unwrap();
         data[1500 * d + 3] = 0.0;
         assert_eq!(run(&data, StreamOptions::default()).unwrap(), zeroed);
         data[1500 * d + 3] = f32::NAN;
         let whole = run(&clean, StreamOptions::default()).unwrap();
-        let chunked = run(&clean, StreamOptions { chunk_rows: Some(37), ..Default::default() }).unwrap();
+        let chunked = run(&clean, StreamOptions::default().chunk_rows(Some(37))).unwrap();
         assert!(relative(&chunked.matrix, &whole.matrix) <= BOUND);
         assert!(run(&[], StreamOptions::default()).unwrap_err().to_string().contains("no rows"));
     }

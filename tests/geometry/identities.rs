@@ -137,7 +137,7 @@ fn blockwise_statistics_survive_files_and_match_covariances() {
     let path = folder.path().join("s.safetensors");
     let mut results = Vec::new();
     for device in devices() {
-        let options = FitOptions { method: Method::Blockwise, ..Default::default() };
+        let options = FitOptions::default().method(Method::Blockwise);
         let statistics = fit(&device, &mut text.source(), &mut image.source(), &options).unwrap();
         statistics.save(&path, true).unwrap();
         assert_eq!(Statistics::load(&path).unwrap(), statistics);
@@ -160,7 +160,7 @@ fn blockwise_statistics_survive_files_and_match_covariances() {
 #[test]
 fn blockwise_on_devices() {
     let (text, image) = pair("a");
-    let options = FitOptions { method: Method::Blockwise, ..Default::default() };
+    let options = FitOptions::default().method(Method::Blockwise);
     let host = devices().remove(0);
     let statistics = fit(&host, &mut text.source(), &mut image.source(), &options).unwrap();
     let want = apply_rows(&host, &statistics, &text.values, text.width).unwrap();

@@ -165,7 +165,7 @@ fn angles_between_leading_spans() {
 const SIGMA: f64 = 0.05;
 
 fn compared(device: &Device, (text, image): (&Rows, &Rows), sigma: f64, paired: bool) -> Comparison {
-    let fit = FitOptions { sigma: Some(sigma), ..Default::default() };
+    let fit = FitOptions::default().sigma(Some(sigma));
     let options = CompareOptions { fit, paired, ..Default::default() };
     compare(device, &mut text.source(), &mut image.source(), &Method::ALL, &options).unwrap()
 }

@@ -64,8 +64,8 @@ fn case(name: &str) -> Case {
 }
 
 fn options(case: &str, centroid: Centroid, chunk_rows: Option<usize>) -> FitOptions<'static> {
-    let stream = StreamOptions { chunk_rows, nonfinite: NonFinite::Zero, progress: None };
-    FitOptions { centroid, allow_degenerate: case == "one", stream, ..Default::default() }
+    let stream = StreamOptions::default().chunk_rows(chunk_rows).nonfinite(NonFinite::Zero).progress(None);
+    FitOptions::default().centroid(centroid).allow_degenerate(case == "one").stream(stream)
 }
 
 fn rows<'a>(name: &str, side: &'a Side, width: usize) -> MemoryRows<'a> {
@@ -193,14 +193,14 @@ fn ablations_and_rivals_follow_their_formulas() {
             (Method::MeanShift, &want.anchor),
             (Method::AnchorTrace, &want.anchor_trace),
         ] {
-            let options = FitOptions { method, ..options("clean", Centroid::Steps(1), None) };
+            let options = options("clean", Centroid::Steps(1), None).method(method);
             let statistics = fit_case(&device, &case, &options);
             max_difference(&aligned(&device, &case, &statistics, options.stream), rows, 2e-6).unwrap();
         }
-        let silent = FitOptions { method: Method::C3, sigma: Some(0.0), ..options("clean", Centroid::Steps(1), None) };
+        let silent = options("clean", Centroid::Steps(1), None).method(Method::C3).sigma(Some(0.0));
         let statistics = fit_case(&device, &case, &silent);
         max_difference(&aligned(&device, &case, &statistics, silent.stream), &want.anchor, 2e-6).unwrap();
-        let none = FitOptions { method: Method::None, ..silent };
+        let none = silent.method(Method::None);
         let statistics = fit_case(&device, &case, &none);
         assert_eq!(aligned(&device, &case, &statistics, none.stream), case.text.rows);
     }

@@ -55,7 +55,7 @@ pub fn fitted(method: Method, width: usize) -> Statistics {
     let mut text = MemoryRows::new("text", &text, width, ElementType::F64).unwrap();
     let mut image = MemoryRows::new("image", &image, width, ElementType::F64).unwrap();
     let sigma = (method == Method::C3).then_some(0.1);
-    let options = FitOptions { method, sigma, seed: 5, ..Default::default() };
+    let options = FitOptions::default().method(method).sigma(sigma).seed(5);
     fit(&Device::host(), &mut text, &mut image, &options).unwrap()
 }
 
@@ -105,7 +105,7 @@ pub fn collect(device: &Device, statistics: &Statistics, source: &mut dyn RowSou
         Ok(())
     };
     // Several chunks, the last one short.
-    let options = StreamOptions { chunk_rows: Some(16), ..Default::default() };
+    let options = StreamOptions::default().chunk_rows(Some(16));
     apply(device, &*statistics.aligner(), source, output, options, &mut sink).unwrap();
     all
 }

@@ -92,20 +92,20 @@ fn a_chunk_may_be_larger_than_a_window() {
     let bytes = encode(&numbers, ElementType::F16);
     let source = || MemoryRows::new("rows", &bytes, 1, ElementType::F16).unwrap();
     let device = Device::host();
-    let stream = StreamOptions { chunk_rows: Some(n), ..Default::default() };
+    let stream = StreamOptions::default().chunk_rows(Some(n));
     let summand = Summand::unit_rows(&device, 1).unwrap();
     let moments = measure(&device, &mut source(), &summand, stream).unwrap();
     let mean = numbers.iter().sum::<f64>() / n as f64;
     assert_eq!(moments.rows(), n as u64);
     assert!((moments.mean()[0] - mean).abs() < 1e-9, "{} for {mean}", moments.mean()[0]);
-    let small = StreamOptions { chunk_rows: Some(1 << 20), ..Default::default() };
+    let small = StreamOptions::default().chunk_rows(Some(1 << 20));
     assert_eq!(measure(&device, &mut source(), &summand, small).unwrap(), moments);
     let matrix = |options| covariance(&device, &mut source(), options).unwrap();
     assert_eq!(matrix(stream), matrix(StreamOptions::default()));
     let other = encode(&[1.0, 1.0, -1.0], ElementType::F16);
     for centroid in [Centroid::Steps(1), Centroid::Exact] {
         let mut target = MemoryRows::new("target", &other, 1, ElementType::F16).unwrap();
-        let options = FitOptions { centroid, stream, ..Default::default() };
+        let options = FitOptions::default().centroid(centroid).stream(stream);
         let statistics = fit(&device, &mut source(), &mut target, &options).unwrap();
         assert_eq!(statistics.rows, (n as u64, 3));
         let mut rows = 0;
@@ -151,18 +151,18 @@ impl RowSource for Untouched {
 fn options_are_checked_before_anything_is_read() {
     let device = Device::host();
     let both = || (Untouched(4), Untouched(4));
-    let none = StreamOptions { chunk_rows: Some(0), ..Default::default() };
+    let none = StreamOptions::default().chunk_rows(Some(0));
     let bad = [
-        (FitOptions { centroid: Centroid::Steps(0), ..Default::default() }, "0 steps"),
-        (FitOptions { centroid: Centroid::Steps(20), ..Default::default() }, "20 steps"),
-        (FitOptions { centroid: Centroid::Steps(9), method: Method::Blockwise, ..Default::default() }, "9 steps"),
-        (FitOptions { centroid: Centroid::Exact, method: Method::Blockwise, ..Default::default() }, "exact"),
-        (FitOptions { frame: Cut::Energy(1.5), method: Method::Blockwise, ..Default::default() }, "1.5"),
-        (FitOptions { frame: Cut::Rank(0), method: Method::Blockwise, ..Default::default() }, "1 to 4"),
-        (FitOptions { frame: Cut::Rank(5), method: Method::Blockwise, ..Default::default() }, "1 to 4"),
-        (FitOptions { sigma: Some(-1.0), method: Method::C3, ..Default::default() }, "-1"),
-        (FitOptions { shrinkage: Some(f64::NAN), method: Method::Blockwise, ..Default::default() }, "NaN"),
-        (FitOptions { stream: none, ..Default::default() }, "0 rows"),
+        (FitOptions::default().centroid(Centroid::Steps(0)), "0 steps"),
+        (FitOptions::default().centroid(Centroid::Steps(20)), "20 steps"),
+        (FitOptions::default().centroid(Centroid::Steps(9)).method(Method::Blockwise), "9 steps"),
+        (FitOptions::default().centroid(Centroid::Exact).method(Method::Blockwise), "exact"),
+        (FitOptions::default().frame(Cut::Energy(1.5)).method(Method::Blockwise), "1.5"),
+        (FitOptions::default().frame(Cut::Rank(0)).method(Method::Blockwise), "1 to 4"),
+        (FitOptions::default().frame(Cut::Rank(5)).method(Method::Blockwise), "1 to 4"),
+        (FitOptions::default().sigma(Some(-1.0)).method(Method::C3), "-1"),
+        (FitOptions::default().shrinkage(Some(f64::NAN)).method(Method::Blockwise), "NaN"),
+        (FitOptions::default().stream(none), "0 rows"),
     ];
     for (options, words) in bad {
         let (mut y, mut x) = both();
@@ -191,11 +191,11 @@ fn steps_are_checked_with_moments_too() {
     let mut source = MemoryRows::new("rows", &bytes, 4, ElementType::F32).unwrap();
     let moments = Summary::of(&device, &mut source, false, StreamOptions::default()).unwrap().moments;
     for steps in [0, 9, u32::MAX] {
-        let options = FitOptions { centroid: Centroid::Steps(steps), ..Default::default() };
+        let options = FitOptions::default().centroid(Centroid::Steps(steps));
         let error = fit_moments(&device, (&moments, &moments), Some(&mut Untouched(4)), &options).unwrap_err();
         assert!(matches!(error, Error::Argument { .. }), "{error}");
     }
-    let most = FitOptions { centroid: Centroid::Steps(8), ..Default::default() };
+    let most = FitOptions::default().centroid(Centroid::Steps(8));
     let statistics = fit_moments(&device, (&moments, &moments), Some(&mut source), &most).unwrap();
     let folder = tempdir().unwrap();
     let path = folder.path().join("s.safetensors");

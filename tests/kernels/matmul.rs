@@ -52,7 +52,7 @@ struct Case {
 }
 
 /// Runs the product; checks each element against f64 with the bound of a sum of k + 3 roundings of products that large, and of
-/// operands that matrix units round to f16: 2^-11 each, or half of the least f16.
+/// operands that tensor cores round to f16: 2^-11 each, or half of the least f16.
 fn verify(device: &Device, case: &Case, what: &str) {
     let ((m, n, k), (ta, tb)) = (case.shape, case.transpose);
     let (a, b, c) = (random(1, m * k), random(2, k * n), random(3, (m + 2) * n));
@@ -82,7 +82,7 @@ fn verify(device: &Device, case: &Case, what: &str) {
             let before = if case.product.accumulate { f64::from(c[(i + 1) * n + j]) } else { 0.0 };
             let want = alpha * sum + before;
             let units =
-                device.capabilities().matrix_units.map_or(0.0, |_| 1.001 / 1024.0 * size + k as f64 / 16_777_216.0);
+                device.capabilities().tensor_cores.map_or(0.0, |_| 1.001 / 1024.0 * size + k as f64 / 16_777_216.0);
             let bound = (k + 3) as f64 * U * (alpha.abs() * size + before.abs()) + alpha.abs() * units;
             let g = f64::from(got[(i + 1) * n + j]);
             assert!((g - want).abs() <= bound, "{what} ({i}, {j}): {g} for {want}, allowed {bound:e}");
@@ -378,14 +378,14 @@ fn every_tile_serves_every_class() {
     }
 }
 
-/// An adapter that has matrix units says so, gives them where they are asked for, and takes them for all products; others refuse.
+/// An adapter that has tensor cores says so, gives them where they are asked for, and takes them for all products; others refuse.
 #[test]
 fn matrix_units_round_operands_to_f16() {
     let options =
-        DeviceOptions { selection: Selection::Named(adapter_name()), matrix_units: true, ..DeviceOptions::default() };
-    let offered = adapters(None).iter().any(|a| a.name == gpu().name() && a.features.contains(&"matrix units"));
+        DeviceOptions::default().selection(Selection::Named(adapter_name())).tensor_cores(true);
+    let offered = adapters(None).iter().any(|a| a.name == gpu().name() && a.features.contains(&"tensor cores"));
     match Device::request_blocking(&options) {
-        Err(error) => assert!(!offered && error.to_string().contains("no matrix units"), "{error}"),
+        Err(error) => assert!(!offered && error.to_string().contains("no tensor cores"), "{error}"),
         Ok(device) => {
             assert!(offered);
             let flags = [false, true].into_iter().flat_map(|a| [(a, false), (a, true)]);
@@ -395,7 +395,7 @@ fn matrix_units_round_operands_to_f16() {
                 for (accumulate, upper) in [(false, false), (true, false), (false, true)] {
                     let shape = if upper { (shape.0, shape.0, shape.2) } else { shape };
                     let product = Product { alpha: -0.5, accumulate, upper };
-                    verify(&device, &Case { shape, transpose, product }, "matrix units");
+                    verify(&device, &Case { shape, transpose, product }, "tensor cores");
                 }
             }
         }

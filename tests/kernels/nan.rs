@@ -231,14 +231,14 @@ fn contrastive_losses() {
 fn attention() {
     fn pass(io: &mut Io<'_>, r: &mut Recorder, family: Family) {
         let heads = Heads { query: 4, key_value: 2, width: 8 };
-        let list: Vec<_> = attention::Spans::packed(io.device, &[5, 40]).unwrap().list().to_vec();
-        let spans = attention::Spans::of_family(io.device, family, &list).unwrap();
+        let list: Vec<_> = attention::Sequences::packed(io.device, &[5, 40]).unwrap().list().to_vec();
+        let sequences = attention::Sequences::of_family(io.device, family, &list).unwrap();
         let (n, qs, ks) = (45, 32, 16);
         let (q, k, v, dout) = (io.matrix(n, qs), io.matrix(n, ks), io.matrix(n, ks), io.matrix(n, qs));
         let (out, lse, dq) = (io.result(n, qs), io.result(n, 4), io.result(n, qs));
         let (dk, dv) = (io.result(n, ks), io.result(n, ks));
-        attention::forward(r, heads, &spans, &q, &k, &v, &out, &lse).unwrap();
-        attention::backward(r, heads, &spans, &q, &k, &v, &out, &lse, &dout, &dq, &dk, &dv).unwrap();
+        attention::forward(r, heads, &sequences, &q, &k, &v, &out, &lse).unwrap();
+        attention::backward(r, heads, &sequences, &q, &k, &v, &out, &lse, &dout, &dq, &dk, &dv).unwrap();
     }
     check("attention in rows", 4, |io, r| pass(io, r, Family::Rows));
     check("attention in tiles", 4, |io, r| pass(io, r, Family::Tiles));

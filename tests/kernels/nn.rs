@@ -138,10 +138,10 @@ pub fn record_all(device: &Device, r: &mut Recorder) {
     let frequencies = rotary::Frequencies::new(device, 8, 1e4, None).unwrap();
     rotary::record(r, &frequencies, &ids, 4, &a, false).unwrap();
     let heads = attention::Heads { query: 4, key_value: 1, width: 8 };
-    let spans = attention::Spans::packed(device, &[4, ROWS as u32 - 4]).unwrap();
+    let sequences = attention::Sequences::packed(device, &[4, ROWS as u32 - 4]).unwrap();
     let ([k, v, dk, dv], lse) = ([(); 4].map(|()| t(8)), t(4));
-    attention::forward(r, heads, &spans, &a, &k, &v, &b, &lse).unwrap();
-    attention::backward(r, heads, &spans, &a, &k, &v, &b, &lse, &c, &d, &dk, &dv).unwrap();
+    attention::forward(r, heads, &sequences, &a, &k, &v, &b, &lse).unwrap();
+    attention::backward(r, heads, &sequences, &a, &k, &v, &b, &lse, &c, &d, &dk, &dv).unwrap();
     embedding::gather(r, &a, None, &ids, &b).unwrap();
     let plan = embedding::ScatterPlan::new(device, &places).unwrap();
     embedding::scatter(r, &plan, &a, Some(&b), None).unwrap();

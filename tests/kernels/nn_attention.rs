@@ -2,21 +2,21 @@
 
 use realign::device::{Command, Device};
 use realign::host::nn::attention::{self as host, Operands, Upstream};
-use realign::kernels::nn::attention::{Family, Heads, Span, Spans, backward, forward};
+use realign::kernels::nn::attention::{Family, Heads, Sequence, Sequences, backward, forward};
 
 use crate::common::{devices, gpu};
 use crate::nn::{check_relative, dot, finite_differences, normal, read, rubbish, run, tensor, wide, zeros};
 use crate::rows::{U, sum_error};
 
 /// Packed sequences of (queries, keys).
-fn pack(sequences: &[(u32, u32)]) -> Vec<Span> {
+fn pack(sequences: &[(u32, u32)]) -> Vec<Sequence> {
     let (mut q, mut k) = (0, 0);
-    let span = |&(q_count, k_count): &(u32, u32)| {
-        let span = Span { q_first: q, q_count, k_first: k, k_count };
+    let sequence = |&(q_count, k_count): &(u32, u32)| {
+        let sequence = Sequence { q_first: q, q_count, k_first: k, k_count };
         (q, k) = (q + q_count, k + k_count);
-        span
+        sequence
     };
-    sequences.iter().map(span).collect()
+    sequences.iter().map(sequence).collect()
 }
 
 /// Every device with both families of shaders.
@@ -24,8 +24,8 @@ fn families() -> Vec<(Device, Family)> {
     devices().into_iter().flat_map(|d| [Family::Rows, Family::Tiles].map(|f| (d.clone(), f))).collect()
 }
 
-fn rows(spans: &[Span]) -> (usize, usize) {
-    spans.last().map_or((0, 0), |s| ((s.q_first + s.q_count) as usize, (s.k_first + s.k_count) as usize))
+fn rows(sequences: &[Sequence]) -> (usize, usize) {
+    sequences.last().map_or((0, 0), |s| ((s.q_first + s.q_count) as usize, (s.k_first + s.k_count) as usize))
 }
 
 fn magnitude(a: &[f64], b: &[f64]) -> f64 {
@@ -34,14 +34,14 @@ fn magnitude(a: &[f64], b: &[f64]) -> f64 {
 
 /// out, lse, dq, dk, dv from the definition, with every probability; then the sums of the magnitudes of what dq and dk add up, which
 /// cancel: a single key has no gradient at all.
-fn reference(heads: Heads, spans: &[Span], [q, k, v, dout]: [&[f64]; 4]) -> [Vec<f64>; 7] {
+fn reference(heads: Heads, sequences: &[Sequence], [q, k, v, dout]: [&[f64]; 4]) -> [Vec<f64>; 7] {
     let (w, group) = (heads.width, heads.query / heads.key_value);
     let (qs, ks) = (heads.query * w, heads.key_value * w);
     let (queries, keys) = (vec![0.0; q.len()], vec![0.0; k.len()]);
     let lse = vec![0.0; q.len() / w];
     let mut all = [queries.clone(), lse, queries.clone(), keys.clone(), keys.clone(), queries, keys];
     let scale = 1.0 / (w as f64).sqrt();
-    for s in spans {
+    for s in sequences {
         for i in 0..s.q_count as usize {
             for h in 0..heads.query {
                 let at = (s.q_first as usize + i) * qs + h * w;
@@ -83,14 +83,14 @@ fn verify((device, family): &(Device, Family), heads: Heads, sequences: &[(u32, 
     let (qs, ks) = (heads.query * heads.width, heads.key_value * heads.width);
     let scaled = |seed, count| normal(seed, count).iter().map(|x| x * size).collect::<Vec<f32>>();
     let (q, k, v, dout) = (scaled(1, n * qs), scaled(2, m * ks), normal(3, m * ks), normal(4, n * qs));
-    let spans = Spans::of_family(device, *family, &list).unwrap();
+    let sequences = Sequences::of_family(device, *family, &list).unwrap();
     let [tq, tdout] = [&q, &dout].map(|x| tensor(device, x, qs));
     let [tk, tv] = [&k, &v].map(|x| tensor(device, x, ks));
     let (out, lse, dq) = (rubbish(device, n, qs), rubbish(device, n, heads.query), rubbish(device, n, qs));
     let (dk, dv) = (rubbish(device, m, ks), rubbish(device, m, ks));
     run(device, |r| {
-        forward(r, heads, &spans, &tq, &tk, &tv, &out, &lse).unwrap();
-        backward(r, heads, &spans, &tq, &tk, &tv, &out, &lse, &tdout, &dq, &dk, &dv).unwrap();
+        forward(r, heads, &sequences, &tq, &tk, &tv, &out, &lse).unwrap();
+        backward(r, heads, &sequences, &tq, &tk, &tv, &out, &lse, &tdout, &dq, &dk, &dv).unwrap();
     });
     let want = reference(heads, &list, [&wide(&q), &wide(&k), &wide(&v), &wide(&dout)]);
     let norm = |x: &[f64]| dot(x, x).sqrt();
@@ -160,13 +160,13 @@ fn large_scores() {
         let (n, qs, ks) = (30, 32, 16);
         let q: Vec<f32> = normal(1, n * qs).iter().map(|x| x * 3e3).collect();
         let k: Vec<f32> = normal(2, n * ks).iter().map(|x| x * 3e3).collect();
-        let spans = Spans::of_family(&device, family, &pack(&[(30, 30)])).unwrap();
+        let sequences = Sequences::of_family(&device, family, &pack(&[(30, 30)])).unwrap();
         let (tq, tk, tv) = (tensor(&device, &q, qs), tensor(&device, &k, ks), tensor(&device, &normal(3, n * ks), ks));
         let (out, lse) = (rubbish(&device, n, qs), rubbish(&device, n, 2));
-        run(&device, |r| forward(r, h, &spans, &tq, &tk, &tv, &out, &lse).unwrap());
+        run(&device, |r| forward(r, h, &sequences, &tq, &tk, &tv, &out, &lse).unwrap());
         let v = normal(3, n * ks);
         let zero = vec![0.0; n * qs];
-        let want = reference(h, spans.list(), [&wide(&q), &wide(&k), &wide(&v), &zero]);
+        let want = reference(h, sequences.list(), [&wide(&q), &wide(&k), &wide(&v), &zero]);
         check_relative(&read(&device, &out), &want[0], 1e-4, device.name());
         check_relative(&read(&device, &lse), &want[1], 1e-6, device.name());
     }
@@ -175,12 +175,12 @@ fn large_scores() {
 #[test]
 fn rows_outside_of_the_spans_are_left_alone() {
     for (device, family) in families() {
-        let span = Span { q_first: 2, q_count: 3, k_first: 1, k_count: 4 };
-        let spans = Spans::of_family(&device, family, &[span]).unwrap();
+        let sequence = Sequence { q_first: 2, q_count: 3, k_first: 1, k_count: 4 };
+        let sequences = Sequences::of_family(&device, family, &[sequence]).unwrap();
         let h = heads(1, 1, 4);
         let [q, k, v] = [7, 8, 8].map(|n| tensor(&device, &normal(n as u64, n * 4), 4));
         let (out, lse) = (rubbish(&device, 7, 4), rubbish(&device, 7, 1));
-        run(&device, |r| forward(r, h, &spans, &q, &k, &v, &out, &lse).unwrap());
+        run(&device, |r| forward(r, h, &sequences, &q, &k, &v, &out, &lse).unwrap());
         let got = read(&device, &out);
         assert!(got[..8].iter().chain(&got[20..]).all(|&x| x == -777.25), "{}", device.name());
         assert!(got[8..20].iter().all(|&x| x != -777.25));
@@ -199,10 +199,10 @@ fn a_gpu_takes_tiles_and_a_driver_on_a_cpu_rows() {
     };
     for (device, family) in [(cpu, Family::Rows), (shaped(true), Family::Tiles), (shaped(false), Family::Tiles)] {
         assert_eq!(Family::of(device.capabilities()), family);
-        let spans = Spans::packed(&device, &[3]).unwrap();
+        let sequences = Sequences::packed(&device, &[3]).unwrap();
         let [q, k, v, out, lse] = [8, 8, 8, 8, 2].map(|d| zeros(&device, 3, d));
         let mut r = device.recorder();
-        forward(&mut r, heads(2, 2, 4), &spans, &q, &k, &v, &out, &lse).unwrap();
+        forward(&mut r, heads(2, 2, 4), &sequences, &q, &k, &v, &out, &lse).unwrap();
         let [Command::Dispatch(d)] = r.commands() else { panic!("one dispatch") };
         assert_eq!(d.kernel.name == "attention tiled", family == Family::Tiles);
         verify(&(device, family), heads(4, 2, 64), &[(70, 70), (1, 90), (33, 40)], 1.0);
@@ -222,14 +222,14 @@ fn every_run_agrees_also_in_many_short_dispatches() {
 /// Of the attention's operands; on a device with a small budget for a dispatch, in several.
 fn gradients(device: &Device, family: Family) -> [Vec<f32>; 3] {
     let h = heads(4, 2, 16);
-    let spans = Spans::of_family(device, family, &pack(&[(40, 40), (13, 13)])).unwrap();
+    let sequences = Sequences::of_family(device, family, &pack(&[(40, 40), (13, 13)])).unwrap();
     let [q, dout] = [1, 2].map(|s| tensor(device, &normal(s, 53 * 64), 64));
     let [k, v] = [3, 4].map(|s| tensor(device, &normal(s, 53 * 32), 32));
     let (out, lse, dq) = (zeros(device, 53, 64), zeros(device, 53, 4), zeros(device, 53, 64));
     let (dk, dv) = (zeros(device, 53, 32), zeros(device, 53, 32));
     run(device, |r| {
-        forward(r, h, &spans, &q, &k, &v, &out, &lse).unwrap();
-        backward(r, h, &spans, &q, &k, &v, &out, &lse, &dout, &dq, &dk, &dv).unwrap();
+        forward(r, h, &sequences, &q, &k, &v, &out, &lse).unwrap();
+        backward(r, h, &sequences, &q, &k, &v, &out, &lse, &dout, &dq, &dk, &dv).unwrap();
         let parts = r.commands().len();
         assert!((parts == 4) == (device.capabilities().dispatch_flops > 1 << 20), "{parts} dispatches");
     });
@@ -261,7 +261,7 @@ fn gradients_by_finite_differences() {
     finite_differences(&v, &dv, |v| dot(&run(&q, &k, v).0, &c), "v");
 }
 
-/// Mesa's CPU driver ends an invocation's loops after 65,535 turns, without a word: an error comes first.
+/// Mesa's CPU driver ends an invocation's loops after 65,535 iterations, without a word: an error comes first.
 #[test]
 fn sequences_that_a_driver_would_cut_short_are_refused() {
     let device = gpu().with_capabilities(|c| c.kind = realign::device::DeviceKind::Software).unwrap();
@@ -269,8 +269,8 @@ fn sequences_that_a_driver_would_cut_short_are_refused() {
     let [k, v] = [(); 2].map(|()| zeros(&device, 66_000, 4));
     let mut r = device.recorder();
     for family in [Family::Rows, Family::Tiles] {
-        let spans = Spans::of_family(&device, family, &pack(&[(1, 66_000)])).unwrap();
-        let error = forward(&mut r, heads(1, 1, 4), &spans, &q, &k, &v, &out, &lse).unwrap_err();
+        let sequences = Sequences::of_family(&device, family, &pack(&[(1, 66_000)])).unwrap();
+        let error = forward(&mut r, heads(1, 1, 4), &sequences, &q, &k, &v, &out, &lse).unwrap_err();
         assert!(error.to_string().contains("--device host"), "{error}");
     }
 }
@@ -278,22 +278,22 @@ fn sequences_that_a_driver_would_cut_short_are_refused() {
 #[test]
 fn operands_that_do_not_fit() {
     for device in devices() {
-        let span = |q_first, q_count, k_first, k_count| Span { q_first, q_count, k_first, k_count };
+        let sequence = |q_first, q_count, k_first, k_count| Sequence { q_first, q_count, k_first, k_count };
         for list in [
-            vec![span(0, 3, 0, 2)],
-            vec![span(0, 3, 0, 3), span(2, 1, 3, 1)],
-            vec![span(0, 3, 0, 3), span(3, 1, 2, 1)],
-            vec![span(u32::MAX - 1, 1, 0, 1)],
+            vec![sequence(0, 3, 0, 2)],
+            vec![sequence(0, 3, 0, 3), sequence(2, 1, 3, 1)],
+            vec![sequence(0, 3, 0, 3), sequence(3, 1, 2, 1)],
+            vec![sequence(u32::MAX - 1, 1, 0, 1)],
         ] {
-            assert!(Spans::new(&device, &list).unwrap_err().to_string().contains("span"), "{list:?}");
+            assert!(Sequences::new(&device, &list).unwrap_err().to_string().contains("sequence"), "{list:?}");
         }
-        let spans = Spans::packed(&device, &[3]).unwrap();
+        let sequences = Sequences::packed(&device, &[3]).unwrap();
         let t = |n, d| zeros(&device, n, d);
         let mut r = device.recorder();
         let mut refused = |h: Heads, q: (usize, usize), k: (usize, usize)| {
             let [q, out] = [(); 2].map(|()| t(q.0, q.1));
             let [k, v] = [(); 2].map(|()| t(k.0, k.1));
-            forward(&mut r, h, &spans, &q, &k, &v, &out, &t(3, 2)).unwrap_err();
+            forward(&mut r, h, &sequences, &q, &k, &v, &out, &t(3, 2)).unwrap_err();
         };
         refused(heads(2, 1, 8), (2, 16), (3, 8));
         refused(heads(2, 1, 8), (3, 16), (2, 8));

@@ -220,7 +220,7 @@ fn column_sums() {
     }
 }
 
-/// Mesa's CPU driver ends an invocation's loops after 65,535 turns, without a word.
+/// Mesa's CPU driver ends an invocation's loops after 65,535 iterations, without a word.
 #[test]
 fn column_sums_of_more_rows_than_a_driver_loops() {
     for (name, device) in variants() {

@@ -80,15 +80,15 @@ fn shapes_and_scalings() {
 #[test]
 fn f64_and_its_gradient() {
     let inverse = frequencies(16, 10_000.0, Some(LLAMA3));
-    let turns: Vec<u64> = inverse.iter().map(|f| (f / std::f64::consts::TAU * 2f64.powi(64)) as u64).collect();
+    let iterations: Vec<u64> = inverse.iter().map(|f| (f / std::f64::consts::TAU * 2f64.powi(64)) as u64).collect();
     let (x, c) = (wide(&normal(1, 3 * 32)), wide(&normal(2, 3 * 32)));
     let positions = [0, 5, 4_000_000_000];
     let forward = |x: &[f64]| {
         let mut y = x.to_vec();
-        host::rotate(&turns, &positions, (2, false), &mut y, 32);
+        host::rotate(&iterations, &positions, (2, false), &mut y, 32);
         y
     };
-    // Up to 4e9 turns: the reference's angle is that much coarser.
+    // Up to 4e9 iterations: the reference's angle is that much coarser.
     for (got, want) in forward(&x).iter().zip(reference(&x, &positions, 2, &inverse, 1.0)) {
         assert!((got - want).abs() < 1e-5, "{got} for {want}");
     }
@@ -96,7 +96,7 @@ fn f64_and_its_gradient() {
         assert!((got - want).abs() < 1e-14, "{got} for {want}");
     }
     let mut gradient = c.clone();
-    host::rotate(&turns, &positions, (2, true), &mut gradient, 32);
+    host::rotate(&iterations, &positions, (2, true), &mut gradient, 32);
     finite_differences(&x, &gradient, |x| dot(&forward(x), &c), "rotary");
 }
 

@@ -19,7 +19,7 @@ use realign::kernels::stats::{moments, normalize, power_sums};
 use realign::kernels::{ALL, Binding, BindingKind, GRID_BINDING, KernelSpec, shader};
 
 use crate::common::gpu;
-use crate::shaders::{Imports, UNITS, Variant, parse, variants, workgroup_bytes};
+use crate::shaders::{Imports, COOPERATIVE, Variant, parse, variants, workgroup_bytes};
 
 /// Index, name and kind of each binding, as the shader has them; one that no code uses is an error.
 fn reflect(module: &Module, info: &ModuleInfo) -> Result<BTreeMap<u32, (String, BindingKind)>, String> {
@@ -103,7 +103,7 @@ fn every_kernel_in_every_variant() {
         for Variant { imports, features, .. } in variants() {
             let own = match spec.name {
                 name if name.starts_with(matmul::SUBGROUP.name) => Capabilities::SUBGROUP,
-                name if name.starts_with(matmul::UNITS.name) => UNITS,
+                name if name.starts_with(matmul::COOPERATIVE.name) => COOPERATIVE,
                 _ => Capabilities::empty(),
             };
             check(spec, &imports, features | own).unwrap_or_else(|e| panic!("{} {imports:?}: {e}", spec.name));
@@ -180,7 +180,7 @@ fn dispatches(device: &Device) -> Vec<Dispatch> {
     let add = Epilogue::Add { bias: None, residual: Some(&before) };
     for fused in [Epilogue::None, add, Epilogue::Gelu { form: Form::Erf, bias: None, before: &before }] {
         matmul::record_fused(&mut recorder, Product::default(), fused, operands, (&c, 0)).unwrap();
-        for tile in [Tile::Units8, Tile::Units16] {
+        for tile in [Tile::Cooperative8, Tile::Cooperative16] {
             matmul::record_parts(&mut recorder, (Product::default(), fused), operands, (&c, 0), tile).unwrap();
         }
     }
@@ -207,7 +207,7 @@ fn parameter_blocks_fit_and_workgroups_are_small() {
     for device in [Device::host(), shaped(true), shaped(false), teams.unwrap(), subgroups] {
         for dispatch in dispatches(&device) {
             seen.insert(dispatch.kernel.name);
-            let all = UNITS | Capabilities::SHADER_INT64;
+            let all = COOPERATIVE | Capabilities::SHADER_INT64;
             let (module, _) = parse(dispatch.kernel, &dispatch.imports().to_vec(), all).unwrap();
             let uniform =
                 module.global_variables.iter().find(|(_, v)| v.binding.is_some_and(|b| b.binding == 0)).unwrap().1;

@@ -83,7 +83,7 @@ fn every_kernel_splits_with_the_same_bits() {
         // The comparison can fail: the outputs are not what the inputs were.
         assert!(want.iter().any(|bytes| bytes.iter().any(|b| *b != 0)));
     }
-    // Which product a device takes is a matter of its subgroups and matrix units, and its epilogue changes nothing of the grid.
+    // Which product a device takes is a matter of its subgroups and tensor cores, and its epilogue changes nothing of the grid.
     let product = |name: &str| name.starts_with("matmul");
     for kernel in ALL.iter().map(|spec| spec.name).filter(|name| !WHOLE.contains(name) && !product(name)) {
         // Where texels are not read, moments are one kernel.

@@ -33,7 +33,7 @@ fn devices() -> Vec<Device> {
     let request = || {
         let name = std::env::var("REALIGN_TEST_ADAPTER").ok().filter(|name| !name.is_empty());
         let selection = Selection::Named(name.unwrap_or_else(|| "llvmpipe".to_owned()));
-        Device::request_blocking(&DeviceOptions { selection, ..Default::default() }).unwrap()
+        Device::request_blocking(&DeviceOptions::default().selection(selection)).unwrap()
     };
     vec![Device::host(), GPU.get_or_init(request).clone()]
 }
@@ -109,7 +109,7 @@ fn case(device: &Device, case: &Golden) -> (Batch, Tensor, Vec<usize>) {
         batch.positions.extend(0..total as u32);
         let row = &labels[i * (copies + length)..(i + 1) * (copies + length)];
         batch.labels.extend((0..total).map(|t| if t + 1 < total { row[t + 1] } else { IGNORED }));
-        batch.spans.push((first, total as u32));
+        batch.sequences.push((first, total as u32));
         batch.samples.push(i as u32);
         batch.visual_sequences.push(i as u32);
         batch.embedding_rows.push(i as u32);
@@ -277,7 +277,7 @@ fn generation_with_a_cache() {
                 let whole = Batch {
                     ids: ids.clone(),
                     positions: (0..n as u32).collect(),
-                    spans: vec![(0, n as u32)],
+                    sequences: vec![(0, n as u32)],
                     embedding_rows: vec![0],
                     ..Batch::default()
                 };

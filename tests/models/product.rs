@@ -153,7 +153,7 @@ impl Shape {
                 let next = batch.ids.get(t + 1).filter(|id| **id & VISUAL == 0 && t % 3 > 0);
                 batch.labels.push(next.map_or(IGNORED, |id| *id as i32));
             }
-            batch.spans.push((first as u32, length as u32));
+            batch.sequences.push((first as u32, length as u32));
             batch.samples.push(i as u32);
             batch.visual_sequences.push(i as u32);
             batch.embedding_rows.push(i as u32);

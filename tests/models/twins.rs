@@ -258,7 +258,7 @@ impl Twin {
         self.rotate(batch, heads.query, false, &mut q);
         self.rotate(batch, heads.key_value, false, &mut k);
         let (mut mixed, mut sums) = (q.like(), Matrix::zeros(x.rows, heads.query));
-        let blocks: Vec<[u32; 4]> = batch.spans.iter().map(|&(first, count)| [first, count, first, 1]).collect();
+        let blocks: Vec<[u32; 4]> = batch.sequences.iter().map(|&(first, count)| [first, count, first, 1]).collect();
         let (operands, stride) = (Operands { q: &q.data, k: &k.data, v: &v.data }, sums.stride());
         attention::forward(heads, &blocks, operands, &mut mixed.data, (&mut sums.data, stride));
         let mut middle = linear("self_attn.o_proj", &mixed);
@@ -305,9 +305,9 @@ impl Twin {
         let operands = Operands { q: &kept.q.data, k: &kept.k.data, v: &kept.v.data };
         let upstream = Upstream { dout: &d_mixed.data, stats: &stats };
         let (mut d_q, mut d_k, mut d_v) = (kept.q.like(), kept.k.like(), kept.v.like());
-        let queries: Vec<[u32; 4]> = batch.spans.iter().map(|&(first, count)| [first, count, first, 1]).collect();
+        let queries: Vec<[u32; 4]> = batch.sequences.iter().map(|&(first, count)| [first, count, first, 1]).collect();
         attention::queries_backward(heads, &queries, operands, upstream, &mut d_q.data);
-        let keys: Vec<[u32; 5]> = batch.spans.iter().map(|&(first, count)| [first, count, first, count, 0]).collect();
+        let keys: Vec<[u32; 5]> = batch.sequences.iter().map(|&(first, count)| [first, count, first, count, 0]).collect();
         attention::keys_backward(heads, &keys, operands, upstream, (&mut d_k.data, &mut d_v.data));
         self.rotate(batch, heads.query, true, &mut d_q);
         self.rotate(batch, heads.key_value, true, &mut d_k);
@@ -334,7 +334,7 @@ impl Twin {
     /// A batch's ids; visual ones are rows of [`Self::tokens`], those of a sequence its embedding's in turn.
     fn ids(&self, batch: &Batch, width: usize) -> Vec<u32> {
         let (mut ids, t) = (batch.ids.clone(), width / self.config.hidden_size);
-        for &(first, count) in &batch.spans {
+        for &(first, count) in &batch.sequences {
             let visual = ids[first as usize..(first + count) as usize].iter_mut().filter(|id| **id & VISUAL != 0);
             visual.enumerate().for_each(|(i, id)| *id = VISUAL | ((*id & !VISUAL) * t as u32 + (i % t) as u32));
         }

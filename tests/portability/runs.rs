@@ -135,7 +135,7 @@ fn golden(name: &str) -> (Rows, Rows, Vec<f64>, usize) {
 /// are the published script's.
 fn operator_runs(file: &str, runs: &mut Vec<Value>) {
     let (text, image, want, width) = golden(file);
-    let options = FitOptions { centroid: Centroid::Steps(1), ..Default::default() };
+    let options = FitOptions::default().centroid(Centroid::Steps(1));
     let statistics = fit(&Device::host(), &mut text.source(width), &mut image.source(width), &options).unwrap();
     let vectors = [statistics.mean_target.clone()];
     for (shape, device) in shaped() {

@@ -96,7 +96,7 @@ fn all_ways_to_step_can_be_mixed() {
         let (_folder, settings) = mixed(Stage::One);
         let out = settings.out.clone();
         finish(steps(&device, &settings));
-        let settings = Settings { out: out.with_file_name("mixed"), ..settings };
+        let settings = settings.out(out.with_file_name("mixed"));
         let mut run = steps(&device, &settings);
         for turn in 0.. {
             match turn % 3 {

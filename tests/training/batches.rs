@@ -24,7 +24,7 @@ fn a_small_batch_by_hand() {
     assert_eq!(batch.positions, [0, 1, 0, 1, 2, 0, 1, 2, 3, 4]);
     let n = IGNORED;
     assert_eq!(batch.labels, [40, n, 31, n, n, n, n, 20, 21, n]);
-    assert_eq!(batch.spans, [(0, 2), (2, 3), (5, 5)]);
+    assert_eq!(batch.sequences, [(0, 2), (2, 3), (5, 5)]);
     assert_eq!((batch.samples, batch.visual_sequences, batch.embedding_rows), (vec![2, 1, 0], vec![0, 2], vec![5, 7]));
     assert_eq!(batch.targets, 4);
 }
@@ -56,11 +56,11 @@ proptest! {
         let batch = Batch::pack(&all, &chosen).unwrap();
 
         let (mut at, mut targets) = (0, 0);
-        prop_assert_eq!((&batch.samples, batch.spans.len()), (&chosen, chosen.len()));
+        prop_assert_eq!((&batch.samples, batch.sequences.len()), (&chosen, chosen.len()));
         for (sequence, number) in chosen.iter().enumerate() {
             let sample = all.get(*number as usize).unwrap();
             prop_assert!(sample.entries.len() <= max);
-            prop_assert_eq!(batch.spans[sequence], (at as u32, sample.entries.len() as u32));
+            prop_assert_eq!(batch.sequences[sequence], (at as u32, sample.entries.len() as u32));
             for (t, entry) in sample.entries.iter().enumerate() {
                 prop_assert_eq!(batch.positions[at + t], t as u32);
                 if entry & VISUAL != 0 {

@@ -20,7 +20,7 @@ fn gpu() -> Device {
         .ok()
         .filter(|name| !name.is_empty())
         .unwrap_or_else(|| "llvmpipe".to_owned());
-    let options = DeviceOptions { selection: Selection::Named(name), ..Default::default() };
+    let options = DeviceOptions::default().selection(Selection::Named(name));
     Device::request_blocking(&options).unwrap()
 }
 
@@ -50,7 +50,7 @@ fn held(device: &Device) -> Held {
     }
 }
 
-/// That `turn` leaves nothing behind from its turn [`WARM`] on.
+/// Checks that `turn` leaves nothing behind from its turn [`WARM`] on.
 fn flat(device: &Device, turns: usize, mut turn: impl FnMut()) {
     assert!(turns >= 2 * WARM, "{turns} turns prove nothing");
     (0..WARM).for_each(|_| turn());
@@ -93,7 +93,7 @@ fn memory_stays_flat_over_fits_and_applications() {
     let mut first = None;
     flat(&device, turns(), || {
         let source = |data| MemoryRows::f32("rows", data, 12).unwrap();
-        let options = FitOptions { allow_degenerate: true, ..Default::default() };
+        let options = FitOptions::default().allow_degenerate(true);
         let statistics = fit(&device, &mut source(&text), &mut source(&image), &options).unwrap();
         let aligned = apply_rows(&device, &statistics, &text, 12).unwrap();
         assert_eq!(first.get_or_insert_with(|| aligned.clone()), &aligned);

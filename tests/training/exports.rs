@@ -27,7 +27,7 @@ fn the_trained_decoder_is_written_in_the_type_that_is_asked_for() {
         assert_eq!(element, ElementType::F32);
         for wanted in [ElementType::F16, ElementType::BF16] {
             // A finished run writes its results again.
-            let again = Settings { export_dtype: wanted, ..settings.clone() };
+            let again = settings.clone().export_dtype(wanted);
             Run::start(&host, again, Start::Resume).unwrap().finish().unwrap();
             let (element, rounded) = read();
             assert_eq!(element, wanted);
@@ -48,14 +48,14 @@ fn what_has_no_effect_is_said_and_what_contradicts_is_refused() {
     let (_folder, settings) = setup(Stage::Two);
     assert_eq!(settings.ignored(), Vec::<String>::new());
     let odd =
-        Settings { stats: Some("s.safetensors".into()), eval_embeddings: vec!["e.npy".into()], ..settings.clone() };
+        settings.clone().stats(Some("s.safetensors".into())).eval_embeddings(vec!["e.npy".into()]);
     let told = odd.ignored();
     assert!(told.len() == 2 && told[0].contains("stats") && told[1].contains("eval_embeddings"), "{told:?}");
     let host = Device::host();
-    let linear = Settings { adapter: "linear".parse().unwrap(), ..settings.clone() };
+    let linear = settings.clone().adapter("linear".parse().unwrap());
     refused(Run::start(&host, linear, Start::New), &["linear", "init_adapter", "mlp2x_gelu"]);
-    let tokens = Settings { adapter_tokens: 2, visual_tokens: 2, ..settings.clone() };
+    let tokens = settings.clone().adapter_tokens(2).visual_tokens(2);
     refused(Run::start(&host, tokens, Start::New), &["adapter_tokens: 2", "makes 1"]);
-    let double = Settings { export_dtype: ElementType::F64, ..settings };
+    let double = settings.export_dtype(ElementType::F64);
     refused(Run::start(&host, double, Start::New), &["export_dtype", "bf16"]);
 }

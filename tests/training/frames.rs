@@ -59,7 +59,7 @@ fn a_step_that_has_begun_is_not_saved_and_can_be_finished_at_once() {
         let (_folder, settings) = mixed(Stage::One);
         let out = settings.out.clone();
         finish(Run::start(&device, settings.clone(), Start::New).unwrap());
-        let settings = Settings { out: out.with_file_name("both"), ..settings };
+        let settings = settings.out(out.with_file_name("both"));
         let mut run = Run::start(&device, settings.clone(), Start::New).unwrap();
         // Each time a few pieces more of a step, and the rest of it as a whole.
         for ticks in 0.. {

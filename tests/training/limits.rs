@@ -25,7 +25,7 @@ fn a_run_in_chunks_goes_on_bit_for_bit() {
     settings.checkpoint_every = 3;
     let out = settings.out.clone();
     let longest = |run: &Run| run.samples().lengths().into_iter().max().unwrap() as u64;
-    let probe = Settings { out: out.with_file_name("probe"), ..settings.clone() };
+    let probe = settings.clone().out(out.with_file_name("probe"));
     // What a batch of five of the longest needs for the widest activation, of 128 columns; its logits have 256.
     let limit = 5 * 4 * 128 * longest(&Run::start(&Device::host(), probe, Start::New).unwrap());
     for device in narrow_devices(limit) {
@@ -133,7 +133,7 @@ fn low_rank_additions_to_a_base_of_16_bits() {
     settings.model = rounded(&settings, &settings.out.with_file_name("bf16"));
     for device in devices() {
         let run = |name: &str, weights: Option<ElementType>| {
-            let settings = Settings { out: settings.out.with_file_name(name), weights, ..settings.clone() };
+            let settings = settings.clone().out(settings.out.with_file_name(name)).weights(weights);
             let run = Run::start(&device, settings.clone(), Start::Replace).unwrap();
             let bytes = device.memory(Purpose::Weights);
             let records = finish(run);
@@ -181,7 +181,7 @@ fn no_visual_token_is_left_out() {
     silent.save(&path, ElementType::F32, true).unwrap();
     assert_eq!(visual(None, &path).unwrap(), 2);
     // A run that starts from it.
-    let next = Settings { init_adapter: Some(adapter), adapter_tokens: 1, visual_tokens: 1, ..settings.clone() };
+    let next = settings.clone().init_adapter(Some(adapter)).adapter_tokens(1).visual_tokens(1);
     refused(Run::start(&host, next, Start::Replace), &["adapter.safetensors", "makes 2", "visual_tokens is 1"]);
 }
 

@@ -68,7 +68,7 @@ fn two_runs_of_one_process() {
     refused(Run::start(&host, settings.clone(), Start::Replace), &["another process", "run"]);
     let elsewhere = Run::start(
         &host,
-        realign::train::Settings { out: settings.out.with_file_name("b"), ..settings.clone() },
+        settings.clone().out(settings.out.with_file_name("b")),
         Start::New,
     );
     assert!(elsewhere.is_ok());

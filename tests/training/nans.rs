@@ -45,7 +45,7 @@ fn scored(device: &Device, settings: &Settings, assistant: &Assistant) -> Result
 #[test]
 fn one_nan_among_the_logits() {
     let (_folder, settings) = setup(Stage::Two);
-    let broken = Settings { model: broken_model(&settings), ..settings.clone() };
+    let broken = settings.clone().model(broken_model(&settings));
     for device in devices() {
         let open = |s: &Settings| Assistant::open(&device, &s.model, s.init_adapter.as_ref().unwrap(), 1).unwrap();
         let (good, bad) = (open(&settings), open(&broken));

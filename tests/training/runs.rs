@@ -18,7 +18,7 @@ pub fn devices() -> Vec<Device> {
         .ok()
         .filter(|name| !name.is_empty())
         .unwrap_or_else(|| "llvmpipe".to_owned());
-    let options = DeviceOptions { selection: Selection::Named(name), ..Default::default() };
+    let options = DeviceOptions::default().selection(Selection::Named(name));
     vec![Device::host(), Device::request_blocking(&options).unwrap()]
 }
 
@@ -357,16 +357,16 @@ fn runs_are_not_mixed_up() {
     let host = Device::host();
     finish(Run::start(&host, settings.clone(), Start::New).unwrap());
     refused(Run::start(&host, settings.clone(), Start::New), &["holds a run", "--resume", "--force"]);
-    let other = Settings { lr: 1.0, ..settings.clone() };
+    let other = settings.clone().lr(1.0);
     refused(Run::start(&host, other, Start::Resume), &["lr was 0.005 and is 1.0"]);
     // A finished run has nothing left to do, and can be begun again.
     assert!(Run::start(&host, settings.clone(), Start::Resume).unwrap().is_done());
     let again = Run::start(&host, settings.clone(), Start::Replace).unwrap();
     assert_eq!(again.step(), 0);
     assert_eq!(std::fs::read(settings.out.join("log.jsonl")).unwrap(), b"");
-    let narrow = Settings { embeddings: vec![narrow(folder.path())], out: folder.path().join("x"), ..settings.clone() };
+    let narrow = settings.clone().embeddings(vec![narrow(folder.path())]).out(folder.path().join("x"));
     refused(Run::start(&host, narrow.clone(), Start::New), &["width 48", "width 3"]);
-    let unaligned = Settings { stats: None, aligner: Some(Method::None), ..narrow };
+    let unaligned = narrow.stats(None).aligner(Some(Method::None));
     refused(Run::start(&host, unaligned, Start::New), &["llama.safetensors", "width 48", "have 3"]);
     assert!(!folder.path().join("x").exists());
 }

@@ -80,7 +80,7 @@ fn the_product_of_switches() {
                 let mut first: Option<Vec<LogRecord>> = None;
                 for (batch_size, accumulate) in [(12, 1), (5, 3)] {
                     for weights in TYPES {
-                        let mut settings = Settings { train, batch_size, accumulate, ..plain.clone() };
+                        let mut settings = plain.clone().train(train).batch_size(batch_size).accumulate(accumulate);
                         (settings.visual_tokens, settings.weights) = (visual, Some(weights));
                         if train == Trained::All && weights != ElementType::F32 {
                             let error = Run::start(&Device::host(), settings, Start::Replace);
@@ -106,18 +106,18 @@ fn the_product_of_switches() {
 fn what_a_stage_does_not_do_is_refused() {
     let (_folder, settings) = setup_of(Stage::One, "llama");
     for train in [Trained::All, Trained::Lora] {
-        let settings = Settings { train, recompute: true, ..settings.clone() };
+        let settings = settings.clone().train(train).recompute(true);
         refused(Run::start(&Device::host(), settings, Start::New), &["train", "stage 1 trains the adapter alone"]);
     }
     let (_folder, settings) = setup_of(Stage::Two, "llama");
     for (change, words) in [
         (
-            Settings { weights: Some(ElementType::F64), train: Trained::Lora, ..settings.clone() },
+            settings.clone().weights(Some(ElementType::F64)).train(Trained::Lora),
             ["f64", "f32, f16 or bf16"],
         ),
-        (Settings { lora_rank: 0, train: Trained::Lora, ..settings.clone() }, ["lora_rank", "at least 1"]),
-        (Settings { accumulate: 0, ..settings.clone() }, ["accumulate", "at least 1"]),
-        (Settings { visual_tokens: 0, ..settings.clone() }, ["visual_tokens", "at least 1"]),
+        (settings.clone().lora_rank(0).train(Trained::Lora), ["lora_rank", "at least 1"]),
+        (settings.clone().accumulate(0), ["accumulate", "at least 1"]),
+        (settings.clone().visual_tokens(0), ["visual_tokens", "at least 1"]),
     ] {
         refused(Run::start(&Device::host(), change, Start::New), &words);
     }

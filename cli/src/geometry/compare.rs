@@ -11,14 +11,7 @@ use crate::shared::show;
 
 impl FitOptionArgs {
     pub fn options<'a>(&self, stream: StreamOptions<'a>) -> FitOptions<'a> {
-        FitOptions {
-            centroid: self.centroid,
-            sigma: self.sigma,
-            seed: self.seed,
-            shrinkage: self.shrinkage,
-            stream,
-            ..Default::default()
-        }
+        FitOptions::default().centroid(self.centroid).sigma(self.sigma).seed(self.seed).shrinkage(self.shrinkage).stream(stream)
     }
 }
 

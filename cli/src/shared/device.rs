@@ -22,9 +22,9 @@ pub struct DeviceArgs {
     /// The fixed choice of kernels, not the one that was measured on this adapter.
     #[arg(long)]
     no_tune: bool,
-    /// Multiply matrices on the GPU's matrix units: faster, with operands rounded to f16 (sums are f32).
-    #[arg(long)]
-    matrix_units: bool,
+    /// Multiply matrices on the GPU's tensor cores: faster, with operands rounded to f16 (sums are f32).
+    #[arg(long, alias = "matrix-units")]
+    tensor_cores: bool,
 }
 
 fn parse_backends(text: &str) -> Result<wgpu::Backends, String> {
@@ -47,11 +47,11 @@ impl DeviceArgs {
             Ok(selection) => selection,
             Err(never) => match never {},
         };
-        let matrix_units = self.matrix_units;
-        let options = DeviceOptions { selection, backends: self.backend, matrix_units, ..DeviceOptions::default() };
+        let tensor_cores = self.tensor_cores;
+        let options = DeviceOptions::default().selection(selection).backends(self.backend).tensor_cores(tensor_cores);
         let device = Device::request_blocking(&options)?;
-        if matrix_units && device.capabilities().matrix_units.is_none() {
-            bail!("--matrix-units: {} has none; leave the option out", device.name());
+        if tensor_cores && device.capabilities().tensor_cores.is_none() {
+            bail!("--tensor-cores: {} has none; leave the option out", device.name());
         }
         log::info!("device: {} ({})", device.name(), device.capabilities().kind.name());
         Ok(device)

@@ -40,6 +40,6 @@ impl ReadArgs {
             NonFiniteArg::Error => NonFinite::Error,
             NonFiniteArg::Zero => NonFinite::Zero,
         };
-        StreamOptions { chunk_rows: self.chunk_rows.map(|n| n as usize), nonfinite, progress }
+        StreamOptions::default().chunk_rows(self.chunk_rows.map(|n| n as usize)).nonfinite(nonfinite).progress(progress)
     }
 }

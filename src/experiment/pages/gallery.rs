@@ -1,6 +1,6 @@
 //! Held-out digits, and what the model says of them after each stage.
 
-use crate::experiment::exam::ATTRIBUTE_NAMES;
+use crate::experiment::evaluation::ATTRIBUTE_NAMES;
 use crate::experiment::words::WORDS;
 use crate::experiment::{ATTRIBUTES, Attributes, Described, Instructed, Materials, Outcome, questions};
 use crate::report::{Gallery, Section, Tile};

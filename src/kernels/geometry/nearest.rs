@@ -9,7 +9,7 @@
 //! Bytes: 4 per cosine, and twice 8 per entry of a list and tile. Work: a comparison per cosine; n random cosines bring about
 //! k ln(n / k) insertions to a list.
 
-use super::super::{Binding, KernelSpec, TURNS, Work, check_index, check_matrix, check_words, check_written, grid};
+use super::super::{Binding, KernelSpec, MAX_ITERATIONS, Work, check_index, check_matrix, check_words, check_written, grid};
 use crate::device::{Buffer, Capabilities, Device, DeviceKind, Recorder, Tensor};
 use crate::host::geometry::cosine;
 use crate::host::geometry::nearest::Params;
@@ -156,19 +156,19 @@ pub fn record(
     Ok(())
 }
 
-/// Candidates of a dispatch, so that no invocation takes more than [`TURNS`] turns where that matters.
+/// Candidates of a dispatch, so that no invocation takes more than [`MAX_ITERATIONS`] iterations where that matters.
 fn most_candidates(caps: &Capabilities, k: usize) -> usize {
     let group = caps.group as usize;
     match (caps.kind, caps.lanes) {
         // Each inserted at the top, and each step over four waits for all of a vector's 16 lanes.
-        (DeviceKind::Software, 1) => (TURNS / (k + 6)).max(4) / 4 * 4,
+        (DeviceKind::Software, 1) => (MAX_ITERATIONS / (k + 6)).max(4) / 4 * 4,
         // All of a block better, each to be compared with all others and with the list.
         (DeviceKind::Software, _) => {
             let block = 4 * group;
-            let turns = 5 + (k + block).div_ceil(group) * (1 + k + block) + 2 * k.div_ceil(group);
+            let iterations = 5 + (k + block).div_ceil(group) * (1 + k + block) + 2 * k.div_ceil(group);
             // Smaller ones before the first of full size.
             let growing = (block / START).max(1).ilog2() as usize;
-            (TURNS / turns).saturating_sub(growing).max(1) * block
+            (MAX_ITERATIONS / iterations).saturating_sub(growing).max(1) * block
         }
         _ => usize::MAX / 2,
     }

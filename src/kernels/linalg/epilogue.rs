@@ -4,7 +4,7 @@
 //! reads. FLOPs: 1, 1 and about 30 per element.
 
 use super::super::{Binding, KernelSpec, check_matrix};
-use super::matmul::{self, DIRECT, Operand, SUBGROUP, TILED, UNITS};
+use super::matmul::{self, DIRECT, Operand, SUBGROUP, TILED, COOPERATIVE};
 use crate::device::{Buffer, Recorder, Tensor};
 use crate::host::linalg::matmul::{BIAS, RESIDUAL, TANH};
 use crate::kernels::nn::gelu::Form;
@@ -40,7 +40,7 @@ pub static ADD: [KernelSpec; 4] = [
     add("matmul subgroup, add", &SUBGROUP),
     add("matmul direct, add", &DIRECT),
     add("matmul tiled, add", &TILED),
-    add("matmul units, add", &UNITS),
+    add("matmul cooperative, add", &COOPERATIVE),
 ];
 
 /// [`Epilogue::Gelu`] of each shader, by [`Multiplier`].
@@ -48,7 +48,7 @@ pub static GELU: [KernelSpec; 4] = [
     gelu("matmul subgroup, gelu", &SUBGROUP),
     gelu("matmul direct, gelu", &DIRECT),
     gelu("matmul tiled, gelu", &TILED),
-    gelu("matmul units, gelu", &UNITS),
+    gelu("matmul cooperative, gelu", &COOPERATIVE),
 ];
 
 const fn add(name: &'static str, plain: &KernelSpec) -> KernelSpec {
@@ -88,7 +88,7 @@ impl<'a> Epilogue<'a> {
         }
     }
 
-    /// That its tensors fit C, `[m, n]`, and that what is written has memory of its own.
+    /// Checks that its tensors fit C, `[m, n]`, and that what is written has memory of its own.
     pub(super) fn check(
         self,
         recorder: &Recorder,

@@ -2,8 +2,8 @@
 //!
 //! Four shaders compute it. [`SUBGROUP`] is for adapters that run on a CPU and have subgroups: 32 × 32 results to a subgroup of
 //! 8, operands from textures where a driver reads those faster than storage. [`DIRECT`] is for those without: 16 × 8 results to
-//! an invocation. [`TILED`] is for GPUs: tiles of 32, 64 or 128 in workgroup memory, up to 8 × 8 results to an invocation. [`UNITS`] is for
-//! matrix units, where they are asked for. Which one, [`tiles`](crate::spec::tiles) says. The host engine multiplies with faer. Sums are
+//! an invocation. [`TILED`] is for GPUs: tiles of 32, 64 or 128 in workgroup memory, up to 8 × 8 results to an invocation. [`COOPERATIVE`] is for
+//! tensor cores, where they are asked for. Which one, [`tiles`](crate::spec::tiles) says. The host engine multiplies with faer. Sums are
 //! f32 in order of k (faer: in blocks of k; the first two in fours; the last two, where tiles are few and k is long, in layers of k that are
 //! then added up).
 //!
@@ -31,7 +31,7 @@ pub static SUBGROUP: KernelSpec = KernelSpec::new(
 .with_overrides(&["TRANSPOSE_A", "TRANSPOSE_B", "ACCUMULATE", "UPPER"])
 .with_imports(&[("epilogue", "linalg/epilogue_none.wgsl")]);
 
-pub use crate::spec::tiles::{SUBGROUP_LANES, UNITS_LANES};
+pub use crate::spec::tiles::{SUBGROUP_LANES, COOPERATIVE_LANES};
 
 /// The kernel for other adapters that run on a CPU.
 pub static DIRECT: KernelSpec =
@@ -45,11 +45,11 @@ pub static TILED: KernelSpec =
         .with_overrides(&["TRANSPOSE_A", "TRANSPOSE_B", "ACCUMULATE", "UPPER"])
         .with_imports(&[("epilogue", "linalg/epilogue_none.wgsl")]);
 
-/// The kernel for matrix units, [`Capabilities::matrix_units`](crate::device::Capabilities::matrix_units). Operands are rounded to
+/// The kernel for tensor cores, [`Capabilities::tensor_cores`](crate::device::Capabilities::tensor_cores). Operands are rounded to
 /// f16, so that an element of the result is off by up to 2^-10 Σ |a b| besides the rounding of its f32 sum, and what exceeds 65,504 in
 /// an operand is infinite.
-pub static UNITS: KernelSpec =
-    KernelSpec::new("matmul units", source!("linalg/matmul_units.wgsl"), BINDINGS, crate::host::linalg::matmul::twin)
+pub static COOPERATIVE: KernelSpec =
+    KernelSpec::new("matmul cooperative", source!("linalg/matmul_cooperative.wgsl"), BINDINGS, crate::host::linalg::matmul::twin)
         .with_overrides(&["TRANSPOSE_A", "TRANSPOSE_B", "ACCUMULATE", "UPPER"])
         .with_imports(&[("epilogue", "linalg/epilogue_none.wgsl")]);
 
@@ -59,7 +59,7 @@ pub const fn kernel(multiplier: Multiplier) -> &'static KernelSpec {
         Multiplier::Subgroup => &SUBGROUP,
         Multiplier::Direct => &DIRECT,
         Multiplier::Tiled => &TILED,
-        Multiplier::Units => &UNITS,
+        Multiplier::Cooperative => &COOPERATIVE,
     }
 }
 

@@ -9,7 +9,7 @@
 //! once, keys again for every block of queries from the caches.
 
 use super::super::{Binding, KernelSpec, Work, check_index, check_matrix, check_written, grid};
-pub use super::spans::{Family, Span, Spans};
+pub use super::sequences::{Family, Sequence, Sequences};
 use crate::device::{Buffer, DeviceKind, Recorder, Tensor};
 pub use crate::host::nn::attention::Heads;
 use crate::host::nn::attention::{DeltaParams, Params};
@@ -118,7 +118,7 @@ pub const MAX_WIDTH: usize = 128;
 fn check(
     recorder: &Recorder,
     name: &'static str,
-    (heads, spans): (Heads, &Spans),
+    (heads, sequences): (Heads, &Sequences),
     queries: &[(&'static str, &Tensor)],
     keys: &[(&'static str, &Tensor)],
     lse: &Tensor,
@@ -131,14 +131,14 @@ fn check(
     if width == 0 || !width.is_multiple_of(4) || width > MAX_WIDTH {
         return Err(Error::shape(name, "head width", format!("a multiple of 4 up to {MAX_WIDTH}"), width));
     }
-    for (tensors, heads, rows) in [(queries, query, spans.rows.0), (keys, key_value, spans.rows.1)] {
+    for (tensors, heads, rows) in [(queries, query, sequences.rows.0), (keys, key_value, sequences.rows.1)] {
         let count = tensors[0].1.rows();
         for &(what, tensor) in tensors {
             check_matrix(recorder, name, (what, tensor), (count, heads * width))?;
             check_index(name, tensor)?;
         }
         if count < rows {
-            return Err(Error::shape(name, tensors[0].0, format!("the spans' {rows} rows"), count));
+            return Err(Error::shape(name, tensors[0].0, format!("the sequences' {rows} rows"), count));
         }
     }
     check_matrix(recorder, name, ("lse", lse), (queries[0].1.rows(), query))
@@ -153,8 +153,8 @@ struct Blocks<'a> {
     /// Blocks, and heads of each.
     count: (usize, usize),
     flops: u64,
-    /// Loop turns of an invocation at most.
-    turns: usize,
+    /// Iterations of an invocation at most.
+    iterations: usize,
     lse: &'a Tensor,
     buffers: &'a [&'a Buffer],
 }
@@ -188,7 +188,7 @@ impl Blocks<'_> {
             let kernel = if family == Family::Rows { rows } else { tiles };
             let work =
                 Work { kernel, params: bytemuck::bytes_of(&params), buffers: self.buffers, constants: &constants };
-            let work = work.check_turns(recorder, self.turns)?;
+            let work = work.check_iterations(recorder, self.iterations)?;
             match family {
                 Family::Rows => work.elements(recorder, units)?,
                 Family::Tiles => work.dispatch(recorder, grid(units), ElementType::F32)?,
@@ -199,7 +199,7 @@ impl Blocks<'_> {
 }
 
 /// Records `out`, `[n, query * width]`, and `lse`, `[n, query]`, the log-sum-exp of each row's scores; `q` `[n, query * width]`, `k` and
-/// `v` `[m, key_value * width]`, all f32. Rows that no span covers are left as they are.
+/// `v` `[m, key_value * width]`, all f32. Rows that no sequence covers are left as they are.
 ///
 /// # Errors
 /// Shapes that do not fit, other element types, one memory for two, another device's tensors.
@@ -207,24 +207,24 @@ impl Blocks<'_> {
 pub fn forward(
     recorder: &mut Recorder,
     heads: Heads,
-    spans: &Spans,
+    sequences: &Sequences,
     q: &Tensor,
     k: &Tensor,
     v: &Tensor,
     out: &Tensor,
     lse: &Tensor,
 ) -> Result<()> {
-    check(recorder, FORWARD.name, (heads, spans), &[("q", q), ("out", out)], &[("k", k), ("v", v)], lse)?;
-    let buffers = [q.buffer(), k.buffer(), v.buffer(), &spans.query_blocks, out.buffer(), lse.buffer()];
+    check(recorder, FORWARD.name, (heads, sequences), &[("q", q), ("out", out)], &[("k", k), ("v", v)], lse)?;
+    let buffers = [q.buffer(), k.buffer(), v.buffer(), &sequences.query_blocks, out.buffer(), lse.buffer()];
     check_written(FORWARD.name, &buffers, 2)?;
-    let flops = 4 * spans.pairs * (heads.query * heads.width) as u64;
+    let flops = 4 * sequences.pairs * (heads.query * heads.width) as u64;
     Blocks {
         kernels: [&FORWARD, &FORWARD_TILED],
-        family: spans.family,
+        family: sequences.family,
         heads,
-        count: (spans.query_block_count, heads.query),
+        count: (sequences.query_block_count, heads.query),
         flops,
-        turns: spans.turns.1,
+        iterations: sequences.iterations.1,
         lse,
         buffers: &buffers,
     }
@@ -232,7 +232,7 @@ pub fn forward(
 }
 
 /// Records the gradients `dq`, `[n, query * width]`, `dk` and `dv`, `[m, key_value * width]`; `out` and `lse` are the forward's. Rows
-/// that no span covers are left as they are.
+/// that no sequence covers are left as they are.
 ///
 /// # Errors
 /// As [`forward`]; no memory for 8 bytes a row and head.
@@ -240,7 +240,7 @@ pub fn forward(
 pub fn backward(
     recorder: &mut Recorder,
     heads: Heads,
-    spans: &Spans,
+    sequences: &Sequences,
     q: &Tensor,
     k: &Tensor,
     v: &Tensor,
@@ -253,14 +253,14 @@ pub fn backward(
 ) -> Result<()> {
     let queries = [("q", q), ("out", out), ("dout", dout), ("dq", dq)];
     let keys = [("k", k), ("v", v), ("dk", dk), ("dv", dv)];
-    check(recorder, QUERIES.name, (heads, spans), &queries, &keys, lse)?;
+    check(recorder, QUERIES.name, (heads, sequences), &queries, &keys, lse)?;
     let (q, k, v, dout) = (q.buffer(), k.buffer(), v.buffer(), dout.buffer());
     check_written(
         QUERIES.name,
         &[q, k, v, dout, out.buffer(), lse.buffer(), dq.buffer(), dk.buffer(), dv.buffer()],
         3,
     )?;
-    let count = spans.rows.0 * heads.query;
+    let count = sequences.rows.0 * heads.query;
     if count == 0 {
         // Keys that no query sees.
         [dk, dv].iter().for_each(|t| recorder.clear(t.buffer()));
@@ -278,25 +278,25 @@ pub fn backward(
     let buffers = [dout, out.buffer(), lse.buffer(), &stats];
     Work { kernel: &DELTA, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }
         .elements(recorder, count)?;
-    let pairs = spans.pairs * (heads.query * heads.width) as u64;
-    let buffers = [q, k, v, dout, &stats, &spans.query_blocks, dq.buffer()];
+    let pairs = sequences.pairs * (heads.query * heads.width) as u64;
+    let buffers = [q, k, v, dout, &stats, &sequences.query_blocks, dq.buffer()];
     let by_queries = Blocks {
         kernels: [&QUERIES, &QUERIES_TILED],
-        family: spans.family,
+        family: sequences.family,
         heads,
-        count: (spans.query_block_count, heads.query),
+        count: (sequences.query_block_count, heads.query),
         flops: 6 * pairs,
-        turns: spans.turns.1,
+        iterations: sequences.iterations.1,
         lse,
         buffers: &buffers,
     };
     by_queries.record(recorder)?;
     Blocks {
         kernels: [&KEYS, &KEYS_TILED],
-        count: (spans.key_block_count, heads.key_value),
+        count: (sequences.key_block_count, heads.key_value),
         flops: 8 * pairs,
-        turns: spans.turns.0 * heads.query / heads.key_value,
-        buffers: &[q, k, v, dout, &stats, &spans.key_blocks, dk.buffer(), dv.buffer()],
+        iterations: sequences.iterations.0 * heads.query / heads.key_value,
+        buffers: &[q, k, v, dout, &stats, &sequences.key_blocks, dk.buffer(), dv.buffer()],
         ..by_queries
     }
     .record(recorder)

@@ -3,7 +3,7 @@
 //!
 //! Bytes: one read of dy. One FLOP per element.
 
-use super::super::{Binding, KernelSpec, TURNS, Work, check_index, check_matrix, check_written, grid};
+use super::super::{Binding, KernelSpec, MAX_ITERATIONS, Work, check_index, check_matrix, check_written, grid};
 use crate::device::{Buffer, DeviceKind, Recorder, Tensor};
 use crate::host::nn::bias::Params;
 use crate::spec::shader::source;
@@ -55,7 +55,7 @@ pub(in crate::kernels) fn record_columns(
     if lanes == 1 {
         let across = width4.div_ceil(caps.group as usize);
         // The host's sum is one call: its order must not depend on the cut.
-        let part = if caps.kind == DeviceKind::Host { rows } else { TURNS / 2 };
+        let part = if caps.kind == DeviceKind::Host { rows } else { MAX_ITERATIONS / 2 };
         for first in (0..rows).step_by(part) {
             let range = first..rows.min(first + part);
             let slices = Slices { rows: range, across, slice: part, accumulate: accumulate || first > 0 };
@@ -64,7 +64,7 @@ pub(in crate::kernels) fn record_columns(
         return Ok(());
     }
     let across = width4.div_ceil(lanes);
-    let slice = rows.div_ceil(ENOUGH.div_ceil(across)).max(SLICE).min(TURNS / 2 * caps.teams());
+    let slice = rows.div_ceil(ENOUGH.div_ceil(across)).max(SLICE).min(MAX_ITERATIONS / 2 * caps.teams());
     let count = rows.div_ceil(slice);
     let all = Slices { rows: 0..rows, across, slice, accumulate };
     if count == 1 {

@@ -5,7 +5,7 @@
 //!
 //! Bytes: forward 4 per logit (8 where a row leaves the caches), backward 8. FLOPs: about 10 and 10 per logit.
 
-use super::super::{Binding, KernelSpec, TURNS, Work, check_index, check_matrix, check_words, check_written};
+use super::super::{Binding, KernelSpec, MAX_ITERATIONS, Work, check_index, check_matrix, check_words, check_written};
 use crate::device::{Buffer, Recorder, Tensor};
 pub use crate::host::nn::cross_entropy::IGNORED;
 use crate::host::nn::cross_entropy::{BackwardParams, FinishParams, ForwardParams};
@@ -68,7 +68,7 @@ fn check(
         return Err(Error::shape(name, "state", format!("at least {end} rows"), state.rows()));
     }
     // Two loops over a row.
-    if 2 * logits.width4() > TURNS {
+    if 2 * logits.width4() > MAX_ITERATIONS {
         return Err(Error::shape(
             name,
             "logits",

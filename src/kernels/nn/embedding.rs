@@ -184,7 +184,7 @@ impl ScatterPlan {
         Ok(ScatterPlan { positions: ids.len(), table: Part::new(device, &table)?, visual: Part::new(device, &visual)? })
     }
 
-    /// That every id has its row in a table of `vocabulary` rows and `visual` visual rows.
+    /// Checks that every id has its row in a table of `vocabulary` rows and `visual` visual rows.
     ///
     /// # Errors
     /// An id beyond them.

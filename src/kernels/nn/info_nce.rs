@@ -1,11 +1,11 @@
 //! Symmetric InfoNCE of pairs on the diagonal of a similarity matrix, at a learned temperature [paper, appendix H.1].
 //!
 //! With `z = e^t s`, t at most a limit, the loss of pair i is `(log Σ_j e^z_ij + log Σ_j e^z_ji) / 2 - z_ii`. [`softmax`] runs on
-//! the similarities and on their transpose; [`terms`] joins the two; [`backward`] turns the similarities into their gradient.
+//! the similarities and on their transpose; [`terms`] joins the two; [`backward`] iterations the similarities into their gradient.
 //!
 //! Bytes: softmax 8 per similarity (4 where a row stays in the caches), backward 8. FLOPs: about 12 and 20.
 
-use super::super::{Binding, KernelSpec, TURNS, Work, check_index, check_matrix, check_words, check_written};
+use super::super::{Binding, KernelSpec, MAX_ITERATIONS, Work, check_index, check_matrix, check_words, check_written};
 use crate::device::{Buffer, Recorder, Tensor};
 use crate::host::nn::info_nce::{BackwardParams, SoftmaxParams, TermsParams};
 use crate::spec::shader::source;
@@ -81,11 +81,11 @@ impl Temperature<'_> {
     }
 }
 
-/// That similarities are square and short enough for the loops; gives the number of vectors.
+/// Checks that similarities are square and short enough for the loops; gives the number of vectors.
 pub(super) fn check_square(recorder: &Recorder, name: &'static str, similarities: &Tensor) -> Result<u32> {
     let n = similarities.rows();
     check_matrix(recorder, name, ("similarities", similarities), (n, n))?;
-    if 2 * similarities.width4() > TURNS {
+    if 2 * similarities.width4() > MAX_ITERATIONS {
         return Err(Error::shape(name, "similarities", "at most 130000 pairs", n));
     }
     check_index(name, similarities)

@@ -57,7 +57,7 @@ pub fn square_sum(recorder: &mut Recorder, g: &Tensor, partials: &Buffer, slot: 
     }
     let params = SquareSumParams { count, first: (slot * SLOT) as u32, teams: SLOT as u32 };
     Work { kernel: &SQUARE_SUM, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }
-        .check_turns(recorder, count as usize / SLOT)?
+        .check_iterations(recorder, count as usize / SLOT)?
         .teams(recorder, SLOT)
 }
 
@@ -86,6 +86,6 @@ pub fn clip(
     let params =
         ClipParams { count: (partials.bytes() / 16) as u32, base: base_scale, max_norm: max_norm.unwrap_or(0.0) };
     Work { kernel: &CLIP, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }
-        .check_turns(recorder, params.count as usize)?
+        .check_iterations(recorder, params.count as usize)?
         .teams(recorder, 1)
 }

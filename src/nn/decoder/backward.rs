@@ -5,7 +5,7 @@ use super::{Batch, Decoder, Keep, Layer, LayerSpace, Space};
 use crate::device::{Recorder, Tensor};
 use crate::kernels::nn::embedding::{self, ScatterPlan};
 use crate::kernels::nn::{attention, rms_norm, rotary, silu_gate};
-use crate::nn::Table;
+use crate::nn::ShardedMatrix;
 use crate::nn::parameters::{Gradients, Slot};
 use crate::{Error, Result};
 
@@ -25,18 +25,18 @@ impl Decoder {
     ) -> Result<()> {
         let d = gradient_space(space)?;
         for (index, layer) in self.layers.iter().enumerate().rev() {
-            let (x, kept) = (space.stream(index), space.layer(index));
+            let (x, saved) = (space.stream(index), space.layer(index));
             if space.keep == Keep::Inputs {
-                self.forward_layer(recorder, layer, batch.0, (x, kept), None, None)?;
+                self.forward_layer(recorder, layer, batch.0, (x, saved), None, None)?;
             }
-            self.backward_mlp(recorder, gradients, layer, kept, d)?;
-            self.backward_attention(recorder, gradients, layer, (batch.0, x), kept, d)?;
+            self.backward_mlp(recorder, gradients, layer, saved, d)?;
+            self.backward_attention(recorder, gradients, layer, (batch.0, x), saved, d)?;
         }
         let table = gradients.get(self.embedding);
         if table.is_none() && visual.is_none() {
             return Ok(());
         }
-        let shards = table.into_iter().flat_map(Table::shards);
+        let shards = table.into_iter().flat_map(ShardedMatrix::shards);
         embedding::scatter_shards(recorder, batch.1, &d.stream, shards, visual)
     }
 
@@ -45,16 +45,16 @@ impl Decoder {
         recorder: &mut Recorder,
         gradients: &Gradients,
         layer: &Layer,
-        kept: &LayerSpace,
+        saved: &LayerSpace,
         d: &GradientSpace,
     ) -> Result<()> {
         let both = (&self.parameters, gradients);
-        let narrow = |i: usize| kept.narrow.get(i).zip(d.narrow.as_ref());
-        layer.down.backward(recorder, both, (&kept.active, &d.stream), Some((&d.active, false)), narrow(6))?;
-        silu_gate::backward(recorder, &kept.gate, &kept.up, &d.active, &d.gate, &d.up)?;
-        layer.gate.backward(recorder, both, (&kept.mlp_input, &d.gate), Some((&d.normed, false)), narrow(4))?;
-        layer.up.backward(recorder, both, (&kept.mlp_input, &d.up), Some((&d.normed, true)), narrow(5))?;
-        self.backward_norm(recorder, gradients, layer.mlp_norm, &kept.middle, d)
+        let narrow = |i: usize| saved.narrow.get(i).zip(d.narrow.as_ref());
+        layer.down.backward(recorder, both, (&saved.active, &d.stream), Some((&d.active, false)), narrow(6))?;
+        silu_gate::backward(recorder, &saved.gate, &saved.up, &d.active, &d.gate, &d.up)?;
+        layer.gate.backward(recorder, both, (&saved.mlp_input, &d.gate), Some((&d.normed, false)), narrow(4))?;
+        layer.up.backward(recorder, both, (&saved.mlp_input, &d.up), Some((&d.normed, true)), narrow(5))?;
+        self.backward_norm(recorder, gradients, layer.mlp_norm, &saved.middle, d)
     }
 
     fn backward_attention(
@@ -63,19 +63,19 @@ impl Decoder {
         gradients: &Gradients,
         layer: &Layer,
         (batch, x): (&Batch, &Tensor),
-        kept: &LayerSpace,
+        saved: &LayerSpace,
         d: &GradientSpace,
     ) -> Result<()> {
         let (both, heads) = ((&self.parameters, gradients), self.heads());
-        let narrow = |i: usize| kept.narrow.get(i).zip(d.narrow.as_ref());
-        layer.o.backward(recorder, both, (&kept.mixed, &d.stream), Some((&d.mixed, false)), narrow(3))?;
-        let Batch { spans, .. } = batch;
-        let (q, k, v) = (&kept.q, &kept.k, &kept.v);
-        let (mixed, sums) = (&kept.mixed, &kept.log_sums);
-        attention::backward(recorder, heads, spans, q, k, v, mixed, sums, &d.mixed, &d.q, &d.k, &d.v)?;
+        let narrow = |i: usize| saved.narrow.get(i).zip(d.narrow.as_ref());
+        layer.o.backward(recorder, both, (&saved.attention_output, &d.stream), Some((&d.attention_output, false)), narrow(3))?;
+        let Batch { sequences, .. } = batch;
+        let (q, k, v) = (&saved.q, &saved.k, &saved.v);
+        let (attention_output, sums) = (&saved.attention_output, &saved.log_sums);
+        attention::backward(recorder, heads, sequences, q, k, v, attention_output, sums, &d.attention_output, &d.q, &d.k, &d.v)?;
         rotary::record(recorder, &self.frequencies, &batch.positions, heads.query, &d.q, true)?;
         rotary::record(recorder, &self.frequencies, &batch.positions, heads.key_value, &d.k, true)?;
-        let a = &kept.attention_input;
+        let a = &saved.attention_input;
         layer.q.backward(recorder, both, (a, &d.q), Some((&d.normed, false)), narrow(0))?;
         layer.k.backward(recorder, both, (a, &d.k), Some((&d.normed, true)), narrow(1))?;
         layer.v.backward(recorder, both, (a, &d.v), Some((&d.normed, true)), narrow(2))?;

@@ -7,7 +7,7 @@ use crate::device::{Device, Tensor};
 use crate::io::tensor_writer::{TensorWriter, notes};
 use crate::io::{DecoderConfig, MAX_SHARD_BYTES, ModelWriter, TensorSpec, Weights, atomic_folder::FolderWriter};
 use crate::kernels::linalg::matmul::{self, Operand, Product};
-use crate::nn::Table;
+use crate::nn::ShardedMatrix;
 use crate::nn::linear::Linear;
 use crate::nn::parameters::Slot;
 use crate::{ElementType, Error, Result};
@@ -41,7 +41,7 @@ impl Decoder {
                 continue;
             }
             let merged = additions.iter().find(|linear| linear.weight == slot);
-            let merged = merged.map(|linear| self.merged(device, linear)).transpose()?.map(Table::from);
+            let merged = merged.map(|linear| self.merged(device, linear)).transpose()?.map(ShardedMatrix::from);
             for (_, shard) in merged.as_ref().unwrap_or(&parameter.value).shards() {
                 writer.write(&parameter.name, &shard.to_f32_blocking(device)?)?;
             }

@@ -2,7 +2,7 @@
 
 use super::{Decoder, Layer, LayerSpace, Space};
 use crate::device::{Buffer, Device, Purpose, Recorder, Tensor};
-use crate::kernels::nn::attention::{self, Spans};
+use crate::kernels::nn::attention::{self, Sequences};
 use crate::kernels::nn::{embedding, rms_norm, rotary, silu_gate};
 use crate::nn::linear::Then;
 use crate::{ElementType, Error, Result};
@@ -15,16 +15,16 @@ pub struct Batch {
     /// Place of each token in its sequence.
     pub(crate) positions: Buffer,
     /// The sequences.
-    pub(crate) spans: Spans,
+    pub(crate) sequences: Sequences,
     tokens: usize,
 }
 
 impl Batch {
-    /// Uploads `ids` and `positions`, both `[n]`; `spans` says which tokens make a sequence and which keys they see.
+    /// Uploads `ids` and `positions`, both `[n]`; `sequences` says which tokens make a sequence and which keys they see.
     ///
     /// # Errors
     /// Lengths that differ, no tokens, no memory.
-    pub fn new(device: &Device, ids: &[u32], positions: &[u32], spans: Spans) -> Result<Self> {
+    pub fn new(device: &Device, ids: &[u32], positions: &[u32], sequences: Sequences) -> Result<Self> {
         if ids.len() != positions.len() || ids.is_empty() {
             return Err(Error::shape(
                 "batch",
@@ -36,7 +36,7 @@ impl Batch {
         Ok(Batch {
             ids: device.buffer_from("token ids", bytemuck::cast_slice(ids))?,
             positions: device.buffer_from("positions", bytemuck::cast_slice(positions))?,
-            spans,
+            sequences,
             tokens: ids.len(),
         })
     }
@@ -94,51 +94,51 @@ impl Decoder {
         let table = self.parameters.get(self.embedding).value.shards();
         embedding::gather_shards(recorder, table, visual, &batch.ids, space.stream(0))?;
         for (index, layer) in self.layers.iter().enumerate() {
-            let kept = space.layer(index);
+            let saved = space.layer(index);
             let cached = cache.map(|c| (&c.layers[index], c.length));
             let out = Some(space.stream(index + 1));
-            self.forward_layer(recorder, layer, batch, (space.stream(index), kept), cached, out)?;
+            self.forward_layer(recorder, layer, batch, (space.stream(index), saved), cached, out)?;
         }
         Ok(())
     }
 
-    /// Records one layer, from its input `x` and the cached keys before it: everything of `kept` that the backward pass reads, and the
+    /// Records one layer, from its input `x` and the cached keys before it: everything of `saved` that the backward pass reads, and the
     /// layer's output to `out`. Recomputation leaves the output out, which the next layer's input still holds, and nothing else.
     pub(super) fn forward_layer(
         &self,
         recorder: &mut Recorder,
         layer: &Layer,
         batch: &Batch,
-        (x, kept): (&Tensor, &LayerSpace),
+        (x, saved): (&Tensor, &LayerSpace),
         cached: Option<(&(Tensor, Tensor), usize)>,
         out: Option<&Tensor>,
     ) -> Result<()> {
         let (p, eps, heads) = (&self.parameters, self.config().norm_eps as f32, self.heads());
-        let narrow = |i: usize| kept.narrow.get(i);
-        let a = &kept.attention_input;
+        let narrow = |i: usize| saved.narrow.get(i);
+        let a = &saved.attention_input;
         rms_norm::forward(recorder, eps, x, p.tensor(layer.attention_norm)?, a)?;
-        layer.q.forward(recorder, p, a, &kept.q, narrow(0))?;
-        layer.k.forward(recorder, p, a, &kept.k, narrow(1))?;
-        layer.v.forward(recorder, p, a, &kept.v, narrow(2))?;
-        rotary::record(recorder, &self.frequencies, &batch.positions, heads.query, &kept.q, false)?;
-        rotary::record(recorder, &self.frequencies, &batch.positions, heads.key_value, &kept.k, false)?;
+        layer.q.forward(recorder, p, a, &saved.q, narrow(0))?;
+        layer.k.forward(recorder, p, a, &saved.k, narrow(1))?;
+        layer.v.forward(recorder, p, a, &saved.v, narrow(2))?;
+        rotary::record(recorder, &self.frequencies, &batch.positions, heads.query, &saved.q, false)?;
+        rotary::record(recorder, &self.frequencies, &batch.positions, heads.key_value, &saved.k, false)?;
         let (k, v) = match cached {
-            None => (&kept.k, &kept.v),
+            None => (&saved.k, &saved.v),
             Some(((k, v), length)) => {
-                recorder.copy_rows((&kept.k, 0), (k, length), kept.k.rows())?;
-                recorder.copy_rows((&kept.v, 0), (v, length), kept.v.rows())?;
+                recorder.copy_rows((&saved.k, 0), (k, length), saved.k.rows())?;
+                recorder.copy_rows((&saved.v, 0), (v, length), saved.v.rows())?;
                 (k, v)
             }
         };
-        attention::forward(recorder, heads, &batch.spans, &kept.q, k, v, &kept.mixed, &kept.log_sums)?;
-        layer.o.forward_then(recorder, p, &kept.mixed, (&kept.middle, Then::Add(x)), narrow(3))?;
-        rms_norm::forward(recorder, eps, &kept.middle, p.tensor(layer.mlp_norm)?, &kept.mlp_input)?;
-        layer.gate.forward(recorder, p, &kept.mlp_input, &kept.gate, narrow(4))?;
-        layer.up.forward(recorder, p, &kept.mlp_input, &kept.up, narrow(5))?;
-        silu_gate::forward(recorder, &kept.gate, &kept.up, &kept.active)?;
+        attention::forward(recorder, heads, &batch.sequences, &saved.q, k, v, &saved.attention_output, &saved.log_sums)?;
+        layer.o.forward_then(recorder, p, &saved.attention_output, (&saved.middle, Then::Add(x)), narrow(3))?;
+        rms_norm::forward(recorder, eps, &saved.middle, p.tensor(layer.mlp_norm)?, &saved.mlp_input)?;
+        layer.gate.forward(recorder, p, &saved.mlp_input, &saved.gate, narrow(4))?;
+        layer.up.forward(recorder, p, &saved.mlp_input, &saved.up, narrow(5))?;
+        silu_gate::forward(recorder, &saved.gate, &saved.up, &saved.active)?;
         match out {
-            Some(out) => layer.down.forward_then(recorder, p, &kept.active, (out, Then::Add(&kept.middle)), narrow(6)),
-            None => layer.down.forward_narrow(recorder, p, &kept.active, narrow(6)),
+            Some(out) => layer.down.forward_then(recorder, p, &saved.active, (out, Then::Add(&saved.middle)), narrow(6)),
+            None => layer.down.forward_narrow(recorder, p, &saved.active, narrow(6)),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Batch, Cache, Decoder, Keep, Logits, Space};
 use crate::device::{Buffer, Device, Pending, Piece, Pieces, Recorder, Tensor};
-use crate::kernels::nn::attention::{Span, Spans};
+use crate::kernels::nn::attention::{Sequence, Sequences};
 use crate::kernels::nn::embedding::VISUAL;
 use crate::{Error, Result};
 
@@ -51,7 +51,7 @@ impl Sampling {
             kept >= enough
         });
         order.truncate(count.map_or(order.len(), |c| c + 1));
-        let kept: f64 = order.iter().map(|(_, w)| w).sum();
+        let saved: f64 = order.iter().map(|(_, w)| w).sum();
         let mut left = uniform(self.seed, step) * kept;
         let chosen = order.iter().find(|(_, w)| {
             left -= w;
@@ -146,8 +146,8 @@ impl<'a> Generator<'a> {
     fn record(&mut self) -> Result<Recorder> {
         let (n, before) = (self.pending.len(), self.cache.length());
         let positions: Vec<u32> = (before as u32..(before + n) as u32).collect();
-        let span = Span { q_first: 0, q_count: n as u32, k_first: 0, k_count: (before + n) as u32 };
-        let batch = Batch::new(&self.device, &self.pending, &positions, Spans::new(&self.device, &[span])?)?;
+        let sequence = Sequence { q_first: 0, q_count: n as u32, k_first: 0, k_count: (before + n) as u32 };
+        let batch = Batch::new(&self.device, &self.pending, &positions, Sequences::new(&self.device, &[sequence])?)?;
         let last: Buffer = self.device.buffer_from("last row", bytemuck::bytes_of(&(n as u32 - 1)))?;
         let space = self.space.first_rows(n)?;
         let mut recorder = self.device.recorder();
@@ -177,7 +177,7 @@ impl<'a> Generator<'a> {
     /// As [`Self::next_blocking`].
     pub fn tick(&mut self) -> Result<NextToken> {
         if let Some(reading) = &mut self.reading {
-            let Some(logits) = reading.look(&self.device)? else { return Ok(NextToken::Waiting) };
+            let Some(logits) = reading.try_take(&self.device)? else { return Ok(NextToken::Waiting) };
             self.reading = None;
             return self.choose(&logits).map(NextToken::Token);
         }

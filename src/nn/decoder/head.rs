@@ -9,7 +9,7 @@ use crate::device::{Buffer, Device, Purpose, Recorder, Tensor};
 use crate::kernels::linalg::matmul::{self, Operand, Product};
 use crate::kernels::nn::embedding::{self, ScatterPlan};
 use crate::kernels::nn::{cross_entropy, rms_norm};
-use crate::nn::Table;
+use crate::nn::ShardedMatrix;
 use crate::nn::parameters::Gradients;
 use crate::{ElementType, Error, Result};
 
@@ -335,7 +335,7 @@ impl Decoder {
 }
 
 /// The tensor that a chunk's rows are in.
-fn shard_of(table: &Table, chunk: Chunk) -> Result<&Tensor> {
+fn shard_of(table: &ShardedMatrix, chunk: Chunk) -> Result<&Tensor> {
     let found = table.shards().nth(chunk.shard).map(|(_, shard)| shard);
     found.ok_or_else(|| Error::shape("loss", "head space", "one made for this decoder", "another"))
 }

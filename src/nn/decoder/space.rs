@@ -22,7 +22,7 @@ pub struct LayerSpace {
     pub(crate) q: Tensor,
     pub(crate) k: Tensor,
     pub(crate) v: Tensor,
-    pub(crate) mixed: Tensor,
+    pub(crate) attention_output: Tensor,
     pub(crate) log_sums: Tensor,
     pub(crate) middle: Tensor,
     pub(crate) mlp_input: Tensor,
@@ -40,7 +40,7 @@ pub(crate) struct GradientSpace {
     pub stream: Tensor,
     /// Of a norm's output.
     pub normed: Tensor,
-    pub mixed: Tensor,
+    pub attention_output: Tensor,
     pub q: Tensor,
     pub k: Tensor,
     pub v: Tensor,
@@ -114,7 +114,7 @@ impl LayerSpace {
             q: make("queries", queries)?,
             k: make("keys", keys)?,
             v: make("values", keys)?,
-            mixed: make("mixed values", queries)?,
+            attention_output: make("attention outputs", queries)?,
             log_sums: make("attention sums", config.heads)?,
             middle: make("stream after attention", h)?,
             mlp_input: make("MLP input", h)?,
@@ -131,7 +131,7 @@ impl LayerSpace {
             q: self.q.first_rows(n)?,
             k: self.k.first_rows(n)?,
             v: self.v.first_rows(n)?,
-            mixed: self.mixed.first_rows(n)?,
+            attention_output: self.attention_output.first_rows(n)?,
             log_sums: self.log_sums.first_rows(n)?,
             middle: self.middle.first_rows(n)?,
             mlp_input: self.mlp_input.first_rows(n)?,
@@ -152,7 +152,7 @@ impl GradientSpace {
         Ok(GradientSpace {
             stream: make("of the residual stream", h)?,
             normed: make("of a norm's output", h)?,
-            mixed: make("mixed values", queries)?,
+            attention_output: make("attention outputs", queries)?,
             q: make("queries", queries)?,
             k: make("keys", keys)?,
             v: make("values", keys)?,
@@ -167,7 +167,7 @@ impl GradientSpace {
         Ok(GradientSpace {
             stream: self.stream.first_rows(n)?,
             normed: self.normed.first_rows(n)?,
-            mixed: self.mixed.first_rows(n)?,
+            attention_output: self.attention_output.first_rows(n)?,
             q: self.q.first_rows(n)?,
             k: self.k.first_rows(n)?,
             v: self.v.first_rows(n)?,
@@ -187,16 +187,16 @@ mod tests {
     use super::*;
     use crate::host::gaussian::normals;
     use crate::io::DecoderConfig;
-    use crate::kernels::nn::attention::Spans;
+    use crate::kernels::nn::attention::Sequences;
     use crate::kernels::nn::embedding::ScatterPlan;
     use crate::nn::Gradients;
 
     impl LayerSpace {
         /// All of it: what is added must be named here.
         fn all(&self) -> Vec<&Tensor> {
-            let LayerSpace { attention_input, q, k, v, mixed, log_sums, middle, mlp_input, gate, up, active, narrow } =
+            let LayerSpace { attention_input, q, k, v, attention_output, log_sums, middle, mlp_input, gate, up, active, narrow } =
                 self;
-            let list = [attention_input, q, k, v, mixed, log_sums, middle, mlp_input, gate, up, active];
+            let list = [attention_input, q, k, v, attention_output, log_sums, middle, mlp_input, gate, up, active];
             list.into_iter().chain(narrow).collect()
         }
     }
@@ -204,8 +204,8 @@ mod tests {
     impl GradientSpace {
         /// All but the stream's, which the loss leaves there.
         fn all(&self) -> Vec<&Tensor> {
-            let GradientSpace { stream: _, normed, mixed, q, k, v, gate, up, active, narrow } = self;
-            [normed, mixed, q, k, v, gate, up, active].into_iter().chain(narrow).collect()
+            let GradientSpace { stream: _, normed, attention_output, q, k, v, gate, up, active, narrow } = self;
+            [normed, attention_output, q, k, v, gate, up, active].into_iter().chain(narrow).collect()
         }
     }
 
@@ -237,7 +237,7 @@ mod tests {
     /// promises.
     fn gradients(device: &Device, decoder: &Decoder, keep: Keep) -> Vec<Vec<f32>> {
         let (ids, positions) = ([3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5], [0, 1, 2, 3, 4, 5, 6, 0, 1, 2, 3]);
-        let batch = Batch::new(device, &ids, &positions, Spans::packed(device, &[7, 4]).unwrap()).unwrap();
+        let batch = Batch::new(device, &ids, &positions, Sequences::packed(device, &[7, 4]).unwrap()).unwrap();
         let plan = ScatterPlan::new(device, &ids).unwrap();
         let head = Head::new(device, &[1, 4, 1, -100, 9, 2, -100, 5, 3, 5, -100]).unwrap();
         let space = Space::new(device, decoder, ids.len(), keep).unwrap();

@@ -68,6 +68,7 @@ macro_rules! settings {
     ($($(#[doc = $doc:literal])+ $name:ident: $type:ty = |$stage:ident| $default:expr, $essential:literal;)+) => {
         /// Everything that a run can be told. See [`Settings::new`] for the defaults.
         #[derive(Clone, PartialEq, Debug)]
+        #[non_exhaustive]
         pub struct Settings {
             /// Which training it is.
             pub stage: Stage,
@@ -86,6 +87,14 @@ macro_rules! settings {
             pub fn new(stage: Stage) -> Settings {
                 Settings { stage, $($name: { let $stage = stage; let _ = $stage; $default },)+ }
             }
+
+            $(
+                #[doc = concat!("The same with the setting `", stringify!($name), "`.")]
+                #[must_use]
+                pub fn $name(self, $name: $type) -> Settings {
+                    Settings { $name, ..self }
+                }
+            )+
 
             fn assign(&mut self, key: &str, value: &toml::Value) -> Option<Result<(), String>> {
                 match key {
@@ -220,7 +229,7 @@ impl Settings {
     /// # Errors
     /// As [`Settings::read`].
     pub fn merge(&mut self, text: &str, path: &Path) -> Result<()> {
-        let table: toml::Table = text.parse().map_err(|e: toml::de::Error| {
+        let table: toml::ShardedMatrix = text.parse().map_err(|e: toml::de::Error| {
             let start = e.span().map_or(0, |span| span.start);
             let line = 1 + text.bytes().take(start).filter(|b| *b == b'\n').count();
             Error::format(path, format!("line {line}: not valid TOML: {}", e.message()))

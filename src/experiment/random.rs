@@ -48,22 +48,22 @@ impl Stream {
 
 /// A stream of seeded choices. Streams of one seed and different numbers have nothing in common.
 #[derive(Clone, Debug)]
-pub struct Draws {
+pub struct Random {
     seed: u64,
     stream: u64,
     numbers: Vec<f32>,
     next: usize,
 }
 
-impl Draws {
+impl Random {
     /// The stream of a seed for a purpose.
     pub fn of(seed: u64, stream: Stream) -> Self {
-        Draws::new(seed, stream.number())
+        Random::new(seed, stream.number())
     }
 
     /// The stream `number` (below 2³²) of a seed.
     pub fn new(seed: u64, number: u32) -> Self {
-        Draws { seed, stream: u64::from(number) << 32, numbers: Vec::new(), next: 0 }
+        Random { seed, stream: u64::from(number) << 32, numbers: Vec::new(), next: 0 }
     }
 
     /// Uniform in (0, 1), in steps of 2⁻²⁴.

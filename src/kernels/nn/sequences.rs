@@ -9,7 +9,7 @@ use crate::{Error, Result};
 /// One sequence: its rows among the packed queries and among the packed keys. Query `i` sees keys `0 ..= i + k_count - q_count`:
 /// in training both counts are the same; in generation the keys are the cache's and the queries the new ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span {
+pub struct Sequence {
     /// First query row.
     pub q_first: u32,
     /// Queries.
@@ -22,8 +22,8 @@ pub struct Span {
 
 /// The sequences of a batch, on the host and, cut into the blocks that the device's kernels take, on the device.
 #[derive(Clone, Debug)]
-pub struct Spans {
-    list: Vec<Span>,
+pub struct Sequences {
+    list: Vec<Sequence>,
     pub(super) family: Family,
     pub(super) query_blocks: Buffer,
     pub(super) query_block_count: usize,
@@ -31,8 +31,8 @@ pub struct Spans {
     pub(super) key_block_count: usize,
     /// Rows that the tensors must have.
     pub(super) rows: (usize, usize),
-    /// Loop turns at most over the queries and the keys of a sequence: one for each; at most 29 for a tile of 32.
-    pub(super) turns: (usize, usize),
+    /// Iterations at most over the queries and the keys of a sequence: one for each; at most 29 for a tile of 32.
+    pub(super) iterations: (usize, usize),
     /// Pairs of a query and a key that it sees.
     pub(super) pairs: u64,
 }
@@ -68,24 +68,24 @@ impl Family {
 /// Rows that a workgroup of [`Family::Tiles`] takes at a time, of either side.
 pub(super) const TILE: usize = 32;
 
-impl Spans {
+impl Sequences {
     /// The sequences, in order of their rows and without overlaps, for the device's [`Family`].
     ///
     /// # Errors
-    /// As [`Spans::of_family`].
-    pub fn new(device: &Device, list: &[Span]) -> Result<Self> {
+    /// As [`Sequences::of_family`].
+    pub fn new(device: &Device, list: &[Sequence]) -> Result<Self> {
         Self::of_family(device, Family::of(device.capabilities()), list)
     }
 
-    /// [`Spans::new`] for a family of one's own choice.
+    /// [`Sequences::new`] for a family of one's own choice.
     ///
     /// # Errors
     /// Fewer keys than queries in a sequence; sequences that overlap or are out of order; 2³¹ rows or more; no memory.
-    pub fn of_family(device: &Device, family: Family, list: &[Span]) -> Result<Self> {
+    pub fn of_family(device: &Device, family: Family, list: &[Sequence]) -> Result<Self> {
         let (mut q_end, mut k_end) = (0u64, 0u64);
         for (i, s) in list.iter().enumerate() {
             let wrong =
-                |expected: String| Err(Error::shape("attention", format!("span {i}"), expected, format!("{s:?}")));
+                |expected: String| Err(Error::shape("attention", format!("sequence {i}"), expected, format!("{s:?}")));
             if s.k_count < s.q_count {
                 return wrong("at least as many keys as queries".into());
             }
@@ -114,11 +114,11 @@ impl Spans {
             queries.sort_by_key(|&[.., seen]| Reverse(seen));
             keys.sort_by_key(|&[.., queries, lower]| Reverse(i64::from(queries) - i64::from((lower as i32).max(0))));
         }
-        let pairs = |s: &Span| u64::from(s.q_count) * (2 * u64::from(s.k_count) + 1 - u64::from(s.q_count)) / 2;
-        let turns = |n: u32| if family == Family::Tiles { (n as usize).next_multiple_of(TILE) } else { n as usize };
-        Ok(Spans {
+        let pairs = |s: &Sequence| u64::from(s.q_count) * (2 * u64::from(s.k_count) + 1 - u64::from(s.q_count)) / 2;
+        let iterations = |n: u32| if family == Family::Tiles { (n as usize).next_multiple_of(TILE) } else { n as usize };
+        Ok(Sequences {
             pairs: list.iter().map(pairs).sum(),
-            turns: list.iter().fold((0, 0), |(q, k), s| (q.max(turns(s.q_count)), k.max(turns(s.k_count)))),
+            iterations: list.iter().fold((0, 0), |(q, k), s| (q.max(iterations(s.q_count)), k.max(iterations(s.k_count)))),
             list: list.to_vec(),
             family,
             query_block_count: queries.len(),
@@ -132,12 +132,12 @@ impl Spans {
     /// Packed sequences of these lengths, queries and keys alike, without a gap: training.
     ///
     /// # Errors
-    /// As [`Spans::new`].
+    /// As [`Sequences::new`].
     pub fn packed(device: &Device, lengths: &[u32]) -> Result<Self> {
         let mut first = 0u32;
         let mut list = Vec::with_capacity(lengths.len());
         for &n in lengths {
-            list.push(Span { q_first: first, q_count: n, k_first: first, k_count: n });
+            list.push(Sequence { q_first: first, q_count: n, k_first: first, k_count: n });
             first =
                 first.checked_add(n).ok_or_else(|| Error::shape("attention", "lengths", "a sum below 2^31", "more"))?;
         }
@@ -145,7 +145,7 @@ impl Spans {
     }
 
     /// The sequences.
-    pub fn list(&self) -> &[Span] {
+    pub fn list(&self) -> &[Sequence] {
         &self.list
     }
 }

@@ -6,18 +6,18 @@ use crate::{ElementType, Error, Result};
 /// A matrix `[rows, width]` on a device, cut by rows into shards of one size, the last perhaps smaller, each a tensor that the device
 /// binds as a whole.
 #[derive(Clone, Debug)]
-pub struct Table {
+pub struct ShardedMatrix {
     shards: Vec<Tensor>,
     rows: usize,
 }
 
-impl From<Tensor> for Table {
+impl From<Tensor> for ShardedMatrix {
     fn from(tensor: Tensor) -> Self {
-        Table { rows: tensor.rows(), shards: vec![tensor] }
+        ShardedMatrix { rows: tensor.rows(), shards: vec![tensor] }
     }
 }
 
-impl Table {
+impl ShardedMatrix {
     /// The values `data`, row-major `[n, width]`, stored as f32, f16 or bf16 (rounded to nearest), in as many shards as the device's
     /// largest binding asks for; `name` is for errors.
     ///
@@ -35,7 +35,7 @@ impl Table {
                 .map(|rows| stored(device, name, rows, width, element))
                 .collect::<Result<_>>()?,
         };
-        Ok(Table { shards, rows: data.len() / width })
+        Ok(ShardedMatrix { shards, rows: data.len() / width })
     }
 
     /// f32 zeros, cut as this table is: its gradient, or a moment of it.
@@ -44,7 +44,7 @@ impl Table {
     /// No memory.
     pub fn zeros_like(&self, device: &Device, label: (Purpose, &str)) -> Result<Self> {
         let zeros = |shard: &Tensor| Tensor::labelled(device, label, (shard.rows(), shard.width()), ElementType::F32);
-        Ok(Table { shards: self.shards.iter().map(zeros).collect::<Result<_>>()?, rows: self.rows })
+        Ok(ShardedMatrix { shards: self.shards.iter().map(zeros).collect::<Result<_>>()?, rows: self.rows })
     }
 
     /// The shards with the number of the first row of each.
