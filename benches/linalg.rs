@@ -15,7 +15,7 @@ use nalgebra::DMatrix;
 use realign::Result;
 use realign::device::{Device, DeviceOptions, Selection, Tensor};
 use realign::geometry::neighbours::{Rows, nearest};
-use realign::geometry::{Cut, Frame, LeadingOptions, leading, principal_angles, symmetric_eigen};
+use realign::geometry::{CovarianceView, Cut, Frame, LeadingOptions, leading, principal_angles, symmetric_eigen};
 use realign::kernels::linalg::matmul::{self, Operand, Product};
 use realign::stats::{Covariance, MemoryRows, StreamOptions, covariance};
 
@@ -202,7 +202,7 @@ fn angles(d: usize, r: usize) -> Result<()> {
         let mut wide: Vec<f64> = rows(2 * d, d, 1.0).iter().map(|&x| f64::from(x)).collect();
         wide.chunks_exact_mut(d).for_each(|row| row.rotate_right(seed));
         let matrix = Covariance::of_rows(&wide, d)?.matrix;
-        Frame::from_covariances(&matrix, &vec![0.0; d * d], d, Cut::Rank(r))
+        Frame::of(CovarianceView::new(&matrix, d), CovarianceView::new(&vec![0.0; d * d], d), Cut::Rank(r))
     };
     let (a, b) = (span(0)?, span(7)?);
     let dense = |frame: &Frame| DMatrix::from_row_slice(r, d, frame.directions());

@@ -1,7 +1,7 @@
 // What the gradients of attention know of each row and head, two pairs to an entry.
 
 #import "nn/attention_params.wgsl"
-#import "operand5"
+#import "operand" 5
 #import "common/nan.wgsl"
 
 // Log-sum-exp and dout . out of a row's head.

@@ -14,7 +14,7 @@ override GROUP: u32 = 64u;
 override LANES: u32 = 1u;
 
 @group(0) @binding(0) var<uniform> params: Params;
-#import "operand1"
+#import "operand" 1
 @group(0) @binding(2) var<storage, read> labels: array<i32>;
 // Maximum, sum, the label's logit, and 1 where the label has been met.
 @group(0) @binding(3) var<storage, read_write> state: array<vec4<f32>>;

@@ -2,7 +2,7 @@
 
 const CENTER: bool = true;
 
-#import "operand3"
+#import "operand" 3
 @group(0) @binding(4) var<storage, read_write> out_rows: array<vec4<f32>>;
 
 fn shift4(column: u32) -> vec4<f32> {

@@ -11,8 +11,8 @@ override GROUP: u32 = 64u;
 override LANES: u32 = 1u;
 
 @group(0) @binding(0) var<uniform> params: Params;
-#import "operand1"
-#import "operand2"
+#import "operand" 1
+#import "operand" 2
 
 fn inside(column: u32) -> vec4<bool> {
     return vec4<u32>(4u * column) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.width);

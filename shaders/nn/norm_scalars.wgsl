@@ -15,9 +15,9 @@ override LANES: u32 = 1u;
 override CENTER: u32 = 0u;
 
 @group(0) @binding(0) var<uniform> params: Params;
-#import "operand1"
-#import "operand2"
-#import "operand3"
+#import "operand" 1
+#import "operand" 2
+#import "operand" 3
 @group(0) @binding(4) var<storage, read_write> scalars: array<vec4<f32>>;
 
 fn sum4(v: vec4<f32>) -> f32 {

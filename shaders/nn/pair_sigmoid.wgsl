@@ -12,7 +12,7 @@ override GROUP: u32 = 64u;
 override LANES: u32 = 1u;
 
 @group(0) @binding(0) var<uniform> params: Params;
-#import "operand1"
+#import "operand" 1
 @group(0) @binding(2) var<storage, read> temperature: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> losses: array<f32>;
 @group(0) @binding(4) var<storage, read_write> terms: array<vec4<f32>>;

@@ -13,7 +13,7 @@ override GROUP: u32 = 64u;
 override LANES: u32 = 1u;
 
 @group(0) @binding(0) var<uniform> params: Params;
-#import "operand1"
+#import "operand" 1
 // Factor and norm.
 @group(0) @binding(2) var<storage, read_write> out: array<f32>;
 

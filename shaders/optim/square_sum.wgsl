@@ -11,7 +11,7 @@ override GROUP: u32 = 64u;
 override LANES: u32 = 1u;
 
 @group(0) @binding(0) var<uniform> params: Params;
-#import "operand1"
+#import "operand" 1
 @group(0) @binding(2) var<storage, read_write> partials: array<f32>;
 
 fn run(group: u32, groups: u32, local: u32, team: u32, lane: u32) {

@@ -5,6 +5,7 @@ use super::{FitOptions, Statistics, apply, fit};
 use crate::device::Device;
 use crate::geometry::diagnosis::gap;
 use crate::geometry::rows::mean;
+use crate::host::split_mix::{STEP, mix, unit};
 use crate::stats::{RowSource, StreamOptions, Subset, decode};
 use crate::{ElementType, Error, Result};
 
@@ -163,21 +164,18 @@ fn aligned_mean(
     Ok(total)
 }
 
-/// A key of the counting generator SplitMix64.
+/// A key that counts by SplitMix64.
 #[derive(Clone, Copy)]
 struct Key(u64);
 
 impl Key {
     fn with(self, value: u64) -> Key {
-        let mut z = self.0.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(value).wrapping_add(0x632B_E59B_D9B4_E019);
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        Key(z ^ (z >> 31))
+        Key(mix(self.0.wrapping_mul(STEP).wrapping_add(value).wrapping_add(0x632B_E59B_D9B4_E019)))
     }
 
     /// In [0, 1).
     fn uniform(self) -> f64 {
-        (self.0 >> 11) as f64 / (1u64 << 53) as f64
+        unit(self.0)
     }
 }
 

@@ -12,7 +12,7 @@ use crate::geometry::drift::{adjacent_cosine, pob_drift};
 use crate::geometry::rows::{count, normalise};
 use crate::geometry::scatter::Scatter;
 use crate::geometry::{
-    Cut, Frame, Split, direction_moments, gradient_spectrum, leakage, principal_angles, spectral_lock,
+    CovarianceView, Cut, Frame, Split, direction_moments, gradient_spectrum, leakage, principal_angles, spectral_lock,
 };
 use crate::host::norm;
 use crate::{Error, Result};
@@ -204,7 +204,8 @@ impl Monitor {
     /// The frame of the moment: once another is frozen, of as many directions, for a frame that has more leans out of it by 90
     /// degrees.
     fn frame_of(&self, probe: &Probe) -> Result<Frame> {
-        let of = |cut| Frame::from_covariances(&probe.sides[1].1, &probe.sides[0].1, self.width, cut);
+        let side = |i: usize| CovarianceView::new(&probe.sides[i].1, self.width);
+        let of = |cut| Frame::of(side(1), side(0), cut);
         match &self.frozen {
             None => of(self.options.cut),
             // Embeddings that have collapsed since have fewer.

@@ -59,38 +59,59 @@ pub struct Frame {
     spectrum: Spectrum,
 }
 
+/// A side's covariance as a frame takes it: a symmetric matrix `[d, d]`, and how far it may be off in spectral norm.
+#[derive(Clone, Copy, Debug)]
+pub struct CovarianceView<'a> {
+    matrix: &'a [f64],
+    width: usize,
+    error: f64,
+}
+
+impl<'a> CovarianceView<'a> {
+    /// An exact matrix.
+    pub fn new(matrix: &'a [f64], width: usize) -> Self {
+        CovarianceView { matrix, width, error: 0.0 }
+    }
+
+    /// The sum of two, and how far it may be off in spectral norm.
+    fn plus(&self, other: &CovarianceView<'_>) -> Result<(Vec<f64>, f64)> {
+        check_width("frame", "the target", self.width, other.width)?;
+        check_width("frame", "the target's covariance", self.matrix.len(), other.matrix.len())?;
+        Ok((self.matrix.iter().zip(other.matrix).map(|(a, b)| a + b).collect(), self.error + other.error))
+    }
+}
+
+impl<'a> From<&'a Survey> for CovarianceView<'a> {
+    fn from(survey: &'a Survey) -> Self {
+        let error = survey.spectrum().error();
+        CovarianceView { matrix: survey.covariance(), width: survey.width(), error }
+    }
+}
+
+impl<'a> From<&'a Covariance> for CovarianceView<'a> {
+    fn from(covariance: &'a Covariance) -> Self {
+        let error = (covariance.error * norm(&covariance.matrix)).max(EQUAL_ROWS);
+        CovarianceView { matrix: &covariance.matrix, width: covariance.width(), error }
+    }
+}
+
 impl Frame {
-    /// From the sides' covariances, each `[d, d]`: the leading eigenvectors of their sum, in descending order.
+    /// From the sides' covariances, of surveys, of files, or as matrices: the leading eigenvectors of their sum, in descending order.
+    /// Directions below the covariances' errors do not count.
     ///
     /// Where eigenvalues at the cut are nearly equal, so is the choice of directions there arbitrary.
     ///
     /// # Errors
-    /// Matrices that are not `[d, d]`; an energy outside (0, 1], a rank of 0 or above d; covariances that vanish (all rows
-    /// equal), or that have fewer directions than asked for (too few rows).
-    pub fn from_covariances(source: &[f64], target: &[f64], d: usize, cut: Cut) -> Result<Self> {
-        check_width("frame", "the target's covariance", source.len(), target.len())?;
-        let sum: Vec<f64> = source.iter().zip(target).map(|(a, b)| a + b).collect();
-        Self::from_eigen(symmetric_eigen(&sum, d)?, 0.0, cut)
-    }
-
-    /// [`Frame::from_covariances`] of two surveys: directions below their covariances' error do not count.
-    ///
-    /// # Errors
-    /// As [`Frame::from_covariances`].
-    pub fn of(source: &Survey, target: &Survey, cut: Cut) -> Result<Self> {
-        check_width("frame", "the target", source.width(), target.width())?;
-        let sum: Vec<f64> = source.covariance().iter().zip(target.covariance()).map(|(a, b)| a + b).collect();
-        let error = source.spectrum().error() + target.spectrum().error();
-        Self::from_eigen(symmetric_eigen(&sum, source.width())?, error, cut)
-    }
-
-    /// [`Frame::from_covariances`] of two covariances that were counted before: directions below their errors do not count.
-    ///
-    /// # Errors
-    /// As [`Frame::from_covariances`].
-    pub fn of_covariances(source: &Covariance, target: &Covariance, cut: Cut) -> Result<Self> {
-        let (sum, error) = summed(source, target)?;
-        Self::from_eigen(symmetric_eigen(&sum, source.width())?, error, cut)
+    /// Widths that differ, or matrices that are not `[d, d]`; an energy outside (0, 1], a rank of 0 or above d; covariances that vanish
+    /// (all rows equal), or that have fewer directions than asked for (too few rows).
+    pub fn of<'a>(
+        source: impl Into<CovarianceView<'a>>,
+        target: impl Into<CovarianceView<'a>>,
+        cut: Cut,
+    ) -> Result<Self> {
+        let (source, target) = (source.into(), target.into());
+        let (sum, error) = source.plus(&target)?;
+        Self::from_eigen(symmetric_eigen(&sum, source.width)?, error, cut)
     }
 
     /// The leading `rank` directions alone, by [`leading`] on a device, and their eigenvalues, `[rank]`: for wide rows and a rank that
@@ -105,7 +126,7 @@ impl Frame {
         rank: usize,
     ) -> Result<(Self, Vec<f64>)> {
         let d = source.width();
-        let (sum, error) = summed(source, target)?;
+        let (sum, error) = CovarianceView::from(source).plus(&target.into())?;
         check_rank(rank, d)?;
         let Leading { values, vectors, .. } = leading(device, &sum, d, rank, LeadingOptions::default())?;
         let found = Spectrum::within(values, error);
@@ -262,14 +283,6 @@ impl Frame {
         let (beta, gamma) = (self.project_u(m)?, self.project_v(m)?);
         Ok(Split { beta_norm: norm(&beta), gamma_norm: norm(&gamma), beta, gamma })
     }
-}
-
-/// The covariances' sum, and how far it may be off in spectral norm.
-fn summed(source: &Covariance, target: &Covariance) -> Result<(Vec<f64>, f64)> {
-    check_width("frame", "the target", source.width(), target.width())?;
-    let sum = source.matrix.iter().zip(&target.matrix).map(|(a, b)| a + b).collect();
-    let error = source.error * norm(&source.matrix) + target.error * norm(&target.matrix);
-    Ok((sum, error.max(EQUAL_ROWS)))
 }
 
 fn check_rank(rank: usize, d: usize) -> Result<()> {

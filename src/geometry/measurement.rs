@@ -147,7 +147,7 @@ const FEW: usize = 8;
 /// are found without the others; then the frame has no spectrum.
 ///
 /// # Errors
-/// As [`Frame::of_covariances`] and [`Frame::leading_on`].
+/// As [`Frame::of`] and [`Frame::leading_on`].
 pub fn frame_of_covariances(device: &Device, y: &Covariance, x: &Covariance, cut: Cut) -> Result<(Frame, f64)> {
     if let Cut::Rank(rank) = cut
         && device.capabilities().kind != DeviceKind::Host
@@ -156,7 +156,7 @@ pub fn frame_of_covariances(device: &Device, y: &Covariance, x: &Covariance, cut
         let (frame, values) = Frame::leading_on(device, (y, x), rank)?;
         return Ok((frame, values.iter().sum()));
     }
-    let frame = Frame::of_covariances(y, x, cut)?;
+    let frame = Frame::of(y, x, cut)?;
     let kept = frame.spectrum().eigenvalues()[..frame.rank()].iter().sum();
     Ok((frame, kept))
 }

@@ -35,7 +35,7 @@ pub use angles::{PrincipalAngles, principal_angles};
 pub use decomposition::{Decomposition, Pairs};
 pub use diagnosis::{Before, Diagnosis, DiagnosisOptions, Kept, Reference, Side};
 pub use eigen::{Eigen, symmetric_eigen};
-pub use frame::{Cut, Frame, Split};
+pub use frame::{CovarianceView, Cut, Frame, Split};
 pub use gradients::{gradient_spectrum, leakage, spectral_lock};
 pub use measurement::{
     MeasureOptions, MeasuredPairs, MeasuredRow, MeasuredSets, Measurement, frame_of_covariances, frame_of_surveys,

@@ -18,6 +18,7 @@ use super::eigen::{Eigen, check, symmetric_eigen};
 use super::orthonormal::CholeskyQr;
 use crate::device::{Device, Tensor, pad_rows};
 use crate::host::norm;
+use crate::host::split_mix::{SplitMix64, unit};
 use crate::kernels::linalg::matmul::{self, Operand, Product};
 use crate::kernels::nn::elementwise;
 use crate::{ElementType, Error, Result};
@@ -329,12 +330,6 @@ fn orthonormal(rows: &[f64], b: usize, d: usize) -> Vec<f64> {
 
 /// Fixed random numbers in [-1, 1), by SplitMix64: a start that no matrix is orthogonal to.
 fn start(length: usize) -> Vec<f64> {
-    let mut state = 0u64;
-    let mut next = || {
-        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let z = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 52) as f64 - 1.0
-    };
-    (0..length).map(|_| next()).collect()
+    let mut random = SplitMix64::new(0);
+    (0..length).map(|_| 2.0 * unit(random.next()) - 1.0).collect()
 }

@@ -13,6 +13,7 @@ pub mod optim;
 pub mod output;
 pub mod real;
 pub mod rows;
+pub(crate) mod split_mix;
 pub mod stats;
 
 pub use crate::spec::{HostCall, HostSlice};

@@ -59,10 +59,20 @@ pub fn imports(caps: &Capabilities, rows: ElementType, out: ElementType) -> Resu
         (false, 1) => ("common/team_portable.wgsl", "common/float_team_solo.wgsl"),
         (false, _) => ("common/team_portable.wgsl", "common/float_team_portable.wgsl"),
     };
-    let (words4, words2, vectors) = if caps.texel_reads {
-        ("common/rows_words4_texture.wgsl", "common/rows_words2_texture.wgsl", "common/vectors_texture.wgsl")
+    let [words4, words2, vectors, operand] = if caps.texel_reads {
+        [
+            "common/rows_words4_texture.wgsl",
+            "common/rows_words2_texture.wgsl",
+            "common/vectors_texture.wgsl",
+            "common/operand_texture.wgsl",
+        ]
     } else {
-        ("common/rows_words4_buffer.wgsl", "common/rows_words2_buffer.wgsl", "common/vectors_buffer.wgsl")
+        [
+            "common/rows_words4_buffer.wgsl",
+            "common/rows_words2_buffer.wgsl",
+            "common/vectors_buffer.wgsl",
+            "common/operand_buffer.wgsl",
+        ]
     };
     let (columns, nearest, histogram) = if caps.lanes == 1 {
         ("common/columns_solo.wgsl", "geometry/nearest_solo.wgsl", "geometry/histogram_solo.wgsl")
@@ -70,11 +80,12 @@ pub fn imports(caps: &Capabilities, rows: ElementType, out: ElementType) -> Resu
         ("common/columns_teams.wgsl", "geometry/nearest_team.wgsl", "geometry/histogram_team.wgsl")
     };
     let product = if caps.int64 { "common/product_u64.wgsl" } else { "common/product_u32.wgsl" };
-    Ok([
+    Ok(vec![
         ("rows", rows),
         ("row_words4", words4),
         ("row_words2", words2),
         ("vectors", vectors),
+        ("operand", operand),
         ("table", table),
         ("unpack", unpack),
         ("out", out),
@@ -84,36 +95,12 @@ pub fn imports(caps: &Capabilities, rows: ElementType, out: ElementType) -> Resu
         ("nearest", nearest),
         ("histogram", histogram),
         ("product", product),
-    ]
-    .into_iter()
-    .chain(operands(caps))
-    .collect())
+    ])
 }
 
 /// The file for the import `unpack`; it matters where elements have 16 bits.
 fn unpack(element: ElementType) -> &'static str {
     if element == ElementType::F16 { "common/unpack_f16.wgsl" } else { "common/unpack_bf16.wgsl" }
-}
-
-/// Names for the imports of f32 operands, four elements to an entry, by their binding.
-fn operands(caps: &Capabilities) -> [(&'static str, &'static str); 5] {
-    if caps.texel_reads {
-        [
-            ("operand1", "common/operand1_texture.wgsl"),
-            ("operand2", "common/operand2_texture.wgsl"),
-            ("operand3", "common/operand3_texture.wgsl"),
-            ("operand4", "common/operand4_texture.wgsl"),
-            ("operand5", "common/operand5_texture.wgsl"),
-        ]
-    } else {
-        [
-            ("operand1", "common/operand1_buffer.wgsl"),
-            ("operand2", "common/operand2_buffer.wgsl"),
-            ("operand3", "common/operand3_buffer.wgsl"),
-            ("operand4", "common/operand4_buffer.wgsl"),
-            ("operand5", "common/operand5_buffer.wgsl"),
-        ]
-    }
 }
 
 fn unsupported_on_device(element: ElementType) -> Error {

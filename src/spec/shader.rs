@@ -1,5 +1,7 @@
 //! The WGSL sources and their one mechanism of reuse: `#import "path"` is replaced by the file of that path, once; a
-//! name without a suffix (`#import "rows"`) is looked up in the variant's list first.
+//! name without a suffix (`#import "rows"`) is looked up in the variant's list first. With a number behind it
+//! (`#import "operand" 2`) the file comes once for each number, which stands where the file has `$`: functions and bindings of
+//! operands that are all alike.
 
 use crate::{Error, Result};
 
@@ -21,6 +23,7 @@ macro_rules! sources {
 static SOURCES: &[(&str, &str)] = sources![
     "common/columns_solo.wgsl",
     "common/columns_teams.wgsl",
+    "common/column_params.wgsl",
     "common/elements.wgsl",
     "common/fixed_point.wgsl",
     "common/float_rows.wgsl",
@@ -30,16 +33,8 @@ static SOURCES: &[(&str, &str)] = sources![
     "common/gaussian.wgsl",
     "common/grid.wgsl",
     "common/nan.wgsl",
-    "common/operand1_buffer.wgsl",
-    "common/operand1_texture.wgsl",
-    "common/operand2_buffer.wgsl",
-    "common/operand2_texture.wgsl",
-    "common/operand3_buffer.wgsl",
-    "common/operand3_texture.wgsl",
-    "common/operand4_buffer.wgsl",
-    "common/operand4_texture.wgsl",
-    "common/operand5_buffer.wgsl",
-    "common/operand5_texture.wgsl",
+    "common/operand_buffer.wgsl",
+    "common/operand_texture.wgsl",
     "common/out_bf16.wgsl",
     "common/out_f16.wgsl",
     "common/out_f32.wgsl",
@@ -67,7 +62,9 @@ static SOURCES: &[(&str, &str)] = sources![
     "geometry/key.wgsl",
     "geometry/nearest_solo.wgsl",
     "geometry/nearest_team.wgsl",
+    "nn/attention_operand.wgsl",
     "nn/attention_params.wgsl",
+    "nn/attention_result.wgsl",
     "nn/attention_rows.wgsl",
     "nn/attention_stat.wgsl",
     "nn/attention_tiles.wgsl",
@@ -105,22 +102,41 @@ pub fn expand(source: &str, imports: &[(&str, &str)]) -> Result<String> {
     Ok(out)
 }
 
-fn expand_into(source: &str, imports: &[(&str, &str)], seen: &mut Vec<String>, out: &mut String) -> Result<()> {
+/// A line that imports: the name, and the number behind it or nothing.
+fn import(line: &str) -> Option<(&str, &str)> {
+    let (name, number) = line.trim().strip_prefix("#import \"")?.split_once('"')?;
+    Some((name, number.trim()))
+}
+
+fn expand_into(
+    source: &str,
+    imports: &[(&str, &str)],
+    seen: &mut Vec<(String, String)>,
+    out: &mut String,
+) -> Result<()> {
     for line in source.lines() {
-        let Some(name) = line.trim().strip_prefix("#import \"").and_then(|rest| rest.strip_suffix('"')) else {
+        let Some((name, number)) = import(line) else {
             out.push_str(line);
             out.push('\n');
             continue;
         };
         let path = imports.iter().find(|(n, _)| *n == name).map_or(name, |(_, path)| path);
-        if seen.iter().any(|s| s == path) {
+        let key = (path.to_owned(), number.to_owned());
+        if seen.contains(&key) {
             continue;
         }
-        seen.push(path.to_owned());
+        seen.push(key);
         let Some((_, text)) = SOURCES.iter().find(|(p, _)| *p == path) else {
             return Err(Error::argument("shader", format!("#import \"{name}\": no such file or variant name")));
         };
-        expand_into(text, imports, seen, out)?;
+        if text.contains('$') == number.is_empty() {
+            let problem = if number.is_empty() { "asks for a number behind its name" } else { "takes no number" };
+            return Err(Error::argument("shader", format!("#import \"{name}\" {number}: {path} {problem}")));
+        }
+        match number {
+            "" => expand_into(text, imports, seen, out)?,
+            number => expand_into(&text.replace('$', number), imports, seen, out)?,
+        }
     }
     Ok(())
 }
@@ -137,6 +153,21 @@ mod tests {
         assert_eq!(out.matches("fn row_peak4").count(), 1);
         assert!(out.contains("textureLoad"));
         assert!(out.ends_with("fn f() {}\n"));
+    }
+
+    #[test]
+    fn numbered_imports_come_once_for_each_number() {
+        let imports = [("operand", "common/operand_buffer.wgsl")];
+        let out = expand("#import \"operand\" 1\n#import \"operand\" 4\n#import \"operand\" 1", &imports).unwrap();
+        for number in [1, 4] {
+            assert_eq!(out.matches(&format!("fn read{number}(")).count(), 1, "{out}");
+            assert_eq!(out.matches(&format!("@binding({number})")).count(), 1, "{out}");
+        }
+        assert!(!out.contains('$'), "{out}");
+        for wrong in ["#import \"operand\"", "#import \"common/grid.wgsl\" 1"] {
+            let error = expand(wrong, &imports).unwrap_err().to_string();
+            assert!(error.contains("number"), "{error}");
+        }
     }
 
     #[test]

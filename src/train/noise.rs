@@ -1,16 +1,12 @@
 //! Gaussian noise on the adapter's input: the same for the same seed, step and sample, whatever the batch or the device.
 
 use crate::host::gaussian::gaussian4;
+use crate::host::split_mix::{STEP, mix};
 
 /// The generator's key for a step of a run.
 pub fn noise_key(seed: u64, step: u64) -> [u32; 2] {
-    // SplitMix64's finaliser: neighbouring seeds and steps must not give related keys.
-    let mix = |mut z: u64| {
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    };
-    let key = mix(mix(seed.wrapping_add(0x9E37_79B9_7F4A_7C15)).wrapping_add(step));
+    // Neighbouring seeds and steps must not give related keys.
+    let key = mix(mix(seed.wrapping_add(STEP)).wrapping_add(step));
     [key as u32, (key >> 32) as u32]
 }
 

@@ -1,5 +1,6 @@
 //! The order of the data: shuffled anew in each pass, with samples of like length side by side.
 
+use crate::host::split_mix::SplitMix64;
 use crate::{Error, Result};
 
 /// How batches are made.
@@ -125,28 +126,18 @@ impl DataOrder {
     }
 }
 
-/// SplitMix64: small, and the same everywhere for ever.
-struct Random(u64);
+/// The numbers of one of a seed's streams.
+struct Random(SplitMix64);
 
 impl Random {
     fn new(seed: u64, stream: u64) -> Random {
-        let mut random = Random(seed);
-        random.0 = random.next() ^ stream.wrapping_mul(0xD1B5_4A32_D192_ED03);
-        random
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
+        Random(SplitMix64::new(SplitMix64::new(seed).next() ^ stream.wrapping_mul(0xD1B5_4A32_D192_ED03)))
     }
 
     /// Fisher and Yates. The upper half of the product is uniform to within n / 2⁶⁴.
     fn shuffle<T>(&mut self, list: &mut [T]) {
         for i in (1..list.len()).rev() {
-            let j = ((u128::from(self.next()) * (i as u128 + 1)) >> 64) as usize;
+            let j = ((u128::from(self.0.next()) * (i as u128 + 1)) >> 64) as usize;
             list.swap(i, j);
         }
     }

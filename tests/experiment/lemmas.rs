@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use realign::Device;
 use realign::experiment::*;
-use realign::geometry::{Cut, Frame, leakage, principal_angles};
+use realign::geometry::{CovarianceView, Cut, Frame, leakage, principal_angles};
 use realign::nn::dual_encoder::EncoderSpace;
 use realign::nn::{Gradients, PairLoss, PairSpace};
 
@@ -63,7 +63,7 @@ proptest! {
         }
         let (gradients, x, y) = gradients(&trained, settings.loss, (pairs, seed));
         let frozen = monitor.frame().unwrap();
-        let now = Frame::from_covariances(&covariance(&x, WIDTH), &covariance(&y, WIDTH), WIDTH, cut).unwrap();
+        let now = Frame::of(CovarianceView::new(&covariance(&x, WIDTH), WIDTH), CovarianceView::new(&covariance(&y, WIDTH), WIDTH), cut).unwrap();
         let inside: Vec<f64> = gradients.chunks_exact(WIDTH).flat_map(|g| now.project_u(g).unwrap()).collect();
         let angle = principal_angles(frozen, &now).unwrap().sin_theta_max;
         if let Some(leak) = leakage(&inside, frozen).unwrap() {

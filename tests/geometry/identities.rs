@@ -73,7 +73,7 @@ fn parts_add_up() {
     let (text, image) = pair("a");
     let survey = |rows: &super::data::Rows| Survey::of(&mut rows.source(), 0, StreamOptions::default()).unwrap();
     let (y, x) = (survey(&text), survey(&image));
-    let frame = Frame::from_covariances(y.covariance(), x.covariance(), 48, Cut::Rank(7)).unwrap();
+    let frame = Frame::of(&y, &x, Cut::Rank(7)).unwrap();
     let parts = Decomposition::of(&mut text.source(), &mut image.source(), &frame, StreamOptions::default()).unwrap();
     let sum: Vec<f64> = parts.bias.beta.iter().zip(&parts.bias.gamma).map(|(b, g)| b + g).collect();
     max_difference(&sum, &parts.mean, 1e-15).unwrap();
@@ -116,7 +116,7 @@ fn frames_survive_files() {
     let (text, image) = pair("b");
     let survey = |rows: &super::data::Rows| Survey::of(&mut rows.source(), 0, StreamOptions::default()).unwrap();
     let (y, x) = (survey(&text), survey(&image));
-    let frame = Frame::from_covariances(y.covariance(), x.covariance(), 64, Cut::Energy(0.8)).unwrap();
+    let frame = Frame::of(&y, &x, Cut::Energy(0.8)).unwrap();
     frame.save(&path, false).unwrap();
     assert!(Frame::is_file(&path) && !Statistics::is_file(&path));
     assert_eq!(Frame::load(&path).unwrap(), frame);

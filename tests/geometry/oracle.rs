@@ -4,7 +4,7 @@ use realign::Device;
 use realign::align::{CompareOptions, Comparison, FitOptions, Method, compare};
 use realign::geometry::drift::{adjacent_cosine, phantom_drift, pob_drift};
 use realign::geometry::{
-    Before, Cut, Decomposition, Diagnosis, DiagnosisOptions, Frame, Reference, SAMPLE_ROWS, Survey, principal_angles,
+    Before, CovarianceView, Cut, Decomposition, Diagnosis, DiagnosisOptions, Frame, Reference, SAMPLE_ROWS, Survey, principal_angles,
 };
 use realign::stats::{RowSource, StreamOptions, Subset};
 
@@ -17,7 +17,7 @@ fn survey(source: &mut dyn RowSource) -> Survey {
 }
 
 fn frame(y: &Survey, x: &Survey) -> Frame {
-    Frame::from_covariances(y.covariance(), x.covariance(), y.width(), Cut::default()).unwrap()
+    Frame::of(&y, &x, Cut::default()).unwrap()
 }
 
 /// f64 against f64. Means and covariances agree to some ε √n; eigenvalues to d ε λ_1 = 1e-14, which is relative to the
@@ -152,7 +152,7 @@ fn angles_between_leading_spans() {
         let leading = |rows: &super::data::Rows, rank| {
             let survey = survey(&mut rows.source());
             let nothing = vec![0.0; rows.width * rows.width];
-            Frame::from_covariances(survey.covariance(), &nothing, rows.width, Cut::Rank(rank)).unwrap()
+            Frame::of(&survey, CovarianceView::new(&nothing, rows.width), Cut::Rank(rank)).unwrap()
         };
         let got = principal_angles(&leading(&image, 3), &leading(&text, 2)).unwrap();
         let angles: Vec<f64> = want["angles"].as_array().unwrap().iter().map(|a| a.as_f64().unwrap()).collect();

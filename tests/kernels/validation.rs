@@ -234,7 +234,8 @@ fn wgsl_files(folder: &Path, found: &mut Vec<PathBuf>) {
 
 fn follow(source: &str, imports: &Imports, root: &Path, reached: &mut BTreeSet<String>) {
     for line in source.lines() {
-        let Some(name) = line.trim().strip_prefix("#import \"").and_then(|l| l.strip_suffix('"')) else { continue };
+        let import = line.trim().strip_prefix("#import \"").and_then(|rest| rest.split_once('"'));
+        let Some((name, _)) = import else { continue };
         let path = imports.iter().find(|(n, _)| *n == name).map_or(name, |(_, path)| path);
         if reached.insert(path.to_owned()) {
             let text = std::fs::read_to_string(root.join(path)).unwrap_or_else(|e| panic!("{path}: {e}"));
@@ -262,9 +263,11 @@ fn every_shader_file_is_used() {
         let name = path.strip_prefix(&root).unwrap().to_str().unwrap().replace('\\', "/");
         let text = std::fs::read_to_string(&path).unwrap();
         if reached.contains(&name) {
-            let embedded = shader::expand(&format!("#import \"{name}\""), &variants()[0].imports).unwrap();
-            let code = text.lines().filter(|l| !l.starts_with("#import"));
-            code.for_each(|line| assert!(embedded.contains(line), "{name} is not embedded as it is on disk"));
+            let number = if text.contains('$') { "1" } else { "" };
+            let line = format!("#import \"{name}\" {number}");
+            let embedded = shader::expand(&line, &variants()[0].imports).unwrap();
+            let code = text.lines().filter(|l| !l.starts_with("#import")).map(|l| l.replace('$', number));
+            code.for_each(|line| assert!(embedded.contains(&line), "{name} is not embedded as it is on disk"));
         } else {
             assert!(ALL.iter().any(|spec| spec.source == text), "{name} is used by no kernel");
         }

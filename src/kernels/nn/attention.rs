@@ -26,7 +26,7 @@ pub static FORWARD: KernelSpec = KernelSpec::new(
         Binding::texels(2, "operand2"),
         Binding::texels(3, "operand3"),
         Binding::read(4, "blocks"),
-        Binding::read_write(5, "out_rows"),
+        Binding::read_write(5, "result5"),
         Binding::read_write(6, "lse"),
     ],
     crate::host::nn::attention::forward_twin,
@@ -68,7 +68,7 @@ pub static QUERIES: KernelSpec = KernelSpec::new(
         Binding::texels(4, "operand4"),
         Binding::texels(5, "operand5"),
         Binding::read(6, "blocks"),
-        Binding::read_write(7, "dq"),
+        Binding::read_write(7, "result7"),
     ],
     crate::host::nn::attention::queries_twin,
 )
@@ -97,8 +97,8 @@ pub static KEYS: KernelSpec = KernelSpec::new(
         Binding::texels(4, "operand4"),
         Binding::texels(5, "operand5"),
         Binding::read(6, "blocks"),
-        Binding::read_write(7, "dk"),
-        Binding::read_write(8, "dv"),
+        Binding::read_write(7, "result7"),
+        Binding::read_write(8, "result8"),
     ],
     crate::host::nn::attention::keys_twin,
 )

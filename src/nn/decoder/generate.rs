@@ -2,6 +2,7 @@
 
 use super::{Batch, Cache, Decoder, Keep, Logits, Space};
 use crate::device::{Buffer, Device, Pending, Piece, Pieces, Recorder, Tensor};
+use crate::host::split_mix;
 use crate::kernels::nn::attention::{Sequence, Sequences};
 use crate::kernels::nn::embedding::VISUAL;
 use crate::{Error, Result};
@@ -63,10 +64,7 @@ impl Sampling {
 
 /// In [0, 1), by position: SplitMix64.
 fn uniform(seed: u64, step: u64) -> f64 {
-    let mut z = seed.wrapping_add(step.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+    split_mix::unit(split_mix::mix(seed.wrapping_add(step.wrapping_add(1).wrapping_mul(split_mix::STEP))))
 }
 
 /// Kernels of a piece of [`Generator::tick`].

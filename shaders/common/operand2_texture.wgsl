@@ -1,7 +1,0 @@
-// Operand 2 as f32, four to an entry, read from a texture: see `Capabilities::texel_reads`.
-
-@group(0) @binding(2) var operand2: texture_2d<u32>;
-
-fn read2(index: u32) -> vec4<f32> {
-    return bitcast<vec4<f32>>(textureLoad(operand2, vec2<u32>(index & 4095u, index >> 12u), 0));
-}

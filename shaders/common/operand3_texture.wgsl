@@ -1,7 +1,0 @@
-// Operand 3 as f32, four to an entry, read from a texture: see `Capabilities::texel_reads`.
-
-@group(0) @binding(3) var operand3: texture_2d<u32>;
-
-fn read3(index: u32) -> vec4<f32> {
-    return bitcast<vec4<f32>>(textureLoad(operand3, vec2<u32>(index & 4095u, index >> 12u), 0));
-}
