@@ -10,6 +10,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use common::{adapter_name, cloud, devices, gpu};
+use realign::align::{Aligner, Target, Unchanged};
 use realign::device::{
     AdapterSummary, Device, DeviceKind, DeviceOptions, Dispatch, DownloadSlot, Selection, Tensor, UploadSlot, adapters,
 };
@@ -396,6 +397,22 @@ fn a_copy_takes_the_rows_of_its_tensors() {
         assert_eq!(to.to_f32_blocking(&device).unwrap(), want, "{}", device.name());
         let mut recorder = device.recorder();
         assert!(recorder.copy(&from, &to.first_rows(4).unwrap()).is_err());
+    }
+}
+
+/// The operator that changes nothing writes the rows that it is asked for, as all others do.
+#[test]
+fn no_alignment_copies_so_many_rows() {
+    for device in devices() {
+        let make = |value: f32| Tensor::from_f32(&device, &[value; 5 * 6], 6).unwrap();
+        let (input, output, status) = (make(1.0), make(2.0), apply::status_buffer(&device).unwrap());
+        let operator = Unchanged { width: 6 }.on(&device).unwrap();
+        let mut recorder = device.recorder();
+        let target = Target { output: &output, status: &status, first_row: 0 };
+        operator.record(&mut recorder, &input, 2, target).unwrap();
+        recorder.submit().unwrap();
+        let want = [[1.0; 2 * 6].as_slice(), &[2.0; 3 * 6]].concat();
+        assert_eq!(output.to_f32_blocking(&device).unwrap(), want, "{}", device.name());
     }
 }
 

@@ -64,8 +64,8 @@ impl Aligner for Unchanged {
 }
 
 impl OnDevice for Unchanged {
-    fn record(&self, recorder: &mut Recorder, input: &Tensor, _rows: usize, target: Target<'_>) -> Result<()> {
-        recorder.copy(input, target.output)
+    fn record(&self, recorder: &mut Recorder, input: &Tensor, rows: usize, target: Target<'_>) -> Result<()> {
+        recorder.copy_rows((input, 0), (target.output, 0), rows)
     }
 }
 
