@@ -184,7 +184,7 @@ pub(super) fn adamw(device: &Device, sizes: &Sizes) -> Result<Case> {
 }
 
 fn attention_shape(a: &Attention) -> String {
-    format!("{} × {} tokens, {} heads over {}", a.sequences, a.length, a.heads.query, a.heads.key_value)
+    format!("{} × {} tokens, {} heads over {}", a.count, a.length, a.heads.query, a.heads.key_value)
 }
 
 pub(super) fn attention(device: &Device, sizes: &Sizes) -> Result<Case> {

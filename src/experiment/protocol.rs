@@ -18,7 +18,7 @@ use super::pairs::DigitPairs;
 use super::record::Record;
 use super::vocabulary::Vocabulary;
 use super::words::Length;
-use super::{exam, words};
+use super::{evaluation, words};
 use crate::align::{FitOptions, fit};
 use crate::device::Device;
 use crate::io::write_atomically;

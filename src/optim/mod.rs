@@ -3,7 +3,7 @@
 use crate::device::{Buffer, Device, Purpose, Recorder};
 use crate::kernels::optim::adamw::{self, Hyper};
 use crate::kernels::optim::norm;
-use crate::nn::{Gradients, Parameters, Table};
+use crate::nn::{Gradients, Parameters, ShardedMatrix};
 use crate::{Error, Result};
 
 /// What does not change from step to step.
@@ -28,7 +28,7 @@ impl Default for AdamWOptions {
 }
 
 /// Moments of one model's training parameters.
-type Moments = Vec<Option<(Table, Table)>>;
+type Moments = Vec<Option<(ShardedMatrix, ShardedMatrix)>>;
 
 /// The optimiser's state. A frozen parameter has none.
 #[derive(Clone, Debug)]
@@ -47,8 +47,8 @@ impl AdamW {
     /// Nothing that trains; no memory.
     pub fn new(device: &Device, options: AdamWOptions, models: &[&Gradients]) -> Result<Self> {
         let moments = |gradients: &&Gradients| {
-            let zeros = |g: &Table| g.zeros_like(device, (Purpose::Moments, "of a parameter"));
-            let one = |g: Option<&Table>| g.map(|g| Ok((zeros(g)?, zeros(g)?))).transpose();
+            let zeros = |g: &ShardedMatrix| g.zeros_like(device, (Purpose::Moments, "of a parameter"));
+            let one = |g: Option<&ShardedMatrix>| g.map(|g| Ok((zeros(g)?, zeros(g)?))).transpose();
             gradients.slots().map(one).collect::<Result<Moments>>()
         };
         let models = models.iter().map(moments).collect::<Result<Vec<_>>>()?;
@@ -71,7 +71,7 @@ impl AdamW {
     }
 
     /// First and second moments of what trains, model by model in the order of their parameters.
-    pub fn moments(&self) -> impl Iterator<Item = (&Table, &Table)> {
+    pub fn moments(&self) -> impl Iterator<Item = (&ShardedMatrix, &ShardedMatrix)> {
         self.models.iter().flatten().flatten().map(|(m, v)| (m, v))
     }
 

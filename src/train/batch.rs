@@ -20,7 +20,7 @@ pub struct Batch {
     /// sequence's end.
     pub labels: Vec<i32>,
     /// Per sequence: its first position and how many it has.
-    pub spans: Vec<(u32, u32)>,
+    pub sequences: Vec<(u32, u32)>,
     /// Per sequence: the number of its sample in the data.
     pub samples: Vec<u32>,
     /// Per row of the adapter: which sequence of this batch it is for.
@@ -65,7 +65,7 @@ impl Batch {
                 Error::argument("samples", format!("sample {number} has visual tokens, but no embedding"))
             })?;
             visual = Some(VISUAL | self.embedding_rows.len() as u32);
-            self.visual_sequences.push(self.spans.len() as u32);
+            self.visual_sequences.push(self.sequences.len() as u32);
             self.embedding_rows.push(row);
         }
         for (t, entry) in entries.iter().enumerate() {
@@ -78,7 +78,7 @@ impl Batch {
             self.targets += u32::from(label != IGNORED);
             self.labels.push(label);
         }
-        self.spans.push((first as u32, entries.len() as u32));
+        self.sequences.push((first as u32, entries.len() as u32));
         self.samples.push(number);
         Ok(())
     }

@@ -14,7 +14,7 @@ const LENGTH: usize = 256;
 /// Queries, keys, values and what comes of them, for sequences of one length.
 pub(crate) struct Attention {
     pub(crate) heads: Heads,
-    pub(crate) sequences: usize,
+    pub(crate) count: usize,
     pub(crate) length: usize,
     sequences: Sequences,
     q: Tensor,
@@ -36,7 +36,7 @@ impl Attention {
         let matrix = |seed, heads: usize| Tensor::from_f32(device, &numbers(seed, rows * heads * HEAD), heads * HEAD);
         Ok(Attention {
             heads,
-            sequences: lengths.len(),
+            count: lengths.len(),
             length,
             sequences: Sequences::packed(device, &lengths)?,
             q: matrix(1, query)?,
@@ -60,7 +60,7 @@ impl Attention {
 
     /// One product of a query with a key and one of a weight with a value, over all pairs.
     pub(crate) fn forward_flops(&self) -> u64 {
-        let causal = self.sequences as u64 * self.length as u64 * (self.length as u64 + 1) / 2;
+        let causal = self.count as u64 * self.length as u64 * (self.length as u64 + 1) / 2;
         4 * causal * (self.heads.query * HEAD) as u64
     }
 }

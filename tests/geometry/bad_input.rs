@@ -89,8 +89,7 @@ fn a_singular_covariance() {
     finite(&pairs(&few, &cloud(3, 5, D), &frame_of(&few, Cut::Rank(2)).unwrap()).unwrap().entries());
     // With the ridge blockwise has an answer, without it none.
     let fitted = |shrinkage| {
-        let (target, options) =
-            (cloud(4, 40, D), FitOptions::default().method(Method::Blockwise).shrinkage(shrinkage));
+        let (target, options) = (cloud(4, 40, D), FitOptions::default().method(Method::Blockwise).shrinkage(shrinkage));
         let (mut y, mut x) = (MemoryRows::f32("y", &few, D).unwrap(), MemoryRows::f32("x", &target, D).unwrap());
         fit(&Device::host(), &mut y, &mut x, &options)
     };

@@ -4,7 +4,8 @@ use realign::Device;
 use realign::align::{CompareOptions, Comparison, FitOptions, Method, compare};
 use realign::geometry::drift::{adjacent_cosine, phantom_drift, pob_drift};
 use realign::geometry::{
-    Before, CovarianceView, Cut, Decomposition, Diagnosis, DiagnosisOptions, Frame, Reference, SAMPLE_ROWS, Survey, principal_angles,
+    Before, CovarianceView, Cut, Decomposition, Diagnosis, DiagnosisOptions, Frame, Reference, SAMPLE_ROWS, Survey,
+    principal_angles,
 };
 use realign::stats::{RowSource, StreamOptions, Subset};
 

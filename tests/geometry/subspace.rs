@@ -2,7 +2,9 @@
 
 use realign::device::Device;
 use realign::geometry::subspace::RESIDUAL_FLOOR;
-use realign::geometry::{CovarianceView, Cut, Frame, Leading, LeadingOptions, leading, principal_angles, symmetric_eigen};
+use realign::geometry::{
+    CovarianceView, Cut, Frame, Leading, LeadingOptions, leading, principal_angles, symmetric_eigen,
+};
 
 use realign::stats::{StreamOptions, covariance};
 
@@ -117,7 +119,12 @@ fn frames_of_few_directions() {
         let of = |rows: &Rows| covariance(&device, &mut rows.source(), StreamOptions::default()).unwrap();
         let (y, x) = (of(&text), of(&image));
         let (frame, values) = Frame::leading_on(&device, (&y, &x), 4).unwrap();
-        let whole = Frame::of(CovarianceView::new(&y.matrix, y.width()), CovarianceView::new(&x.matrix, x.width()), Cut::Rank(4)).unwrap();
+        let whole = Frame::of(
+            CovarianceView::new(&y.matrix, y.width()),
+            CovarianceView::new(&x.matrix, x.width()),
+            Cut::Rank(4),
+        )
+        .unwrap();
         let eigenvalues = whole.spectrum().eigenvalues();
         // The residual that is allowed over the gap at the cut.
         let bound = 4.0 * LeadingOptions::default().tolerance * eigenvalues[0] / (eigenvalues[3] - eigenvalues[4]);

@@ -381,8 +381,7 @@ fn every_tile_serves_every_class() {
 /// An adapter that has tensor cores says so, gives them where they are asked for, and takes them for all products; others refuse.
 #[test]
 fn matrix_units_round_operands_to_f16() {
-    let options =
-        DeviceOptions::default().selection(Selection::Named(adapter_name())).tensor_cores(true);
+    let options = DeviceOptions::default().selection(Selection::Named(adapter_name())).tensor_cores(true);
     let offered = adapters(None).iter().any(|a| a.name == gpu().name() && a.features.contains(&"tensor cores"));
     match Device::request_blocking(&options) {
         Err(error) => assert!(!offered && error.to_string().contains("no tensor cores"), "{error}"),

@@ -19,7 +19,7 @@ use realign::kernels::stats::{moments, normalize, power_sums};
 use realign::kernels::{ALL, Binding, BindingKind, GRID_BINDING, KernelSpec, shader};
 
 use crate::common::gpu;
-use crate::shaders::{Imports, COOPERATIVE, Variant, parse, variants, workgroup_bytes};
+use crate::shaders::{COOPERATIVE, Imports, Variant, parse, variants, workgroup_bytes};
 
 /// Index, name and kind of each binding, as the shader has them; one that no code uses is an error.
 fn reflect(module: &Module, info: &ModuleInfo) -> Result<BTreeMap<u32, (String, BindingKind)>, String> {

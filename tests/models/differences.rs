@@ -242,7 +242,8 @@ fn recomputed(device: &Device, kind: &str, twin: &Twin, golden: &Golden) -> BTre
     let trainer = low_rank_trainer(device, kind, twin, true);
     let (trainer, count) = accumulated(trainer, device, golden);
     let (parameters, gradients) = (&trainer.model.decoder.parameters, trainer.gradients().1);
-    let read = |g: &realign::nn::ShardedMatrix| g.to_f32_blocking(device).unwrap().into_iter().map(|g| f64::from(g) / count);
+    let read =
+        |g: &realign::nn::ShardedMatrix| g.to_f32_blocking(device).unwrap().into_iter().map(|g| f64::from(g) / count);
     gradients.iter().map(|(slot, g)| (parameters.get(slot).name.clone(), read(g).collect())).collect()
 }
 

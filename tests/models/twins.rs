@@ -307,7 +307,8 @@ impl Twin {
         let (mut d_q, mut d_k, mut d_v) = (kept.q.like(), kept.k.like(), kept.v.like());
         let queries: Vec<[u32; 4]> = batch.sequences.iter().map(|&(first, count)| [first, count, first, 1]).collect();
         attention::queries_backward(heads, &queries, operands, upstream, &mut d_q.data);
-        let keys: Vec<[u32; 5]> = batch.sequences.iter().map(|&(first, count)| [first, count, first, count, 0]).collect();
+        let keys: Vec<[u32; 5]> =
+            batch.sequences.iter().map(|&(first, count)| [first, count, first, count, 0]).collect();
         attention::keys_backward(heads, &keys, operands, upstream, (&mut d_k.data, &mut d_v.data));
         self.rotate(batch, heads.query, true, &mut d_q);
         self.rotate(batch, heads.key_value, true, &mut d_k);

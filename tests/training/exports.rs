@@ -47,8 +47,7 @@ fn the_trained_decoder_is_written_in_the_type_that_is_asked_for() {
 fn what_has_no_effect_is_said_and_what_contradicts_is_refused() {
     let (_folder, settings) = setup(Stage::Two);
     assert_eq!(settings.ignored(), Vec::<String>::new());
-    let odd =
-        settings.clone().stats(Some("s.safetensors".into())).eval_embeddings(vec!["e.npy".into()]);
+    let odd = settings.clone().stats(Some("s.safetensors".into())).eval_embeddings(vec!["e.npy".into()]);
     let told = odd.ignored();
     assert!(told.len() == 2 && told[0].contains("stats") && told[1].contains("eval_embeddings"), "{told:?}");
     let host = Device::host();

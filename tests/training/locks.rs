@@ -66,11 +66,7 @@ fn two_runs_of_one_process() {
     let host = Device::host();
     let first = Run::start(&host, settings.clone(), Start::New).unwrap();
     refused(Run::start(&host, settings.clone(), Start::Replace), &["another process", "run"]);
-    let elsewhere = Run::start(
-        &host,
-        settings.clone().out(settings.out.with_file_name("b")),
-        Start::New,
-    );
+    let elsewhere = Run::start(&host, settings.clone().out(settings.out.with_file_name("b")), Start::New);
     assert!(elsewhere.is_ok());
     finish(first);
     refused(Run::start(&host, settings.clone(), Start::New), &["holds a run"]);

@@ -50,7 +50,7 @@ fn real(options: &PlanOptions) -> (Device, Trainer) {
         ids: (0..3).flat_map(sequence).collect(),
         positions: (0..3).flat_map(|_| 0..10).collect(),
         labels: labels.repeat(3),
-        spans: vec![(0, 10), (10, 10), (20, 10)],
+        sequences: vec![(0, 10), (10, 10), (20, 10)],
         samples: vec![0, 1, 2],
         visual_sequences: vec![0, 1, 2],
         embedding_rows: vec![0, 1, 2],

@@ -132,5 +132,13 @@ fn options<'a>(args: &FitArgs, source: &Evidence<'_>, stream: StreamOptions<'a>)
             "note: the centroid step needs the source rows once more; without --source this makes an {method} operator"
         );
     }
-    FitOptions::default().method(method).centroid(args.centroid).allow_degenerate(args.allow_degenerate).sigma(args.sigma).seed(args.seed).shrinkage(args.shrinkage).frame(args.energy.map_or(Cut::default(), Cut::Energy)).stream(stream)
+    FitOptions::default()
+        .method(method)
+        .centroid(args.centroid)
+        .allow_degenerate(args.allow_degenerate)
+        .sigma(args.sigma)
+        .seed(args.seed)
+        .shrinkage(args.shrinkage)
+        .frame(args.energy.map_or(Cut::default(), Cut::Energy))
+        .stream(stream)
 }

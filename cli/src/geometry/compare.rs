@@ -11,7 +11,12 @@ use crate::shared::show;
 
 impl FitOptionArgs {
     pub fn options<'a>(&self, stream: StreamOptions<'a>) -> FitOptions<'a> {
-        FitOptions::default().centroid(self.centroid).sigma(self.sigma).seed(self.seed).shrinkage(self.shrinkage).stream(stream)
+        FitOptions::default()
+            .centroid(self.centroid)
+            .sigma(self.sigma)
+            .seed(self.seed)
+            .shrinkage(self.shrinkage)
+            .stream(stream)
     }
 }
 

@@ -15,5 +15,5 @@ pub mod pair_sigmoid;
 pub mod rms_norm;
 pub mod rotary;
 pub mod silu_gate;
-pub(crate) mod spans;
+pub(crate) mod sequences;
 pub mod unit_rows;

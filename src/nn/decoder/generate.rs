@@ -52,7 +52,7 @@ impl Sampling {
             kept >= enough
         });
         order.truncate(count.map_or(order.len(), |c| c + 1));
-        let saved: f64 = order.iter().map(|(_, w)| w).sum();
+        let kept: f64 = order.iter().map(|(_, w)| w).sum();
         let mut left = uniform(self.seed, step) * kept;
         let chosen = order.iter().find(|(_, w)| {
             left -= w;

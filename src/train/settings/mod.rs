@@ -229,7 +229,7 @@ impl Settings {
     /// # Errors
     /// As [`Settings::read`].
     pub fn merge(&mut self, text: &str, path: &Path) -> Result<()> {
-        let table: toml::ShardedMatrix = text.parse().map_err(|e: toml::de::Error| {
+        let table: toml::Table = text.parse().map_err(|e: toml::de::Error| {
             let start = e.span().map_or(0, |span| span.start);
             let line = 1 + text.bytes().take(start).filter(|b| *b == b'\n').count();
             Error::format(path, format!("line {line}: not valid TOML: {}", e.message()))
