@@ -1,8 +1,8 @@
 //! Training the dual encoder [spec 8; paper appendix H.1].
 
-use super::random::{Random, Stream};
 use super::monitor::{Monitor, Observation};
 use super::pairs::{Pairs, Probe};
+use super::random::{Random, Stream};
 use super::record::Record;
 use crate::device::{Device, Recorder, Tensor};
 use crate::nn::dual_encoder::{DualEncoder, DualEncoderConfig, EncoderSpace};

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use image::imageops::FilterType;
 use image::{DynamicImage, ImageReader};
 
-use super::random::Random;
 use super::pairs::{Pairs, Probe};
+use super::random::Random;
 use super::vocabulary::Vocabulary;
 use crate::io::Records;
 use crate::nn::dual_encoder::ImageShape;

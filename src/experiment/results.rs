@@ -48,9 +48,7 @@ fn has_earlier(out: &Path, start: Start) -> Result<bool> {
         Start::Resume if ours => Ok(true),
         Start::Resume if !empty => Err(Error::format(out, "is no experiment's folder; nothing to resume")),
         Start::New if ours => Err(Error::OutputExists(out.to_path_buf())),
-        _ if !empty && !ours => {
-            Err(Error::format(out, "is there already, and no experiment's; choose another folder"))
-        }
+        _ if !empty && !ours => Err(Error::format(out, "is there already, and no experiment's; choose another folder")),
         _ => Ok(false),
     }
 }

@@ -80,7 +80,8 @@ pub fn caption(attributes: &Attributes, length: Length, random: &mut Random) -> 
         return text;
     }
     let count = 2 + random.below(3);
-    let mut parts: Vec<String> = random.choose(count, FILLER.len()).into_iter().map(|i| FILLER[i].to_string()).collect();
+    let mut parts: Vec<String> =
+        random.choose(count, FILLER.len()).into_iter().map(|i| FILLER[i].to_string()).collect();
     parts.insert(random.below(count + 1), format!("{text} ."));
     parts.join(" ")
 }

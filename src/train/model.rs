@@ -353,7 +353,8 @@ fn decoder_ids(model: &Model, batch: &Batch) -> Vec<u32> {
 }
 
 fn packed(device: &Device, batch: &Batch, ids: &[u32]) -> Result<decoder::Batch> {
-    let sequence = |&(first, count): &(u32, u32)| Sequence { q_first: first, q_count: count, k_first: first, k_count: count };
+    let sequence =
+        |&(first, count): &(u32, u32)| Sequence { q_first: first, q_count: count, k_first: first, k_count: count };
     let sequences = Sequences::new(device, &batch.sequences.iter().map(sequence).collect::<Vec<_>>())?;
     decoder::Batch::new(device, ids, &batch.positions, sequences)
 }

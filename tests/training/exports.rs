@@ -4,7 +4,7 @@ use half::{bf16, f16};
 use realign::ElementType;
 use realign::device::Device;
 use realign::io::{DecoderConfig, Weights};
-use realign::train::{Run, Settings, Stage, Start, Trained};
+use realign::train::{Run, Stage, Start, Trained};
 
 use super::refused;
 use super::runs::{finish, setup};

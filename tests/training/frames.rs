@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use realign::device::{Device, Pieces};
 use realign::inference::{AnswerOptions, Assistant, End, Reply};
 use realign::io::{Role, Turn};
-use realign::train::{Run, Settings, Stage, Start, Tick, Trained};
+use realign::train::{Run, Stage, Start, Tick, Trained};
 
 use super::runs::{devices, finish, mixed, results};
 use super::{golden, model_folder};

@@ -9,7 +9,7 @@ use std::process::Command;
 use realign::ElementType;
 use realign::device::Device;
 use realign::io::{AdapterWeights, DecoderConfig, ModelWriter, Weights};
-use realign::train::{Run, Settings, Stage, Start, Trained};
+use realign::train::{Run, Stage, Start, Trained};
 
 use super::runs::{finish, setup_of};
 use super::{golden, model_folder};

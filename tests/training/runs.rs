@@ -264,9 +264,9 @@ fn any_aligner_gives_what_applying_it_to_all_rows_gives() {
         for method in [Method::None, Method::MeanShift, Method::AnchorTrace, Method::ReAlign, Method::C3] {
             let stats = match method {
                 Method::C3 => {
-                    let loaded = realign::align::Statistics::load(settings.stats.as_ref().unwrap()).unwrap();
-                    let noise = Some(realign::align::Noise { sigma: 0.2, seed: 3 });
-                    let c3 = realign::align::Statistics { method, noise, scale: 1.0, shifts: vec![], ..loaded };
+                    let mut c3 = realign::align::Statistics::load(settings.stats.as_ref().unwrap()).unwrap();
+                    c3.noise = Some(realign::align::Noise { sigma: 0.2, seed: 3 });
+                    (c3.method, c3.scale, c3.shifts) = (method, 1.0, vec![]);
                     let path = folder.path().join("c3.safetensors");
                     c3.save(&path, true).unwrap();
                     path

@@ -9,7 +9,9 @@
 //! Bytes: 4 per cosine, and twice 8 per entry of a list and tile. Work: a comparison per cosine; n random cosines bring about
 //! k ln(n / k) insertions to a list.
 
-use super::super::{Binding, KernelSpec, MAX_ITERATIONS, Work, check_index, check_matrix, check_words, check_written, grid};
+use super::super::{
+    Binding, KernelSpec, MAX_ITERATIONS, Work, check_index, check_matrix, check_words, check_written, grid,
+};
 use crate::device::{Buffer, Capabilities, Device, DeviceKind, Recorder, Tensor};
 use crate::host::geometry::cosine;
 use crate::host::geometry::nearest::Params;

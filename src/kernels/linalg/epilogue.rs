@@ -4,7 +4,7 @@
 //! reads. FLOPs: 1, 1 and about 30 per element.
 
 use super::super::{Binding, KernelSpec, check_matrix};
-use super::matmul::{self, DIRECT, Operand, SUBGROUP, TILED, COOPERATIVE};
+use super::matmul::{self, COOPERATIVE, DIRECT, Operand, SUBGROUP, TILED};
 use crate::device::{Buffer, Recorder, Tensor};
 use crate::host::linalg::matmul::{BIAS, RESIDUAL, TANH};
 use crate::kernels::nn::gelu::Form;

@@ -31,7 +31,7 @@ pub static SUBGROUP: KernelSpec = KernelSpec::new(
 .with_overrides(&["TRANSPOSE_A", "TRANSPOSE_B", "ACCUMULATE", "UPPER"])
 .with_imports(&[("epilogue", "linalg/epilogue_none.wgsl")]);
 
-pub use crate::spec::tiles::{SUBGROUP_LANES, COOPERATIVE_LANES};
+pub use crate::spec::tiles::{COOPERATIVE_LANES, SUBGROUP_LANES};
 
 /// The kernel for other adapters that run on a CPU.
 pub static DIRECT: KernelSpec =
@@ -48,10 +48,14 @@ pub static TILED: KernelSpec =
 /// The kernel for tensor cores, [`Capabilities::tensor_cores`](crate::device::Capabilities::tensor_cores). Operands are rounded to
 /// f16, so that an element of the result is off by up to 2^-10 Σ |a b| besides the rounding of its f32 sum, and what exceeds 65,504 in
 /// an operand is infinite.
-pub static COOPERATIVE: KernelSpec =
-    KernelSpec::new("matmul cooperative", source!("linalg/matmul_cooperative.wgsl"), BINDINGS, crate::host::linalg::matmul::twin)
-        .with_overrides(&["TRANSPOSE_A", "TRANSPOSE_B", "ACCUMULATE", "UPPER"])
-        .with_imports(&[("epilogue", "linalg/epilogue_none.wgsl")]);
+pub static COOPERATIVE: KernelSpec = KernelSpec::new(
+    "matmul cooperative",
+    source!("linalg/matmul_cooperative.wgsl"),
+    BINDINGS,
+    crate::host::linalg::matmul::twin,
+)
+.with_overrides(&["TRANSPOSE_A", "TRANSPOSE_B", "ACCUMULATE", "UPPER"])
+.with_imports(&[("epilogue", "linalg/epilogue_none.wgsl")]);
 
 /// The kernel of a shader, without an epilogue.
 pub const fn kernel(multiplier: Multiplier) -> &'static KernelSpec {

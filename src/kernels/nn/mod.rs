@@ -14,6 +14,6 @@ pub mod norm;
 pub mod pair_sigmoid;
 pub mod rms_norm;
 pub mod rotary;
-pub mod silu_gate;
 pub(crate) mod sequences;
+pub mod silu_gate;
 pub mod unit_rows;

@@ -115,10 +115,13 @@ impl Sequences {
             keys.sort_by_key(|&[.., queries, lower]| Reverse(i64::from(queries) - i64::from((lower as i32).max(0))));
         }
         let pairs = |s: &Sequence| u64::from(s.q_count) * (2 * u64::from(s.k_count) + 1 - u64::from(s.q_count)) / 2;
-        let iterations = |n: u32| if family == Family::Tiles { (n as usize).next_multiple_of(TILE) } else { n as usize };
+        let iterations =
+            |n: u32| if family == Family::Tiles { (n as usize).next_multiple_of(TILE) } else { n as usize };
         Ok(Sequences {
             pairs: list.iter().map(pairs).sum(),
-            iterations: list.iter().fold((0, 0), |(q, k), s| (q.max(iterations(s.q_count)), k.max(iterations(s.k_count)))),
+            iterations: list
+                .iter()
+                .fold((0, 0), |(q, k), s| (q.max(iterations(s.q_count)), k.max(iterations(s.k_count)))),
             list: list.to_vec(),
             family,
             query_block_count: queries.len(),

@@ -68,11 +68,30 @@ impl Decoder {
     ) -> Result<()> {
         let (both, heads) = ((&self.parameters, gradients), self.heads());
         let narrow = |i: usize| saved.narrow.get(i).zip(d.narrow.as_ref());
-        layer.o.backward(recorder, both, (&saved.attention_output, &d.stream), Some((&d.attention_output, false)), narrow(3))?;
+        layer.o.backward(
+            recorder,
+            both,
+            (&saved.attention_output, &d.stream),
+            Some((&d.attention_output, false)),
+            narrow(3),
+        )?;
         let Batch { sequences, .. } = batch;
         let (q, k, v) = (&saved.q, &saved.k, &saved.v);
         let (attention_output, sums) = (&saved.attention_output, &saved.log_sums);
-        attention::backward(recorder, heads, sequences, q, k, v, attention_output, sums, &d.attention_output, &d.q, &d.k, &d.v)?;
+        attention::backward(
+            recorder,
+            heads,
+            sequences,
+            q,
+            k,
+            v,
+            attention_output,
+            sums,
+            &d.attention_output,
+            &d.q,
+            &d.k,
+            &d.v,
+        )?;
         rotary::record(recorder, &self.frequencies, &batch.positions, heads.query, &d.q, true)?;
         rotary::record(recorder, &self.frequencies, &batch.positions, heads.key_value, &d.k, true)?;
         let a = &saved.attention_input;

@@ -130,14 +130,25 @@ impl Decoder {
                 (k, v)
             }
         };
-        attention::forward(recorder, heads, &batch.sequences, &saved.q, k, v, &saved.attention_output, &saved.log_sums)?;
+        attention::forward(
+            recorder,
+            heads,
+            &batch.sequences,
+            &saved.q,
+            k,
+            v,
+            &saved.attention_output,
+            &saved.log_sums,
+        )?;
         layer.o.forward_then(recorder, p, &saved.attention_output, (&saved.middle, Then::Add(x)), narrow(3))?;
         rms_norm::forward(recorder, eps, &saved.middle, p.tensor(layer.mlp_norm)?, &saved.mlp_input)?;
         layer.gate.forward(recorder, p, &saved.mlp_input, &saved.gate, narrow(4))?;
         layer.up.forward(recorder, p, &saved.mlp_input, &saved.up, narrow(5))?;
         silu_gate::forward(recorder, &saved.gate, &saved.up, &saved.active)?;
         match out {
-            Some(out) => layer.down.forward_then(recorder, p, &saved.active, (out, Then::Add(&saved.middle)), narrow(6)),
+            Some(out) => {
+                layer.down.forward_then(recorder, p, &saved.active, (out, Then::Add(&saved.middle)), narrow(6))
+            }
             None => layer.down.forward_narrow(recorder, p, &saved.active, narrow(6)),
         }
     }

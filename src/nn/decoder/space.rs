@@ -194,8 +194,20 @@ mod tests {
     impl LayerSpace {
         /// All of it: what is added must be named here.
         fn all(&self) -> Vec<&Tensor> {
-            let LayerSpace { attention_input, q, k, v, attention_output, log_sums, middle, mlp_input, gate, up, active, narrow } =
-                self;
+            let LayerSpace {
+                attention_input,
+                q,
+                k,
+                v,
+                attention_output,
+                log_sums,
+                middle,
+                mlp_input,
+                gate,
+                up,
+                active,
+                narrow,
+            } = self;
             let list = [attention_input, q, k, v, attention_output, log_sums, middle, mlp_input, gate, up, active];
             list.into_iter().chain(narrow).collect()
         }
