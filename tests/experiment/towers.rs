@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use realign::Device;
 use realign::nn::dual_encoder::{DualEncoder, DualEncoderConfig, EncoderSpace, ImageShape};
-use realign::nn::{Gradients, PairLoss, PairSpace, Table};
+use realign::nn::{Gradients, PairLoss, PairSpace, ShardedMatrix};
 
 use crate::common::{Rng, devices};
 
@@ -112,7 +112,7 @@ fn on_device(device: &Device, kind: PairLoss) -> (f64, Numbers, Numbers) {
     encoder.forward(&mut recorder, &space).unwrap();
     encoder.loss(&mut recorder, kind, (&space, &pairs), Some((&towers, &temperature))).unwrap();
     recorder.submit().unwrap();
-    let wide = |t: &Table| t.to_f32_blocking(device).unwrap().into_iter().map(f64::from).collect::<Vec<_>>();
+    let wide = |t: &ShardedMatrix| t.to_f32_blocking(device).unwrap().into_iter().map(f64::from).collect::<Vec<_>>();
     let (mut numbers, mut slopes) = (Numbers::new(), Numbers::new());
     for (parameters, gradients) in [(&encoder.parameters, &towers), (&encoder.temperature, &temperature)] {
         for (slot, gradient) in gradients.iter() {

@@ -18,7 +18,7 @@ fn survey(source: &mut dyn RowSource) -> Survey {
 }
 
 fn frame(y: &Survey, x: &Survey) -> Frame {
-    Frame::of(&y, &x, Cut::default()).unwrap()
+    Frame::of(y, x, Cut::default()).unwrap()
 }
 
 /// f64 against f64. Means and covariances agree to some ε √n; eigenvalues to d ε λ_1 = 1e-14, which is relative to the
