@@ -8,7 +8,7 @@
 use faer::{Mat, MatRef};
 
 use super::aligner::{Target, row_base};
-use super::fit::FitOptions;
+use super::options::FitOptions;
 use super::{Aligner, Applied, Centroid, Method, OnDevice, Sink, Statistics};
 use crate::device::{Device, Recorder, Tensor};
 use crate::error::{Problem, Remedy};

@@ -6,7 +6,7 @@
 
 use rayon::prelude::*;
 
-use super::fit::FitOptions;
+use super::options::FitOptions;
 use super::{Centroid, Statistics};
 use crate::Result;
 use crate::device::Device;

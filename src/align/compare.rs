@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::fit::check_options;
+use super::options::check_options;
 use super::{Centroid, FitOptions, Method, apply, fit};
 use crate::device::Device;
 use crate::geometry::{

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use safetensors::tensor::Dtype;
 
-use super::fit::MAX_SIGMA;
+use super::options::MAX_SIGMA;
 use super::{Centroid, Method, Noise, Statistics};
 use crate::Result;
 use crate::stats::file::{Contents, entry, format_of, read_bytes, write};

@@ -13,6 +13,7 @@ mod evidence;
 mod file;
 mod fit;
 mod method;
+mod options;
 #[cfg(feature = "report")]
 mod pages;
 mod shards;
@@ -24,7 +25,8 @@ pub use blockwise::{Mapped, SHRINKAGE};
 pub use calibration::{Calibration, Transfer};
 pub use compare::{CompareOptions, Compared, Comparison, compare};
 pub use evidence::{Evidence, fit_evidence};
-pub use fit::{FitOptions, fit, fit_moments};
+pub use fit::{fit, fit_moments};
+pub use options::FitOptions;
 pub use method::{Centroid, Method};
 pub use shards::{AlignedFiles, apply_to_files};
 pub use study::{Domain, SizeResult, sample_size_study, sizes, transfer_matrix};

@@ -1,6 +1,7 @@
 //! How many rows does a fit need, and does it carry over to other data [paper sections 4 and 6: sample size, domains].
 
-use super::fit::{check_options, widths_differ};
+use super::fit::widths_differ;
+use super::options::check_options;
 use super::{FitOptions, Statistics, apply, fit};
 use crate::device::Device;
 use crate::geometry::diagnosis::gap;
