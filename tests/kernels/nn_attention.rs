@@ -20,7 +20,7 @@ fn pack(sequences: &[(u32, u32)]) -> Vec<Sequence> {
 }
 
 /// Every device with both families of shaders.
-fn families() -> Vec<(Device, Family)> {
+pub fn families() -> Vec<(Device, Family)> {
     devices().into_iter().flat_map(|d| [Family::Rows, Family::Tiles].map(|f| (d.clone(), f))).collect()
 }
 
@@ -34,7 +34,7 @@ fn magnitude(a: &[f64], b: &[f64]) -> f64 {
 
 /// out, lse, dq, dk, dv from the definition, with every probability; then the sums of the magnitudes of what dq and dk add up, which
 /// cancel: a single key has no gradient at all.
-fn reference(heads: Heads, sequences: &[Sequence], [q, k, v, dout]: [&[f64]; 4]) -> [Vec<f64>; 7] {
+pub fn reference(heads: Heads, sequences: &[Sequence], [q, k, v, dout]: [&[f64]; 4]) -> [Vec<f64>; 7] {
     let (w, group) = (heads.width, heads.query / heads.key_value);
     let (qs, ks) = (heads.query * w, heads.key_value * w);
     let (queries, keys) = (vec![0.0; q.len()], vec![0.0; k.len()]);

@@ -6,7 +6,7 @@ use realign::nn::decoder::LogitsBlock;
 use realign::optim::AdamWOptions;
 use realign::train::{Model, Trainer, Trains};
 
-use super::{Golden, case, check_gradients, check_logits, check_loss, devices, model, stored_model};
+use super::{Golden, case, check_gradients, check_logits, check_loss, devices, gpu, model, stored_model};
 
 /// Less than a table of 256 rows of 64 numbers takes, 65,536 bytes, and enough for all else.
 const LIMIT: u64 = 64_000;
@@ -17,14 +17,15 @@ fn limited(device: Device, bytes: u64) -> Device {
     device.with_capabilities(|c| c.max_binding = bytes).unwrap()
 }
 
+/// The devices anew: one that is in use keeps its limits.
+fn limited_devices(bytes: u64) -> Vec<Device> {
+    [Device::host(), gpu()].map(|device| limited(device, bytes)).into()
+}
+
 /// Every golden case on every device, whole and limited, with blocks as they are by default and small.
 fn each(mut f: impl FnMut(&Device, Model, &Golden, &str)) {
     for (limit, block) in [(None, SMALL), (Some(LIMIT), LogitsBlock::default()), (Some(LIMIT), SMALL)] {
-        for device in devices() {
-            let device = match limit {
-                Some(bytes) => limited(device, bytes),
-                None => device,
-            };
+        for device in limit.map_or_else(devices, limited_devices) {
             for kind in ["llama", "qwen2"] {
                 for name in ["a", "b", "c"] {
                     let mut model = model(&device, kind);
@@ -83,10 +84,10 @@ fn steps_with_shards() {
                 let numbers: Vec<Vec<f32>> = all.map(|p| p.value.to_f32_blocking(device).unwrap()).collect();
                 (numbers, norms)
             };
-            for device in devices() {
+            for (device, narrow) in devices().into_iter().zip(limited_devices(limit)) {
                 let name = device.name().to_owned();
                 let (whole, norms) = run(&device, 1);
-                let (cut, cut_norms) = run(&limited(device, limit), 2);
+                let (cut, cut_norms) = run(&narrow, 2);
                 assert!(whole == cut, "{name} {kind} {storage}");
                 for (a, b) in norms.iter().zip(&cut_norms) {
                     assert!((a - b).abs() <= 1e-6 * a, "{name} {kind} {storage}: {a} {b}");

@@ -27,15 +27,16 @@ fn golden(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/models").join(name)
 }
 
+fn gpu() -> Device {
+    let name = std::env::var("REALIGN_TEST_ADAPTER").ok().filter(|name| !name.is_empty());
+    let selection = Selection::Named(name.unwrap_or_else(|| "llvmpipe".to_owned()));
+    Device::request_blocking(&DeviceOptions::default().selection(selection)).unwrap()
+}
+
 /// The GPU is one device for all tests, so that each pipeline is compiled once.
 fn devices() -> Vec<Device> {
     static GPU: OnceLock<Device> = OnceLock::new();
-    let request = || {
-        let name = std::env::var("REALIGN_TEST_ADAPTER").ok().filter(|name| !name.is_empty());
-        let selection = Selection::Named(name.unwrap_or_else(|| "llvmpipe".to_owned()));
-        Device::request_blocking(&DeviceOptions::default().selection(selection)).unwrap()
-    };
-    vec![Device::host(), GPU.get_or_init(request).clone()]
+    vec![Device::host(), GPU.get_or_init(gpu).clone()]
 }
 
 /// Tensors of a golden file, as f64 or as integers.
