@@ -12,6 +12,7 @@ use super::expectations::Score;
 use super::jobs::Place;
 use super::plan::{IMAGES, Preparation};
 use super::protocol::Materials;
+use crate::error::{Problem, Remedy};
 use crate::io::write_atomically;
 use crate::train::Start;
 use crate::{Error, Result};
@@ -32,9 +33,12 @@ pub fn claim_folder(out: &Path, start: Start) -> Result<bool> {
     match start {
         Start::Resume if ours => return Ok(true),
         Start::Resume if !empty => return Err(Error::format(out, "is no experiment's folder; nothing to resume")),
-        Start::New if ours => return Err(Error::OutputExists(out.to_path_buf())),
+        Start::New if ours => {
+            return Err(Error::format(out, Problem::new("is there already").remedy(Remedy::ReplaceFolder)));
+        }
         _ if !empty && !ours => {
-            return Err(Error::format(out, "is there already, and no experiment's; choose another folder"));
+            let problem = Problem::new("is there already, and no experiment's");
+            return Err(Error::format(out, problem.remedy(Remedy::AnotherFolder)));
         }
         _ => {}
     }
