@@ -13,6 +13,8 @@ pub enum FileKind {
     Operator,
     /// A fixed frame.
     Frame,
+    /// Results of a benchmark.
+    Results,
 }
 
 /// What a caller can do about an error. [`fmt::Display`] words it for callers of the library; a front end that has flags, buttons or
@@ -22,6 +24,10 @@ pub enum FileKind {
 pub enum Remedy {
     /// Choose another name, or allow what is there to be replaced.
     Replace,
+    /// Choose another folder, or allow the one that is there to be replaced.
+    ReplaceFolder,
+    /// Choose another folder.
+    AnotherFolder,
     /// Go on with the run that is there, begin it again, or choose another folder.
     ResumeOrReplace,
     /// Clean the data, or read NaN and infinities as 0.
@@ -51,6 +57,8 @@ pub enum Remedy {
     CountAllCovariances,
     /// Give the file to what takes such files.
     UseAs(FileKind),
+    /// Give a file of this kind.
+    Give(FileKind),
     /// Choose a tensor.
     ChooseTensor {
         /// Those of the file, where that helps.
@@ -88,6 +96,8 @@ impl Remedy {
     pub fn samples() -> Vec<Remedy> {
         vec![
             Remedy::Replace,
+            Remedy::ReplaceFolder,
+            Remedy::AnotherFolder,
             Remedy::ResumeOrReplace,
             Remedy::ReadAsZero,
             Remedy::AllowDegenerate,
@@ -103,6 +113,11 @@ impl Remedy {
             Remedy::UseAs(FileKind::Moments),
             Remedy::UseAs(FileKind::Operator),
             Remedy::UseAs(FileKind::Frame),
+            Remedy::UseAs(FileKind::Results),
+            Remedy::Give(FileKind::Moments),
+            Remedy::Give(FileKind::Operator),
+            Remedy::Give(FileKind::Frame),
+            Remedy::Give(FileKind::Results),
             Remedy::ChooseTensor { names: vec!["rows".to_owned()] },
             Remedy::ChooseTensor { names: Vec::new() },
             Remedy::ChooseColumn,
@@ -124,6 +139,8 @@ impl fmt::Display for Remedy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let words = match self {
             Remedy::Replace => "choose another name, or allow it to be replaced",
+            Remedy::ReplaceFolder => "choose another folder, or allow it to be replaced",
+            Remedy::AnotherFolder => "choose another folder",
             Remedy::ResumeOrReplace => "resume it, allow it to be replaced, or name another folder",
             Remedy::ReadAsZero => "clean the data, or read such values as 0",
             Remedy::AllowDegenerate => {
@@ -142,6 +159,11 @@ impl fmt::Display for Remedy {
             }
             Remedy::UseAs(FileKind::Moments) => "fits from moments and merges take such files",
             Remedy::UseAs(FileKind::Operator) => "it is what rows are aligned with",
+            Remedy::UseAs(FileKind::Results) => "comparisons of benchmarks take such files",
+            Remedy::Give(FileKind::Moments) => "give the moments of a side",
+            Remedy::Give(FileKind::Operator) => "give a fitted operator",
+            Remedy::Give(FileKind::Frame) => "give a frame",
+            Remedy::Give(FileKind::Results) => "give the results of a benchmark",
             Remedy::UseAs(FileKind::Frame) => "measurements and comparisons of frames take such files",
             Remedy::ChooseTensor { names } if names.is_empty() => "choose another tensor",
             Remedy::ChooseTensor { names } => return write!(f, "choose a tensor among: {}", names.join(", ")),

@@ -39,6 +39,8 @@ impl Wording for Flags {
     fn remedy(&self, remedy: &Remedy) -> String {
         let words = match remedy {
             Remedy::Replace => "choose another name, or pass --force to replace it",
+            Remedy::ReplaceFolder => "pass --force to replace it, or choose another folder with --out",
+            Remedy::AnotherFolder => "choose another folder with --out",
             Remedy::ResumeOrReplace => "go on with --resume, begin again with --force, or name another folder",
             Remedy::ReadAsZero => "clean the data, or pass --nonfinite zero to read such values as 0",
             Remedy::AllowDegenerate => {
@@ -59,6 +61,11 @@ impl Wording for Flags {
             Remedy::UseAs(FileKind::Moments) => "realign fit --source-stats A --target-stats B takes such files",
             Remedy::UseAs(FileKind::Operator) => "realign apply --stats takes such files",
             Remedy::UseAs(FileKind::Frame) => "realign measure --frame and angles take such files",
+            Remedy::UseAs(FileKind::Results) => "realign bench --compare takes such files",
+            Remedy::Give(FileKind::Moments) => "realign stats --out M.safetensors makes such files",
+            Remedy::Give(FileKind::Operator) => "realign fit --out S.safetensors makes such files",
+            Remedy::Give(FileKind::Frame) => "realign frame --out F.safetensors makes such files",
+            Remedy::Give(FileKind::Results) => "realign bench --json OUT makes such files",
             Remedy::ChooseTensor { names } if names.is_empty() => "choose another with --key",
             Remedy::ChooseTensor { names } => return format!("choose one with --key among: {}", names.join(", ")),
             Remedy::ChooseColumn => "choose one with --column",

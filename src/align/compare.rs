@@ -87,7 +87,7 @@ pub fn compare(
     options.frame.check(source.width())?;
     if options.paired && source.rows() != target.rows() {
         let (y, x) = (source.rows(), target.rows());
-        let problem = format!("the target has {x} rows, the source {y}; row i of one is the partner of row i");
+        let problem = format!("the target has {x} rows, the source {y} rows; row i of one is the partner of row i");
         return Err(Error::argument("paired", problem));
     }
     let stream = options.fit.stream;

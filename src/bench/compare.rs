@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::report::SCHEMA;
+use crate::error::{FileKind, Problem, Remedy};
 use crate::{Error, Result};
 
 /// A case that both files have.
@@ -77,11 +78,17 @@ pub fn check(file: &Value) -> Result<()> {
 
 fn results<'a>(which: &str, file: &'a Value) -> Result<&'a Vec<Value>> {
     let file_of = if which.is_empty() { "this file".to_owned() } else { format!("the {which} file") };
-    let wrong = |problem: String| Err(Error::argument("results", format!("{file_of} {problem}")));
+    let wrong = |problem: String| Problem::new(format!("{file_of} {problem}"));
     match (file["results"].as_array(), file["schema"].as_u64()) {
         (Some(list), Some(SCHEMA)) => Ok(list),
-        (_, Some(other)) if other != SCHEMA => wrong(format!("has form {other}; this program reads form {SCHEMA}")),
-        _ => wrong("is no results file of a benchmark".to_owned()),
+        (_, Some(other)) if other != SCHEMA => {
+            let problem = wrong(format!("has form {other}; this program reads form {SCHEMA}"));
+            Err(Error::argument("results", problem))
+        }
+        _ => {
+            let problem = wrong("is no results file of a benchmark".to_owned());
+            Err(Error::argument("results", problem.remedy(Remedy::Give(FileKind::Results))))
+        }
     }
 }
 

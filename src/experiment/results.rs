@@ -12,6 +12,7 @@ use super::expectations::Score;
 use super::jobs::Place;
 use super::plan::{IMAGES, Preparation};
 use super::protocol::Materials;
+use crate::error::{Problem, Remedy};
 use crate::io::{FolderLock, write_atomically};
 use crate::train::Start;
 use crate::{Error, Result};
@@ -47,8 +48,11 @@ fn has_earlier(out: &Path, start: Start) -> Result<bool> {
     match start {
         Start::Resume if ours => Ok(true),
         Start::Resume if !empty => Err(Error::format(out, "is no experiment's folder; nothing to resume")),
-        Start::New if ours => Err(Error::OutputExists(out.to_path_buf())),
-        _ if !empty && !ours => Err(Error::format(out, "is there already, and no experiment's; choose another folder")),
+        Start::New if ours => Err(Error::format(out, Problem::new("is there already").remedy(Remedy::ReplaceFolder))),
+        _ if !empty && !ours => {
+            let problem = Problem::new("is there already, and no experiment's");
+            Err(Error::format(out, problem.remedy(Remedy::AnotherFolder)))
+        }
         _ => Ok(false),
     }
 }

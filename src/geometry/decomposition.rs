@@ -54,7 +54,7 @@ impl Decomposition {
         check_width("decomposition", "the target", frame.width(), target.width())?;
         let (y, x) = (source.rows(), target.rows());
         if y != x {
-            let problem = format!("the target has {x} rows, the source {y}; row i of one is the partner of row i");
+            let problem = format!("the target has {x} rows, the source {y} rows; row i of one is the partner of row i");
             return Err(Error::argument("paired", problem));
         }
         let mut pairs = Pairs::with(target, options)?;

@@ -98,6 +98,16 @@ pub(crate) fn read_bytes(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).map_err(Error::io("read", path))
 }
 
+/// What files of a format are, and what they hold.
+fn kind(format: &str) -> Option<(FileKind, &'static str)> {
+    match format {
+        FORMAT => Some((FileKind::Moments, "one side's moments")),
+        "realign-statistics" => Some((FileKind::Operator, "a fitted operator")),
+        "realign-frame" => Some((FileKind::Frame, "a frame")),
+        _ => None,
+    }
+}
+
 impl<'a> Contents<'a> {
     /// Parses `bytes` and checks format and version.
     pub(crate) fn parse(path: &'a Path, bytes: &'a [u8], (format, version): (&str, u32)) -> Result<Self> {
@@ -108,16 +118,16 @@ impl<'a> Contents<'a> {
         let metadata = header.metadata().clone().unwrap_or_default();
         let found = metadata.get("format").map_or("another format", String::as_str);
         if found != format {
-            let problem = |what: &str| Problem::new(format!("is not a {format} file; it holds {what}"));
-            return Err(Error::format(
-                path,
-                match found {
-                    FORMAT => problem("one side's moments").remedy(Remedy::UseAs(FileKind::Moments)),
-                    "realign-statistics" => problem("a fitted operator").remedy(Remedy::UseAs(FileKind::Operator)),
-                    "realign-frame" => problem("a frame").remedy(Remedy::UseAs(FileKind::Frame)),
-                    _ => problem("nothing that realign made"),
-                },
-            ));
+            let problem = match kind(found) {
+                Some((kind, what)) => {
+                    Problem::new(format!("is not a {format} file; it holds {what}")).remedy(Remedy::UseAs(kind))
+                }
+                None => {
+                    let problem = Problem::new(format!("is not a {format} file"));
+                    kind(format).map_or(problem.clone(), |(kind, _)| problem.remedy(Remedy::Give(kind)))
+                }
+            };
+            return Err(Error::format(path, problem));
         }
         let contents = Contents { path, tensors, metadata };
         let have: u32 = contents.parsed("format_version")?;
