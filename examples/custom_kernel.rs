@@ -6,7 +6,7 @@
 //! `cargo run --release --example custom_kernel [DEVICE]`, for instance `llvmpipe`
 
 use realign::device::{Buffer, Device, DeviceOptions, Dispatch, Recorder, Tensor, adapters};
-use realign::host::HostCall;
+use realign::host::{HostCall, volume};
 use realign::kernels::{Binding, KernelSpec};
 use realign::{ElementType, Error, Result};
 
@@ -50,10 +50,12 @@ struct Params {
 /// The same computation on the host's memory: what runs where there is no GPU, and what tests compare the shader with.
 fn twin(call: &mut HostCall<'_>) -> Result<()> {
     let params: Params = call.params()?;
-    let rows: &[f32] = bytemuck::cast_slice(call.read(0)?);
-    let maxima: &mut [f32] = bytemuck::cast_slice_mut(call.write(1)?);
-    for (row, most) in rows.chunks_exact(4 * params.width4 as usize).take(params.rows as usize).zip(maxima) {
-        *most = row[..params.width as usize].iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let (count, width, stride) = (params.rows as usize, params.width as usize, 4 * params.width4 as usize);
+    // Whatever was recorded comes here: what does not fit is an error.
+    let rows: &[f32] = call.read_as(0, volume([count, stride]))?;
+    let maxima: &mut [f32] = call.write_as(1, count)?;
+    for (row, most) in rows.chunks_exact(stride.max(1)).zip(&mut maxima[..count]) {
+        *most = row.iter().take(width).copied().fold(f32::NEG_INFINITY, f32::max);
     }
     Ok(())
 }

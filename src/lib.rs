@@ -32,7 +32,7 @@
 //! | [`tuning`] | the fastest kernels of a device, measured once and kept |
 //! | [`nn`], [`optim`] | the adapter, decoder language models and a dual encoder, forward and backward; AdamW |
 //! | [`kernels`] | the compute kernels and how to add one |
-//! | [`host`] | the kernels' twins on the CPU |
+//! | [`host`] | what a kernel's twin on the CPU is given |
 //! | `report` | charts as SVG and HTML pages (feature `report`) |
 //! | `train` | the two-stage training loop: settings, data, runs, checkpoints (feature `train`) |
 //! | `inference` | answers, scores and accuracy of trained models (feature `train`) |

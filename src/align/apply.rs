@@ -38,8 +38,8 @@ pub fn apply(
     options: StreamOptions<'_>,
     sink: &mut Sink<'_>,
 ) -> Result<Applied> {
-    if source.width() != aligner.width() {
-        let want = format!("width {}, as the statistics", aligner.width());
+    if source.width() != aligner.width() || source.width() == 0 {
+        let want = format!("width {}, as the statistics, at least 1", aligner.width());
         return Err(Error::shape("apply", "rows", want, format!("width {}", source.width())));
     }
     if aligner.method() == Method::None {

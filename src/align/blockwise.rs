@@ -45,6 +45,7 @@ impl Aligner for Mapped {
 
     fn on(&self, device: &Device) -> Result<Box<dyn OnDevice>> {
         let d = self.width();
+        self.check()?;
         let single = |values: &[f64]| -> Vec<f32> { values.iter().map(|&x| x as f32).collect() };
         let steps = match self.steps.len() {
             0 => None,
@@ -101,17 +102,28 @@ impl OnDevice for MappedOn {
 impl Mapped {
     pub(super) fn of(statistics: &Statistics, map: &[f64]) -> Self {
         let d = statistics.width();
-        let rows = map.chunks_exact(d).zip(&statistics.mean_target);
+        let rows = map.chunks_exact(d.max(1)).zip(&statistics.mean_target);
         let shift = rows.map(|(a, x)| x - dot(a, &statistics.mean_source)).collect();
         Mapped { map: map.to_vec(), shift, steps: statistics.shifts.clone() }
+    }
+
+    /// Refuses fields that do not fit each other: they are public, and those of [`Statistics`].
+    fn check(&self) -> Result<()> {
+        let d = self.width();
+        if d == 0 || d.checked_mul(d) != Some(self.map.len()) || self.steps.iter().any(|h| h.len() != d) {
+            let got = format!("{} values, shifts of {d}", self.map.len());
+            return Err(Error::shape("apply", "map", "[d, d] and shifts of width d, at least 1", got));
+        }
+        Ok(())
     }
 
     /// Maps unit rows `[n, d]` in place.
     ///
     /// # Errors
-    /// No whole rows.
+    /// No whole rows; a map that is not `[d, d]`.
     pub fn map_rows(&self, rows: &mut [f64]) -> Result<()> {
         let d = self.shift.len();
+        self.check()?;
         let n = crate::geometry::rows::count("apply", "rows", rows, d)?;
         let mut out = vec![0.0; rows.len()];
         dense::product_into(dense::view(rows, n, d), dense::view(&self.map, d, d).transpose(), &mut out);

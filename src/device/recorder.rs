@@ -154,7 +154,12 @@ impl Recorder {
     pub fn dispatch(&mut self, dispatch: Dispatch) -> Result<()> {
         let kernel = dispatch.kernel;
         if dispatch.buffers.len() + 1 != kernel.bindings.len() {
-            return Err(Error::shape(kernel.name, "buffers", kernel.bindings.len() - 1, dispatch.buffers.len()));
+            return Err(Error::shape(
+                kernel.name,
+                "buffers",
+                kernel.bindings.len().saturating_sub(1),
+                dispatch.buffers.len(),
+            ));
         }
         if dispatch.buffers.iter().any(|b| !b.belongs_to(&self.device)) {
             return Err(Error::shape(kernel.name, "buffer", "a buffer of the recorder's device", "another device's"));

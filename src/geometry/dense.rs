@@ -12,7 +12,7 @@ pub(crate) fn view(values: &[f64], rows: usize, columns: usize) -> MatRef<'_, f6
 
 /// A view of a symmetric matrix `[d, d]`, or an error that names the operand.
 pub(crate) fn square<'a>(operation: &'static str, values: &'a [f64], d: usize) -> Result<MatRef<'a, f64>> {
-    if d == 0 || values.len() != d * d {
+    if d == 0 || d.checked_mul(d) != Some(values.len()) {
         return Err(Error::shape(operation, "matrix", format!("[{d}, {d}]"), format!("{} values", values.len())));
     }
     Ok(view(values, d, d))

@@ -205,8 +205,10 @@ pub fn mixing_on(device: &Device, target: &[f64], source: &[f64], width: usize, 
 }
 
 /// Mean share of each row's `k` neighbours within its own cloud that are neighbours both before and after, for lists of
-/// [`nearest_others`] of at least `k`: `lists` is their length.
+/// [`nearest_others`] of at least `k`: `lists` is their length, and `k` at most that. 0 without lists.
 pub fn overlap_of(before: &[u32], after: &[u32], lists: usize, k: usize) -> f64 {
+    // Lists of nothing have nothing in common.
+    let (k, lists) = (k.min(lists), lists.max(1));
     let pairs = before.chunks_exact(lists).zip(after.chunks_exact(lists));
     let shared = |(a, b): (&[u32], &[u32])| a[..k].iter().filter(|j| b[..k].contains(j)).count();
     let n = before.len() / lists;

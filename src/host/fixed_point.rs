@@ -34,7 +34,7 @@ fn square_times(w: u64, v: u64) -> u128 {
 /// `⌊a b / 2^s⌋`, which must fit 64 bits.
 #[inline]
 pub fn mul_shift(a: i64, b: i64, s: u32) -> i64 {
-    ((i128::from(a) * i128::from(b)) >> s) as i64
+    (i128::from(a) * i128::from(b)).wrapping_shr(s) as i64
 }
 
 /// `1 / √n2` as Q40 from Q56; 1 below 2⁻⁴⁰, where the row is left unscaled.

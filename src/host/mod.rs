@@ -1,22 +1,37 @@
 //! The host engine: each kernel's twin on the CPU's cores, one function per kernel on slices.
 //!
-//! In f32 on all cores it is the engine where no GPU is; in f64 it is the tests' oracle.
+//! In f32 on all cores it is the engine where no GPU is; in f64 it is the tests' oracle. What a kernel of an app's own needs is here:
+//! [`HostCall`], whose [`read_as`](HostCall::read_as) and [`write_as`](HostCall::write_as) give a twin its buffers or an error, and
+//! [`volume`]. A twin is given whatever was recorded: it checks its parameters and lengths, and never panics.
+//!
+//! The modules are hidden from the documentation and may change at any time. Their functions expect slices that fit each other, as each
+//! one's comment says, and may panic otherwise; the twins, which call them, check that first.
 
+#[doc(hidden)]
 pub mod align;
-pub mod bench;
-pub mod fixed_point;
+pub(crate) mod bench;
+pub(crate) mod fixed_point;
+#[doc(hidden)]
 pub mod gaussian;
+#[doc(hidden)]
 pub mod geometry;
+#[doc(hidden)]
 pub mod linalg;
+#[doc(hidden)]
 pub mod nn;
+#[doc(hidden)]
 pub mod optim;
-pub mod output;
+pub(crate) mod output;
+#[doc(hidden)]
 pub mod real;
+#[doc(hidden)]
 pub mod rows;
 pub(crate) mod split_mix;
+#[doc(hidden)]
 pub mod stats;
 
-pub use crate::spec::{HostCall, HostSlice};
+pub(crate) use crate::spec::check_params;
+pub use crate::spec::{HostCall, HostSlice, volume};
 
 /// Dot product in f64, `[d] · [d]`.
 pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {

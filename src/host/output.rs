@@ -4,7 +4,7 @@ use half::{bf16, f16};
 use rayon::prelude::*;
 
 use super::rows::{Fixed, NOT_FINITE, RowElement, float_scale, peak, usable};
-use super::{HostCall, dispatch_simd};
+use super::{HostCall, check_params, dispatch_simd, volume};
 use crate::{ElementType, Error, Result};
 
 /// An element type of output rows: the twin of the `shaders/common/out_*.wgsl` files.
@@ -46,38 +46,35 @@ pub trait RowKernel: Sync {
 /// The call's first buffer holds the rows; its last two are the output rows and the status.
 ///
 /// # Errors
-/// Buffers that are not there, or element types that devices do not hold.
+/// Buffers that are not there or too short, or element types that devices do not hold.
 pub fn for_each_row<K: RowKernel>(call: &mut HostCall<'_>, shape: (usize, usize, u32), kernel: &K) -> Result<()> {
-    let rows = call.read(0)?;
-    let count = call.buffers.len();
-    let out = call.write(count - 2)?;
-    let status = call.write(count - 1)?;
-    let to = call.elements.1;
+    check_params(shape.1 > 0, "rows without columns")?;
+    let status = call.buffers.len().saturating_sub(1);
+    let status: &mut [u32] = call.write_as(status, 1)?;
     let bad = match call.elements.0 {
-        ElementType::F32 => typed_out::<f32, K>(bytemuck::cast_slice(rows), out, to, shape, kernel),
-        ElementType::F16 => typed_out::<f16, K>(bytemuck::cast_slice(rows), out, to, shape, kernel),
-        ElementType::BF16 => typed_out::<bf16, K>(bytemuck::cast_slice(rows), out, to, shape, kernel),
-        ElementType::Fixed => typed_out::<Fixed, K>(bytemuck::cast_slice(rows), out, to, shape, kernel),
+        ElementType::F32 => typed_out::<f32, K>(call, shape, kernel),
+        ElementType::F16 => typed_out::<f16, K>(call, shape, kernel),
+        ElementType::BF16 => typed_out::<bf16, K>(call, shape, kernel),
+        ElementType::Fixed => typed_out::<Fixed, K>(call, shape, kernel),
         ElementType::F64 => Err(Error::argument("element type", "f64 has no device form")),
     }?;
-    if let Some(word) = bytemuck::cast_slice_mut::<u8, u32>(status).first_mut() {
-        *word = (*word).max(bad);
-    }
+    status[0] = status[0].max(bad);
     Ok(())
 }
 
 fn typed_out<E: RowElement, K: RowKernel>(
-    rows: &[E],
-    out: &mut [u8],
-    element: ElementType,
+    call: &mut HostCall<'_>,
     shape: (usize, usize, u32),
     kernel: &K,
 ) -> Result<u32> {
-    match element {
-        ElementType::F32 => Ok(walk::<E, f32, K>(rows, bytemuck::cast_slice_mut(out), shape, kernel)),
-        ElementType::F16 => Ok(walk::<E, f16, K>(rows, bytemuck::cast_slice_mut(out), shape, kernel)),
-        ElementType::BF16 => Ok(walk::<E, bf16, K>(rows, bytemuck::cast_slice_mut(out), shape, kernel)),
-        ElementType::F64 | ElementType::Fixed => {
+    let elements = volume([shape.0, shape.1]);
+    let rows = call.read_as::<E>(0, elements)?;
+    let out = call.buffers.len().saturating_sub(2);
+    match call.elements.1 {
+        ElementType::F32 => Ok(walk::<E, f32, K>(rows, call.write_as(out, elements)?, shape, kernel)),
+        ElementType::F16 => Ok(walk::<E, f16, K>(rows, call.write_as(out, elements)?, shape, kernel)),
+        ElementType::BF16 => Ok(walk::<E, bf16, K>(rows, call.write_as(out, elements)?, shape, kernel)),
+        element @ (ElementType::F64 | ElementType::Fixed) => {
             Err(Error::argument("element type", format!("{element} is no output type of a device")))
         }
     }
@@ -100,7 +97,7 @@ fn walk<E: RowElement, O: OutElement, K: RowKernel>(
         .map(|(task, (out, rows))| {
             let first = task * per_task;
             match dispatch_simd(Walk { rows, out, first, stride, kernel }) {
-                Some(row) => u32::MAX - (row_base + row as u32),
+                Some(row) => u32::MAX - row_base.wrapping_add(row as u32),
                 None => 0,
             }
         })

@@ -91,7 +91,10 @@ impl Parameters {
         self.list.len() - 1
     }
 
-    /// The parameter at a place that [`Self::add`] gave.
+    /// The parameter at a place that [`Self::add`] or [`Self::slot`] gave.
+    ///
+    /// # Panics
+    /// As a list does where these parameters have no such place: a [`Slot`] is an index, and belongs to its own model's parameters.
     pub fn get(&self, slot: Slot) -> &Parameter {
         &self.list[slot]
     }
@@ -99,9 +102,10 @@ impl Parameters {
     /// The values of a parameter that was not added as a table.
     ///
     /// # Errors
-    /// It is a table in several tensors.
+    /// It is a table in several tensors; there is no such place.
     pub fn tensor(&self, slot: Slot) -> Result<&Tensor> {
-        let parameter = self.get(slot);
+        let places = || Error::shape("parameters", "place", format!("below {}", self.len()), slot);
+        let parameter = self.list.get(slot).ok_or_else(places)?;
         let parts = || format!("{} tensors", parameter.value.shards().len());
         parameter.value.single().ok_or_else(|| Error::shape("parameters", &parameter.name, "one tensor", parts()))
     }
@@ -163,9 +167,9 @@ impl Gradients {
         Gradients { list: vec![None; parameters.len()] }
     }
 
-    /// The gradient at a parameter's place, if it trains.
+    /// The gradient at a parameter's place, if it trains; none where there is no such place.
     pub fn get(&self, slot: Slot) -> Option<&ShardedMatrix> {
-        self.list[slot].as_ref()
+        self.list.get(slot)?.as_ref()
     }
 
     /// The gradient of a parameter that was not added as a table, if it trains.

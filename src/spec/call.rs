@@ -22,6 +22,20 @@ pub struct HostCall<'a> {
     pub elements: (ElementType, ElementType),
 }
 
+/// The product of some sides, which parameters gave: how many elements a twin needs. The largest number, which no buffer holds, where the
+/// product itself does not fit.
+pub fn volume<const N: usize>(sides: [usize; N]) -> usize {
+    sides.into_iter().fold(1, usize::saturating_mul)
+}
+
+/// Refuses parameters of a dispatch unless they fit: `what` is wrong with them otherwise.
+///
+/// # Errors
+/// They do not fit.
+pub fn check_params(fit: bool, what: &str) -> Result<()> {
+    if fit { Ok(()) } else { Err(Error::argument("parameters of a dispatch", what)) }
+}
+
 impl<'a> HostCall<'a> {
     /// The parameter block as `T`.
     ///
@@ -58,4 +72,31 @@ impl<'a> HostCall<'a> {
             _ => Err(Error::shape("host engine", format!("buffer {index}"), "a buffer to write", "none")),
         }
     }
+
+    /// Takes buffer `index` for reading, as elements of type `T`, of which the twin reads `at_least` so many.
+    ///
+    /// # Errors
+    /// As [`Self::read`]; fewer elements; bytes that are no whole number of elements, or that are not aligned as elements are.
+    pub fn read_as<T: bytemuck::Pod>(&mut self, index: usize, at_least: usize) -> Result<&'a [T]> {
+        let bytes = self.read(index)?;
+        let elements = if bytes.is_empty() { Some(&[][..]) } else { bytemuck::try_cast_slice(bytes).ok() };
+        elements.filter(|e| e.len() >= at_least).ok_or_else(|| unfit::<T>(index, at_least, bytes.len()))
+    }
+
+    /// Takes buffer `index` for writing, as elements of type `T`, of which the twin touches `at_least` so many; it is gone from the call
+    /// afterwards.
+    ///
+    /// # Errors
+    /// As [`Self::write`] and [`Self::read_as`].
+    pub fn write_as<T: bytemuck::Pod>(&mut self, index: usize, at_least: usize) -> Result<&'a mut [T]> {
+        let bytes = self.write(index)?;
+        let length = bytes.len();
+        let elements = if length == 0 { Some(&mut [][..]) } else { bytemuck::try_cast_slice_mut(bytes).ok() };
+        elements.filter(|e| e.len() >= at_least).ok_or_else(|| unfit::<T>(index, at_least, length))
+    }
+}
+
+fn unfit<T>(index: usize, at_least: usize, bytes: usize) -> Error {
+    let want = format!("whole elements of {} bytes, at least {at_least}", size_of::<T>());
+    Error::shape("host engine", format!("buffer {index}"), want, format!("{bytes} bytes"))
 }

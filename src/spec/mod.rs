@@ -9,7 +9,8 @@ pub mod shader;
 pub mod tiles;
 mod variant;
 
-pub use call::{HostCall, HostSlice};
+pub(crate) use call::check_params;
+pub use call::{HostCall, HostSlice, volume};
 pub(crate) use capabilities::Offered;
 pub use capabilities::{AdapterSummary, Capabilities, DeviceKind};
 pub use kernel::{Binding, BindingKind, GRID_BINDING, KernelSpec, TEXEL_LINE};

@@ -57,10 +57,7 @@ impl Covariance {
     /// # Errors
     /// A width of 0 or above [`MAX_COVARIANCE_WIDTH`].
     pub fn empty(width: usize) -> Result<Self> {
-        if width == 0 || width > MAX_COVARIANCE_WIDTH {
-            let want = format!("width 1 to {MAX_COVARIANCE_WIDTH}");
-            return Err(Error::shape("covariance", "rows", want, width));
-        }
+        check_width(width)?;
         let (mean, matrix) = (vec![0.0; width], vec![0.0; width * width]);
         Ok(Covariance { count: 0, mean, matrix, error: f64::EPSILON })
     }
@@ -68,6 +65,16 @@ impl Covariance {
     /// d.
     pub fn width(&self) -> usize {
         self.mean.len()
+    }
+
+    /// Refuses fields that do not fit each other: they are public.
+    pub(crate) fn check(&self, operation: &'static str) -> Result<()> {
+        let d = self.width();
+        if d == 0 || d.checked_mul(d) != Some(self.matrix.len()) {
+            let got = format!("{} values", self.matrix.len());
+            return Err(Error::shape(operation, "covariance", format!("[{d}, {d}], d at least 1"), got));
+        }
+        Ok(())
     }
 
     /// `E‖u - E u‖²`.
@@ -99,9 +106,11 @@ impl Covariance {
     /// Takes another set's rows in, as if both had been one set.
     ///
     /// # Errors
-    /// Another width; more than 2⁶⁴ rows.
+    /// Another width; more than 2⁶⁴ rows; a matrix that is not `[d, d]`.
     pub fn merge(&mut self, other: &Covariance) -> Result<()> {
         let d = self.width();
+        self.check("merge")?;
+        other.check("merge")?;
         if other.width() != d {
             let (want, got) = (format!("width {d}"), format!("width {}", other.width()));
             return Err(Error::shape("merge", "covariance", want, got));
@@ -132,6 +141,7 @@ impl Covariance {
     /// The file exists and `force` is not given; it cannot be written.
     pub fn save(&self, path: &Path, force: bool) -> Result<()> {
         let d = self.width();
+        self.check("save")?;
         let entries = [
             entry("count", Dtype::U64, vec![1], &[self.count]),
             entry("mean", Dtype::F64, vec![d], &self.mean),
@@ -192,6 +202,7 @@ impl Covariance {
 /// memory.
 pub fn covariance(device: &Device, source: &mut dyn RowSource, options: StreamOptions<'_>) -> Result<Covariance> {
     let width = source.width();
+    check_width(width)?;
     let most = match device.capabilities().kind {
         DeviceKind::Host => (HOST_BLOCK.1 / (4 * width)).clamp(BLOCK_ROWS, HOST_BLOCK.0),
         _ => BLOCK_ROWS,
@@ -208,6 +219,13 @@ pub fn covariance(device: &Device, source: &mut dyn RowSource, options: StreamOp
 pub fn covariance_f64(source: &mut dyn RowSource, options: StreamOptions<'_>) -> Result<Covariance> {
     let rows = BLOCK_ROWS.min(source.rows().max(1) as usize);
     stream(Sums::in_f64(source.width())?, rows, source, options)
+}
+
+fn check_width(width: usize) -> Result<()> {
+    if width == 0 || width > MAX_COVARIANCE_WIDTH {
+        return Err(Error::shape("covariance", "rows", format!("width 1 to {MAX_COVARIANCE_WIDTH}"), width));
+    }
+    Ok(())
 }
 
 /// [`covariance`] on a device; [`covariance_f64`] on the host engine.

@@ -119,7 +119,7 @@ impl<'a> MemoryRows<'a> {
     /// # Errors
     /// No whole number of rows, a width of 0, or a type that files do not have.
     pub fn new(name: &str, bytes: &'a [u8], width: usize, element: ElementType) -> Result<Self> {
-        let tight = width * element.bytes();
+        let tight = width.checked_mul(element.bytes()).unwrap_or(0);
         if tight == 0 || !bytes.len().is_multiple_of(tight) || element == ElementType::Fixed {
             return Err(Error::shape(
                 "rows",

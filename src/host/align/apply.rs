@@ -3,9 +3,9 @@
 use bytemuck::{Pod, Zeroable};
 
 use crate::Result;
-use crate::host::HostCall;
 use crate::host::output::{RowKernel, for_each_row};
 use crate::host::real::{Real, dot};
+use crate::host::{HostCall, check_params, volume};
 
 /// Most vectors of one operator: the affine shift and eight centroid steps.
 pub const MAX_VECTORS: usize = 9;
@@ -27,10 +27,11 @@ pub(crate) struct Params {
 /// Buffers that do not fit the parameters.
 pub fn twin(call: &mut HostCall<'_>) -> Result<()> {
     let params: Params = call.params()?;
-    let vectors: &[f32] = bytemuck::cast_slice(call.read(1)?);
-    let gram: &[f32] = bytemuck::cast_slice(call.read(2)?);
-    let stride = 4 * params.width4 as usize;
-    let vectors: Vec<&[f32]> = vectors.chunks_exact(stride).take(params.vectors as usize).collect();
+    let (stride, count) = (4 * params.width4 as usize, params.vectors as usize);
+    check_params(stride > 0 && count <= MAX_VECTORS, "rows without columns, or too many vectors")?;
+    let vectors: &[f32] = call.read_as(1, volume([count, stride]))?;
+    let gram: &[f32] = call.read_as(2, count * count)?;
+    let vectors: Vec<&[f32]> = vectors.chunks_exact(stride).take(count).collect();
     let shape = (params.rows as usize, stride, params.row_base);
     for_each_row(call, shape, &Rows { a: params.a, vectors: &vectors, gram })
 }

@@ -3,11 +3,11 @@
 use bytemuck::{Pod, Zeroable};
 
 use crate::Result;
-use crate::host::HostCall;
 use crate::host::align::apply::is_tiny;
 use crate::host::gaussian::{BLOCK, gaussians};
 use crate::host::output::{RowKernel, for_each_row};
 use crate::host::real::{Real, dot};
+use crate::host::{HostCall, check_params};
 
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -28,8 +28,10 @@ pub(crate) struct Params {
 /// Buffers that do not fit the parameters.
 pub fn twin(call: &mut HostCall<'_>) -> Result<()> {
     let params: Params = call.params()?;
-    let shift: &[f32] = bytemuck::cast_slice(call.read(1)?);
-    let shape = (params.rows as usize, 4 * params.width4 as usize, params.row_base);
+    let stride = 4 * params.width4 as usize;
+    check_params(params.width as usize <= stride, "a width beyond its rows")?;
+    let shift: &[f32] = call.read_as(1, stride)?;
+    let shape = (params.rows as usize, stride, params.row_base);
     let first_row = u64::from(params.first_row[0]) | (u64::from(params.first_row[1]) << 32);
     let (sigma, seed, width) = (params.sigma, params.seed, params.width as usize);
     for_each_row(call, shape, &Rows { shift, sigma, seed, first_row, width })
@@ -47,7 +49,7 @@ struct Rows<'a> {
 impl RowKernel for Rows<'_> {
     #[inline(always)]
     fn row(&self, index: usize, y: &[f32], scale: f32, out: &mut [f32]) {
-        let key = (self.first_row + index as u64, self.seed);
+        let key = (self.first_row.wrapping_add(index as u64), self.seed);
         perturb(y, scale, self.shift, self.sigma, key, self.width, out);
     }
 }

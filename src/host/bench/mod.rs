@@ -3,9 +3,8 @@
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
-use super::HostCall;
+use super::{HostCall, check_params, volume};
 use crate::Result;
-use crate::host::nn::floats_mut;
 
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -25,8 +24,8 @@ const TASK: usize = 1 << 20;
 /// Buffers that do not fit the parameters.
 pub fn copy_twin(call: &mut HostCall<'_>) -> Result<()> {
     let [vectors, ..]: [u32; 4] = call.params()?;
-    let bytes = 16 * vectors as usize;
-    let (from, to) = (call.read(0)?, call.write(1)?);
+    let bytes = volume([16, vectors as usize]);
+    let (from, to): (&[u8], &mut [u8]) = (call.read_as(0, bytes)?, call.write_as(1, bytes)?);
     let from = from[..bytes].par_chunks(TASK);
     to[..bytes].par_chunks_mut(TASK).zip(from).for_each(|(to, from)| to.copy_from_slice(from));
     Ok(())
@@ -38,11 +37,15 @@ pub fn copy_twin(call: &mut HostCall<'_>) -> Result<()> {
 /// Buffers that do not fit the parameters.
 pub fn fma_twin(call: &mut HostCall<'_>) -> Result<()> {
     let params: Params = call.params()?;
-    let sums: &mut [f32] = floats_mut(call, 0)?;
+    check_params(params.rounds <= MAX_ROUNDS, "more rounds than a dispatch may have")?;
+    let sums: &mut [f32] = call.write_as(0, 0)?;
     let tasks = sums.par_chunks_mut(CHUNK).enumerate();
     tasks.for_each(|(i, sums)| pulp::Arch::new().dispatch(Chunk { params, first: i * CHUNK, sums }));
     Ok(())
 }
+
+/// Rounds of a dispatch at most: a driver ends loops at 65,535 iterations.
+pub const MAX_ROUNDS: u32 = 16_384;
 
 /// Elements of one task of the FMA kernel: a multiple of the widest vector.
 const CHUNK: usize = 64;

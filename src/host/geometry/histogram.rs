@@ -4,8 +4,7 @@ use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
 use crate::Result;
-use crate::host::HostCall;
-use crate::host::nn::floats;
+use crate::host::{HostCall, check_params, volume};
 
 /// Which pairs (i, j) of a row and a column count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,17 +84,19 @@ impl Tile<'_> {
 /// Buffers that do not fit the parameters.
 pub fn twin(call: &mut HostCall<'_>) -> Result<()> {
     let p: Params = call.params()?;
+    let (rows, width, stride, bins) = (p.rows as usize, p.width as usize, 4 * p.width4 as usize, p.bins as usize);
+    check_params(width <= stride && bins > 0, "a width beyond its rows, or no bins")?;
     let tile = Tile {
-        cosines: floats(call, 0)?,
-        rows: p.rows as usize,
-        width: p.width as usize,
-        stride: 4 * p.width4 as usize,
+        cosines: call.read_as(0, volume([rows, stride]))?,
+        rows,
+        width,
+        stride,
         query: p.query as usize,
         base: p.base as usize,
     };
     let pairs = if p.within == 1 { Pairs::Ordered } else { Pairs::Different };
-    let counted = tile.count(pairs, p.bins as usize);
-    let counts: &mut [u32] = bytemuck::cast_slice_mut(call.write(2)?);
+    let counts: &mut [u32] = call.write_as(2, bins)?;
+    let counted = tile.count(pairs, bins);
     counts.iter_mut().zip(counted).for_each(|(c, n)| *c = c.wrapping_add(n as u32));
     Ok(())
 }

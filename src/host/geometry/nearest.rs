@@ -5,8 +5,7 @@ use rayon::prelude::*;
 
 use super::{cosine, key};
 use crate::Result;
-use crate::host::HostCall;
-use crate::host::nn::floats;
+use crate::host::{HostCall, check_params, volume};
 
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -102,12 +101,16 @@ fn insert(list: &mut [Entry], entry: Entry) -> f32 {
 /// Buffers that do not fit the parameters.
 pub fn twin(call: &mut HostCall<'_>) -> Result<()> {
     let p: Params = call.params()?;
-    let (k, queries) = (p.k as usize, p.query as usize..(p.query + p.queries) as usize);
-    let cosines = floats(call, 0)?;
-    let excluded: &[u32] = bytemuck::cast_slice(call.read(1)?);
-    let lists: &mut [Entry] = bytemuck::cast_slice_mut(call.write(2)?);
+    let (count, k, stride) = (p.queries as usize, p.k as usize, 4 * p.width4 as usize);
+    let queries = p.query as usize..p.query as usize + count;
     let (first, end, candidate) = (p.first as usize, p.end as usize, p.candidate);
-    let tile = Tile { cosines, stride: 4 * p.width4 as usize, first, end, candidate };
+    let (rows, columns) = if p.down == 1 { (end, count) } else { (count, end) };
+    let fits = k > 0 && first <= end && columns <= stride && candidate.checked_add(p.end).is_some();
+    check_params(fits, "lists of nothing, or candidates that the tile does not have")?;
+    let cosines = call.read_as(0, volume([rows, stride]))?;
+    let excluded: &[u32] = call.read_as(1, queries.end)?;
+    let lists: &mut [Entry] = call.write_as(2, volume([k, queries.end]))?;
+    let tile = Tile { cosines, stride, first, end, candidate };
     let (excluded, lists) = (&excluded[queries.clone()], &mut lists[k * queries.start..k * queries.end]);
     if p.down == 1 {
         tile.down_columns(k, excluded, lists)

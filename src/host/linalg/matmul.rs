@@ -3,14 +3,13 @@
 
 use bytemuck::{Pod, Zeroable};
 use faer::linalg::matmul::{matmul, triangular};
-use faer::traits::ComplexField;
 use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
-use crate::host::HostCall;
-use crate::host::nn::gelu::Form;
-use crate::host::nn::{floats, floats_mut, gelu};
+use crate::host::nn::gelu::{self, Form};
+use crate::host::nn::math::Float;
 use crate::host::real::widen;
+use crate::host::{HostCall, volume};
 use crate::{ElementType, Error, Result};
 
 #[repr(C)]
@@ -82,7 +81,7 @@ fn check(length: usize, (rows, columns): (usize, usize), stride: usize) -> Resul
 ///
 /// # Errors
 /// Slices too short for their shapes.
-pub fn multiply<T: ComplexField>(
+pub fn multiply<T: Float>(
     (c, c_stride): (&mut [T], usize),
     (a, b): (Stored<'_, T>, Stored<'_, T>),
     (m, n, k): (usize, usize, usize),
@@ -114,8 +113,8 @@ pub fn multiply<T: ComplexField>(
 /// # Errors
 /// Buffers that do not fit the parameters.
 pub fn twin(call: &mut HostCall<'_>) -> Result<()> {
-    let c = call.write(2)?;
-    product(call, bytemuck::cast_slice_mut(c))
+    let c = call.write_as(2, 0)?;
+    product(call, c)
 }
 
 /// Runs the kernel with [`Epilogue::Add`](crate::kernels::linalg::epilogue::Epilogue): buffers are a, b, c, bias, residual.
@@ -124,10 +123,12 @@ pub fn twin(call: &mut HostCall<'_>) -> Result<()> {
 /// Buffers that do not fit the parameters.
 pub fn add_twin(call: &mut HostCall<'_>) -> Result<()> {
     let p: Params = call.params()?;
-    let (c, bias, residual) = (floats_mut(call, 2)?, floats(call, 3)?, floats(call, 4)?);
+    let (m, stride) = (p.m as usize, 4 * p.c_stride as usize);
+    // What is not asked for may be any buffer, which nobody reads.
+    let bias = if p.epilogue & BIAS != 0 { Some(call.read_as::<f32>(3, stride)?) } else { None };
+    let residual = if p.epilogue & RESIDUAL != 0 { Some(call.read_as::<f32>(4, volume([m, stride]))?) } else { None };
+    let c = call.write_as(2, 0)?;
     product(call, c)?;
-    let bias = (p.epilogue & BIAS != 0).then_some(bias);
-    let residual = (p.epilogue & RESIDUAL != 0).then_some(residual);
     finished(&p, c, |row, y| {
         let terms = [bias, residual.and_then(|r| r.get(row * y.len()..))];
         for term in terms.into_iter().flatten() {
@@ -143,16 +144,16 @@ pub fn add_twin(call: &mut HostCall<'_>) -> Result<()> {
 /// Buffers that do not fit the parameters.
 pub fn gelu_twin(call: &mut HostCall<'_>) -> Result<()> {
     let p: Params = call.params()?;
-    let (c, bias, before) = (floats_mut(call, 2)?, floats(call, 3)?, floats_mut(call, 4)?);
+    let stride = 4 * p.c_stride as usize;
+    let (first, count) = (volume([p.c_first as usize, stride]), volume([p.m as usize, stride]));
+    let (c, before): (&mut [f32], &mut [f32]) =
+        (call.write_as(2, first.saturating_add(count))?, call.write_as(4, count)?);
     product(call, c)?;
     if p.epilogue & BIAS != 0 {
+        let bias = call.read_as::<f32>(3, stride)?;
         finished(&p, c, |_, y| y.iter_mut().zip(bias).for_each(|(y, x)| *y += x));
     }
-    let stride = 4 * p.c_stride as usize;
-    let (first, count) = (p.c_first as usize * stride, p.m as usize * stride);
-    let (Some(y), Some(before)) = (c.get_mut(first..first + count), before.get_mut(..count)) else {
-        return Err(Error::shape("matmul", "before", format!("{count} elements"), before.len()));
-    };
+    let (y, before) = (&mut c[first..first + count], &mut before[..count]);
     before.copy_from_slice(y);
     let form = if p.epilogue & TANH != 0 { Form::Tanh } else { Form::Erf };
     gelu::forward(form, before, y);
@@ -162,7 +163,7 @@ pub fn gelu_twin(call: &mut HostCall<'_>) -> Result<()> {
 /// Changes each row of the finished product.
 fn finished(p: &Params, c: &mut [f32], change: impl Fn(usize, &mut [f32]) + Sync) {
     let stride = 4 * p.c_stride as usize;
-    let rows = c.get_mut(p.c_first as usize * stride..).unwrap_or_default();
+    let rows = c.get_mut(volume([p.c_first as usize, stride])..).unwrap_or_default();
     let rows = rows.par_chunks_exact_mut(stride.max(1)).take(p.m as usize);
     rows.enumerate().for_each(|(row, y)| change(row, y));
 }
@@ -170,22 +171,21 @@ fn finished(p: &Params, c: &mut [f32], change: impl Fn(usize, &mut [f32]) + Sync
 fn product(call: &mut HostCall<'_>, c: &mut [f32]) -> Result<()> {
     let p: Params = call.params()?;
     let element = call.elements.0;
-    let (a, b) = (bytemuck::cast_slice(call.read(0)?), call.read(1)?);
-    let a = stored(a, p.a_first, p.a_stride, p.transpose_a);
+    let a = stored(call.read_as(0, 0)?, p.a_first, p.a_stride, p.transpose_a);
     let c_stride = 4 * p.c_stride as usize;
-    let c = (c.get_mut(p.c_first as usize * c_stride..).unwrap_or_default(), c_stride);
+    let c = (c.get_mut(volume([p.c_first as usize, c_stride])..).unwrap_or_default(), c_stride);
     let (shape, options) = ((p.m as usize, p.n as usize, p.k as usize), (p.alpha, p.accumulate != 0, p.upper != 0));
     if element.bytes() == 2 {
-        let b = stored(bytemuck::cast_slice::<u8, u16>(b), p.b_first, p.b_stride, p.transpose_b);
+        let b = stored(call.read_as::<u16>(1, 0)?, p.b_first, p.b_stride, p.transpose_b);
         return multiply_half(c, (a, b), element, shape, options);
     }
-    multiply(c, (a, stored(bytemuck::cast_slice(b), p.b_first, p.b_stride, p.transpose_b)), shape, options)
+    multiply(c, (a, stored(call.read_as(1, 0)?, p.b_first, p.b_stride, p.transpose_b)), shape, options)
 }
 
 /// From row `first` on, rows of `stride` groups of four.
 fn stored<T: bytemuck::Pod>(data: &[T], first: u32, stride: u32, transpose: u32) -> Stored<'_, T> {
     let stride = 4 * stride as usize;
-    let data = <[T]>::get(data, first as usize * stride..).unwrap_or_default();
+    let data = <[T]>::get(data, volume([first as usize, stride])..).unwrap_or_default();
     Stored { data, stride, transpose: transpose != 0 }
 }
 
@@ -206,11 +206,12 @@ pub fn multiply_half(
     let (rows, columns) = if b.transpose { (n, k) } else { (k, n) };
     check(b.data.len(), (rows, columns), b.stride)?;
     let block = if upper { rows } else { WIDENED / b.stride.max(1) }.max(1);
-    let mut widened = vec![0f32; block.min(rows) * b.stride];
+    // One row may say any stride: no more than there is.
+    let mut widened = vec![0f32; volume([block.min(rows), b.stride]).min(b.data.len())];
     for first in (0..rows.max(1)).step_by(block) {
         let count = block.min(rows - first);
         // The last row may lack its padding.
-        let from = &b.data[first * b.stride..b.data.len().min((first + count) * b.stride)];
+        let from = &b.data[first * b.stride..b.data.len().min(volume([first + count, b.stride]))];
         let to = widened.par_chunks_mut(1 << 13);
         from.par_chunks(1 << 13).zip(to).for_each(|(from, to)| widen(element, from, &mut to[..from.len()]));
         let part = Stored { data: &widened[..from.len()], stride: b.stride, transpose: b.transpose };
@@ -219,7 +220,7 @@ pub fn multiply_half(
             let columns = c.get_mut(first..).unwrap_or_default();
             multiply((columns, c_stride), (a, part), (m, count, k), (alpha, accumulate, upper))?;
         } else {
-            let skipped = if a.transpose { first * a.stride } else { first };
+            let skipped = if a.transpose { volume([first, a.stride]) } else { first };
             let a = Stored { data: a.data.get(skipped..).unwrap_or_default(), ..a };
             multiply((c, c_stride), (a, part), (m, n, count), (alpha, accumulate || first > 0, upper))?;
         }

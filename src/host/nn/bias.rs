@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::math::Float;
 use super::{floats, floats_mut};
 use crate::Result;
-use crate::host::{HostCall, dispatch_simd};
+use crate::host::{HostCall, check_params, dispatch_simd, volume};
 
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -89,16 +89,25 @@ pub fn backward<R: Float>(dy: &[R], dbias: &mut [R], accumulate: bool) {
 pub fn twin(call: &mut HostCall<'_>) -> Result<()> {
     let params: Params = call.params()?;
     let stride = 4 * params.width4 as usize;
-    let dy = floats(call, 0)?;
-    for (rows, sums) in slices(&params, floats_mut(call, 1)?) {
+    let dy = floats(call, 0, volume([params.end as usize, stride]))?;
+    for (rows, sums) in slices(&params, floats_mut(call, 1, 0)?)? {
         backward(&dy[rows.start * stride..rows.end * stride], sums, params.accumulate == 1);
     }
     Ok(())
 }
 
 /// The rows of each slice, and its row of sums.
-pub(crate) fn slices<'a>(params: &Params, sums: &'a mut [f32]) -> impl Iterator<Item = (Range<usize>, &'a mut [f32])> {
+///
+/// # Errors
+/// No columns; fewer rows of sums than slices.
+pub(crate) fn slices<'a>(
+    params: &Params,
+    sums: &'a mut [f32],
+) -> Result<impl Iterator<Item = (Range<usize>, &'a mut [f32])>> {
     let (first, end, slice) = (params.first as usize, params.end as usize, params.slice.max(1) as usize);
+    let stride = 4 * params.width4 as usize;
+    let needed = volume([end.saturating_sub(first).div_ceil(slice), stride]);
+    check_params(stride > 0 && needed <= sums.len(), "sums without columns, or more slices than rows of sums")?;
     let rows = (first..end).step_by(slice).map(move |first| first..end.min(first + slice));
-    rows.zip(sums.chunks_exact_mut(4 * params.width4.max(1) as usize))
+    Ok(rows.zip(sums.chunks_exact_mut(stride)))
 }

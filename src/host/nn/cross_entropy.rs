@@ -6,7 +6,7 @@ use super::math::Float;
 use super::parallel::{Row, for_each_result, for_each_row, sum_of};
 use super::{floats, floats_mut};
 use crate::Result;
-use crate::host::HostCall;
+use crate::host::{HostCall, volume};
 
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -149,9 +149,10 @@ pub fn forward_twin(call: &mut HostCall<'_>) -> Result<()> {
     let p: ForwardParams = call.params()?;
     let columns = Columns { first: p.first as usize, width: p.width as usize };
     let (first, rows) = (p.first_row as usize, p.rows as usize);
-    let labels: &[i32] = bytemuck::cast_slice(call.read(1)?);
-    let (logits, labels) = (floats(call, 0)?, &labels[first..]);
-    forward(columns, logits, labels, &mut floats_mut(call, 2)?[4 * first..4 * (first + rows)]);
+    let labels: &[i32] = call.read_as(1, first + rows)?;
+    let logits = floats(call, 0, volume([rows, columns.stride()]))?;
+    let state = &mut floats_mut(call, 2, 4 * (first + rows))?[4 * first..4 * (first + rows)];
+    forward(columns, logits, &labels[first..], state);
     Ok(())
 }
 
@@ -161,8 +162,9 @@ pub fn forward_twin(call: &mut HostCall<'_>) -> Result<()> {
 /// Buffers that do not fit the parameters.
 pub fn finish_twin(call: &mut HostCall<'_>) -> Result<()> {
     let p: FinishParams = call.params()?;
-    let (state, labels) = (floats(call, 0)?, bytemuck::cast_slice(call.read(1)?));
-    finish(state, labels, &mut floats_mut(call, 2)?[..p.count as usize]);
+    let count = p.count as usize;
+    let (state, labels) = (floats(call, 0, 4 * count)?, call.read_as(1, count)?);
+    finish(state, labels, &mut floats_mut(call, 2, count)?[..count]);
     Ok(())
 }
 
@@ -173,9 +175,10 @@ pub fn finish_twin(call: &mut HostCall<'_>) -> Result<()> {
 pub fn backward_twin(call: &mut HostCall<'_>) -> Result<()> {
     let p: BackwardParams = call.params()?;
     let columns = Columns { first: p.first as usize, width: p.width as usize };
-    let first = p.first_row as usize;
-    let labels: &[i32] = bytemuck::cast_slice(call.read(0)?);
-    let (labels, state) = (&labels[first..], &floats(call, 1)?[4 * first..]);
-    backward(columns, labels, state, p.scale, &mut floats_mut(call, 2)?[..4 * p.count as usize]);
+    let (first, elements) = (p.first_row as usize, 4 * p.count as usize);
+    let end = first + elements.checked_div(columns.stride()).unwrap_or(0);
+    let labels: &[i32] = call.read_as(0, end)?;
+    let (labels, state) = (&labels[first..], &floats(call, 1, 4 * end)?[4 * first..]);
+    backward(columns, labels, state, p.scale, &mut floats_mut(call, 2, elements)?[..elements]);
     Ok(())
 }

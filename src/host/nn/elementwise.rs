@@ -55,7 +55,7 @@ pub fn scale<R: Float>(factor: R, y: &mut [R]) {
 /// Buffers that do not fit the parameters.
 pub fn add_twin(call: &mut HostCall<'_>) -> Result<()> {
     let params: AddParams = call.params()?;
-    let (x, y) = (floats(call, 0)?, floats_mut(call, 1)?);
+    let (x, y) = (floats(call, 0, 0)?, floats_mut(call, 1, 0)?);
     let length = y.len().min(4 * params.count as usize);
     add(x, &mut y[..length]);
     Ok(())
@@ -67,7 +67,7 @@ pub fn add_twin(call: &mut HostCall<'_>) -> Result<()> {
 /// Buffers that do not fit the parameters.
 pub fn scale_twin(call: &mut HostCall<'_>) -> Result<()> {
     let params: ScaleParams = call.params()?;
-    let y = floats_mut(call, 0)?;
+    let y = floats_mut(call, 0, 0)?;
     let length = y.len().min(4 * params.count as usize);
     scale(params.factor, &mut y[..length]);
     Ok(())

@@ -6,8 +6,8 @@ use rayon::prelude::*;
 use super::math::Float;
 use super::parallel::{Row, for_each_row};
 use super::{floats, floats_mut};
-use crate::host::HostCall;
 use crate::host::real::widen;
+use crate::host::{HostCall, check_params, volume};
 use crate::{ElementType, Result};
 
 #[repr(C)]
@@ -123,15 +123,16 @@ pub fn scatter<R: Float>(
 pub fn gather_twin(call: &mut HostCall<'_>) -> Result<()> {
     let p: GatherParams = call.params()?;
     let (stride, part) = (4 * p.width4 as usize, Part { first: p.first, keep: p.keep != 0 });
-    let visual = &floats(call, 1)?[..p.visual_rows as usize * stride];
-    let ids = bytemuck::cast_slice(call.read(2)?);
-    let out = &mut floats_mut(call, 3)?[..4 * p.count as usize];
-    let (element, elements) = (call.elements.0, p.table_rows as usize * stride);
+    let (seen, count) = (volume([p.visual_rows as usize, stride]), 4 * p.count as usize);
+    let visual = &floats(call, 1, seen)?[..seen];
+    let ids = call.read_as(2, count.checked_div(stride).unwrap_or(0))?;
+    let out = &mut floats_mut(call, 3, count)?[..count];
+    let (element, elements) = (call.elements.0, volume([p.table_rows as usize, stride]));
     if element.bytes() == 2 {
-        let table = &bytemuck::cast_slice::<u8, u16>(call.read(0)?)[..elements];
+        let table = &call.read_as::<u16>(0, elements)?[..elements];
         for_each_row(&GatherHalf { table, element, visual, ids, part }, out, stride);
     } else {
-        gather((&floats(call, 0)?[..elements], visual), part, ids, out, stride);
+        gather((&floats(call, 0, elements)?[..elements], visual), part, ids, out, stride);
     }
     Ok(())
 }
@@ -142,13 +143,23 @@ pub fn gather_twin(call: &mut HostCall<'_>) -> Result<()> {
 /// Buffers that do not fit the parameters.
 pub fn scatter_twin(call: &mut HostCall<'_>) -> Result<()> {
     let p: ScatterParams = call.params()?;
-    let dx = floats(call, 0)?;
-    let plan: &[u32] = bytemuck::cast_slice(call.read(1)?);
-    let (ids, rest) = plan.split_at(p.ids as usize);
-    let (firsts, positions) = rest.split_at(p.ids as usize + 1);
+    let (start, stride, all) = (p.start as usize, 4 * p.width4 as usize, p.ids as usize);
+    let end = start + p.count.checked_div(p.width4).unwrap_or(0) as usize;
+    check_params(stride > 0 && end <= all, "rows without columns, or ids that the plan does not have")?;
+    let (dx, plan, out) = (floats(call, 0, 0)?, call.read_as::<u32>(1, 2 * all + 1)?, floats_mut(call, 2, 0)?);
+    let (ids, rest) = plan.split_at(all);
+    let (firsts, positions) = rest.split_at(all + 1);
     // This dispatch's ids, and the places where each one's positions begin and the last one's end.
-    let (start, count) = (p.start as usize, (p.count / p.width4) as usize);
-    let mine = (&ids[start..start + count], &firsts[start..=start + count], positions);
-    scatter(mine, dx, (floats_mut(call, 2)?, p.first), 4 * p.width4 as usize);
+    let (ids, firsts) = (&ids[start..end], &firsts[start..=end]);
+    let rows = |length: usize| p.first.saturating_add(u32::try_from(length / stride).unwrap_or(u32::MAX));
+    let fits = ids.iter().all(|id| (p.first..rows(out.len())).contains(id))
+        && ids.is_sorted_by(|a, b| a < b)
+        && firsts.is_sorted()
+        && firsts.iter().all(|&first| first as usize <= positions.len())
+        && positions[firsts[0] as usize..firsts[end - start] as usize]
+            .iter()
+            .all(|&at| (at as usize) < dx.len() / stride);
+    check_params(fits, "a plan whose ids or positions are out of order or have no row")?;
+    scatter((ids, firsts, positions), dx, (out, p.first), stride);
     Ok(())
 }

@@ -87,7 +87,7 @@ fn form(params: Params) -> Form {
 /// Buffers that do not fit the parameters.
 pub fn forward_twin(call: &mut HostCall<'_>) -> Result<()> {
     let form = form(call.params()?);
-    forward(form, floats(call, 0)?, floats_mut(call, 1)?);
+    forward(form, floats(call, 0, 0)?, floats_mut(call, 1, 0)?);
     Ok(())
 }
 
@@ -97,6 +97,6 @@ pub fn forward_twin(call: &mut HostCall<'_>) -> Result<()> {
 /// Buffers that do not fit the parameters.
 pub fn backward_twin(call: &mut HostCall<'_>) -> Result<()> {
     let form = form(call.params()?);
-    backward(form, floats(call, 0)?, floats(call, 1)?, floats_mut(call, 2)?);
+    backward(form, floats(call, 0, 0)?, floats(call, 1, 0)?, floats_mut(call, 2, 0)?);
     Ok(())
 }

@@ -6,7 +6,7 @@ use super::math::Float;
 use super::parallel::{Row, for_each_row, sum_of};
 use super::{floats, floats_mut};
 use crate::Result;
-use crate::host::HostCall;
+use crate::host::{HostCall, check_params, volume};
 
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -137,8 +137,10 @@ pub fn backward<R: Float>(scaling: Scaling<R>, (rows, columns): (&[R], &[R]), sc
 /// Buffers that do not fit the parameters.
 pub fn softmax_twin(call: &mut HostCall<'_>) -> Result<()> {
     let p: SoftmaxParams = call.params()?;
-    let (similarities, scaling) = (floats(call, 0)?, Scaling::of(floats(call, 1)?, p.most));
-    softmax(scaling, similarities, &mut floats_mut(call, 2)?[..4 * p.rows as usize]);
+    let rows = p.rows as usize;
+    let similarities = floats(call, 0, volume([rows, rows.next_multiple_of(4)]))?;
+    let scaling = Scaling::of(floats(call, 1, 2)?, p.most);
+    softmax(scaling, similarities, &mut floats_mut(call, 2, 4 * rows)?[..4 * rows]);
     Ok(())
 }
 
@@ -148,9 +150,9 @@ pub fn softmax_twin(call: &mut HostCall<'_>) -> Result<()> {
 /// Buffers that do not fit the parameters.
 pub fn terms_twin(call: &mut HostCall<'_>) -> Result<()> {
     let p: TermsParams = call.params()?;
-    let (scaling, count) = (Scaling::of(floats(call, 0)?, p.most), p.count as usize);
-    let states = (&floats(call, 1)?[..4 * count], &floats(call, 2)?[..4 * count]);
-    let (losses, sums) = (floats_mut(call, 3)?, floats_mut(call, 4)?);
+    let (scaling, count) = (Scaling::of(floats(call, 0, 2)?, p.most), p.count as usize);
+    let states = (&floats(call, 1, 4 * count)?[..4 * count], &floats(call, 2, 4 * count)?[..4 * count]);
+    let (losses, sums) = (floats_mut(call, 3, count)?, floats_mut(call, 4, 4 * count)?);
     terms(scaling, states, p.scale, (&mut losses[..count], &mut sums[..4 * count]));
     Ok(())
 }
@@ -161,8 +163,9 @@ pub fn terms_twin(call: &mut HostCall<'_>) -> Result<()> {
 /// Buffers that do not fit the parameters.
 pub fn backward_twin(call: &mut HostCall<'_>) -> Result<()> {
     let p: BackwardParams = call.params()?;
-    let (scaling, n) = (Scaling::of(floats(call, 0)?, p.most), p.width as usize);
-    let states = (&floats(call, 1)?[..4 * n], &floats(call, 2)?[..4 * n]);
-    backward(scaling, states, p.scale, &mut floats_mut(call, 3)?[..4 * p.count as usize]);
+    let (scaling, n, elements) = (Scaling::of(floats(call, 0, 2)?, p.most), p.width as usize, 4 * p.count as usize);
+    check_params(elements <= volume([n, n.next_multiple_of(4)]), "more rows than pairs")?;
+    let states = (&floats(call, 1, 4 * n)?[..4 * n], &floats(call, 2, 4 * n)?[..4 * n]);
+    backward(scaling, states, p.scale, &mut floats_mut(call, 3, elements)?[..elements]);
     Ok(())
 }

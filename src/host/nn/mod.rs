@@ -4,7 +4,7 @@
 
 pub mod attention;
 pub mod bias;
-pub mod block;
+pub(crate) mod block;
 pub mod cross_entropy;
 pub mod elementwise;
 pub mod embedding;
@@ -20,12 +20,12 @@ pub mod silu_gate;
 use super::HostCall;
 use crate::Result;
 
-/// The call's buffer `index` as f32, for reading.
-pub(crate) fn floats<'a>(call: &mut HostCall<'a>, index: usize) -> Result<&'a [f32]> {
-    Ok(bytemuck::cast_slice(call.read(index)?))
+/// The call's buffer `index` as f32, at least so many, for reading.
+pub(crate) fn floats<'a>(call: &mut HostCall<'a>, index: usize, at_least: usize) -> Result<&'a [f32]> {
+    call.read_as(index, at_least)
 }
 
-/// The call's buffer `index` as f32, for writing.
-pub(crate) fn floats_mut<'a>(call: &mut HostCall<'a>, index: usize) -> Result<&'a mut [f32]> {
-    Ok(bytemuck::cast_slice_mut(call.write(index)?))
+/// The call's buffer `index` as f32, at least so many, for writing.
+pub(crate) fn floats_mut<'a>(call: &mut HostCall<'a>, index: usize, at_least: usize) -> Result<&'a mut [f32]> {
+    call.write_as(index, at_least)
 }

@@ -7,9 +7,9 @@ use super::math::Float;
 use super::parallel::{Row, for_each_result, for_each_row, sum_of};
 use super::{floats, floats_mut};
 use crate::Result;
-use crate::host::HostCall;
 use crate::host::nn::bias::Params as WeightParams;
 use crate::host::real::dot;
+use crate::host::{HostCall, check_params, volume};
 
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -179,8 +179,10 @@ pub fn weight_backward<R: Float>((x, dy): (&[R], &[R]), scalars: &[R], dweight: 
     column_sums(&Weight { x, dy, scalars }, scalars.len() / 4, dweight, true);
 }
 
-fn norm(p: Params, center: bool) -> Norm<f32> {
-    Norm { width: p.width as usize, eps: p.eps, center }
+/// Elements from one row to the next, which is what `width` numbers take.
+fn stride(width: u32, width4: u32) -> Result<usize> {
+    check_params(width.div_ceil(4) == width4, "a stride that is not the width's")?;
+    Ok(4 * width4 as usize)
 }
 
 /// Runs the kernel: buffers are x, weight, y.
@@ -188,9 +190,7 @@ fn norm(p: Params, center: bool) -> Norm<f32> {
 /// # Errors
 /// Buffers that do not fit the parameters.
 pub fn rms_twin(call: &mut HostCall<'_>) -> Result<()> {
-    let norm = norm(call.params()?, false);
-    forward(norm, floats(call, 0)?, floats(call, 1)?, None, rows(call, 2)?);
-    Ok(())
+    forward_of(call, false)
 }
 
 /// Runs the kernel: buffers are x, weight, bias, y.
@@ -198,15 +198,18 @@ pub fn rms_twin(call: &mut HostCall<'_>) -> Result<()> {
 /// # Errors
 /// Buffers that do not fit the parameters.
 pub fn layer_twin(call: &mut HostCall<'_>) -> Result<()> {
-    let norm = norm(call.params()?, true);
-    forward(norm, floats(call, 0)?, floats(call, 1)?, Some(floats(call, 2)?), rows(call, 3)?);
-    Ok(())
+    forward_of(call, true)
 }
 
-/// The call's written buffer `index`, as far as its rows go.
-fn rows<'a>(call: &mut HostCall<'a>, index: usize) -> Result<&'a mut [f32]> {
+/// About the mean there is a bias, too.
+fn forward_of(call: &mut HostCall<'_>, center: bool) -> Result<()> {
     let p: Params = call.params()?;
-    Ok(&mut floats_mut(call, index)?[..(p.rows * p.width4) as usize * 4])
+    let stride = stride(p.width, p.width4)?;
+    let (norm, elements) = (Norm { width: p.width as usize, eps: p.eps, center }, volume([p.rows as usize, stride]));
+    let (x, weight) = (floats(call, 0, elements)?, floats(call, 1, stride)?);
+    let bias = if center { Some(floats(call, 2, stride)?) } else { None };
+    forward(norm, x, weight, bias, &mut floats_mut(call, 2 + usize::from(center), elements)?[..elements]);
+    Ok(())
 }
 
 /// Runs the kernel: buffers are x, weight, dy, scalars.
@@ -216,8 +219,10 @@ fn rows<'a>(call: &mut HostCall<'a>, index: usize) -> Result<&'a mut [f32]> {
 pub fn scalars_twin(call: &mut HostCall<'_>) -> Result<()> {
     let p: ScalarsParams = call.params()?;
     let norm = Norm { width: p.width as usize, eps: p.eps, center: p.center == 1 };
-    let operands = (floats(call, 0)?, floats(call, 1)?, floats(call, 2)?);
-    scalars(norm, operands, &mut floats_mut(call, 3)?[..4 * p.rows as usize]);
+    let (rows, stride) = (p.rows as usize, stride(p.width, p.width4)?);
+    let elements = volume([rows, stride]);
+    let operands = (floats(call, 0, elements)?, floats(call, 1, stride)?, floats(call, 2, elements)?);
+    scalars(norm, operands, &mut floats_mut(call, 3, 4 * rows)?[..4 * rows]);
     Ok(())
 }
 
@@ -227,8 +232,10 @@ pub fn scalars_twin(call: &mut HostCall<'_>) -> Result<()> {
 /// Buffers that do not fit the parameters.
 pub fn backward_twin(call: &mut HostCall<'_>) -> Result<()> {
     let p: BackwardParams = call.params()?;
-    let operands = (floats(call, 0)?, floats(call, 1)?, floats(call, 2)?);
-    let (scalars, dx) = (floats(call, 3)?, &mut floats_mut(call, 4)?[..4 * p.count as usize]);
+    let (elements, stride) = (4 * p.count as usize, stride(p.width, p.width4)?);
+    let operands = (floats(call, 0, elements)?, floats(call, 1, stride)?, floats(call, 2, elements)?);
+    let rows = elements.checked_div(stride).unwrap_or(0);
+    let (scalars, dx) = (floats(call, 3, 4 * rows)?, &mut floats_mut(call, 4, elements)?[..elements]);
     backward(p.width as usize, operands, scalars, dx, p.accumulate == 1);
     Ok(())
 }
@@ -240,8 +247,9 @@ pub fn backward_twin(call: &mut HostCall<'_>) -> Result<()> {
 pub fn weight_twin(call: &mut HostCall<'_>) -> Result<()> {
     let p: WeightParams = call.params()?;
     let stride = 4 * p.width4 as usize;
-    let (x, dy, scalars) = (floats(call, 0)?, floats(call, 1)?, floats(call, 2)?);
-    for (rows, sums) in slices(&p, floats_mut(call, 3)?) {
+    let (end, elements) = (p.end as usize, volume([p.end as usize, stride]));
+    let (x, dy, scalars) = (floats(call, 0, elements)?, floats(call, 1, elements)?, floats(call, 2, 4 * end)?);
+    for (rows, sums) in slices(&p, floats_mut(call, 3, 0)?)? {
         let part = rows.start * stride..rows.end * stride;
         let term = Weight { x: &x[part.clone()], dy: &dy[part], scalars: &scalars[4 * rows.start..4 * rows.end] };
         column_sums(&term, rows.len(), sums, p.accumulate == 1);

@@ -7,8 +7,8 @@ use super::math::Float;
 use super::parallel::{Row, for_each_row, sum_of};
 use super::{floats, floats_mut};
 use crate::Result;
-use crate::host::HostCall;
 use crate::host::nn::info_nce::BackwardParams;
+use crate::host::{HostCall, volume};
 
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -105,9 +105,11 @@ pub fn backward<R: Float>(scaling: Scaling<R>, count: usize, scale: R, similarit
 /// Buffers that do not fit the parameters.
 pub fn forward_twin(call: &mut HostCall<'_>) -> Result<()> {
     let p: ForwardParams = call.params()?;
-    let (similarities, scaling) = (floats(call, 0)?, Scaling::of(floats(call, 1)?, p.most));
-    let (losses, terms) = (floats_mut(call, 2)?, floats_mut(call, 3)?);
-    let mut out = vec![0.0; 4 * p.rows as usize];
+    let rows = p.rows as usize;
+    let similarities = floats(call, 0, volume([rows, rows.next_multiple_of(4)]))?;
+    let scaling = Scaling::of(floats(call, 1, 2)?, p.most);
+    let (losses, terms) = (floats_mut(call, 2, rows)?, floats_mut(call, 3, 4 * rows)?);
+    let mut out = vec![0.0; 4 * rows];
     forward(scaling, similarities, p.scale, &mut out);
     for ((loss, term), row) in losses.iter_mut().zip(terms.chunks_exact_mut(4)).zip(out.chunks_exact(4)) {
         *loss = row[0];
@@ -122,7 +124,7 @@ pub fn forward_twin(call: &mut HostCall<'_>) -> Result<()> {
 /// Buffers that do not fit the parameters.
 pub fn backward_twin(call: &mut HostCall<'_>) -> Result<()> {
     let p: BackwardParams = call.params()?;
-    let scaling = Scaling::of(floats(call, 0)?, p.most);
-    backward(scaling, p.width as usize, p.scale, &mut floats_mut(call, 1)?[..4 * p.count as usize]);
+    let (scaling, elements) = (Scaling::of(floats(call, 0, 2)?, p.most), 4 * p.count as usize);
+    backward(scaling, p.width as usize, p.scale, &mut floats_mut(call, 1, elements)?[..elements]);
     Ok(())
 }

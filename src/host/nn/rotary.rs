@@ -6,7 +6,7 @@ use super::floats_mut;
 use super::math::Float;
 use super::parallel::{Row, for_each_row};
 use crate::Result;
-use crate::host::HostCall;
+use crate::host::{HostCall, check_params, volume};
 
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -60,12 +60,16 @@ pub fn rotate<R: Float>(
 /// Buffers that do not fit the parameters.
 pub fn twin(call: &mut HostCall<'_>) -> Result<()> {
     let p: Params = call.params()?;
-    let positions: &[u32] = bytemuck::cast_slice(call.read(0)?);
-    let words: &[u32] = bytemuck::cast_slice(call.read(1)?);
-    let (high, low) = words.split_at(4 * p.half4 as usize);
+    let (stride, half, turned) =
+        (4 * p.width4 as usize, 4 * p.half4 as usize, volume([p.heads as usize, p.half4 as usize]));
+    check_params(turned > 0 && volume([8, turned]) <= stride, "no heads, or more than a row has room for")?;
+    let rows = p.count as usize / turned;
+    let positions: &[u32] = call.read_as(0, rows)?;
+    let words: &[u32] = call.read_as(1, 2 * half)?;
+    let (high, low) = words.split_at(half);
     let frequencies: Vec<u64> = high.iter().zip(low).map(|(&h, &l)| (u64::from(h) << 32) | u64::from(l)).collect();
-    let (stride, rows) = (4 * p.width4 as usize, (p.count / (p.heads * p.half4)) as usize);
-    let x = &mut floats_mut(call, 2)?[..rows * stride];
+    let elements = volume([rows, stride]);
+    let x = &mut floats_mut(call, 2, elements)?[..elements];
     rotate(&frequencies, positions, (p.heads as usize, p.sign < 0.0), x, stride);
     Ok(())
 }

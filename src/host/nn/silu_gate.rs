@@ -41,7 +41,7 @@ pub fn backward<R: Float>((gate, up): (&[R], &[R]), dy: &[R], (dgate, dup): (&mu
 /// # Errors
 /// Buffers that do not fit the parameters.
 pub fn forward_twin(call: &mut HostCall<'_>) -> Result<()> {
-    forward(floats(call, 0)?, floats(call, 1)?, floats_mut(call, 2)?);
+    forward(floats(call, 0, 0)?, floats(call, 1, 0)?, floats_mut(call, 2, 0)?);
     Ok(())
 }
 
@@ -50,7 +50,7 @@ pub fn forward_twin(call: &mut HostCall<'_>) -> Result<()> {
 /// # Errors
 /// Buffers that do not fit the parameters.
 pub fn backward_twin(call: &mut HostCall<'_>) -> Result<()> {
-    let operands = (floats(call, 0)?, floats(call, 1)?);
-    backward(operands, floats(call, 2)?, (floats_mut(call, 3)?, floats_mut(call, 4)?));
+    let operands = (floats(call, 0, 0)?, floats(call, 1, 0)?);
+    backward(operands, floats(call, 2, 0)?, (floats_mut(call, 3, 0)?, floats_mut(call, 4, 0)?));
     Ok(())
 }

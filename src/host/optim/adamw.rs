@@ -102,9 +102,9 @@ pub fn twin(call: &mut HostCall<'_>) -> Result<()> {
         rate: p.rate,
         correction: p.correction,
         eps: p.eps,
-        scale: floats(call, 0)?[0],
+        scale: floats(call, 0, 1)?[0],
     };
-    let g = floats(call, 1)?;
-    run(&step, g, [floats_mut(call, 2)?, floats_mut(call, 3)?, floats_mut(call, 4)?]);
+    let g = floats(call, 1, 0)?;
+    run(&step, g, [floats_mut(call, 2, 0)?, floats_mut(call, 3, 0)?, floats_mut(call, 4, 0)?]);
     Ok(())
 }

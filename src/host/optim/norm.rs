@@ -63,8 +63,9 @@ pub fn clip<R: Float>(partials: &[R], max_norm: Option<R>, base: R) -> (R, R) {
 /// Buffers that do not fit the parameters.
 pub fn square_sum_twin(call: &mut HostCall<'_>) -> Result<()> {
     let p: SquareSumParams = call.params()?;
-    let g = &floats(call, 0)?[..4 * p.count as usize];
-    square_sum(g, &mut floats_mut(call, 1)?[p.first as usize..][..p.teams as usize]);
+    let (elements, first, teams) = (4 * p.count as usize, p.first as usize, p.teams as usize);
+    let g = &floats(call, 0, elements)?[..elements];
+    square_sum(g, &mut floats_mut(call, 1, first + teams)?[first..first + teams]);
     Ok(())
 }
 
@@ -74,8 +75,9 @@ pub fn square_sum_twin(call: &mut HostCall<'_>) -> Result<()> {
 /// Buffers that do not fit the parameters.
 pub fn clip_twin(call: &mut HostCall<'_>) -> Result<()> {
     let p: ClipParams = call.params()?;
-    let partials = &floats(call, 0)?[..4 * p.count as usize];
+    let elements = 4 * p.count as usize;
+    let partials = &floats(call, 0, elements)?[..elements];
     let (factor, norm) = clip(partials, (p.max_norm > 0.0).then_some(p.max_norm), p.base);
-    floats_mut(call, 1)?[..2].copy_from_slice(&[factor, norm]);
+    floats_mut(call, 1, 2)?[..2].copy_from_slice(&[factor, norm]);
     Ok(())
 }

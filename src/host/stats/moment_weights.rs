@@ -3,7 +3,6 @@
 use super::moments::{Pass, row_weight};
 use crate::host::HostCall;
 use crate::host::rows::{Fixed, RowElement, fixed_scale, peak, usable};
-use crate::host::stats::moments::Params;
 use crate::{ElementType, Error, Result};
 
 /// Runs the kernel: buffers are rows, vectors, constants, sums, weights.
@@ -11,18 +10,15 @@ use crate::{ElementType, Error, Result};
 /// # Errors
 /// Buffers that do not fit the parameters.
 pub fn twin(call: &mut HostCall<'_>) -> Result<()> {
-    let params: Params = call.params()?;
-    let stride = 4 * params.width4 as usize;
-    let tail = &mut bytemuck::cast_slice_mut::<u8, u64>(call.write(3)?)[stride..];
-    let entries = &mut bytemuck::cast_slice_mut::<u8, [u32; 4]>(call.write(4)?)[..params.rows as usize];
-    let rows = call.read(0)?;
-    let pass =
-        Pass { params, vectors: bytemuck::cast_slice(call.read(1)?), constants: bytemuck::cast_slice(call.read(2)?) };
+    let (pass, sums) = Pass::of(call)?;
+    let (count, elements) = (pass.params.rows as usize, pass.elements());
+    let tail = &mut sums[4 * pass.params.width4 as usize..];
+    let entries = &mut call.write_as::<[u32; 4]>(4, count)?[..count];
     match call.elements.0 {
-        ElementType::F32 => weigh::<f32>(&pass, bytemuck::cast_slice(rows), entries, tail),
-        ElementType::F16 => weigh::<half::f16>(&pass, bytemuck::cast_slice(rows), entries, tail),
-        ElementType::BF16 => weigh::<half::bf16>(&pass, bytemuck::cast_slice(rows), entries, tail),
-        ElementType::Fixed => weigh::<Fixed>(&pass, bytemuck::cast_slice(rows), entries, tail),
+        ElementType::F32 => weigh::<f32>(&pass, call.read_as(0, elements)?, entries, tail),
+        ElementType::F16 => weigh::<half::f16>(&pass, call.read_as(0, elements)?, entries, tail),
+        ElementType::BF16 => weigh::<half::bf16>(&pass, call.read_as(0, elements)?, entries, tail),
+        ElementType::Fixed => weigh::<Fixed>(&pass, call.read_as(0, elements)?, entries, tail),
         ElementType::F64 => return Err(Error::argument("element type", "f64 has no device form")),
     }
     Ok(())

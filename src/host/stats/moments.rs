@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use crate::host::align::apply::MAX_VECTORS;
 use crate::host::fixed_point::{even_shift, inverse_norm, inverse_root, mul_shift, weight};
 use crate::host::rows::{Fixed, NOT_FINITE, RowElement, fixed_scale, peak, usable};
-use crate::host::{HostCall, dispatch_simd};
+use crate::host::{HostCall, check_params, dispatch_simd, volume};
 use crate::{ElementType, Error, Result};
 
 #[repr(C)]
@@ -23,17 +23,13 @@ pub(crate) struct Params {
 /// # Errors
 /// Buffers that do not fit the parameters.
 pub fn twin(call: &mut HostCall<'_>) -> Result<()> {
-    let params: Params = call.params()?;
-    let rows = call.read(0)?;
-    let vectors = bytemuck::cast_slice(call.read(1)?);
-    let constants = bytemuck::cast_slice(call.read(2)?);
-    let sums = bytemuck::cast_slice_mut(call.write(3)?);
-    let pass = Pass { params, vectors, constants };
+    let (pass, sums) = Pass::of(call)?;
+    let elements = pass.elements();
     match call.elements.0 {
-        ElementType::F32 => run::<f32>(&pass, bytemuck::cast_slice(rows), sums),
-        ElementType::F16 => run::<half::f16>(&pass, bytemuck::cast_slice(rows), sums),
-        ElementType::BF16 => run::<half::bf16>(&pass, bytemuck::cast_slice(rows), sums),
-        ElementType::Fixed => run::<Fixed>(&pass, bytemuck::cast_slice(rows), sums),
+        ElementType::F32 => run::<f32>(&pass, call.read_as(0, elements)?, sums),
+        ElementType::F16 => run::<half::f16>(&pass, call.read_as(0, elements)?, sums),
+        ElementType::BF16 => run::<half::bf16>(&pass, call.read_as(0, elements)?, sums),
+        ElementType::Fixed => run::<Fixed>(&pass, call.read_as(0, elements)?, sums),
         ElementType::F64 => return Err(Error::argument("element type", "f64 has no device form")),
     }
     Ok(())
@@ -46,6 +42,24 @@ pub(super) struct Pass<'a> {
     pub(super) constants: &'a [i64],
 }
 
+impl<'a> Pass<'a> {
+    /// The pass and its sums, of a call whose buffers 1 to 3 are vectors, constants and sums.
+    pub(super) fn of(call: &mut HostCall<'a>) -> Result<(Self, &'a mut [u64])> {
+        let params: Params = call.params()?;
+        let (stride, m) = (4 * params.width4 as usize, params.vectors as usize);
+        check_params(stride > 0 && m <= MAX_VECTORS, "rows without columns, or too many vectors")?;
+        let vectors = call.read_as(1, volume([m, stride]))?;
+        let constants = call.read_as(2, 4 + m * m + m)?;
+        let sums = call.write_as(3, stride + 4 + 2 * m)?;
+        Ok((Pass { params, vectors, constants }, sums))
+    }
+
+    /// Elements of the rows.
+    pub(super) fn elements(&self) -> usize {
+        volume([self.params.rows as usize, 4 * self.params.width4 as usize])
+    }
+}
+
 /// Rows that one task adds up before it merges: enough to hide the merge, few enough for every core to have work.
 const TASK_ROWS: usize = 256;
 
@@ -53,7 +67,7 @@ fn run<E: RowElement>(pass: &Pass<'_>, rows: &[E], sums: &mut [u64]) {
     let stride = 4 * pass.params.width4 as usize;
     let rows = &rows[..pass.params.rows as usize * stride];
     let tasks = (pass.params.rows as usize).div_ceil(TASK_ROWS).clamp(1, rayon::current_num_threads());
-    let task_rows = (pass.params.rows as usize).div_ceil(tasks);
+    let task_rows = (pass.params.rows as usize).div_ceil(tasks).max(1);
     let parts: Vec<Vec<u64>> = (rows.par_chunks(task_rows * stride).enumerate())
         .map(|(i, block)| {
             let mut part = vec![0; sums.len()];
@@ -114,7 +128,7 @@ pub(super) fn row_weight<E: RowElement>(
 ) -> Option<(u32, u32)> {
     let peak = peak(row);
     if peak >= NOT_FINITE {
-        tail[2] = tail[2].max(u64::from(u32::MAX - (pass.params.row_base + index)));
+        tail[2] = tail[2].max(u64::from(u32::MAX - pass.params.row_base.wrapping_add(index)));
         return None;
     }
     // u_j = x_j w 2^-(40 + shift), w of 31 bits.
@@ -127,7 +141,7 @@ pub(super) fn row_weight<E: RowElement>(
             let up = even_shift(square);
             let (root, rest) = inverse_root(square << up);
             (w, shift) = (root, 29 - up / 2);
-            tail[0] += 1;
+            tail[0] = tail[0].wrapping_add(1);
             tail[1] = tail[1].wrapping_add((rest >> 62) as u64);
         }
     }
@@ -185,7 +199,11 @@ fn operator_weight(pass: &Pass<'_>, fixed: &[i32], (w, places): (u32, u32), coun
     let (gram, exponents) = rest.split_at(m * m);
     let mut t = [0i64; MAX_VECTORS];
     for (k, vector) in pass.vectors.chunks_exact(fixed.len()).take(m).enumerate() {
-        t[k] = mul_shift(dot_vector(fixed, vector), i64::from(w), exponents[k] as u32 + places - 32);
+        t[k] = mul_shift(
+            dot_vector(fixed, vector),
+            i64::from(w),
+            (exponents[k] as u32).wrapping_add(places).wrapping_sub(32),
+        );
     }
     let (a, square) = if w == 0 { (0, head[3]) } else { (head[0], head[2]) };
     let mut c = [0i64; MAX_VECTORS];

@@ -1,10 +1,10 @@
 //! Twin of `shaders/stats/power_sums.wgsl`; the formula is in [`crate::kernels::stats::power_sums`].
 
 use crate::Result;
-use crate::host::HostCall;
 use crate::host::nn::bias::{Term, column_sums, slices};
 use crate::host::nn::math::Float;
 use crate::host::nn::{floats, floats_mut};
+use crate::host::{HostCall, volume};
 
 /// The parameters of the column sums; `width4` is r here, for each column has four sums.
 type PowerParams = crate::host::nn::bias::Params;
@@ -39,8 +39,9 @@ pub fn power_sums<R: Float>((z, weights): (&[R], &[R]), rows: usize, sums: &mut 
 pub fn twin(call: &mut HostCall<'_>) -> Result<()> {
     let params: PowerParams = call.params()?;
     let stride = (params.width4 as usize).next_multiple_of(4);
-    let (z, weights) = (floats(call, 0)?, floats(call, 1)?);
-    for (rows, sums) in slices(&params, floats_mut(call, 2)?) {
+    let end = params.end as usize;
+    let (z, weights) = (floats(call, 0, volume([end, stride]))?, floats(call, 1, end)?);
+    for (rows, sums) in slices(&params, floats_mut(call, 2, 0)?)? {
         let part = (&z[rows.start * stride..rows.end * stride], &weights[rows.start..rows.end]);
         power_sums(part, rows.len(), sums, params.accumulate == 1);
     }

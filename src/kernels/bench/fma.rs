@@ -2,6 +2,8 @@
 
 use crate::device::{Buffer, Dispatch, Recorder};
 use crate::host::bench::Params;
+
+pub use crate::host::bench::MAX_ROUNDS;
 use crate::kernels::{Binding, KernelSpec};
 use crate::spec::shader::source;
 use crate::{Error, Result};
@@ -17,9 +19,6 @@ pub static SPEC: KernelSpec = KernelSpec::new(
 
 /// FLOPs of an invocation in a round: 32 FMAs of four elements.
 pub const ROUND_FLOPS: u64 = 256;
-
-/// Rounds of a dispatch at most: a driver ends loops at 65,535 iterations.
-pub const MAX_ROUNDS: u32 = 16_384;
 
 /// Records `rounds` rounds in one invocation for each 16 bytes of `sums`, which gets each invocation's sum: f32, four to an
 /// invocation.

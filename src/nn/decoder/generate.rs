@@ -35,7 +35,7 @@ impl Sampling {
         Ok(())
     }
 
-    /// The token for `logits`; `step` numbers the draws.
+    /// The token for `logits`, one for each token; `step` numbers the draws. 0 where there are none.
     pub fn choose(&self, logits: &[f32], step: u64) -> u32 {
         let best = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b]).then(b.cmp(&a))).unwrap_or(0);
         if self.temperature == 0.0 {
