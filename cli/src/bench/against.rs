@@ -13,8 +13,8 @@ use crate::bench::args::BenchArgs;
 use crate::shared::show;
 use crate::train;
 
-/// Rounds where none are asked for: the fewest whose interval is surer than 95%.
-const ROUNDS: u16 = 6;
+/// Rounds where none are asked for: of all cases without a difference, fewer than one in a whole run is then called faster or slower.
+const ROUNDS: u16 = 8;
 /// Cases that are timed in one process: few, so that a case's turns lie close together in time.
 const TOGETHER: usize = 4;
 

@@ -31,7 +31,7 @@ pub struct BenchArgs {
     /// Another device, timed in turns with the first: of this build, or of the one that --against names.
     #[arg(long, value_name = "DEVICE", value_parser = NonEmptyStringValueParser::new())]
     pub against_device: Option<String>,
-    /// Turns of either side; 6 without this.
+    /// Turns of either side: 8 unless given.
     #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(4..), requires = "other side")]
     pub rounds: Option<u16>,
     /// Measure nothing: make index.html in this folder from the results files there.
