@@ -3,7 +3,7 @@
 //! A [`Roofline`] measures a device's bandwidth and arithmetic, [`catalogue`] lists the cases, [`run`] times them, and a
 //! [`Report`] holds the outcome, with a JSON form that [`compare`] reads again. Times are of timestamp queries for kernels where
 //! the adapter has them, else of the clock; each result says which. Clocks and power states of a device are unknown: compare
-//! within a run, or look at the spread.
+//! within a run, or look at the spread; [`in_turns`] and [`Turns`] compare two builds, or devices, whose turns meet the same machine.
 
 mod case;
 mod catalogue;
@@ -21,6 +21,7 @@ mod report;
 mod roofline;
 mod rows;
 pub mod training;
+mod turns;
 mod yardsticks;
 
 use crate::tuning::timing;
@@ -28,8 +29,9 @@ pub use crate::tuning::timing::{Budget, Timer, Timing, called, recorded, timed};
 pub use crate::tuning::{Tried, Tuning, tune};
 pub use case::{Case, Check, Items, Kind, Record, Run, Sizes};
 pub use catalogue::{Entry, catalogue};
-pub use compare::{Compared, check, compare};
+pub use compare::{Compared, Drift, check, compare, drift};
 #[cfg(feature = "report")]
 pub use page::page;
 pub use report::{Dispatching, Options, Outcome, Progress, Report, run};
 pub use roofline::Roofline;
+pub use turns::{Side, Turns, Verdict, in_turns};

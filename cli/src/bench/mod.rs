@@ -1,15 +1,17 @@
 //! `bench`: how fast a device is, and how close to what it can do.
 
+mod against;
 pub mod args;
 pub mod tune;
 
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use realign::bench::{Compared, Options, Outcome, Progress, Report, check, compare, page, run};
+use realign::bench::{Compared, Drift, Options, Outcome, Progress, Report, check, compare, drift, page, run};
 use realign::io::check_writable;
 use serde_json::{Value, json};
 
+use crate::bench::against::Match;
 use crate::bench::args::BenchArgs;
 use crate::shared::show;
 use crate::train;
@@ -21,13 +23,20 @@ pub fn bench(args: &BenchArgs) -> Result<()> {
     args.json.check()?;
     args.html.iter().try_for_each(|path| check_writable(path, args.json.force))?;
     let old = args.compare.as_deref().map(read).transpose()?;
-    let device = args.device.request()?;
+    let other = Match::of(args)?;
     let options = Options { quick: args.quick, filter: args.filter.clone() };
-    let report = measure(&device, &options)?;
+    // The device is given back before others take it in turns.
+    let report = measure(&args.device.request()?, &options)?;
     let mut value = report.json();
-    let compared = old.as_ref().map(|old| compare(old, &value)).transpose()?;
-    if let Some(compared) = &compared {
+    let compared = old.as_ref().map(|old| Ok::<_, realign::Error>((compare(old, &value)?, drift(old, &value)?)));
+    let compared = compared.transpose()?;
+    if let Some((compared, drift)) = &compared {
         value["compared"] = compared.iter().map(compared_json).collect();
+        value["drift"] = drift_json(drift);
+    }
+    let turns = other.map(|other| other.play(&value)).transpose()?;
+    if let Some(turns) = &turns {
+        value["against"] = turns.json();
     }
     if let Some(path) = &args.html {
         page(&[value.clone()])?.write(path, args.json.force)?;
@@ -35,8 +44,11 @@ pub fn bench(args: &BenchArgs) -> Result<()> {
     let wrong: Vec<&Outcome> = report.outcomes.iter().filter(|o| o.timing.is_err()).collect();
     args.json.finish(&value, || {
         let mut text = table(&report);
-        if let (Some(compared), Some(old)) = (&compared, &old) {
-            text += &format!("\n\nagainst {}\n{}", whose(old), ratios(compared));
+        if let (Some((compared, drift)), Some(old)) = (&compared, &old) {
+            text += &format!("\n\nagainst {}\n{}\n{}", whose(old), apart(drift), ratios(compared));
+        }
+        if let Some(turns) = &turns {
+            text += &format!("\n\n{}", turns.text());
         }
         text
     })?;
@@ -56,7 +68,7 @@ fn measure(device: &realign::Device, options: &Options) -> Result<Report> {
         show::task(&bar, p.name, p.total as u64);
         bar.set_position(p.done as u64);
         if train::stopped() {
-            return Err(realign::Error::argument("bench", train::STOPPED));
+            return Err(realign::Error::Stopped);
         }
         Ok(())
     };
@@ -83,6 +95,25 @@ fn compared_json(c: &Compared) -> Value {
         "name": c.name, "old_seconds": c.seconds[0], "seconds": c.seconds[1], "speedup": c.speedup, "noise": c.noise,
         "verdict": c.verdict(),
     })
+}
+
+fn drift_json(drift: &Drift) -> Value {
+    let [low, high] = drift.range();
+    let ratios: serde_json::Map<_, _> = drift.yardsticks.iter().map(|(n, r)| ((*n).to_owned(), json!(r))).collect();
+    json!({ "in_turns": false, "same_device": drift.same_device, "yardsticks": ratios, "low": low, "high": high })
+}
+
+/// What is known of the drift between two runs.
+fn apart(drift: &Drift) -> String {
+    let ratios: Vec<String> = drift.yardsticks.iter().map(|(name, ratio)| format!("{name} {ratio:.2} ×")).collect();
+    let ratios = if ratios.is_empty() { "none in both files".to_owned() } else { ratios.join(", ") };
+    match drift.same_device {
+        false => format!("another device: a ratio says what both builds and both devices are. Yardsticks: {ratios}"),
+        true => format!(
+            "two runs apart: how the machine drifted between them is unknown. Its yardsticks' rates, new over old, are the estimate \
+             beyond which ratios count: {ratios}. --against times two builds in turns"
+        ),
+    }
 }
 
 fn ratios(compared: &[Compared]) -> String {

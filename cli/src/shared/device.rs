@@ -36,6 +36,18 @@ impl DeviceArgs {
         self.backend
     }
 
+    /// The flags by which another process of realign, of an earlier version too, takes this device, or the one that `name` stands for.
+    pub fn flags(&self, name: Option<&str>) -> Vec<String> {
+        let mut flags = vec![format!("--device={}", name.unwrap_or(&self.device))];
+        let known = ["vulkan", "metal", "dx12", "gl"];
+        let asked = |name: &&&str| self.backend.zip(backends_of(name)).is_some_and(|(all, one)| all.contains(one));
+        let backends: Vec<&str> = known.iter().filter(asked).copied().collect();
+        flags.extend((!backends.is_empty()).then(|| format!("--backend={}", backends.join(","))));
+        // The name that all versions know.
+        flags.extend(self.tensor_cores.then(|| "--matrix-units".to_owned()));
+        flags
+    }
+
     /// The device, with its tuning unless --no-tune.
     pub fn request(&self) -> Result<Device> {
         let device = self.request_untuned()?;

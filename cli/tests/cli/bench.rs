@@ -62,8 +62,121 @@ fn results_say_what_was_measured_and_how() {
         let text = cached(&folder, &format!("{line} --compare r.json")).stdout;
         let text = String::from_utf8(text).unwrap();
         assert!(text.contains("against realign") && text.contains("at most:") && text.contains("×"), "{text}");
+        assert!(text.contains("drifted between them is unknown") && text.contains("bandwidth"), "{text}");
         folder.bad(1, &format!("bench --quick --filter gelu --device {device} --json r.json"), &["r.json", "--force"]);
     }
+}
+
+/// This build against itself: what is not drift is wrong, within what a busy machine may do in a few turns.
+#[test]
+fn builds_are_timed_in_turns() {
+    let folder = Folder::fresh();
+    let own = env!("CARGO_BIN_EXE_realign");
+    let line = format!("bench --quick --device host --filter rotary,gelu,zebra --against {own} --rounds 4");
+    let said = String::from_utf8(cached(&folder, &format!("{line} --json r.json")).stdout).unwrap();
+    for word in ["in turns with realign", own, "88% interval", "drift", "product A Bᵀ + bias, gelu"] {
+        assert!(said.contains(word), "{word:?} is not in: {said}");
+    }
+    let value = parsed(&folder.bytes("r.json"));
+    // The results of this build are in the file as ever.
+    let results: Vec<&str> = value["results"].as_array().unwrap().iter().map(|r| r["name"].as_str().unwrap()).collect();
+    assert_eq!(results, ["product A Bᵀ + bias, gelu", "gelu", "gelu backward", "rotary"]);
+    let against = &value["against"];
+    assert_eq!((&against["binary"], &against["version"]), (&own.into(), &value["version"]));
+    assert_eq!((&against["rounds"], &against["in_turns"]), (&4.into(), &true.into()));
+    assert_eq!((&against["device"]["kind"], &against["left_out"]), (&"host engine".into(), &Value::Array(vec![])));
+    let cases = against["cases"].as_array().unwrap();
+    let mut names: Vec<&str> = cases.iter().map(|c| c["name"].as_str().unwrap()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["gelu", "gelu backward", "product A Bᵀ + bias, gelu", "rotary"]);
+    for case in cases {
+        let times = |key: &str| {
+            let times: Vec<f64> = case[key].as_array().unwrap().iter().map(|s| s.as_f64().unwrap()).collect();
+            assert!(times.len() == 4 && times.iter().all(|s| *s > 0.0), "{case}");
+            times
+        };
+        let ratios: Vec<f64> = times("seconds").iter().zip(times("other_seconds")).map(|(this, b)| b / this).collect();
+        let number = |key: &str| case[key].as_f64().unwrap();
+        let [least, most] = [f64::min, f64::max].map(|of| ratios.iter().copied().reduce(of).unwrap());
+        assert!((number("speedup_low") / least - 1.0).abs() < 1e-9, "{case}");
+        assert!((number("speedup_high") / most - 1.0).abs() < 1e-9, "{case}");
+        assert!(least <= number("speedup") && number("speedup") <= most, "{case}");
+        assert!(number("confidence") == 0.875 && number("drift") >= 0.0, "{case}");
+        let same = ["within the drift", "unsettled"].contains(&case["verdict"].as_str().unwrap());
+        assert!(same || (0.25..4.0).contains(&number("speedup")), "{case}");
+    }
+}
+
+#[test]
+fn devices_are_timed_in_turns() {
+    let folder = Folder::fresh();
+    let [_, device] = &devices()[..] else { panic!("no adapter") };
+    let line = format!("bench --quick --device host --filter rotary --against-device {device} --rounds 4 --json");
+    let value = parsed(&cached(&folder, &line).stdout);
+    let name = |v: &Value| v["device"]["name"].as_str().unwrap().to_lowercase();
+    assert!(name(&value).contains("host engine") && name(&value["against"]).contains(&device.to_lowercase()));
+    assert_eq!(value["against"]["cases"][0]["name"], "rotary");
+}
+
+#[test]
+fn what_cannot_be_timed_in_turns() {
+    let folder = Folder::fresh();
+    let bad = |flags: &str, words: &[&str]| {
+        let line = format!("bench --quick --device host --filter rotary {flags}");
+        folder.bad(1, &line, words);
+        // Nothing is measured before the other side is known to be one.
+        let said = String::from_utf8(folder.run(&line).stderr).unwrap();
+        assert!(!said.contains("roofline"), "{said}");
+    };
+    bad("--against gone", &["--against gone", "is no file"]);
+    bad("--against .", &["--against .", "is no file"]);
+    folder.put("notes.txt", b"hello");
+    bad("--against notes.txt", &["cannot run", "notes.txt"]);
+    bad("--against-device 'none", &["'bench' failed", "no adapter", "'none"]);
+    for line in ["--rounds 4", "--rounds 3 --against-device host", "--against-device host --gallery all"] {
+        folder.bad(2, &format!("bench {line}"), &["--"]);
+    }
+}
+
+/// Programs that stand for builds of realign that have no such case, fail, or say something else.
+#[cfg(unix)]
+#[test]
+fn other_builds_that_do_not_do_their_part() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = Folder::fresh();
+    let program = |name: &str, lines: &str| {
+        folder.put(name, format!("#!/bin/sh\n{lines}\n").as_bytes());
+        std::fs::set_permissions(folder.at(name), std::fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    let version = "if [ \"$1\" = --version ]; then echo realign 9.9; exit; fi";
+    let bad = |name: &str, lines: &str, words: &[&str]| {
+        program(name, lines);
+        let line = format!("bench --quick --device host --filter rotary --against ./{name}");
+        folder.bad(1, &line, &[&[name], words].concat());
+    };
+    bad("quiet", "exit 0", &["is no build of realign"]);
+    bad("other", "echo other 1.0", &["is no build of realign"]);
+    bad("silent", version, &["printed no results"]);
+    bad(
+        "lost",
+        &format!("{version}\necho rotary >&2; echo error: the device is lost >&2; exit 1"),
+        &["the device is lost"],
+    );
+    bad("mute", &format!("{version}\nexit 3"), &["'bench' failed", "3", "it said nothing"]);
+    bad("later", &format!("{version}\necho '{{\"schema\": 7, \"results\": []}}'"), &["form 7"]);
+    let file = |results: &str| {
+        let device = "{\"name\": \"host engine\", \"kind\": \"host engine\", \"backend\": \"host\"}";
+        format!("{version}\necho '{{\"schema\": 1, \"device\": {device}, \"results\": [{results}]}}'")
+    };
+    bad("without", &file(""), &["no case can be timed", "rotary", "has no such case"]);
+    bad(
+        "failing",
+        &file("{\"name\": \"rotary\", \"error\": \"wrong result\"}"),
+        &["fails on the other side: wrong result"],
+    );
+    let shapes = file("{\"name\": \"rotary\", \"shape\": \"[7]\", \"seconds\": 1.0}");
+    bad("shapes", &shapes, &["other shapes", "[7]"]);
+    bad("elsewhere", &shapes.replace("host engine", "a GPU"), &["took another device", "a GPU", "--device"]);
 }
 
 #[test]
@@ -107,8 +220,19 @@ fn what_cannot_be_measured() {
         let said = String::from_utf8(folder.run(&line).stderr).unwrap();
         assert!(!said.contains("roofline") && !said.contains("normalize"), "{said}");
     }
-    let said = folder.good("bench --quick --device host --filter normalize --json old.json");
+    let said = folder.good("bench --quick --device host --filter normalize,copy --json old.json");
     assert!(said.contains("roofline") && said.contains("normalize"), "{said}");
+    let value = folder.json_quiet("bench --quick --device host --filter normalize,copy --compare old.json --json");
+    let (drift, compared) = (&value["drift"], value["compared"].as_array().unwrap());
+    assert_eq!((&drift["in_turns"], &drift["same_device"], compared.len()), (&false.into(), &true.into(), 2));
+    let yardsticks = drift["yardsticks"].as_object().unwrap();
+    assert_eq!(yardsticks.keys().collect::<Vec<_>>(), ["arithmetic", "bandwidth", "copy"]);
+    let ratios: Vec<f64> = yardsticks.values().map(|r| r.as_f64().unwrap()).chain([1.0]).collect();
+    assert_eq!(drift["low"].as_f64(), ratios.iter().copied().reduce(f64::min));
+    assert_eq!(drift["high"].as_f64(), ratios.iter().copied().reduce(f64::max));
+    // A yardstick's own ratio is never called a difference.
+    let copy = compared.iter().find(|c| c["name"] == "copy").unwrap();
+    assert!(["within the drift", "the same within the noise"].contains(&copy["verdict"].as_str().unwrap()), "{copy}");
     folder.bad(1, "tune --device host", &["host engine", "nothing to tune"]);
 }
 
