@@ -6,7 +6,7 @@ use super::{Centroid, Method, Noise, Statistics};
 use crate::device::Device;
 use crate::error::{Problem, Remedy};
 use crate::kernels::stats::moments::Summand;
-use crate::stats::{Moments, RowSource, StreamOptions, measure, measure_sampled};
+use crate::stats::{Moments, RowSource, measure, measure_sampled};
 use crate::{Error, Result};
 
 /// ε of the scale: s = √(T_x / (T_y + ε)).

@@ -6,33 +6,33 @@
 //!
 //! Everything downstream takes embeddings from files, so encoders of one's own may stand in for the bundled one.
 
-pub mod arm;
-pub mod attributes;
-pub mod claims;
-pub mod clustered;
+mod arm;
+mod attributes;
+mod claims;
+mod clustered;
 pub mod demo;
-pub mod digits;
-pub mod encoder;
-pub mod evaluation;
-pub mod expectations;
+mod digits;
+mod encoder;
+mod evaluation;
+mod expectations;
 #[cfg(feature = "report")]
 pub mod figures;
-pub mod files;
+mod files;
 pub mod folder;
-pub mod jobs;
-pub mod language_model;
-pub mod markdown;
-pub mod monitor;
+mod jobs;
+mod language_model;
+mod markdown;
+mod monitor;
 #[cfg(feature = "report")]
 mod pages;
-pub mod pairs;
+mod pairs;
 pub mod plan;
-pub mod protocol;
-pub mod random;
-pub mod record;
+mod protocol;
+mod random;
+mod record;
 pub mod results;
-pub mod study;
-pub mod vocabulary;
+mod study;
+mod vocabulary;
 pub mod words;
 
 pub use arm::{Arm, Domain, Source, Texts};

@@ -4,12 +4,12 @@
 //! packed behind the other, so that a row of an activation `[n, d]` is one token and padding costs nothing.
 
 pub mod adapter;
-pub mod contrastive;
+mod contrastive;
 pub mod decoder;
 pub mod dual_encoder;
 pub mod linear;
 pub mod parameters;
-pub mod sharded_matrix;
+mod sharded_matrix;
 
 pub use adapter::Adapter;
 pub use contrastive::{PairLoss, PairSpace};

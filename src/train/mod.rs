@@ -1,22 +1,22 @@
 //! What a training run needs besides kernels and models: settings, schedule, order of the data, packed batches, noise,
 //! checkpoints and the log, and the memory that it will take.
 
-pub mod batch;
-pub mod checkpoint;
+mod batch;
+mod checkpoint;
 pub mod data;
-pub mod log;
-pub mod model;
+mod log;
+mod model;
 pub mod noise;
-pub mod order;
+mod order;
 #[cfg(feature = "report")]
 mod page;
-pub mod plan;
-pub mod pretrain;
+mod plan;
+mod pretrain;
 mod resume;
-pub mod run;
-pub mod schedule;
+mod run;
+mod schedule;
 pub mod settings;
-pub mod step;
+mod step;
 pub mod visual;
 
 pub use batch::{Batch, IGNORED};

@@ -117,6 +117,22 @@ fn names_are_unique() {
     assert_eq!(names.len(), ALL.len());
 }
 
+/// A kernel that is declared but not in the catalogue would be validated, translated and timed by nobody.
+#[test]
+fn every_declared_kernel_is_in_the_catalogue() {
+    fn declared(folder: &Path) -> usize {
+        let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let in_file = |path: &Path| {
+            let text = std::fs::read_to_string(path).unwrap();
+            // Lists are the epilogues', one for each multiplier.
+            text.matches(": KernelSpec =").count() + 4 * text.matches(": [KernelSpec; 4] =").count()
+        };
+        entries.map(|path| if path.is_dir() { declared(&path) } else { in_file(&path) }).sum()
+    }
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/kernels");
+    assert_eq!(declared(&folder), ALL.len(), "a kernel in src/kernels is missing from catalogue.rs");
+}
+
 /// A feature that a variant uses but does not ask for is noticed.
 #[test]
 fn subgroups_and_64_bits_need_their_features() {
