@@ -8,7 +8,7 @@ use crate::device::{Device, Recorder, Tensor};
 use crate::nn::dual_encoder::{DualEncoder, DualEncoderConfig, EncoderSpace};
 use crate::nn::{Gradients, PairLoss, PairSpace};
 use crate::optim::{AdamW, AdamWOptions};
-use crate::train::schedule::{Schedule, ScheduleKind};
+use crate::train::{Schedule, ScheduleKind};
 use crate::{ElementType, Error, Result};
 
 /// How it trains; the default is the size of the miniature experiment.
