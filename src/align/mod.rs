@@ -26,8 +26,8 @@ pub use calibration::{Calibration, Transfer};
 pub use compare::{CompareOptions, Compared, Comparison, compare};
 pub use evidence::{Evidence, fit_evidence};
 pub use fit::{fit, fit_moments};
-pub use options::FitOptions;
 pub use method::{Centroid, Method};
+pub use options::FitOptions;
 pub use shards::{AlignedFiles, apply_to_files};
 pub use study::{Domain, SizeResult, sample_size_study, sizes, transfer_matrix};
 
