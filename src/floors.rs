@@ -15,7 +15,7 @@ const FLOORS: &[&[&str]] = &[
     &["stats", "tuning"],
     &["geometry"],
     &["align"],
-    &["nn"],
+    &["nn", "nalgebra"],
     &["optim"],
     &["train"],
     &["inference"],

@@ -33,6 +33,7 @@
 //! | [`nn`], [`optim`] | the adapter, decoder language models and a dual encoder, forward and backward; AdamW |
 //! | [`kernels`] | the compute kernels and how to add one |
 //! | [`host`] | what a kernel's twin on the CPU is given |
+//! | `nalgebra` | covariances, means, frames and maps as nalgebra's types (feature `nalgebra`) |
 //! | `report` | charts as SVG and HTML pages (feature `report`) |
 //! | `train` | the two-stage training loop: settings, data, runs, checkpoints (feature `train`) |
 //! | `inference` | answers, scores and accuracy of trained models (feature `train`) |
@@ -56,6 +57,8 @@ pub mod host;
 pub mod inference;
 pub mod io;
 pub mod kernels;
+#[cfg(feature = "nalgebra")]
+pub mod nalgebra;
 pub mod nn;
 pub mod optim;
 mod remedy;

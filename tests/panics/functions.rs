@@ -83,7 +83,8 @@ proptest! {
             let _ = jensen_shannon(&p, &q);
         }
         if let Ok(rows) = Rows::new(&single, width) {
-            let _ = realign::geometry::nearest(&device, rows, None, k);
+            let _ = realign::geometry::nearest(&device, rows, rows, k, None);
+            let _ = realign::geometry::nearest(&device, rows, rows, k, Some(&[0, 1, u32::MAX]));
             let _ = cosine_histogram(&device, rows, None, k.min(64));
         }
         let _ = Tensor::from_f32(&device, &single, width);
