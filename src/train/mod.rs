@@ -14,7 +14,7 @@ mod plan;
 mod pretrain;
 mod resume;
 mod run;
-mod schedule;
+pub mod schedule;
 pub mod settings;
 mod step;
 pub mod visual;
