@@ -81,7 +81,8 @@ fn measure(device: &realign::Device, options: &Options) -> Result<Report> {
 fn read(path: &Path) -> Result<Value> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let file = serde_json::from_str(&text).with_context(|| format!("{}: not JSON", path.display()))?;
-    check(&file).with_context(|| path.display().to_string())?;
+    check(&file)
+        .with_context(|| format!("{}: is not what 'realign bench --json' of this version writes", path.display()))?;
     Ok(file)
 }
 
