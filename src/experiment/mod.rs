@@ -2,7 +2,7 @@
 //! and the monitor that watches its modality gap form [spec 4, 6-8; paper section 3 and appendix H].
 //!
 //! A [`Demo`] is the protocol once; a [`study()`] runs a [`plan()`] over several seeds, keeps the [`results`] as they come, and judges
-//! the paper's [`claims`].
+//! the paper's claims.
 //!
 //! Everything downstream takes embeddings from files, so encoders of one's own may stand in for the bundled one.
 
@@ -21,7 +21,7 @@ mod files;
 pub mod folder;
 mod jobs;
 mod language_model;
-mod markdown;
+pub mod markdown;
 mod monitor;
 #[cfg(feature = "report")]
 mod pages;
