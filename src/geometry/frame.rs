@@ -44,7 +44,7 @@ impl Cut {
     pub(crate) fn check(self, d: usize) -> Result<()> {
         match self {
             Cut::Energy(e) if e > 0.0 && e <= 1.0 => Ok(()),
-            Cut::Energy(e) => Err(Error::argument("--energy", format!("{e}; give a share above 0, at most 1"))),
+            Cut::Energy(e) => Err(Error::argument("energy", format!("{e}; give a share above 0, at most 1"))),
             Cut::Rank(r) => check_rank(r, d),
         }
     }
