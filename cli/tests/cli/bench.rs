@@ -176,6 +176,13 @@ fn other_builds_that_do_not_do_their_part() {
     );
     let shapes = file("{\"name\": \"rotary\", \"shape\": \"[7]\", \"seconds\": 1.0}");
     bad("shapes", &shapes, &["other shapes", "[7]"]);
+    // This build, which says that it took far longer than it did: a true difference, in the right direction.
+    let own = env!("CARGO_BIN_EXE_realign");
+    program("slow", &format!("{own} \"$@\" | sed 's/\"seconds\": /&9/'"));
+    let line = "bench --quick --device host --filter rotary --against ./slow --rounds 4";
+    let value = folder.json_quiet(&format!("{line} --json"));
+    let case = &value["against"]["cases"][0];
+    assert!(case["verdict"] == "faster" && case["speedup_low"].as_f64() > Some(10.0), "{case}");
     bad("elsewhere", &shapes.replace("host engine", "a GPU"), &["took another device", "a GPU", "--device"]);
 }
 
