@@ -9,7 +9,7 @@
 //! use realign::nalgebra::DMatrix;
 //!
 //! # fn main() -> realign::Result<()> {
-//! let directions = DMatrix::from_columns(&[nalgebra::dvector![0.6, 0.8, 0.0]]);
+//! let directions = DMatrix::from_column_slice(3, 1, &[0.6, 0.8, 0.0]);
 //! let frame = Frame::from_nalgebra(&directions)?;
 //! assert_eq!((frame.width(), frame.rank()), (3, 1));
 //! assert_eq!(frame.to_nalgebra(), directions);

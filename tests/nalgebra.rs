@@ -1,12 +1,21 @@
 //! Small matrices as nalgebra's types: round trips, order, and what an app does with them.
 
-use nalgebra::{DMatrix, DVector, dmatrix, dvector};
+use nalgebra::{DMatrix, DVector};
 use realign::Device;
 use realign::align::{Aligner, FitOptions, Mapped, Method, Statistics, apply_rows, fit};
 use realign::geometry::{Cut, Frame};
 use realign::stats::{Covariance, MemoryRows, StreamOptions, covariance_f64};
 
 const D: usize = 5;
+
+/// A matrix of these rows.
+fn of_rows<const M: usize, const N: usize>(rows: [[f64; N]; M]) -> DMatrix<f64> {
+    DMatrix::from_row_slice(M, N, rows.as_flattened())
+}
+
+fn vector(values: &[f64]) -> DVector<f64> {
+    DVector::from_column_slice(values)
+}
 
 /// Rows that differ in spread by column, `[n, D]`.
 fn rows(n: usize, phase: f32) -> Vec<f32> {
@@ -89,38 +98,38 @@ fn a_map_by_nalgebra_is_ours() {
 
 #[test]
 fn order_is_kept_where_a_map_is_not_symmetric() {
-    let (map, shift) = (dmatrix![0.0, 1.0; 0.5, 0.0], dvector![0.0, 0.0]);
+    let (map, shift) = (of_rows([[0.0, 1.0], [0.5, 0.0]]), vector(&[0.0, 0.0]));
     let mapped = Mapped::from_nalgebra(&map, &shift, &[]).unwrap();
     assert_eq!(mapped.map, [0.0, 1.0, 0.5, 0.0]);
     let mut row = [0.6, 0.8];
     mapped.map_rows(&mut row).unwrap();
-    let want = (&map * dvector![0.6, 0.8]).normalize();
+    let want = (&map * vector(&[0.6, 0.8])).normalize();
     assert!((DVector::from_row_slice(&row) - want).amax() < 1e-15);
 }
 
 #[test]
 fn what_does_not_fit_is_an_error() {
-    let (mean, matrix) = (dvector![0.1, 0.2], dmatrix![1.0, 0.5; 0.5, 2.0]);
+    let (mean, matrix) = (vector(&[0.1, 0.2]), of_rows([[1.0, 0.5], [0.5, 2.0]]));
     let made = |mean: &DVector<f64>, matrix: &DMatrix<f64>, error| Covariance::from_nalgebra(3, mean, matrix, error);
     assert!(made(&mean, &matrix, 1e-6).is_ok());
     for (mean, matrix, error) in [
-        (dvector![0.1], matrix.clone(), 0.0),
+        (vector(&[0.1]), matrix.clone(), 0.0),
         (DVector::zeros(0), DMatrix::zeros(0, 0), 0.0),
-        (mean.clone(), dmatrix![1.0, 0.5, 0.0; 0.5, 2.0, 0.0], 0.0),
-        (mean.clone(), dmatrix![1.0, 0.5; 0.4, 2.0], 0.0),
-        (mean.clone(), dmatrix![-1.0, 0.0; 0.0, 2.0], 0.0),
-        (mean.clone(), dmatrix![f64::NAN, 0.0; 0.0, 2.0], 0.0),
-        (dvector![0.1, f64::INFINITY], matrix.clone(), 0.0),
+        (mean.clone(), of_rows([[1.0, 0.5, 0.0], [0.5, 2.0, 0.0]]), 0.0),
+        (mean.clone(), of_rows([[1.0, 0.5], [0.4, 2.0]]), 0.0),
+        (mean.clone(), of_rows([[-1.0, 0.0], [0.0, 2.0]]), 0.0),
+        (mean.clone(), of_rows([[f64::NAN, 0.0], [0.0, 2.0]]), 0.0),
+        (vector(&[0.1, f64::INFINITY]), matrix.clone(), 0.0),
         (mean.clone(), matrix.clone(), f64::NAN),
         (mean.clone(), matrix.clone(), 1.0),
     ] {
         assert!(made(&mean, &matrix, error).is_err(), "{mean} {matrix} {error}");
     }
-    assert!(Frame::from_nalgebra(&dmatrix![1.0, 1.0; 0.0, 0.0]).is_err());
+    assert!(Frame::from_nalgebra(&of_rows([[1.0, 1.0], [0.0, 0.0]])).is_err());
     assert!(Frame::from_nalgebra(&DMatrix::zeros(0, 0)).is_err());
-    assert!(Frame::of(&dmatrix![1.0, 0.0], &dmatrix![1.0, 0.0], Cut::Rank(1)).is_err());
-    assert!(Mapped::from_nalgebra(&matrix, &dvector![0.0], &[]).is_err());
-    assert!(Mapped::from_nalgebra(&matrix, &mean, &[dvector![0.0]]).is_err());
+    assert!(Frame::of(&of_rows([[1.0, 0.0]]), &of_rows([[1.0, 0.0]]), Cut::Rank(1)).is_err());
+    assert!(Mapped::from_nalgebra(&matrix, &vector(&[0.0]), &[]).is_err());
+    assert!(Mapped::from_nalgebra(&matrix, &mean, &[vector(&[0.0])]).is_err());
     assert!(Mapped::from_nalgebra(&DMatrix::zeros(0, 0), &DVector::zeros(0), &[]).is_err());
     let mut odd = fitted(Method::Blockwise);
     odd.map = Some(vec![1.0; 3]);

@@ -140,7 +140,7 @@ fn no_twin_panics() {
     let met: RefCell<BTreeMap<&str, [u32; 2]>> = RefCell::default();
     let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let mut runner =
-        TestRunner::new_with_rng(Config { cases: 2000, failure_persistence: None, ..Config::default() }, rng);
+        TestRunner::new_with_rng(Config { cases: 300, failure_persistence: None, ..Config::default() }, rng);
     let outcome = runner.run(&call(), |call| {
         for (kernel, &size) in ALL.iter().zip(&sizes) {
             let result = run(kernel, size, &call);

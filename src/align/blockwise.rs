@@ -245,11 +245,15 @@ fn map(x: &Survey, y: &Survey, shrinkage: f64, options: &FitOptions<'_>) -> Resu
     Ok(dense::rows_of(map.as_ref()))
 }
 
-/// `Bᵀ C B`, row-major; the basis has directions as rows.
+/// `Bᵀ C B`, row-major and symmetric; the basis has directions as rows. Where a block vanishes, as V does for fewer rows than
+/// dimensions, what is left is rounding, whose triangles differ by as much as they hold: they are averaged.
 fn inside(basis: MatRef<'_, f64>, survey: &Survey) -> Vec<f64> {
     let d = survey.width();
     let half = dense::product(basis, dense::view(survey.covariance(), d, d));
-    dense::rows_of(dense::product(half.as_ref(), basis.transpose()).as_ref())
+    let block = dense::product(half.as_ref(), basis.transpose());
+    dense::rows_of(
+        Mat::from_fn(block.nrows(), block.ncols(), |i, j| 0.5 * block[(i, j)] + 0.5 * block[(j, i)]).as_ref(),
+    )
 }
 
 /// `(C + ridge I)^power` of a symmetric `[k, k]` matrix.

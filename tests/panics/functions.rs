@@ -65,7 +65,7 @@ impl RowSource for Odd {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn rows_and_widths(a in values(), b in values(), width in size(), k in size()) {
