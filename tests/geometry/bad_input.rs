@@ -60,10 +60,10 @@ fn fewer_rows_than_directions() {
         says(frame_of(Cut::Rank(6)), &["6 directions", "span 4", "more rows"]);
         assert_eq!(frame_of(Cut::Rank(4)).unwrap().rank(), 4);
         assert_eq!(frame_of(Cut::Energy(1.0)).unwrap().rank(), 4);
-        says(frame_of(Cut::Rank(0)), &["--rank", "1 to 12"]);
-        says(frame_of(Cut::Rank(13)), &["--rank", "1 to 12"]);
+        says(frame_of(Cut::Rank(0)), &["rank", "1 to 12"]);
+        says(frame_of(Cut::Rank(13)), &["rank", "1 to 12"]);
         for energy in [0.0, 1.1, -1.0, f64::NAN] {
-            says(frame_of(Cut::Energy(energy)), &["--energy"]);
+            says(frame_of(Cut::Energy(energy)), &["energy"]);
         }
     }
 }
@@ -94,9 +94,9 @@ fn a_singular_covariance() {
         fit(&Device::host(), &mut y, &mut x, &options)
     };
     assert!(fitted(None).unwrap().map.unwrap().iter().all(|a| a.is_finite()));
-    says(fitted(Some(0.0)), &["singular", "--shrinkage"]);
-    says(fitted(Some(-1.0)), &["--shrinkage"]);
-    says(fitted(Some(f64::NAN)), &["--shrinkage"]);
+    says(fitted(Some(0.0)), &["singular", "shrinkage"]);
+    says(fitted(Some(-1.0)), &["shrinkage"]);
+    says(fitted(Some(f64::NAN)), &["shrinkage"]);
 }
 
 #[test]
@@ -182,9 +182,9 @@ fn comparisons_of_sets_that_make_trouble() {
         }
         // What no method could use is refused before the first is fitted.
         let bad = |fit| CompareOptions { fit, ..Default::default() };
-        says(table(&good, &good, &bad(FitOptions::default().sigma(Some(-1.0)))), &["--sigma"]);
-        says(table(&good, &good, &bad(FitOptions::default().shrinkage(Some(-1.0)))), &["--shrinkage"]);
-        says(table(&good, &good[..70 * D], &paired), &["--paired", "80 rows", "70 rows"]);
+        says(table(&good, &good, &bad(FitOptions::default().sigma(Some(-1.0)))), &["sigma"]);
+        says(table(&good, &good, &bad(FitOptions::default().shrinkage(Some(-1.0)))), &["shrinkage"]);
+        says(table(&good, &good[..70 * D], &paired), &["paired", "80 rows", "70 rows"]);
     }
     // An exact centroid step is realign's; blockwise takes one.
     let exact = FitOptions::default().centroid(realign::align::Centroid::Exact);
@@ -203,7 +203,7 @@ fn comparisons_of_sets_that_make_trouble() {
 fn sets_that_do_not_fit() {
     let values = cloud(7, 60, D);
     let frame = frame_of(&values, Cut::Rank(3)).unwrap();
-    says(pairs(&values, &values[..50 * D], &frame), &["--paired", "60 rows", "50 rows"]);
+    says(pairs(&values, &values[..50 * D], &frame), &["paired", "60 rows", "50 rows"]);
     let narrow = Frame::from_directions(vec![1.0, 0.0, 0.0], 3).unwrap();
     says(pairs(&values, &values, &narrow), &["width 3", "width 12"]);
     says(principal_angles(&frame, &narrow), &["width 12", "width 3"]);
@@ -224,8 +224,8 @@ fn more_neighbours_than_rows() {
     let survey = survey(&values);
     says(nearest_others(survey.sample(), D, 15), &["15 neighbours of 15 rows"]);
     says(nearest_others(survey.sample(), D, 0), &["0 neighbours"]);
-    says(mixing(&survey.sample()[..6 * D], survey.sample(), D, 12), &["--mixing-k", "12 pooled"]);
-    says(Before::of(&survey, &DiagnosisOptions::default()), &["20 neighbours of 15 rows", "--overlap-k"]);
+    says(mixing(&survey.sample()[..6 * D], survey.sample(), D, 12), &["fewer neighbours", "12 pooled"]);
+    says(Before::of(&survey, &DiagnosisOptions::default()), &["20 neighbours of 15 rows", "fewer neighbours"]);
     let (mut y, mut x) = (MemoryRows::f32("y", &values, D).unwrap(), MemoryRows::f32("x", &values, D).unwrap());
     let table = compare(&Device::host(), &mut y, &mut x, &Method::ALL, &CompareOptions::default());
     says(table, &["neighbours of 7 rows"]);

@@ -299,7 +299,7 @@ fn summaries_on_disk() {
     for (mut a, b) in [(summary.clone(), count(&other, false)), (plain.clone(), count(&other, true))] {
         let before = a.clone();
         let error = a.merge(&b).unwrap_err().to_string();
-        assert!(error.contains("--covariance") && error.contains("--without-covariance"), "{error}");
+        assert!(error.contains("with their covariance") && error.contains("merge moments alone"), "{error}");
         assert_eq!(a, before);
     }
     summary.merge(&count(&other, true)).unwrap();

@@ -141,14 +141,14 @@ fn columns_that_are_not_clear_or_not_there() {
     let mut two = columns("fixed", 4);
     two.push(("other", lists("list", 4)));
     let (_folder, path) = parquet_with(two);
-    refused(open(&[&path]), &["in.parquet", "several", "--column", "\"embedding\"", "\"other\""]);
+    refused(open(&[&path]), &["in.parquet", "several", "choose another column", "\"embedding\"", "\"other\""]);
     let by = |column: &str| {
         let options = OpenOptions { column: Some(column.to_string()), ..Default::default() };
         Dataset::open(std::slice::from_ref(&path), &options)
     };
     assert_eq!(by("other").unwrap().width(), WIDTH);
-    refused(by("id"), &["in.parquet", "\"id\"", "does not hold lists", "--column"]);
-    refused(by("none"), &["in.parquet", "\"none\"", "--column", "\"embedding\""]);
+    refused(by("id"), &["in.parquet", "\"id\"", "does not hold lists", "choose another column"]);
+    refused(by("none"), &["in.parquet", "\"none\"", "choose another column", "\"embedding\""]);
     let (_folder, path) = parquet_with(vec![("n", Arc::new(Int64Array::from(vec![1])) as ArrayRef)]);
     refused(open(&[&path]), &["in.parquet", "no column holds lists", "\"n\""]);
 }

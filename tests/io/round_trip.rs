@@ -113,11 +113,11 @@ fn a_tensor_by_name() {
         r#""b":{"dtype":"F32","shape":[2,1],"data_offsets":[8,16]}}"#
     );
     let path = put(folder.path(), "two.safetensors", &safetensors(table, &[7; 16]));
-    refused(open(&[&path]), &["two.safetensors", "--key", r#""a" (F32 [1, 2])"#, r#""b""#]);
+    refused(open(&[&path]), &["two.safetensors", "choose a tensor among", r#""a" (F32 [1, 2])"#, r#""b""#]);
     let by = |key: &str| OpenOptions { key: Some(key.to_string()), ..Default::default() };
     let input = Dataset::open(std::slice::from_ref(&path), &by("b")).unwrap();
     assert_eq!((input.rows(), input.width()), (2, 1));
-    refused(Dataset::open(&[path], &by("c")), &["two.safetensors", r#"no tensor is called "c""#, "--key", r#""a""#]);
+    refused(Dataset::open(&[path], &by("c")), &["two.safetensors", r#"no tensor is called "c""#, "choose a tensor among", r#""a""#]);
 }
 
 #[test]

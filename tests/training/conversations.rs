@@ -183,7 +183,7 @@ fn bad_conversations_are_refused() {
     let mut unknown = record(&[("human", "Q"), ("gpt", "A")]);
     unknown["id"] = json!("nobody");
     let by_id = SampleOptions { join: Join::Id, ..SampleOptions::default() };
-    refused(read("llama", unknown.clone(), &by_id), &["1 of 1", "nobody", "--skip-missing"]);
+    refused(read("llama", unknown.clone(), &by_id), &["1 of 1", "nobody", "leave such records out"]);
     // Unless told otherwise, the image's name serves where the id has no embedding.
     assert_eq!(read("llama", unknown.clone(), &SampleOptions::default()).unwrap().get(0).unwrap().row, Some(1));
     unknown["image"] = json!("nowhere");

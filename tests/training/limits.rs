@@ -99,10 +99,10 @@ fn out_of_memory_says_which_buffer_and_what_to_lower() {
         assert_eq!((weights, 2 * weights), (gradients, moments));
         drop(run);
         for (limit, words) in [
-            (100_000, vec!["weights", "self_attn.o_proj.weight [64, 64] f32", "16384 bytes", "--weights bf16"]),
-            (weights + 20_000, vec!["gradients", ".weight [", "--train lora"]),
-            (weights + gradients + 20_000, vec!["moments", "f32", "--train lora"]),
-            (weights + gradients + moments + 100_000, vec!["activations", "] f32", "--batch-size", "--recompute"]),
+            (100_000, vec!["weights", "self_attn.o_proj.weight [64, 64] f32", "16384 bytes", "16 bits"]),
+            (weights + 20_000, vec!["gradients", ".weight [", "low-rank additions"]),
+            (weights + gradients + 20_000, vec!["moments", "f32", "low-rank additions"]),
+            (weights + gradients + moments + 100_000, vec!["activations", "] f32", "smaller batches", "compute activations again"]),
         ] {
             let device = devices().swap_remove(i).with_memory_limit(limit).unwrap();
             let error = failure(&device, &settings);
@@ -112,7 +112,7 @@ fn out_of_memory_says_which_buffer_and_what_to_lower() {
         // A batch whose activations are above what the device binds at once.
         let device = devices().swap_remove(i).with_capabilities(|c| c.max_binding = 64_000).unwrap();
         let error = failure(&device, &settings);
-        refused(Err::<(), _>(error), &["activations", "residual stream", "64000", "--batch-size", "--recompute"]);
+        refused(Err::<(), _>(error), &["activations", "residual stream", "64000", "smaller batches", "compute activations again"]);
     }
 }
 
@@ -194,7 +194,7 @@ fn samples_beyond_the_models_context() {
     put(folder.path(), "config.json", object.to_string());
     refused(
         Run::start(&Device::host(), settings.clone(), Start::New),
-        &["max_length", "positions", "12", "--max-length"],
+        &["max_length", "positions", "12", "lower the longest sample"],
     );
     settings.max_length = 12;
     let run = Run::start(&Device::host(), settings, Start::New).unwrap();

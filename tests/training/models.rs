@@ -154,6 +154,6 @@ fn incomplete_or_impossible_exports_leave_nothing() {
     assert_eq!(std::fs::read_dir(spot.path()).unwrap().count(), 0);
     std::fs::create_dir(&out).unwrap();
     put(&out, "precious", "1");
-    refused(create(ElementType::F32), &["exists", "--force"]);
+    refused(create(ElementType::F32), &["exists", "allow it to be replaced"]);
     assert!(out.join("precious").is_file());
 }

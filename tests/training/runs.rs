@@ -356,7 +356,7 @@ fn runs_are_not_mixed_up() {
     settings.epochs = 2.0;
     let host = Device::host();
     finish(Run::start(&host, settings.clone(), Start::New).unwrap());
-    refused(Run::start(&host, settings.clone(), Start::New), &["holds a run", "--resume", "--force"]);
+    refused(Run::start(&host, settings.clone(), Start::New), &["holds a run", "resume it", "allow it to be replaced"]);
     let other = settings.clone().lr(1.0);
     refused(Run::start(&host, other, Start::Resume), &["lr was 0.005 and is 1.0"]);
     // A finished run has nothing left to do, and can be begun again.

@@ -104,7 +104,7 @@ fn missing_embeddings_are_listed_or_left_out() {
         let options = SampleOptions { skip_missing, ..SampleOptions::default() };
         Samples::captions(&path, &tokenizer("llama"), &index, &options)
     };
-    refused(read(false), &["t.jsonl", "12 of 5000", "\"n0\"", "\"n9\" …", "--skip-missing"]);
+    refused(read(false), &["t.jsonl", "12 of 5000", "\"n0\"", "\"n9\" …", "leave such records out"]);
     let error = read(false).unwrap_err().to_string();
     assert!(!error.contains("n10"), "more than ten: {error}");
     let samples = read(true).unwrap();
@@ -184,7 +184,7 @@ fn embeddings_are_read_by_row_across_files() {
     refused(rows.read(&[0], &mut [0.0; 4]), &["1 rows of 3", "4 numbers"]);
     let list = put(spot.path(), "ids.txt", "a\nb\n");
     refused(Ids::of_dataset(&dataset, Some(&list), None), &["2 ids", "6 rows"]);
-    refused(Ids::of_dataset(&dataset, None, None), &["a.safetensors", "--ids"]);
+    refused(Ids::of_dataset(&dataset, None, None), &["a.safetensors", "a list of its rows' ids"]);
     let odd = put(spot.path(), "c.safetensors", super::safetensors(&[("e", &[2, 2], &[0.0, 1.0, 2.0, f32::NAN])]));
     let dataset = Dataset::open(&[odd], &OpenOptions::default()).unwrap();
     let mut rows = EmbeddingRows::open(&dataset).unwrap();
@@ -221,7 +221,7 @@ fn parquet_has_ids_beside_its_rows() {
     assert_eq!(names(read(None).unwrap()), ["x", "y", "z"]);
     assert_eq!(names(read(Some("n")).unwrap()), ["-1", "5", "7"]);
     assert_eq!(names(Ids::read(&path, Some("n")).unwrap()), ["-1", "5", "7"]);
-    refused(read(Some("none")), &["e.parquet", "\"none\"", "--id-column"]);
+    refused(read(Some("none")), &["e.parquet", "\"none\"", "the column of ids"]);
     refused(read(Some("e")), &["e.parquet", "texts or integers"]);
     refused(read(Some("holes")), &["row 1", "\"holes\"", "null"]);
     let mut out = [0.0; 4];
