@@ -7,14 +7,13 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
 use super::order::Position;
 use crate::io::atomic_folder::{FolderWriter, TEMPORARY};
 use crate::io::tensor_writer::{TensorWriter, notes};
-use crate::io::{FolderLock, TensorFile, TensorSpec};
+use crate::io::{TensorFile, TensorSpec};
 use crate::{Error, Result};
 
 const PREFIX: &str = "step-";
@@ -46,8 +45,6 @@ pub struct RunState {
 pub struct Checkpoints {
     folder: PathBuf,
     keep: usize,
-    /// Of the folder, as long as there is a clone of this.
-    _lock: Arc<FolderLock>,
 }
 
 /// A checkpoint that proved whole.
@@ -71,18 +68,17 @@ pub struct CheckpointWriter {
 }
 
 impl Checkpoints {
-    /// Opens or makes the folder, and removes what an earlier process left half done in it. One run at a time may use it: the folder is
-    /// locked until this and its clones are dropped. The newest `keep` checkpoints stay, at least 1.
+    /// Opens or makes the folder, and removes what an earlier process left half done in it. One run at a time may use it:
+    /// [`Run::start`](super::Run::start) locks its own folder before, others do so with [`FolderLock`](crate::io::FolderLock). The newest
+    /// `keep` checkpoints stay, at least 1.
     ///
     /// # Errors
-    /// The folder cannot be made or listed, is in use, or `keep` is 0.
+    /// The folder cannot be made or listed, or `keep` is 0.
     pub fn open(folder: &Path, keep: usize) -> Result<Checkpoints> {
         if keep == 0 {
             return Err(Error::argument("keep", "at least 1 checkpoint must be kept"));
         }
         std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
-        // What lies there half done is another process's work as long as that one lives.
-        let lock = Arc::new(FolderLock::acquire(folder)?);
         for entry in std::fs::read_dir(folder).map_err(Error::io("list", folder))? {
             let path = entry.map_err(Error::io("list", folder))?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -90,7 +86,7 @@ impl Checkpoints {
                 std::fs::remove_dir_all(&path).map_err(Error::io("remove", &path))?;
             }
         }
-        Ok(Checkpoints { folder: folder.to_path_buf(), keep, _lock: lock })
+        Ok(Checkpoints { folder: folder.to_path_buf(), keep })
     }
 
     /// The checkpoints that are there, by step; none is opened.
