@@ -6,7 +6,7 @@ use realign::geometry::coupling::{RIDGE, coupling};
 use realign::geometry::density::{Density, jensen_shannon};
 use realign::geometry::neighbourhood::{knn_overlap, mixing, nearest_others};
 use realign::geometry::recalibrate::{Stored, recalibration};
-use realign::geometry::{Cut, Decomposition, Frame, Spectrum, Survey, principal_angles};
+use realign::geometry::{CovarianceView, Cut, Decomposition, Frame, Spectrum, Survey, principal_angles};
 use realign::stats::{MemoryRows, RowSource, StreamOptions, Subset};
 
 use super::common::{Rng, cloud, devices, max_difference, mean, unit_rows};
@@ -116,7 +116,9 @@ fn frames_survive_files() {
     let (text, image) = pair("b");
     let survey = |rows: &super::data::Rows| Survey::of(&mut rows.source(), 0, StreamOptions::default()).unwrap();
     let (y, x) = (survey(&text), survey(&image));
-    let frame = Frame::of(&y, &x, Cut::Energy(0.8)).unwrap();
+    // A file has no error of the covariances.
+    let exact = |side| CovarianceView::new(Survey::covariance(side), 64);
+    let frame = Frame::of(exact(&y), exact(&x), Cut::Energy(0.8)).unwrap();
     frame.save(&path, false).unwrap();
     assert!(Frame::is_file(&path) && !Statistics::is_file(&path));
     assert_eq!(Frame::load(&path).unwrap(), frame);

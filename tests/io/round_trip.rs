@@ -117,7 +117,10 @@ fn a_tensor_by_name() {
     let by = |key: &str| OpenOptions { key: Some(key.to_string()), ..Default::default() };
     let input = Dataset::open(std::slice::from_ref(&path), &by("b")).unwrap();
     assert_eq!((input.rows(), input.width()), (2, 1));
-    refused(Dataset::open(&[path], &by("c")), &["two.safetensors", r#"no tensor is called "c""#, "choose a tensor among", r#""a""#]);
+    refused(
+        Dataset::open(&[path], &by("c")),
+        &["two.safetensors", r#"no tensor is called "c""#, "choose a tensor among", r#""a""#],
+    );
 }
 
 #[test]

@@ -102,7 +102,10 @@ fn out_of_memory_says_which_buffer_and_what_to_lower() {
             (100_000, vec!["weights", "self_attn.o_proj.weight [64, 64] f32", "16384 bytes", "16 bits"]),
             (weights + 20_000, vec!["gradients", ".weight [", "low-rank additions"]),
             (weights + gradients + 20_000, vec!["moments", "f32", "low-rank additions"]),
-            (weights + gradients + moments + 100_000, vec!["activations", "] f32", "smaller batches", "compute activations again"]),
+            (
+                weights + gradients + moments + 100_000,
+                vec!["activations", "] f32", "smaller batches", "compute activations again"],
+            ),
         ] {
             let device = devices().swap_remove(i).with_memory_limit(limit).unwrap();
             let error = failure(&device, &settings);
@@ -112,7 +115,10 @@ fn out_of_memory_says_which_buffer_and_what_to_lower() {
         // A batch whose activations are above what the device binds at once.
         let device = devices().swap_remove(i).with_capabilities(|c| c.max_binding = 64_000).unwrap();
         let error = failure(&device, &settings);
-        refused(Err::<(), _>(error), &["activations", "residual stream", "64000", "smaller batches", "compute activations again"]);
+        refused(
+            Err::<(), _>(error),
+            &["activations", "residual stream", "64000", "smaller batches", "compute activations again"],
+        );
     }
 }
 

@@ -56,7 +56,7 @@ fn captions(rows: &[Value]) -> Result<Bars> {
         return Ok(bars);
     }
     let noise = shown.iter().map(|row| with_noise(source(row)).map_or(Bar::from(f64::NAN), bar));
-    Ok(bars.group(format!("noise {NOISE}"), noise)?)
+    bars.group(format!("noise {NOISE}"), noise)
 }
 
 fn order(rows: &[Value]) -> String {
