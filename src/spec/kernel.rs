@@ -16,7 +16,7 @@ pub enum BindingKind {
     Uniform,
     /// A storage buffer that is only read.
     Read,
-    /// Words that are only read, four to an entry: a storage buffer, or, where [`Capabilities::texel_reads`], its copy in a
+    /// Words that are only read, four to an entry: a storage buffer, or, where [`Capabilities::texel_reads`](super::Capabilities::texel_reads), its copy in a
     /// `texture_2d<u32>` of [`TEXEL_LINE`] texels a line.
     Texels,
     /// A storage buffer that is read and written.

@@ -36,7 +36,7 @@ pub struct Heads {
     pub query: usize,
     /// Heads of keys and values.
     pub key_value: usize,
-    /// Elements of a head: a multiple of 4, at most [`MAX_WIDTH`].
+    /// Elements of a head: a multiple of 4, at most `kernels::nn::attention::MAX_WIDTH`.
     pub width: usize,
 }
 

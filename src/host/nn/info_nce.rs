@@ -34,7 +34,7 @@ pub(crate) struct TermsParams {
     pub scale: f32,
 }
 
-/// What iterations similarities to logits: `z = e^min(t, most) s + b`; InfoNCE has no b.
+/// What turns similarities into logits: `z = e^min(t, most) s + b`; InfoNCE has no b.
 #[derive(Clone, Copy, Debug)]
 pub struct Scaling<R> {
     /// Logarithm of the factor.

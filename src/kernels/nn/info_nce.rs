@@ -1,7 +1,7 @@
 //! Symmetric InfoNCE of pairs on the diagonal of a similarity matrix, at a learned temperature [paper, appendix H.1].
 //!
 //! With `z = e^t s`, t at most a limit, the loss of pair i is `(log Σ_j e^z_ij + log Σ_j e^z_ji) / 2 - z_ii`. [`softmax`] runs on
-//! the similarities and on their transpose; [`terms`] joins the two; [`backward`] iterations the similarities into their gradient.
+//! the similarities and on their transpose; [`terms`] joins the two; [`backward`] turns the similarities into their gradient.
 //!
 //! Bytes: softmax 8 per similarity (4 where a row stays in the caches), backward 8. FLOPs: about 12 and 20.
 

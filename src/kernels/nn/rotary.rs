@@ -82,21 +82,21 @@ impl Frequencies {
         }
         scaling.map_or(Ok(()), |s| s.check())?;
         let half = head_width / 2;
-        let iterations = (0..half).map(|j| {
+        let turns = (0..half).map(|j| {
             let plain = theta.powf(-2.0 * j as f64 / head_width as f64);
-            let iterations = scaling.map_or(plain, |s| s.apply(plain)) / std::f64::consts::TAU;
+            let turns = scaling.map_or(plain, |s| s.apply(plain)) / std::f64::consts::TAU;
             // In units of 2^-64; `as` cuts off, and a turn or more cannot be: frequencies are at most 1 (scaling lowers them).
-            (iterations.fract() * 2f64.powi(64)) as u64
+            (turns.fract() * 2f64.powi(64)) as u64
         });
-        let iterations: Vec<u64> = iterations.collect();
-        let high = iterations.iter().map(|t| (t >> 32) as u32);
-        let words: Vec<u32> = high.chain(iterations.iter().map(|t| *t as u32)).collect();
+        let turns: Vec<u64> = turns.collect();
+        let high = turns.iter().map(|t| (t >> 32) as u32);
+        let words: Vec<u32> = high.chain(turns.iter().map(|t| *t as u32)).collect();
         Ok(Frequencies { half, words: device.buffer_from("rotary frequencies", bytemuck::cast_slice(&words))? })
     }
 }
 
 /// Records the rotation of every head of `x`, `[n, heads * head_width]` f32, in place: row `i` by `positions[i]`, u32 `[n]`.
-/// `inverse` iterations back, which is also the gradient.
+/// `inverse` turns back, which is also the gradient.
 ///
 /// # Errors
 /// Shapes that do not fit, another element type, another device's tensors.
