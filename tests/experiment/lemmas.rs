@@ -63,7 +63,10 @@ proptest! {
         }
         let (gradients, x, y) = gradients(&trained, settings.loss, (pairs, seed));
         let frozen = monitor.frame().unwrap();
-        let now = Frame::of(CovarianceView::new(&covariance(&x, WIDTH), WIDTH), CovarianceView::new(&covariance(&y, WIDTH), WIDTH), cut).unwrap();
+        // So few pairs span no more directions.
+        let cut = if let Cut::Rank(rank) = cut { Cut::Rank(rank.min(pairs - 1)) } else { cut };
+        let (of_x, of_y) = (covariance(&x, WIDTH), covariance(&y, WIDTH));
+        let now = Frame::of(CovarianceView::new(&of_x, WIDTH), CovarianceView::new(&of_y, WIDTH), cut).unwrap();
         let inside: Vec<f64> = gradients.chunks_exact(WIDTH).flat_map(|g| now.project_u(g).unwrap()).collect();
         let angle = principal_angles(frozen, &now).unwrap().sin_theta_max;
         if let Some(leak) = leakage(&inside, frozen).unwrap() {
