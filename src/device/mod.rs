@@ -135,7 +135,7 @@ impl Device {
         change(&mut inner.capabilities);
         let offered = offered.unwrap_or_else(|| Offered::all(inner.capabilities.clone()));
         inner.capabilities.check(&offered)?;
-        inner.variants = Variants::default();
+        inner.variants.forget();
         Ok(Device(Arc::new(inner)))
     }
 

@@ -112,6 +112,12 @@ impl Default for Variants {
 }
 
 impl Variants {
+    /// Forgets all choices, whose variants depend on the device's capabilities. Numbers are not given twice: the engine may hold
+    /// pipelines of the variants before.
+    pub fn forget(&mut self) {
+        self.made.get_mut().unwrap_or_else(PoisonError::into_inner).by_hash.clear();
+    }
+
     /// The one without imports and constants.
     pub fn plain(&self) -> &Variant {
         &self.plain
@@ -152,6 +158,16 @@ mod tests {
 
     fn choice<'a>(elements: (ElementType, ElementType), constants: &'a [Constant]) -> Choice<'a> {
         Choice { family: "rows", elements, imports: &[], constants }
+    }
+
+    #[test]
+    fn a_choice_that_was_forgotten_gets_a_number_of_its_own() {
+        let mut variants = Variants::default();
+        let floats = (ElementType::F32, ElementType::F32);
+        let get = |variants: &Variants| variants.get(choice(floats, &[]), || Ok((vec![], vec![]))).unwrap().id();
+        let before = get(&variants);
+        variants.forget();
+        assert!(get(&variants) > before);
     }
 
     #[test]
