@@ -385,6 +385,23 @@ fn a_kernel_that_does_not_compile_keeps_the_recording_from_running() {
 }
 
 /// A tensor of fewer rows than its memory has is a tensor of so many rows.
+/// What was compiled for the shape of before is not taken for the one of now.
+#[test]
+fn a_device_that_was_used_takes_another_shape() {
+    let (n, d) = (37, 24);
+    let data = cloud(5, n, d);
+    let want = sums(&Device::host(), &data, d).unwrap();
+    let mut device = gpu();
+    let mut pipelines = 0;
+    for (group, lanes) in [(64, 1), (64, 32), (128, 32), (64, 1)] {
+        device = device.with_capabilities(|c| (c.group, c.lanes, c.subgroup_teams) = (group, lanes, false)).unwrap();
+        assert_eq!(sums(&device, &data, d).unwrap(), want, "groups of {group}, teams of {lanes}");
+        let (before, now) = (pipelines, device.cached().0);
+        assert!(now > before, "groups of {group}, teams of {lanes}: {now} pipelines after {before}");
+        pipelines = now;
+    }
+}
+
 #[test]
 fn a_copy_takes_the_rows_of_its_tensors() {
     for device in devices() {

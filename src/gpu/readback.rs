@@ -13,6 +13,8 @@ use crate::{Error, Result};
 
 /// How long a wait asks in vain before it looks whether the device is still there.
 const TURN: Duration = Duration::from_secs(5);
+/// How long a wait on OpenGL lets other threads have the context before it asks again.
+const PAUSE: Duration = Duration::from_micros(500);
 /// How long a single wait may take: a submission is at most 64 dispatches of half a second, so that this is a hung device.
 const TIMEOUT: Duration = Duration::from_secs(600);
 
@@ -44,11 +46,19 @@ impl Gpu {
     pub(crate) fn wait_for(&self, submission_index: Option<wgpu::SubmissionIndex>) -> Result<()> {
         self.waits.fetch_add(1, Ordering::Relaxed);
         let start = Instant::now();
+        // wgpu holds the one context of OpenGL while it waits, and panics in threads that want it for six seconds in vain.
+        let shared = self.backend == wgpu::Backend::Gl;
+        let mut asked = start;
         loop {
-            let wait = wgpu::PollType::Wait { submission_index: submission_index.clone(), timeout: Some(TURN) };
+            let timeout = Some(if shared { Duration::ZERO } else { TURN });
+            let wait = wgpu::PollType::Wait { submission_index: submission_index.clone(), timeout };
             match self.device.poll(wait) {
                 Ok(_) => return self.check_lost(),
-                Err(wgpu::PollError::Timeout) => self.check_patience(start)?,
+                Err(wgpu::PollError::Timeout) if shared && asked.elapsed() < TURN => std::thread::sleep(PAUSE),
+                Err(wgpu::PollError::Timeout) => {
+                    self.check_patience(start)?;
+                    asked = Instant::now();
+                }
                 Err(error) => return Err(self.lost_because(error.to_string())),
             }
         }
