@@ -6,6 +6,7 @@
 //! | [`stats::moments`] | `shaders/stats/moments.wgsl` | `host::stats::moments` |
 //! | [`stats::moment_weights`] | `shaders/stats/moment_weights.wgsl` | `host::stats::moment_weights` |
 //! | [`stats::moment_columns`] | `shaders/stats/moment_columns.wgsl` | `host::stats::moment_columns` |
+//! | [`stats::power_sums`] | `shaders/stats/power_sums.wgsl` | `host::stats::power_sums` |
 //! | [`stats::normalize`] | `shaders/stats/normalize.wgsl` | `host::stats::normalize` |
 //! | [`align::apply`] | `shaders/align/apply.wgsl` | `host::align::apply` |
 //! | [`align::c3`] | `shaders/align/c3.wgsl` | `host::align::c3` |
