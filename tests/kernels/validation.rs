@@ -235,7 +235,9 @@ fn parameter_blocks_fit_and_workgroups_are_small() {
             assert!(group <= 256.0, "{}: {group} invocations", dispatch.kernel.name);
         }
     }
-    assert_eq!(seen, ALL.iter().map(|spec| spec.name).collect());
+    let missing: Vec<&str> = ALL.iter().map(|spec| spec.name).filter(|name| !seen.contains(name)).collect();
+    assert!(missing.is_empty(), "no call records {missing:?}: add one to `dispatches` in tests/kernels/validation.rs");
+    assert_eq!(seen.len(), ALL.len(), "a kernel that is not in `ALL`: {seen:?}");
 }
 
 fn wgsl_files(folder: &Path, found: &mut Vec<PathBuf>) {

@@ -88,7 +88,10 @@ fn every_kernel_splits_with_the_same_bits() {
     for kernel in ALL.iter().map(|spec| spec.name).filter(|name| !WHOLE.contains(name) && !product(name)) {
         // Where texels are not read, moments are one kernel.
         let texels_only = ["moment_weights", "moment_columns"].contains(&kernel) && !gpu().capabilities().texel_reads;
-        assert!(split.contains(&kernel) || texels_only, "{kernel} was not tried");
+        assert!(
+            split.contains(&kernel) || texels_only,
+            "{kernel} was not tried: add a call to `record` in tests/kernels/watchdog.rs"
+        );
     }
     assert!(split.iter().any(|name| product(name)));
 }
