@@ -26,7 +26,9 @@ fn element(index: u32) {
     // Before the first row the difference wraps to beyond the last.
     let row = (id & 0x7fffffffu) - select(params.first, 0u, is_visual);
     let from_table = read_table(min(row, params.table_rows - 1u) * params.width4 + column);
-    let from_visual = visual[min(row, max(params.visual_rows, 1u) - 1u) * params.width4 + column];
+    // Without visual rows something else is bound, which has one vector at least.
+    let visual_place = min(row, max(params.visual_rows, 1u) - 1u) * params.width4 + column;
+    let from_visual = visual[select(0u, visual_place, params.visual_rows > 0u)];
     let known = row < select(params.table_rows, params.visual_rows, is_visual);
     let value = select(vec4<f32>(0.0), select(from_table, from_visual, is_visual), known);
     if (index < params.count && (known || params.keep == 0u)) { out_rows[index] = value; }

@@ -123,12 +123,14 @@ pub enum Command {
 pub struct Recorder {
     device: Device,
     commands: Vec<Command>,
+    /// Places of the dispatches that run without wgpu's checks. Not in the dispatches, which anyone may change.
+    trusted: Vec<usize>,
     timed: bool,
 }
 
 impl Recorder {
     pub(super) fn new(device: Device) -> Self {
-        Recorder { device, commands: Vec::new(), timed: false }
+        Recorder { device, commands: Vec::new(), trusted: Vec::new(), timed: false }
     }
 
     /// The device that will run the commands.
@@ -161,6 +163,13 @@ impl Recorder {
                 dispatch.buffers.len(),
             ));
         }
+        if kernel.cpu_only && self.device.capabilities().kind.is_gpu() {
+            let problem = format!("{} is for drivers that run on the CPU: on a GPU its registers spill", kernel.name);
+            return Err(Error::Unsupported {
+                adapter: self.device.name().to_owned(),
+                problem: problem.as_str().into(),
+            });
+        }
         if dispatch.buffers.iter().any(|b| !b.belongs_to(&self.device)) {
             return Err(Error::shape(kernel.name, "buffer", "a buffer of the recorder's device", "another device's"));
         }
@@ -172,6 +181,36 @@ impl Recorder {
             return Err(Error::shape(kernel.name, "workgroups", "1 to 65535 a side", format!("{:?}", dispatch.groups)));
         }
         self.commands.push(Command::Dispatch(dispatch));
+        Ok(())
+    }
+
+    /// As [`Recorder::dispatch`], by the kernel's own wrapper, which has seen to what its reason to be trusted asks for: without wgpu's checks
+    /// of indices, loops and divisors, unless the device was asked for them.
+    ///
+    /// # Errors
+    /// As [`Recorder::dispatch`].
+    pub(crate) fn dispatch_trusted(&mut self, dispatch: Dispatch) -> Result<()> {
+        let trusted = dispatch.kernel.in_range.is_some();
+        self.dispatch(dispatch)?;
+        if trusted {
+            self.trusted.push(self.commands.len() - 1);
+        }
+        Ok(())
+    }
+
+    /// As [`Recorder::dispatch`], without wgpu's checks: bounds of buffers and arrays are not looked at, loops are not bounded,
+    /// divisors may not be zero, and workgroup memory is not zeroed before the kernel starts.
+    ///
+    /// # Errors
+    /// As [`Recorder::dispatch`].
+    ///
+    /// # Safety
+    /// With these parameters, buffers and workgroups every index of the kernel's shader is in range, every loop ends, no divisor is zero
+    /// (or the least number by -1), and every word of workgroup memory is written before it is read.
+    #[expect(unsafe_code, reason = "what the caller promises nobody can check")]
+    pub unsafe fn dispatch_unchecked(&mut self, dispatch: Dispatch) -> Result<()> {
+        self.dispatch(dispatch)?;
+        self.trusted.push(self.commands.len() - 1);
         Ok(())
     }
 
@@ -219,15 +258,18 @@ impl Recorder {
     pub fn cut(self, dispatches: usize) -> Vec<Recorder> {
         let mut parts: Vec<Recorder> = Vec::new();
         let mut count = 0;
-        for command in self.commands {
+        for (place, command) in self.commands.into_iter().enumerate() {
             let kernel = matches!(command, Command::Dispatch(_));
             if parts.is_empty() || (kernel && count >= dispatches.max(1)) {
-                parts.push(Recorder { device: self.device.clone(), commands: Vec::new(), timed: self.timed });
+                parts.push(Recorder { timed: self.timed, ..Recorder::new(self.device.clone()) });
                 count = 0;
             }
             count += usize::from(kernel);
             // Invariant: there is one at least.
             if let Some(part) = parts.last_mut() {
+                if self.trusted.binary_search(&place).is_ok() {
+                    part.trusted.push(part.commands.len());
+                }
                 part.commands.push(command);
             }
         }
@@ -238,8 +280,8 @@ impl Recorder {
         self.commands.push(command);
     }
 
-    /// The command as the wgpu engine runs it.
-    fn lowered<'a>(&'a self, command: &'a Command) -> Result<Step<'a>> {
+    /// The command at this place as the wgpu engine runs it.
+    fn lowered<'a>(&'a self, (place, command): (usize, &'a Command)) -> Result<Step<'a>> {
         Ok(match command {
             Command::Dispatch(dispatch) => Step::Launch(Launch {
                 kernel: dispatch.kernel,
@@ -248,6 +290,7 @@ impl Recorder {
                 buffers: dispatch.buffers.iter().map(memory).collect::<Result<_>>()?,
                 groups: dispatch.groups,
                 part: dispatch.part,
+                trusted: self.trusted.binary_search(&place).is_ok(),
             }),
             Command::Clear(buffer) => Step::Clear(memory(buffer)?),
             Command::Copy((from, f), (to, t), bytes) => Step::Copy((memory(from)?, *f), (memory(to)?, *t), *bytes),
@@ -270,7 +313,7 @@ impl Recorder {
         }
         match &self.device.0.engine {
             Engine::Gpu(gpu) => {
-                let steps = self.commands.iter().map(|c| self.lowered(c)).collect::<Result<Vec<_>>>()?;
+                let steps = self.commands.iter().enumerate().map(|c| self.lowered(c)).collect::<Result<Vec<_>>>()?;
                 let (index, timing) = gpu.submit(&steps, self.timed, self.device.capabilities().texel_reads)?;
                 Ok(Submission { device: self.device.clone(), work: Work::Gpu(index, timing) })
             }

@@ -73,10 +73,14 @@ pub struct DeviceOptions {
     /// f16 operands and f32 sums: several times as fast, but operands are rounded to f16, see
     /// [`COOPERATIVE`](crate::kernels::linalg::matmul::COOPERATIVE). Requests fail on adapters without.
     pub tensor_cores: bool,
+    /// Keep wgpu's checks in all shaders: indices clamped, loops bounded, workgroup memory zeroed. Without it they are left out of this
+    /// crate's own kernels, whose indices are in range by construction; an app's kernels are always checked, unless
+    /// [`Recorder::dispatch_unchecked`](super::Recorder::dispatch_unchecked) records them.
+    pub checked: bool,
 }
 
 setters! {
-    DeviceOptions { selection: Selection, backends: Option<wgpu::Backends>, low_power: bool, tensor_cores: bool }
+    DeviceOptions { selection: Selection, backends: Option<wgpu::Backends>, low_power: bool, tensor_cores: bool, checked: bool }
 }
 
 /// All adapters of `backends` (those of `WGPU_BACKEND`, or all backends, if `None`), in the order that [`Selection::Index`] counts; the
@@ -130,7 +134,7 @@ pub(super) async fn request(options: &DeviceOptions) -> Result<Device> {
         Selection::Host => None,
     };
     match (chosen, &selection) {
-        (Some(adapter), _) => Device::from_gpu(Gpu::request(adapter, options.tensor_cores).await?),
+        (Some(adapter), _) => Device::from_gpu(Gpu::request(adapter, options.tensor_cores, options.checked).await?),
         (None, Selection::Auto) => Ok(Device::host()),
         (None, Selection::Gpu) => {
             let problem = format!("no GPU found; {}; a software driver must be asked for by name", listing(&found));

@@ -28,6 +28,8 @@ pub(crate) struct Gpu {
     backend: wgpu::Backend,
     /// Side of a fragment of the tensor cores, if they were asked for.
     tensor_cores: Option<u32>,
+    /// Whether every shader keeps wgpu's checks.
+    checked: bool,
     /// The driver's words, once the device is lost.
     lost: Arc<Mutex<Option<String>>>,
     pipelines: pipelines::Cache,
@@ -46,6 +48,7 @@ impl Gpu {
             subgroup_sizes: (info.subgroup_min_size, info.subgroup_max_size),
             backend: info.backend,
             tensor_cores: None,
+            checked: false,
             lost: Arc::default(),
             pipelines: pipelines::Cache::default(),
             params,
@@ -63,10 +66,10 @@ impl Gpu {
     }
 
     /// A device of our own on `adapter`, with every feature that we use and the adapter has.
-    pub(crate) async fn request(adapter: &adapter::Adapter, tensor_cores: bool) -> Result<Self> {
+    pub(crate) async fn request(adapter: &adapter::Adapter, tensor_cores: bool, checked: bool) -> Result<Self> {
         let tensor_cores = tensor_cores.then(|| adapter.tensor_cores()).transpose()?;
         let (device, queue) = adapter.request_device(tensor_cores.is_some()).await?;
-        let gpu = Gpu { tensor_cores, ..Self::new(&adapter.info, device, queue)? };
+        let gpu = Gpu { tensor_cores, checked, ..Self::new(&adapter.info, device, queue)? };
         let lost = gpu.lost.clone();
         gpu.device.set_device_lost_callback(move |reason, message| {
             *lost.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("{reason:?}: {message}"));

@@ -16,8 +16,8 @@ pub(super) struct Pipeline {
     id: u32,
 }
 
-/// Kernel, by its place in memory, and variant.
-type Key = (usize, u32);
+/// Kernel, by its place in memory, variant, and whether it is checked.
+type Key = (usize, u32, bool);
 
 /// Most storage buffers of a kernel.
 const MAX_BUFFERS: usize = 8;
@@ -82,7 +82,7 @@ impl Gpu {
     /// The launch's pipeline, compiled by the first who asks for it: others who want the same one wait, threads that want
     /// different ones compile side by side.
     pub(super) fn pipeline(&self, launch: &Launch<'_>, texel_reads: bool) -> Result<Arc<Pipeline>> {
-        let key = (std::ptr::from_ref(launch.kernel) as usize, launch.variant.id());
+        let key = (std::ptr::from_ref(launch.kernel) as usize, launch.variant.id(), self.checks(launch));
         let slot = {
             let mut cache = self.pipelines.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
             cache.entry(key).or_default().clone()
@@ -103,6 +103,11 @@ impl Gpu {
         (made.count(), self.pipelines.bind_groups.count())
     }
 
+    /// Whether wgpu's checks are in the launch's shader.
+    fn checks(&self, launch: &Launch<'_>) -> bool {
+        self.checked || !launch.trusted
+    }
+
     fn compile(&self, launch: &Launch<'_>, texel_reads: bool) -> Result<Pipeline> {
         let kernel = launch.kernel;
         if kernel.bindings.len() > MAX_BUFFERS + 1 {
@@ -111,13 +116,11 @@ impl Gpu {
         }
         let source = kernel.expanded(launch.variant.imports())?;
         let entries = layout_entries(kernel, texel_reads);
+        let checked = self.checks(launch);
         // To wgpu an unknown name is an error.
         let constants = kernel.constants(launch.variant.constants());
         self.guarded(kernel.name, 0, || {
-            let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor {
-                label: Some(kernel.name),
-                source: wgpu::ShaderSource::Wgsl(source.into()),
-            });
+            let module = self.shader_module(kernel.name, source, checked);
             let layout = self.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
                 label: Some(kernel.name),
                 entries: &entries,
@@ -132,11 +135,28 @@ impl Gpu {
                 layout: Some(&pipeline_layout),
                 module: &module,
                 entry_point: Some("main"),
-                compilation_options: wgpu::PipelineCompilationOptions { constants: &constants, ..Default::default() },
+                compilation_options: wgpu::PipelineCompilationOptions {
+                    constants: &constants,
+                    zero_initialize_workgroup_memory: checked,
+                },
                 cache: None,
             });
             Pipeline { pipeline, layout, id: self.pipelines.made.fetch_add(1, Ordering::Relaxed) }
         })
+    }
+
+    fn shader_module(&self, name: &str, source: String, checked: bool) -> wgpu::ShaderModule {
+        let descriptor =
+            wgpu::ShaderModuleDescriptor { label: Some(name), source: wgpu::ShaderSource::Wgsl(source.into()) };
+        if checked {
+            return self.device.create_shader_module(descriptor);
+        }
+        // SAFETY: the launch is trusted: by the kernel's own wrapper, which sees to what `spec::in_range` says of its shader, or by a caller
+        // who promised it to `Recorder::dispatch_unchecked`.
+        #[expect(unsafe_code, reason = "a seventh to a third of a kernel's time")]
+        unsafe {
+            self.device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
+        }
     }
 
     /// The launch's bind group; the parameters, and the grid behind them, are bound with a dynamic offset.

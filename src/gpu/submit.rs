@@ -27,6 +27,8 @@ pub(crate) struct Launch<'a> {
     pub groups: [u32; 3],
     /// Where the grid is run in parts: the workgroups of the parts before, and of the whole.
     pub part: Option<[u32; 2]>,
+    /// Whether wgpu's checks may be left out.
+    pub trusted: bool,
 }
 
 /// What the engine does, one after the other.

@@ -200,7 +200,7 @@ fn record_in_parts(recorder: &mut Recorder, dispatch: Dispatch) -> Result<()> {
     let parts = bytes.div_ceil(caps.dispatch_bytes).clamp(1, whole.max(1));
     // A kernel that counts its workgroups by itself, and is cut by itself, cannot be cut here.
     if parts == 1 || caps.kind == DeviceKind::Host || !dispatch.kernel.grid {
-        return recorder.dispatch(dispatch);
+        return recorder.dispatch_trusted(dispatch);
     }
     let mut each = whole.div_ceil(parts);
     if each > 65_535 {
@@ -212,7 +212,7 @@ fn record_in_parts(recorder: &mut Recorder, dispatch: Dispatch) -> Result<()> {
         let across = count.min(65_535);
         let groups = [across as u32, count.div_ceil(across) as u32, 1];
         // A grid has two sides of at most 65,535 workgroups: their number fits 32 bits.
-        recorder.dispatch(Dispatch { groups, part: Some([first as u32, whole as u32]), ..dispatch.clone() })?;
+        recorder.dispatch_trusted(Dispatch { groups, part: Some([first as u32, whole as u32]), ..dispatch.clone() })?;
     }
     Ok(())
 }

@@ -29,6 +29,11 @@ impl DeviceKind {
             DeviceKind::Host => "host engine",
         }
     }
+
+    /// Whether it is a GPU, and no driver that runs on the CPU.
+    pub const fn is_gpu(self) -> bool {
+        matches!(self, DeviceKind::DiscreteGpu | DeviceKind::IntegratedGpu | DeviceKind::OtherGpu)
+    }
 }
 
 /// What a device offers, and the shapes that kernels take on it.
@@ -102,7 +107,7 @@ impl Capabilities {
             ),
             (
                 self.tiling.is_none_or(|t| t.runs_on(self)),
-                "a tile needs subgroups or tensor cores that the device does not have",
+                "a tile needs subgroups or tensor cores that the device does not have, or is for drivers that run on the CPU",
             ),
             (self.max_binding <= offered.max_binding, "max_binding is above the device's"),
         ];

@@ -98,6 +98,11 @@ pub struct KernelSpec {
     pub overrides: &'static [&'static str],
     /// Which files stand for names that the source imports, whatever the variant says.
     pub imports: &'static [Import],
+    /// Why every index of the shader is in range, every loop ends and no divisor is zero, where the kernel's own wrapper records it: it then runs
+    /// without the checks that wgpu adds. `None`: it is always checked.
+    pub(crate) in_range: Option<&'static str>,
+    /// Whether it is for processors that hold much to an invocation: a GPU's registers spill, so that GPUs refuse it.
+    pub cpu_only: bool,
 }
 
 impl KernelSpec {
@@ -108,7 +113,17 @@ impl KernelSpec {
         bindings: &'static [Binding],
         twin: fn(&mut HostCall<'_>) -> Result<()>,
     ) -> Self {
-        KernelSpec { name, source, bindings, twin, grid: false, overrides: &[], imports: &[] }
+        KernelSpec {
+            name,
+            source,
+            bindings,
+            twin,
+            grid: false,
+            overrides: &[],
+            imports: &[],
+            in_range: None,
+            cpu_only: false,
+        }
     }
 
     /// The complete WGSL with these files for the names that the kernel does not fix itself.
@@ -134,6 +149,24 @@ impl KernelSpec {
     #[must_use]
     pub const fn with_overrides(self, overrides: &'static [&'static str]) -> Self {
         KernelSpec { overrides, ..self }
+    }
+
+    /// The same, trusted where its own wrapper records it: `why` is one of [`super::in_range`].
+    #[must_use]
+    pub(crate) const fn trusted(self, why: &'static str) -> Self {
+        KernelSpec { in_range: Some(why), ..self }
+    }
+
+    /// The same, for the devices that another is for, and trusted for its reason, if it has one.
+    #[must_use]
+    pub(crate) const fn like(self, other: &KernelSpec) -> Self {
+        KernelSpec { in_range: other.in_range, cpu_only: other.cpu_only, ..self }
+    }
+
+    /// The same for the host engine and for drivers that run on the CPU alone.
+    #[must_use]
+    pub const fn for_cpus(self) -> Self {
+        KernelSpec { cpu_only: true, ..self }
     }
 
     /// The same with imports of its own.

@@ -3,6 +3,7 @@
 
 mod call;
 mod capabilities;
+pub(crate) mod in_range;
 mod kernel;
 mod memory;
 pub mod shader;

@@ -102,6 +102,8 @@ impl Tile {
     /// Whether a device can run it.
     pub fn runs_on(self, caps: &Capabilities) -> bool {
         match self {
+            // Their results are more than a GPU's registers hold.
+            Tile::Subgroup | Tile::Direct if caps.kind.is_gpu() => false,
             Tile::Subgroup => caps.subgroup_size.is_some_and(|size| size >= SUBGROUP_LANES),
             Tile::Cooperative8 => caps.tensor_cores == Some(8),
             Tile::Cooperative16 => caps.tensor_cores == Some(16),
@@ -170,8 +172,8 @@ pub struct Tiling([Tile; 8]);
 impl Tiling {
     /// The choice that is made without measuring.
     pub fn fixed(caps: &Capabilities) -> Tiling {
-        // A lane that takes a row of its own is a CPU's.
-        if caps.lanes == 1 {
+        // A lane that takes a row of its own is a CPU's, unless somebody asked a GPU for it.
+        if caps.lanes == 1 && !caps.kind.is_gpu() {
             return Tiling([if Tile::Subgroup.runs_on(caps) { Tile::Subgroup } else { Tile::Direct }; 8]);
         }
         if let Some(units) = [Tile::Cooperative8, Tile::Cooperative16].into_iter().find(|t| t.runs_on(caps)) {

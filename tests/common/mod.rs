@@ -10,9 +10,15 @@ pub fn adapter_name() -> String {
     std::env::var("REALIGN_TEST_ADAPTER").ok().filter(|name| !name.is_empty()).unwrap_or_else(|| "llvmpipe".to_owned())
 }
 
-/// The GPU under test. A missing adapter is a failure: no GPU test is skipped.
+/// The GPU under test. A missing adapter is a failure: no GPU test is skipped. `REALIGN_TEST_CHECKED`, whatever it holds, keeps wgpu's
+/// checks in its kernels.
 pub fn gpu() -> Device {
-    let options = DeviceOptions::default().selection(Selection::Named(adapter_name()));
+    gpu_with(std::env::var_os("REALIGN_TEST_CHECKED").is_some())
+}
+
+/// The GPU under test, with wgpu's checks in all kernels or in apps' alone.
+pub fn gpu_with(checked: bool) -> Device {
+    let options = DeviceOptions::default().selection(Selection::Named(adapter_name())).checked(checked);
     Device::request_blocking(&options)
         .unwrap_or_else(|e| panic!("{e}. Install a Vulkan driver (apt-get install mesa-vulkan-drivers)"))
 }

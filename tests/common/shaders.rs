@@ -1,7 +1,7 @@
 //! Every kernel as the WGSL of each of its variants, for the tests that validate, translate or compile them.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module};
@@ -40,6 +40,7 @@ pub struct Variant {
     /// What the variant may use; each kernel needs only a part.
     pub features: Capabilities,
     pub lanes: u32,
+    pub texel_reads: bool,
 }
 
 /// All variants: 4 row types, 3 output types, teams of one, portable or subgroups, rows read from buffers or textures,
@@ -63,7 +64,7 @@ pub fn variants() -> Vec<Variant> {
                 names.push(matrices(&shape, rows)[0]);
                 names.push(("tile", TILES[(i + 6 * usize::from(int64)) % 4]));
                 names.push(("fragment", ["linalg/fragment_16.wgsl", "linalg/fragment_8.wgsl"][i % 2]));
-                all.push(Variant { imports: names, features, lanes });
+                all.push(Variant { imports: names, features, lanes, texel_reads });
             }
         }
     }
@@ -106,21 +107,27 @@ pub struct Shader {
     pub constants: Vec<Vec<(&'static str, f64)>>,
     /// Its place among the kernel's shaders, and what it imports, to be told in errors.
     pub name: String,
+    /// The files that make it another than the kernel's others.
+    pub files: Vec<&'static str>,
+    /// Whether a GPU may get it.
+    pub for_gpus: bool,
 }
 
 /// All different shaders of all kernels, but for the tensor cores', an extension of wgpu. Variants that only differ in files that a
 /// kernel does not import are one.
 pub fn all() -> Vec<Shader> {
-    let (mut seen, mut found) = (BTreeSet::new(), Vec::new());
+    let (mut places, mut found) = (BTreeMap::new(), Vec::<Shader>::new());
     for kernel in ALL.iter().filter(|k| !k.name.starts_with(matmul::COOPERATIVE.name)) {
         let before = found.len();
         for variant in variants() {
             let source = kernel.expanded(&variant.imports).unwrap();
             // The lanes are a value of an override.
             let lanes = if kernel.overrides.contains(&"LANES") { variant.lanes } else { 1 };
-            if seen.insert((kernel.name, lanes, source.clone())) {
+            let place = *places.entry((kernel.name, lanes, source.clone())).or_insert(found.len());
+            if place == found.len() {
                 found.push(shader_of(kernel, &variant, source, found.len() - before));
             }
+            found[place].for_gpus |= variant.lanes > 1 && !variant.texel_reads && !kernel.cpu_only;
         }
     }
     found
@@ -139,7 +146,15 @@ fn shader_of(kernel: &'static KernelSpec, variant: &Variant, source: String, ind
     let names: Vec<String> = module.overrides.iter().filter_map(|(_, o)| o.name.clone()).collect();
     let constants = constants(kernel, &names, variant.lanes);
     let name = format!("{} {index} ({features:?})", kernel.name);
-    Shader { kernel, source, module, info, features, constants, name }
+    let files = files(kernel, &variant.imports);
+    Shader { kernel, source, module, info, features, constants, name, files, for_gpus: false }
+}
+
+/// The files that stand for the names that a kernel imports: it cannot do without them.
+fn files(kernel: &KernelSpec, imports: &Imports) -> Vec<&'static str> {
+    let without = |i: usize| [&imports[..i], &imports[i + 1..]].concat();
+    let needed = (0..imports.len()).filter(|&i| kernel.expanded(&without(i)).is_err());
+    needed.map(|i| imports[i].1).collect()
 }
 
 /// All combinations of the overrides' values.

@@ -19,9 +19,14 @@ fn pack(sequences: &[(u32, u32)]) -> Vec<Sequence> {
     sequences.iter().map(sequence).collect()
 }
 
-/// Every device with both families of shaders.
+/// Every device with the families of shaders that it takes.
 pub fn families() -> Vec<(Device, Family)> {
-    devices().into_iter().flat_map(|d| [Family::Rows, Family::Tiles].map(|f| (d.clone(), f))).collect()
+    devices().into_iter().flat_map(|d| families_of(&d).iter().map(|f| (d.clone(), *f)).collect::<Vec<_>>()).collect()
+}
+
+/// Both, but for GPUs.
+fn families_of(device: &Device) -> &'static [Family] {
+    if device.capabilities().kind.is_gpu() { &[Family::Tiles] } else { &[Family::Rows, Family::Tiles] }
 }
 
 fn rows(sequences: &[Sequence]) -> (usize, usize) {
@@ -197,7 +202,8 @@ fn a_gpu_takes_tiles_and_a_driver_on_a_cpu_rows() {
         });
         shape.unwrap()
     };
-    for (device, family) in [(cpu, Family::Rows), (shaped(true), Family::Tiles), (shaped(false), Family::Tiles)] {
+    let of_one = *families_of(&cpu).first().unwrap();
+    for (device, family) in [(cpu, of_one), (shaped(true), Family::Tiles), (shaped(false), Family::Tiles)] {
         assert_eq!(Family::of(device.capabilities()), family);
         let sequences = Sequences::packed(&device, &[3]).unwrap();
         let [q, k, v, out, lse] = [8, 8, 8, 8, 2].map(|d| zeros(&device, 3, d));
@@ -212,7 +218,7 @@ fn a_gpu_takes_tiles_and_a_driver_on_a_cpu_rows() {
 #[test]
 fn every_run_agrees_also_in_many_short_dispatches() {
     let slow = gpu().with_capabilities(|c| c.dispatch_flops = 1 << 14).unwrap();
-    for family in [Family::Rows, Family::Tiles] {
+    for &family in families_of(&slow) {
         let once = gradients(&gpu(), family);
         assert_eq!(once, gradients(&gpu(), family));
         assert_eq!(once, gradients(&slow, family));
@@ -234,6 +240,21 @@ fn gradients(device: &Device, family: Family) -> [Vec<f32>; 3] {
         assert!((parts == 4) == (device.capabilities().dispatch_flops > 1 << 20), "{parts} dispatches");
     });
     [dq, dk, dv].map(|t| read(device, &t))
+}
+
+/// Whatever its shape and whoever asks: the registers of the other family spill on every GPU whose compiler was tried.
+#[test]
+fn a_gpu_takes_tiles_alone() {
+    let shape = |c: &mut realign::device::Capabilities| {
+        (c.kind, c.group, c.lanes, c.subgroup_teams) = (realign::device::DeviceKind::DiscreteGpu, 64, 1, false);
+    };
+    let device = gpu().with_capabilities(shape).unwrap();
+    assert_eq!(Family::of(device.capabilities()), Family::Tiles);
+    let [q, k, v, out, lse] = [8, 8, 8, 8, 1].map(|d| zeros(&device, 8, d));
+    let mut r = device.recorder();
+    let sequences = Sequences::of_family(&device, Family::Rows, &pack(&[(8, 8)])).unwrap();
+    let error = forward(&mut r, heads(1, 1, 8), &sequences, &q, &k, &v, &out, &lse).unwrap_err();
+    assert!(error.to_string().contains("spill"), "{error}");
 }
 
 #[test]

@@ -8,9 +8,10 @@ use realign::kernels::ALL;
 use realign::kernels::align::{apply, c3};
 use realign::kernels::geometry::{histogram, nearest};
 use realign::kernels::linalg::matmul::{self, Operand, Product};
+use realign::kernels::nn::elementwise;
 use realign::kernels::stats::{moments, normalize, power_sums};
 
-use crate::common::{cloud, gpu};
+use crate::common::{cloud, gpu, gpu_with};
 
 /// Rows for the kernels that take many to a workgroup.
 const ROWS: usize = 200;
@@ -96,6 +97,39 @@ fn every_kernel_splits_with_the_same_bits() {
     assert!(split.iter().any(|name| product(name)));
 }
 
+/// Without wgpu's checks of indices, loops and divisors, and without zeroed workgroup memory.
+#[test]
+fn trusted_kernels_give_the_bits_of_checked_ones() {
+    for (lanes, group, texel_reads) in [(1, 64, false), (1, 64, gpu().capabilities().texel_reads), (32, 64, false)] {
+        let [checked, trusted] = [true, false].map(|checked| {
+            let device = gpu_with(checked).with_capabilities(|c| {
+                (c.lanes, c.group, c.subgroup_teams, c.texel_reads) = (lanes, group, false, texel_reads);
+            });
+            run(&device.unwrap())
+        });
+        assert_eq!(checked.0, trusted.0);
+        let different = checked.1.iter().zip(&trusted.1).filter(|(a, b)| a != b).count();
+        assert_eq!((checked.1.len(), different), (trusted.1.len(), 0), "teams of {lanes}");
+    }
+}
+
+/// A dispatch that anyone could have changed is not trusted, whatever kernel it runs: it has a pipeline of its own.
+#[test]
+fn dispatches_by_hand_are_checked() {
+    let device = gpu_with(false);
+    let y = Tensor::from_f32(&device, &[1.0; 64], 4).unwrap();
+    let mut recorder = device.recorder();
+    elementwise::scale(&mut recorder, 2.0, &y).unwrap();
+    let Some(Command::Dispatch(wrapped)) = recorder.commands().first().cloned() else { panic!("a dispatch") };
+    recorder.submit().unwrap();
+    assert_eq!(device.cached().0, 1);
+    let mut by_hand = device.recorder();
+    by_hand.dispatch(wrapped.clone()).unwrap();
+    by_hand.submit().unwrap();
+    assert_eq!(device.cached().0, 2);
+    assert_eq!(y.to_f32_blocking(&device).unwrap(), [4.0; 64]);
+}
+
 /// A part of the grid and the whole are counted in workgroups; a large one has two sides, and no part runs into the next.
 #[test]
 fn parts_cover_large_grids_once() {
@@ -107,7 +141,7 @@ fn parts_cover_large_grids_once() {
         let data: Vec<f32> = (0..count).map(|i| i as f32).collect();
         let tensor = Tensor::from_f32(&device, &data, 4).unwrap();
         let mut recorder = device.recorder();
-        realign::kernels::nn::elementwise::scale(&mut recorder, 2.0, &tensor).unwrap();
+        elementwise::scale(&mut recorder, 2.0, &tensor).unwrap();
         assert_eq!(recorder.commands().len(), if bytes == u64::MAX { 1 } else { 2 });
         recorder.submit().unwrap();
         let got = tensor.to_f32_blocking(&device).unwrap();

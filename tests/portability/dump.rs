@@ -28,6 +28,9 @@ pub fn shader_data(shader: &Shader) -> Value {
     let features = names.iter().filter(|(f, _)| shader.features.contains(*f)).map(|(_, name)| *name);
     json!({
         "name": shader.name,
+        "kernel": shader.kernel.name,
+        "files": shader.files,
+        "for_gpus": shader.for_gpus,
         "source": shader.source,
         "features": features.collect::<Vec<_>>(),
         "bindings": bindings.collect::<Vec<_>>(),

@@ -25,6 +25,9 @@ pub struct DeviceArgs {
     /// Multiply matrices on the GPU's tensor cores: faster, with operands rounded to f16 (sums are f32).
     #[arg(long, alias = "matrix-units")]
     tensor_cores: bool,
+    /// Keep the GPU's checks of indices and loops in the kernels, which do without: slower, to look for faults.
+    #[arg(long)]
+    checked: bool,
 }
 
 fn parse_backends(text: &str) -> Result<wgpu::Backends, String> {
@@ -45,6 +48,7 @@ impl DeviceArgs {
         flags.extend((!backends.is_empty()).then(|| format!("--backend={}", backends.join(","))));
         // The name that all versions know.
         flags.extend(self.tensor_cores.then(|| "--matrix-units".to_owned()));
+        flags.extend(self.checked.then(|| "--checked".to_owned()));
         flags
     }
 
@@ -61,6 +65,7 @@ impl DeviceArgs {
         };
         let tensor_cores = self.tensor_cores;
         let options = DeviceOptions::default().selection(selection).backends(self.backend).tensor_cores(tensor_cores);
+        let options = options.checked(self.checked);
         let device = Device::request_blocking(&options)?;
         if tensor_cores && device.capabilities().tensor_cores.is_none() {
             bail!("--tensor-cores: {} has none; leave the option out", device.name());

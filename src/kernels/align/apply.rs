@@ -12,6 +12,7 @@ use super::super::{
 use crate::device::{Buffer, Device, Dispatch, Recorder, Tensor};
 pub use crate::host::align::apply::MAX_VECTORS;
 use crate::host::align::apply::Params;
+use crate::spec::in_range;
 use crate::spec::shader::source;
 use crate::{Error, Result};
 
@@ -30,7 +31,8 @@ pub static SPEC: KernelSpec = KernelSpec::new(
     crate::host::align::apply::twin,
 )
 .with_grid()
-.with_overrides(&["GROUP", "LANES", "VECTORS"]);
+.with_overrides(&["GROUP", "LANES", "VECTORS"])
+.trusted(in_range::ROWS);
 
 /// An operator's constants on a device.
 #[derive(Clone, Debug)]

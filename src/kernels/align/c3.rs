@@ -10,6 +10,7 @@ use super::super::{
 };
 use crate::device::{Buffer, Dispatch, Recorder, Tensor};
 use crate::host::align::c3::Params;
+use crate::spec::in_range;
 use crate::spec::shader::source;
 use crate::{Error, Result};
 
@@ -27,7 +28,8 @@ pub static SPEC: KernelSpec = KernelSpec::new(
     crate::host::align::c3::twin,
 )
 .with_grid()
-.with_overrides(&["GROUP", "LANES"]);
+.with_overrides(&["GROUP", "LANES"])
+.trusted(in_range::ROWS);
 
 /// The noise of a C3 operator.
 #[derive(Clone, Copy, Debug, PartialEq)]

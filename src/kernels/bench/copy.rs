@@ -2,6 +2,7 @@
 
 use crate::device::{Buffer, Dispatch, Recorder};
 use crate::kernels::{Binding, KernelSpec, groups};
+use crate::spec::in_range;
 use crate::spec::shader::source;
 use crate::{Error, Result};
 
@@ -12,7 +13,8 @@ pub static SPEC: KernelSpec = KernelSpec::new(
     &[Binding::uniform("params"), Binding::read(1, "from_vectors"), Binding::read_write(2, "to_vectors")],
     crate::host::bench::copy_twin,
 )
-.with_overrides(&["GROUP"]);
+.with_overrides(&["GROUP"])
+.trusted(in_range::BENCH);
 
 /// Vectors that an invocation moves.
 const EACH: usize = 4;
@@ -35,9 +37,11 @@ pub fn record(recorder: &mut Recorder, from: &Buffer, to: &Buffer, bytes: u64) -
     let vectors = (bytes / 16) as u32;
     let group = recorder.device().capabilities().group;
     let variant = recorder.device().variant(&[], &[("GROUP", f64::from(group))]);
-    recorder.dispatch(Dispatch::new(&SPEC).variant(variant).params(&[vectors, 0, 0, 0]).buffers([from, to]).groups([
-        groups(vectors as usize / (group as usize * EACH)),
-        1,
-        1,
-    ]))
+    recorder.dispatch_trusted(
+        Dispatch::new(&SPEC).variant(variant).params(&[vectors, 0, 0, 0]).buffers([from, to]).groups([
+            groups(vectors as usize / (group as usize * EACH)),
+            1,
+            1,
+        ]),
+    )
 }

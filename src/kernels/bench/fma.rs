@@ -5,6 +5,7 @@ use crate::host::bench::Params;
 
 pub use crate::host::bench::MAX_ROUNDS;
 use crate::kernels::{Binding, KernelSpec};
+use crate::spec::in_range;
 use crate::spec::shader::source;
 use crate::{Error, Result};
 
@@ -15,7 +16,8 @@ pub static SPEC: KernelSpec = KernelSpec::new(
     &[Binding::uniform("params"), Binding::read_write(1, "sums")],
     crate::host::bench::fma_twin,
 )
-.with_overrides(&["GROUP"]);
+.with_overrides(&["GROUP"])
+.trusted(in_range::BENCH);
 
 /// FLOPs of an invocation in a round: 32 FMAs of four elements.
 pub const ROUND_FLOPS: u64 = 256;
@@ -34,7 +36,7 @@ pub fn record(recorder: &mut Recorder, sums: &Buffer, rounds: u32) -> Result<()>
     }
     let params = Params { rounds, factor: 0.999, summand: 0.001, padding: 0 };
     let variant = recorder.device().variant(&[], &[("GROUP", f64::from(group))]);
-    recorder.dispatch(Dispatch::new(&SPEC).variant(variant).params(&params).buffers([sums]).groups([
+    recorder.dispatch_trusted(Dispatch::new(&SPEC).variant(variant).params(&params).buffers([sums]).groups([
         groups as u32,
         1,
         1,

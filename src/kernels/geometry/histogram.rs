@@ -10,6 +10,7 @@ use crate::device::{Buffer, Device, Recorder, Tensor};
 use crate::host::geometry::histogram::Params;
 pub use crate::host::geometry::histogram::{Pairs, bin};
 use crate::host::geometry::{cosine, key};
+use crate::spec::in_range;
 use crate::spec::shader::source;
 use crate::{ElementType, Error, Result};
 
@@ -26,7 +27,8 @@ pub static SPEC: KernelSpec = KernelSpec::new(
     crate::host::geometry::histogram::twin,
 )
 .with_grid()
-.with_overrides(&["GROUP"]);
+.with_overrides(&["GROUP"])
+.trusted(in_range::LISTS);
 
 /// The most bins: with more f32 might guess wrong by more than one.
 pub const MAX_BINS: usize = 1 << 20;

@@ -15,6 +15,7 @@ use super::super::{
 use crate::device::{Buffer, Capabilities, Device, DeviceKind, Recorder, Tensor};
 use crate::host::geometry::cosine;
 use crate::host::geometry::nearest::Params;
+use crate::spec::in_range;
 use crate::spec::shader::source;
 use crate::{ElementType, Error, Result};
 
@@ -31,7 +32,8 @@ pub static SPEC: KernelSpec = KernelSpec::new(
     crate::host::geometry::nearest::twin,
 )
 .with_grid()
-.with_overrides(&["GROUP", "DOWN"]);
+.with_overrides(&["GROUP", "DOWN"])
+.trusted(in_range::LISTS);
 
 /// The longest list: what a workgroup's memory holds twice.
 pub const MAX_K: usize = 256;

@@ -63,6 +63,7 @@ const fn add(name: &'static str, plain: &KernelSpec) -> KernelSpec {
     KernelSpec::new(name, plain.source, BINDINGS, crate::host::linalg::matmul::add_twin)
         .with_overrides(&["TRANSPOSE_A", "TRANSPOSE_B", "ACCUMULATE", "UPPER", "BIAS", "RESIDUAL"])
         .with_imports(&[("epilogue", "linalg/epilogue_linear.wgsl")])
+        .like(plain)
 }
 
 const fn gelu(name: &'static str, plain: &KernelSpec) -> KernelSpec {
@@ -77,6 +78,7 @@ const fn gelu(name: &'static str, plain: &KernelSpec) -> KernelSpec {
     KernelSpec::new(name, plain.source, BINDINGS, crate::host::linalg::matmul::gelu_twin)
         .with_overrides(&["TRANSPOSE_A", "TRANSPOSE_B", "ACCUMULATE", "UPPER", "BIAS", "FORM"])
         .with_imports(&[("epilogue", "linalg/epilogue_gelu.wgsl")])
+        .like(plain)
 }
 
 impl<'a> Epilogue<'a> {

@@ -14,6 +14,7 @@ use super::super::{Binding, KernelSpec, check_device, unpack};
 use super::epilogue::Epilogue;
 use crate::device::{Buffer, DeviceKind, Dispatch, Recorder, Tensor};
 use crate::host::linalg::matmul::Params;
+use crate::spec::in_range;
 use crate::spec::shader::source;
 use crate::spec::{Choice, Class, Import, Multiplier, Tile, Tiling};
 use crate::{ElementType, Error, Result};
@@ -29,7 +30,9 @@ pub static SUBGROUP: KernelSpec = KernelSpec::new(
     crate::host::linalg::matmul::twin,
 )
 .with_overrides(&["TRANSPOSE_A", "TRANSPOSE_B", "ACCUMULATE", "UPPER"])
-.with_imports(&[("epilogue", "linalg/epilogue_none.wgsl")]);
+.with_imports(&[("epilogue", "linalg/epilogue_none.wgsl")])
+.trusted(in_range::PRODUCTS)
+.for_cpus();
 
 pub use crate::spec::tiles::{COOPERATIVE_LANES, SUBGROUP_LANES};
 
@@ -37,13 +40,16 @@ pub use crate::spec::tiles::{COOPERATIVE_LANES, SUBGROUP_LANES};
 pub static DIRECT: KernelSpec =
     KernelSpec::new("matmul direct", source!("linalg/matmul_direct.wgsl"), BINDINGS, crate::host::linalg::matmul::twin)
         .with_overrides(&["TRANSPOSE_A", "TRANSPOSE_B", "ACCUMULATE", "UPPER"])
-        .with_imports(&[("epilogue", "linalg/epilogue_none.wgsl")]);
+        .with_imports(&[("epilogue", "linalg/epilogue_none.wgsl")])
+        .trusted(in_range::PRODUCTS)
+        .for_cpus();
 
 /// The kernel for GPUs.
 pub static TILED: KernelSpec =
     KernelSpec::new("matmul tiled", source!("linalg/matmul_tiled.wgsl"), BINDINGS, crate::host::linalg::matmul::twin)
         .with_overrides(&["TRANSPOSE_A", "TRANSPOSE_B", "ACCUMULATE", "UPPER"])
-        .with_imports(&[("epilogue", "linalg/epilogue_none.wgsl")]);
+        .with_imports(&[("epilogue", "linalg/epilogue_none.wgsl")])
+        .trusted(in_range::PRODUCTS);
 
 /// The kernel for tensor cores, [`Capabilities::tensor_cores`](crate::device::Capabilities::tensor_cores). Operands are rounded to
 /// f16, so that an element of the result is off by up to 2^-10 Σ |a b| besides the rounding of its f32 sum, and what exceeds 65,504 in
@@ -299,7 +305,9 @@ fn dispatch(
     let variant = device.variant_for(choice, || Ok((imports(shape), constants.to_vec())))?;
     let dispatch = Dispatch::new(fused.kernel).variant(variant).params(&params).elements(elements.0, elements.1);
     let buffers = [&left, &right, c.buffer()].into_iter().chain(fused.buffers.iter().flatten());
-    recorder.dispatch(dispatch.buffers(buffers).groups(groups))
+    let dispatch = dispatch.buffers(buffers).groups(groups);
+    // Without products there is no last row to which reads could be clamped.
+    if params.k > 0 { recorder.dispatch_trusted(dispatch) } else { recorder.dispatch(dispatch) }
 }
 
 /// The files for the imports `matrices` and `unpack`: how operands are read, B's elements being of type `b`.

@@ -13,6 +13,7 @@ pub use super::sequences::{Family, Sequence, Sequences};
 use crate::device::{Buffer, DeviceKind, Recorder, Tensor};
 pub use crate::host::nn::attention::Heads;
 use crate::host::nn::attention::{DeltaParams, Params};
+use crate::spec::in_range;
 use crate::spec::shader::source;
 use crate::{ElementType, Error, Result};
 
@@ -32,13 +33,16 @@ pub static FORWARD: KernelSpec = KernelSpec::new(
     crate::host::nn::attention::forward_twin,
 )
 .with_grid()
-.with_overrides(&["WIDTH4", "GROUP"]);
+.with_overrides(&["WIDTH4", "GROUP"])
+.for_cpus()
+.trusted(in_range::ATTENTION);
 
 /// [`FORWARD`] for GPUs: see [`Family::Tiles`].
 pub static FORWARD_TILED: KernelSpec =
     KernelSpec::new("attention tiled", source!("nn/attention_tiled.wgsl"), FORWARD.bindings, FORWARD.twin)
         .with_grid()
-        .with_overrides(&["WIDTH4"]);
+        .with_overrides(&["WIDTH4"])
+        .trusted(in_range::ATTENTION);
 
 /// Log-sum-exp and dout · out of each row and head.
 pub static DELTA: KernelSpec = KernelSpec::new(
@@ -54,7 +58,8 @@ pub static DELTA: KernelSpec = KernelSpec::new(
     crate::host::nn::attention::delta_twin,
 )
 .with_grid()
-.with_overrides(&["GROUP"]);
+.with_overrides(&["GROUP"])
+.trusted(in_range::ELEMENTS);
 
 /// The gradient by the queries.
 pub static QUERIES: KernelSpec = KernelSpec::new(
@@ -73,7 +78,9 @@ pub static QUERIES: KernelSpec = KernelSpec::new(
     crate::host::nn::attention::queries_twin,
 )
 .with_grid()
-.with_overrides(&["WIDTH4", "GROUP"]);
+.with_overrides(&["WIDTH4", "GROUP"])
+.for_cpus()
+.trusted(in_range::ATTENTION);
 
 /// [`QUERIES`] for GPUs: see [`Family::Tiles`].
 pub static QUERIES_TILED: KernelSpec = KernelSpec::new(
@@ -83,7 +90,8 @@ pub static QUERIES_TILED: KernelSpec = KernelSpec::new(
     QUERIES.twin,
 )
 .with_grid()
-.with_overrides(&["WIDTH4"]);
+.with_overrides(&["WIDTH4"])
+.trusted(in_range::ATTENTION);
 
 /// The gradients by the keys and the values.
 pub static KEYS: KernelSpec = KernelSpec::new(
@@ -103,13 +111,16 @@ pub static KEYS: KernelSpec = KernelSpec::new(
     crate::host::nn::attention::keys_twin,
 )
 .with_grid()
-.with_overrides(&["WIDTH4", "GROUP"]);
+.with_overrides(&["WIDTH4", "GROUP"])
+.for_cpus()
+.trusted(in_range::ATTENTION);
 
 /// [`KEYS`] for GPUs: see [`Family::Tiles`].
 pub static KEYS_TILED: KernelSpec =
     KernelSpec::new("attention keys backward tiled", source!("nn/attention_keys_tiled.wgsl"), KEYS.bindings, KEYS.twin)
         .with_grid()
-        .with_overrides(&["WIDTH4"]);
+        .with_overrides(&["WIDTH4"])
+        .trusted(in_range::ATTENTION);
 
 /// Widest head that fits the registers.
 pub const MAX_WIDTH: usize = 128;

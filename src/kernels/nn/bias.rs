@@ -6,6 +6,7 @@
 use super::super::{Binding, KernelSpec, MAX_ITERATIONS, Work, check_index, check_matrix, check_written, grid};
 use crate::device::{Buffer, DeviceKind, Recorder, Tensor};
 use crate::host::nn::bias::Params;
+use crate::spec::in_range;
 use crate::spec::shader::source;
 use crate::{ElementType, Result};
 
@@ -17,7 +18,8 @@ pub static SPEC: KernelSpec = KernelSpec::new(
     crate::host::nn::bias::twin,
 )
 .with_grid()
-.with_overrides(&["GROUP", "LANES"]);
+.with_overrides(&["GROUP", "LANES"])
+.trusted(in_range::COLUMNS);
 
 /// Records `dbias = Σ_rows dy`, or `+=`; `dy` `[n, d]`, `dbias` `[1, d]`, f32. Without rows the sum is zero.
 ///

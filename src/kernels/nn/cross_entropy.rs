@@ -9,6 +9,7 @@ use super::super::{Binding, KernelSpec, MAX_ITERATIONS, Work, check_index, check
 use crate::device::{Buffer, Recorder, Tensor};
 pub use crate::host::nn::cross_entropy::IGNORED;
 use crate::host::nn::cross_entropy::{BackwardParams, FinishParams, ForwardParams};
+use crate::spec::in_range;
 use crate::spec::shader::source;
 use crate::{Error, Result};
 
@@ -25,7 +26,8 @@ pub static FORWARD: KernelSpec = KernelSpec::new(
     crate::host::nn::cross_entropy::forward_twin,
 )
 .with_grid()
-.with_overrides(&["GROUP", "LANES"]);
+.with_overrides(&["GROUP", "LANES"])
+.trusted(in_range::ROWS);
 
 /// From states to the negative log-likelihood.
 pub static FINISH: KernelSpec = KernelSpec::new(
@@ -35,7 +37,8 @@ pub static FINISH: KernelSpec = KernelSpec::new(
     crate::host::nn::cross_entropy::finish_twin,
 )
 .with_grid()
-.with_overrides(&["GROUP"]);
+.with_overrides(&["GROUP"])
+.trusted(in_range::ELEMENTS);
 
 /// A chunk's logits to their gradient.
 pub static BACKWARD: KernelSpec = KernelSpec::new(
@@ -50,7 +53,8 @@ pub static BACKWARD: KernelSpec = KernelSpec::new(
     crate::host::nn::cross_entropy::backward_twin,
 )
 .with_grid()
-.with_overrides(&["GROUP"]);
+.with_overrides(&["GROUP"])
+.trusted(in_range::ELEMENTS);
 
 /// What both chunks check; gives the number of vectors.
 fn check(

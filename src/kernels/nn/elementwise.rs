@@ -5,6 +5,7 @@
 use super::super::{Binding, KernelSpec, Work, check_index, check_matrix, check_written};
 use crate::device::{Recorder, Tensor};
 use crate::host::nn::elementwise::{AddParams, ScaleParams};
+use crate::spec::in_range;
 use crate::spec::shader::source;
 use crate::{Error, Result};
 
@@ -16,7 +17,8 @@ pub static ADD: KernelSpec = KernelSpec::new(
     crate::host::nn::elementwise::add_twin,
 )
 .with_grid()
-.with_overrides(&["GROUP"]);
+.with_overrides(&["GROUP"])
+.trusted(in_range::ELEMENTS);
 
 /// Multiplies by a number.
 pub static SCALE: KernelSpec = KernelSpec::new(
@@ -26,7 +28,8 @@ pub static SCALE: KernelSpec = KernelSpec::new(
     crate::host::nn::elementwise::scale_twin,
 )
 .with_grid()
-.with_overrides(&["GROUP"]);
+.with_overrides(&["GROUP"])
+.trusted(in_range::ELEMENTS);
 
 /// Records `y += x`, both `[n, d]` f32.
 ///

@@ -8,6 +8,7 @@ use super::super::{Binding, KernelSpec, Work, check_device, check_index, check_m
 use crate::device::{Buffer, Device, Recorder, Tensor};
 pub use crate::host::nn::embedding::VISUAL;
 use crate::host::nn::embedding::{GatherParams, ScatterParams};
+use crate::spec::in_range;
 use crate::spec::shader::source;
 use crate::{ElementType, Error, Result};
 
@@ -25,7 +26,8 @@ pub static GATHER: KernelSpec = KernelSpec::new(
     crate::host::nn::embedding::gather_twin,
 )
 .with_grid()
-.with_overrides(&["GROUP"]);
+.with_overrides(&["GROUP"])
+.trusted(in_range::ELEMENTS);
 
 /// The scatter kernel.
 pub static SCATTER: KernelSpec = KernelSpec::new(
@@ -40,7 +42,8 @@ pub static SCATTER: KernelSpec = KernelSpec::new(
     crate::host::nn::embedding::scatter_twin,
 )
 .with_grid()
-.with_overrides(&["GROUP"]);
+.with_overrides(&["GROUP"])
+.trusted(in_range::ELEMENTS);
 
 /// Records `out[i] = table[ids[i]]`, or `visual[ids[i] - VISUAL]`; `table` `[V, d]`, `visual` `[m, d]`, `ids` u32 `[n]`, `out`
 /// `[n, d]`; the table may be f32, f16 or bf16, the rest is f32. An id that has no row gives zeros: [`ScatterPlan::check`] finds it on the host.

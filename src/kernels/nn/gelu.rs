@@ -7,6 +7,7 @@ use crate::Result;
 use crate::device::{Recorder, Tensor};
 pub use crate::host::nn::gelu::Form;
 use crate::host::nn::gelu::Params;
+use crate::spec::in_range;
 use crate::spec::shader::source;
 
 /// The forward kernel.
@@ -17,7 +18,8 @@ pub static FORWARD: KernelSpec = KernelSpec::new(
     crate::host::nn::gelu::forward_twin,
 )
 .with_grid()
-.with_overrides(&["FORM", "GROUP"]);
+.with_overrides(&["FORM", "GROUP"])
+.trusted(in_range::ELEMENTS);
 
 /// The backward kernel.
 pub static BACKWARD: KernelSpec = KernelSpec::new(
@@ -27,7 +29,8 @@ pub static BACKWARD: KernelSpec = KernelSpec::new(
     crate::host::nn::gelu::backward_twin,
 )
 .with_grid()
-.with_overrides(&["FORM", "GROUP"]);
+.with_overrides(&["FORM", "GROUP"])
+.trusted(in_range::ELEMENTS);
 
 fn record(
     recorder: &mut Recorder,

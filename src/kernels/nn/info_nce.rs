@@ -8,6 +8,7 @@
 use super::super::{Binding, KernelSpec, MAX_ITERATIONS, Work, check_index, check_matrix, check_words, check_written};
 use crate::device::{Buffer, Recorder, Tensor};
 use crate::host::nn::info_nce::{BackwardParams, SoftmaxParams, TermsParams};
+use crate::spec::in_range;
 use crate::spec::shader::source;
 use crate::{Error, Result};
 
@@ -24,7 +25,8 @@ pub static SOFTMAX: KernelSpec = KernelSpec::new(
     crate::host::nn::info_nce::softmax_twin,
 )
 .with_grid()
-.with_overrides(&["GROUP", "LANES"]);
+.with_overrides(&["GROUP", "LANES"])
+.trusted(in_range::ROWS);
 
 /// Losses and the temperature's gradient.
 pub static TERMS: KernelSpec = KernelSpec::new(
@@ -41,7 +43,8 @@ pub static TERMS: KernelSpec = KernelSpec::new(
     crate::host::nn::info_nce::terms_twin,
 )
 .with_grid()
-.with_overrides(&["GROUP"]);
+.with_overrides(&["GROUP"])
+.trusted(in_range::ELEMENTS);
 
 /// Similarities to their gradient.
 pub static BACKWARD: KernelSpec = KernelSpec::new(
@@ -57,7 +60,8 @@ pub static BACKWARD: KernelSpec = KernelSpec::new(
     crate::host::nn::info_nce::backward_twin,
 )
 .with_grid()
-.with_overrides(&["GROUP"]);
+.with_overrides(&["GROUP"])
+.trusted(in_range::ELEMENTS);
 
 /// A learned factor of similarities.
 #[derive(Clone, Copy, Debug)]

@@ -7,6 +7,7 @@ use super::bias;
 use super::norm::{self, Kind};
 use crate::Result;
 use crate::device::{Recorder, Tensor};
+use crate::spec::in_range;
 use crate::spec::shader::source;
 
 /// The forward kernel.
@@ -23,7 +24,8 @@ pub static SPEC: KernelSpec = KernelSpec::new(
     crate::host::nn::norm::layer_twin,
 )
 .with_grid()
-.with_overrides(&["GROUP", "LANES"]);
+.with_overrides(&["GROUP", "LANES"])
+.trusted(in_range::ROWS);
 
 /// Records the normalisation of `x`, `[n, d]`, to `y`, `[n, d]`; `weight` and `bias` are `[1, d]`, all f32; `eps` is above 0.
 ///

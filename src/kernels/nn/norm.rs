@@ -4,6 +4,7 @@
 use super::super::{Binding, KernelSpec, Work, check_index, check_matrix, check_written};
 use crate::device::{Buffer, Recorder, Tensor};
 use crate::host::nn::norm::{BackwardParams, Params, ScalarsParams};
+use crate::spec::in_range;
 use crate::spec::shader::source;
 use crate::{Error, Result};
 
@@ -21,7 +22,8 @@ pub static SCALARS: KernelSpec = KernelSpec::new(
     crate::host::nn::norm::scalars_twin,
 )
 .with_grid()
-.with_overrides(&["GROUP", "LANES", "CENTER"]);
+.with_overrides(&["GROUP", "LANES", "CENTER"])
+.trusted(in_range::ROWS);
 
 /// The gradient by the input.
 pub static BACKWARD: KernelSpec = KernelSpec::new(
@@ -38,7 +40,8 @@ pub static BACKWARD: KernelSpec = KernelSpec::new(
     crate::host::nn::norm::backward_twin,
 )
 .with_grid()
-.with_overrides(&["GROUP"]);
+.with_overrides(&["GROUP"])
+.trusted(in_range::ELEMENTS);
 
 /// The gradient by the weight.
 pub static WEIGHT: KernelSpec = KernelSpec::new(
@@ -54,7 +57,8 @@ pub static WEIGHT: KernelSpec = KernelSpec::new(
     crate::host::nn::norm::weight_twin,
 )
 .with_grid()
-.with_overrides(&["GROUP", "LANES"]);
+.with_overrides(&["GROUP", "LANES"])
+.trusted(in_range::COLUMNS);
 
 /// About what the mean square is taken.
 #[derive(Clone, Copy, PartialEq)]

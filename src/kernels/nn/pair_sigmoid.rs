@@ -9,6 +9,7 @@ use crate::Result;
 use crate::device::{Buffer, Recorder, Tensor};
 use crate::host::nn::info_nce::BackwardParams;
 use crate::host::nn::pair_sigmoid::ForwardParams;
+use crate::spec::in_range;
 use crate::spec::shader::source;
 
 /// Losses and the gradients of t and b.
@@ -25,7 +26,8 @@ pub static FORWARD: KernelSpec = KernelSpec::new(
     crate::host::nn::pair_sigmoid::forward_twin,
 )
 .with_grid()
-.with_overrides(&["GROUP", "LANES"]);
+.with_overrides(&["GROUP", "LANES"])
+.trusted(in_range::ROWS);
 
 /// Similarities to their gradient.
 pub static BACKWARD: KernelSpec = KernelSpec::new(
@@ -35,7 +37,8 @@ pub static BACKWARD: KernelSpec = KernelSpec::new(
     crate::host::nn::pair_sigmoid::backward_twin,
 )
 .with_grid()
-.with_overrides(&["GROUP"]);
+.with_overrides(&["GROUP"])
+.trusted(in_range::ELEMENTS);
 
 /// Records `losses`, f32 `[n]`, of the rows of `similarities` `[n, n]`, and `terms` `[n, 2]`, whose column sums are the gradient
 /// of `scale Σ losses` by t and b.

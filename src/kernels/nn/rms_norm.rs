@@ -6,6 +6,7 @@ use super::super::{Binding, KernelSpec};
 use super::norm::{self, Kind};
 use crate::Result;
 use crate::device::{Recorder, Tensor};
+use crate::spec::in_range;
 use crate::spec::shader::source;
 
 /// The forward kernel.
@@ -21,7 +22,8 @@ pub static SPEC: KernelSpec = KernelSpec::new(
     crate::host::nn::norm::rms_twin,
 )
 .with_grid()
-.with_overrides(&["GROUP", "LANES"]);
+.with_overrides(&["GROUP", "LANES"])
+.trusted(in_range::ROWS);
 
 /// Records the normalisation of `x`, `[n, d]`, to `y`, `[n, d]`; `weight` is `[1, d]`, all f32; `eps` is above 0.
 ///

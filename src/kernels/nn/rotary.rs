@@ -6,6 +6,7 @@
 use super::super::{Binding, KernelSpec, Work, check_index, check_matrix, check_words, check_written};
 use crate::device::{Buffer, Device, Recorder, Tensor};
 use crate::host::nn::rotary::Params;
+use crate::spec::in_range;
 use crate::spec::shader::source;
 use crate::{Error, Result};
 
@@ -22,7 +23,8 @@ pub static SPEC: KernelSpec = KernelSpec::new(
     crate::host::nn::rotary::twin,
 )
 .with_grid()
-.with_overrides(&["GROUP"]);
+.with_overrides(&["GROUP"])
+.trusted(in_range::ELEMENTS);
 
 /// Llama 3's scaling of the frequencies (`rope_type: llama3`).
 #[derive(Clone, Copy, Debug, PartialEq)]

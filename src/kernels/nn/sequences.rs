@@ -40,7 +40,8 @@ pub struct Sequences {
 /// Which shaders compute attention. Each cuts sequences into blocks of its own; the host engine has but one way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
-    /// 4 rows of a head to an invocation, all in registers and without a barrier: for drivers that run on a CPU.
+    /// 4 rows of a head to an invocation, all in registers and without a barrier: for drivers that run on a CPU. GPUs refuse it: their registers
+    /// would spill, from a width of 64 on.
     Rows,
     /// 32 rows of a head to a workgroup, which shares tiles of 32 rows of the other side: for GPUs. Also for a single query on many
     /// keys, in generation: 31 of 32 rows are then idle, but neighbours read neighbouring addresses and 64 invocations have loads in
@@ -51,8 +52,8 @@ pub enum Family {
 impl Family {
     /// The family for a device.
     pub fn of(caps: &Capabilities) -> Family {
-        // A lane that takes a row of its own is a CPU's.
-        if caps.lanes == 1 { Family::Rows } else { Family::Tiles }
+        // A lane that takes a row of its own is a CPU's, unless somebody asked a GPU for it.
+        if caps.lanes == 1 && !caps.kind.is_gpu() { Family::Rows } else { Family::Tiles }
     }
 
     /// Rows of a block; on the host, by default, what a core holds in its inner cache.

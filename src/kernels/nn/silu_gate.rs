@@ -5,6 +5,7 @@
 use super::super::{Binding, KernelSpec, Work, check_index, check_matrix, check_written};
 use crate::Result;
 use crate::device::{Recorder, Tensor};
+use crate::spec::in_range;
 use crate::spec::shader::source;
 
 /// The forward kernel.
@@ -15,7 +16,8 @@ pub static FORWARD: KernelSpec = KernelSpec::new(
     crate::host::nn::silu_gate::forward_twin,
 )
 .with_grid()
-.with_overrides(&["GROUP"]);
+.with_overrides(&["GROUP"])
+.trusted(in_range::ELEMENTS);
 
 /// The backward kernel.
 pub static BACKWARD: KernelSpec = KernelSpec::new(
@@ -32,7 +34,8 @@ pub static BACKWARD: KernelSpec = KernelSpec::new(
     crate::host::nn::silu_gate::backward_twin,
 )
 .with_grid()
-.with_overrides(&["GROUP"]);
+.with_overrides(&["GROUP"])
+.trusted(in_range::ELEMENTS);
 
 fn record(
     recorder: &mut Recorder,

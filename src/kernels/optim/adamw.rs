@@ -6,6 +6,7 @@ use super::super::{Binding, KernelSpec, Work, check_index, check_matrix, check_w
 use crate::device::{Buffer, Recorder, Tensor};
 pub use crate::host::optim::adamw::Constants;
 use crate::host::optim::adamw::Params;
+use crate::spec::in_range;
 use crate::spec::shader::source;
 use crate::{Error, Result};
 
@@ -24,7 +25,8 @@ pub static SPEC: KernelSpec = KernelSpec::new(
     crate::host::optim::adamw::twin,
 )
 .with_grid()
-.with_overrides(&["GROUP"]);
+.with_overrides(&["GROUP"])
+.trusted(in_range::ELEMENTS);
 
 /// The step's settings.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -6,6 +6,7 @@
 use super::super::{Binding, KernelSpec, Work, check_index, check_matrix, check_words, check_written};
 use crate::device::{Buffer, Device, Recorder, Tensor};
 use crate::host::optim::norm::{ClipParams, SquareSumParams};
+use crate::spec::in_range;
 use crate::spec::shader::source;
 use crate::{Error, Result};
 
@@ -17,7 +18,8 @@ pub static SQUARE_SUM: KernelSpec = KernelSpec::new(
     crate::host::optim::norm::square_sum_twin,
 )
 .with_grid()
-.with_overrides(&["GROUP", "LANES"]);
+.with_overrides(&["GROUP", "LANES"])
+.trusted(in_range::ROWS);
 
 /// The factor.
 pub static CLIP: KernelSpec = KernelSpec::new(
@@ -27,7 +29,8 @@ pub static CLIP: KernelSpec = KernelSpec::new(
     crate::host::optim::norm::clip_twin,
 )
 .with_grid()
-.with_overrides(&["GROUP", "LANES"]);
+.with_overrides(&["GROUP", "LANES"])
+.trusted(in_range::ROWS);
 
 /// Partial sums of a slot: enough teams to keep a GPU busy.
 pub const SLOT: usize = 512;

@@ -4,6 +4,7 @@
 //! Bytes: one read of the rows. Per element one product, one shift and one addition of 64 bits.
 
 use super::super::{Binding, KernelSpec};
+use crate::spec::in_range;
 use crate::spec::shader::source;
 
 /// The kernel.
@@ -19,7 +20,8 @@ pub static SPEC: KernelSpec = KernelSpec::new(
     crate::host::stats::moment_columns::twin,
 )
 .with_grid()
-.with_overrides(&["GROUP"]);
+.with_overrides(&["GROUP"])
+.trusted(in_range::MOMENTS);
 
 /// Rows that an invocation adds up before it adds to the sums of all.
 pub(crate) const SLAB: u32 = 256;

@@ -4,6 +4,7 @@
 //! Bytes: two reads of the rows. FLOPs: as [`super::moments`] without the column sums.
 
 use super::super::{Binding, KernelSpec};
+use crate::spec::in_range;
 use crate::spec::shader::source;
 
 /// The kernel.
@@ -21,7 +22,8 @@ pub static SPEC: KernelSpec = KernelSpec::new(
     crate::host::stats::moment_weights::twin,
 )
 .with_grid()
-.with_overrides(&["GROUP", "VECTORS"]);
+.with_overrides(&["GROUP", "VECTORS"])
+.trusted(in_range::MOMENTS);
 
 /// Bytes of one row's entry: weight, shift, bits of the scale, spare.
 pub(crate) const ENTRY_BYTES: usize = 16;

@@ -22,6 +22,7 @@ use super::super::{Binding, KernelSpec, check_device, check_rows, groups, record
 use super::{moment_columns, moment_weights};
 use crate::device::{Buffer, Device, Dispatch, Recorder, Tensor};
 use crate::host::stats::moments::Params;
+use crate::spec::in_range;
 use crate::spec::shader::source;
 use crate::{ElementType, Error, Result};
 
@@ -39,7 +40,8 @@ pub static SPEC: KernelSpec = KernelSpec::new(
     crate::host::stats::moments::twin,
 )
 .with_grid()
-.with_overrides(&["GROUP", "LANES", "VECTORS"]);
+.with_overrides(&["GROUP", "LANES", "VECTORS"])
+.trusted(in_range::MOMENTS);
 
 /// Rows that may be added before the sums must be read and cleared.
 pub const WINDOW_ROWS: u64 = 1 << 22;

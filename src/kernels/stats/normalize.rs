@@ -8,6 +8,7 @@ use super::super::{
 use crate::Result;
 use crate::device::{Buffer, Dispatch, Recorder, Tensor};
 use crate::host::stats::normalize::Params;
+use crate::spec::in_range;
 use crate::spec::shader::source;
 
 /// The kernel.
@@ -23,7 +24,8 @@ pub static SPEC: KernelSpec = KernelSpec::new(
     crate::host::stats::normalize::twin,
 )
 .with_grid()
-.with_overrides(&["GROUP", "LANES"]);
+.with_overrides(&["GROUP", "LANES"])
+.trusted(in_range::ROWS);
 
 /// Records `output[i] = input[i] / |input[i]|` for the first `rows` rows.
 ///

@@ -11,6 +11,7 @@ use super::super::nn::bias::record_columns;
 use super::super::{Binding, KernelSpec, check_index, check_matrix, check_words, check_written};
 use crate::Result;
 use crate::device::{Buffer, Recorder, Tensor};
+use crate::spec::in_range;
 use crate::spec::shader::source;
 
 /// The kernel.
@@ -26,7 +27,8 @@ pub static SPEC: KernelSpec = KernelSpec::new(
     crate::host::stats::power_sums::twin,
 )
 .with_grid()
-.with_overrides(&["GROUP", "LANES"]);
+.with_overrides(&["GROUP", "LANES"])
+.trusted(in_range::COLUMNS);
 
 /// Records `sums = Σ_i w_i (z_i, z_i², z_i³, z_i⁴)` of each column, or `+=`: `z` `[n, r]`, `sums` `[r, 4]`, f32; `weights` at least n
 /// f32, in whole vectors of 4. Without rows the sums are zero.

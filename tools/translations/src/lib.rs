@@ -2,6 +2,9 @@
 //!
 //! The shaders come from `target/shaders.json`, which realign's own test `portability` writes.
 
+pub mod amd;
+pub mod table;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,6 +22,12 @@ const ENTRY: (ShaderStage, &str) = (ShaderStage::Compute, "main");
 pub struct Shader {
     /// Kernel and number.
     pub name: String,
+    /// The kernel's name.
+    pub kernel: String,
+    /// The files that make it another than the kernel's others.
+    pub files: Vec<String>,
+    /// Whether a GPU may get it.
+    pub for_gpus: bool,
     /// WGSL.
     pub source: String,
     /// `subgroups`, `int64`.
@@ -127,8 +136,17 @@ pub fn bindings(module: &Module) -> Vec<(ResourceBinding, AddressSpace)> {
     module.global_variables.iter().filter_map(|(_, v)| v.binding.map(|b| (b, v.space))).collect()
 }
 
+/// What shaders are compiled with that naga adds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checks {
+    /// Everything: indices clamped, loops bounded, divisors looked at, workgroup memory zeroed.
+    All,
+    /// Nothing: see `src/gpu/trusted.rs`.
+    None,
+}
+
 /// SPIR-V of version 1.5, as for a driver of Vulkan 1.2.
-pub fn to_spirv(fixed: &Fixed<'_>) -> Result<Vec<u8>, String> {
+pub fn to_spirv(fixed: &Fixed<'_>, checks: Checks) -> Result<Vec<u8>, String> {
     let place = |(b, _): (ResourceBinding, AddressSpace)| {
         let info = spv::BindingInfo { descriptor_set: b.group, binding: b.binding, binding_array_size: None };
         (b, info)
@@ -137,7 +155,13 @@ pub fn to_spirv(fixed: &Fixed<'_>) -> Result<Vec<u8>, String> {
         lang_version: (1, 5),
         fake_missing_bindings: false,
         binding_map: bindings(&fixed.module).into_iter().map(place).collect(),
-        bounds_check_policies: CHECKED,
+        bounds_check_policies: if checks == Checks::All { CHECKED } else { BoundsCheckPolicies::default() },
+        force_loop_bounding: checks == Checks::All,
+        emit_int_div_checks: checks == Checks::All,
+        zero_initialize_workgroup_memory: match checks {
+            Checks::All => spv::ZeroInitializeWorkgroupMemoryMode::Native,
+            Checks::None => spv::ZeroInitializeWorkgroupMemoryMode::None,
+        },
         ..Default::default()
     };
     let entry = spv::PipelineOptions { shader_stage: ENTRY.0, entry_point: ENTRY.1.to_owned() };

@@ -4,7 +4,7 @@ use std::collections::hash_map::{Entry, HashMap};
 use std::path::Path;
 use std::process::Command;
 
-use realign_translations::{Sets, for_each, to_spirv};
+use realign_translations::{Checks, Sets, for_each, to_spirv};
 
 /// What the validator has against a module.
 fn objection(path: &Path) -> Option<String> {
@@ -19,7 +19,7 @@ fn every_shader_becomes_valid_spirv() {
     // Overrides that change nothing give the same module again.
     let (mut names, mut files) = (HashMap::new(), Vec::new());
     for_each(Sets::All, |shader, fixed| {
-        let bytes = to_spirv(&fixed)?;
+        let bytes = to_spirv(&fixed, Checks::All)?;
         if let Entry::Vacant(new) = names.entry(bytes) {
             let path = folder.path().join(format!("{}.spv", files.len()));
             std::fs::write(&path, new.key()).map_err(|e| e.to_string())?;
@@ -47,7 +47,7 @@ fn broken_spirv_is_noticed() {
     let mut first = None;
     for_each(Sets::All, |_, fixed| {
         if first.is_none() {
-            first = Some(to_spirv(&fixed)?);
+            first = Some(to_spirv(&fixed, Checks::All)?);
         }
         Ok(())
     });

@@ -1,0 +1,35 @@
+//! Why the kernels' indices are in range: what their shaders and the wrappers that record them see to together. wgpu's checks are left out
+//! of what these reasons stand for, so that a change of a shader or of a wrapper's checks has to keep them true.
+//!
+//! Of all of them: a wrapper records nothing where there is nothing to do, so that no count is zero; divisors are counts, widths, heads or
+//! constants; loops count up to a parameter by a step above zero; every word of workgroup memory is written before it is read. Tensors fill
+//! up rows to whole vectors of four elements.
+
+/// An invocation's index is clamped below `count`, and every other index is made of it; the wrapper checks that the operands hold as many.
+pub(crate) const ELEMENTS: &str = "indices are clamped below the count, which every operand holds";
+
+/// A team's row is clamped below `rows`, its vectors end at `width4`, and only a team's own row is written; the wrapper checks that the
+/// operands hold so many rows of this width. Workgroup memory is indexed by the invocation, of 256 at most.
+pub(crate) const ROWS: &str = "rows are clamped below their number, and vectors end at the width";
+
+/// A column is clamped below `width4`, a slice of rows ends at `end`, and there is a row of sums to each slice.
+pub(crate) const COLUMNS: &str = "columns are clamped below the width, and slices of rows end at the last";
+
+/// As [`ROWS`], with tiles of 64 rows in workgroup memory that is sized for them and for the most vectors; slots of the sums count up to
+/// the layout's, which the wrapper checks.
+pub(crate) const MOMENTS: &str = "rows and columns end at their numbers, and slots are those of the layout";
+
+/// `linalg/blocks.wgsl` clamps rows, columns and k to the operands' last ones, and writes below m and the row's end alone. The wrapper checks
+/// the operands' shapes; without k, where there is no last one, it has the kernel checked.
+pub(crate) const PRODUCTS: &str = "rows, columns and k are clamped to the operands' last ones";
+
+/// Rows are clamped to their block's last one and vectors to the head's; blocks come from sequences that were checked against the operands,
+/// and hold a row at least. Places in workgroup memory are made of an invocation's two coordinates, below 8, and constants.
+pub(crate) const ATTENTION: &str = "rows are clamped to their block's last, vectors to the head's";
+
+/// Queries and candidates end at the tile's; lists have k entries, of which there is one at least and 256 at most; a workgroup meets four
+/// candidates an invocation at most before it merges them. Bins are clamped below their number, which has one edge more.
+pub(crate) const LISTS: &str = "queries, candidates and bins end at their numbers";
+
+/// What memory is moved, and what is counted, ends at the buffers' vectors.
+pub(crate) const BENCH: &str = "indices end at the buffers' vectors";
