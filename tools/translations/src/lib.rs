@@ -141,7 +141,7 @@ pub fn bindings(module: &Module) -> Vec<(ResourceBinding, AddressSpace)> {
 pub enum Checks {
     /// Everything: indices clamped, loops bounded, divisors looked at, workgroup memory zeroed.
     All,
-    /// Nothing: see `src/gpu/trusted.rs`.
+    /// Nothing, as for the crate's own kernels: see `src/spec/in_range.rs`.
     None,
 }
 
