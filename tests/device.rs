@@ -385,6 +385,38 @@ fn a_kernel_that_does_not_compile_keeps_the_recording_from_running() {
 }
 
 /// A tensor of fewer rows than its memory has is a tensor of so many rows.
+/// Kept when the device goes, taken by the next one, and left aside where it is damaged.
+#[test]
+fn pipelines_are_kept_in_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path().join("new").join("pipelines");
+    let data = cloud(5, 37, 24);
+    let run = || {
+        let options =
+            DeviceOptions::default().selection(Selection::Named(adapter_name())).pipeline_cache(Some(at.clone()));
+        let device = Device::request_blocking(&options).unwrap();
+        assert_eq!(sums(&device, &data, 24).unwrap(), sums(&Device::host(), &data, 24).unwrap());
+        device.backend()
+    };
+    let backend = run();
+    let files = || -> Vec<_> { std::fs::read_dir(&at).into_iter().flatten().map(|f| f.unwrap().path()).collect() };
+    if backend != "vulkan" {
+        assert!(files().is_empty());
+        return;
+    }
+    let [file] = &files()[..] else { panic!("{:?}", files()) };
+    let whole = std::fs::read(file).unwrap();
+    assert!(whole.len() > 100);
+    run();
+    for damaged in [&whole[..whole.len() / 2], b"", &[whole.as_slice(), b"more"].concat()] {
+        std::fs::write(file, damaged).unwrap();
+        run();
+        assert_eq!(files().len(), 1);
+        assert!(std::fs::read(file).unwrap().starts_with(&whole[..8]));
+        assert_ne!(std::fs::read(file).unwrap(), damaged);
+    }
+}
+
 /// What was compiled for the shape of before is not taken for the one of now.
 #[test]
 fn a_device_that_was_used_takes_another_shape() {

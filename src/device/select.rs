@@ -1,11 +1,12 @@
 //! Which device a request gets.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::{Device, environment, nodes};
 use crate::error::{Problem, Remedy};
-use crate::gpu::{self, Gpu};
+use crate::gpu::{self, Gpu, Wanted};
 use crate::setters::setters;
 use crate::spec::{AdapterSummary, DeviceKind};
 use crate::{Error, Result};
@@ -77,10 +78,14 @@ pub struct DeviceOptions {
     /// crate's own kernels, whose indices are in range by construction; an app's kernels are always checked, unless
     /// [`Recorder::dispatch_unchecked`](super::Recorder::dispatch_unchecked) records them.
     pub checked: bool,
+    /// A folder in which compiled pipelines are kept, so that the next process need not compile them: a file for each adapter and driver,
+    /// on Vulkan alone. It is read when the device is made and written when its last clone is dropped; a file that is damaged or of another
+    /// version is left aside. Many drivers keep such files themselves.
+    pub pipeline_cache: Option<PathBuf>,
 }
 
 setters! {
-    DeviceOptions { selection: Selection, backends: Option<wgpu::Backends>, low_power: bool, tensor_cores: bool, checked: bool }
+    DeviceOptions { selection: Selection, backends: Option<wgpu::Backends>, low_power: bool, tensor_cores: bool, checked: bool, pipeline_cache: Option<PathBuf> }
 }
 
 /// All adapters of `backends` (those of `WGPU_BACKEND`, or all backends, if `None`), in the order that [`Selection::Index`] counts; the
@@ -134,7 +139,11 @@ pub(super) async fn request(options: &DeviceOptions) -> Result<Device> {
         Selection::Host => None,
     };
     match (chosen, &selection) {
-        (Some(adapter), _) => Device::from_gpu(Gpu::request(adapter, options.tensor_cores, options.checked).await?),
+        (Some(adapter), _) => {
+            let DeviceOptions { tensor_cores, checked, .. } = *options;
+            let wanted = Wanted { tensor_cores, checked, pipelines: options.pipeline_cache.as_deref() };
+            Device::from_gpu(Gpu::request(adapter, wanted).await?)
+        }
         (None, Selection::Auto) => Ok(Device::host()),
         (None, Selection::Gpu) => {
             let problem = format!("no GPU found; {}; a software driver must be asked for by name", listing(&found));

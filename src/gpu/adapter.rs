@@ -1,5 +1,6 @@
 //! Adapters: enumeration, kind, and the device that we ask of one.
 
+use super::pipeline_cache::PipelineCache;
 use crate::error::{Problem, Remedy};
 use crate::spec::tiles::COOPERATIVE_LANES;
 use crate::spec::{AdapterSummary, DeviceKind};
@@ -108,6 +109,7 @@ impl Adapter {
     /// A device with every feature that we use and the adapter has; cooperative matrices if `tensor_cores`.
     pub(crate) async fn request_device(&self, tensor_cores: bool) -> Result<(wgpu::Device, wgpu::Queue)> {
         let mut wanted = WANTED.iter().fold(wgpu::Features::empty(), |all, (f, _)| all | *f);
+        wanted |= PipelineCache::FEATURE;
         wanted.set(COOPERATIVE_MATRICES, tensor_cores);
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("realign"),

@@ -2,10 +2,12 @@
 
 mod adapter;
 mod memory;
+mod pipeline_cache;
 mod pipelines;
 mod readback;
 mod submit;
 
+use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -30,12 +32,32 @@ pub(crate) struct Gpu {
     tensor_cores: Option<u32>,
     /// Whether every shader keeps wgpu's checks.
     checked: bool,
+    /// Where pipelines are kept between processes, if anywhere.
+    kept: Option<pipeline_cache::PipelineCache>,
     /// The driver's words, once the device is lost.
     lost: Arc<Mutex<Option<String>>>,
     pipelines: pipelines::Cache,
     params: submit::ParamBuffer,
     /// Calls that waited for the device.
     waits: AtomicU64,
+}
+
+/// What is asked of a device of our own.
+pub(crate) struct Wanted<'a> {
+    /// Cooperative matrices.
+    pub tensor_cores: bool,
+    /// wgpu's checks in every shader.
+    pub checked: bool,
+    /// The folder in which compiled pipelines are kept between processes.
+    pub pipelines: Option<&'a Path>,
+}
+
+impl Drop for Gpu {
+    fn drop(&mut self) {
+        if let Some(kept) = &self.kept {
+            kept.save();
+        }
+    }
 }
 
 impl Gpu {
@@ -49,6 +71,7 @@ impl Gpu {
             backend: info.backend,
             tensor_cores: None,
             checked: false,
+            kept: None,
             lost: Arc::default(),
             pipelines: pipelines::Cache::default(),
             params,
@@ -66,10 +89,12 @@ impl Gpu {
     }
 
     /// A device of our own on `adapter`, with every feature that we use and the adapter has.
-    pub(crate) async fn request(adapter: &adapter::Adapter, tensor_cores: bool, checked: bool) -> Result<Self> {
-        let tensor_cores = tensor_cores.then(|| adapter.tensor_cores()).transpose()?;
+    pub(crate) async fn request(adapter: &adapter::Adapter, wanted: Wanted<'_>) -> Result<Self> {
+        let tensor_cores = wanted.tensor_cores.then(|| adapter.tensor_cores()).transpose()?;
         let (device, queue) = adapter.request_device(tensor_cores.is_some()).await?;
-        let gpu = Gpu { tensor_cores, checked, ..Self::new(&adapter.info, device, queue)? };
+        let mut gpu = Self::new(&adapter.info, device, queue)?;
+        (gpu.tensor_cores, gpu.checked) = (tensor_cores, wanted.checked);
+        gpu.kept = wanted.pipelines.and_then(|at| pipeline_cache::PipelineCache::open(&gpu.device, &adapter.info, at));
         let lost = gpu.lost.clone();
         gpu.device.set_device_lost_callback(move |reason, message| {
             *lost.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("{reason:?}: {message}"));

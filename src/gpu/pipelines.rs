@@ -139,7 +139,7 @@ impl Gpu {
                     constants: &constants,
                     zero_initialize_workgroup_memory: checked,
                 },
-                cache: None,
+                cache: self.kept.as_ref().map(|kept| kept.for_new()),
             });
             Pipeline { pipeline, layout, id: self.pipelines.made.fetch_add(1, Ordering::Relaxed) }
         })

@@ -65,7 +65,8 @@ impl DeviceArgs {
         };
         let tensor_cores = self.tensor_cores;
         let options = DeviceOptions::default().selection(selection).backends(self.backend).tensor_cores(tensor_cores);
-        let options = options.checked(self.checked);
+        // Nothing that goes wrong with the cache stops a command.
+        let options = options.checked(self.checked).pipeline_cache(cache_folder().ok().map(|at| at.join("pipelines")));
         let device = Device::request_blocking(&options)?;
         if tensor_cores && device.capabilities().tensor_cores.is_none() {
             bail!("--tensor-cores: {} has none; leave the option out", device.name());
@@ -77,8 +78,13 @@ impl DeviceArgs {
 
 /// The file of tunings: `realign/tuning.json` in the user's cache folder.
 pub fn tunings() -> Result<PathBuf> {
+    Ok(cache_folder()?.join("tuning.json"))
+}
+
+/// `realign` in the user's cache folder.
+fn cache_folder() -> Result<PathBuf> {
     let base = etcetera::choose_base_strategy().context("this user has no home folder for a cache")?;
-    Ok(base.cache_dir().join("realign").join("tuning.json"))
+    Ok(base.cache_dir().join("realign"))
 }
 
 /// A device as its tuning has it: from the cache, or measured now and kept there. A software GPU is tuned by `realign tune` alone,
