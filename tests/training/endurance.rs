@@ -15,7 +15,7 @@ use super::runs::setup;
 /// Turns after which caches are full and allocators have what they need.
 const WARM: usize = 200;
 
-fn gpu() -> Device {
+pub fn gpu() -> Device {
     let name = std::env::var("REALIGN_TEST_ADAPTER")
         .ok()
         .filter(|name| !name.is_empty())

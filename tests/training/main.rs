@@ -16,6 +16,7 @@ mod nans;
 mod order;
 mod plan;
 mod python;
+mod real_model;
 mod runs;
 mod settings;
 mod switches;
