@@ -23,7 +23,8 @@ use crate::dump::binding_kind;
 fn shaped() -> Vec<(&'static str, Device)> {
     let device = |lanes, texel_reads| {
         let shape = |c: &mut realign::device::Capabilities| {
-            (c.kind, c.int64) = (DeviceKind::OtherGpu, false);
+            c.kind = if lanes == 1 { DeviceKind::Software } else { DeviceKind::OtherGpu };
+            c.int64 = false;
             (c.group, c.lanes, c.texel_reads) = (if lanes == 1 { 64 } else { 256 }, lanes, texel_reads);
         };
         Device::host().with_capabilities(shape).unwrap()
