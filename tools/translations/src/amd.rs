@@ -5,12 +5,25 @@
 
 use std::collections::BTreeMap;
 use std::ffi::CStr;
+use std::path::PathBuf;
 
 use ash::{Device, Entry, Instance, khr, vk};
 use serde::{Deserialize, Serialize};
 
-/// Where Debian's `mesa-vulkan-drivers` has the driver's description.
-pub const DRIVER: &str = "/usr/share/vulkan/icd.d/radeon_icd.x86_64.json";
+/// The driver's description, where Debian and Ubuntu have it: `radeon_icd.json`, or with the processor's name in it.
+///
+/// # Errors
+/// There is none.
+pub fn driver() -> Result<PathBuf, String> {
+    let folder = "/usr/share/vulkan/icd.d";
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let is_it = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        name.starts_with("radeon_icd") && name.ends_with(".json")
+    };
+    let found = files.into_iter().find(is_it);
+    found.ok_or_else(|| format!("no radeon_icd*.json in {folder}; apt-get install mesa-vulkan-drivers"))
+}
 
 /// The chips of the report, a generation each: GCN 4, GCN 5, RDNA 2, RDNA 3.
 pub const CHIPS: [&str; 4] = ["polaris10", "vega10", "navi21", "gfx1100"];

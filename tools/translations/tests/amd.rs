@@ -3,13 +3,14 @@
 use std::process::Command;
 use std::sync::Mutex;
 
-use realign_translations::amd::{ASKED, CHIPS, DRIVER, SPILLING, Statistics};
+use realign_translations::amd::{ASKED, CHIPS, SPILLING, Statistics, driver};
 use realign_translations::table::{self, Chip};
 
 fn compiled(family: &str) -> Chip {
+    let driver = driver().unwrap_or_else(|e| panic!("{e}"));
     let run = Command::new(env!("CARGO_BIN_EXE_compile_for_amd"))
-        .env("VK_DRIVER_FILES", DRIVER)
-        .env("VK_ICD_FILENAMES", DRIVER)
+        .env("VK_DRIVER_FILES", &driver)
+        .env("VK_ICD_FILENAMES", &driver)
         .env("RADV_FORCE_FAMILY", family)
         .output()
         .unwrap();
