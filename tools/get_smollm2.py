@@ -14,7 +14,6 @@ import argparse
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -47,8 +46,11 @@ OTHERS = {"token_embd.weight": "model.embed_tokens.weight", "output_norm.weight"
 
 
 def check(path, wanted):
+    digest = hashlib.sha256()
     with open(path, "rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    found = digest.hexdigest()
     if found != wanted:
         sys.exit(f"{path}: SHA-256 {found}, wanted {wanted}: not the file that this script knows")
 
@@ -216,9 +218,15 @@ def main():
         check(gguf_file, GGUF_SHA256)
         os.mkdir(made)
         subprocess.run([python, os.path.abspath(__file__), made, "--inside", "--gguf", gguf_file], check=True)
+        before = os.path.join(work, "before")
         if os.path.lexists(args.out):
-            os.rename(args.out, os.path.join(work, "before"))
-        os.rename(made, args.out)
+            os.rename(args.out, before)
+        try:
+            os.rename(made, args.out)
+        except OSError:
+            if os.path.lexists(before):
+                os.rename(before, args.out)
+            raise
     print(f"{args.out}: SmolLM2-135M-Instruct, 30 layers of width 576, weights of Q4_1 in f32 (Apache-2.0)")
 
 

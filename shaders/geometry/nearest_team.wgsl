@@ -31,7 +31,8 @@ fn merge(before: u32, after: u32, added: u32, local: u32) {
         if (i >= params.k) {
             entry = met[i - params.k];
             rank = 0u;
-            for (var j = 0u; j < params.k; j += 1u) { rank += select(0u, 1u, better(best[before + j], entry)); }
+            // What is as good was there before: a candidate that is met again comes behind itself, and every place gets an entry.
+            for (var j = 0u; j < params.k; j += 1u) { rank += select(1u, 0u, better(entry, best[before + j])); }
         }
         for (var j = 0u; j < added; j += 1u) { rank += select(0u, 1u, better(met[j], entry)); }
         if (rank < params.k) { best[after + rank] = entry; }

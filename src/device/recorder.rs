@@ -165,10 +165,7 @@ impl Recorder {
         }
         if kernel.cpu_only && self.device.capabilities().kind.is_gpu() {
             let problem = format!("{} is for drivers that run on the CPU: on a GPU its registers spill", kernel.name);
-            return Err(Error::Unsupported {
-                adapter: self.device.name().to_owned(),
-                problem: problem.as_str().into(),
-            });
+            return Err(Error::Unsupported { adapter: self.device.name().to_owned(), problem: problem.into() });
         }
         if dispatch.buffers.iter().any(|b| !b.belongs_to(&self.device)) {
             return Err(Error::shape(kernel.name, "buffer", "a buffer of the recorder's device", "another device's"));

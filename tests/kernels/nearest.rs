@@ -125,6 +125,28 @@ fn nans_are_no_neighbours() {
     }
 }
 
+/// No candidate may come twice; where one does, it is in the list twice on every device, and no place is left without an entry.
+#[test]
+fn candidates_that_come_twice() {
+    let case = Case::new(5, 300, 7);
+    let lists_of = |device: &Device| {
+        let (lists, excluded) = (Lists::new(device, case.n, case.k).unwrap(), words(device, &case.excluded));
+        let tile = case.tile(device, (0, case.n), (0, case.m), Queries::Rows);
+        for _ in 0..2 {
+            run(device, |r| record(r, (&tile, Queries::Rows), (0, 0), &excluded, &lists).unwrap());
+        }
+        let (indices, cosines) = lists.read_blocking(device).unwrap();
+        (indices, cosines.iter().map(|c| c.to_bits()).collect::<Vec<_>>())
+    };
+    let want = lists_of(&Device::host());
+    let best = &want.0[..case.k];
+    assert_eq!(best[0], best[1], "the best candidate is there twice: {best:?}");
+    let all = gpu().with_capabilities(|c| (c.group, c.lanes, c.subgroup_teams) = (256, 32, false)).unwrap();
+    for (name, device) in variants().into_iter().chain([("teams of 32".to_owned(), all)]) {
+        assert_eq!(lists_of(&device), want, "{name}");
+    }
+}
+
 /// Each candidate better than all before: the most work that there can be, which a driver on the CPU must not cut short.
 #[test]
 fn candidates_in_ascending_order() {

@@ -110,6 +110,7 @@ fn trusted_kernels_give_the_bits_of_checked_ones() {
         assert_eq!(checked.0, trusted.0);
         let different = checked.1.iter().zip(&trusted.1).filter(|(a, b)| a != b).count();
         assert_eq!((checked.1.len(), different), (trusted.1.len(), 0), "teams of {lanes}");
+        assert!(trusted.1.iter().any(|bytes| bytes.iter().any(|b| *b != 0)));
     }
 }
 
