@@ -61,6 +61,9 @@ pub fn variants() -> Vec<Variant> {
                 features.set(Capabilities::SUBGROUP, subgroup_teams);
                 features.set(Capabilities::SHADER_INT64, int64);
                 let mut names = imports(&shape, rows, out).unwrap();
+                if out == ElementType::F16 {
+                    hold_halves(&mut names, texel_reads);
+                }
                 names.push(matrices(&shape, rows)[0]);
                 names.push(("tile", TILES[(i + 6 * usize::from(int64)) % 4]));
                 names.push(("fragment", ["linalg/fragment_16.wgsl", "linalg/fragment_8.wgsl"][i % 2]));
@@ -70,6 +73,20 @@ pub fn variants() -> Vec<Variant> {
     }
     assert_eq!(all.len(), 144);
     all
+}
+
+/// All operands and results that may hold f16 do.
+fn hold_halves(names: &mut Imports, texel_reads: bool) {
+    let operand = if texel_reads { "common/operand_half_texture.wgsl" } else { "common/operand_half_buffer.wgsl" };
+    let files = [
+        ("operand", operand),
+        ("input", "common/operand_half_buffer.wgsl"),
+        ("result", "common/result_f16.wgsl"),
+        ("inout", "common/inout_f16.wgsl"),
+    ];
+    for (name, file) in files {
+        names.iter_mut().find(|(n, _)| *n == name).unwrap().1 = file;
+    }
 }
 
 /// Parses and validates a kernel in a variant.

@@ -127,7 +127,7 @@ pub fn record(
     };
     let groups = [groups(rows.div_ceil(caps.teams())), 1, 1];
     let elements = (input.element_type(), output.element_type());
-    let variant = row_variant(recorder.device(), elements, &[("VECTORS", operator.count as f64)])?;
+    let variant = row_variant(recorder.device(), elements, &[], &[("VECTORS", operator.count as f64)])?;
     let dispatch =
         Dispatch::new(&SPEC).variant(variant).params(&params).elements(elements.0, elements.1).groups(groups);
     let buffers = [input.buffer(), &operator.vectors, &operator.gram, output.buffer(), status];

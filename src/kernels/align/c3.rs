@@ -75,7 +75,7 @@ pub fn record(
     };
     let groups = [groups(rows.div_ceil(caps.teams())), 1, 1];
     let elements = (input.element_type(), output.element_type());
-    let variant = row_variant(recorder.device(), elements, &[])?;
+    let variant = row_variant(recorder.device(), elements, &[], &[])?;
     let dispatch =
         Dispatch::new(&SPEC).variant(variant).params(&params).elements(elements.0, elements.1).groups(groups);
     record_in_parts(recorder, dispatch.buffers([input.buffer(), shift, output.buffer(), status]))

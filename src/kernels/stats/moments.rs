@@ -166,7 +166,7 @@ pub fn record(
         row_base: row_base as u32,
     };
     let elements = (input.element_type(), ElementType::F32);
-    let variant = row_variant(recorder.device(), elements, &[("VECTORS", summand.vectors.len() as f64)])?;
+    let variant = row_variant(recorder.device(), elements, &[], &[("VECTORS", summand.vectors.len() as f64)])?;
     let whole = Dispatch::new(&SPEC).variant(variant).params(&params).elements(elements.0, elements.1);
     let whole = whole.buffers([input.buffer(), &summand.fixed, &summand.constants, sums]);
     if caps.texel_reads {

@@ -45,7 +45,7 @@ pub fn record(recorder: &mut Recorder, input: &Tensor, output: &Tensor, rows: us
     let params = Params { rows: rows as u32, width4: input.width4() as u32, row_base: 0, padding: 0 };
     let groups = [groups(rows.div_ceil(caps.teams())), 1, 1];
     let elements = (input.element_type(), output.element_type());
-    let variant = row_variant(recorder.device(), elements, &[])?;
+    let variant = row_variant(recorder.device(), elements, &[], &[])?;
     let dispatch =
         Dispatch::new(&SPEC).variant(variant).params(&params).elements(elements.0, elements.1).groups(groups);
     record_in_parts(recorder, dispatch.buffers([input.buffer(), output.buffer(), status]))
