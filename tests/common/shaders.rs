@@ -94,7 +94,9 @@ pub fn parse(spec: &KernelSpec, imports: &Imports, features: Capabilities) -> Re
     parse_source(&spec.expanded(imports).map_err(|e| e.to_string())?, features)
 }
 
+/// With what every WebGPU has: conversions of pairs of f16.
 fn parse_source(source: &str, features: Capabilities) -> Result<(Module, ModuleInfo), String> {
+    let features = features | Capabilities::SHADER_FLOAT16_IN_FLOAT32;
     let module = naga::front::wgsl::parse_str(source).map_err(|e| e.emit_to_string(source))?;
     let info = Validator::new(ValidationFlags::all(), features)
         .subgroup_stages(naga::valid::ShaderStages::COMPUTE)

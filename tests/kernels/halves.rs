@@ -37,13 +37,16 @@ fn data(seed: u64, count: usize) -> Vec<f32> {
     round(&normal(seed, count))
 }
 
+/// An operand's data and width, and whether it is f16 in the second run.
+type Input<'a> = (&'a [f32], usize, bool);
+
 /// Runs a kernel on f32 and on f16, operands and results: rounded, the first's results have the second's bits. `inputs` are the operands,
 /// `results` widths of what is written, rows being `n`; those with `true` are f16 in the second run.
 fn same_when_rounded(
     device: &Device,
     what: &str,
     n: usize,
-    inputs: &[(&[f32], usize, bool)],
+    inputs: &[Input<'_>],
     results: &[(usize, bool)],
     record: impl Fn(&mut Recorder, &[Tensor], &[Tensor]),
 ) {
@@ -133,21 +136,30 @@ fn elements_and_rows() {
             let what = |kernel: &str| format!("{kernel} [{n}, {d}]");
             let [a, b, c] = [1, 2, 3].map(|seed| data(seed, n * d));
             let (w, s) = (normal(4, d), normal(5, d));
-            let matrix = |x| (x, d, true);
-            same_when_rounded(&device, &what("silu gate"), n, &[matrix(&a), matrix(&b)], &[(d, true)], |r, x, y| {
-                silu_gate::forward(r, &x[0], &x[1], &y[0]).unwrap();
-            });
+            fn matrix(x: &[f32], d: usize) -> Input<'_> {
+                (x, d, true)
+            }
+            same_when_rounded(
+                &device,
+                &what("silu gate"),
+                n,
+                &[matrix(&a, d), matrix(&b, d)],
+                &[(d, true)],
+                |r, x, y| {
+                    silu_gate::forward(r, &x[0], &x[1], &y[0]).unwrap();
+                },
+            );
             same_when_rounded(
                 &device,
                 &what("silu gate times 1/16"),
                 n,
-                &[matrix(&a), matrix(&b)],
+                &[matrix(&a, d), matrix(&b, d)],
                 &[(d, true)],
                 |r, x, y| {
                     silu_gate::forward_scaled(r, 0.0625, &x[0], &x[1], &y[0]).unwrap();
                 },
             );
-            let operands = [matrix(&a), matrix(&b), matrix(&c)];
+            let operands = [matrix(&a, d), matrix(&b, d), matrix(&c, d)];
             same_when_rounded(&device, &what("silu gate backward"), n, &operands, &[(d, true); 2], |r, x, y| {
                 silu_gate::backward(r, &x[0], &x[1], &x[2], &y[0], &y[1]).unwrap();
             });
