@@ -40,29 +40,30 @@ override ACCUMULATE: u32 = 0u;
 override UPPER: u32 = 0u;
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(3) var<storage, read_write> c: array<vec4<f32>>;
-
-#import "matrices"
+// A, B and C, each of an element type of its own.
+#import "matrix" 1
+#import "matrix" 2
+#import "inout" 3
 #import "epilogue"
 
 // Four rows of a stored matrix, the vector `column` of each; rows and columns beyond the last are the last.
 fn stored_a(row: u32, last: u32, column: u32) -> mat4x4<f32> {
     let at = min(column, params.a_stride - 1u);
     return mat4x4<f32>(
-        read_a((params.a_first + min(row, last)) * params.a_stride + at),
-        read_a((params.a_first + min(row + 1u, last)) * params.a_stride + at),
-        read_a((params.a_first + min(row + 2u, last)) * params.a_stride + at),
-        read_a((params.a_first + min(row + 3u, last)) * params.a_stride + at),
+        read1((params.a_first + min(row, last)) * params.a_stride + at),
+        read1((params.a_first + min(row + 1u, last)) * params.a_stride + at),
+        read1((params.a_first + min(row + 2u, last)) * params.a_stride + at),
+        read1((params.a_first + min(row + 3u, last)) * params.a_stride + at),
     );
 }
 
 fn stored_b(row: u32, last: u32, column: u32) -> mat4x4<f32> {
     let at = min(column, params.b_stride - 1u);
     return mat4x4<f32>(
-        read_b((params.b_first + min(row, last)) * params.b_stride + at),
-        read_b((params.b_first + min(row + 1u, last)) * params.b_stride + at),
-        read_b((params.b_first + min(row + 2u, last)) * params.b_stride + at),
-        read_b((params.b_first + min(row + 3u, last)) * params.b_stride + at),
+        read2((params.b_first + min(row, last)) * params.b_stride + at),
+        read2((params.b_first + min(row + 1u, last)) * params.b_stride + at),
+        read2((params.b_first + min(row + 2u, last)) * params.b_stride + at),
+        read2((params.b_first + min(row + 3u, last)) * params.b_stride + at),
     );
 }
 
@@ -106,8 +107,8 @@ fn put(row: u32, j4: u32, value: vec4<f32>) {
     if (row < params.m && j4 < params.c_stride) {
         let at = (params.c_first + layer_row + row) * params.c_stride + j4;
         var total = params.alpha * value;
-        if (ACCUMULATE == 1u) { total += c[at]; }
+        if (ACCUMULATE == 1u) { total += read3(at); }
         let columns = vec4<u32>(4u * j4) + vec4<u32>(0u, 1u, 2u, 3u);
-        c[at] = select(vec4<f32>(0.0), epilogue(row, j4, total), columns < vec4<u32>(params.n));
+        write3(at, select(vec4<f32>(0.0), epilogue(row, j4, total), columns < vec4<u32>(params.n)));
     }
 }

@@ -4,7 +4,7 @@
 override BIAS: u32 = 0u;
 
 @group(0) @binding(4) var<storage, read> bias: array<vec4<f32>>;
-@group(0) @binding(5) var<storage, read_write> before: array<vec4<f32>>;
+#import "result" 5
 
 #import "nn/gelu_forms.wgsl"
 
@@ -12,6 +12,6 @@ fn epilogue(row: u32, j4: u32, value: vec4<f32>) -> vec4<f32> {
     var x = value;
     if (BIAS == 1u) { x += bias[j4]; }
     let columns = vec4<u32>(4u * j4) + vec4<u32>(0u, 1u, 2u, 3u);
-    before[row * params.c_stride + j4] = select(vec4<f32>(0.0), x, columns < vec4<u32>(params.n));
+    write5(row * params.c_stride + j4, select(vec4<f32>(0.0), x, columns < vec4<u32>(params.n)));
     return gelu(x);
 }

@@ -2,6 +2,8 @@
 
 struct Params {
     count: u32,
+    // Of y, where its rows do not start.
+    first: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -10,7 +12,7 @@ struct Params {
 
 fn element(index: u32) {
     let value = read1(min(index, params.count - 1u));
-    if (index < params.count) { write2(index, value); }
+    if (index < params.count) { write2(params.first + index, value); }
 }
 
 #import "common/elements.wgsl"

@@ -7,7 +7,7 @@ use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module};
 use realign::ElementType;
 use realign::device::Device;
-use realign::kernels::linalg::matmul::{self, matrices};
+use realign::kernels::linalg::matmul;
 use realign::kernels::{ALL, KernelSpec, imports};
 
 const TILES: [&str; 4] =
@@ -64,7 +64,10 @@ pub fn variants() -> Vec<Variant> {
                 if out == ElementType::F16 {
                     hold_halves(&mut names, texel_reads);
                 }
-                names.push(matrices(&shape, rows)[0]);
+                let half = |half: bool| if half { ElementType::F16 } else { ElementType::F32 };
+                // A is f16 in half of each combination of the others.
+                let (a, c) = (half(int64 != (out == ElementType::BF16)), half(out == ElementType::F16));
+                names.extend(matmul::files(&shape, [a, rows], [c, c]));
                 names.push(("tile", TILES[(i + 6 * usize::from(int64)) % 4]));
                 names.push(("fragment", ["linalg/fragment_16.wgsl", "linalg/fragment_8.wgsl"][i % 2]));
                 all.push(Variant { imports: names, features, lanes, texel_reads });

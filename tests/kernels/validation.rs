@@ -253,8 +253,10 @@ fn wgsl_files(folder: &Path, found: &mut Vec<PathBuf>) {
 fn follow(source: &str, imports: &Imports, root: &Path, reached: &mut BTreeSet<String>) {
     for line in source.lines() {
         let import = line.trim().strip_prefix("#import \"").and_then(|rest| rest.split_once('"'));
-        let Some((name, _)) = import else { continue };
-        let path = imports.iter().find(|(n, _)| *n == name).map_or(name, |(_, path)| path);
+        let Some((name, number)) = import else { continue };
+        let one = format!("{name}{}", number.trim());
+        let found = imports.iter().find(|(n, _)| *n == one).or_else(|| imports.iter().find(|(n, _)| *n == name));
+        let path = found.map_or(name, |(_, path)| path);
         if reached.insert(path.to_owned()) {
             let text = std::fs::read_to_string(root.join(path)).unwrap_or_else(|e| panic!("{path}: {e}"));
             follow(&text, imports, root, reached);

@@ -18,6 +18,7 @@ pub(crate) struct AddParams {
 #[derive(Clone, Copy, Pod, Zeroable)]
 pub(crate) struct CastParams {
     pub count: u32,
+    pub first: u32,
 }
 
 #[repr(C)]
@@ -73,9 +74,9 @@ pub fn add_twin(call: &mut HostCall<'_>) -> Result<()> {
 /// Buffers that do not fit the parameters.
 pub fn cast_twin(call: &mut HostCall<'_>) -> Result<()> {
     let params: CastParams = call.params()?;
-    let count = 4 * params.count as usize;
-    let (x, y) = (floats(call, 0, count)?, floats_mut(call, 1, count)?);
-    y[..count].copy_from_slice(&x[..count]);
+    let (count, first) = (4 * params.count as usize, 4 * params.first as usize);
+    let (x, y) = (floats(call, 0, count)?, floats_mut(call, 1, first + count)?);
+    y[first..first + count].copy_from_slice(&x[..count]);
     Ok(())
 }
 

@@ -3,13 +3,13 @@
 //! It saves, per element of C, 8 bytes for a bias and 8 of a residual's 12; GELU's 8, though 4 remain for what its backward pass
 //! reads. FLOPs: 1, 1 and about 30 per element.
 
-use super::super::{Binding, KernelSpec, check_matrix};
+use super::super::{Binding, KernelSpec, check_float_matrix, check_matrix};
 use super::matmul::{self, COOPERATIVE, DIRECT, Operand, SUBGROUP, TILED};
 use crate::device::{Buffer, Recorder, Tensor};
 use crate::host::linalg::matmul::{BIAS, RESIDUAL, TANH};
 use crate::kernels::nn::gelu::Form;
 use crate::spec::{Constant, Multiplier};
-use crate::{Error, Result};
+use crate::{ElementType, Error, Result};
 
 /// What is done to `X = alpha op(A) op(B)` (`+ C`), `[m, n]`, before it is written to C.
 #[derive(Clone, Copy, Debug, Default)]
@@ -24,7 +24,8 @@ pub enum Epilogue<'a> {
         /// The matrix.
         residual: Option<&'a Tensor>,
     },
-    /// `before = X + bias`, `C = gelu(before)`; `before`, `[m, n]`, is what GELU's backward pass reads.
+    /// `before = X + bias`, `C = gelu(before)`; `before`, `[m, n]`, is what GELU's backward pass reads. It may be f16 where C is, and is rounded
+    /// apart from what GELU is taken of.
     Gelu {
         /// Which GELU.
         form: Form,
@@ -54,9 +55,9 @@ pub static GELU: [KernelSpec; 4] = [
 const fn add(name: &'static str, plain: &KernelSpec) -> KernelSpec {
     const BINDINGS: &[Binding] = &[
         Binding::uniform("params"),
-        Binding::texels(1, "a"),
-        Binding::texels(2, "b"),
-        Binding::read_write(3, "c"),
+        Binding::texels(1, "operand1"),
+        Binding::texels(2, "operand2"),
+        Binding::read_write(3, "inout3"),
         Binding::read(4, "bias"),
         Binding::read(5, "residual"),
     ];
@@ -69,11 +70,11 @@ const fn add(name: &'static str, plain: &KernelSpec) -> KernelSpec {
 const fn gelu(name: &'static str, plain: &KernelSpec) -> KernelSpec {
     const BINDINGS: &[Binding] = &[
         Binding::uniform("params"),
-        Binding::texels(1, "a"),
-        Binding::texels(2, "b"),
-        Binding::read_write(3, "c"),
+        Binding::texels(1, "operand1"),
+        Binding::texels(2, "operand2"),
+        Binding::read_write(3, "inout3"),
         Binding::read(4, "bias"),
-        Binding::read_write(5, "before"),
+        Binding::read_write(5, "result5"),
     ];
     KernelSpec::new(name, plain.source, BINDINGS, crate::host::linalg::matmul::gelu_twin)
         .with_overrides(&["TRANSPOSE_A", "TRANSPOSE_B", "ACCUMULATE", "UPPER", "BIAS", "FORM"])
@@ -104,7 +105,13 @@ impl<'a> Epilogue<'a> {
         };
         let all = bias.map(|t| ("bias", t, 1)).into_iter().chain(matrix.map(|(name, t)| (name, t, m)));
         for (name, tensor, rows) in all {
-            check_matrix(recorder, "matmul", (name, tensor), (rows, c.width()))?;
+            // What is kept may be as short as C; what is added is not.
+            match (self, name, c.element_type()) {
+                (Epilogue::Gelu { .. }, "before", ElementType::F16) => {
+                    check_float_matrix(recorder, "matmul", (name, tensor), (rows, c.width()))?;
+                }
+                _ => check_matrix(recorder, "matmul", (name, tensor), (rows, c.width()))?,
+            }
             if tensor.buffer().same(c.buffer()) {
                 return Err(Error::shape("matmul", "c", "memory of its own", format!("that of {name}")));
             }
@@ -130,12 +137,14 @@ impl<'a> Epilogue<'a> {
                 flags: 0,
                 constants: [("BIAS", 0.0), ("RESIDUAL", 0.0)],
                 buffers: [None, None],
+                kept: ElementType::F32,
             },
             Epilogue::Add { bias, residual } => Fused {
                 kernel: &ADD[multiplier as usize],
                 flags: flag(bias, BIAS) | flag(residual, RESIDUAL),
                 constants: [("BIAS", override_of(bias)), ("RESIDUAL", override_of(residual))],
                 buffers: [buffer(bias), buffer(residual)],
+                kept: ElementType::F32,
             },
             Epilogue::Gelu { form, bias, before } => {
                 let tanh = u8::from(form == Form::Tanh);
@@ -144,6 +153,7 @@ impl<'a> Epilogue<'a> {
                     flags: flag(bias, BIAS) | if tanh == 1 { TANH } else { 0 },
                     constants: [("BIAS", override_of(bias)), ("FORM", f64::from(tanh))],
                     buffers: [buffer(bias), Some(before.buffer().clone())],
+                    kept: before.element_type(),
                 }
             }
         }
@@ -156,4 +166,6 @@ pub(super) struct Fused {
     pub flags: u32,
     pub constants: [Constant; 2],
     pub buffers: [Option<Buffer>; 2],
+    /// The element type of what is kept from before GELU.
+    pub kept: ElementType,
 }

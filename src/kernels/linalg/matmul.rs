@@ -1,4 +1,6 @@
-//! Matrix product: `C = alpha op(A) op(B)`, or that added to C, in f32; op is the identity or the transposition.
+//! Matrix product: `C = alpha op(A) op(B)`, or that added to C; op is the identity or the transposition. A is f32 or f16, B f32, f16 or bf16, C
+//! f32 or f16. Operands are widened to f32 as they are read, sums and epilogues are f32, and a C of f16 is rounded to nearest even once, at the
+//! end: beyond 65,504 and half an ulp it is infinite.
 //!
 //! Four shaders compute it. [`SUBGROUP`] is for adapters that run on a CPU and have subgroups: 32 × 32 results to a subgroup of
 //! 8, operands from textures where a driver reads those faster than storage. [`DIRECT`] is for those without: 16 × 8 results to
@@ -7,20 +9,25 @@
 //! f32 in order of k (faer: in blocks of k; the first two in fours; the last two, where tiles are few and k is long, in layers of k that are
 //! then added up).
 //!
-//! FLOPs: 2 m n k, about half with [`Product::upper`]. Bytes, at least: each operand once, C once (twice if accumulated).
+//! FLOPs: 2 m n k, about half with [`Product::upper`]. Bytes, at least: each operand once, C once (twice if accumulated), of 4 or 2 bytes an
+//! element each.
 
-use super::super::nn::bias;
-use super::super::{Binding, KernelSpec, check_device, unpack};
+use super::super::nn::{bias, elementwise};
+use super::super::{Binding, KernelSpec, check_device, halves_of};
 use super::epilogue::Epilogue;
-use crate::device::{Buffer, DeviceKind, Dispatch, Recorder, Tensor};
+use crate::device::{DeviceKind, Dispatch, Recorder, Tensor};
 use crate::host::linalg::matmul::Params;
 use crate::spec::in_range;
 use crate::spec::shader::source;
-use crate::spec::{Choice, Class, Import, Multiplier, Tile, Tiling};
+use crate::spec::{Capabilities, Choice, Class, Import, Multiplier, Tile, Tiling};
 use crate::{ElementType, Error, Result};
 
-const BINDINGS: &[Binding] =
-    &[Binding::uniform("params"), Binding::texels(1, "a"), Binding::texels(2, "b"), Binding::read_write(3, "c")];
+const BINDINGS: &[Binding] = &[
+    Binding::uniform("params"),
+    Binding::texels(1, "operand1"),
+    Binding::texels(2, "operand2"),
+    Binding::read_write(3, "inout3"),
+];
 
 /// The kernel for adapters that run on a CPU and have subgroups of [`SUBGROUP_LANES`] or more.
 pub static SUBGROUP: KernelSpec = KernelSpec::new(
@@ -76,7 +83,7 @@ pub const fn kernel(multiplier: Multiplier) -> &'static KernelSpec {
 /// Products that a dispatch sums, a multiple of 32: lavapipe silently leaves an invocation's loops after 65,535 rounds in all.
 const DISPATCH_K: usize = 1 << 14;
 
-/// An operand: `rows` rows of an f32 tensor from `first` on, perhaps transposed.
+/// An operand: `rows` rows of a tensor from `first` on, perhaps transposed.
 #[derive(Clone, Copy, Debug)]
 pub struct Operand<'a> {
     tensor: &'a Tensor,
@@ -118,7 +125,7 @@ impl<'a> Operand<'a> {
 pub struct Product {
     /// Factor of the product.
     pub alpha: f32,
-    /// Whether the product is added to C.
+    /// Whether the product is added to C, which must be f32 then: sums in f16 lose what they are made of.
     pub accumulate: bool,
     /// Only tiles that reach the diagonal or lie above it, of a square C: what lies below is left alone or written, as the
     /// tiles come.
@@ -132,10 +139,12 @@ impl Default for Product {
 }
 
 /// Records `c = alpha op(a) op(b)` (or `+=`), to the rows of `c` from `c_first` on: op(a) is `[m, k]`, op(b) `[k, n]`, `c` at
-/// least `[c_first + m, n]`, all f32; `b` may also be f16 or bf16, and is widened as it is read. Tensors' padding must be zero, as it is unless a kernel of one's own writes there.
+/// least `[c_first + m, n]`. `a` is f32 or f16, `b` f32, f16 or bf16, `c` f32 or f16, and f32 where it is added to. Tensors' padding must be
+/// zero, as it is unless a kernel of one's own writes there.
 ///
 /// # Errors
-/// Shapes that do not fit, other element types, a factor that is not finite, `c` among the operands, another device's tensors.
+/// Shapes that do not fit, other element types, a factor that is not finite, `c` among the operands, another device's tensors; no memory for
+/// the sums of a `c` of f16 that takes several dispatches.
 pub fn record(
     recorder: &mut Recorder,
     product: Product,
@@ -193,8 +202,69 @@ pub fn record_parts(
     if m == 0 || n == 0 || (k == 0 && product.accumulate && matches!(epilogue, Epilogue::None)) {
         return Ok(());
     }
-    let flags = [a.transpose, b.transpose, product.accumulate, product.upper].map(u32::from);
-    let mut params = Params {
+    let mut params = params((m, n, k), product, (a, b), (c, c_first));
+    // The host's whole product is one call.
+    if recorder.device().capabilities().kind == DeviceKind::Host {
+        return dispatch(recorder, (Tile::Direct, epilogue), (params, [1; 3]), (a.tensor, b.tensor, c));
+    }
+    let (rows, columns) = tile.sides();
+    let (tiles, across) = (m.div_ceil(rows), n.div_ceil(columns));
+    let plain = matches!(epilogue, Epilogue::None) && !product.upper && c_first == 0 && c.rows() == m;
+    let layers = if plain && tile.has_layers() { layers(tiles * across, k) } else { 1 };
+    let in_one = layers > 1 && 2 * (m * n * k) as u64 <= recorder.device().capabilities().dispatch_flops;
+    if c.element_type() == ElementType::F16 && (in_one || k > DISPATCH_K) {
+        // Rounded once all is summed.
+        let sums = Tensor::new(recorder.device(), m, n, ElementType::F32)?;
+        record_parts(recorder, (product, epilogue), (a, b), (&sums, 0), tile)?;
+        return elementwise::cast_rows(recorder, &sums, (c, c_first));
+    }
+    if in_one {
+        params.layer = (k.div_ceil(layers) as u32).next_multiple_of(32);
+        return in_layers(recorder, tile, (params, [across as u32, tiles as u32]), (a.tensor, b.tensor, c));
+    }
+    in_parts(recorder, (tile, epilogue), (params, product.accumulate), (a.tensor, b.tensor, c))
+}
+
+/// The product in as many dispatches as keep each of them short: parts of k, of rows of tiles, of a row of tiles.
+fn in_parts(
+    recorder: &mut Recorder,
+    (tile, epilogue): (Tile, Epilogue<'_>),
+    (mut params, accumulate): (Params, bool),
+    (a, b, c): (&Tensor, &Tensor, &Tensor),
+) -> Result<()> {
+    let (dispatch_flops, (rows, columns)) = (recorder.device().capabilities().dispatch_flops, tile.sides());
+    let (tiles, across, k) =
+        ((params.m as usize).div_ceil(rows), (params.n as usize).div_ceil(columns), params.k as usize);
+    for k_first in (0..k.max(1)).step_by(DISPATCH_K) {
+        (params.k_first, params.k) = (k_first as u32, k.min(k_first + DISPATCH_K) as u32);
+        params.layer = DISPATCH_K as u32;
+        params.accumulate = (accumulate || k_first > 0).into();
+        let last = k <= k_first + DISPATCH_K;
+        let epilogue = if last { epilogue } else { Epilogue::None };
+        let tile_flops = (2 * rows * columns) as u64 * u64::from((params.k - params.k_first).max(1));
+        // Whole rows of tiles if one fits, else a part of one.
+        let fit = (dispatch_flops / tile_flops).clamp(1, 1 << 31) as usize;
+        let wide = fit.min(across).min(65_535);
+        let strips = (fit / wide).clamp(1, 65_535);
+        for first in (0..tiles).step_by(strips) {
+            for column in (0..across).step_by(wide) {
+                (params.first_tile, params.first_column) = (first as u32, column as u32);
+                let groups = [wide.min(across - column) as u32, strips.min(tiles - first) as u32, 1];
+                dispatch(recorder, (tile, epilogue), (params, groups), (a, b, c))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The whole product's parameters, with the flags that the host's twin reads.
+fn params(
+    (m, n, k): (usize, usize, usize),
+    product: Product,
+    (a, b): (Operand<'_>, Operand<'_>),
+    (c, c_first): (&Tensor, usize),
+) -> Params {
+    Params {
         m: m as u32,
         n: n as u32,
         k: k as u32,
@@ -207,47 +277,15 @@ pub fn record_parts(
         b_first: b.first as u32,
         c_first: c_first as u32,
         k_first: 0,
-        transpose_a: flags[0],
-        transpose_b: flags[1],
-        accumulate: flags[2],
-        upper: flags[3],
+        transpose_a: a.transpose.into(),
+        transpose_b: b.transpose.into(),
+        accumulate: product.accumulate.into(),
+        upper: product.upper.into(),
         first_column: 0,
         epilogue: 0,
         layer: 0,
         padding: 0,
-    };
-    // The host's whole product is one call.
-    if recorder.device().capabilities().kind == DeviceKind::Host {
-        return dispatch(recorder, (Tile::Direct, epilogue), (params, [1; 3]), (a.tensor, b.tensor, c));
     }
-    let (dispatch_flops, (rows, columns)) = (recorder.device().capabilities().dispatch_flops, tile.sides());
-    let (tiles, across) = (m.div_ceil(rows), n.div_ceil(columns));
-    let plain = matches!(epilogue, Epilogue::None) && !product.upper && c_first == 0 && c.rows() == m;
-    let layers = if plain && tile.has_layers() { layers(tiles * across, k) } else { 1 };
-    if layers > 1 && 2 * (m * n * k) as u64 <= dispatch_flops {
-        params.layer = (k.div_ceil(layers) as u32).next_multiple_of(32);
-        return in_layers(recorder, tile, (params, [across as u32, tiles as u32]), (a.tensor, b.tensor, c));
-    }
-    for k_first in (0..k.max(1)).step_by(DISPATCH_K) {
-        (params.k_first, params.k) = (k_first as u32, k.min(k_first + DISPATCH_K) as u32);
-        params.layer = DISPATCH_K as u32;
-        params.accumulate = (product.accumulate || k_first > 0).into();
-        let last = k <= k_first + DISPATCH_K;
-        let epilogue = if last { epilogue } else { Epilogue::None };
-        let tile_flops = (2 * rows * columns) as u64 * u64::from((params.k - params.k_first).max(1));
-        // Whole rows of tiles if one fits, else a part of one.
-        let fit = (dispatch_flops / tile_flops).clamp(1, 1 << 31) as usize;
-        let wide = fit.min(across).min(65_535);
-        let strips = (fit / wide).clamp(1, 65_535);
-        for first in (0..tiles).step_by(strips) {
-            for column in (0..across).step_by(wide) {
-                (params.first_tile, params.first_column) = (first as u32, column as u32);
-                let groups = [wide.min(across - column) as u32, strips.min(tiles - first) as u32, 1];
-                dispatch(recorder, (tile, epilogue), (params, groups), (a.tensor, b.tensor, c))?;
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Workgroups that are enough for a large GPU, and products that are worth one.
@@ -283,12 +321,14 @@ fn dispatch(
 ) -> Result<()> {
     let (multiplier, shape) = tile.multiplier();
     // A binding must hold a vector, even where nobody reads it: an operand without rows.
-    let held = |buffer: &Buffer| match buffer.bytes() {
-        16.. => Ok(buffer.clone()),
-        _ => recorder.device().idle(),
+    let held = |operand: &Tensor| match operand.rows() {
+        0 => recorder.device().idle(),
+        _ => Ok(operand.buffer().clone()),
     };
-    let (left, right) = (held(a.buffer())?, held(b.buffer())?);
-    let fused = epilogue.of(multiplier, &left);
+    let (left, right) = (held(a)?, held(b)?);
+    // What stands for an epilogue's operand that is not there holds a vector of f32.
+    let filler = if left.bytes() < 16 { recorder.device().idle()? } else { left.clone() };
+    let fused = epilogue.of(multiplier, &filler);
     params.epilogue = fused.flags;
     let constants = [
         ("TRANSPOSE_A", f64::from(params.transpose_a)),
@@ -298,27 +338,37 @@ fn dispatch(
         fused.constants[0],
         fused.constants[1],
     ];
-    let elements = (b.element_type(), ElementType::F32);
+    let elements = (b.element_type(), c.element_type());
     let device = recorder.device();
-    let imports = |shape| [&[shape][..], &matrices(device.capabilities(), b.element_type())].concat();
-    let choice = Choice { family: "products", elements, imports: &[shape], constants: &constants };
-    let variant = device.variant_for(choice, || Ok((imports(shape), constants.to_vec())))?;
+    let files = files(device.capabilities(), [a.element_type(), b.element_type()], [c.element_type(), fused.kept]);
+    let imports = [&[shape], &files[..]].concat();
+    let choice = Choice { family: "products", elements, imports: &imports, constants: &constants };
+    let variant = device.variant_for(choice, || Ok((imports.clone(), constants.to_vec())))?;
+    let halves = halves_of([a]) | halves_of([c]) << 2 | u32::from(fused.kept == ElementType::F16) << 4;
     let dispatch = Dispatch::new(fused.kernel).variant(variant).params(&params).elements(elements.0, elements.1);
     let buffers = [&left, &right, c.buffer()].into_iter().chain(fused.buffers.iter().flatten());
-    let dispatch = dispatch.buffers(buffers).groups(groups);
+    let dispatch = dispatch.buffers(buffers).groups(groups).halves(halves);
     // Without products there is no last row to which reads could be clamped.
     if params.k > 0 { recorder.dispatch_trusted(dispatch) } else { recorder.dispatch(dispatch) }
 }
 
-/// The files for the imports `matrices` and `unpack`: how operands are read, B's elements being of type `b`.
-pub fn matrices(caps: &crate::device::Capabilities, b: ElementType) -> [Import; 2] {
-    let matrices = match (b.bytes() == 2, caps.texel_reads) {
-        (false, false) => "linalg/matrices_buffer.wgsl",
-        (false, true) => "linalg/matrices_texture.wgsl",
-        (true, false) => "linalg/matrices_words2_buffer.wgsl",
-        (true, true) => "linalg/matrices_words2_texture.wgsl",
-    };
-    [("matrices", matrices), ("unpack", unpack(b))]
+/// The files by which a product's shader reads its operands, writes its result, and keeps what comes before GELU, each of its own element type.
+pub fn files(caps: &Capabilities, [a, b]: [ElementType; 2], [c, kept]: [ElementType; 2]) -> [Import; 4] {
+    let inout = if c == ElementType::F16 { "common/inout_f16.wgsl" } else { "common/inout_f32.wgsl" };
+    let result = if kept == ElementType::F16 { "common/result_f16.wgsl" } else { "common/result_f32.wgsl" };
+    [("matrix1", matrix(caps, a)), ("matrix2", matrix(caps, b)), ("inout3", inout), ("result5", result)]
+}
+
+/// The file by which an operand is read.
+fn matrix(caps: &Capabilities, element: ElementType) -> &'static str {
+    match (element, caps.texel_reads) {
+        (ElementType::F16, false) => "common/operand_half_buffer.wgsl",
+        (ElementType::F16, true) => "common/operand_half_texture.wgsl",
+        (ElementType::BF16, false) => "common/operand_bf16_buffer.wgsl",
+        (ElementType::BF16, true) => "common/operand_bf16_texture.wgsl",
+        (_, false) => "common/operand_buffer.wgsl",
+        (_, true) => "common/operand_texture.wgsl",
+    }
 }
 
 /// m, n and k.
@@ -331,10 +381,17 @@ fn check(
     let name = "matmul";
     check_device(name, recorder.device(), &[a.tensor, b.tensor, c])?;
     for (operand, tensor) in [("a", a.tensor), ("b", b.tensor), ("c", c)] {
-        let half = operand == "b" && matches!(tensor.element_type(), ElementType::F16 | ElementType::BF16);
-        if tensor.element_type() != ElementType::F32 && !half {
-            return Err(Error::shape(name, operand, "f32 (b: or f16 or bf16)", tensor.element_type()));
+        let fits = match tensor.element_type() {
+            ElementType::F32 | ElementType::F16 => true,
+            ElementType::BF16 => operand == "b",
+            _ => false,
+        };
+        if !fits {
+            return Err(Error::shape(name, operand, "f32 or f16 (b: or bf16)", tensor.element_type()));
         }
+    }
+    if product.accumulate && c.element_type() != ElementType::F32 {
+        return Err(Error::shape(name, "c that is added to", "f32", c.element_type()));
     }
     for (operand, o) in [("a", &a), ("b", &b)] {
         if o.first.checked_add(o.rows).is_none_or(|end| end > o.tensor.rows()) {

@@ -68,16 +68,28 @@ pub fn add(recorder: &mut Recorder, x: &Tensor, y: &Tensor) -> Result<()> {
 /// # Errors
 /// Shapes that differ, other element types, one memory for both, another device's tensors.
 pub fn cast(recorder: &mut Recorder, x: &Tensor, y: &Tensor) -> Result<()> {
-    for tensor in [("x", x), ("y", y)] {
-        check_float_matrix(recorder, CAST.name, tensor, (y.rows(), y.width()))?;
+    check_float_matrix(recorder, CAST.name, ("x", x), (y.rows(), y.width()))?;
+    cast_rows(recorder, x, (y, 0))
+}
+
+/// [`cast`] to the rows of `y` from `first` on, as many as `x` has.
+///
+/// # Errors
+/// As [`cast`]; `y` has fewer rows.
+pub fn cast_rows(recorder: &mut Recorder, x: &Tensor, (y, first): (&Tensor, usize)) -> Result<()> {
+    check_float_matrix(recorder, CAST.name, ("x", x), (x.rows(), y.width()))?;
+    check_float_matrix(recorder, CAST.name, ("y", y), (y.rows(), y.width()))?;
+    if first.checked_add(x.rows()).is_none_or(|end| end > y.rows()) {
+        return Err(Error::shape(CAST.name, "y", format!("{} rows from {first} on", x.rows()), y.rows()));
     }
     let buffers = [x.buffer(), y.buffer()];
     check_written(CAST.name, &buffers, 1)?;
-    let count = check_index(CAST.name, y)?;
+    check_index(CAST.name, y)?;
+    let count = check_index(CAST.name, x)?;
     if count == 0 {
         return Ok(());
     }
-    let params = CastParams { count };
+    let params = CastParams { count, first: (first * y.width4()) as u32 };
     Work { kernel: &CAST, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }.elements_halves(
         recorder,
         count as usize,
