@@ -29,6 +29,8 @@ pub struct Linear {
     pub bias: Option<Slot>,
     /// The low-rank addition.
     pub low_rank: Option<LowRank>,
+    /// What the stored input is to be multiplied by: a power of two where f16 might not hold it as it is, else 1.
+    pub input_factor: f32,
 }
 
 /// What follows on a linear layer, within the same pass over its result where the layer has no low-rank addition.
@@ -42,7 +44,10 @@ pub enum Then<'a> {
     Gelu(Form, &'a Tensor),
 }
 
-const ADD: Product = Product { alpha: 1.0, accumulate: true, upper: false };
+/// A product times `alpha`, written or added.
+const fn times(alpha: f32, accumulate: bool) -> Product {
+    Product { alpha, accumulate, upper: false }
+}
 
 impl Linear {
     /// Records `y = x Wᵀ + b`: `x` `[n, in]`, `y` `[n, out]`; `narrow` `[n, r]` keeps `x Aᵀ` for the backward pass.
@@ -72,8 +77,8 @@ impl Linear {
         (y, then): (&Tensor, Then<'_>),
         narrow: Option<&Tensor>,
     ) -> Result<()> {
-        let value = |slot| parameters.tensor(slot);
-        let (weight, bias) = (Operand::new(value(self.weight)?).transposed(), self.bias.map(value).transpose()?);
+        let operand = |slot| parameters.operand(slot).map(|m| Operand::new(m).transposed());
+        let (weight, bias) = (operand(self.weight)?, self.bias.map(|slot| parameters.tensor(slot)).transpose()?);
         let low_rank = self.low_rank.zip(narrow);
         // A low-rank addition comes before GELU.
         let (to, epilogue) = match (then, low_rank) {
@@ -82,11 +87,10 @@ impl Linear {
             (Then::Gelu(form, before), None) => (y, Epilogue::Gelu { form, bias, before }),
             (Then::Gelu(_, before), Some(_)) => (before, Epilogue::Add { bias, residual: None }),
         };
-        matmul::record_fused(recorder, Product::default(), epilogue, (Operand::new(x), weight), (to, 0))?;
+        matmul::record_fused(recorder, times(self.input_factor, false), epilogue, (Operand::new(x), weight), (to, 0))?;
         let Some((low, narrow)) = low_rank else { return Ok(()) };
         self.forward_narrow(recorder, parameters, x, Some(narrow))?;
-        let b = Operand::new(value(low.b)?).transposed();
-        matmul::record(recorder, Product { alpha: low.scale, ..ADD }, (Operand::new(narrow), b), (to, 0))?;
+        matmul::record(recorder, times(low.scale, true), (Operand::new(narrow), operand(low.b)?), (to, 0))?;
         if let Then::Gelu(form, before) = then {
             gelu::forward(recorder, form, before, y)?;
         }
@@ -105,8 +109,8 @@ impl Linear {
         narrow: Option<&Tensor>,
     ) -> Result<()> {
         let Some((low, narrow)) = self.low_rank.zip(narrow) else { return Ok(()) };
-        let a = Operand::new(parameters.tensor(low.a)?).transposed();
-        matmul::record(recorder, Product::default(), (Operand::new(x), a), (narrow, 0))
+        let a = Operand::new(parameters.operand(low.a)?).transposed();
+        matmul::record(recorder, times(self.input_factor, false), (Operand::new(x), a), (narrow, 0))
     }
 
     /// Records the backward pass: adds to the gradients of what trains, and writes the gradient of `x` to `dx.0`, or adds to
@@ -122,10 +126,10 @@ impl Linear {
         dx: Option<(&Tensor, bool)>,
         narrow: Option<(&Tensor, &Tensor)>,
     ) -> Result<()> {
-        let value = |slot| parameters.tensor(slot).map(Operand::new);
-        let add = |accumulate| Product { accumulate, ..ADD };
+        let value = |slot| parameters.operand(slot).map(Operand::new);
+        let by_input = times(self.input_factor, true);
         if let Some(dw) = gradients.tensor(self.weight)? {
-            matmul::record(recorder, ADD, (Operand::new(dy).transposed(), Operand::new(x)), (dw, 0))?;
+            matmul::record(recorder, by_input, (Operand::new(dy).transposed(), Operand::new(x)), (dw, 0))?;
         }
         if let Some(slot) = self.bias
             && let Some(db) = gradients.tensor(slot)?
@@ -133,19 +137,19 @@ impl Linear {
             bias::backward(recorder, dy, db, true)?;
         }
         if let Some((dx, accumulate)) = dx {
-            matmul::record(recorder, add(accumulate), (Operand::new(dy), value(self.weight)?), (dx, 0))?;
+            matmul::record(recorder, times(1.0, accumulate), (Operand::new(dy), value(self.weight)?), (dx, 0))?;
         }
         let (Some(low), Some((narrow, dnarrow))) = (self.low_rank, narrow) else { return Ok(()) };
-        let scaled = |accumulate| Product { alpha: low.scale, accumulate, upper: false };
+        let scaled = |accumulate| times(low.scale, accumulate);
         matmul::record(recorder, scaled(false), (Operand::new(dy), value(low.b)?), (dnarrow, 0))?;
         if let Some(db) = gradients.tensor(low.b)? {
             matmul::record(recorder, scaled(true), (Operand::new(dy).transposed(), Operand::new(narrow)), (db, 0))?;
         }
         if let Some(da) = gradients.tensor(low.a)? {
-            matmul::record(recorder, ADD, (Operand::new(dnarrow).transposed(), Operand::new(x)), (da, 0))?;
+            matmul::record(recorder, by_input, (Operand::new(dnarrow).transposed(), Operand::new(x)), (da, 0))?;
         }
         if let Some((dx, _)) = dx {
-            matmul::record(recorder, ADD, (Operand::new(dnarrow), value(low.a)?), (dx, 0))?;
+            matmul::record(recorder, times(1.0, true), (Operand::new(dnarrow), value(low.a)?), (dx, 0))?;
         }
         Ok(())
     }

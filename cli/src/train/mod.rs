@@ -45,6 +45,8 @@ pub fn train(args: &TrainArgs) -> Result<()> {
     watch_for_stop("stopping after this step; Ctrl-C again to stop at once")?;
     let began = (Instant::now(), run.step(), run.tokens());
     let out = run.settings().out.clone();
+    let precision = run.settings().precision.unwrap_or_default();
+    eprintln!("computes in {precision} on {}", device.name());
     let samples = (run.samples().missing() + run.samples().without_target(), run.samples().cut());
     let last = match steps(&mut run) {
         Ok(last) => last,
@@ -57,6 +59,7 @@ pub fn train(args: &TrainArgs) -> Result<()> {
     let seconds = began.0.elapsed().as_secs_f64();
     let (step, tokens) = (run.step(), run.tokens());
     let report = write_report(&out)?;
+    let overflowed = run.skipped_steps();
     let finished = run.finish()?;
     let number = |record: &LogRecord, name: &str| record.more.iter().find(|(n, _)| *n == name).map(|(_, x)| *x);
     let path = |path: &std::path::Path| path.display().to_string();
@@ -66,7 +69,7 @@ pub fn train(args: &TrainArgs) -> Result<()> {
         "adapter": path(&finished.adapter), "model": finished.model.as_deref().map(path),
         "lora": finished.low_rank.as_deref().map(path), "log": path(&out.join("log.jsonl")), "report": path(&report),
         "device": device.name(), "seconds": seconds, "tokens_per_second": (tokens - began.2) as f64 / seconds.max(1e-9),
-        "skipped": samples.0, "truncated": samples.1,
+        "skipped": samples.0, "truncated": samples.1, "precision": precision.name(), "skipped_steps": overflowed.unwrap_or(0),
     });
     show::result(args.json, &value)
 }
