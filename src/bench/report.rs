@@ -150,7 +150,8 @@ pub fn run(device: &Device, options: &Options, watch: &mut dyn FnMut(Progress<'_
 /// The cases of this kind of device that the filter lets through.
 fn chosen(device: &Device, filter: &[String]) -> Result<Vec<Entry>> {
     let wanted: Vec<String> = filter.iter().map(|f| f.to_lowercase()).collect();
-    let keep = |e: &Entry| wanted.is_empty() || wanted.iter().any(|f| e.name.to_lowercase().contains(f.as_str()));
+    let named = |e: &Entry, f: &str| e.name.to_lowercase().contains(f) && (!e.by_shape || f.contains("-shaped"));
+    let keep = |e: &Entry| (wanted.is_empty() && !e.by_shape) || wanted.iter().any(|f| named(e, f));
     let (chosen, rest): (Vec<Entry>, Vec<Entry>) =
         (catalogue().into_iter().filter(|entry| !entry.wgpu || device.wgpu().is_some())).partition(keep);
     if chosen.is_empty() {

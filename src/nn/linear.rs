@@ -2,12 +2,12 @@
 //! arXiv 2106.09685): `y += (alpha / r) (x Aᵀ) Bᵀ`, `A` `[r, in]`, `B` `[out, r]`.
 
 use super::parameters::{Gradients, Parameters, Slot};
-use crate::Result;
-use crate::device::{Recorder, Tensor};
+use crate::device::{Purpose, Recorder, Tensor};
 use crate::kernels::linalg::epilogue::Epilogue;
 use crate::kernels::linalg::matmul::{self, Operand, Product};
 use crate::kernels::nn::bias;
 use crate::kernels::nn::gelu::{self, Form};
+use crate::{ElementType, Result};
 
 /// A low-rank addition to a linear layer.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -87,10 +87,18 @@ impl Linear {
             (Then::Gelu(form, before), None) => (y, Epilogue::Gelu { form, bias, before }),
             (Then::Gelu(_, before), Some(_)) => (before, Epilogue::Add { bias, residual: None }),
         };
-        matmul::record_fused(recorder, times(self.input_factor, false), epilogue, (Operand::new(x), weight), (to, 0))?;
-        let Some((low, narrow)) = low_rank else { return Ok(()) };
+        let (product, operands) = (times(self.input_factor, false), (Operand::new(x), weight));
+        let Some((low, narrow)) = low_rank else {
+            return matmul::record_fused(recorder, product, epilogue, operands, (to, 0));
+        };
         self.forward_narrow(recorder, parameters, x, Some(narrow))?;
-        matmul::record(recorder, times(low.scale, true), (Operand::new(narrow), operand(low.b)?), (to, 0))?;
+        let addition = (times(low.scale, true), (Operand::new(narrow), operand(low.b)?));
+        if to.element_type() == ElementType::F32 {
+            matmul::record_fused(recorder, product, epilogue, operands, (to, 0))?;
+            matmul::record(recorder, addition.0, addition.1, (to, 0))?;
+        } else {
+            record_sum(recorder, (product, operands), addition, bias, to)?;
+        }
         if let Then::Gelu(form, before) = then {
             gelu::forward(recorder, form, before, y)?;
         }
@@ -136,10 +144,12 @@ impl Linear {
         {
             bias::backward(recorder, dy, db, true)?;
         }
-        if let Some((dx, accumulate)) = dx {
-            matmul::record(recorder, times(1.0, accumulate), (Operand::new(dy), value(self.weight)?), (dx, 0))?;
-        }
-        let (Some(low), Some((narrow, dnarrow))) = (self.low_rank, narrow) else { return Ok(()) };
+        let by_output = |accumulate| Ok((times(1.0, accumulate), (Operand::new(dy), value(self.weight)?)));
+        let (Some(low), Some((narrow, dnarrow))) = (self.low_rank, narrow) else {
+            let Some((dx, accumulate)) = dx else { return Ok(()) };
+            let (product, operands) = by_output(accumulate)?;
+            return matmul::record(recorder, product, operands, (dx, 0));
+        };
         let scaled = |accumulate| times(low.scale, accumulate);
         matmul::record(recorder, scaled(false), (Operand::new(dy), value(low.b)?), (dnarrow, 0))?;
         if let Some(db) = gradients.tensor(low.b)? {
@@ -148,9 +158,30 @@ impl Linear {
         if let Some(da) = gradients.tensor(low.a)? {
             matmul::record(recorder, by_input, (Operand::new(dnarrow).transposed(), Operand::new(x)), (da, 0))?;
         }
-        if let Some((dx, _)) = dx {
-            matmul::record(recorder, times(1.0, true), (Operand::new(dnarrow), value(low.a)?), (dx, 0))?;
+        let Some((dx, accumulate)) = dx else { return Ok(()) };
+        let (product, addition) = (by_output(accumulate)?, (times(1.0, true), (Operand::new(dnarrow), value(low.a)?)));
+        if dx.element_type() == ElementType::F32 {
+            matmul::record(recorder, product.0, product.1, (dx, 0))?;
+            return matmul::record(recorder, addition.0, addition.1, (dx, 0));
         }
-        Ok(())
+        record_sum(recorder, product, addition, None, dx)
     }
+}
+
+/// A product and its operands.
+type Factors<'a> = (Product, (Operand<'a>, Operand<'a>));
+
+/// Records the sum of two products, and perhaps a bias, rounded once: `to` is f16, to which nothing can be added.
+fn record_sum(
+    recorder: &mut Recorder,
+    (product, operands): Factors<'_>,
+    (addition, added): Factors<'_>,
+    bias: Option<&Tensor>,
+    to: &Tensor,
+) -> Result<()> {
+    let label = (Purpose::Activations, "sums of low-rank products");
+    let sums = Tensor::labelled(recorder.device(), label, (to.rows(), to.width()), ElementType::F32)?;
+    matmul::record(recorder, Product { accumulate: false, ..addition }, added, (&sums, 0))?;
+    let epilogue = Epilogue::Add { bias, residual: Some(&sums) };
+    matmul::record_fused(recorder, product, epilogue, operands, (to, 0))
 }
