@@ -10,8 +10,9 @@
 #   PARTS="tests bench steps torch"   what to do; leave out what takes too long
 #   SHAPES="SmolLM2 1B 8B"     models of which steps are timed (also: tiny)
 #   QUICK=1                    small data and short times, for a trial
+#   FILTER=text                only these cases of the benchmark, as `realign bench --filter` takes them
 #   REALIGN=path               the program (default: that of `cargo build --release`, built first)
-#   PYTHON=python3             a Python for the summary; with torch, PyTorch is measured, too
+#   PYTHON=python3             a Python; where it has torch, PyTorch is measured, too
 #   LIMIT=120                  seconds that one model's steps may take
 #
 # Some 8 minutes on a large GPU, compilation left out. What fails is named in the summary and does not stop the rest; the exit code is
@@ -33,6 +34,8 @@ device=()
 [ -n "${DEVICE:-}" ] && device=(--device "$DEVICE")
 quick=()
 [ -n "${QUICK:-}" ] && quick=(--quick)
+filter=()
+[ -n "${FILTER:-}" ] && filter=(--filter "$FILTER")
 
 wanted() { [[ "$parts" == *" $1 "* ]]; }
 
@@ -69,7 +72,7 @@ if wanted tests; then
 fi
 
 if wanted bench; then
-    part bench 300 "$REALIGN" bench "${quick[@]}" "${device[@]}" --json "$out/bench.json" --force
+    part bench 300 "$REALIGN" bench "${quick[@]}" "${filter[@]}" "${device[@]}" --json "$out/bench.json" --force
 fi
 
 if wanted steps; then
@@ -120,5 +123,47 @@ if wanted torch; then
     fi
 fi
 
-"$python" "$here/tools/measure_gpu_summary.py" "$out" || exit 1
+# The table, and the same as JSON. Results files have a key to a line, sorted, so that a case's share comes before its name.
+{
+    if [ -f "$out/bench.json" ]; then
+        awk '/^ *"fraction_of_roofline":/ { share = $2 + 0; known = $2 !~ /null/ }
+             /^ *"kind":/ { kernel = /kernel/ }
+             /^ *"name":/ && kernel && known {
+                 sub(/^ *"name": *"/, ""); sub(/",?$/, ""); printf "kernel\t%s\t%.4f\n", $0, share; known = 0 }' "$out/bench.json"
+    fi
+    while read -r name code seconds; do
+        case $name in
+            torch-*-stage*) way="PyTorch bf16 ${name##*-}" where=${name#torch-} key=rows_per_s file=$out/$name.out ;;
+            *-stage*) way="realign ${name##*-}" where=$name key=items_per_s file=$out/$name.json ;;
+            *) continue ;;
+        esac
+        where=${where%-*}
+        rate=null
+        [ "$code" = 0 ] && rate=$(sed -n "s/.*\"$key\": *\([0-9.e+]*\).*/\1/p" "$file" | head -n 1)
+        printf 'step\t%s, stage %s\t%s\t%s\n' "${where%-stage*}" "${where##*-stage}" "$way" "${rate:-null}"
+    done <"$out/parts.txt"
+    while read -r name code seconds; do
+        [ "$code" = 0 ] || printf 'failed\t%s\t%s\t%s\n' "$name" "$code" "$seconds"
+    done <"$out/parts.txt"
+} >"$out/summary.tsv"
+
+awk -F '\t' '
+    $1 == "kernel" { printf "%-44s %6.1f%% of what the device can do at most\n", $2, 100 * $3 }
+    $1 == "step" { if ($2 != at) printf "%s%s tokens/s:", (at == "" ? "" : "\n"), $2
+                   printf "%s %s %s", ($2 == at ? "," : ""), $3, ($4 == "null" ? "failed" : sprintf("%.0f", $4)); at = $2 }
+    $1 == "failed" { if (at != "") { print ""; at = "" }
+                     printf "%s: failed with %s after %s s; see %s.err\n", $2, $3, $4, $2 }
+    END { if (at != "") print "" }' "$out/summary.tsv" | tee "$out/summary.txt"
+
+awk -F '\t' '
+    function text(x) { gsub(/\\/, "\\\\", x); gsub(/"/, "\\\"", x); return "\"" x "\"" }
+    $1 == "kernel" { kernels = kernels (kernels == "" ? "" : ",\n") "    " text($2) ": " $3 }
+    $1 == "step" { if (!($2 in steps)) { order[++count] = $2 }
+                   steps[$2] = steps[$2] (steps[$2] == "" ? "" : ", ") text($3) ": " $4 }
+    $1 == "failed" { failed = failed (failed == "" ? "" : ", ") text($2) }
+    END {
+        printf "{\n  \"kernels_share_of_roofline\": {\n%s\n  },\n  \"tokens_per_second\": {\n", kernels
+        for (i = 1; i <= count; i++) printf "    %s: {%s}%s\n", text(order[i]), steps[order[i]], (i < count ? "," : "")
+        printf "  },\n  \"failed\": [%s]\n}\n", failed
+    }' "$out/summary.tsv" >"$out/summary.json"
 exit $status
