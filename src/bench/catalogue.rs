@@ -109,7 +109,7 @@ mod tests {
             of(&gpu),
             of(&|c| {
                 gpu(c);
-                c.tensor_cores = Some(16);
+                (c.tensor_cores, c.rounds_operands) = (Some(16), true);
             }),
             of(&cpu),
             of(&|c| {

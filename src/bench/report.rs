@@ -214,7 +214,7 @@ fn check(device: &Device, entry: &Entry, (case, sizes): (&Case, &Sizes)) -> Resu
         let size = want.iter().fold(f32::MIN_POSITIVE, |m, w| m.max(w.abs()));
         let off =
             got.iter().zip(&want).map(|(g, w)| (g - w).abs()).fold(0f32, |m, d| if d.is_nan() { d } else { m.max(d) });
-        let bound = if device.capabilities().tensor_cores.is_some() { 2e-3 } else { 2e-5 };
+        let bound = if device.capabilities().rounds_operands { 2e-3 } else { 2e-5 };
         let right = off <= bound * size;
         (!right).then(|| format!("it differs from the host engine's by {:.1e} of the largest value", off / size))
     };

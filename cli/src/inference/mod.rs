@@ -19,7 +19,15 @@ use realign::train::{Form, Model, VisualInputs, data, visual};
 use serde_json::{Value, json};
 
 use crate::inference::args::{EvaluateArgs, GenerateArgs, ModelArgs, ScoreArgs};
+use crate::shared::device::DeviceArgs;
 use crate::shared::show;
+
+fn request(args: &DeviceArgs, precision: Precision) -> Result<Device> {
+    match precision {
+        Precision::F32 => args.request(),
+        Precision::Mixed => args.request_for_halves(),
+    }
+}
 
 /// The model, and the visual tokens of an image.
 fn open_model(device: &Device, args: &ModelArgs) -> Result<(Model, usize)> {
@@ -44,7 +52,7 @@ fn check_width(adapter: &Path, takes: usize, width: usize) -> Result<()> {
 
 pub fn score(args: &ScoreArgs) -> Result<()> {
     args.json.check()?;
-    let device = args.device.request()?;
+    let device = request(&args.device, args.model.precision)?;
     let embeddings = args.data.files().open()?;
     let (model, visual_tokens) = open_model(&device, &args.model)?;
     check_width(&args.model.adapter, model.adapter.input(), embeddings.rows.width())?;
@@ -108,7 +116,7 @@ fn embedding(args: &GenerateArgs) -> Result<Option<Vec<f32>>> {
 }
 
 pub fn generate(args: &GenerateArgs) -> Result<()> {
-    let device = args.device.request()?;
+    let device = request(&args.device, args.model.precision)?;
     let embedding = embedding(args)?;
     let (model, visual_tokens) = (&args.model, args.model.visual_tokens());
     let assistant = Assistant::open_in(&device, &model.model, &model.adapter, visual_tokens, model.precision)?;
@@ -152,7 +160,7 @@ pub fn generate(args: &GenerateArgs) -> Result<()> {
 pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
     args.json.check()?;
     args.predictions.iter().try_for_each(|path| check_writable(path, args.json.force))?;
-    let device = args.device.request()?;
+    let device = request(&args.device, args.model.precision)?;
     let mut embeddings = args.data.files().open()?;
     let (join, skip_missing) = (args.data.join, args.data.skip_missing);
     let (questions, skipped) = Question::read(&args.data.data, &embeddings.index, join, skip_missing)?;

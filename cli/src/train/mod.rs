@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use realign::nn::Precision;
 use realign::train::{LogRecord, Run, Stage, Start, write_report};
 use serde_json::json;
 
@@ -35,7 +36,10 @@ pub fn train(args: &TrainArgs) -> Result<()> {
     };
     let settings = args.settings(stage)?;
     settings.validate()?;
-    let device = args.device.request()?;
+    let device = match settings.precision {
+        Some(Precision::F32) => args.device.request()?,
+        Some(Precision::Mixed) | None => args.device.request_for_halves()?,
+    };
     let start = match (args.resume, args.force) {
         (true, _) => Start::Resume,
         (false, true) => Start::Replace,
