@@ -1,7 +1,7 @@
 //! All cases.
 
 use super::case::{Case, Kind, Sizes};
-use super::{cosines, dispatches, elementwise, end_to_end, losses, products, rows, training, yardsticks};
+use super::{cosines, decoders, dispatches, elementwise, end_to_end, losses, products, rows, training, yardsticks};
 use crate::Result;
 use crate::device::Device;
 
@@ -13,15 +13,17 @@ pub struct Entry {
     pub kind: Kind,
     /// Whether it needs a device of wgpu.
     pub wgpu: bool,
+    /// Whether it runs only where a filter names a model's shape (`8B-shaped`): it takes gigabytes.
+    pub by_shape: bool,
     /// Makes it.
     pub make: fn(&Device, &Sizes) -> Result<Case>,
 }
 
 /// All cases, in the order in which they are run.
 pub fn catalogue() -> Vec<Entry> {
-    let kernel = |name, make| Entry { name, kind: Kind::Kernel, wgpu: false, make };
-    let job = |name, make| Entry { name, kind: Kind::EndToEnd, wgpu: false, make };
-    vec![
+    let kernel = |name, make| Entry { name, kind: Kind::Kernel, wgpu: false, by_shape: false, make };
+    let job = |name, make| Entry { name, kind: Kind::EndToEnd, wgpu: false, by_shape: false, make };
+    let mut all = vec![
         kernel("copy", yardsticks::copy),
         kernel("fused multiply-add", yardsticks::fma),
         kernel("normalize", rows::normalize),
@@ -69,7 +71,13 @@ pub fn catalogue() -> Vec<Entry> {
         kernel("attention", elementwise::attention),
         kernel("attention backward", elementwise::attention_backward),
         job("dispatches", dispatches::recorded),
-        Entry { name: "dispatches, plain wgpu", kind: Kind::EndToEnd, wgpu: true, make: dispatches::plain },
+        Entry {
+            name: "dispatches, plain wgpu",
+            kind: Kind::EndToEnd,
+            wgpu: true,
+            by_shape: false,
+            make: dispatches::plain,
+        },
         job("fit", end_to_end::fit),
         job("apply to rows", end_to_end::apply),
         job("covariance", end_to_end::covariance),
@@ -78,7 +86,9 @@ pub fn catalogue() -> Vec<Entry> {
         job("adapter step", training::adapter_case),
         job("stage 1 step", training::stage1_case),
         job("stage 2 step", training::stage2_case),
-    ]
+    ];
+    all.extend(decoders::ENTRIES);
+    all
 }
 
 #[cfg(test)]
@@ -99,7 +109,7 @@ mod tests {
             of(&gpu),
             of(&|c| {
                 gpu(c);
-                c.tensor_cores = Some(16);
+                (c.tensor_cores, c.rounds_operands) = (Some(16), true);
             }),
             of(&cpu),
             of(&|c| {

@@ -9,6 +9,7 @@ mod case;
 mod catalogue;
 mod compare;
 mod cosines;
+pub mod decoders;
 mod dispatches;
 mod elementwise;
 mod end_to_end;

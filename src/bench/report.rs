@@ -150,7 +150,8 @@ pub fn run(device: &Device, options: &Options, watch: &mut dyn FnMut(Progress<'_
 /// The cases of this kind of device that the filter lets through.
 fn chosen(device: &Device, filter: &[String]) -> Result<Vec<Entry>> {
     let wanted: Vec<String> = filter.iter().map(|f| f.to_lowercase()).collect();
-    let keep = |e: &Entry| wanted.is_empty() || wanted.iter().any(|f| e.name.to_lowercase().contains(f.as_str()));
+    let named = |e: &Entry, f: &str| e.name.to_lowercase().contains(f) && (!e.by_shape || f.contains("-shaped"));
+    let keep = |e: &Entry| (wanted.is_empty() && !e.by_shape) || wanted.iter().any(|f| named(e, f));
     let (chosen, rest): (Vec<Entry>, Vec<Entry>) =
         (catalogue().into_iter().filter(|entry| !entry.wgpu || device.wgpu().is_some())).partition(keep);
     if chosen.is_empty() {
@@ -213,7 +214,7 @@ fn check(device: &Device, entry: &Entry, (case, sizes): (&Case, &Sizes)) -> Resu
         let size = want.iter().fold(f32::MIN_POSITIVE, |m, w| m.max(w.abs()));
         let off =
             got.iter().zip(&want).map(|(g, w)| (g - w).abs()).fold(0f32, |m, d| if d.is_nan() { d } else { m.max(d) });
-        let bound = if device.capabilities().tensor_cores.is_some() { 2e-3 } else { 2e-5 };
+        let bound = if device.capabilities().rounds_operands { 2e-3 } else { 2e-5 };
         let right = off <= bound * size;
         (!right).then(|| format!("it differs from the host engine's by {:.1e} of the largest value", off / size))
     };

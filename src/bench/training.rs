@@ -71,7 +71,8 @@ pub fn decoder_step(device: &Device, trains: Trains, sequences: usize) -> Result
     }))
 }
 
-fn batch(sequences: usize, vocabulary: usize) -> Batch {
+/// Sequences of [`LENGTH`] tokens, an image and then text.
+pub(super) fn batch(sequences: usize, vocabulary: usize) -> Batch {
     let mut batch = Batch::default();
     for sequence in 0..sequences as u32 {
         let token = |t: usize| (t as u32 * 7919 + sequence * 104_729) % vocabulary as u32;

@@ -24,7 +24,7 @@ pub use select::{DeviceOptions, Selection, adapters, list_adapters};
 pub use slots::{DownloadSlot, UploadSlot};
 
 use crate::gpu::Gpu;
-pub use crate::spec::{AdapterSummary, Capabilities, DeviceKind, Purpose};
+pub use crate::spec::{AdapterSummary, Capabilities, DeviceKind, Purpose, TensorCores};
 use crate::spec::{Choice, Constant, Import, Offered, Use, Variant, Variants};
 use crate::{ElementType, Error, Result};
 use memory::MemoryTracker;
@@ -80,6 +80,7 @@ impl Device {
             subgroup_teams: false,
             subgroup_size: None,
             tensor_cores: None,
+            rounds_operands: false,
             int64: true,
             texel_reads: false,
             mapped_storage: true,

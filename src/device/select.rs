@@ -8,7 +8,7 @@ use super::{Device, environment, nodes};
 use crate::error::{Problem, Remedy};
 use crate::gpu::{self, Gpu, Wanted};
 use crate::setters::setters;
-use crate::spec::{AdapterSummary, DeviceKind};
+use crate::spec::{AdapterSummary, DeviceKind, TensorCores};
 use crate::{Error, Result};
 
 /// Which device is wanted.
@@ -70,10 +70,8 @@ pub struct DeviceOptions {
     pub backends: Option<wgpu::Backends>,
     /// Prefer an integrated GPU to a discrete one.
     pub low_power: bool,
-    /// Multiply matrices on the adapter's tensor cores, where wgpu offers them (cooperative matrices, an experimental feature) for
-    /// f16 operands and f32 sums: several times as fast, but operands are rounded to f16, see
-    /// [`COOPERATIVE`](crate::kernels::linalg::matmul::COOPERATIVE). Requests fail on adapters without.
-    pub tensor_cores: bool,
+    /// Which products the adapter's tensor cores take, see [`COOPERATIVE`](crate::kernels::linalg::matmul::COOPERATIVE).
+    pub tensor_cores: TensorCores,
     /// Keep wgpu's checks in all shaders: indices clamped, loops bounded, workgroup memory zeroed. Without it they are left out of this
     /// crate's own kernels, whose indices are in range by construction; an app's kernels are always checked, unless
     /// [`Recorder::dispatch_unchecked`](super::Recorder::dispatch_unchecked) records them.
@@ -85,7 +83,7 @@ pub struct DeviceOptions {
 }
 
 setters! {
-    DeviceOptions { selection: Selection, backends: Option<wgpu::Backends>, low_power: bool, tensor_cores: bool, checked: bool, pipeline_cache: Option<PathBuf> }
+    DeviceOptions { selection: Selection, backends: Option<wgpu::Backends>, low_power: bool, tensor_cores: TensorCores, checked: bool, pipeline_cache: Option<PathBuf> }
 }
 
 /// All adapters of `backends` (those of `WGPU_BACKEND`, or all backends, if `None`), in the order that [`Selection::Index`] counts; the

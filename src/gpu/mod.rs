@@ -16,7 +16,7 @@ pub(crate) use memory::GpuMemory;
 pub(crate) use submit::{Launch, Step, Timing};
 
 use crate::error::{Problem, Remedy};
-use crate::spec::{Capabilities, DeviceKind, Offered, Purpose, TEXEL_LINE};
+use crate::spec::{Capabilities, DeviceKind, Offered, Purpose, TEXEL_LINE, TensorCores};
 use crate::{Error, Result};
 
 /// A wgpu device with its queue and caches.
@@ -30,6 +30,7 @@ pub(crate) struct Gpu {
     backend: wgpu::Backend,
     /// Side of a fragment of the tensor cores, if they were asked for.
     tensor_cores: Option<u32>,
+    rounds_operands: bool,
     /// Whether every shader keeps wgpu's checks.
     checked: bool,
     /// Where pipelines are kept between processes, if anywhere.
@@ -45,7 +46,7 @@ pub(crate) struct Gpu {
 /// What is asked of a device of our own.
 pub(crate) struct Wanted<'a> {
     /// Cooperative matrices.
-    pub tensor_cores: bool,
+    pub tensor_cores: TensorCores,
     /// wgpu's checks in every shader.
     pub checked: bool,
     /// The folder in which compiled pipelines are kept between processes.
@@ -70,6 +71,7 @@ impl Gpu {
             subgroup_sizes: (info.subgroup_min_size, info.subgroup_max_size),
             backend: info.backend,
             tensor_cores: None,
+            rounds_operands: false,
             checked: false,
             kept: None,
             lost: Arc::default(),
@@ -90,10 +92,15 @@ impl Gpu {
 
     /// A device of our own on `adapter`, with every feature that we use and the adapter has.
     pub(crate) async fn request(adapter: &adapter::Adapter, wanted: Wanted<'_>) -> Result<Self> {
-        let tensor_cores = wanted.tensor_cores.then(|| adapter.tensor_cores()).transpose()?;
+        let tensor_cores = match wanted.tensor_cores {
+            TensorCores::Off => None,
+            TensorCores::Halves => adapter.tensor_cores().ok(),
+            TensorCores::All => Some(adapter.tensor_cores()?),
+        };
         let (device, queue) = adapter.request_device(tensor_cores.is_some()).await?;
         let mut gpu = Self::new(&adapter.info, device, queue)?;
         (gpu.tensor_cores, gpu.checked) = (tensor_cores, wanted.checked);
+        gpu.rounds_operands = wanted.tensor_cores == TensorCores::All;
         gpu.kept = wanted.pipelines.and_then(|at| pipeline_cache::PipelineCache::open(&gpu.device, &adapter.info, at));
         let lost = gpu.lost.clone();
         gpu.device.set_device_lost_callback(move |reason, message| {
@@ -170,6 +177,7 @@ impl Gpu {
             subgroup_teams,
             subgroup_size: fixed.then_some(least),
             tensor_cores: self.tensor_cores,
+            rounds_operands: self.rounds_operands,
             int64: features.contains(wgpu::Features::SHADER_INT64) && self.backend != wgpu::Backend::Gl,
             texel_reads,
             mapped_storage: features.contains(wgpu::Features::MAPPABLE_PRIMARY_BUFFERS)

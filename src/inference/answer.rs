@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::device::{Device, Tensor};
 use crate::io::{AdapterWeights, ChatTemplate, TOKEN, TextStream, Tokenizer, Turn, VISUAL};
 use crate::nn::decoder::generate::{Generator, NextToken, Sampling};
-use crate::nn::{Adapter, Decoder};
+use crate::nn::{Adapter, Decoder, Precision};
 use crate::train::Model;
 use crate::{Error, Result};
 
@@ -86,11 +86,28 @@ impl Assistant {
         adapter: &Path,
         visual_tokens: impl Into<Option<usize>>,
     ) -> Result<Self> {
-        let decoder = Decoder::open(device, model, None)?;
+        Self::open_in(device, model, adapter, visual_tokens.into(), Precision::F32)
+    }
+
+    /// As [`Self::open`], computing in `precision`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_in(
+        device: &Device,
+        model: &Path,
+        adapter: &Path,
+        visual_tokens: Option<usize>,
+        precision: Precision,
+    ) -> Result<Self> {
+        let decoder = match precision {
+            Precision::F32 => Decoder::open(device, model, None)?,
+            Precision::Mixed => Decoder::open_mixed(device, model, None)?,
+        };
         let weights = AdapterWeights::load(adapter)?;
         let hidden = decoder.config().hidden_size;
         weights.check_fits(weights.inputs(), hidden, adapter)?;
-        let visual_tokens = weights.visual_tokens_or(visual_tokens.into(), hidden, adapter)?;
+        let visual_tokens = weights.visual_tokens_or(visual_tokens, hidden, adapter)?;
         let tokenizer = Tokenizer::open(model)?;
         tokenizer.check_fits(decoder.config().vocab_size)?;
         // Only a chat needs the template.

@@ -96,7 +96,7 @@ impl Adapter {
             let shape = [layer.outputs, layer.inputs];
             let weight = parameters.add(device, &kind.tensor_name(i, "weight"), &shape, &layer.weight)?;
             let bias = parameters.add(device, &kind.tensor_name(i, "bias"), &shape[..1], &layer.bias)?;
-            layers.push(Linear { weight, bias: Some(bias), low_rank: None });
+            layers.push(Linear { weight, bias: Some(bias), low_rank: None, input_factor: 1.0 });
         }
         Ok(Adapter { kind, input: weights.inputs(), output: weights.outputs(), layers, parameters })
     }

@@ -2,12 +2,12 @@
 //! arXiv 2106.09685): `y += (alpha / r) (x Aᵀ) Bᵀ`, `A` `[r, in]`, `B` `[out, r]`.
 
 use super::parameters::{Gradients, Parameters, Slot};
-use crate::Result;
-use crate::device::{Recorder, Tensor};
+use crate::device::{Purpose, Recorder, Tensor};
 use crate::kernels::linalg::epilogue::Epilogue;
 use crate::kernels::linalg::matmul::{self, Operand, Product};
 use crate::kernels::nn::bias;
 use crate::kernels::nn::gelu::{self, Form};
+use crate::{ElementType, Result};
 
 /// A low-rank addition to a linear layer.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,6 +29,8 @@ pub struct Linear {
     pub bias: Option<Slot>,
     /// The low-rank addition.
     pub low_rank: Option<LowRank>,
+    /// What the stored input is to be multiplied by: a power of two where f16 might not hold it as it is, else 1.
+    pub input_factor: f32,
 }
 
 /// What follows on a linear layer, within the same pass over its result where the layer has no low-rank addition.
@@ -42,7 +44,10 @@ pub enum Then<'a> {
     Gelu(Form, &'a Tensor),
 }
 
-const ADD: Product = Product { alpha: 1.0, accumulate: true, upper: false };
+/// A product times `alpha`, written or added.
+const fn times(alpha: f32, accumulate: bool) -> Product {
+    Product { alpha, accumulate, upper: false }
+}
 
 impl Linear {
     /// Records `y = x Wᵀ + b`: `x` `[n, in]`, `y` `[n, out]`; `narrow` `[n, r]` keeps `x Aᵀ` for the backward pass.
@@ -72,8 +77,8 @@ impl Linear {
         (y, then): (&Tensor, Then<'_>),
         narrow: Option<&Tensor>,
     ) -> Result<()> {
-        let value = |slot| parameters.tensor(slot);
-        let (weight, bias) = (Operand::new(value(self.weight)?).transposed(), self.bias.map(value).transpose()?);
+        let operand = |slot| parameters.operand(slot).map(|m| Operand::new(m).transposed());
+        let (weight, bias) = (operand(self.weight)?, self.bias.map(|slot| parameters.tensor(slot)).transpose()?);
         let low_rank = self.low_rank.zip(narrow);
         // A low-rank addition comes before GELU.
         let (to, epilogue) = match (then, low_rank) {
@@ -82,11 +87,18 @@ impl Linear {
             (Then::Gelu(form, before), None) => (y, Epilogue::Gelu { form, bias, before }),
             (Then::Gelu(_, before), Some(_)) => (before, Epilogue::Add { bias, residual: None }),
         };
-        matmul::record_fused(recorder, Product::default(), epilogue, (Operand::new(x), weight), (to, 0))?;
-        let Some((low, narrow)) = low_rank else { return Ok(()) };
+        let (product, operands) = (times(self.input_factor, false), (Operand::new(x), weight));
+        let Some((low, narrow)) = low_rank else {
+            return matmul::record_fused(recorder, product, epilogue, operands, (to, 0));
+        };
         self.forward_narrow(recorder, parameters, x, Some(narrow))?;
-        let b = Operand::new(value(low.b)?).transposed();
-        matmul::record(recorder, Product { alpha: low.scale, ..ADD }, (Operand::new(narrow), b), (to, 0))?;
+        let addition = (times(low.scale, true), (Operand::new(narrow), operand(low.b)?));
+        if to.element_type() == ElementType::F32 {
+            matmul::record_fused(recorder, product, epilogue, operands, (to, 0))?;
+            matmul::record(recorder, addition.0, addition.1, (to, 0))?;
+        } else {
+            record_sum(recorder, (product, operands), addition, bias, to)?;
+        }
         if let Then::Gelu(form, before) = then {
             gelu::forward(recorder, form, before, y)?;
         }
@@ -105,8 +117,8 @@ impl Linear {
         narrow: Option<&Tensor>,
     ) -> Result<()> {
         let Some((low, narrow)) = self.low_rank.zip(narrow) else { return Ok(()) };
-        let a = Operand::new(parameters.tensor(low.a)?).transposed();
-        matmul::record(recorder, Product::default(), (Operand::new(x), a), (narrow, 0))
+        let a = Operand::new(parameters.operand(low.a)?).transposed();
+        matmul::record(recorder, times(self.input_factor, false), (Operand::new(x), a), (narrow, 0))
     }
 
     /// Records the backward pass: adds to the gradients of what trains, and writes the gradient of `x` to `dx.0`, or adds to
@@ -122,31 +134,54 @@ impl Linear {
         dx: Option<(&Tensor, bool)>,
         narrow: Option<(&Tensor, &Tensor)>,
     ) -> Result<()> {
-        let value = |slot| parameters.tensor(slot).map(Operand::new);
-        let add = |accumulate| Product { accumulate, ..ADD };
+        let value = |slot| parameters.operand(slot).map(Operand::new);
+        let by_input = times(self.input_factor, true);
         if let Some(dw) = gradients.tensor(self.weight)? {
-            matmul::record(recorder, ADD, (Operand::new(dy).transposed(), Operand::new(x)), (dw, 0))?;
+            matmul::record(recorder, by_input, (Operand::new(dy).transposed(), Operand::new(x)), (dw, 0))?;
         }
         if let Some(slot) = self.bias
             && let Some(db) = gradients.tensor(slot)?
         {
             bias::backward(recorder, dy, db, true)?;
         }
-        if let Some((dx, accumulate)) = dx {
-            matmul::record(recorder, add(accumulate), (Operand::new(dy), value(self.weight)?), (dx, 0))?;
-        }
-        let (Some(low), Some((narrow, dnarrow))) = (self.low_rank, narrow) else { return Ok(()) };
-        let scaled = |accumulate| Product { alpha: low.scale, accumulate, upper: false };
+        let by_output = |accumulate| Ok((times(1.0, accumulate), (Operand::new(dy), value(self.weight)?)));
+        let (Some(low), Some((narrow, dnarrow))) = (self.low_rank, narrow) else {
+            let Some((dx, accumulate)) = dx else { return Ok(()) };
+            let (product, operands) = by_output(accumulate)?;
+            return matmul::record(recorder, product, operands, (dx, 0));
+        };
+        let scaled = |accumulate| times(low.scale, accumulate);
         matmul::record(recorder, scaled(false), (Operand::new(dy), value(low.b)?), (dnarrow, 0))?;
         if let Some(db) = gradients.tensor(low.b)? {
             matmul::record(recorder, scaled(true), (Operand::new(dy).transposed(), Operand::new(narrow)), (db, 0))?;
         }
         if let Some(da) = gradients.tensor(low.a)? {
-            matmul::record(recorder, ADD, (Operand::new(dnarrow).transposed(), Operand::new(x)), (da, 0))?;
+            matmul::record(recorder, by_input, (Operand::new(dnarrow).transposed(), Operand::new(x)), (da, 0))?;
         }
-        if let Some((dx, _)) = dx {
-            matmul::record(recorder, ADD, (Operand::new(dnarrow), value(low.a)?), (dx, 0))?;
+        let Some((dx, accumulate)) = dx else { return Ok(()) };
+        let (product, addition) = (by_output(accumulate)?, (times(1.0, true), (Operand::new(dnarrow), value(low.a)?)));
+        if dx.element_type() == ElementType::F32 {
+            matmul::record(recorder, product.0, product.1, (dx, 0))?;
+            return matmul::record(recorder, addition.0, addition.1, (dx, 0));
         }
-        Ok(())
+        record_sum(recorder, product, addition, None, dx)
     }
+}
+
+/// A product and its operands.
+type Factors<'a> = (Product, (Operand<'a>, Operand<'a>));
+
+/// Records the sum of two products, and perhaps a bias, rounded once: `to` is f16, to which nothing can be added.
+fn record_sum(
+    recorder: &mut Recorder,
+    (product, operands): Factors<'_>,
+    (addition, added): Factors<'_>,
+    bias: Option<&Tensor>,
+    to: &Tensor,
+) -> Result<()> {
+    let label = (Purpose::Activations, "sums of low-rank products");
+    let sums = Tensor::labelled(recorder.device(), label, (to.rows(), to.width()), ElementType::F32)?;
+    matmul::record(recorder, Product { accumulate: false, ..addition }, added, (&sums, 0))?;
+    let epilogue = Epilogue::Add { bias, residual: Some(&sums) };
+    matmul::record_fused(recorder, product, epilogue, operands, (to, 0))
 }

@@ -9,6 +9,7 @@ pub mod decoder;
 pub mod dual_encoder;
 pub mod linear;
 pub mod parameters;
+mod precision;
 mod sharded_matrix;
 
 pub use adapter::Adapter;
@@ -16,4 +17,5 @@ pub use contrastive::{PairLoss, PairSpace};
 pub use decoder::Decoder;
 pub use dual_encoder::{DualEncoder, DualEncoderConfig, EncoderSpace};
 pub use parameters::{Gradients, Parameter, Parameters};
+pub use precision::Precision;
 pub use sharded_matrix::ShardedMatrix;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::sharded_matrix::{self, ShardedMatrix};
 use crate::device::{Device, Purpose, Recorder, Tensor};
+use crate::kernels::nn::elementwise;
 use crate::{ElementType, Error, Result};
 
 /// One matrix or vector of a model, on the device in f32 or, where it is frozen, perhaps in f16 or bf16. A vector `[d]` is a tensor `[1, d]`.
@@ -15,6 +16,15 @@ pub struct Parameter {
     pub shape: Vec<usize>,
     /// The values: one tensor, unless it was added as a table.
     pub value: ShardedMatrix,
+    /// Their copy in f16, which products read instead, where the model computes in [`Precision::Mixed`](super::Precision::Mixed) and trains.
+    pub(crate) rounded: Option<ShardedMatrix>,
+}
+
+impl Parameter {
+    /// What products read.
+    pub(crate) fn operand(&self) -> &ShardedMatrix {
+        self.rounded.as_ref().unwrap_or(&self.value)
+    }
 }
 
 /// Place of a parameter among its model's.
@@ -87,7 +97,7 @@ impl Parameters {
 
     fn push(&mut self, name: &str, shape: &[usize], value: ShardedMatrix) -> Slot {
         self.slots.insert(name.to_owned(), self.list.len());
-        self.list.push(Parameter { name: name.to_owned(), shape: shape.to_vec(), value });
+        self.list.push(Parameter { name: name.to_owned(), shape: shape.to_vec(), value, rounded: None });
         self.list.len() - 1
     }
 
@@ -104,10 +114,49 @@ impl Parameters {
     /// # Errors
     /// It is a table in several tensors; there is no such place.
     pub fn tensor(&self, slot: Slot) -> Result<&Tensor> {
+        self.single(slot, |parameter| &parameter.value)
+    }
+
+    /// What products read of a parameter that was not added as a table.
+    ///
+    /// # Errors
+    /// As [`Self::tensor`].
+    pub(crate) fn operand(&self, slot: Slot) -> Result<&Tensor> {
+        self.single(slot, Parameter::operand)
+    }
+
+    fn single(&self, slot: Slot, of: impl Fn(&Parameter) -> &ShardedMatrix) -> Result<&Tensor> {
         let places = || Error::shape("parameters", "place", format!("below {}", self.len()), slot);
         let parameter = self.list.get(slot).ok_or_else(places)?;
         let parts = || format!("{} tensors", parameter.value.shards().len());
-        parameter.value.single().ok_or_else(|| Error::shape("parameters", &parameter.name, "one tensor", parts()))
+        of(parameter).single().ok_or_else(|| Error::shape("parameters", &parameter.name, "one tensor", parts()))
+    }
+
+    /// Gives the parameter a copy in f16 for products to read, to be filled by [`Self::round`]; nothing where it has 16 bits already or a copy.
+    ///
+    /// # Errors
+    /// No memory.
+    pub(crate) fn add_rounded(&mut self, device: &Device, slot: Slot) -> Result<()> {
+        let Some(parameter) = self.list.get_mut(slot) else { return Ok(()) };
+        if parameter.rounded.is_none() && parameter.value.element_type() == ElementType::F32 {
+            let label = (Purpose::Weights, &parameter.name[..]);
+            parameter.rounded = Some(parameter.value.empty_like(device, label, ElementType::F16)?);
+        }
+        Ok(())
+    }
+
+    /// Records the rounding of values to the copies that products read, of those parameters that `changed` says.
+    ///
+    /// # Errors
+    /// The recorder is another device's.
+    pub(crate) fn round(&self, recorder: &mut Recorder, changed: impl Fn(Slot) -> bool) -> Result<()> {
+        for (_, parameter) in self.list.iter().enumerate().filter(|(slot, _)| changed(*slot)) {
+            let Some(rounded) = &parameter.rounded else { continue };
+            for ((_, value), (_, rounded)) in parameter.value.shards().zip(rounded.shards()) {
+                elementwise::cast(recorder, value, rounded)?;
+            }
+        }
+        Ok(())
     }
 
     /// The place of a name.

@@ -43,7 +43,15 @@ impl ShardedMatrix {
     /// # Errors
     /// No memory.
     pub fn zeros_like(&self, device: &Device, label: (Purpose, &str)) -> Result<Self> {
-        let zeros = |shard: &Tensor| Tensor::labelled(device, label, (shard.rows(), shard.width()), ElementType::F32);
+        self.empty_like(device, label, ElementType::F32)
+    }
+
+    /// Zeros of another element type, cut as this table is.
+    ///
+    /// # Errors
+    /// No memory.
+    pub(crate) fn empty_like(&self, device: &Device, label: (Purpose, &str), element: ElementType) -> Result<Self> {
+        let zeros = |shard: &Tensor| Tensor::labelled(device, label, (shard.rows(), shard.width()), element);
         Ok(ShardedMatrix { shards: self.shards.iter().map(zeros).collect::<Result<_>>()?, rows: self.rows })
     }
 

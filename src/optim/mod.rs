@@ -1,5 +1,9 @@
 //! AdamW with a clipped gradient norm, over the parameters of one or several models at once [paper section 5].
 
+mod loss_scale;
+
+pub use loss_scale::LossScale;
+
 use crate::device::{Buffer, Device, Purpose, Recorder};
 use crate::kernels::optim::adamw::{self, Hyper};
 use crate::kernels::optim::norm;

@@ -36,6 +36,19 @@ impl DeviceKind {
     }
 }
 
+/// Which products a device's tensor cores take; wgpu offers them as cooperative matrices, an experimental feature.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TensorCores {
+    /// None.
+    #[default]
+    Off,
+    /// Those whose operands are both f16, if the adapter has tensor cores: products are exact, sums f32.
+    Halves,
+    /// All, other operands rounded to f16: several times as fast, and an element is off by up to 2^-10 Σ |a b|. A request fails on an adapter
+    /// without.
+    All,
+}
+
 /// What a device offers, and the shapes that kernels take on it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -51,8 +64,10 @@ pub struct Capabilities {
     /// Size of the adapter's subgroups, where shaders may use them and all have one size.
     pub subgroup_size: Option<u32>,
     /// Side of the fragments that the adapter's tensor cores multiply, f16 operands and f32 sums: 16 or 8, where
-    /// `DeviceOptions::tensor_cores` asked for them.
+    /// `DeviceOptions::tensor_cores` asked for them. Products whose operands are both f16 take them.
     pub tensor_cores: Option<u32>,
+    /// Whether other products take the tensor cores, too, their operands rounded to f16.
+    pub rounds_operands: bool,
     /// Whether shaders use the adapter's 64-bit integers.
     pub int64: bool,
     /// Whether read-only operands are read as textures, and moments are summed in two dispatches without workgroup memory:
@@ -102,7 +117,7 @@ impl Capabilities {
             (!self.timestamps || device.timestamps, "the device has no timestamps"),
             (self.dispatch_flops > 0 && self.dispatch_bytes > 0, "dispatch_flops and dispatch_bytes must be above 0"),
             (
-                self.tensor_cores.is_none() || self.tensor_cores == offered.tensor_cores,
+                (self.tensor_cores.is_none() && !self.rounds_operands) || self.tensor_cores == offered.tensor_cores,
                 "the device was not asked for tensor cores",
             ),
             (

@@ -13,7 +13,7 @@ mod variant;
 pub(crate) use call::check_params;
 pub use call::{HostCall, HostSlice, volume};
 pub(crate) use capabilities::Offered;
-pub use capabilities::{AdapterSummary, Capabilities, DeviceKind};
+pub use capabilities::{AdapterSummary, Capabilities, DeviceKind, TensorCores};
 pub use kernel::{Binding, BindingKind, GRID_BINDING, KernelSpec, TEXEL_LINE};
 pub use memory::Purpose;
 pub(crate) use memory::Use;

@@ -111,6 +111,11 @@ impl Tile {
         }
     }
 
+    /// That of the device's tensor cores, if it has them.
+    pub fn cooperative(caps: &Capabilities) -> Option<Tile> {
+        [Tile::Cooperative8, Tile::Cooperative16].into_iter().find(|tile| tile.runs_on(caps))
+    }
+
     /// Whether it sums parts of k side by side.
     pub(crate) fn has_layers(self) -> bool {
         !matches!(self, Tile::Subgroup | Tile::Direct)
@@ -121,7 +126,9 @@ impl Tile {
         let on_cpu = matches!(caps.kind, DeviceKind::Software | DeviceKind::Host);
         let worth = |t: &Tile| {
             let barriers = !matches!(t, Tile::Subgroup | Tile::Direct);
-            t.runs_on(caps) && if on_cpu { !barriers || *t == Tile::Small } else { barriers }
+            let rounds = matches!(t, Tile::Cooperative8 | Tile::Cooperative16);
+            let in_f32 = !rounds || caps.rounds_operands;
+            in_f32 && t.runs_on(caps) && if on_cpu { !barriers || *t == Tile::Small } else { barriers }
         };
         Tile::ALL.into_iter().filter(worth).collect()
     }
@@ -176,7 +183,7 @@ impl Tiling {
         if caps.lanes == 1 && !caps.kind.is_gpu() {
             return Tiling([if Tile::Subgroup.runs_on(caps) { Tile::Subgroup } else { Tile::Direct }; 8]);
         }
-        if let Some(units) = [Tile::Cooperative8, Tile::Cooperative16].into_iter().find(|t| t.runs_on(caps)) {
+        if let Some(units) = Tile::cooperative(caps).filter(|_| caps.rounds_operands) {
             return Tiling([units; 8]);
         }
         let mut tiling = Tiling([Tile::Small; 8]);

@@ -120,6 +120,7 @@ pub struct Trainer {
     keep: Keep,
     room: Option<Room>,
     targets: usize,
+    loss_scale: f32,
 }
 
 impl Trainer {
@@ -151,12 +152,36 @@ impl Trainer {
         let optimizer = AdamW::new(device, options, &[&adapter_gradients, &decoder_gradients])?;
         let keep = if checkpointing { Keep::Inputs } else { Keep::All };
         let device = device.clone();
-        Ok(Trainer { device, model, adapter_gradients, decoder_gradients, optimizer, keep, room: None, targets: 0 })
+        Ok(Trainer {
+            device,
+            model,
+            adapter_gradients,
+            decoder_gradients,
+            optimizer,
+            keep,
+            room: None,
+            targets: 0,
+            loss_scale: 1.0,
+        })
     }
 
     /// Where the model is.
     pub fn device(&self) -> &Device {
         &self.device
+    }
+
+    /// Computes gradients of the loss times `scale`, which [`Self::step`] takes out again: see [`LossScale`](crate::optim::LossScale). To
+    /// be called before a step's first batch.
+    ///
+    /// # Errors
+    /// A factor that is not finite and above 0; a step has begun.
+    pub fn set_loss_scale(&mut self, scale: f32) -> Result<()> {
+        if !(scale.is_finite() && scale > 0.0) || self.targets > 0 {
+            let problem = format!("{scale}; give a finite number above 0, before the step's first batch");
+            return Err(Error::argument("loss scale", problem));
+        }
+        self.loss_scale = scale;
+        Ok(())
     }
 
     /// Zeroes the gradients: the start of a step.
@@ -188,6 +213,7 @@ impl Trainer {
     pub fn record(&mut self, batch: &Batch, embeddings: &Tensor) -> Result<(Recorder, Losses)> {
         let gradients = Some((&self.adapter_gradients, &self.decoder_gradients));
         let (room, both) = ((&mut self.room, self.keep), (batch, embeddings));
+        let gradients = gradients.map(|both| (both, self.loss_scale));
         let (recorder, losses) = record(&self.device, &self.model, room, both, gradients)?;
         self.targets += losses.count;
         Ok((recorder, losses))
@@ -232,7 +258,10 @@ impl Trainer {
             (&self.model.adapter.parameters, &self.adapter_gradients),
             (&self.model.decoder.parameters, &self.decoder_gradients),
         ];
-        self.optimizer.record(&mut recorder, (lr, 1.0 / self.targets as f32), &models)?;
+        // The factor is a power of two, which takes no bits.
+        let factor = 1.0 / self.targets as f32 / self.loss_scale;
+        self.optimizer.record(&mut recorder, (lr, factor), &models)?;
+        self.model.decoder.parameters.round(&mut recorder, |slot| self.decoder_gradients.get(slot).is_some())?;
         Ok(recorder)
     }
 
@@ -245,7 +274,7 @@ impl Trainer {
         Ok(bytemuck::pod_read_unaligned(&bytes[4..8]))
     }
 
-    /// Gradients of the adapter and of the decoder, summed over the supervised tokens since [`Self::clear`].
+    /// Gradients of the adapter and of the decoder, summed over the supervised tokens since [`Self::clear`], times the loss's factor.
     pub fn gradients(&self) -> (&Gradients, &Gradients) {
         (&self.adapter_gradients, &self.decoder_gradients)
     }
@@ -359,13 +388,13 @@ fn packed(device: &Device, batch: &Batch, ids: &[u32]) -> Result<decoder::Batch>
     decoder::Batch::new(device, ids, &batch.positions, sequences)
 }
 
-/// One batch through adapter and decoder, forward and, with gradients, backward.
+/// One batch through adapter and decoder, forward and, with gradients, backward from the loss times a factor.
 fn record(
     device: &Device,
     model: &Model,
     (room, keep): (&mut Option<Room>, Keep),
     (batch, embeddings): (&Batch, &Tensor),
-    gradients: Option<(&Gradients, &Gradients)>,
+    gradients: Option<((&Gradients, &Gradients), f32)>,
 ) -> Result<(Recorder, Losses)> {
     check(model, batch, embeddings)?;
     let rows = batch.embedding_rows.len();
@@ -390,9 +419,9 @@ fn record(
         model.adapter.forward(&mut recorder, embeddings, &adapter)?;
     }
     model.decoder.forward(&mut recorder, &packed, visual.as_ref(), &space, None)?;
-    let backward = gradients.map(|(_, decoder)| (decoder, 1.0));
+    let backward = gradients.map(|((_, decoder), scale)| (decoder, scale));
     model.decoder.loss(&mut recorder, &head, (&space, &room.head), backward)?;
-    if let Some((adapter_gradients, decoder_gradients)) = gradients {
+    if let Some(((adapter_gradients, decoder_gradients), _)) = gradients {
         let d_visual = room.d_visual.first_rows(rows)?;
         recorder.clear(d_visual.buffer());
         let d_tokens = if rows > 0 { Some(as_tokens(model, &d_visual)?) } else { None };

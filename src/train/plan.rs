@@ -5,7 +5,7 @@ use crate::device::{Device, Purpose, Tensor};
 use crate::io::{AdapterKind, DecoderConfig, VISUAL};
 use crate::nn::adapter::fresh;
 use crate::nn::decoder::LowRankOptions;
-use crate::nn::{Adapter, Decoder};
+use crate::nn::{Adapter, Decoder, Precision};
 use crate::optim::AdamWOptions;
 use crate::{ElementType, Error, Result};
 
@@ -14,6 +14,8 @@ use crate::{ElementType, Error, Result};
 pub struct PlanOptions {
     /// How the decoder's matrices are stored.
     pub storage: ElementType,
+    /// What the decoder computes in.
+    pub precision: Precision,
     /// What learns.
     pub trains: Trains,
     /// Rank of the low-rank additions, 0 without.
@@ -41,7 +43,7 @@ pub struct MemoryPlan {
     pub layers: u64,
     /// The embedding table, and the output matrix where it is another.
     pub tables: u64,
-    /// The adapter's weights and the low-rank additions.
+    /// The adapter's weights, the low-rank additions, and the copies that products read in mixed precision.
     pub additions: u64,
     /// Gradients of what learns.
     pub gradients: u64,
@@ -76,6 +78,7 @@ pub fn plan(config: &DecoderConfig, options: &PlanOptions) -> Result<MemoryPlan>
         let low_rank = LowRankOptions { rank: options.rank, alpha: options.rank as f32, seed: 0 };
         decoder.add_low_rank(&device, low_rank)?;
     }
+    decoder.compute_in(&device, options.precision)?;
     let weights = fresh(options.adapter, options.embedding_width, config.hidden_size * options.visual_tokens, 0);
     let model = Model { adapter: Adapter::new(&device, &weights)?, decoder };
     let mut trainer = Trainer::new(&device, model, options.trains, (AdamWOptions::default(), options.recompute))?;

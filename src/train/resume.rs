@@ -7,6 +7,7 @@ use super::run::Run;
 use crate::device::{Pending, yield_now};
 use crate::io::TensorSpec;
 use crate::nn::{Parameter, ShardedMatrix};
+use crate::optim::LossScale;
 use crate::{ElementType, Error, Result};
 
 impl Run {
@@ -29,6 +30,9 @@ impl Run {
         more.insert("best_eval_loss".to_string(), json!(self.best));
         // As bits: the next log line must come out the same.
         more.insert("pending".to_string(), json!([sum.to_bits(), targets]));
+        if let Some(scale) = &self.loss_scale {
+            more.insert("loss_scale".to_string(), json!(scale.to_numbers()));
+        }
         let state = RunState {
             step: self.step(),
             position: self.order.position(),
@@ -66,7 +70,19 @@ impl Run {
                 table.write_f32(&self.device, &numbers)?;
             }
         }
+        self.trainer.model.decoder.round_blocking(&self.device)?;
         self.trainer.optimizer.resume(state.step);
+        if self.loss_scale.is_some() {
+            let numbers = state.more.get("loss_scale").and_then(Value::as_array);
+            let numbers: Option<Vec<u64>> = numbers.and_then(|list| list.iter().map(Value::as_u64).collect());
+            self.loss_scale = numbers.and_then(|numbers| LossScale::from_numbers(&numbers));
+            if self.loss_scale.is_none() {
+                return Err(Error::format(
+                    &checkpoint.path,
+                    "has no sound \"loss_scale\", which a run in mixed precision needs",
+                ));
+            }
+        }
         self.order.seek(state.position)?;
         self.tokens = state.tokens;
         self.best = state.more.get("best_eval_loss").and_then(Value::as_f64);

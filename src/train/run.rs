@@ -26,8 +26,8 @@ use crate::error::{Problem, Remedy};
 use crate::io::{AdapterWeights, FolderLock, Samples, write_atomically};
 use crate::nn::adapter::fresh;
 use crate::nn::decoder::LowRankOptions;
-use crate::nn::{Adapter, Decoder};
-use crate::optim::AdamWOptions;
+use crate::nn::{Adapter, Decoder, Precision};
+use crate::optim::{AdamWOptions, LossScale};
 use crate::{ElementType, Error, Result};
 
 pub(super) const LOG: &str = "log.jsonl";
@@ -66,6 +66,8 @@ pub struct Run {
     pub(super) unread: VecDeque<Unread>,
     pub(super) held_out: Option<HeldOut>,
     log: RunLog,
+    /// The loss's factor, where the model computes in mixed precision.
+    pub(super) loss_scale: Option<LossScale>,
     /// Sums since the last logged step: negative log-likelihood and targets.
     pending: (f64, u64),
     /// The step of the newest checkpoint.
@@ -91,8 +93,10 @@ impl Run {
     /// # Errors
     /// Settings out of range; a file that is missing, malformed or does not fit the others; a run that is there already, or
     /// to resume one with other settings; another process that trains into the same folder; no memory.
-    pub fn start(device: &Device, settings: Settings, start: Start) -> Result<Run> {
+    pub fn start(device: &Device, mut settings: Settings, start: Start) -> Result<Run> {
         settings.validate()?;
+        let precision = *settings.precision.get_or_insert_with(|| usual_precision(device));
+        log::info!("computes in {precision}");
         settings.ignored().iter().for_each(|line| log::warn!("{line}"));
         let out = settings.out.clone();
         // Before anything is read, if the folder is there: reading may take minutes. Else once all else is found to be good.
@@ -133,6 +137,7 @@ impl Run {
             phase: Phase::Idle,
             unread: VecDeque::new(),
             log,
+            loss_scale: (precision == Precision::Mixed).then(LossScale::default),
             pending: (0.0, 0),
             saved: None,
             _lock: lock,
@@ -183,8 +188,15 @@ impl Run {
         self.step() >= self.total() && matches!(self.phase, Phase::Idle) && self.unread.is_empty()
     }
 
+    /// Steps so far whose gradients overflowed, and which changed nothing: see [`LossScale`]. `None` in f32, where such a step ends the run.
+    pub fn skipped_steps(&self) -> Option<u64> {
+        self.loss_scale.as_ref().map(LossScale::skipped)
+    }
+
+    /// Refuses a step that no further one can mend.
     pub(super) fn check_finite(&self, step: u64, loss: f64, grad_norm: f64) -> Result<()> {
-        if loss.is_finite() && grad_norm.is_finite() {
+        let mends_itself = self.loss_scale.is_some();
+        if loss.is_finite() && (grad_norm.is_finite() || mends_itself) {
             return Ok(());
         }
         let kept = match self.checkpoints.list()?.last() {
@@ -192,7 +204,9 @@ impl Run {
             None => "there is no checkpoint yet".to_string(),
         };
         let what = format!("step {step}: the loss is {loss} and the gradient's norm {grad_norm}");
-        Err(Error::degenerate(format!("{what}; training stopped, {kept}; lower lr, or check weights and embeddings")))
+        let precision = if mends_itself { ", or compute in f32, whose range is wider" } else { "" };
+        let remedy = format!("lower lr, or check weights and embeddings{precision}");
+        Err(Error::degenerate(format!("{what}; training stopped, {kept}; {remedy}")))
     }
 
     fn due(&self, step: u64, every: u64) -> bool {
@@ -256,6 +270,12 @@ impl Run {
     }
 }
 
+/// What a run computes in that does not say: mixed on GPUs with tensor cores, f32 elsewhere.
+fn usual_precision(device: &Device) -> Precision {
+    let caps = device.capabilities();
+    if caps.kind.is_gpu() && caps.tensor_cores.is_some() { Precision::Mixed } else { Precision::F32 }
+}
+
 /// Refuses a new run where there is one already.
 fn check_new(out: &Path, start: Start) -> Result<()> {
     let exists = out.join(LOG).exists() || out.join(CHECKPOINTS).exists();
@@ -287,9 +307,13 @@ fn clear(out: &Path) -> Result<()> {
 
 /// The decoder of the model folder behind the adapter that the settings name, or a fresh one.
 fn model(device: &Device, settings: &Settings, width: usize) -> Result<Model> {
+    let precision = settings.precision.unwrap_or_default();
     // What trains is f32.
-    let storage = if settings.train == Trained::All { Some(ElementType::F32) } else { settings.weights };
-    let mut decoder = Decoder::open(device, &settings.model, storage)?;
+    let mut decoder = match (settings.train, precision) {
+        (Trained::All, _) => Decoder::open(device, &settings.model, Some(ElementType::F32))?,
+        (_, Precision::F32) => Decoder::open(device, &settings.model, settings.weights)?,
+        (_, Precision::Mixed) => Decoder::open_mixed(device, &settings.model, settings.weights)?,
+    };
     let hidden = decoder.config().hidden_size;
     let weights = match &settings.init_adapter {
         None => fresh(settings.adapter, width, hidden * settings.adapter_tokens, settings.seed),
@@ -309,6 +333,7 @@ fn model(device: &Device, settings: &Settings, width: usize) -> Result<Model> {
         let alpha = settings.lora_alpha as f32;
         decoder.add_low_rank(device, LowRankOptions { rank: settings.lora_rank, alpha, seed: settings.seed })?;
     }
+    decoder.compute_in(device, precision)?;
     Ok(Model { adapter: Adapter::new(device, &weights)?, decoder })
 }
 

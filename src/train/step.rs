@@ -214,13 +214,31 @@ impl Run {
         let Some(Unread { record, .. }) = self.unread.pop_front() else { return Ok(None) };
         let record = LogRecord { loss: sum.0 / sum.1 as f64, grad_norm, ..record };
         self.check_finite(record.step, record.loss, grad_norm)?;
-        Ok(Some((record, sum)))
+        Ok(Some((self.judged(record), sum)))
+    }
+
+    /// The record of a step whose gradient is known: where the loss has a factor, whether it overflowed.
+    fn judged(&mut self, mut record: LogRecord) -> LogRecord {
+        if let Some(scale) = &mut self.loss_scale {
+            let finite = record.grad_norm.is_finite();
+            scale.observe(finite);
+            if !finite {
+                log::info!("step {}: the gradient overflowed f16; skipped", record.step);
+                record.more.push(("skipped_steps", scale.skipped() as f64));
+            }
+        }
+        record
     }
 
     fn go_on(&mut self, pace: Pace) -> Result<Tick> {
         match std::mem::take(&mut self.phase) {
             Phase::Idle => {
                 self.trainer.clear()?;
+                let step = self.step();
+                if let Some(scale) = &mut self.loss_scale {
+                    let factor = scale.of_step(step)?;
+                    self.trainer.set_loss_scale(factor)?;
+                }
                 self.record_batch(Batches::default(), pace)
             }
             Phase::Batches(batches) => self.go_on_with_batches(batches, pace),

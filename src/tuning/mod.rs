@@ -270,6 +270,6 @@ fn read(path: &Path) -> Option<Value> {
 /// Kernels and drivers change what is fastest.
 fn key(device: &Device) -> String {
     let (name, backend, driver) = (device.name(), device.backend(), device.driver());
-    let units = if device.capabilities().tensor_cores.is_some() { " | tensor cores" } else { "" };
+    let units = if device.capabilities().rounds_operands { " | tensor cores" } else { "" };
     format!("{name} | {backend} | {driver} | realign {}{units}", env!("CARGO_PKG_VERSION"))
 }

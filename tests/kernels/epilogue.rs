@@ -158,7 +158,7 @@ fn layers_with_a_low_rank_addition() {
         };
         let (weight, bias) = (add("w", &[9, 7], 1), Some(add("b", &[9], 2)));
         let low_rank = Some(LowRank { a: add("A", &[2, 7], 3), b: add("B", &[9, 2], 4), scale: 0.5 });
-        let layer = Linear { weight, bias, low_rank };
+        let layer = Linear { weight, bias, low_rank, input_factor: 1.0 };
         let (x, residual) = (tensor(&device, &normal(5, 35), 7), tensor(&device, &normal(6, 45), 9));
         let [plain, y, before, active, summed] = [(); 5].map(|()| rubbish(&device, 5, 9));
         let narrow = zeros(&device, 5, 2);

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use realign::device::{Command, Device, DeviceOptions, Selection, Tensor, adapters};
+use realign::device::{Command, Device, DeviceOptions, Selection, Tensor, TensorCores, adapters};
 use realign::host::linalg::matmul::{Stored, multiply};
 use realign::kernels::linalg::matmul::{self, Operand, Product};
 use realign::kernels::linalg::tiles::{Class, Tile, Tiling};
@@ -81,8 +81,11 @@ fn verify(device: &Device, case: &Case, what: &str) {
             let alpha = f64::from(case.product.alpha);
             let before = if case.product.accumulate { f64::from(c[(i + 1) * n + j]) } else { 0.0 };
             let want = alpha * sum + before;
-            let units =
-                device.capabilities().tensor_cores.map_or(0.0, |_| 1.001 / 1024.0 * size + k as f64 / 16_777_216.0);
+            let units = if device.capabilities().rounds_operands {
+                1.001 / 1024.0 * size + k as f64 / 16_777_216.0
+            } else {
+                0.0
+            };
             let bound = (k + 3) as f64 * U * (alpha.abs() * size + before.abs()) + alpha.abs() * units;
             let g = f64::from(got[(i + 1) * n + j]);
             assert!((g - want).abs() <= bound, "{what} ({i}, {j}): {g} for {want}, allowed {bound:e}");
@@ -384,7 +387,7 @@ fn every_tile_serves_every_class() {
 /// An adapter that has tensor cores says so, gives them where they are asked for, and takes them for all products; others refuse.
 #[test]
 fn matrix_units_round_operands_to_f16() {
-    let options = DeviceOptions::default().selection(Selection::Named(adapter_name())).tensor_cores(true);
+    let options = DeviceOptions::default().selection(Selection::Named(adapter_name())).tensor_cores(TensorCores::All);
     let offered = adapters(None).iter().any(|a| a.name == gpu().name() && a.features.contains(&"tensor cores"));
     match Device::request_blocking(&options) {
         Err(error) => assert!(!offered && error.to_string().contains("no tensor cores"), "{error}"),

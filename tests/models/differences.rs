@@ -110,7 +110,7 @@ fn linear_layers_on_devices() {
         };
         let (weight, bias) = (add("l.weight"), Some(add("l.bias")));
         let low_rank = LowRank { a: add("l.lora_A.weight"), b: add("l.lora_B.weight"), scale: SCALE as f32 };
-        let layer = Linear { weight, bias, low_rank: Some(low_rank) };
+        let layer = Linear { weight, bias, low_rank: Some(low_rank), input_factor: 1.0 };
         let on_device = Gradients::new(&device, &parameters, |_| true).unwrap();
         let [out, back] = [&y, &x].map(|m| zeros(m.rows, m.width));
         let narrows = [zeros(x.rows, 3), zeros(x.rows, 3)];

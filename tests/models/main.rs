@@ -6,6 +6,7 @@ mod differences;
 mod limits;
 mod low_rank;
 mod memory;
+mod mixed;
 mod oracle;
 mod product;
 mod twins;

@@ -11,6 +11,7 @@ mod exports;
 mod frames;
 mod limits;
 mod locks;
+mod mixed_precision;
 mod models;
 mod nans;
 mod order;

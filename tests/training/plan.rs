@@ -20,6 +20,7 @@ fn tiny() -> DecoderConfig {
 
 const OPTIONS: PlanOptions = PlanOptions {
     storage: ElementType::F32,
+    precision: realign::nn::Precision::F32,
     trains: Trains::All,
     rank: 0,
     recompute: false,

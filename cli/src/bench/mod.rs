@@ -26,7 +26,7 @@ pub fn bench(args: &BenchArgs) -> Result<()> {
     let other = Match::of(args)?;
     let options = Options { quick: args.quick, filter: args.filter.clone() };
     // The device is given back before others take it in turns.
-    let report = measure(&args.device.request()?, &options)?;
+    let report = measure(&args.device.request_for_halves()?, &options)?;
     let mut value = report.json();
     let compared = old.as_ref().map(|old| Ok::<_, realign::Error>((compare(old, &value)?, drift(old, &value)?)));
     let compared = compared.transpose()?;

@@ -7,6 +7,7 @@ use clap::builder::NonEmptyStringValueParser;
 use realign::align::Method;
 use realign::inference::AnswerOptions;
 use realign::io::Join;
+use realign::nn::Precision;
 use realign::nn::decoder::generate::Sampling;
 use realign::train::EmbeddingFiles;
 
@@ -25,6 +26,13 @@ pub struct ModelArgs {
     /// Visual tokens per image; by default as in the adapter's training, where its file says so, else as many as it makes.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     visual_tokens: Option<u32>,
+    /// What the language model computes in: mixed halves its memory, f16 for weights and activations, f32 for sums.
+    #[arg(long, default_value = "f32", value_parser = parse_precision, value_name = "f32|mixed")]
+    pub precision: Precision,
+}
+
+fn parse_precision(text: &str) -> Result<Precision, String> {
+    text.parse().map_err(|_| format!("'{text}' is unknown; choose f32 or mixed"))
 }
 
 impl ModelArgs {

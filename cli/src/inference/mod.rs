@@ -14,12 +14,20 @@ use realign::io::{
     AdapterWeights, Dataset, DecoderConfig, EmbeddingRows, IMAGE, OpenOptions, Question, Role, SampleOptions, Turn,
     check_writable, write_atomically,
 };
-use realign::nn::{Adapter, Decoder};
+use realign::nn::{Adapter, Decoder, Precision};
 use realign::train::{Form, Model, VisualInputs, data, visual};
 use serde_json::{Value, json};
 
 use crate::inference::args::{EvaluateArgs, GenerateArgs, ModelArgs, ScoreArgs};
+use crate::shared::device::DeviceArgs;
 use crate::shared::show;
+
+fn request(args: &DeviceArgs, precision: Precision) -> Result<Device> {
+    match precision {
+        Precision::F32 => args.request(),
+        Precision::Mixed => args.request_for_halves(),
+    }
+}
 
 /// The model, and the visual tokens of an image.
 fn open_model(device: &Device, args: &ModelArgs) -> Result<(Model, usize)> {
@@ -27,7 +35,10 @@ fn open_model(device: &Device, args: &ModelArgs) -> Result<(Model, usize)> {
     let hidden = DecoderConfig::read(&args.model)?.hidden_size;
     weights.check_fits(weights.inputs(), hidden, &args.adapter)?;
     let visual_tokens = weights.visual_tokens_or(args.visual_tokens(), hidden, &args.adapter)?;
-    let decoder = Decoder::open(device, &args.model, None)?;
+    let decoder = match args.precision {
+        Precision::F32 => Decoder::open(device, &args.model, None)?,
+        Precision::Mixed => Decoder::open_mixed(device, &args.model, None)?,
+    };
     Ok((Model { adapter: Adapter::new(device, &weights)?, decoder }, visual_tokens))
 }
 
@@ -41,7 +52,7 @@ fn check_width(adapter: &Path, takes: usize, width: usize) -> Result<()> {
 
 pub fn score(args: &ScoreArgs) -> Result<()> {
     args.json.check()?;
-    let device = args.device.request()?;
+    let device = request(&args.device, args.model.precision)?;
     let embeddings = args.data.files().open()?;
     let (model, visual_tokens) = open_model(&device, &args.model)?;
     check_width(&args.model.adapter, model.adapter.input(), embeddings.rows.width())?;
@@ -72,6 +83,7 @@ pub fn score(args: &ScoreArgs) -> Result<()> {
     let value = json!({
         "count": scores.len(), "tokens": targets, "mean_nll": mean, "token_nll": per_token, "perplexity": per_token.exp(),
         "skipped": samples.missing() + samples.without_target(), "truncated": samples.cut(), "device": device.name(),
+        "precision": args.model.precision.name(),
         "seconds": start.elapsed().as_secs_f64(), "samples": list,
     });
     args.json.finish(&value, || {
@@ -104,10 +116,10 @@ fn embedding(args: &GenerateArgs) -> Result<Option<Vec<f32>>> {
 }
 
 pub fn generate(args: &GenerateArgs) -> Result<()> {
-    let device = args.device.request()?;
+    let device = request(&args.device, args.model.precision)?;
     let embedding = embedding(args)?;
     let (model, visual_tokens) = (&args.model, args.model.visual_tokens());
-    let assistant = Assistant::open(&device, &model.model, &model.adapter, visual_tokens)?;
+    let assistant = Assistant::open_in(&device, &model.model, &model.adapter, visual_tokens, model.precision)?;
     if let Some(numbers) = &embedding {
         check_width(&model.adapter, assistant.model.adapter.input(), numbers.len())?;
     }
@@ -140,7 +152,7 @@ pub fn generate(args: &GenerateArgs) -> Result<()> {
     let seconds = start.elapsed().as_secs_f64();
     let value = json!({
         "text": answer.text, "tokens": answer.tokens, "end": answer.end.name(), "prompt_tokens": entries.len(),
-        "device": device.name(), "seconds": seconds,
+        "device": device.name(), "precision": model.precision.name(), "seconds": seconds,
     });
     show::result(true, &value)
 }
@@ -148,12 +160,12 @@ pub fn generate(args: &GenerateArgs) -> Result<()> {
 pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
     args.json.check()?;
     args.predictions.iter().try_for_each(|path| check_writable(path, args.json.force))?;
-    let device = args.device.request()?;
+    let device = request(&args.device, args.model.precision)?;
     let mut embeddings = args.data.files().open()?;
     let (join, skip_missing) = (args.data.join, args.data.skip_missing);
     let (questions, skipped) = Question::read(&args.data.data, &embeddings.index, join, skip_missing)?;
     let (model, visual_tokens) = (&args.model, args.model.visual_tokens());
-    let assistant = Assistant::open(&device, &model.model, &model.adapter, visual_tokens)?;
+    let assistant = Assistant::open_in(&device, &model.model, &model.adapter, visual_tokens, model.precision)?;
     check_width(&model.adapter, assistant.model.adapter.input(), embeddings.rows.width())?;
     let start = Instant::now();
     let bar = show::progress(questions.len() as u64, "asking");
@@ -169,6 +181,7 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
     value["types"] = Value::Object(types);
     value["skipped"] = json!(skipped);
     value["device"] = json!(device.name());
+    value["precision"] = json!(model.precision.name());
     value["seconds"] = json!(start.elapsed().as_secs_f64());
     args.json.finish(&value, || table(&evaluation))
 }

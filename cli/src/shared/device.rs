@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use etcetera::BaseStrategy;
-use realign::device::{Device, DeviceOptions, Selection, backends_of};
+use realign::device::{Device, DeviceOptions, Selection, TensorCores, backends_of};
 use realign::tuning::{self, Tuned};
 
 use crate::wording::words;
@@ -54,21 +54,34 @@ impl DeviceArgs {
 
     /// The device, with its tuning unless --no-tune.
     pub fn request(&self) -> Result<Device> {
-        let device = self.request_untuned()?;
+        self.request_with(TensorCores::Off)
+    }
+
+    /// The same for what may compute in mixed precision, on the tensor cores of an adapter that has them.
+    pub fn request_for_halves(&self) -> Result<Device> {
+        self.request_with(TensorCores::Halves)
+    }
+
+    fn request_with(&self, least: TensorCores) -> Result<Device> {
+        let device = self.open(least)?;
         if self.no_tune { Ok(device) } else { tuned(device) }
     }
 
     pub fn request_untuned(&self) -> Result<Device> {
+        self.open(TensorCores::Off)
+    }
+
+    fn open(&self, least: TensorCores) -> Result<Device> {
         let selection: Selection = match self.device.parse() {
             Ok(selection) => selection,
             Err(never) => match never {},
         };
-        let tensor_cores = self.tensor_cores;
+        let tensor_cores = if self.tensor_cores { TensorCores::All } else { least };
         let options = DeviceOptions::default().selection(selection).backends(self.backend).tensor_cores(tensor_cores);
         // Nothing that goes wrong with the cache stops a command.
         let options = options.checked(self.checked).pipeline_cache(cache_folder().ok().map(|at| at.join("pipelines")));
         let device = Device::request_blocking(&options)?;
-        if tensor_cores && device.capabilities().tensor_cores.is_none() {
+        if self.tensor_cores && device.capabilities().tensor_cores.is_none() {
             bail!("--tensor-cores: {} has none; leave the option out", device.name());
         }
         log::info!("device: {} ({})", device.name(), device.capabilities().kind.name());

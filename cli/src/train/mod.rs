@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use realign::nn::Precision;
 use realign::train::{LogRecord, Run, Stage, Start, write_report};
 use serde_json::json;
 
@@ -35,7 +36,10 @@ pub fn train(args: &TrainArgs) -> Result<()> {
     };
     let settings = args.settings(stage)?;
     settings.validate()?;
-    let device = args.device.request()?;
+    let device = match settings.precision {
+        Some(Precision::F32) => args.device.request()?,
+        Some(Precision::Mixed) | None => args.device.request_for_halves()?,
+    };
     let start = match (args.resume, args.force) {
         (true, _) => Start::Resume,
         (false, true) => Start::Replace,
@@ -45,6 +49,8 @@ pub fn train(args: &TrainArgs) -> Result<()> {
     watch_for_stop("stopping after this step; Ctrl-C again to stop at once")?;
     let began = (Instant::now(), run.step(), run.tokens());
     let out = run.settings().out.clone();
+    let precision = run.settings().precision.unwrap_or_default();
+    eprintln!("computes in {precision} on {}", device.name());
     let samples = (run.samples().missing() + run.samples().without_target(), run.samples().cut());
     let last = match steps(&mut run) {
         Ok(last) => last,
@@ -57,6 +63,7 @@ pub fn train(args: &TrainArgs) -> Result<()> {
     let seconds = began.0.elapsed().as_secs_f64();
     let (step, tokens) = (run.step(), run.tokens());
     let report = write_report(&out)?;
+    let overflowed = run.skipped_steps();
     let finished = run.finish()?;
     let number = |record: &LogRecord, name: &str| record.more.iter().find(|(n, _)| *n == name).map(|(_, x)| *x);
     let path = |path: &std::path::Path| path.display().to_string();
@@ -66,7 +73,7 @@ pub fn train(args: &TrainArgs) -> Result<()> {
         "adapter": path(&finished.adapter), "model": finished.model.as_deref().map(path),
         "lora": finished.low_rank.as_deref().map(path), "log": path(&out.join("log.jsonl")), "report": path(&report),
         "device": device.name(), "seconds": seconds, "tokens_per_second": (tokens - began.2) as f64 / seconds.max(1e-9),
-        "skipped": samples.0, "truncated": samples.1,
+        "skipped": samples.0, "truncated": samples.1, "precision": precision.name(), "skipped_steps": overflowed.unwrap_or(0),
     });
     show::result(args.json, &value)
 }

@@ -299,3 +299,43 @@ fn a_tuning_that_cannot_be_kept_is_shown() {
     let value = parsed(&output.stdout);
     assert!(value["file"].is_null() && value["dispatch_flops"].as_u64() > Some(0) && !value["tried"][0].is_null());
 }
+
+/// The script for owners of a GPU, tried on the driver under test with tiny sizes: it ends well, its table has a rate for each model,
+/// stage and precision, and what fails is named and stops nothing else.
+#[test]
+#[cfg(unix)]
+fn the_script_that_measures_a_gpu() {
+    let folder = Folder::fresh();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../tools/measure_gpu.sh");
+    let device = devices().pop().unwrap();
+    let run = |out: &str, parts: &str, shapes: &str| {
+        let mut command = std::process::Command::new("bash");
+        command.args([script, out]).current_dir(folder.path()).env("REALIGN", env!("CARGO_BIN_EXE_realign"));
+        command.envs([
+            ("DEVICE", &device[..]),
+            ("PARTS", parts),
+            ("SHAPES", shapes),
+            ("QUICK", "1"),
+            ("FILTER", "copy,cast"),
+        ]);
+        command.env("XDG_CACHE_HOME", folder.at("cache")).output().unwrap()
+    };
+    let output = run("results", "bench steps", "tiny nosuch");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{text} {}", String::from_utf8_lossy(&output.stderr));
+    let summary = parsed(&folder.bytes("results/summary.json"));
+    for stage in ["tiny, stage 1", "tiny, stage 2"] {
+        for precision in ["realign f32", "realign mixed"] {
+            let rate = summary["tokens_per_second"][stage][precision].as_f64();
+            assert!(rate.is_some_and(|rate| rate > 0.0), "{stage} {precision}: {summary:#}");
+        }
+        assert!(text.contains(&format!("{stage}        tokens/s: realign f32 ")), "{text}");
+    }
+    assert!(summary["kernels_share_of_roofline"]["cast"].as_f64().unwrap() > 0.0, "{summary:#}");
+    assert!(text.contains("nosuch-stage1-f32: failed with 1") && text.contains("nosuch-stage1-f32.err"), "{text}");
+    let error = String::from_utf8(folder.bytes("results/nosuch-stage1-f32.err")).unwrap();
+    assert!(error.contains("nosuch-shaped") && error.contains("1B-shaped"), "{error}");
+    let output = std::process::Command::new("bash").arg(script).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("usage: tools/measure_gpu.sh OUT"));
+}

@@ -152,6 +152,42 @@ fn a_run_that_fails_has_its_page() {
     assert!(String::from_utf8(folder.bytes("run/report.html")).unwrap().contains("<svg"));
 }
 
+/// `--precision` in every command that has it: said in the result, near f32, and refused where it is none.
+#[test]
+fn mixed_precision_is_asked_for_and_said() {
+    let folder = folder();
+    for device in devices() {
+        let run =
+            |more: &str| folder.json_quiet(&format!("{STAGE2} --epochs 3 --force --device {device} --json {more}"));
+        let (plain, mixed) = (run("--out a"), run("--out b --precision mixed"));
+        assert_eq!((&plain["precision"], &mixed["precision"]), (&"f32".into(), &"mixed".into()));
+        assert_eq!((&mixed["skipped_steps"], &mixed["step"]), (&0.into(), &plain["step"]));
+        let near = |a: &Value, b: &Value| {
+            let (a, b) = (a.as_f64().unwrap(), b.as_f64().unwrap());
+            a != b && (a - b).abs() < 3e-3 * b.abs()
+        };
+        assert!(near(&mixed["loss"], &plain["loss"]), "{mixed} {plain}");
+        assert!(
+            folder
+                .good(&format!("{STAGE2} --epochs 3 --out c --device {device} --precision mixed"))
+                .contains("computes in mixed on ")
+        );
+        let ask = format!(
+            "score --model m --adapter a.safetensors --data conversations.json --embeddings image.npy --ids image_ids.json --device {device} --json"
+        );
+        let (plain, mixed) = (folder.json_quiet(&ask), folder.json_quiet(&format!("{ask} --precision mixed")));
+        assert_eq!(mixed["precision"], "mixed");
+        assert!(near(&mixed["token_nll"], &plain["token_nll"]), "{mixed} {plain}");
+        let ask = format!(
+            "generate --model m --adapter a.safetensors --prompt what --max-tokens 4 --device {device} --json --precision mixed"
+        );
+        assert_eq!(folder.json_quiet(&ask)["precision"], "mixed");
+    }
+    let output = folder.run("generate --model m --adapter a.safetensors --prompt what --precision half");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(2) && stderr.contains("choose f32 or mixed"), "{stderr}");
+}
+
 #[test]
 fn warnings_are_seen_and_counted() {
     let folder = folder();
@@ -169,7 +205,7 @@ fn warnings_are_seen_and_counted() {
         assert!(stderr.contains(word), "{word:?} is not in: {stderr}");
     }
     // Every line is a warning of ours or tells the progress.
-    let known = |line: &str| line.starts_with("warning: ") || line.starts_with("step ");
+    let known = |line: &str| ["warning: ", "step ", "computes in f32 on "].iter().any(|start| line.starts_with(start));
     assert!(stderr.lines().all(known), "{stderr}");
     let stage2 = format!("{STAGE2} --stats s.safetensors --epochs 1 --out two --device host");
     assert!(folder.good(&stage2).contains("warning: stats is ignored"));

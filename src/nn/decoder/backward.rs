@@ -4,7 +4,7 @@ use super::space::GradientSpace;
 use super::{Batch, Decoder, Keep, Layer, LayerSpace, Space};
 use crate::device::{Recorder, Tensor};
 use crate::kernels::nn::embedding::{self, ScatterPlan};
-use crate::kernels::nn::{attention, rms_norm, rotary, silu_gate};
+use crate::kernels::nn::{attention, elementwise, rms_norm, rotary, silu_gate};
 use crate::nn::ShardedMatrix;
 use crate::nn::parameters::{Gradients, Slot};
 use crate::{Error, Result};
@@ -50,7 +50,8 @@ impl Decoder {
     ) -> Result<()> {
         let both = (&self.parameters, gradients);
         let narrow = |i: usize| saved.narrow.get(i).zip(d.narrow.as_ref());
-        layer.down.backward(recorder, both, (&saved.active, &d.stream), Some((&d.active, false)), narrow(6))?;
+        let dy = d.stream_operand(recorder)?;
+        layer.down.backward(recorder, both, (&saved.active, dy), Some((&d.active, false)), narrow(6))?;
         silu_gate::backward(recorder, &saved.gate, &saved.up, &d.active, &d.gate, &d.up)?;
         layer.gate.backward(recorder, both, (&saved.mlp_input, &d.gate), Some((&d.normed, false)), narrow(4))?;
         layer.up.backward(recorder, both, (&saved.mlp_input, &d.up), Some((&d.normed, true)), narrow(5))?;
@@ -68,10 +69,11 @@ impl Decoder {
     ) -> Result<()> {
         let (both, heads) = ((&self.parameters, gradients), self.heads());
         let narrow = |i: usize| saved.narrow.get(i).zip(d.narrow.as_ref());
+        let dy = d.stream_operand(recorder)?;
         layer.o.backward(
             recorder,
             both,
-            (&saved.attention_output, &d.stream),
+            (&saved.attention_output, dy),
             Some((&d.attention_output, false)),
             narrow(3),
         )?;
@@ -113,6 +115,15 @@ impl Decoder {
         let weight = self.parameters.tensor(norm)?;
         let eps = self.config().norm_eps as f32;
         rms_norm::backward(recorder, eps, x, weight, &d.normed, (&d.stream, true), gradients.tensor(norm)?)
+    }
+}
+
+impl GradientSpace {
+    /// The gradient of the residual stream as products read it; records its rounding where they read f16.
+    fn stream_operand(&self, recorder: &mut Recorder) -> Result<&Tensor> {
+        let Some(rounded) = &self.rounded else { return Ok(&self.stream) };
+        elementwise::cast(recorder, &self.stream, rounded)?;
+        Ok(rounded)
     }
 }
 

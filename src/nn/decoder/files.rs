@@ -7,9 +7,9 @@ use crate::device::{Device, Tensor};
 use crate::io::tensor_writer::{TensorWriter, notes};
 use crate::io::{DecoderConfig, MAX_SHARD_BYTES, ModelWriter, TensorSpec, Weights, atomic_folder::FolderWriter};
 use crate::kernels::linalg::matmul::{self, Operand, Product};
-use crate::nn::ShardedMatrix;
 use crate::nn::linear::Linear;
 use crate::nn::parameters::Slot;
+use crate::nn::{Precision, ShardedMatrix};
 use crate::{ElementType, Error, Result};
 
 impl Decoder {
@@ -28,6 +28,24 @@ impl Decoder {
             _ => ElementType::F32,
         });
         Decoder::with_storage(device, &config, storage, |name, shape| weights.read_f32(name, shape))
+    }
+
+    /// As [`Self::open`], for a decoder that stays frozen and computes in [`Precision::Mixed`]: matrices are stored as `storage`, f16 or
+    /// bf16, by default f16, or bf16 where one has numbers beyond f16.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_mixed(device: &Device, folder: &Path, storage: Option<ElementType>) -> Result<Self> {
+        let config = DecoderConfig::read(folder)?;
+        let weights = Weights::open(folder)?;
+        weights.expect_all(&config.tensors())?;
+        let load = |name: &str, shape: &[usize]| weights.read_f32(name, shape);
+        let mut decoder = match storage {
+            Some(storage) => Decoder::with_storage(device, &config, storage, load)?,
+            None => Decoder::stored_in_halves(device, &config, load)?,
+        };
+        decoder.compute_in(device, Precision::Mixed)?;
+        Ok(decoder)
     }
 
     /// Writes the model into `writer` tensor by tensor, low-rank additions merged into the matrices that they add to.

@@ -5,7 +5,7 @@ use crate::device::{Buffer, Device, Purpose, Recorder, Tensor};
 use crate::kernels::nn::attention::{self, Sequences};
 use crate::kernels::nn::{embedding, rms_norm, rotary, silu_gate};
 use crate::nn::linear::Then;
-use crate::{ElementType, Error, Result};
+use crate::{Error, Result};
 
 /// A packed batch on the device: `n` tokens of several sequences, one sequence behind the other.
 #[derive(Clone, Debug)]
@@ -62,7 +62,8 @@ impl Cache {
     pub fn new(device: &Device, decoder: &Decoder, capacity: usize) -> Result<Self> {
         let width = decoder.config().kv_heads * decoder.config().head_dim;
         let label = (Purpose::Cache, "of a layer");
-        let make = || Tensor::labelled(device, label, (capacity, width), ElementType::F32);
+        let element = decoder.precision().activations();
+        let make = || Tensor::labelled(device, label, (capacity, width), element);
         let layers = (0..decoder.config().layers).map(|_| Ok((make()?, make()?))).collect::<Result<_>>()?;
         Ok(Cache { layers, length: 0 })
     }
@@ -144,7 +145,7 @@ impl Decoder {
         rms_norm::forward(recorder, eps, &saved.middle, p.tensor(layer.mlp_norm)?, &saved.mlp_input)?;
         layer.gate.forward(recorder, p, &saved.mlp_input, &saved.gate, narrow(4))?;
         layer.up.forward(recorder, p, &saved.mlp_input, &saved.up, narrow(5))?;
-        silu_gate::forward(recorder, &saved.gate, &saved.up, &saved.active)?;
+        silu_gate::forward_scaled(recorder, 1.0 / layer.down.input_factor, &saved.gate, &saved.up, &saved.active)?;
         match out {
             Some(out) => {
                 layer.down.forward_then(recorder, p, &saved.active, (out, Then::Add(&saved.middle)), narrow(6))

@@ -8,7 +8,7 @@ use super::{Decoder, Space};
 use crate::device::{Buffer, Device, Purpose, Recorder, Tensor};
 use crate::kernels::linalg::matmul::{self, Operand, Product};
 use crate::kernels::nn::embedding::{self, ScatterPlan};
-use crate::kernels::nn::{cross_entropy, rms_norm};
+use crate::kernels::nn::{cross_entropy, elementwise, rms_norm};
 use crate::nn::ShardedMatrix;
 use crate::nn::parameters::Gradients;
 use crate::{ElementType, Error, Result};
@@ -116,6 +116,8 @@ pub struct HeadSpace {
     normed: Tensor,
     /// A block of logits for each width that a chunk has.
     logits: Vec<Tensor>,
+    /// Their gradients in f16, for products to read; none where those read f32.
+    d_logits: Vec<Tensor>,
     state: Tensor,
     d_normed: Tensor,
     d_rows: Tensor,
@@ -134,13 +136,16 @@ impl HeadSpace {
         let shards = shards.map(|(_, shard)| shard.rows());
         let cut = Cut::new(shards, decoder.logits_block, device.capabilities().max_binding);
         let widths: BTreeSet<usize> = cut.chunks.iter().map(|chunk| chunk.width).collect();
-        let block = |width: usize| {
-            Tensor::labelled(device, (Purpose::Head, "logits"), (cut.rows.min(count), width), ElementType::F32)
+        let rounded = decoder.precision().activations();
+        let block = |width: usize, element| {
+            Tensor::labelled(device, (Purpose::Head, "logits"), (cut.rows.min(count), width), element)
         };
+        let blocks = |element| widths.iter().map(|width| block(*width, element)).collect::<Result<Vec<_>>>();
         Ok(HeadSpace {
             rows: make(hidden)?,
-            normed: make(hidden)?,
-            logits: widths.into_iter().map(block).collect::<Result<_>>()?,
+            normed: Tensor::labelled(device, label, (count, hidden), rounded)?,
+            logits: blocks(ElementType::F32)?,
+            d_logits: if rounded == ElementType::F32 { Vec::new() } else { blocks(rounded)? },
             state: make(4)?,
             d_normed: make(hidden)?,
             d_rows: make(hidden)?,
@@ -154,6 +159,7 @@ impl HeadSpace {
             rows: self.rows.first_rows(n)?,
             normed: self.normed.first_rows(n)?,
             logits: self.logits.clone(),
+            d_logits: self.d_logits.clone(),
             state: self.state.first_rows(n)?,
             d_normed: self.d_normed.first_rows(n)?,
             d_rows: self.d_rows.first_rows(n)?,
@@ -162,11 +168,24 @@ impl HeadSpace {
 
     /// Where a chunk's logits of `rows` rows are.
     fn block(&self, chunk: Chunk, rows: usize) -> Result<Tensor> {
-        let found = self.logits.iter().find(|logits| logits.width() == chunk.width);
-        found
-            .ok_or_else(|| Error::shape("loss", "head space", "one made for this decoder", "another"))?
-            .first_rows(rows)
+        block_of(&self.logits, chunk, rows)
     }
+
+    /// The gradient of a chunk's logits as products read it; records its rounding where they read f16.
+    fn gradient_operand(&self, recorder: &mut Recorder, chunk: Chunk, logits: &Tensor) -> Result<Tensor> {
+        if self.d_logits.is_empty() {
+            return Ok(logits.clone());
+        }
+        let rounded = block_of(&self.d_logits, chunk, logits.rows())?;
+        elementwise::cast(recorder, logits, &rounded)?;
+        Ok(rounded)
+    }
+}
+
+/// The first rows of the block of a chunk's width.
+fn block_of(blocks: &[Tensor], chunk: Chunk, rows: usize) -> Result<Tensor> {
+    let found = blocks.iter().find(|block| block.width() == chunk.width);
+    found.ok_or_else(|| Error::shape("loss", "head space", "one made for this decoder", "another"))?.first_rows(rows)
 }
 
 /// Work space for the logits of some rows over the whole vocabulary.
@@ -189,7 +208,8 @@ impl Logits {
         let hidden = decoder.config().hidden_size;
         let shards = decoder.parameters.get(decoder.output).value.shards();
         let parts = shards.map(|(_, shard)| make(shard.rows())).collect::<Result<_>>()?;
-        Ok(Logits { rows: make(hidden)?, normed: make(hidden)?, parts })
+        let normed = Tensor::labelled(device, label, (count, hidden), decoder.precision().activations())?;
+        Ok(Logits { rows: make(hidden)?, normed, parts })
     }
 
     /// What [`Decoder::logits`] wrote, `[count, vocabulary]`, waiting for the device.
@@ -285,14 +305,15 @@ impl Decoder {
                 self.chunk_logits(recorder, Operand::new(&s.normed).rows(first, rows), chunk, &logits)?;
             }
             cross_entropy::backward_chunk(recorder, &logits, (first, chunk.first), &head.labels, &s.state, scale)?;
-            self.backward_chunk(recorder, gradients, (&logits, first, chunk), (s, i > 0))?;
+            let d_logits = s.gradient_operand(recorder, chunk, &logits)?;
+            self.backward_chunk(recorder, gradients, (&d_logits, first, chunk), (s, i > 0))?;
         }
         Ok(())
     }
 
     /// Logits `[m, chunk]` of the rows `normed`.
     fn chunk_logits(&self, recorder: &mut Recorder, normed: Operand<'_>, chunk: Chunk, logits: &Tensor) -> Result<()> {
-        let output = shard_of(&self.parameters.get(self.output).value, chunk)?;
+        let output = shard_of(self.parameters.get(self.output).operand(), chunk)?;
         let weight = Operand::new(output).rows(chunk.row, chunk.width).transposed();
         matmul::record(recorder, Product::default(), (normed, weight), (logits, 0))
     }
@@ -306,7 +327,7 @@ impl Decoder {
         (s, accumulate): (&HeadSpace, bool),
     ) -> Result<()> {
         let product = |accumulate| Product { alpha: 1.0, accumulate, upper: false };
-        let output = shard_of(&self.parameters.get(self.output).value, chunk)?;
+        let output = shard_of(self.parameters.get(self.output).operand(), chunk)?;
         let output = Operand::new(output).rows(chunk.row, chunk.width);
         matmul::record(recorder, product(accumulate), (Operand::new(d_logits), output), (&s.d_normed, first))?;
         if let Some(d_output) = gradients.get(self.output) {

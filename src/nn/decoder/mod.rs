@@ -7,6 +7,7 @@ mod forward;
 pub mod generate;
 mod head;
 mod low_rank;
+mod precision;
 mod space;
 
 pub use forward::{Batch, Cache};
@@ -16,6 +17,7 @@ pub use space::{Keep, LayerSpace, Space};
 
 use super::linear::Linear;
 use super::parameters::{Parameters, Slot};
+use super::precision::Precision;
 use crate::device::Device;
 use crate::io::DecoderConfig;
 use crate::kernels::nn::attention::Heads;
@@ -51,7 +53,8 @@ impl Layer {
     }
 }
 
-/// A decoder language model on a device: its matrices f32, f16 or bf16, its vectors f32.
+/// A decoder language model on a device: its matrices f32, f16 or bf16, its vectors f32. It computes in f32 unless
+/// [`Decoder::compute_in`] says otherwise.
 #[derive(Clone, Debug)]
 pub struct Decoder {
     config: DecoderConfig,
@@ -63,6 +66,7 @@ pub struct Decoder {
     pub(crate) output: Slot,
     /// Rank of the low-rank additions, 0 without.
     pub(crate) rank: usize,
+    precision: Precision,
     /// How the loss cuts its logits; to be set before there is work space for it.
     pub logits_block: LogitsBlock,
     /// Its parameters, under Hugging Face's names.
@@ -93,7 +97,27 @@ impl Decoder {
         storage: ElementType,
         load: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>,
     ) -> Result<Self> {
-        let mut builder = Builder { device, parameters: Parameters::default(), storage, load };
+        Self::built(config, Builder { device, parameters: Parameters::default(), storage, load, fall_back: false })
+    }
+
+    /// As [`Self::with_storage`], each matrix in f16, or in bf16 if it has numbers beyond f16.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn stored_in_halves(
+        device: &Device,
+        config: &DecoderConfig,
+        load: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>,
+    ) -> Result<Self> {
+        let storage = ElementType::F16;
+        Self::built(config, Builder { device, parameters: Parameters::default(), storage, load, fall_back: true })
+    }
+
+    fn built<F>(config: &DecoderConfig, mut builder: Builder<'_, F>) -> Result<Self>
+    where
+        F: FnMut(&str, &[usize]) -> Result<Vec<f32>>,
+    {
+        let device = builder.device;
         let (hidden, vocabulary) = (config.hidden_size, config.vocab_size);
         let embedding = builder.table("model.embed_tokens.weight", &[vocabulary, hidden])?;
         let layers = (0..config.layers).map(|i| builder.layer(config, i)).collect::<Result<_>>()?;
@@ -116,6 +140,7 @@ impl Decoder {
             norm,
             output,
             rank: 0,
+            precision: Precision::F32,
             logits_block: LogitsBlock::default(),
             parameters,
         })
@@ -137,24 +162,32 @@ struct Builder<'a, F> {
     parameters: Parameters,
     storage: ElementType,
     load: F,
+    /// Whether a matrix that `storage` cannot hold is stored in bf16.
+    fall_back: bool,
 }
 
 impl<F: FnMut(&str, &[usize]) -> Result<Vec<f32>>> Builder<'_, F> {
     fn add(&mut self, name: &str, shape: &[usize]) -> Result<Slot> {
         let data = (self.load)(name, shape)?;
-        let element = if shape.len() == 2 { self.storage } else { ElementType::F32 };
+        let element = if shape.len() == 2 { self.storage_of(&data) } else { ElementType::F32 };
         self.parameters.add_as(self.device, name, shape, &data, element)
     }
 
     fn table(&mut self, name: &str, shape: &[usize]) -> Result<Slot> {
         let data = (self.load)(name, shape)?;
-        self.parameters.add_table(self.device, name, shape, &data, self.storage)
+        let element = self.storage_of(&data);
+        self.parameters.add_table(self.device, name, shape, &data, element)
+    }
+
+    fn storage_of(&self, data: &[f32]) -> ElementType {
+        let beyond = |x: &f32| x.is_finite() && !half::f16::from_f32(*x).is_finite();
+        if self.fall_back && data.iter().any(beyond) { ElementType::BF16 } else { self.storage }
     }
 
     fn linear(&mut self, name: &str, shape: [usize; 2], bias: bool) -> Result<Linear> {
         let weight = self.add(&format!("{name}.weight"), &shape)?;
         let bias = bias.then(|| self.add(&format!("{name}.bias"), &shape[..1])).transpose()?;
-        Ok(Linear { weight, bias, low_rank: None })
+        Ok(Linear { weight, bias, low_rank: None, input_factor: 1.0 })
     }
 
     fn layer(&mut self, config: &DecoderConfig, index: usize) -> Result<Layer> {

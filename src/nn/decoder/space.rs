@@ -38,6 +38,8 @@ pub struct LayerSpace {
 pub(crate) struct GradientSpace {
     /// Of the residual stream.
     pub stream: Tensor,
+    /// The same in f16, for products to read; none where they read f32.
+    pub rounded: Option<Tensor>,
     /// Of a norm's output.
     pub normed: Tensor,
     pub attention_output: Tensor,
@@ -104,8 +106,10 @@ impl Space {
 impl LayerSpace {
     fn new(device: &Device, decoder: &Decoder, tokens: usize) -> Result<Self> {
         let config = decoder.config();
-        let make =
-            |name, width| Tensor::labelled(device, (Purpose::Activations, name), (tokens, width), ElementType::F32);
+        let label = |name| (Purpose::Activations, name);
+        let element = decoder.precision().activations();
+        let make = |name, width| Tensor::labelled(device, label(name), (tokens, width), element);
+        let make_f32 = |name, width| Tensor::labelled(device, label(name), (tokens, width), ElementType::F32);
         let (h, i) = (config.hidden_size, config.intermediate_size);
         let (queries, keys) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
         let narrow = if decoder.rank > 0 { 7 } else { 0 };
@@ -115,8 +119,8 @@ impl LayerSpace {
             k: make("keys", keys)?,
             v: make("values", keys)?,
             attention_output: make("attention outputs", queries)?,
-            log_sums: make("attention sums", config.heads)?,
-            middle: make("stream after attention", h)?,
+            log_sums: make_f32("attention sums", config.heads)?,
+            middle: make_f32("stream after attention", h)?,
             mlp_input: make("MLP input", h)?,
             gate: make("MLP gate", i)?,
             up: make("MLP up", i)?,
@@ -146,12 +150,16 @@ impl LayerSpace {
 impl GradientSpace {
     fn new(device: &Device, decoder: &Decoder, tokens: usize) -> Result<Self> {
         let config = decoder.config();
-        let make = |name, width| Tensor::labelled(device, (Purpose::Backward, name), (tokens, width), ElementType::F32);
+        let label = |name| (Purpose::Backward, name);
+        let element = decoder.precision().activations();
+        let make = |name, width| Tensor::labelled(device, label(name), (tokens, width), element);
+        let make_f32 = |name, width| Tensor::labelled(device, label(name), (tokens, width), ElementType::F32);
         let (h, i) = (config.hidden_size, config.intermediate_size);
         let (queries, keys) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
         Ok(GradientSpace {
-            stream: make("of the residual stream", h)?,
-            normed: make("of a norm's output", h)?,
+            stream: make_f32("of the residual stream", h)?,
+            rounded: (element != ElementType::F32).then(|| make("of the residual stream", h)).transpose()?,
+            normed: make_f32("of a norm's output", h)?,
             attention_output: make("attention outputs", queries)?,
             q: make("queries", queries)?,
             k: make("keys", keys)?,
@@ -166,6 +174,7 @@ impl GradientSpace {
     fn first_rows(&self, n: usize) -> Result<Self> {
         Ok(GradientSpace {
             stream: self.stream.first_rows(n)?,
+            rounded: self.rounded.as_ref().map(|t| t.first_rows(n)).transpose()?,
             normed: self.normed.first_rows(n)?,
             attention_output: self.attention_output.first_rows(n)?,
             q: self.q.first_rows(n)?,
@@ -216,8 +225,10 @@ mod tests {
     impl GradientSpace {
         /// All but the stream's, which the loss leaves there.
         fn all(&self) -> Vec<&Tensor> {
-            let GradientSpace { stream: _, normed, attention_output, q, k, v, gate, up, active, narrow } = self;
-            [normed, attention_output, q, k, v, gate, up, active].into_iter().chain(narrow).collect()
+            let GradientSpace { stream: _, rounded, normed, attention_output, q, k, v, gate, up, active, narrow } =
+                self;
+            let list = [normed, attention_output, q, k, v, gate, up, active];
+            list.into_iter().chain(narrow).chain(rounded).collect()
         }
     }
 

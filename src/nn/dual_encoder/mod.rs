@@ -88,7 +88,7 @@ impl Fresh<'_> {
             self.parameters.add(self.device, &format!("{name}.{part}"), shape, &numbers)
         };
         let weight = add("weight", &[outputs, inputs])?;
-        Ok(Linear { weight, bias: Some(add("bias", &[outputs])?), low_rank: None })
+        Ok(Linear { weight, bias: Some(add("bias", &[outputs])?), low_rank: None, input_factor: 1.0 })
     }
 
     fn head(&mut self, name: &str, inputs: usize, width: usize) -> Result<Head> {
@@ -139,7 +139,7 @@ impl DualEncoder {
         let stream = fresh.parameters.len() as u64;
         let table = host::gaussian::normals(WORD * config.vocabulary, config.seed, stream);
         let weight = fresh.parameters.add(device, "text.words.weight", &[WORD, config.vocabulary], &table)?;
-        let words = Linear { weight, bias: None, low_rank: None };
+        let words = Linear { weight, bias: None, low_rank: None, input_factor: 1.0 };
         let text_head = fresh.head("text", WORD, config.width)?;
         let mut temperature = Parameters::default();
         let first = [-config.temperature.ln(), config.bias];

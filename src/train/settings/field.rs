@@ -9,6 +9,7 @@ use super::{KeyKind, NoiseShape, Trained};
 use crate::ElementType;
 use crate::align::Method;
 use crate::io::{AdapterKind, Join};
+use crate::nn::Precision;
 use crate::train::ScheduleKind;
 
 /// A value of a setting.
@@ -185,6 +186,7 @@ fn name_of<T: Copy + PartialEq>(value: T, names: &[(&'static str, T)]) -> &'stat
 const TRAINED: &[(&str, Trained)] = &[("adapter", Trained::Adapter), ("all", Trained::All), ("lora", Trained::Lora)];
 const SHAPES: &[(&str, NoiseShape)] = &[("isotropic", NoiseShape::Isotropic), ("covariance", NoiseShape::Covariance)];
 const JOINS: &[(&str, Join)] = &[("auto", Join::Auto), ("id", Join::Id), ("image", Join::Image)];
+const PRECISIONS: &[(&str, Precision)] = &[("f32", Precision::F32), ("mixed", Precision::Mixed)];
 const KINDS: &[(&str, ScheduleKind)] =
     &[("cosine", ScheduleKind::Cosine), ("linear", ScheduleKind::Linear), ("constant", ScheduleKind::Constant)];
 const ELEMENTS: &[(&str, ElementType)] =
@@ -195,6 +197,7 @@ words! {
     NoiseShape: |text| one_of(text, SHAPES), |value: &NoiseShape| name_of(*value, SHAPES);
     Join: |text| one_of(text, JOINS), |value: &Join| name_of(*value, JOINS);
     ScheduleKind: |text| one_of(text, KINDS), |value: &ScheduleKind| name_of(*value, KINDS);
+    Precision: |text| one_of(text, PRECISIONS), |value: &Precision| value.name();
     ElementType: |text| one_of(text, ELEMENTS), |value: &ElementType| name_of(*value, ELEMENTS);
     Method: Method::from_str, |value: &Method| value.name();
     AdapterKind: |text| AdapterKind::from_str(text).map_err(|e| e.to_string()), |value: &AdapterKind| value.to_string();

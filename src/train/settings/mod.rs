@@ -10,6 +10,7 @@ use field::Field;
 use super::schedule::ScheduleKind;
 use crate::align::Method;
 use crate::io::{AdapterKind, Join};
+use crate::nn::Precision;
 use crate::{ElementType, Error, Result};
 
 /// Which training it is; what the defaults depend on.
@@ -194,6 +195,9 @@ settings! {
     lora_alpha: f64 = |_s| 32.0, true;
     /// The type of the frozen decoder's weights: f32, f16 or bf16; by default that of the files.
     weights: Option<ElementType> = |_s| None, true;
+    /// What the decoder computes in: f32, or mixed (f16 products and activations, f32 sums and masters); by default mixed on GPUs with tensor
+    /// cores, else f32.
+    precision: Option<Precision> = |_s| None, true;
     /// Keep only each layer's input and compute the rest again in the backward pass: less memory, more time.
     recompute: bool = |_s| false, true;
     /// The type of the decoder that is written at the end: f32, f16 or bf16.
@@ -285,6 +289,10 @@ impl Settings {
             .map(|(key, _, value)| (key.to_string(), value.map(|v| v.to_string()).unwrap_or_default()))
             .collect();
         all.insert("stage".to_string(), stage.to_string());
+        if self.precision == Some(Precision::F32) {
+            // As runs have it that do not say, and those of before there was a choice.
+            all.insert("precision".to_string(), String::new());
+        }
         all
     }
 
