@@ -1,158 +1,173 @@
-// Matrix product on an adapter's matrix units: operands rounded to f16, sums in f32. A workgroup of 4 subgroups of 32 makes a square
-// tile of 8 fragments a side, each subgroup a quarter of it, from slices of 16 of k in workgroup memory. While a slice is
-// multiplied, the next one is on its way to registers.
+// Matrix product on tensor cores: operands of f16 as they lie in memory (others rounded to it as they are fetched), sums in f32. A workgroup's
+// subgroups of 32 make a tile of GRID_ROWS x GRID_COLUMNS parts, each a subgroup's PART_ROWS x PART_COLUMNS fragments, from slices of k in
+// workgroup memory. While a slice is multiplied, the next one is on its way to registers.
+//
+// Slices hold what is stored, line by line: a transposition is a matter of how fragments are loaded. Lines are 16 bytes longer than what they
+// hold, so that the rows of a fragment lie in different banks. Beyond an operand there are zeros.
 
-enable f16;
-enable wgpu_cooperative_matrix;
-
-#import "linalg/blocks.wgsl"
 #import "fragment"
+#import "linalg/product.wgsl"
+#import "eight" 1
+#import "eight" 2
+#import "part"
 
-const SUBGROUPS: u32 = 4u;
 const LANES: u32 = 32u;
-// A tile's side, in elements and in vectors; k of a slice; blocks of 4 x 4 in a slice.
-const TILE: u32 = 8u * FRAGMENT;
-const TILE4: u32 = 2u * FRAGMENT;
-const SLICE: u32 = 16u;
-const BLOCKS: u32 = (SLICE / 4u) * TILE4;
-// Elements from one row to the next: not a multiple of the memory's banks.
-const STRIDE_A: u32 = SLICE + 8u;
-const STRIDE_B: u32 = TILE + 8u;
+const SUBGROUPS: u32 = GRID_ROWS * GRID_COLUMNS;
+const INVOCATIONS: u32 = LANES * SUBGROUPS;
+// A tile's sides, and k of a slice.
+const ROWS: u32 = GRID_ROWS * PART_ROWS * FRAGMENT;
+const COLUMNS: u32 = GRID_COLUMNS * PART_COLUMNS * FRAGMENT;
+const SLICE: u32 = 32u;
+// Eights to a line along k, along m and along n; one more between lines.
+const LINE_K: u32 = SLICE / 8u + 1u;
+const LINE_M: u32 = ROWS / 8u + 1u;
+const LINE_N: u32 = COLUMNS / 8u + 1u;
+// Of a slice, whichever way it lies.
+const ENTRIES_A: u32 = max(ROWS * LINE_K, SLICE * LINE_M);
+const ENTRIES_B: u32 = max(COLUMNS * LINE_K, SLICE * LINE_N);
+// Eights of a slice that an invocation brings: 1 or 2 of A, 1, 2 or 4 of B.
+const OWN_A: u32 = ROWS * SLICE / 8u / INVOCATIONS;
+const OWN_B: u32 = COLUMNS * SLICE / 8u / INVOCATIONS;
 
-// Slices of op(A), [TILE][SLICE], and of op(B), [SLICE][TILE].
-var<workgroup> slice_a: array<f16, TILE * STRIDE_A>;
-var<workgroup> slice_b: array<f16, SLICE * STRIDE_B>;
-// A fragment of results for each subgroup.
-var<workgroup> sums: array<f32, SUBGROUPS * FRAGMENT * FRAGMENT>;
-
-// Which 4 x 4 block of a slice an invocation brings: neighbours read neighbouring addresses.
-fn block_place(block: u32, along_k: bool) -> vec2<u32> {
-    if (along_k) { return vec2<u32>(block / (SLICE / 4u), block % (SLICE / 4u)); }
-    return vec2<u32>(block % TILE4, block / TILE4);
+struct Place {
+    subgroup: u32,
+    lane: u32,
 }
 
-fn round_a(at: u32, row: vec4<f32>) {
-    let rounded = vec4<f16>(row);
-    slice_a[at] = rounded.x;
-    slice_a[at + 1u] = rounded.y;
-    slice_a[at + 2u] = rounded.z;
-    slice_a[at + 3u] = rounded.w;
+// Eight elements of a stored row.
+struct Eight {
+    low: vec4<f16>,
+    high: vec4<f16>,
 }
 
-fn round_b(at: u32, row: vec4<f32>) {
-    let rounded = vec4<f16>(row);
-    slice_b[at] = rounded.x;
-    slice_b[at + 1u] = rounded.y;
-    slice_b[at + 2u] = rounded.z;
-    slice_b[at + 3u] = rounded.w;
+// What an invocation brings of a slice.
+struct Eights {
+    a0: Eight,
+    a1: Eight,
+    b0: Eight,
+    b1: Eight,
+    b2: Eight,
+    b3: Eight,
 }
 
-fn keep_a(place: vec2<u32>, block: mat4x4<f32>) {
-    let first = 4u * (place.x * STRIDE_A + place.y);
-    round_a(first, block[0]);
-    round_a(first + STRIDE_A, block[1]);
-    round_a(first + 2u * STRIDE_A, block[2]);
-    round_a(first + 3u * STRIDE_A, block[3]);
+// Line and place in it of an eight among lines of so many: neighbours read neighbouring addresses.
+fn line_place(eight: u32, eights: u32) -> vec2<u32> {
+    return vec2<u32>(eight / eights, eight % eights);
 }
 
-fn keep_b(place: vec2<u32>, block: mat4x4<f32>) {
-    let first = 4u * (place.y * STRIDE_B + place.x);
-    round_b(first, block[0]);
-    round_b(first + STRIDE_B, block[1]);
-    round_b(first + 2u * STRIDE_B, block[2]);
-    round_b(first + 3u * STRIDE_B, block[3]);
+fn fetch_a(eight: u32, first: u32, k: u32) -> Eight {
+    var row: u32;
+    var column: u32;
+    var inside: bool;
+    if (TRANSPOSE_A == 1u) {
+        let place = line_place(eight, ROWS / 8u);
+        row = k + place.x;
+        column = first / 8u + place.y;
+        inside = row < params.k;
+    } else {
+        let place = line_place(eight, SLICE / 8u);
+        row = first + place.x;
+        column = k / 8u + place.y;
+        inside = row < params.m;
+    }
+    if (inside && 2u * column < params.a_stride) { return eight1(params.a_first + row, column, params.a_stride); }
+    return Eight();
 }
 
-// Row i of a subgroup's fragments of results: 4 i to 4 i + 3.
-alias Results = array<Sums, 16>;
-
-fn multiply(results: ptr<function, Results>, corner: vec2<u32>, k: u32) {
-    let from_a = corner.x * STRIDE_A + k;
-    let from_b = k * STRIDE_B + corner.y;
-    let a0 = coopLoadT<FragmentA>(&slice_a[from_a], STRIDE_A);
-    let a1 = coopLoadT<FragmentA>(&slice_a[from_a + FRAGMENT * STRIDE_A], STRIDE_A);
-    let a2 = coopLoadT<FragmentA>(&slice_a[from_a + 2u * FRAGMENT * STRIDE_A], STRIDE_A);
-    let a3 = coopLoadT<FragmentA>(&slice_a[from_a + 3u * FRAGMENT * STRIDE_A], STRIDE_A);
-    let b0 = coopLoadT<FragmentB>(&slice_b[from_b], STRIDE_B);
-    let b1 = coopLoadT<FragmentB>(&slice_b[from_b + FRAGMENT], STRIDE_B);
-    let b2 = coopLoadT<FragmentB>(&slice_b[from_b + 2u * FRAGMENT], STRIDE_B);
-    let b3 = coopLoadT<FragmentB>(&slice_b[from_b + 3u * FRAGMENT], STRIDE_B);
-    (*results)[0] = coopMultiplyAdd(a0, b0, (*results)[0]);
-    (*results)[1] = coopMultiplyAdd(a0, b1, (*results)[1]);
-    (*results)[2] = coopMultiplyAdd(a0, b2, (*results)[2]);
-    (*results)[3] = coopMultiplyAdd(a0, b3, (*results)[3]);
-    (*results)[4] = coopMultiplyAdd(a1, b0, (*results)[4]);
-    (*results)[5] = coopMultiplyAdd(a1, b1, (*results)[5]);
-    (*results)[6] = coopMultiplyAdd(a1, b2, (*results)[6]);
-    (*results)[7] = coopMultiplyAdd(a1, b3, (*results)[7]);
-    (*results)[8] = coopMultiplyAdd(a2, b0, (*results)[8]);
-    (*results)[9] = coopMultiplyAdd(a2, b1, (*results)[9]);
-    (*results)[10] = coopMultiplyAdd(a2, b2, (*results)[10]);
-    (*results)[11] = coopMultiplyAdd(a2, b3, (*results)[11]);
-    (*results)[12] = coopMultiplyAdd(a3, b0, (*results)[12]);
-    (*results)[13] = coopMultiplyAdd(a3, b1, (*results)[13]);
-    (*results)[14] = coopMultiplyAdd(a3, b2, (*results)[14]);
-    (*results)[15] = coopMultiplyAdd(a3, b3, (*results)[15]);
+fn fetch_b(eight: u32, first: u32, k: u32) -> Eight {
+    var row: u32;
+    var column: u32;
+    var inside: bool;
+    if (TRANSPOSE_B == 1u) {
+        let place = line_place(eight, SLICE / 8u);
+        row = first + place.x;
+        column = k / 8u + place.y;
+        inside = row < params.n;
+    } else {
+        let place = line_place(eight, COLUMNS / 8u);
+        row = k + place.x;
+        column = first / 8u + place.y;
+        inside = row < params.k;
+    }
+    if (inside && 2u * column < params.b_stride) { return eight2(params.b_first + row, column, params.b_stride); }
+    return Eight();
 }
 
-// Writes a fragment of results whose first element is (row, 4 j4), by way of the subgroup's part of `sums`.
-fn put_fragment(fragment: Sums, subgroup: u32, lane: u32, row: u32, j4: u32) {
-    let first = subgroup * FRAGMENT * FRAGMENT;
-    coopStoreT(fragment, &sums[first], FRAGMENT);
+fn fetch(index: u32, first: vec2<u32>, k: u32) -> Eights {
+    var eights: Eights;
+    eights.a0 = fetch_a(index, first.x, k);
+    if (OWN_A > 1u) { eights.a1 = fetch_a(index + INVOCATIONS, first.x, k); }
+    eights.b0 = fetch_b(index, first.y, k);
+    if (OWN_B > 1u) { eights.b1 = fetch_b(index + INVOCATIONS, first.y, k); }
+    if (OWN_B > 2u) {
+        eights.b2 = fetch_b(index + 2u * INVOCATIONS, first.y, k);
+        eights.b3 = fetch_b(index + 3u * INVOCATIONS, first.y, k);
+    }
+    return eights;
+}
+
+// Where an eight lies in its slice.
+fn entry_a(eight: u32) -> u32 {
+    if (TRANSPOSE_A == 1u) {
+        let place = line_place(eight, ROWS / 8u);
+        return place.x * LINE_M + place.y;
+    }
+    let place = line_place(eight, SLICE / 8u);
+    return place.x * LINE_K + place.y;
+}
+
+fn entry_b(eight: u32) -> u32 {
+    if (TRANSPOSE_B == 1u) {
+        let place = line_place(eight, SLICE / 8u);
+        return place.x * LINE_K + place.y;
+    }
+    let place = line_place(eight, COLUMNS / 8u);
+    return place.x * LINE_N + place.y;
+}
+
+fn keep(index: u32, eights: Eights, buffer: u32) {
+    let a = buffer * ENTRIES_A;
+    let b = buffer * ENTRIES_B;
+    keep_a(a + entry_a(index), eights.a0);
+    if (OWN_A > 1u) { keep_a(a + entry_a(index + INVOCATIONS), eights.a1); }
+    keep_b(b + entry_b(index), eights.b0);
+    if (OWN_B > 1u) { keep_b(b + entry_b(index + INVOCATIONS), eights.b1); }
+    if (OWN_B > 2u) {
+        keep_b(b + entry_b(index + 2u * INVOCATIONS), eights.b2);
+        keep_b(b + entry_b(index + 3u * INVOCATIONS), eights.b3);
+    }
+}
+
+// The fragment of op(A) whose first element is (row, k) of a slice, and that of op(B) whose first is (k, column).
+fn fragment_a(buffer: u32, row: u32, k: u32) -> FragmentA {
+    if (TRANSPOSE_A == 1u) { return load_a(buffer * ENTRIES_A + k * LINE_M + row / 8u); }
+    return load_a(buffer * ENTRIES_A + row * LINE_K + k / 8u);
+}
+
+fn fragment_b(buffer: u32, k: u32, column: u32) -> FragmentB {
+    if (TRANSPOSE_B == 1u) { return load_b(buffer * ENTRIES_B + column * LINE_K + k / 8u); }
+    return load_b(buffer * ENTRIES_B + k * LINE_N + column / 8u);
+}
+
+// Writes a fragment of results whose first element is (row, column), by way of the subgroup's part of `sums`.
+fn put_fragment(fragment: Sums, place: Place, row: u32, column: u32) {
+    let first = place.subgroup * (FRAGMENT * FRAGMENT / 4u);
+    share(fragment, first, place);
     workgroupBarrier();
-    for (var i = lane; i < FRAGMENT * FRAGMENT / 4u; i += LANES) {
-        let at = first + 4u * i;
-        let value = vec4<f32>(sums[at], sums[at + 1u], sums[at + 2u], sums[at + 3u]);
-        put(row + i / (FRAGMENT / 4u), j4 + i % (FRAGMENT / 4u), value);
+    for (var i = place.lane; i < FRAGMENT * FRAGMENT / 4u; i += LANES) {
+        put(row + i / (FRAGMENT / 4u), column / 4u + i % (FRAGMENT / 4u), shared_four(first + i));
     }
     workgroupBarrier();
 }
 
-@compute @workgroup_size(128)
+@compute @workgroup_size(INVOCATIONS)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(local_invocation_index) index: u32,
     @builtin(subgroup_id) subgroup: u32,
     @builtin(subgroup_invocation_id) lane: u32,
 ) {
-    let tile = vec2<u32>(group.y + params.first_tile, group.x + params.first_column);
-    if (UPPER == 1u && tile.y < tile.x) { return; }
-    let first4 = tile * TILE4;
-    let corner = 4u * FRAGMENT * vec2<u32>(subgroup / 2u, subgroup % 2u);
-    let a = block_place(index, TRANSPOSE_A == 0u);
-    let b = block_place(index, TRANSPOSE_B == 1u);
-    let range = layer_range(group.z);
-    var results: Results;
-    var next_a = masked_a(first4.x + a.x, range.x / 4u + a.y);
-    var next_b = block_b(range.x / 4u + b.y, first4.y + b.x);
-    for (var k = range.x; k < range.y; k += SLICE) {
-        workgroupBarrier();
-        if (index < BLOCKS) {
-            keep_a(a, next_a);
-            keep_b(b, next_b);
-        }
-        workgroupBarrier();
-        // Beyond the last slice the reads are of the last rows and columns, and no one keeps them.
-        next_a = masked_a(first4.x + a.x, (k + SLICE) / 4u + a.y);
-        next_b = block_b((k + SLICE) / 4u + b.y, first4.y + b.x);
-        for (var i = 0u; i < SLICE; i += FRAGMENT) { multiply(&results, corner, i); }
-    }
-    let row = 4u * first4.x + corner.x;
-    let j4 = first4.y + corner.y / 4u;
-    put_fragment(results[0], subgroup, lane, row, j4);
-    put_fragment(results[1], subgroup, lane, row, j4 + FRAGMENT / 4u);
-    put_fragment(results[2], subgroup, lane, row, j4 + FRAGMENT / 2u);
-    put_fragment(results[3], subgroup, lane, row, j4 + 3u * FRAGMENT / 4u);
-    put_fragment(results[4], subgroup, lane, row + FRAGMENT, j4);
-    put_fragment(results[5], subgroup, lane, row + FRAGMENT, j4 + FRAGMENT / 4u);
-    put_fragment(results[6], subgroup, lane, row + FRAGMENT, j4 + FRAGMENT / 2u);
-    put_fragment(results[7], subgroup, lane, row + FRAGMENT, j4 + 3u * FRAGMENT / 4u);
-    put_fragment(results[8], subgroup, lane, row + 2u * FRAGMENT, j4);
-    put_fragment(results[9], subgroup, lane, row + 2u * FRAGMENT, j4 + FRAGMENT / 4u);
-    put_fragment(results[10], subgroup, lane, row + 2u * FRAGMENT, j4 + FRAGMENT / 2u);
-    put_fragment(results[11], subgroup, lane, row + 2u * FRAGMENT, j4 + 3u * FRAGMENT / 4u);
-    put_fragment(results[12], subgroup, lane, row + 3u * FRAGMENT, j4);
-    put_fragment(results[13], subgroup, lane, row + 3u * FRAGMENT, j4 + FRAGMENT / 4u);
-    put_fragment(results[14], subgroup, lane, row + 3u * FRAGMENT, j4 + FRAGMENT / 2u);
-    put_fragment(results[15], subgroup, lane, row + 3u * FRAGMENT, j4 + 3u * FRAGMENT / 4u);
+    let first = vec2<u32>((group.y + params.first_tile) * ROWS, (group.x + params.first_column) * COLUMNS);
+    if (UPPER == 1u && first.y + COLUMNS <= first.x) { return; }
+    make(index, place_of(index, subgroup, lane), first, layer_range(group.z));
 }

@@ -1,5 +1,6 @@
 // Matrix product for GPUs: a workgroup of SIDE x SIDE invocations makes a square tile, each invocation 8 x 8 results of it (4 x 4 if
-// not WIDE), from slices of SLICE of k in workgroup memory. While a slice is multiplied, the next one is on its way to registers.
+// not WIDE), from slices of SLICE of k in workgroup memory. While a slice is multiplied, the next one is on its way to registers. Where workgroup
+// memory holds two (BUFFERS), one is written while others still read the other, and there is one barrier to a slice.
 //
 // Arrays and matrices are indexed by constants alone: a variable index, in a loop too, moves them from registers to memory.
 
@@ -11,13 +12,17 @@ const TILE4: u32 = select(SIDE, 2u * SIDE, WIDE);
 const SLICE4: u32 = SLICE / 4u;
 const BLOCKS: u32 = SLICE4 * TILE4;
 
+const ENTRIES: u32 = SLICE * TILE4;
+
 // Element (k, i) of the slices of op(A)ᵀ and op(B), [SLICE][TILE4], at `slot`.
-var<workgroup> slice_a: array<vec4<f32>, SLICE * TILE4>;
-var<workgroup> slice_b: array<vec4<f32>, SLICE * TILE4>;
+var<workgroup> slice_a: array<vec4<f32>, BUFFERS * ENTRIES>;
+var<workgroup> slice_b: array<vec4<f32>, BUFFERS * ENTRIES>;
+// Where the slices begin that are read and written now.
+var<private> base: u32 = 0u;
 
 // Vectors that are brought together lie in different banks, whether a block's neighbours follow k or the rows.
 fn slot(k: u32, i4: u32) -> u32 {
-    return k * TILE4 + (i4 ^ (2u * ((k / 4u) % 4u)));
+    return base + k * TILE4 + (i4 ^ (2u * ((k / 4u) % 4u)));
 }
 
 // Which 4 x 4 block of a slice an invocation brings: neighbours read neighbouring addresses.
@@ -100,7 +105,7 @@ fn main(
     var next1: mat4x4<f32>;
     if (2u * BLOCKS > SIDE * SIDE) { next1 = fetch(index + SIDE * SIDE, first4, range.x / 4u); }
     for (var k = range.x; k < range.y; k += SLICE) {
-        workgroupBarrier();
+        if (BUFFERS == 1u) { workgroupBarrier(); }
         keep(index, next0);
         if (2u * BLOCKS > SIDE * SIDE) { keep(index + SIDE * SIDE, next1); }
         workgroupBarrier();
@@ -113,6 +118,7 @@ fn main(
             multiply(&results, i + 2u, local.xy);
             multiply(&results, i + 3u, local.xy);
         }
+        if (BUFFERS == 2u) { base = ENTRIES - base; }
     }
     let row = 4u * (first4.x + local.y);
     let j4 = first4.y + local.x;

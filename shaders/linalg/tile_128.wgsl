@@ -3,3 +3,4 @@
 const SIDE: u32 = 16u;
 const SLICE: u32 = 16u;
 const WIDE: bool = true;
+const BUFFERS: u32 = 1u;

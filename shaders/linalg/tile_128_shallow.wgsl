@@ -4,3 +4,4 @@
 const SIDE: u32 = 16u;
 const SLICE: u32 = 8u;
 const WIDE: bool = true;
+const BUFFERS: u32 = 1u;

@@ -102,6 +102,8 @@ pub struct Check {
     pub result: Buffer,
     /// Whether every bit must agree: integers; f32 otherwise, to 2e-5 of the largest value.
     pub exact: bool,
+    /// Whether it is f16.
+    pub halves: bool,
 }
 
 /// Things of which there are so many in a run.
@@ -137,7 +139,7 @@ impl Case {
         (result, exact): (&Buffer, bool),
         record: impl Fn(&mut Recorder) -> Result<()> + 'static,
     ) -> Self {
-        let check = Some(Check { result: result.clone(), exact });
+        let check = Some(Check { result: result.clone(), exact, halves: false });
         Case { shape, bytes, flops, items: None, run: Run::Recorded(Box::new(record)), check }
     }
 
@@ -149,6 +151,12 @@ impl Case {
     /// With FLOPs.
     pub(super) fn with_flops(self, flops: u64) -> Self {
         Case { flops, ..self }
+    }
+
+    /// The same with a result of f16.
+    pub(super) fn in_halves(mut self) -> Self {
+        self.check.iter_mut().for_each(|check| check.halves = true);
+        self
     }
 
     /// Runs it once, and gives its result's bytes.

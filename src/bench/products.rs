@@ -1,4 +1,4 @@
-//! Products of matrices: plain, by a weight of 16 bits, and with an epilogue.
+//! Products of matrices: plain, by a weight of 16 bits, of halves, and with an epilogue.
 
 use super::case::{Case, Sizes, numbers};
 use crate::device::{Device, Tensor};
@@ -69,6 +69,36 @@ pub(super) fn by_f16(device: &Device, sizes: &Sizes) -> Result<Case> {
 pub(super) fn by_bf16(device: &Device, sizes: &Sizes) -> Result<Case> {
     let b = numbers(2, sizes.side * sizes.side).into_iter().flat_map(|x| half::bf16::from_f32(x).to_le_bytes());
     by_half(device, sizes, (ElementType::BF16, b.collect()))
+}
+
+/// Of halves to halves, as mixed precision has them: 2 bytes an element of all three.
+fn of_halves(device: &Device, sizes: &Sizes, (turn_a, turn_b): (bool, bool), to: ElementType) -> Result<Case> {
+    let n = sizes.side;
+    let half = |seed| {
+        let bytes = numbers(seed, n * n).into_iter().flat_map(|x| half::f16::from_f32(x).to_le_bytes());
+        Tensor::from_bytes(device, &bytes.collect::<Vec<u8>>(), n, ElementType::F16)
+    };
+    let (a, b, c) = (half(1)?, half(2)?, Tensor::new(device, n, n, to)?);
+    let result = c.buffer().clone();
+    let bytes = 4 + to.bytes() as u64;
+    let case = Case::kernel(format!("[{n}, {n}] f16, to {to}"), work(n, bytes), (&result, false), move |r| {
+        let turned = |t, turn| if turn { Operand::new(t).transposed() } else { Operand::new(t) };
+        matmul::record(r, Product::default(), (turned(&a, turn_a), turned(&b, turn_b)), (&c, 0))
+    });
+    Ok(if to == ElementType::F16 { case.in_halves() } else { case })
+}
+
+pub(super) fn halves(device: &Device, sizes: &Sizes) -> Result<Case> {
+    of_halves(device, sizes, (false, false), ElementType::F16)
+}
+
+pub(super) fn halves_by_transposed(device: &Device, sizes: &Sizes) -> Result<Case> {
+    of_halves(device, sizes, (false, true), ElementType::F16)
+}
+
+/// As weights' gradients are summed.
+pub(super) fn halves_of_transposed(device: &Device, sizes: &Sizes) -> Result<Case> {
+    of_halves(device, sizes, (true, false), ElementType::F32)
 }
 
 /// What a layer does besides its product.

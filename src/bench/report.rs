@@ -210,11 +210,17 @@ fn check(device: &Device, entry: &Entry, (case, sizes): (&Case, &Sizes)) -> Resu
     let problem = if check.exact {
         (got != want).then(|| "its bits differ from the host engine's".to_owned())
     } else {
-        let (got, want): (Vec<f32>, Vec<f32>) = (bytemuck::pod_collect_to_vec(got), bytemuck::pod_collect_to_vec(want));
+        let numbers = |bytes: &[u8]| match check.halves {
+            true => bytemuck::pod_collect_to_vec::<u8, half::f16>(bytes).into_iter().map(half::f16::to_f32).collect(),
+            false => bytemuck::pod_collect_to_vec::<u8, f32>(bytes),
+        };
+        let (got, want): (Vec<f32>, Vec<f32>) = (numbers(got), numbers(want));
         let size = want.iter().fold(f32::MIN_POSITIVE, |m, w| m.max(w.abs()));
         let off =
             got.iter().zip(&want).map(|(g, w)| (g - w).abs()).fold(0f32, |m, d| if d.is_nan() { d } else { m.max(d) });
         let bound = if device.capabilities().rounds_operands { 2e-3 } else { 2e-5 };
+        // Neighbours in f16 are up to 2^-10 apart.
+        let bound = if check.halves { bound + 1.0 / 1024.0 } else { bound };
         let right = off <= bound * size;
         (!right).then(|| format!("it differs from the host engine's by {:.1e} of the largest value", off / size))
     };

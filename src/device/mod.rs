@@ -86,6 +86,7 @@ impl Device {
             mapped_storage: true,
             timestamps: false,
             max_binding: u64::MAX,
+            workgroup_bytes: u32::MAX,
             max_texels_bytes: u64::MAX,
             // Stays in a core's outer cache between reading and computing.
             chunk_bytes: (1 << 20) * threads as u64,

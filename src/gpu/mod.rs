@@ -184,6 +184,7 @@ impl Gpu {
                 && matches!(self.kind, DeviceKind::Software | DeviceKind::IntegratedGpu),
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
             max_binding: if texel_reads { max_binding.min(max_texels_bytes) } else { max_binding },
+            workgroup_bytes: limits.max_compute_workgroup_storage_size,
             max_texels_bytes,
             chunk_bytes: if software { 4 << 20 } else { 64 << 20 },
             // Some 0.3 s at 2 GFLOP/s, the slowest kernel of a software driver; 0.2 s at 0.1 TFLOP/s.

@@ -79,6 +79,8 @@ pub struct Capabilities {
     pub timestamps: bool,
     /// Largest storage binding, in bytes.
     pub max_binding: u64,
+    /// Bytes of workgroup memory that a kernel may have.
+    pub workgroup_bytes: u32,
     /// Bytes that a texture of four words a texel holds.
     pub max_texels_bytes: u64,
     /// Bytes that a chunk of rows should have.
@@ -122,9 +124,10 @@ impl Capabilities {
             ),
             (
                 self.tiling.is_none_or(|t| t.runs_on(self)),
-                "a tile needs subgroups or tensor cores that the device does not have, or is for drivers that run on the CPU",
+                "a tile needs subgroups, tensor cores or workgroup memory that the device does not have, or is for drivers that run on the CPU",
             ),
             (self.max_binding <= offered.max_binding, "max_binding is above the device's"),
+            (self.workgroup_bytes <= offered.workgroup_bytes, "workgroup_bytes is above the device's"),
         ];
         match checks.iter().find(|(holds, _)| !holds) {
             Some((_, problem)) => Err(Error::argument("capabilities", *problem)),

@@ -20,7 +20,8 @@ pub(crate) const COLUMNS: &str = "columns are clamped below the width, and slice
 pub(crate) const MOMENTS: &str = "rows and columns end at their numbers, and slots are those of the layout";
 
 /// `linalg/blocks.wgsl` clamps rows, columns and k to the operands' last ones, and writes below m and the row's end alone. The wrapper checks
-/// the operands' shapes; without k, where there is no last one, it has the kernel checked.
+/// the operands' shapes; without k, where there is no last one, it has the kernel checked. Tensor cores' kernel reads what is inside the operands
+/// alone; its places in workgroup memory are made of an invocation's index, below the workgroup's size, and constants.
 pub(crate) const PRODUCTS: &str = "rows, columns and k are clamped to the operands' last ones";
 
 /// Rows are clamped to their block's last one and vectors to the head's; blocks come from sequences that were checked against the operands,

@@ -1,6 +1,6 @@
 //! Which shader multiplies matrices, with tiles of which shape: a choice by class of product, fixed or measured on the device.
 
-use super::{Capabilities, DeviceKind};
+use super::{Capabilities, DeviceKind, Import};
 
 /// The shaders that multiply matrices; each is a kernel of its own for every epilogue, see `kernels::linalg`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,23 +36,32 @@ pub enum Tile {
     Large,
     /// [`Multiplier::Tiled`]: 128 × 128, 8 of k at a time.
     LargeShallow,
-    /// [`Multiplier::Cooperative`]: 64 × 64, tensor cores of 8 × 8.
+    /// [`Multiplier::Tiled`]: 128 × 128, 16 of k at a time, in two slices of workgroup memory: 32 KiB.
+    LargeDouble,
+    /// [`Multiplier::Cooperative`]: 64 × 64, tensor cores of 8 × 8; 32 of k at a time, as all of them.
     Cooperative8,
+    /// [`Multiplier::Cooperative`]: 64 × 64, tensor cores of 16 × 16.
+    Cooperative16Small,
     /// [`Multiplier::Cooperative`]: 128 × 128, tensor cores of 16 × 16.
     Cooperative16,
+    /// [`Multiplier::Cooperative`]: 128 × 256, tensor cores of 16 × 16.
+    Cooperative16Wide,
 }
 
 impl Tile {
     /// All of them.
-    pub const ALL: [Tile; 8] = [
+    pub const ALL: [Tile; 11] = [
         Tile::Subgroup,
         Tile::Direct,
         Tile::Tiny,
         Tile::Small,
         Tile::Large,
         Tile::LargeShallow,
+        Tile::LargeDouble,
         Tile::Cooperative8,
+        Tile::Cooperative16Small,
         Tile::Cooperative16,
+        Tile::Cooperative16Wide,
     ];
 
     /// As files and tables have it.
@@ -64,15 +73,17 @@ impl Tile {
             Tile::Small => "tiled 64x64x16",
             Tile::Large => "tiled 128x128x16",
             Tile::LargeShallow => "tiled 128x128x8",
-            Tile::Cooperative8 => "cooperative 64x64x16",
-            Tile::Cooperative16 => "cooperative 128x128x16",
+            Tile::LargeDouble => "tiled 128x128x16 twice",
+            Tile::Cooperative8 => "cooperative by 8, 64x64x32",
+            Tile::Cooperative16Small => "cooperative 64x64x32",
+            Tile::Cooperative16 => "cooperative 128x128x32",
+            Tile::Cooperative16Wide => "cooperative 128x256x32",
         }
     }
 
-    /// The tile of that name, or of the name that files of version 0.1 before its release have.
+    /// The tile of that name.
     pub fn of_name(name: &str) -> Option<Tile> {
-        let now = name.replace("units ", "cooperative ");
-        Tile::ALL.into_iter().find(|t| t.name() == now)
+        Tile::ALL.into_iter().find(|t| t.name() == name)
     }
 
     /// Rows and columns of results.
@@ -80,40 +91,68 @@ impl Tile {
         match self {
             Tile::Subgroup | Tile::Tiny => (32, 32),
             Tile::Direct => (128, 64),
-            Tile::Small | Tile::Cooperative8 => (64, 64),
-            Tile::Large | Tile::LargeShallow | Tile::Cooperative16 => (128, 128),
+            Tile::Small | Tile::Cooperative8 | Tile::Cooperative16Small => (64, 64),
+            Tile::Large | Tile::LargeShallow | Tile::LargeDouble | Tile::Cooperative16 => (128, 128),
+            Tile::Cooperative16Wide => (128, 256),
         }
     }
 
-    /// The shader, and its import that gives the shape.
-    pub const fn multiplier(self) -> (Multiplier, (&'static str, &'static str)) {
+    /// The shader, and its imports that give the shape.
+    pub const fn multiplier(self) -> (Multiplier, &'static [Import]) {
+        const FRAGMENT_8: Import = ("fragment", "linalg/fragment_8.wgsl");
+        const FRAGMENT_16: Import = ("fragment", "linalg/fragment_16.wgsl");
+        const PART_2X2: Import = ("part", "linalg/part_2x2.wgsl");
+        const PART_4X2: Import = ("part", "linalg/part_4x2.wgsl");
+        const PART_4X4: Import = ("part", "linalg/part_4x4.wgsl");
         match self {
-            Tile::Subgroup => (Multiplier::Subgroup, ("tile", "linalg/tile_64.wgsl")),
-            Tile::Direct => (Multiplier::Direct, ("tile", "linalg/tile_64.wgsl")),
-            Tile::Tiny => (Multiplier::Tiled, ("tile", "linalg/tile_32.wgsl")),
-            Tile::Small => (Multiplier::Tiled, ("tile", "linalg/tile_64.wgsl")),
-            Tile::Large => (Multiplier::Tiled, ("tile", "linalg/tile_128.wgsl")),
-            Tile::LargeShallow => (Multiplier::Tiled, ("tile", "linalg/tile_128_shallow.wgsl")),
-            Tile::Cooperative8 => (Multiplier::Cooperative, ("fragment", "linalg/fragment_8.wgsl")),
-            Tile::Cooperative16 => (Multiplier::Cooperative, ("fragment", "linalg/fragment_16.wgsl")),
+            Tile::Subgroup => (Multiplier::Subgroup, &[]),
+            Tile::Direct => (Multiplier::Direct, &[]),
+            Tile::Tiny => (Multiplier::Tiled, &[("tile", "linalg/tile_32.wgsl")]),
+            Tile::Small => (Multiplier::Tiled, &[("tile", "linalg/tile_64.wgsl")]),
+            Tile::Large => (Multiplier::Tiled, &[("tile", "linalg/tile_128.wgsl")]),
+            Tile::LargeShallow => (Multiplier::Tiled, &[("tile", "linalg/tile_128_shallow.wgsl")]),
+            Tile::LargeDouble => (Multiplier::Tiled, &[("tile", "linalg/tile_128_double.wgsl")]),
+            Tile::Cooperative8 => (Multiplier::Cooperative, &[FRAGMENT_8, PART_4X2]),
+            Tile::Cooperative16Small => (Multiplier::Cooperative, &[FRAGMENT_16, PART_2X2]),
+            Tile::Cooperative16 => (Multiplier::Cooperative, &[FRAGMENT_16, PART_4X2]),
+            Tile::Cooperative16Wide => (Multiplier::Cooperative, &[FRAGMENT_16, PART_4X4]),
+        }
+    }
+
+    /// Bytes of workgroup memory: all devices have 16 KiB.
+    pub const fn workgroup_bytes(self) -> u32 {
+        match self {
+            Tile::LargeDouble => 32_768,
+            Tile::Cooperative8 => 22_528,
+            Tile::Cooperative16Small => 24_576,
+            Tile::Cooperative16 => 49_152,
+            Tile::Cooperative16Wide => 38_912,
+            _ => 16_384,
         }
     }
 
     /// Whether a device can run it.
     pub fn runs_on(self, caps: &Capabilities) -> bool {
+        let held = self.workgroup_bytes() <= caps.workgroup_bytes;
         match self {
             // Their results are more than a GPU's registers hold.
             Tile::Subgroup | Tile::Direct if caps.kind.is_gpu() => false,
             Tile::Subgroup => caps.subgroup_size.is_some_and(|size| size >= SUBGROUP_LANES),
-            Tile::Cooperative8 => caps.tensor_cores == Some(8),
-            Tile::Cooperative16 => caps.tensor_cores == Some(16),
-            _ => true,
+            Tile::Cooperative8 => caps.tensor_cores == Some(8) && held,
+            _ if self.multiplier().0 == Multiplier::Cooperative => caps.tensor_cores == Some(16) && held,
+            _ => held,
         }
     }
 
-    /// That of the device's tensor cores, if it has them.
-    pub fn cooperative(caps: &Capabilities) -> Option<Tile> {
-        [Tile::Cooperative8, Tile::Cooperative16].into_iter().find(|tile| tile.runs_on(caps))
+    /// That of the device's tensor cores for a result of `[m, n]`, if it has them.
+    pub fn cooperative(caps: &Capabilities, m: usize, n: usize) -> Option<Tile> {
+        let large = m.div_ceil(128).saturating_mul(n.div_ceil(128)) >= FILLING_TILES;
+        let by_16 = if large {
+            [Tile::Cooperative16, Tile::Cooperative16Small]
+        } else {
+            [Tile::Cooperative16Small, Tile::Cooperative16]
+        };
+        by_16.into_iter().chain([Tile::Cooperative8]).find(|tile| tile.runs_on(caps))
     }
 
     /// Whether it sums parts of k side by side.
@@ -126,7 +165,7 @@ impl Tile {
         let on_cpu = matches!(caps.kind, DeviceKind::Software | DeviceKind::Host);
         let worth = |t: &Tile| {
             let barriers = !matches!(t, Tile::Subgroup | Tile::Direct);
-            let rounds = matches!(t, Tile::Cooperative8 | Tile::Cooperative16);
+            let rounds = t.multiplier().0 == Multiplier::Cooperative;
             let in_f32 = !rounds || caps.rounds_operands;
             in_f32 && t.runs_on(caps) && if on_cpu { !barriers || *t == Tile::Small } else { barriers }
         };
@@ -144,6 +183,9 @@ pub struct Class {
     /// Whether there are tiles of 128 × 128 enough to fill a large GPU.
     pub large: bool,
 }
+
+/// Tensor cores make small tiles below so many large ones, one to a core of a large GPU.
+const FILLING_TILES: usize = 128;
 
 /// Small tiles below so many large ones: a large GPU has more than a hundred cores.
 const LARGE_TILES: usize = 256;
@@ -183,8 +225,11 @@ impl Tiling {
         if caps.lanes == 1 && !caps.kind.is_gpu() {
             return Tiling([if Tile::Subgroup.runs_on(caps) { Tile::Subgroup } else { Tile::Direct }; 8]);
         }
-        if let Some(units) = Tile::cooperative(caps).filter(|_| caps.rounds_operands) {
-            return Tiling([units; 8]);
+        if let (Some(small), true) = (Tile::cooperative(caps, 1, 1), caps.rounds_operands) {
+            let mut tiling = Tiling([small; 8]);
+            let large = Tile::cooperative(caps, usize::MAX, usize::MAX).unwrap_or(small);
+            Class::all().filter(|c| c.large).for_each(|c| tiling.set(c, large));
+            return tiling;
         }
         let mut tiling = Tiling([Tile::Small; 8]);
         if caps.group >= 256 {

@@ -10,8 +10,16 @@ use realign::device::Device;
 use realign::kernels::linalg::matmul;
 use realign::kernels::{ALL, KernelSpec, imports};
 
-const TILES: [&str; 4] =
-    ["linalg/tile_64.wgsl", "linalg/tile_128.wgsl", "linalg/tile_32.wgsl", "linalg/tile_128_shallow.wgsl"];
+const TILES: [&str; 5] = [
+    "linalg/tile_64.wgsl",
+    "linalg/tile_128.wgsl",
+    "linalg/tile_32.wgsl",
+    "linalg/tile_128_shallow.wgsl",
+    "linalg/tile_128_double.wgsl",
+];
+
+const FRAGMENTS: [&str; 3] = ["linalg/fragment_16.wgsl", "linalg/fragment_8.wgsl", "linalg/fragment_emulated.wgsl"];
+const PARTS: [&str; 3] = ["linalg/part_2x2.wgsl", "linalg/part_4x2.wgsl", "linalg/part_4x4.wgsl"];
 
 /// What the kernel for tensor cores asks for.
 pub const COOPERATIVE: Capabilities =
@@ -67,9 +75,10 @@ pub fn variants() -> Vec<Variant> {
                 let half = |half: bool| if half { ElementType::F16 } else { ElementType::F32 };
                 // A is f16 in half of each combination of the others.
                 let (a, c) = (half(int64 != (out == ElementType::BF16)), half(out == ElementType::F16));
-                names.extend(matmul::files(&shape, [a, rows], [c, c]));
-                names.push(("tile", TILES[(i + 6 * usize::from(int64)) % 4]));
-                names.push(("fragment", ["linalg/fragment_16.wgsl", "linalg/fragment_8.wgsl"][i % 2]));
+                names.extend(matmul::files(&shape, [(a, 2 + i % 2), (rows, 3 - i % 2)], [c, c]));
+                names.push(("tile", TILES[(i + 6 * usize::from(int64)) % 5]));
+                names.push(("fragment", FRAGMENTS[i % 3]));
+                names.push(("part", PARTS[(i + usize::from(int64)) % 3]));
                 all.push(Variant { imports: names, features, lanes, texel_reads });
             }
         }

@@ -29,6 +29,7 @@ mod normalize;
 mod optim;
 mod power_sums;
 mod rows;
+mod tensor_cores;
 mod typed_products;
 mod validation;
 mod variants;

@@ -380,7 +380,7 @@ fn every_tile_serves_every_class() {
             .map(|tile| (tile, tiled(&device, tile, class, shape).0))
             .filter(|(tile, _)| !matches!(tile, Tile::Subgroup | Tile::Direct))
             .collect();
-        assert!(same.len() == 4 && same.iter().all(|(_, c)| *c == same[0].1), "{}", class.name());
+        assert!(same.len() >= 4 && same.iter().all(|(_, c)| *c == same[0].1), "{}", class.name());
     }
 }
 
@@ -418,7 +418,7 @@ fn a_device_of_its_own_tiling_takes_it() {
         let Command::Dispatch(dispatch) = &recorder.commands()[0] else { panic!("no dispatch") };
         let (multiplier, shape) = tile.multiplier();
         assert_eq!(dispatch.kernel.name, matmul::kernel(multiplier).name);
-        assert!(dispatch.imports().contains(&shape));
+        assert!(shape.iter().all(|import| dispatch.imports().contains(import)));
     }
     let none = gpu().with_capabilities(|c| (c.subgroup_size, c.tiling) = (None, Some(Tiling::all(Tile::Subgroup))));
     assert!(none.unwrap_err().to_string().contains("subgroups"));

@@ -13,7 +13,7 @@ use realign::kernels::bench::{copy, fma};
 use realign::kernels::geometry::{histogram, nearest};
 use realign::kernels::linalg::epilogue::Epilogue;
 use realign::kernels::linalg::matmul::{self, Operand, Product};
-use realign::kernels::linalg::tiles::Tile;
+use realign::kernels::linalg::tiles::{Multiplier, Tile};
 use realign::kernels::nn::gelu::Form;
 use realign::kernels::stats::{moments, normalize, power_sums};
 use realign::kernels::{ALL, Binding, BindingKind, GRID_BINDING, KernelSpec, shader};
@@ -91,7 +91,14 @@ fn check(spec: &KernelSpec, imports: &Imports, features: Capabilities) -> Result
         return Err(format!("{} storage buffers", spec.bindings.len() - 1));
     }
     let bytes = workgroup_bytes(&module, &info);
-    if bytes > 16_384 {
+    // Some products' tiles are for devices with more than WebGPU's default.
+    let mut tiles = Tile::ALL.into_iter().filter(|tile| {
+        let (multiplier, files) = tile.multiplier();
+        spec.name.starts_with(matmul::kernel(multiplier).name) && files.iter().all(|file| imports.contains(file))
+    });
+    let most = tiles.next().map_or(49_152, Tile::workgroup_bytes);
+    let most = if spec.name.starts_with("matmul") { most } else { 16_384 };
+    if bytes > most {
         return Err(format!("{bytes} bytes of workgroup memory"));
     }
     Ok(())
@@ -196,7 +203,7 @@ fn dispatches(device: &Device) -> Vec<Dispatch> {
     let add = Epilogue::Add { bias: None, residual: Some(&before) };
     for fused in [Epilogue::None, add, Epilogue::Gelu { form: Form::Erf, bias: None, before: &before }] {
         matmul::record_fused(&mut recorder, Product::default(), fused, operands, (&c, 0)).unwrap();
-        for tile in [Tile::Cooperative8, Tile::Cooperative16] {
+        for tile in Tile::ALL.into_iter().filter(|tile| tile.multiplier().0 == Multiplier::Cooperative) {
             matmul::record_parts(&mut recorder, (Product::default(), fused), operands, (&c, 0), tile).unwrap();
         }
     }

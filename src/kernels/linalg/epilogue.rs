@@ -36,47 +36,46 @@ pub enum Epilogue<'a> {
     },
 }
 
+/// Tensor cores' operands are buffers, the others' texels.
+macro_rules! bindings {
+    ($kind:ident, $last:expr) => {{
+        const BINDINGS: &[Binding] = &[
+            Binding::uniform("params"),
+            Binding::$kind(1, "operand1"),
+            Binding::$kind(2, "operand2"),
+            Binding::read_write(3, "inout3"),
+            Binding::read(4, "bias"),
+            $last,
+        ];
+        BINDINGS
+    }};
+}
+
 /// [`Epilogue::Add`] of each shader, by [`Multiplier`].
 pub static ADD: [KernelSpec; 4] = [
-    add("matmul subgroup, add", &SUBGROUP),
-    add("matmul direct, add", &DIRECT),
-    add("matmul tiled, add", &TILED),
-    add("matmul cooperative, add", &COOPERATIVE),
+    add("matmul subgroup, add", &SUBGROUP, bindings!(texels, Binding::read(5, "residual"))),
+    add("matmul direct, add", &DIRECT, bindings!(texels, Binding::read(5, "residual"))),
+    add("matmul tiled, add", &TILED, bindings!(texels, Binding::read(5, "residual"))),
+    add("matmul cooperative, add", &COOPERATIVE, bindings!(read, Binding::read(5, "residual"))),
 ];
 
 /// [`Epilogue::Gelu`] of each shader, by [`Multiplier`].
 pub static GELU: [KernelSpec; 4] = [
-    gelu("matmul subgroup, gelu", &SUBGROUP),
-    gelu("matmul direct, gelu", &DIRECT),
-    gelu("matmul tiled, gelu", &TILED),
-    gelu("matmul cooperative, gelu", &COOPERATIVE),
+    gelu("matmul subgroup, gelu", &SUBGROUP, bindings!(texels, Binding::read_write(5, "result5"))),
+    gelu("matmul direct, gelu", &DIRECT, bindings!(texels, Binding::read_write(5, "result5"))),
+    gelu("matmul tiled, gelu", &TILED, bindings!(texels, Binding::read_write(5, "result5"))),
+    gelu("matmul cooperative, gelu", &COOPERATIVE, bindings!(read, Binding::read_write(5, "result5"))),
 ];
 
-const fn add(name: &'static str, plain: &KernelSpec) -> KernelSpec {
-    const BINDINGS: &[Binding] = &[
-        Binding::uniform("params"),
-        Binding::texels(1, "operand1"),
-        Binding::texels(2, "operand2"),
-        Binding::read_write(3, "inout3"),
-        Binding::read(4, "bias"),
-        Binding::read(5, "residual"),
-    ];
-    KernelSpec::new(name, plain.source, BINDINGS, crate::host::linalg::matmul::add_twin)
+const fn add(name: &'static str, plain: &KernelSpec, bindings: &'static [Binding]) -> KernelSpec {
+    KernelSpec::new(name, plain.source, bindings, crate::host::linalg::matmul::add_twin)
         .with_overrides(&["TRANSPOSE_A", "TRANSPOSE_B", "ACCUMULATE", "UPPER", "BIAS", "RESIDUAL"])
         .with_imports(&[("epilogue", "linalg/epilogue_linear.wgsl")])
         .like(plain)
 }
 
-const fn gelu(name: &'static str, plain: &KernelSpec) -> KernelSpec {
-    const BINDINGS: &[Binding] = &[
-        Binding::uniform("params"),
-        Binding::texels(1, "operand1"),
-        Binding::texels(2, "operand2"),
-        Binding::read_write(3, "inout3"),
-        Binding::read(4, "bias"),
-        Binding::read_write(5, "result5"),
-    ];
-    KernelSpec::new(name, plain.source, BINDINGS, crate::host::linalg::matmul::gelu_twin)
+const fn gelu(name: &'static str, plain: &KernelSpec, bindings: &'static [Binding]) -> KernelSpec {
+    KernelSpec::new(name, plain.source, bindings, crate::host::linalg::matmul::gelu_twin)
         .with_overrides(&["TRANSPOSE_A", "TRANSPOSE_B", "ACCUMULATE", "UPPER", "BIAS", "FORM"])
         .with_imports(&[("epilogue", "linalg/epilogue_gelu.wgsl")])
         .like(plain)

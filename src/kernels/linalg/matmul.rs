@@ -5,7 +5,7 @@
 //! Four shaders compute it. [`SUBGROUP`] is for adapters that run on a CPU and have subgroups: 32 × 32 results to a subgroup of
 //! 8, operands from textures where a driver reads those faster than storage. [`DIRECT`] is for those without: 16 × 8 results to
 //! an invocation. [`TILED`] is for GPUs: tiles of 32, 64 or 128 in workgroup memory, up to 8 × 8 results to an invocation. [`COOPERATIVE`] is for
-//! tensor cores, where they are asked for. Which one, [`tiles`](crate::spec::tiles) says. The host engine multiplies with faer. Sums are
+//! tensor cores, where they are asked for: products of two f16 operands, whose terms are exact there, or all. Which one, [`tiles`](crate::spec::tiles) says. The host engine multiplies with faer. Sums are
 //! f32 in order of k (faer: in blocks of k; the first two in fours; the last two, where tiles are few and k is long, in layers of k that are
 //! then added up).
 //!
@@ -58,17 +58,23 @@ pub static TILED: KernelSpec =
         .with_imports(&[("epilogue", "linalg/epilogue_none.wgsl")])
         .trusted(in_range::PRODUCTS);
 
-/// The kernel for tensor cores, [`Capabilities::tensor_cores`](crate::device::Capabilities::tensor_cores). Operands are rounded to
-/// f16, so that an element of the result is off by up to 2^-10 Σ |a b| besides the rounding of its f32 sum, and what exceeds 65,504 in
-/// an operand is infinite.
+/// The kernel for tensor cores, [`Capabilities::tensor_cores`](crate::device::Capabilities::tensor_cores). Operands of f16 go to them as they are,
+/// 16 bytes at a time where rows are multiples of 8 long. Others are rounded to f16, so that an element of the result is off by up to
+/// 2^-10 Σ |a b| besides the rounding of its f32 sum, and what exceeds 65,504 in an operand is infinite.
 pub static COOPERATIVE: KernelSpec = KernelSpec::new(
     "matmul cooperative",
     source!("linalg/matmul_cooperative.wgsl"),
-    BINDINGS,
+    &[
+        Binding::uniform("params"),
+        Binding::read(1, "operand1"),
+        Binding::read(2, "operand2"),
+        Binding::read_write(3, "inout3"),
+    ],
     crate::host::linalg::matmul::twin,
 )
 .with_overrides(&["TRANSPOSE_A", "TRANSPOSE_B", "ACCUMULATE", "UPPER"])
-.with_imports(&[("epilogue", "linalg/epilogue_none.wgsl")]);
+.with_imports(&[("epilogue", "linalg/epilogue_none.wgsl")])
+.trusted(in_range::PRODUCTS);
 
 /// The kernel of a shader, without an epilogue.
 pub const fn kernel(multiplier: Multiplier) -> &'static KernelSpec {
@@ -166,9 +172,14 @@ pub fn record_fused(
     (c, c_first): (&Tensor, usize),
 ) -> Result<()> {
     let caps = recorder.device().capabilities();
-    let tiling = caps.tiling.unwrap_or_else(|| Tiling::fixed(caps));
-    let class = Class::of((a.transpose, b.transpose), a.shape().0, b.shape().1);
-    record_parts(recorder, (product, epilogue), (a, b), (c, c_first), tiling.get(class))
+    let halves = [a, b].iter().all(|operand| operand.tensor.element_type() == ElementType::F16);
+    let (m, n) = (a.shape().0, b.shape().1);
+    // Products of halves are exact on tensor cores.
+    let tile = Tile::cooperative(caps, m, n).filter(|_| halves).unwrap_or_else(|| {
+        let tiling = caps.tiling.unwrap_or_else(|| Tiling::fixed(caps));
+        tiling.get(Class::of((a.transpose, b.transpose), m, n))
+    });
+    record_parts(recorder, (product, epilogue), (a, b), (c, c_first), tile)
 }
 
 /// [`record`] with a tile of one's own; the host engine has none.
@@ -340,8 +351,8 @@ fn dispatch(
     ];
     let elements = (b.element_type(), c.element_type());
     let device = recorder.device();
-    let files = files(device.capabilities(), [a.element_type(), b.element_type()], [c.element_type(), fused.kept]);
-    let imports = [&[shape], &files[..]].concat();
+    let operands = [a, b].map(|operand| (operand.element_type(), operand.width4()));
+    let imports = [shape, &files(device.capabilities(), operands, [c.element_type(), fused.kept])].concat();
     let choice = Choice { family: "products", elements, imports: &imports, constants: &constants };
     let variant = device.variant_for(choice, || Ok((imports.clone(), constants.to_vec())))?;
     let halves = halves_of([a]) | halves_of([c]) << 2 | u32::from(fused.kept == ElementType::F16) << 4;
@@ -352,22 +363,42 @@ fn dispatch(
     if params.k > 0 { recorder.dispatch_trusted(dispatch) } else { recorder.dispatch(dispatch) }
 }
 
-/// The files by which a product's shader reads its operands, writes its result, and keeps what comes before GELU, each of its own element type.
-pub fn files(caps: &Capabilities, [a, b]: [ElementType; 2], [c, kept]: [ElementType; 2]) -> [Import; 4] {
+/// The files by which a product's shader reads its operands, of an element type and so many vectors of four to a row, writes its result, and
+/// keeps what comes before GELU.
+pub fn files(caps: &Capabilities, [a, b]: [(ElementType, usize); 2], [c, kept]: [ElementType; 2]) -> [Import; 8] {
     let inout = if c == ElementType::F16 { "common/inout_f16.wgsl" } else { "common/inout_f32.wgsl" };
     let result = if kept == ElementType::F16 { "common/result_f16.wgsl" } else { "common/result_f32.wgsl" };
-    [("matrix1", matrix(caps, a)), ("matrix2", matrix(caps, b)), ("inout3", inout), ("result5", result)]
+    [
+        ("matrix1", matrix(a.0, caps.texel_reads)),
+        ("matrix2", matrix(b.0, caps.texel_reads)),
+        ("eight1", eight(a)),
+        ("eight2", eight(b)),
+        // What `eight` rounds: tensor cores' operands are buffers.
+        ("number1", matrix(a.0, false)),
+        ("number2", matrix(b.0, false)),
+        ("inout3", inout),
+        ("result5", result),
+    ]
 }
 
-/// The file by which an operand is read.
-fn matrix(caps: &Capabilities, element: ElementType) -> &'static str {
-    match (element, caps.texel_reads) {
+/// The file by which an operand is read, four elements at a time.
+fn matrix(element: ElementType, texel_reads: bool) -> &'static str {
+    match (element, texel_reads) {
         (ElementType::F16, false) => "common/operand_half_buffer.wgsl",
         (ElementType::F16, true) => "common/operand_half_texture.wgsl",
         (ElementType::BF16, false) => "common/operand_bf16_buffer.wgsl",
         (ElementType::BF16, true) => "common/operand_bf16_texture.wgsl",
         (_, false) => "common/operand_buffer.wgsl",
         (_, true) => "common/operand_texture.wgsl",
+    }
+}
+
+/// The file by which tensor cores' operands are read, eight elements at a time.
+fn eight((element, width4): (ElementType, usize)) -> &'static str {
+    match element {
+        ElementType::F16 if width4 % 2 == 0 => "linalg/eight_half_even.wgsl",
+        ElementType::F16 => "linalg/eight_half.wgsl",
+        _ => "linalg/eight_rounded.wgsl",
     }
 }
 

@@ -1,0 +1,41 @@
+// Tiles of 4 x 4 fragments, 2 x 2 to each of 4 subgroups: for products too small to fill a GPU otherwise. One of the interchangeable `part_*` files.
+
+const PART_ROWS: u32 = 2u;
+const PART_COLUMNS: u32 = 2u;
+const GRID_ROWS: u32 = 2u;
+const GRID_COLUMNS: u32 = 2u;
+// Slices in workgroup memory: one is written while the other is read, with one barrier for both.
+const BUFFERS: u32 = 2u;
+
+// Fragments are named: a variable index would move them from registers to memory.
+fn make(index: u32, place: Place, first: vec2<u32>, range: vec2<u32>) {
+    let corner = FRAGMENT * vec2<u32>(PART_ROWS * (place.subgroup / GRID_COLUMNS), PART_COLUMNS * (place.subgroup % GRID_COLUMNS));
+    var s00: Sums;
+    var s01: Sums;
+    var s10: Sums;
+    var s11: Sums;
+    var next = fetch(index, first, range.x);
+    var buffer = 0u;
+    for (var k = range.x; k < range.y; k += SLICE) {
+        keep(index, next, buffer);
+        workgroupBarrier();
+        if (k + SLICE < range.y) { next = fetch(index, first, k + SLICE); }
+        for (var i = 0u; i < SLICE; i += FRAGMENT) {
+            let a0 = fragment_a(buffer, corner.x, i);
+            let a1 = fragment_a(buffer, corner.x + FRAGMENT, i);
+            let b0 = fragment_b(buffer, i, corner.y);
+            s00 = multiply_add(a0, b0, s00);
+            s10 = multiply_add(a1, b0, s10);
+            let b1 = fragment_b(buffer, i, corner.y + FRAGMENT);
+            s01 = multiply_add(a0, b1, s01);
+            s11 = multiply_add(a1, b1, s11);
+        }
+        buffer = 1u - buffer;
+    }
+    let row = first.x + corner.x;
+    let column = first.y + corner.y;
+    put_fragment(s00, place, row, column);
+    put_fragment(s01, place, row, column + FRAGMENT);
+    put_fragment(s10, place, row + FRAGMENT, column);
+    put_fragment(s11, place, row + FRAGMENT, column + FRAGMENT);
+}
