@@ -266,7 +266,8 @@ fn follow(source: &str, imports: &Imports, root: &Path, reached: &mut BTreeSet<S
         let path = found.map_or(name, |(_, path)| path);
         if reached.insert(path.to_owned()) {
             let text = std::fs::read_to_string(root.join(path)).unwrap_or_else(|e| panic!("{path}: {e}"));
-            follow(&text, imports, root, reached);
+            let numbered = if number.trim().is_empty() { text } else { text.replace('$', number.trim()) };
+            follow(&numbered, imports, root, reached);
         }
     }
 }
