@@ -32,6 +32,8 @@ static SOURCES: &[(&str, &str)] = sources![
     "common/float_team_subgroup.wgsl",
     "common/gaussian.wgsl",
     "common/grid.wgsl",
+    "common/held_solo.wgsl",
+    "common/held_team.wgsl",
     "common/nan.wgsl",
     "common/operand_buffer.wgsl",
     "common/operand_texture.wgsl",
@@ -40,6 +42,7 @@ static SOURCES: &[(&str, &str)] = sources![
     "common/out_f32.wgsl",
     "common/product_u32.wgsl",
     "common/product_u64.wgsl",
+    "common/row_reads.wgsl",
     "common/rows_bf16.wgsl",
     "common/rows_f16.wgsl",
     "common/rows_f32.wgsl",
@@ -89,6 +92,8 @@ static SOURCES: &[(&str, &str)] = sources![
     "linalg/tile_64.wgsl",
     "linalg/tile_128.wgsl",
     "linalg/tile_128_shallow.wgsl",
+    "stats/moments_batch.wgsl",
+    "stats/moments_tile.wgsl",
     "stats/row_scalars.wgsl",
 ];
 

@@ -22,7 +22,7 @@ pub static SCALARS: KernelSpec = KernelSpec::new(
     crate::host::nn::norm::scalars_twin,
 )
 .with_grid()
-.with_overrides(&["GROUP", "LANES", "CENTER"])
+.with_overrides(&["GROUP", "LANES", "SUBGROUP", "CENTER"])
 .trusted(in_range::ROWS);
 
 /// The gradient by the input.
@@ -97,7 +97,11 @@ pub(super) fn forward(
         return Ok(());
     }
     let params = Params { rows: x.rows() as u32, width: x.width() as u32, width4: x.width4() as u32, eps };
-    Work { kernel, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }.teams(recorder, x.rows())
+    Work { kernel, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }.rows(
+        recorder,
+        x.rows(),
+        x.width4(),
+    )
 }
 
 pub(super) fn backward(
@@ -147,6 +151,9 @@ fn record_scalars(
     let params = ScalarsParams { rows, width, width4, eps, center };
     let buffers = [x.buffer(), weight.buffer(), dy.buffer(), scalars];
     let constants = [("CENTER", f64::from(center))];
-    Work { kernel: &SCALARS, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &constants }
-        .teams(recorder, x.rows())
+    Work { kernel: &SCALARS, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &constants }.rows(
+        recorder,
+        x.rows(),
+        x.width4(),
+    )
 }

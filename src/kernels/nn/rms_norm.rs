@@ -22,7 +22,7 @@ pub static SPEC: KernelSpec = KernelSpec::new(
     crate::host::nn::norm::rms_twin,
 )
 .with_grid()
-.with_overrides(&["GROUP", "LANES"])
+.with_overrides(&["GROUP", "LANES", "SUBGROUP"])
 .trusted(in_range::ROWS);
 
 /// Records the normalisation of `x`, `[n, d]`, to `y`, `[n, d]`; `weight` is `[1, d]`, all f32; `eps` is above 0.
