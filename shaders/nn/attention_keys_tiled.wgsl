@@ -8,8 +8,8 @@
 #import "operand" 4
 #import "nn/attention_stat.wgsl"
 @group(0) @binding(6) var<storage, read> blocks: array<Keys>;
-@group(0) @binding(7) var<storage, read_write> result7: array<vec4<f32>>;
-@group(0) @binding(8) var<storage, read_write> result8: array<vec4<f32>>;
+#import "result" 7
+#import "result" 8
 
 fn fetch(operand: u32, index: u32) -> vec4<f32> {
     switch operand {
@@ -33,19 +33,19 @@ fn sees(query: u32, queries: u32, lower: vec4<i32>) -> vec4<bool> {
 fn store_dk(rows: Rows, c: u32, values: mat4x4<f32>, at: vec2<u32>) {
     if (c >= WIDTH4) { return; }
     let first = rows.first + at.y * rows.stride + c;
-    if (at.y < rows.count) { result7[first] = values[0]; }
-    if (at.y + 8u < rows.count) { result7[first + 8u * rows.stride] = values[1]; }
-    if (at.y + 16u < rows.count) { result7[first + 16u * rows.stride] = values[2]; }
-    if (at.y + 24u < rows.count) { result7[first + 24u * rows.stride] = values[3]; }
+    if (at.y < rows.count) { write7(first, values[0]); }
+    if (at.y + 8u < rows.count) { write7(first + 8u * rows.stride, values[1]); }
+    if (at.y + 16u < rows.count) { write7(first + 16u * rows.stride, values[2]); }
+    if (at.y + 24u < rows.count) { write7(first + 24u * rows.stride, values[3]); }
 }
 
 fn store_dv(rows: Rows, c: u32, values: mat4x4<f32>, at: vec2<u32>) {
     if (c >= WIDTH4) { return; }
     let first = rows.first + at.y * rows.stride + c;
-    if (at.y < rows.count) { result8[first] = values[0]; }
-    if (at.y + 8u < rows.count) { result8[first + 8u * rows.stride] = values[1]; }
-    if (at.y + 16u < rows.count) { result8[first + 16u * rows.stride] = values[2]; }
-    if (at.y + 24u < rows.count) { result8[first + 24u * rows.stride] = values[3]; }
+    if (at.y < rows.count) { write8(first, values[0]); }
+    if (at.y + 8u < rows.count) { write8(first + 8u * rows.stride, values[1]); }
+    if (at.y + 16u < rows.count) { write8(first + 16u * rows.stride, values[2]); }
+    if (at.y + 24u < rows.count) { write8(first + 24u * rows.stride, values[3]); }
 }
 
 #import "common/grid.wgsl"

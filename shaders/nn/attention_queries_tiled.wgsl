@@ -9,7 +9,7 @@
 #import "nn/attention_stat.wgsl"
 // As the forward's.
 @group(0) @binding(6) var<storage, read> blocks: array<vec4<u32>>;
-@group(0) @binding(7) var<storage, read_write> result7: array<vec4<f32>>;
+#import "result" 7
 
 fn fetch(operand: u32, index: u32) -> vec4<f32> {
     switch operand {
@@ -29,10 +29,10 @@ fn weigh(scores: vec4<f32>, sums: vec4<f32>, key: u32, seen: vec4<u32>) -> vec4<
 fn store_dq(rows: Rows, c: u32, values: mat4x4<f32>, at: vec2<u32>) {
     if (c >= WIDTH4) { return; }
     let first = rows.first + at.y * rows.stride + c;
-    if (at.y < rows.count) { result7[first] = values[0]; }
-    if (at.y + 8u < rows.count) { result7[first + 8u * rows.stride] = values[1]; }
-    if (at.y + 16u < rows.count) { result7[first + 16u * rows.stride] = values[2]; }
-    if (at.y + 24u < rows.count) { result7[first + 24u * rows.stride] = values[3]; }
+    if (at.y < rows.count) { write7(first, values[0]); }
+    if (at.y + 8u < rows.count) { write7(first + 8u * rows.stride, values[1]); }
+    if (at.y + 16u < rows.count) { write7(first + 16u * rows.stride, values[2]); }
+    if (at.y + 24u < rows.count) { write7(first + 24u * rows.stride, values[3]); }
 }
 
 #import "common/grid.wgsl"

@@ -1,12 +1,12 @@
 // Result at binding $ of attention: four rows of one head, written to `base` on, each times a factor.
 
-@group(0) @binding($) var<storage, read_write> result$: array<vec4<f32>>;
+#import "result" $
 
 fn store$(base: u32, b: u32, block: mat4x4<f32>) {
-    result$[base + 4u * b] = block[0];
-    if (4u * b + 1u < WIDTH4) { result$[base + 4u * b + 1u] = block[1]; }
-    if (4u * b + 2u < WIDTH4) { result$[base + 4u * b + 2u] = block[2]; }
-    if (4u * b + 3u < WIDTH4) { result$[base + 4u * b + 3u] = block[3]; }
+    write$(base + 4u * b, block[0]);
+    if (4u * b + 1u < WIDTH4) { write$(base + 4u * b + 1u, block[1]); }
+    if (4u * b + 2u < WIDTH4) { write$(base + 4u * b + 2u, block[2]); }
+    if (4u * b + 3u < WIDTH4) { write$(base + 4u * b + 3u, block[3]); }
 }
 
 fn store_row$(rows: ptr<function, Rows4>, i: u32, base: u32, factor: f32) {

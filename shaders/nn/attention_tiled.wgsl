@@ -6,7 +6,7 @@
 #import "operand" 3
 // First query row, rows, first key row, keys that the first query sees.
 @group(0) @binding(4) var<storage, read> blocks: array<vec4<u32>>;
-@group(0) @binding(5) var<storage, read_write> result5: array<vec4<f32>>;
+#import "result" 5
 @group(0) @binding(6) var<storage, read_write> lse: array<f32>;
 
 fn fetch(operand: u32, index: u32) -> vec4<f32> {
@@ -60,10 +60,10 @@ fn scale_sums(sums: ptr<function, Sums>, factors: vec4<f32>) {
 fn store(rows: Rows, c: u32, values: mat4x4<f32>, at: vec2<u32>) {
     if (c >= WIDTH4) { return; }
     let first = rows.first + at.y * rows.stride + c;
-    if (at.y < rows.count) { result5[first] = values[0]; }
-    if (at.y + 8u < rows.count) { result5[first + 8u * rows.stride] = values[1]; }
-    if (at.y + 16u < rows.count) { result5[first + 16u * rows.stride] = values[2]; }
-    if (at.y + 24u < rows.count) { result5[first + 24u * rows.stride] = values[3]; }
+    if (at.y < rows.count) { write5(first, values[0]); }
+    if (at.y + 8u < rows.count) { write5(first + 8u * rows.stride, values[1]); }
+    if (at.y + 16u < rows.count) { write5(first + 16u * rows.stride, values[2]); }
+    if (at.y + 24u < rows.count) { write5(first + 24u * rows.stride, values[3]); }
 }
 
 #import "common/nan.wgsl"

@@ -3,10 +3,14 @@
 const CENTER: bool = true;
 
 #import "operand" 3
-@group(0) @binding(4) var<storage, read_write> out_rows: array<vec4<f32>>;
+#import "result" 4
 
 fn shift4(column: u32) -> vec4<f32> {
     return read3(column);
+}
+
+fn store(index: u32, value: vec4<f32>) {
+    write4(index, value);
 }
 
 #import "nn/norm_rows.wgsl"

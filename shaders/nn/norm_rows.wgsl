@@ -42,7 +42,7 @@ fn run(group: u32, groups: u32, local: u32, team: u32, lane: u32) {
         let inverse = inverseSqrt(sum4(team_total(part, local, team)) / width + params.eps);
         if (first + team < params.rows) {
             for (var c = lane; c < params.width4; c += LANES) {
-                out_rows[base + c] = (read1(base + c) - mean) * inverse * read2(c) + shift4(c);
+                store(base + c, (read1(base + c) - mean) * inverse * read2(c) + shift4(c));
             }
         }
     }

@@ -2,10 +2,14 @@
 
 const CENTER: bool = false;
 
-@group(0) @binding(3) var<storage, read_write> out_rows: array<vec4<f32>>;
+#import "result" 3
 
 fn shift4(column: u32) -> vec4<f32> {
     return vec4<f32>(0.0);
+}
+
+fn store(index: u32, value: vec4<f32>) {
+    write3(index, value);
 }
 
 #import "nn/norm_rows.wgsl"

@@ -18,7 +18,7 @@ struct Params {
 @group(0) @binding(1) var<storage, read> positions: array<u32>;
 // High words of all frequencies, then low words.
 @group(0) @binding(2) var<storage, read> frequencies: array<vec4<u32>>;
-@group(0) @binding(3) var<storage, read_write> x: array<vec4<f32>>;
+#import "inout" 3
 
 // Upper words of the products of 32 bits by 32.
 fn product_high(a: u32, b: vec4<u32>) -> vec4<u32> {
@@ -51,11 +51,11 @@ fn element(index: u32) {
     let negative = (quarter & vec4<u32>(2u)) == vec4<u32>(2u);
     sine = params.sign * select(sine, -sine, negative);
     cosine = select(cosine, -cosine, negative);
-    let a = x[first];
-    let b = x[first + params.half4];
+    let a = read3(first);
+    let b = read3(first + params.half4);
     if (index < params.count) {
-        x[first] = a * cosine - b * sine;
-        x[first + params.half4] = b * cosine + a * sine;
+        write3(first, a * cosine - b * sine);
+        write3(first + params.half4, b * cosine + a * sine);
     }
 }
 

@@ -5,23 +5,23 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> gate: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> up: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> dy: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read_write> dgate: array<vec4<f32>>;
-@group(0) @binding(5) var<storage, read_write> dup: array<vec4<f32>>;
+#import "input" 1
+#import "input" 2
+#import "input" 3
+#import "result" 4
+#import "result" 5
 
 #import "nn/sigmoid.wgsl"
 
 fn element(index: u32) {
     let at = min(index, params.count - 1u);
-    let g = gate[at];
+    let g = read1(at);
     let s = sigmoid(g);
-    let d = dy[at] * s;
-    let to_gate = d * up[at] * (1.0 + g * (1.0 - s));
+    let d = read3(at) * s;
+    let to_gate = d * read2(at) * (1.0 + g * (1.0 - s));
     if (index < params.count) {
-        dgate[index] = to_gate;
-        dup[index] = d * g;
+        write4(index, to_gate);
+        write5(index, d * g);
     }
 }
 

@@ -42,6 +42,7 @@ pub fn catalogue() -> Vec<Entry> {
         kernel("10 best of each column", cosines::nearest_of_columns),
         kernel("histogram of cosines", cosines::histogram),
         kernel("add", elementwise::add),
+        kernel("cast", elementwise::cast),
         kernel("scale", elementwise::scale),
         kernel("gelu", elementwise::gelu),
         kernel("gelu backward", elementwise::gelu_backward),

@@ -112,6 +112,12 @@ pub(super) fn layer_norm_backward(device: &Device, sizes: &Sizes) -> Result<Case
     }))
 }
 
+pub(super) fn cast(device: &Device, sizes: &Sizes) -> Result<Case> {
+    let batch = Batch { device, sizes };
+    let (x, y) = (batch.filled(1)?, Tensor::new(device, sizes.tokens, sizes.hidden, ElementType::F16)?);
+    Ok(batch.case((6, 1), &y.clone(), move |r| sums::cast(r, &x, &y)))
+}
+
 /// To what grows from run to run, and stays in range.
 pub(super) fn add(device: &Device, sizes: &Sizes) -> Result<Case> {
     let batch = Batch { device, sizes };

@@ -2,6 +2,7 @@
 
 mod buffer;
 mod environment;
+mod halves;
 mod memory;
 mod nodes;
 mod pieces;

@@ -3,7 +3,7 @@
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use super::{Buffer, Device, Engine, Storage, Tensor};
+use super::{Buffer, Device, Engine, Storage, Tensor, halves};
 use crate::gpu::{GpuMemory, Launch, Step};
 use crate::spec::{BindingKind, Constant, HostCall, HostSlice, Import, KernelSpec, Variant};
 use crate::{ElementType, Error, Result};
@@ -30,6 +30,9 @@ pub struct Dispatch {
     pub buffers: Vec<Buffer>,
     /// Element types of the input and output rows, for the twin.
     pub elements: (ElementType, ElementType),
+    /// Which of the storage buffers hold f16 where the twin takes f32, bit `i` for buffer `i`: the host engine widens such a one before the
+    /// twin, and rounds to nearest even what the twin wrote. The shader's variant must read and write them so by itself.
+    pub halves: u32,
     /// Workgroups along each side, 1 to 65,535.
     pub groups: [u32; 3],
     /// Where the kernel's grid is run in parts: the workgroups of the parts before, and of the whole. Only for kernels whose
@@ -46,6 +49,7 @@ impl Dispatch {
             params: Vec::new(),
             buffers: Vec::new(),
             elements: (ElementType::F32, ElementType::F32),
+            halves: 0,
             groups: [1; 3],
             part: None,
         }
@@ -93,6 +97,12 @@ impl Dispatch {
     #[must_use]
     pub fn elements(self, input: ElementType, output: ElementType) -> Self {
         Dispatch { elements: (input, output), ..self }
+    }
+
+    /// With f16 in these storage buffers, see [`Dispatch::halves`].
+    #[must_use]
+    pub fn halves(self, halves: u32) -> Self {
+        Dispatch { halves, ..self }
     }
 
     /// With so many workgroups along each side, 1 to 65,535.
@@ -393,7 +403,11 @@ fn run_twin(dispatch: &Dispatch) -> Result<()> {
             Guard::Write(memory) => HostSlice::Write(&mut bytemuck::cast_slice_mut(&mut memory[..])[..bytes]),
         }
     });
-    let mut call = HostCall { params: &dispatch.params, buffers: buffers.collect(), elements: dispatch.elements };
+    let mut buffers: Vec<HostSlice<'_>> = buffers.collect();
+    if dispatch.halves != 0 {
+        return halves::run_twin(dispatch, &mut buffers);
+    }
+    let mut call = HostCall { params: &dispatch.params, buffers, elements: dispatch.elements };
     (dispatch.kernel.twin)(&mut call)
 }
 

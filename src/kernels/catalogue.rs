@@ -19,6 +19,7 @@ pub static ALL: &[&KernelSpec] = &[
     &nn::silu_gate::FORWARD,
     &nn::silu_gate::BACKWARD,
     &nn::elementwise::ADD,
+    &nn::elementwise::CAST,
     &nn::elementwise::SCALE,
     &nn::bias::SPEC,
     &nn::rms_norm::SPEC,

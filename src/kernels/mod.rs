@@ -30,7 +30,7 @@ pub mod stats;
 
 use crate::device::{Buffer, Device, Dispatch, Recorder, Tensor};
 use crate::error::{Problem, Remedy};
-use crate::spec::{Capabilities, Choice, DeviceKind, Variant};
+use crate::spec::{Capabilities, Choice, DeviceKind, Import, Variant};
 pub use catalogue::ALL;
 pub use row_shape::RowShape;
 
@@ -99,6 +99,9 @@ pub fn imports(caps: &Capabilities, rows: ElementType, out: ElementType) -> Resu
         ("row_words2", words2),
         ("vectors", vectors),
         ("operand", operand),
+        ("input", "common/operand_buffer.wgsl"),
+        ("result", "common/result_f32.wgsl"),
+        ("inout", "common/inout_f32.wgsl"),
         ("table", table),
         ("unpack", unpack),
         ("out", out),
@@ -121,18 +124,51 @@ fn unsupported_on_device(element: ElementType) -> Error {
     Error::argument("element type", format!("{element} has no device form; use f32, f16, bf16 or fixed"))
 }
 
-/// The variant of a kernel whose teams have this shape, for rows of these types: the device's files, its teams, and `constants`.
-fn shaped_variant(
+/// The variant of a kernel whose teams have this shape, for rows of these types: the device's files, its teams, and `constants`; `own` are
+/// files that it has before the device's.
+fn row_variant(
     device: &Device,
     elements: (ElementType, ElementType),
     shape: RowShape,
+    own: &[Import],
     constants: &[(&'static str, f64)],
 ) -> Result<Variant> {
     let caps = device.capabilities();
     let constants = &[&shape.constants(caps)[..], constants].concat()[..];
-    device.variant_for(Choice { family: "rows", elements, imports: &[], constants }, || {
-        Ok((imports(caps, elements.0, elements.1)?, constants.to_vec()))
+    device.variant_for(Choice { family: "rows", elements, imports: own, constants }, || {
+        Ok(([own, &imports(caps, elements.0, elements.1)?].concat(), constants.to_vec()))
     })
+}
+
+/// The files by which a shader reads and writes those of its storage buffers that hold f16, bit `i` of `halves` for buffer `i`.
+fn half_imports(caps: &Capabilities, kernel: &KernelSpec, halves: u32) -> Vec<Import> {
+    const INPUT: [&str; 9] = ["input0", "input1", "input2", "input3", "input4", "input5", "input6", "input7", "input8"];
+    const OPERAND: [&str; 9] =
+        ["operand0", "operand1", "operand2", "operand3", "operand4", "operand5", "operand6", "operand7", "operand8"];
+    const RESULT: [&str; 9] =
+        ["result0", "result1", "result2", "result3", "result4", "result5", "result6", "result7", "result8"];
+    const INOUT: [&str; 9] = ["inout0", "inout1", "inout2", "inout3", "inout4", "inout5", "inout6", "inout7", "inout8"];
+    let storage = kernel.bindings.iter().skip(1).enumerate();
+    let half = storage.filter(|(i, binding)| halves >> i & 1 == 1 && (binding.index as usize) < 9);
+    half.flat_map(|(_, binding)| {
+        let n = binding.index as usize;
+        let (buffer, texture) = ("common/operand_half_buffer.wgsl", "common/operand_half_texture.wgsl");
+        match binding.kind {
+            BindingKind::Uniform => vec![],
+            BindingKind::Read => vec![(INPUT[n], buffer)],
+            BindingKind::Texels => vec![(OPERAND[n], if caps.texel_reads { texture } else { buffer })],
+            BindingKind::ReadWrite => {
+                vec![(RESULT[n], "common/result_f16.wgsl"), (INOUT[n], "common/inout_f16.wgsl")]
+            }
+        }
+    })
+    .collect()
+}
+
+/// Which of some tensors are f16, bit `i` for the tensor `i`.
+fn halves_of<const N: usize>(tensors: [&Tensor; N]) -> u32 {
+    let bit = |(i, tensor): (usize, &Tensor)| u32::from(tensor.element_type() == ElementType::F16) << i;
+    tensors.into_iter().enumerate().map(bit).sum()
 }
 
 /// Workgroups for `units` of work: one each, up to what a dispatch may hold; the kernels stride over the rest.
@@ -165,6 +201,12 @@ impl Work<'_> {
         self.elements_from(recorder, count, ElementType::F32)
     }
 
+    /// The same with f16 in the storage buffers that `halves` has bits for.
+    fn elements_halves(self, recorder: &mut Recorder, count: usize, halves: u32) -> Result<()> {
+        let group = recorder.device().capabilities().group;
+        self.dispatch_halves(recorder, grid(count.div_ceil(group as usize)), (ElementType::F32, halves))
+    }
+
     /// The same where an operand has elements of type `rows`.
     fn elements_from(self, recorder: &mut Recorder, count: usize, rows: ElementType) -> Result<()> {
         let group = recorder.device().capabilities().group;
@@ -189,21 +231,39 @@ impl Work<'_> {
 
     /// One team for each of `rows` rows of `width4` vectors.
     fn rows(self, recorder: &mut Recorder, rows: usize, width4: usize) -> Result<()> {
+        self.rows_halves(recorder, (rows, width4), 0)
+    }
+
+    /// The same with f16 in the storage buffers that `halves` has bits for.
+    fn rows_halves(self, recorder: &mut Recorder, (rows, width4): (usize, usize), halves: u32) -> Result<()> {
         let shape = RowShape::of(recorder.device().capabilities(), width4);
-        self.shaped(recorder, [shape.groups(rows), 1, 1], ElementType::F32, shape)
+        self.shaped(recorder, [shape.groups(rows), 1, 1], (ElementType::F32, halves), shape)
     }
 
     fn dispatch(self, recorder: &mut Recorder, groups: [u32; 3], rows: ElementType) -> Result<()> {
-        let shape = RowShape::plain(recorder.device().capabilities());
-        self.shaped(recorder, groups, rows, shape)
+        self.dispatch_halves(recorder, groups, (rows, 0))
     }
 
-    fn shaped(self, recorder: &mut Recorder, groups: [u32; 3], rows: ElementType, shape: RowShape) -> Result<()> {
-        let variant = shaped_variant(recorder.device(), (rows, ElementType::F32), shape, self.constants)?;
+    /// With f16 in the storage buffers that `halves` has bits for.
+    fn dispatch_halves(self, recorder: &mut Recorder, groups: [u32; 3], elements: (ElementType, u32)) -> Result<()> {
+        let shape = RowShape::plain(recorder.device().capabilities());
+        self.shaped(recorder, groups, elements, shape)
+    }
+
+    /// With teams of this shape.
+    fn shaped(
+        self,
+        recorder: &mut Recorder,
+        groups: [u32; 3],
+        (rows, halves): (ElementType, u32),
+        shape: RowShape,
+    ) -> Result<()> {
+        let own = half_imports(recorder.device().capabilities(), self.kernel, halves);
+        let variant = row_variant(recorder.device(), (rows, ElementType::F32), shape, &own, self.constants)?;
         let mut dispatch = Dispatch::new(self.kernel).variant(variant).groups(groups).elements(rows, ElementType::F32);
         dispatch.params = self.params.to_vec();
         dispatch.params.resize(self.params.len().next_multiple_of(16), 0);
-        record_in_parts(recorder, dispatch.buffers(self.buffers.iter().copied()))
+        record_in_parts(recorder, dispatch.buffers(self.buffers.iter().copied()).halves(halves))
     }
 }
 
@@ -243,10 +303,31 @@ fn check_matrix(
     (name, tensor): (&'static str, &Tensor),
     (rows, width): (usize, usize),
 ) -> Result<()> {
+    check_matrix_of(recorder, operation, (name, tensor), (rows, width), &[ElementType::F32])
+}
+
+/// Checks that `tensor` is f32 or f16 `[rows, width]` of the recorder's device.
+fn check_float_matrix(
+    recorder: &Recorder,
+    operation: &'static str,
+    tensor: (&'static str, &Tensor),
+    shape: (usize, usize),
+) -> Result<()> {
+    check_matrix_of(recorder, operation, tensor, shape, &[ElementType::F32, ElementType::F16])
+}
+
+fn check_matrix_of(
+    recorder: &Recorder,
+    operation: &'static str,
+    (name, tensor): (&'static str, &Tensor),
+    (rows, width): (usize, usize),
+    elements: &[ElementType],
+) -> Result<()> {
     check_device(operation, recorder.device(), &[tensor])?;
-    if (tensor.rows(), tensor.width(), tensor.element_type()) != (rows, width, ElementType::F32) {
+    if (tensor.rows(), tensor.width()) != (rows, width) || !elements.contains(&tensor.element_type()) {
+        let names: Vec<_> = elements.iter().map(|element| element.name()).collect();
         let got = format!("[{}, {}] {}", tensor.rows(), tensor.width(), tensor.element_type());
-        return Err(Error::shape(operation, name, format!("[{rows}, {width}] f32"), got));
+        return Err(Error::shape(operation, name, format!("[{rows}, {width}] {}", names.join(" or ")), got));
     }
     Ok(())
 }

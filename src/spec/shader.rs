@@ -1,7 +1,7 @@
 //! The WGSL sources and their one mechanism of reuse: `#import "path"` is replaced by the file of that path, once; a
 //! name without a suffix (`#import "rows"`) is looked up in the variant's list first. With a number behind it
 //! (`#import "operand" 2`) the file comes once for each number, which stands where the file has `$`: functions and bindings of
-//! operands that are all alike.
+//! operands that are all alike. A variant may name one of them (`operand2`), whose file is then another than the others'.
 
 use crate::{Error, Result};
 
@@ -25,6 +25,7 @@ static SOURCES: &[(&str, &str)] = sources![
     "common/columns_teams.wgsl",
     "common/column_params.wgsl",
     "common/elements.wgsl",
+    "common/f16_bits.wgsl",
     "common/fixed_point.wgsl",
     "common/float_rows.wgsl",
     "common/float_team_portable.wgsl",
@@ -32,16 +33,23 @@ static SOURCES: &[(&str, &str)] = sources![
     "common/float_team_subgroup.wgsl",
     "common/gaussian.wgsl",
     "common/grid.wgsl",
+    "common/half_floats.wgsl",
     "common/held_solo.wgsl",
     "common/held_team.wgsl",
+    "common/inout_f16.wgsl",
+    "common/inout_f32.wgsl",
     "common/nan.wgsl",
     "common/operand_buffer.wgsl",
+    "common/operand_half_buffer.wgsl",
+    "common/operand_half_texture.wgsl",
     "common/operand_texture.wgsl",
     "common/out_bf16.wgsl",
     "common/out_f16.wgsl",
     "common/out_f32.wgsl",
     "common/product_u32.wgsl",
     "common/product_u64.wgsl",
+    "common/result_f16.wgsl",
+    "common/result_f32.wgsl",
     "common/row_reads.wgsl",
     "common/rows_bf16.wgsl",
     "common/rows_f16.wgsl",
@@ -125,7 +133,9 @@ fn expand_into(
             out.push('\n');
             continue;
         };
-        let path = imports.iter().find(|(n, _)| *n == name).map_or(name, |(_, path)| path);
+        let one = |n: &str| !number.is_empty() && n.strip_prefix(name) == Some(number);
+        let found = imports.iter().find(|(n, _)| one(n)).or_else(|| imports.iter().find(|(n, _)| *n == name));
+        let path = found.map_or(name, |(_, path)| path);
         let key = (path.to_owned(), number.to_owned());
         if seen.contains(&key) {
             continue;
@@ -172,6 +182,15 @@ mod tests {
         for wrong in ["#import \"operand\"", "#import \"common/grid.wgsl\" 1"] {
             let error = expand(wrong, &imports).unwrap_err().to_string();
             assert!(error.contains("number"), "{error}");
+        }
+    }
+
+    #[test]
+    fn one_of_several_may_have_another_file() {
+        let imports = [("operand", "common/operand_buffer.wgsl"), ("operand2", "common/operand_half_buffer.wgsl")];
+        let out = expand("#import \"operand\" 1\n#import \"operand\" 2\n#import \"operand\" 12", &imports).unwrap();
+        for (number, element) in [(1, "vec4<f32>"), (2, "vec2<u32>"), (12, "vec4<f32>")] {
+            assert!(out.contains(&format!("operand{number}: array<{element}>")), "{out}");
         }
     }
 

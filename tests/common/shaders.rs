@@ -67,6 +67,9 @@ pub fn variants() -> Vec<Variant> {
                 features.set(Capabilities::SUBGROUP, subgroup_teams);
                 features.set(Capabilities::SHADER_INT64, int64);
                 let mut names = imports(&shape, rows, out).unwrap();
+                if out == ElementType::F16 {
+                    hold_halves(&mut names, texel_reads);
+                }
                 names.push(matrices(&shape, rows)[0]);
                 names.push(("tile", TILES[(i + 6 * usize::from(int64)) % 4]));
                 let batch = lanes > 1 && !texel_reads;
@@ -81,12 +84,28 @@ pub fn variants() -> Vec<Variant> {
     all
 }
 
+/// All operands and results that may hold f16 do.
+fn hold_halves(names: &mut Imports, texel_reads: bool) {
+    let operand = if texel_reads { "common/operand_half_texture.wgsl" } else { "common/operand_half_buffer.wgsl" };
+    let files = [
+        ("operand", operand),
+        ("input", "common/operand_half_buffer.wgsl"),
+        ("result", "common/result_f16.wgsl"),
+        ("inout", "common/inout_f16.wgsl"),
+    ];
+    for (name, file) in files {
+        names.iter_mut().find(|(n, _)| *n == name).unwrap().1 = file;
+    }
+}
+
 /// Parses and validates a kernel in a variant.
 pub fn parse(spec: &KernelSpec, imports: &Imports, features: Capabilities) -> Result<(Module, ModuleInfo), String> {
     parse_source(&spec.expanded(imports).map_err(|e| e.to_string())?, features)
 }
 
+/// With what every WebGPU has: conversions of pairs of f16.
 fn parse_source(source: &str, features: Capabilities) -> Result<(Module, ModuleInfo), String> {
+    let features = features | Capabilities::SHADER_FLOAT16_IN_FLOAT32;
     let module = naga::front::wgsl::parse_str(source).map_err(|e| e.emit_to_string(source))?;
     let info = Validator::new(ValidationFlags::all(), features)
         .subgroup_stages(naga::valid::ShaderStages::COMPUTE)

@@ -11,6 +11,7 @@ mod c3;
 mod comparison;
 mod epilogue;
 mod golden;
+mod halves;
 mod histogram;
 mod matmul;
 mod moments;

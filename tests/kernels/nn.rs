@@ -130,6 +130,7 @@ pub fn record_all(device: &Device, r: &mut Recorder) {
     silu_gate::forward(r, &a, &b, &c).unwrap();
     silu_gate::backward(r, &a, &b, &c, &d, &e).unwrap();
     elementwise::add(r, &a, &b).unwrap();
+    elementwise::cast(r, &a, &b).unwrap();
     elementwise::scale(r, 2.0, &a).unwrap();
     bias::backward(r, &a, &row, true).unwrap();
     rms_norm::forward(r, 1e-5, &a, &row, &b).unwrap();

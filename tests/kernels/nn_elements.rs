@@ -283,7 +283,7 @@ fn gradients_by_finite_differences() {
     host::silu_gate::backward((&x, &up), &c, (&mut dgate, &mut dup));
     let loss = |gate: &[f64], up: &[f64]| {
         let mut y = vec![0.0; 48];
-        host::silu_gate::forward(gate, up, &mut y);
+        host::silu_gate::forward(1.0, gate, up, &mut y);
         dot(&y, &c)
     };
     finite_differences(&x, &dgate, |gate| loss(gate, &up), "gate");
@@ -305,7 +305,7 @@ fn operands_that_do_not_fit() {
     for device in devices() {
         let (a, b, wrong) = (zeros(&device, 3, 5), zeros(&device, 3, 5), zeros(&device, 3, 6));
         let stranger = zeros(&Device::host(), 3, 5);
-        let half = realign::device::Tensor::new(&device, 3, 5, realign::ElementType::F16).unwrap();
+        let half = realign::device::Tensor::new(&device, 3, 5, realign::ElementType::BF16).unwrap();
         let mut r = device.recorder();
         for other in [&wrong, &stranger, &half, &a] {
             shape(gelu::forward(&mut r, Form::Erf, &a, other));

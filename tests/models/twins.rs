@@ -266,7 +266,7 @@ impl Twin {
         let b = self.normed(&format!("{p}post_attention_layernorm.weight"), &middle);
         let [gate, up] = ["mlp.gate_proj", "mlp.up_proj"].map(|n| linear(n, &b));
         let mut active = gate.like();
-        silu_gate::forward(&gate.data, &up.data, &mut active.data);
+        silu_gate::forward(1.0, &gate.data, &up.data, &mut active.data);
         let mut out = linear("mlp.down_proj", &active);
         elementwise::add(&middle.data, &mut out.data);
         (Kept { x, a, q, k, v, mixed, sums, middle, b, gate, up, active, narrow }, out)

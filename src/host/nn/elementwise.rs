@@ -1,4 +1,4 @@
-//! Twins of `shaders/nn/add.wgsl` and `scale.wgsl`.
+//! Twins of `shaders/nn/add.wgsl`, `cast.wgsl` and `scale.wgsl`.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -11,6 +11,12 @@ use crate::host::HostCall;
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
 pub(crate) struct AddParams {
+    pub count: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct CastParams {
     pub count: u32,
 }
 
@@ -58,6 +64,18 @@ pub fn add_twin(call: &mut HostCall<'_>) -> Result<()> {
     let (x, y) = (floats(call, 0, 0)?, floats_mut(call, 1, 0)?);
     let length = y.len().min(4 * params.count as usize);
     add(x, &mut y[..length]);
+    Ok(())
+}
+
+/// Runs the kernel: buffers are x, y. The engine widens and rounds.
+///
+/// # Errors
+/// Buffers that do not fit the parameters.
+pub fn cast_twin(call: &mut HostCall<'_>) -> Result<()> {
+    let params: CastParams = call.params()?;
+    let count = 4 * params.count as usize;
+    let (x, y) = (floats(call, 0, count)?, floats_mut(call, 1, count)?);
+    y[..count].copy_from_slice(&x[..count]);
     Ok(())
 }
 

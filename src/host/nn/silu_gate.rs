@@ -1,17 +1,28 @@
 //! Twin of `shaders/nn/silu_gate*.wgsl`.
 
+use bytemuck::{Pod, Zeroable};
+
 use super::math::Float;
 use super::parallel::{Map, for_each_element};
 use super::{floats, floats_mut};
 use crate::Result;
 use crate::host::HostCall;
 
-struct Value;
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct Params {
+    pub count: u32,
+    pub factor: f32,
+}
 
-impl<R: Float> Map<R, 2, 1> for Value {
+struct Value<R> {
+    factor: R,
+}
+
+impl<R: Float> Map<R, 2, 1> for Value<R> {
     #[inline(always)]
     fn map(&self, [gate, up]: [R; 2], _: [R; 1]) -> [R; 1] {
-        [gate * gate.sigmoid() * up]
+        [self.factor * (gate * gate.sigmoid() * up)]
     }
 }
 
@@ -26,9 +37,9 @@ impl<R: Float> Map<R, 3, 2> for Gradient {
     }
 }
 
-/// `y = gate σ(gate) up`, slices of one length.
-pub fn forward<R: Float>(gate: &[R], up: &[R], y: &mut [R]) {
-    for_each_element(&Value, [gate, up], [y]);
+/// `y = factor gate σ(gate) up`, slices of one length.
+pub fn forward<R: Float>(factor: R, gate: &[R], up: &[R], y: &mut [R]) {
+    for_each_element(&Value { factor }, [gate, up], [y]);
 }
 
 /// Both gradients, slices of one length.
@@ -41,7 +52,8 @@ pub fn backward<R: Float>((gate, up): (&[R], &[R]), dy: &[R], (dgate, dup): (&mu
 /// # Errors
 /// Buffers that do not fit the parameters.
 pub fn forward_twin(call: &mut HostCall<'_>) -> Result<()> {
-    forward(floats(call, 0, 0)?, floats(call, 1, 0)?, floats_mut(call, 2, 0)?);
+    let Params { factor, .. } = call.params()?;
+    forward(factor, floats(call, 0, 0)?, floats(call, 1, 0)?, floats_mut(call, 2, 0)?);
     Ok(())
 }
 

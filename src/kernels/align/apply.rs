@@ -7,7 +7,7 @@
 //! Bytes: one read and one write of the rows. FLOPs per element: 2 + 2 m for the dots, 1 + 2 m to combine.
 
 use super::super::{
-    Binding, KernelSpec, RowShape, check_device, check_rows, check_same_shape, record_in_parts, shaped_variant,
+    Binding, KernelSpec, RowShape, check_device, check_rows, check_same_shape, record_in_parts, row_variant,
 };
 use crate::device::{Buffer, Device, Dispatch, Recorder, Tensor};
 pub use crate::host::align::apply::MAX_VECTORS;
@@ -127,7 +127,7 @@ pub fn record(
     };
     let groups = [shape.groups(rows), 1, 1];
     let elements = (input.element_type(), output.element_type());
-    let variant = shaped_variant(recorder.device(), elements, shape, &[("VECTORS", operator.count as f64)])?;
+    let variant = row_variant(recorder.device(), elements, shape, &[], &[("VECTORS", operator.count as f64)])?;
     let dispatch =
         Dispatch::new(&SPEC).variant(variant).params(&params).elements(elements.0, elements.1).groups(groups);
     let buffers = [input.buffer(), &operator.vectors, &operator.gram, output.buffer(), status];

@@ -6,7 +6,7 @@
 //! Bytes: one read and one write of the rows. FLOPs: about 60 per element, twice the noise.
 
 use super::super::{
-    Binding, KernelSpec, RowShape, check_device, check_rows, check_same_shape, record_in_parts, shaped_variant,
+    Binding, KernelSpec, RowShape, check_device, check_rows, check_same_shape, record_in_parts, row_variant,
 };
 use crate::device::{Buffer, Dispatch, Recorder, Tensor};
 use crate::host::align::c3::Params;
@@ -75,7 +75,7 @@ pub fn record(
     };
     let groups = [shape.groups(rows), 1, 1];
     let elements = (input.element_type(), output.element_type());
-    let variant = shaped_variant(recorder.device(), elements, shape, &[])?;
+    let variant = row_variant(recorder.device(), elements, shape, &[], &[])?;
     let dispatch =
         Dispatch::new(&SPEC).variant(variant).params(&params).elements(elements.0, elements.1).groups(groups);
     record_in_parts(recorder, dispatch.buffers([input.buffer(), shift, output.buffer(), status]))

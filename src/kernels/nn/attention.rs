@@ -8,7 +8,9 @@
 //! FLOPs, with P pairs of a query and a key that it sees: forward 4 P width per query head, backward 14 P width. Bytes: q, k, v, out
 //! once, keys again for every block of queries from the caches.
 
-use super::super::{Binding, KernelSpec, Work, check_index, check_matrix, check_written, grid};
+use super::super::{
+    Binding, KernelSpec, Work, check_float_matrix, check_index, check_matrix, check_written, grid, halves_of,
+};
 pub use super::sequences::{Family, Sequence, Sequences};
 use crate::device::{Buffer, DeviceKind, Recorder, Tensor};
 pub use crate::host::nn::attention::Heads;
@@ -145,7 +147,7 @@ fn check(
     for (tensors, heads, rows) in [(queries, query, sequences.rows.0), (keys, key_value, sequences.rows.1)] {
         let count = tensors[0].1.rows();
         for &(what, tensor) in tensors {
-            check_matrix(recorder, name, (what, tensor), (count, heads * width))?;
+            check_float_matrix(recorder, name, (what, tensor), (count, heads * width))?;
             check_index(name, tensor)?;
         }
         if count < rows {
@@ -168,6 +170,8 @@ struct Blocks<'a> {
     iterations: usize,
     lse: &'a Tensor,
     buffers: &'a [&'a Buffer],
+    /// Those that hold f16, bit by bit.
+    halves: u32,
 }
 
 impl Blocks<'_> {
@@ -201,8 +205,8 @@ impl Blocks<'_> {
                 Work { kernel, params: bytemuck::bytes_of(&params), buffers: self.buffers, constants: &constants };
             let work = work.check_iterations(recorder, self.iterations)?;
             match family {
-                Family::Rows => work.elements(recorder, units)?,
-                Family::Tiles => work.dispatch(recorder, grid(units), ElementType::F32)?,
+                Family::Rows => work.elements_halves(recorder, units, self.halves)?,
+                Family::Tiles => work.dispatch_halves(recorder, grid(units), (ElementType::F32, self.halves))?,
             }
         }
         Ok(())
@@ -210,7 +214,7 @@ impl Blocks<'_> {
 }
 
 /// Records `out`, `[n, query * width]`, and `lse`, `[n, query]`, the log-sum-exp of each row's scores; `q` `[n, query * width]`, `k` and
-/// `v` `[m, key_value * width]`, all f32. Rows that no sequence covers are left as they are.
+/// `v` `[m, key_value * width]`, each f32 or f16, `lse` f32. Rows that no sequence covers are left as they are.
 ///
 /// # Errors
 /// Shapes that do not fit, other element types, one memory for two, another device's tensors.
@@ -238,6 +242,7 @@ pub fn forward(
         iterations: sequences.iterations.1,
         lse,
         buffers: &buffers,
+        halves: halves_of([q, k, v]) | halves_of([out]) << 4,
     }
     .record(recorder)
 }
@@ -265,6 +270,8 @@ pub fn backward(
     let queries = [("q", q), ("out", out), ("dout", dout), ("dq", dq)];
     let keys = [("k", k), ("v", v), ("dk", dk), ("dv", dv)];
     check(recorder, QUERIES.name, (heads, sequences), &queries, &keys, lse)?;
+    let halves = halves_of([q, k, v, dout]);
+    let delta_halves = halves_of([dout, out]);
     let (q, k, v, dout) = (q.buffer(), k.buffer(), v.buffer(), dout.buffer());
     check_written(
         QUERIES.name,
@@ -287,8 +294,11 @@ pub fn backward(
         lse_stride: 4 * lse.width4() as u32,
     };
     let buffers = [dout, out.buffer(), lse.buffer(), &stats];
-    Work { kernel: &DELTA, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }
-        .elements(recorder, count)?;
+    Work { kernel: &DELTA, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }.elements_halves(
+        recorder,
+        count,
+        delta_halves,
+    )?;
     let pairs = sequences.pairs * (heads.query * heads.width) as u64;
     let buffers = [q, k, v, dout, &stats, &sequences.query_blocks, dq.buffer()];
     let by_queries = Blocks {
@@ -300,6 +310,7 @@ pub fn backward(
         iterations: sequences.iterations.1,
         lse,
         buffers: &buffers,
+        halves: halves | halves_of([dq]) << 6,
     };
     by_queries.record(recorder)?;
     Blocks {
@@ -308,6 +319,7 @@ pub fn backward(
         flops: 8 * pairs,
         iterations: sequences.iterations.0 * heads.query / heads.key_value,
         buffers: &[q, k, v, dout, &stats, &sequences.key_blocks, dk.buffer(), dv.buffer()],
+        halves: halves | halves_of([dk, dv]) << 6,
         ..by_queries
     }
     .record(recorder)

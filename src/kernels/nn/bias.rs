@@ -3,7 +3,10 @@
 //!
 //! Bytes: one read of dy. One FLOP per element.
 
-use super::super::{Binding, KernelSpec, MAX_ITERATIONS, Work, check_index, check_matrix, check_written, grid};
+use super::super::{
+    Binding, KernelSpec, MAX_ITERATIONS, Work, check_float_matrix, check_index, check_matrix, check_written, grid,
+    halves_of,
+};
 use crate::device::{Buffer, DeviceKind, Recorder, Tensor};
 use crate::host::nn::bias::Params;
 use crate::spec::in_range;
@@ -21,12 +24,12 @@ pub static SPEC: KernelSpec = KernelSpec::new(
 .with_overrides(&["GROUP", "LANES"])
 .trusted(in_range::COLUMNS);
 
-/// Records `dbias = Σ_rows dy`, or `+=`; `dy` `[n, d]`, `dbias` `[1, d]`, f32. Without rows the sum is zero.
+/// Records `dbias = Σ_rows dy`, or `+=`; `dy` `[n, d]` f32 or f16, `dbias` `[1, d]` f32. Without rows the sum is zero.
 ///
 /// # Errors
 /// Shapes that do not fit, other element types, one memory for both, another device's tensors.
 pub fn backward(recorder: &mut Recorder, dy: &Tensor, dbias: &Tensor, accumulate: bool) -> Result<()> {
-    check_matrix(recorder, SPEC.name, ("dy", dy), (dy.rows(), dy.width()))?;
+    check_float_matrix(recorder, SPEC.name, ("dy", dy), (dy.rows(), dy.width()))?;
     check_matrix(recorder, SPEC.name, ("dbias", dbias), (1, dy.width()))?;
     check_index(SPEC.name, dy)?;
     let buffers = [dy.buffer(), dbias.buffer()];
@@ -37,7 +40,7 @@ pub fn backward(recorder: &mut Recorder, dy: &Tensor, dbias: &Tensor, accumulate
         }
         return Ok(());
     }
-    record_columns(recorder, &SPEC, (dy.rows(), dy.width4()), &buffers, accumulate)
+    record_typed_columns(recorder, &SPEC, (dy.rows(), dy.width4()), (&buffers, halves_of([dy])), accumulate)
 }
 
 /// Workgroups that are enough for a large GPU, and the rows that are worth one.
@@ -52,6 +55,17 @@ pub(in crate::kernels) fn record_columns(
     buffers: &[&Buffer],
     accumulate: bool,
 ) -> Result<()> {
+    record_typed_columns(recorder, kernel, (rows, width4), (buffers, 0), accumulate)
+}
+
+/// The same with f16 in those of the operands that `halves` has bits for.
+fn record_typed_columns(
+    recorder: &mut Recorder,
+    kernel: &'static KernelSpec,
+    (rows, width4): (usize, usize),
+    (buffers, halves): (&[&Buffer], u32),
+    accumulate: bool,
+) -> Result<()> {
     let caps = recorder.device().capabilities();
     let lanes = caps.lanes as usize;
     if lanes == 1 {
@@ -61,7 +75,7 @@ pub(in crate::kernels) fn record_columns(
         for first in (0..rows).step_by(part) {
             let range = first..rows.min(first + part);
             let slices = Slices { rows: range, across, slice: part, accumulate: accumulate || first > 0 };
-            slices.record(recorder, kernel, width4, buffers)?;
+            slices.record(recorder, kernel, width4, (buffers, halves))?;
         }
         return Ok(());
     }
@@ -70,15 +84,15 @@ pub(in crate::kernels) fn record_columns(
     let count = rows.div_ceil(slice);
     let all = Slices { rows: 0..rows, across, slice, accumulate };
     if count == 1 {
-        return all.record(recorder, kernel, width4, buffers);
+        return all.record(recorder, kernel, width4, (buffers, halves));
     }
     // One row of sums for each slice, and their sums.
     let partial = recorder.device().buffer("partial column sums", 16 * (count * width4) as u64)?;
     let (out, operands) = (buffers[buffers.len() - 1], &buffers[..buffers.len() - 1]);
     let first = Slices { accumulate: false, ..all };
-    first.record(recorder, kernel, width4, &[operands, &[&partial][..]].concat())?;
+    first.record(recorder, kernel, width4, (&[operands, &[&partial][..]].concat(), halves))?;
     let second = Slices { rows: 0..count, across, slice: count, accumulate };
-    second.record(recorder, &SPEC, width4, &[&partial, out])
+    second.record(recorder, &SPEC, width4, (&[&partial, out], 0))
 }
 
 /// Column sums of each slice of rows, in one dispatch.
@@ -96,7 +110,7 @@ impl Slices {
         recorder: &mut Recorder,
         kernel: &'static KernelSpec,
         width4: usize,
-        buffers: &[&Buffer],
+        (buffers, halves): (&[&Buffer], u32),
     ) -> Result<()> {
         let params = Params {
             first: self.rows.start as u32,
@@ -106,10 +120,10 @@ impl Slices {
             slice: self.slice as u32,
         };
         let units = self.across * self.rows.len().div_ceil(self.slice);
-        Work { kernel, params: bytemuck::bytes_of(&params), buffers, constants: &[] }.dispatch(
+        Work { kernel, params: bytemuck::bytes_of(&params), buffers, constants: &[] }.dispatch_halves(
             recorder,
             grid(units),
-            ElementType::F32,
+            (ElementType::F32, halves),
         )
     }
 }

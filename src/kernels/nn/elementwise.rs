@@ -1,10 +1,12 @@
-//! Sums and multiples, element by element.
+//! Sums, multiples and other element types, element by element.
 //!
-//! Bytes: `add` 12 per element, `scale` 8. One FLOP per element.
+//! Bytes: `add` 12 per element, `cast` 6, `scale` 8. One FLOP per element.
 
-use super::super::{Binding, KernelSpec, Work, check_index, check_matrix, check_written};
+use super::super::{
+    Binding, KernelSpec, Work, check_float_matrix, check_index, check_matrix, check_written, halves_of,
+};
 use crate::device::{Recorder, Tensor};
-use crate::host::nn::elementwise::{AddParams, ScaleParams};
+use crate::host::nn::elementwise::{AddParams, CastParams, ScaleParams};
 use crate::spec::in_range;
 use crate::spec::shader::source;
 use crate::{Error, Result};
@@ -15,6 +17,17 @@ pub static ADD: KernelSpec = KernelSpec::new(
     source!("nn/add.wgsl"),
     &[Binding::uniform("params"), Binding::read(1, "x"), Binding::read_write(2, "y")],
     crate::host::nn::elementwise::add_twin,
+)
+.with_grid()
+.with_overrides(&["GROUP"])
+.trusted(in_range::ELEMENTS);
+
+/// Rounds to another element type.
+pub static CAST: KernelSpec = KernelSpec::new(
+    "cast",
+    source!("nn/cast.wgsl"),
+    &[Binding::uniform("params"), Binding::read(1, "operand1"), Binding::read_write(2, "result2")],
+    crate::host::nn::elementwise::cast_twin,
 )
 .with_grid()
 .with_overrides(&["GROUP"])
@@ -48,6 +61,28 @@ pub fn add(recorder: &mut Recorder, x: &Tensor, y: &Tensor) -> Result<()> {
     let params = AddParams { count };
     Work { kernel: &ADD, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }
         .elements(recorder, count as usize)
+}
+
+/// Records `y = x`, both `[n, d]`, each f32 or f16, rounded to nearest even; what f16 cannot hold becomes infinite.
+///
+/// # Errors
+/// Shapes that differ, other element types, one memory for both, another device's tensors.
+pub fn cast(recorder: &mut Recorder, x: &Tensor, y: &Tensor) -> Result<()> {
+    for tensor in [("x", x), ("y", y)] {
+        check_float_matrix(recorder, CAST.name, tensor, (y.rows(), y.width()))?;
+    }
+    let buffers = [x.buffer(), y.buffer()];
+    check_written(CAST.name, &buffers, 1)?;
+    let count = check_index(CAST.name, y)?;
+    if count == 0 {
+        return Ok(());
+    }
+    let params = CastParams { count };
+    Work { kernel: &CAST, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }.elements_halves(
+        recorder,
+        count as usize,
+        halves_of([x, y]),
+    )
 }
 
 /// Records `y *= factor`, `[n, d]` f32.

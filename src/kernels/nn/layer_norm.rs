@@ -19,7 +19,7 @@ pub static SPEC: KernelSpec = KernelSpec::new(
         Binding::texels(1, "operand1"),
         Binding::texels(2, "operand2"),
         Binding::texels(3, "operand3"),
-        Binding::read_write(4, "out_rows"),
+        Binding::read_write(4, "result4"),
     ],
     crate::host::nn::norm::layer_twin,
 )

@@ -1,7 +1,9 @@
 //! What RMSNorm and LayerNorm share. The gradient takes two dispatches and a third for the weight's: first the rows' scalars, which
 //! all later ones need, then elements, each on its own.
 
-use super::super::{Binding, KernelSpec, Work, check_index, check_matrix, check_written};
+use super::super::{
+    Binding, KernelSpec, Work, check_float_matrix, check_index, check_matrix, check_written, halves_of,
+};
 use crate::device::{Buffer, Recorder, Tensor};
 use crate::host::nn::norm::{BackwardParams, Params, ScalarsParams};
 use crate::spec::in_range;
@@ -83,9 +85,8 @@ pub(super) fn forward(
     (x, vectors, y): (&Tensor, &[(&'static str, &Tensor)], &Tensor),
 ) -> Result<()> {
     check_eps(eps)?;
-    for tensor in [("x", x), ("y", y)] {
-        check_matrix(recorder, kernel.name, tensor, (x.rows(), x.width()))?;
-    }
+    check_matrix(recorder, kernel.name, ("x", x), (x.rows(), x.width()))?;
+    check_float_matrix(recorder, kernel.name, ("y", y), (x.rows(), x.width()))?;
     for &vector in vectors {
         check_matrix(recorder, kernel.name, vector, (1, x.width()))?;
     }
@@ -97,10 +98,11 @@ pub(super) fn forward(
         return Ok(());
     }
     let params = Params { rows: x.rows() as u32, width: x.width() as u32, width4: x.width4() as u32, eps };
-    Work { kernel, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }.rows(
+    let halves = halves_of([y]) << (buffers.len() - 1);
+    Work { kernel, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }.rows_halves(
         recorder,
-        x.rows(),
-        x.width4(),
+        (x.rows(), x.width4()),
+        halves,
     )
 }
 

@@ -17,7 +17,7 @@ pub static SPEC: KernelSpec = KernelSpec::new(
         Binding::uniform("params"),
         Binding::texels(1, "operand1"),
         Binding::texels(2, "operand2"),
-        Binding::read_write(3, "out_rows"),
+        Binding::read_write(3, "result3"),
     ],
     crate::host::nn::norm::rms_twin,
 )
@@ -25,7 +25,7 @@ pub static SPEC: KernelSpec = KernelSpec::new(
 .with_overrides(&["GROUP", "LANES", "SUBGROUP"])
 .trusted(in_range::ROWS);
 
-/// Records the normalisation of `x`, `[n, d]`, to `y`, `[n, d]`; `weight` is `[1, d]`, all f32; `eps` is above 0.
+/// Records the normalisation of `x`, `[n, d]`, to `y`, `[n, d]`; `x` and `weight` `[1, d]` are f32, `y` f32 or f16; `eps` is above 0.
 ///
 /// # Errors
 /// Shapes that differ, other element types, `y` the memory of an operand, another device's tensors, an `eps` that is not

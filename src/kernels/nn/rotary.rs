@@ -1,9 +1,9 @@
 //! Rotary position embedding in the half-split layout (`rotate_half`) of the Llama and Qwen2 families, with Llama 3's scaling.
 //!
 //! Angles are exact modulo a turn: frequencies are 64-bit fractions of a turn, so that a late position loses nothing.
-//! Bytes: 8 per element. FLOPs: about 20 per element.
+//! Bytes: 8 per element, 4 in f16. FLOPs: about 20 per element.
 
-use super::super::{Binding, KernelSpec, Work, check_index, check_matrix, check_words, check_written};
+use super::super::{Binding, KernelSpec, Work, check_float_matrix, check_index, check_words, check_written, halves_of};
 use crate::device::{Buffer, Device, Recorder, Tensor};
 use crate::host::nn::rotary::Params;
 use crate::spec::in_range;
@@ -18,7 +18,7 @@ pub static SPEC: KernelSpec = KernelSpec::new(
         Binding::uniform("params"),
         Binding::read(1, "positions"),
         Binding::read(2, "frequencies"),
-        Binding::read_write(3, "x"),
+        Binding::read_write(3, "inout3"),
     ],
     crate::host::nn::rotary::twin,
 )
@@ -97,7 +97,7 @@ impl Frequencies {
     }
 }
 
-/// Records the rotation of every head of `x`, `[n, heads * head_width]` f32, in place: row `i` by `positions[i]`, u32 `[n]`.
+/// Records the rotation of every head of `x`, `[n, heads * head_width]` f32 or f16, in place: row `i` by `positions[i]`, u32 `[n]`.
 /// `inverse` turns back, which is also the gradient.
 ///
 /// # Errors
@@ -110,7 +110,7 @@ pub fn record(
     x: &Tensor,
     inverse: bool,
 ) -> Result<()> {
-    check_matrix(recorder, SPEC.name, ("x", x), (x.rows(), heads.saturating_mul(2 * frequencies.half)))?;
+    check_float_matrix(recorder, SPEC.name, ("x", x), (x.rows(), heads.saturating_mul(2 * frequencies.half)))?;
     check_words(recorder, SPEC.name, ("positions", positions), x.rows())?;
     check_index(SPEC.name, x)?;
     let half4 = frequencies.half / 4;
@@ -127,6 +127,9 @@ pub fn record(
     };
     let buffers = [positions, &frequencies.words, x.buffer()];
     check_written(SPEC.name, &buffers, 1)?;
-    Work { kernel: &SPEC, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }
-        .elements(recorder, count)
+    Work { kernel: &SPEC, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }.elements_halves(
+        recorder,
+        count,
+        halves_of([x]) << 2,
+    )
 }

@@ -76,7 +76,7 @@ impl Shader {
     /// Parses and validates it.
     pub fn parse(&self) -> Result<(Module, ModuleInfo), String> {
         let module = naga::front::wgsl::parse_str(&self.source).map_err(|e| e.emit_to_string(&self.source))?;
-        let info = Validator::new(ValidationFlags::all(), self.features())
+        let info = Validator::new(ValidationFlags::all(), self.features() | Capabilities::SHADER_FLOAT16_IN_FLOAT32)
             .subgroup_stages(naga::valid::ShaderStages::COMPUTE)
             .subgroup_operations(naga::valid::SubgroupOperationSet::all())
             .validate(&module)

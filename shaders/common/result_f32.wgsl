@@ -1,0 +1,7 @@
+// Result $, four elements to an entry, in f32. One of the interchangeable `result_*` files.
+
+@group(0) @binding($) var<storage, read_write> result$: array<vec4<f32>>;
+
+fn write$(index: u32, value: vec4<f32>) {
+    result$[index] = value;
+}
