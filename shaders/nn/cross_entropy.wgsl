@@ -26,9 +26,9 @@ fn logits4(base: u32, c: u32) -> vec4<f32> {
     return select(vec4<f32>(LEAST), read1(base + clamped(c)), inside);
 }
 
-// What a sum about the maximum `from` is worth about `to`, which is no less; exact where they are the same.
-fn moved(from: f32, to: f32) -> f32 {
-    return select(exp(max(from - to, -100.0)), 1.0, from == to);
+// What a sum about the maximum `lower` is worth about `upper`; exact where they are the same.
+fn moved(lower: f32, upper: f32) -> f32 {
+    return select(exp(max(lower - upper, -100.0)), 1.0, lower == upper);
 }
 
 #import "held"

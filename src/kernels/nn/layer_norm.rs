@@ -24,7 +24,7 @@ pub static SPEC: KernelSpec = KernelSpec::new(
     crate::host::nn::norm::layer_twin,
 )
 .with_grid()
-.with_overrides(&["GROUP", "LANES", "SUBGROUP"])
+.with_overrides(&["GROUP", "LANES", "SUBGROUP", "HELD", "WHOLE"])
 .trusted(in_range::ROWS);
 
 /// Records the normalisation of `x`, `[n, d]`, to `y`, `[n, d]`; `weight` and `bias` are `[1, d]`, all f32; `eps` is above 0.

@@ -22,7 +22,7 @@ pub static SPEC: KernelSpec = KernelSpec::new(
     crate::host::nn::norm::rms_twin,
 )
 .with_grid()
-.with_overrides(&["GROUP", "LANES", "SUBGROUP"])
+.with_overrides(&["GROUP", "LANES", "SUBGROUP", "HELD", "WHOLE"])
 .trusted(in_range::ROWS);
 
 /// Records the normalisation of `x`, `[n, d]`, to `y`, `[n, d]`; `x` and `weight` `[1, d]` are f32, `y` f32 or f16; `eps` is above 0.
