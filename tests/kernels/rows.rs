@@ -168,18 +168,20 @@ fn make_variants() -> Vec<(String, Device)> {
 }
 
 /// Devices whose teams are made for a row's width, and the widths below, at and above those where teams and what they hold change: the least
-/// team, a subgroup, a workgroup, and a workgroup that holds the row no more.
+/// team, a subgroup, and a workgroup that holds the row no more.
 pub fn width_classes() -> Vec<(String, Device, Vec<usize>)> {
     static LARGE: OnceLock<Device> = OnceLock::new();
     let shape = |c: &mut Capabilities| (c.group, c.lanes, c.subgroup_teams, c.texel_reads) = (256, 32, false, false);
     let large = LARGE.get_or_init(|| gpu().with_capabilities(shape).unwrap()).clone();
-    let teams = variants().into_iter().filter(|(_, device)| device.capabilities().lanes > 1);
+    let teams = variants().into_iter().filter(|(_, device)| (2..32).contains(&device.capabilities().lanes));
     let classes = teams.map(|(name, device)| {
         let (group, lanes) = (device.capabilities().group as usize, device.capabilities().lanes as usize);
         // Four vectors of four elements to each lane, and eight.
-        let mut limits = vec![16 * 4, 16 * lanes, 16 * group, 32 * group];
-        limits.dedup();
-        (name, device, limits.into_iter().flat_map(|limit| [limit - 5, limit, limit + 1]).collect())
+        (
+            name,
+            device,
+            [16 * 4, 16 * lanes, 32 * group].into_iter().flat_map(|limit| [limit - 5, limit, limit + 1]).collect(),
+        )
     });
     let mut classes: Vec<_> = classes.collect();
     classes.push(("workgroups of 256".into(), large, vec![1280, 4096, 8193]));
