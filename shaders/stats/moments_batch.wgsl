@@ -2,15 +2,16 @@
 // is read once, and all loads of a batch are on their way before the first is used. An invocation keeps the sums of its columns over all
 // batches of its workgroup. One of the interchangeable `moments_*` files.
 
-// HELD BATCH at most, and each.
+// HELD BATCH at most, HELD and BATCH.
 const MOST: u32 = 16u;
 const MOST_HELD: u32 = 4u;
+const MOST_ROWS: u32 = 8u;
 
-var<workgroup> peak: array<atomic<u32>, MOST>;
-var<workgroup> square: array<atomic<u32>, 32>; // 2 MOST
-var<workgroup> dots: array<atomic<u32>, 288>; // 2 MOST MAX_VECTORS
+var<workgroup> peak: array<atomic<u32>, MOST_ROWS>;
+var<workgroup> square: array<atomic<u32>, 16>; // 2 MOST_ROWS
+var<workgroup> dots: array<atomic<u32>, 144>; // 2 MOST_ROWS MAX_VECTORS
 // Weight and shift.
-var<workgroup> weights: array<vec2<u32>, MOST>;
+var<workgroup> weights: array<vec2<u32>, MOST_ROWS>;
 
 fn clear_batch(local: u32) {
     for (var i = local; i < BATCH; i += GROUP) {
@@ -18,7 +19,7 @@ fn clear_batch(local: u32) {
         atomicStore(&square[2u * i], 0u);
         atomicStore(&square[2u * i + 1u], 0u);
     }
-    for (var i = local; i < 2u * MOST * VECTORS; i += GROUP) { atomicStore(&dots[i], 0u); }
+    for (var i = local; i < 2u * MOST_ROWS * VECTORS; i += GROUP) { atomicStore(&dots[i], 0u); }
 }
 
 /// The bits of a vector of a row's columns, zeros beyond the row.
@@ -48,7 +49,7 @@ fn scalars(slot: u32, row: u32) {
     if (row >= params.rows) { return; }
     var d: array<vec2<u32>, MAX_VECTORS>;
     for (var v = 0u; v < VECTORS; v += 1u) {
-        let at = 2u * (v * MOST + slot);
+        let at = 2u * (v * MOST_ROWS + slot);
         d[v] = vec2<u32>(atomicLoad(&dots[at]), atomicLoad(&dots[at + 1u]));
     }
     let s = vec2<u32>(atomicLoad(&square[2u * slot]), atomicLoad(&square[2u * slot + 1u]));
@@ -97,7 +98,7 @@ fn run(group: u32, groups: u32, local: u32, team: u32, lane: u32) {
                     d = add_products(d, bitcast<vec4<i32>>(x[r * HELD + k]), bitcast<vec4<i32>>(vector_words4(at)));
                 }
                 let all = team_sum(fold_sum4(d));
-                if (team_leads(lane)) { add_dot(v * MOST + r, all); }
+                if (team_leads(lane)) { add_dot(v * MOST_ROWS + r, all); }
             }
         }
         workgroupBarrier();

@@ -9,8 +9,6 @@ const MOST_HELD: u32 = 8;
 const IN_FLIGHT: u32 = 4;
 /// The smallest team: neighbours read 64 bytes side by side.
 const LEAST_LANES: u32 = 4;
-/// Invocations of a workgroup of small teams without subgroups: its barriers are for all of them.
-const PORTABLE_GROUP: u32 = 64;
 
 /// The shape of a row kernel on a device, for rows of one width.
 ///
@@ -46,11 +44,9 @@ impl RowShape {
         let lanes = most.clamp(LEAST_LANES.min(caps.group), caps.group);
         let held = width4.div_ceil(lanes);
         let whole = held <= MOST_HELD;
-        let group = match caps.subgroup_teams {
-            true if lanes > caps.lanes => lanes,
-            true => caps.group,
-            false => lanes.max(PORTABLE_GROUP.min(caps.group)),
-        };
+        // Where subgroups share a row, no row waits at another's barrier; without subgroups, workgroup memory is less to each invocation of
+        // the largest workgroup.
+        let group = if caps.subgroup_teams && lanes > caps.lanes { lanes } else { caps.group };
         RowShape { group, lanes, held: held.min(MOST_HELD), whole }
     }
 

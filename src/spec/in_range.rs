@@ -16,7 +16,7 @@ pub(crate) const ROWS: &str = "rows are clamped below their number, and vectors 
 /// A column is clamped below `width4`, a slice of rows ends at `end`, and there is a row of sums to each slice.
 pub(crate) const COLUMNS: &str = "columns are clamped below the width, and slices of rows end at the last";
 
-/// As [`ROWS`], with the scalars of 64 rows of a tile, or of 16 of a batch, in workgroup memory that is sized for them and for the most vectors; a
+/// As [`ROWS`], with the scalars of 64 rows of a tile, or of 8 of a batch, in workgroup memory that is sized for them and for the most vectors; a
 /// batch has 16 vectors and 4 sums in registers at most, see `Shape`; slots of the sums count up to the layout's, which the wrapper checks.
 pub(crate) const MOMENTS: &str = "rows and columns end at their numbers, and slots are those of the layout";
 

@@ -15,8 +15,8 @@
 //! component, an element's 2⁻³¹), traces within 1e-9. Errors have no direction: at n = 1000 both are near 1e-11. Windows
 //! hold up to 2²² rows between two readings of the sums.
 //!
-//! Bytes: one read of the rows, with 16 loads of 16 bytes (8 of 16-bit rows) in flight to an invocation of a GPU; three reads, two of them from caches, where a row has
-//! more than 4,096 columns. Integer operations per element: about 25 for the column sums, 10 for the squares, 15 for
+//! Bytes: one read of the rows, with 8 to 16 loads of 16 bytes (8 of 16-bit rows) in flight to an invocation of a GPU; three reads, two of them from
+//! caches, where a row has more than 4,096 columns. Integer operations per element: about 25 for the column sums, 10 for the squares, 15 for
 //! each dot.
 
 use super::super::{Binding, KernelSpec, check_device, check_rows, groups, imports as kernel_imports, record_in_parts};
@@ -67,14 +67,15 @@ pub(crate) struct Shape {
 impl Shape {
     /// For rows of `width4` vectors.
     pub(crate) fn of(caps: &Capabilities, width4: usize) -> Self {
-        // An invocation has registers for 16 vectors, of which the sums of at most 4 columns of vectors come on top.
+        // An invocation has registers for 16 vectors, and the sums of 4 columns of vectors on top. More rows at a time than 8 gain nothing, and
+        // take more registers for what is computed of each.
         let (held, lanes) = (width4.div_ceil(caps.group as usize), caps.lanes as usize);
         if lanes == 1 || held > 4 {
             return Shape { group: caps.group, held: None };
         }
         // The fewest whole teams that hold a row, so that few lanes idle.
         let group = width4.div_ceil(held).next_multiple_of(lanes).min(caps.group as usize) as u32;
-        Shape { group, held: Some((16 / held as u32, held as u32)) }
+        Shape { group, held: Some(((16 / held as u32).min(8), held as u32)) }
     }
 
     fn import(self) -> Import {
