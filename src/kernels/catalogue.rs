@@ -26,6 +26,7 @@ pub static ALL: &[&KernelSpec] = &[
     &nn::layer_norm::SPEC,
     &nn::norm::SCALARS,
     &nn::norm::BACKWARD,
+    &nn::norm::ROWS,
     &nn::norm::WEIGHT,
     &nn::rotary::SPEC,
     &nn::attention::FORWARD,
