@@ -245,6 +245,14 @@ impl Device {
         Buffer::new(self, label, bytes, (Use::Compute, Purpose::Data))
     }
 
+    /// A zeroed buffer that counts as memory for `purpose`.
+    ///
+    /// # Errors
+    /// As [`Device::buffer`].
+    pub(crate) fn buffer_for(&self, purpose: Purpose, label: &str, bytes: u64) -> Result<Buffer> {
+        Buffer::new(self, label, bytes, (Use::Compute, purpose))
+    }
+
     /// 16 bytes to bind where an operand has none, which nobody reads or writes: the same for all who hold it at a time.
     ///
     /// # Errors

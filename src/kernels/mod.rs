@@ -49,6 +49,7 @@ pub fn imports(caps: &Capabilities, rows: ElementType, out: ElementType) -> Resu
         ElementType::Fixed => "common/rows_fixed.wgsl",
         ElementType::F64 => return Err(unsupported_on_device(rows)),
     };
+    let parameters = if out == ElementType::BF16 { "optim/parameters_bf16.wgsl" } else { "optim/parameters_f32.wgsl" };
     let out = match out {
         ElementType::F32 => "common/out_f32.wgsl",
         ElementType::F16 => "common/out_f16.wgsl",
@@ -96,6 +97,7 @@ pub fn imports(caps: &Capabilities, rows: ElementType, out: ElementType) -> Resu
         ("nearest", nearest),
         ("histogram", histogram),
         ("product", product),
+        ("parameters", parameters),
     ])
 }
 
@@ -157,6 +159,12 @@ impl Work<'_> {
         self.dispatch(recorder, grid(count.div_ceil(group as usize)), rows)
     }
 
+    /// As [`Self::elements`], where what is written has elements of type `out`.
+    fn elements_to(self, recorder: &mut Recorder, count: usize, out: ElementType) -> Result<()> {
+        let group = recorder.device().capabilities().group;
+        self.dispatch_as(recorder, grid(count.div_ceil(group as usize)), (ElementType::F32, out))
+    }
+
     /// Checks that no invocation takes more than [`MAX_ITERATIONS`] iterations, `iterations` for a team of one.
     fn check_iterations(self, recorder: &Recorder, iterations: usize) -> Result<Self> {
         let caps = recorder.device().capabilities();
@@ -175,13 +183,27 @@ impl Work<'_> {
 
     /// One team for each of `units` rows.
     fn teams(self, recorder: &mut Recorder, units: usize) -> Result<()> {
+        self.teams_to(recorder, units, ElementType::F32)
+    }
+
+    /// The same where what is written has elements of type `out`.
+    fn teams_to(self, recorder: &mut Recorder, units: usize, out: ElementType) -> Result<()> {
         let grid = [groups(units.div_ceil(recorder.device().capabilities().teams())), 1, 1];
-        self.dispatch(recorder, grid, ElementType::F32)
+        self.dispatch_as(recorder, grid, (ElementType::F32, out))
     }
 
     fn dispatch(self, recorder: &mut Recorder, groups: [u32; 3], rows: ElementType) -> Result<()> {
-        let variant = row_variant(recorder.device(), (rows, ElementType::F32), self.constants)?;
-        let mut dispatch = Dispatch::new(self.kernel).variant(variant).groups(groups).elements(rows, ElementType::F32);
+        self.dispatch_as(recorder, groups, (rows, ElementType::F32))
+    }
+
+    fn dispatch_as(
+        self,
+        recorder: &mut Recorder,
+        groups: [u32; 3],
+        (rows, out): (ElementType, ElementType),
+    ) -> Result<()> {
+        let variant = row_variant(recorder.device(), (rows, out), self.constants)?;
+        let mut dispatch = Dispatch::new(self.kernel).variant(variant).groups(groups).elements(rows, out);
         dispatch.params = self.params.to_vec();
         dispatch.params.resize(self.params.len().next_multiple_of(16), 0);
         record_in_parts(recorder, dispatch.buffers(self.buffers.iter().copied()))

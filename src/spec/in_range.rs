@@ -12,6 +12,10 @@ pub(crate) const ELEMENTS: &str = "indices are clamped below the count, which ev
 /// operands hold so many rows of this width. Workgroup memory is indexed by the invocation, of 256 at most.
 pub(crate) const ROWS: &str = "rows are clamped below their number, and vectors end at the width";
 
+/// A team's block is clamped below `blocks`, and an element's index below `count`; only a team's own block is written. The wrapper checks
+/// that the operands hold so many vectors and blocks.
+pub(crate) const BLOCKS: &str = "blocks are clamped below their number, and elements below the count";
+
 /// A column is clamped below `width4`, a slice of rows ends at `end`, and there is a row of sums to each slice.
 pub(crate) const COLUMNS: &str = "columns are clamped below the width, and slices of rows end at the last";
 

@@ -89,6 +89,9 @@ static SOURCES: &[(&str, &str)] = sources![
     "linalg/tile_64.wgsl",
     "linalg/tile_128.wgsl",
     "linalg/tile_128_shallow.wgsl",
+    "optim/dynamic.wgsl",
+    "optim/parameters_bf16.wgsl",
+    "optim/parameters_f32.wgsl",
     "stats/row_scalars.wgsl",
 ];
 

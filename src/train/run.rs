@@ -287,8 +287,7 @@ fn clear(out: &Path) -> Result<()> {
 
 /// The decoder of the model folder behind the adapter that the settings name, or a fresh one.
 fn model(device: &Device, settings: &Settings, width: usize) -> Result<Model> {
-    // What trains is f32.
-    let storage = if settings.train == Trained::All { Some(ElementType::F32) } else { settings.weights };
+    let storage = if settings.train == Trained::All { Some(settings.master_weights) } else { settings.weights };
     let mut decoder = Decoder::open(device, &settings.model, storage)?;
     let hidden = decoder.config().hidden_size;
     let weights = match &settings.init_adapter {
@@ -341,6 +340,8 @@ fn trainer(device: &Device, model: Model, settings: &Settings) -> Result<Trainer
         eps: settings.eps,
         weight_decay: settings.weight_decay,
         max_norm: (settings.clip > 0.0).then_some(settings.clip as f32),
+        moments: settings.optimizer,
+        seed: settings.seed,
     };
     Trainer::new(device, model, trains, (options, settings.recompute))
 }
