@@ -52,6 +52,15 @@ impl Moments {
         }
     }
 
+    /// Bytes of both.
+    pub fn bytes(&self) -> u64 {
+        let of = |m: &Moments8| m.first.bytes() + m.second.bytes() + m.largest.bytes();
+        match self {
+            Moments::F32(m, v) => m.bytes() + v.bytes(),
+            Moments::Dynamic8(shards) => shards.iter().map(of).sum(),
+        }
+    }
+
     /// Records one step of a parameter's shards. `first` is the number of the first among all that are stepped.
     pub(super) fn step(
         &self,

@@ -130,7 +130,7 @@ impl Random {
 const VOCABULARY: usize = 128;
 const LENGTH: usize = 32;
 
-/// Texts of a language in which each word is followed by one of four, the first of them half of the time: 1.73 nats a word.
+/// Texts of a language in which each word is followed by one of four, the first of them half of the time: 1.24 nats a word.
 fn texts(random: &mut Random, count: usize) -> Batch {
     let mut batch = Batch::default();
     for sample in 0..count as u32 {
@@ -138,7 +138,8 @@ fn texts(random: &mut Random, count: usize) -> Batch {
         let mut ids = Vec::new();
         for _ in 0..LENGTH {
             ids.push(word as u32);
-            let choice = [0.5, 0.7, 0.85, 1.0].iter().position(|p| random.next() < *p).unwrap_or(3);
+            let drawn = random.next();
+            let choice = [0.5, 0.7, 0.85].iter().filter(|p| drawn >= **p).count();
             word = (word * 37 + choice * 29 + 11) % VOCABULARY;
         }
         batch.sequences.push((batch.ids.len() as u32, LENGTH as u32));
@@ -184,7 +185,7 @@ fn trained(steps: u64, moments: MomentType, weights: ElementType) -> f64 {
 fn after_300_steps_the_loss_is_that_of_f32() {
     let [plain, others @ ..] = KINDS.map(|(moments, weights)| trained(300, moments, weights));
     // From 4.9 nats, ln 128, to near the language's own.
-    assert!(plain < 2.2, "{plain}");
+    assert!(plain < 1.5, "{plain}");
     for (kind, loss) in KINDS[1..].iter().zip(others) {
         println!("{kind:?}: {loss:.4}, f32 {plain:.4}");
         assert!((loss - plain).abs() < 0.01 * plain, "{kind:?}: {loss} for {plain}");
