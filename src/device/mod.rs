@@ -210,6 +210,15 @@ impl Device {
         }
     }
 
+    /// Bytes of all staging buffers that transfers have made so far: they are used again, so that this stays as it is once the largest
+    /// transfers of a program have been made. None on the host engine.
+    pub fn staging_bytes(&self) -> u64 {
+        match &self.0.engine {
+            Engine::Gpu(gpu) => gpu.staging_bytes(),
+            Engine::Host | Engine::Plan => 0,
+        }
+    }
+
     /// The variant of kernels with these files for the names that a source imports, and these values of overrides: for
     /// [`Dispatch::variant`]. A shader takes the values that its kernel declares.
     pub fn variant(&self, imports: &[Import], constants: &[Constant]) -> Variant {
