@@ -47,6 +47,7 @@ pub static ALL: &[&KernelSpec] = &[
     &nn::pair_sigmoid::FORWARD,
     &nn::pair_sigmoid::BACKWARD,
     &optim::adamw::SPEC,
+    &optim::adamw_8bit::SPEC,
     &optim::norm::SQUARE_SUM,
     &optim::norm::CLIP,
     &linalg::matmul::SUBGROUP,

@@ -51,6 +51,7 @@ pub fn imports(caps: &Capabilities, rows: ElementType, out: ElementType) -> Resu
         ElementType::Fixed => "common/rows_fixed.wgsl",
         ElementType::F64 => return Err(unsupported_on_device(rows)),
     };
+    let parameters = if out == ElementType::BF16 { "optim/parameters_bf16.wgsl" } else { "optim/parameters_f32.wgsl" };
     let out = match out {
         ElementType::F32 => "common/out_f32.wgsl",
         ElementType::F16 => "common/out_f16.wgsl",
@@ -112,6 +113,7 @@ pub fn imports(caps: &Capabilities, rows: ElementType, out: ElementType) -> Resu
         ("nearest", nearest),
         ("histogram", histogram),
         ("product", product),
+        ("parameters", parameters),
     ])
 }
 
@@ -187,6 +189,9 @@ fn grid(units: usize) -> [u32; 3] {
 /// 65,535 on ends every loop silently.
 const MAX_ITERATIONS: usize = 65_000;
 
+/// Rows and results in f32.
+const FLOATS: (ElementType, ElementType) = (ElementType::F32, ElementType::F32);
+
 /// A kernel on f32 operands, ready but for its grid.
 struct Work<'a> {
     kernel: &'static KernelSpec,
@@ -213,6 +218,12 @@ impl Work<'_> {
         self.dispatch(recorder, grid(count.div_ceil(group as usize)), rows)
     }
 
+    /// As [`Self::elements`], where what is written has elements of type `out`.
+    fn elements_to(self, recorder: &mut Recorder, count: usize, out: ElementType) -> Result<()> {
+        let group = recorder.device().capabilities().group;
+        self.dispatch_to(recorder, grid(count.div_ceil(group as usize)), out)
+    }
+
     /// Checks that no invocation takes more than [`MAX_ITERATIONS`] iterations, `iterations` for a team of one.
     fn check_iterations(self, recorder: &Recorder, iterations: usize) -> Result<Self> {
         let caps = recorder.device().capabilities();
@@ -237,7 +248,7 @@ impl Work<'_> {
     /// The same with f16 in the storage buffers that `halves` has bits for.
     fn rows_halves(self, recorder: &mut Recorder, (rows, width4): (usize, usize), halves: u32) -> Result<()> {
         let shape = RowShape::of(recorder.device().capabilities(), width4);
-        self.shaped(recorder, [shape.groups(rows), 1, 1], (ElementType::F32, halves), shape)
+        self.shaped(recorder, [shape.groups(rows), 1, 1], (FLOATS, halves), shape)
     }
 
     fn dispatch(self, recorder: &mut Recorder, groups: [u32; 3], rows: ElementType) -> Result<()> {
@@ -245,9 +256,26 @@ impl Work<'_> {
     }
 
     /// With f16 in the storage buffers that `halves` has bits for.
-    fn dispatch_halves(self, recorder: &mut Recorder, groups: [u32; 3], elements: (ElementType, u32)) -> Result<()> {
+    fn dispatch_halves(
+        self,
+        recorder: &mut Recorder,
+        groups: [u32; 3],
+        (rows, halves): (ElementType, u32),
+    ) -> Result<()> {
         let shape = RowShape::plain(recorder.device().capabilities());
-        self.shaped(recorder, groups, elements, shape)
+        self.shaped(recorder, groups, ((rows, ElementType::F32), halves), shape)
+    }
+
+    /// One team for each of `units` rows, whose results have elements of type `out`.
+    fn teams_to(self, recorder: &mut Recorder, units: usize, out: ElementType) -> Result<()> {
+        let grid = [groups(units.div_ceil(recorder.device().capabilities().teams())), 1, 1];
+        self.dispatch_to(recorder, grid, out)
+    }
+
+    /// With results of elements of type `out`.
+    fn dispatch_to(self, recorder: &mut Recorder, groups: [u32; 3], out: ElementType) -> Result<()> {
+        let shape = RowShape::plain(recorder.device().capabilities());
+        self.shaped(recorder, groups, ((ElementType::F32, out), 0), shape)
     }
 
     /// With teams of this shape.
@@ -255,12 +283,12 @@ impl Work<'_> {
         self,
         recorder: &mut Recorder,
         groups: [u32; 3],
-        (rows, halves): (ElementType, u32),
+        (elements, halves): ((ElementType, ElementType), u32),
         shape: RowShape,
     ) -> Result<()> {
         let own = half_imports(recorder.device().capabilities(), self.kernel, halves);
-        let variant = row_variant(recorder.device(), (rows, ElementType::F32), shape, &own, self.constants)?;
-        let mut dispatch = Dispatch::new(self.kernel).variant(variant).groups(groups).elements(rows, ElementType::F32);
+        let variant = row_variant(recorder.device(), elements, shape, &own, self.constants)?;
+        let mut dispatch = Dispatch::new(self.kernel).variant(variant).groups(groups).elements(elements.0, elements.1);
         dispatch.params = self.params.to_vec();
         dispatch.params.resize(self.params.len().next_multiple_of(16), 0);
         record_in_parts(recorder, dispatch.buffers(self.buffers.iter().copied()).halves(halves))

@@ -13,6 +13,10 @@ pub(crate) const ELEMENTS: &str = "indices are clamped below the count, which ev
 /// subgroup of 4 or more. A lane's column is clamped below `width4`; it holds 8 vectors at most, see `RowShape`, and one where a team is one invocation.
 pub(crate) const ROWS: &str = "rows are clamped below their number, and vectors end at the width";
 
+/// A team's block is clamped below `blocks`, and an element's index below `count`; only a team's own block is written. The wrapper checks
+/// that the operands hold so many vectors and blocks.
+pub(crate) const BLOCKS: &str = "blocks are clamped below their number, and elements below the count";
+
 /// A column is clamped below `width4`, a slice of rows ends at `end`, and there is a row of sums to each slice.
 pub(crate) const COLUMNS: &str = "columns are clamped below the width, and slices of rows end at the last";
 

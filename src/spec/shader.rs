@@ -100,6 +100,9 @@ static SOURCES: &[(&str, &str)] = sources![
     "linalg/tile_128_shallow.wgsl",
     "stats/moments_batch.wgsl",
     "stats/moments_tile.wgsl",
+    "optim/dynamic.wgsl",
+    "optim/parameters_bf16.wgsl",
+    "optim/parameters_f32.wgsl",
     "stats/row_scalars.wgsl",
 ];
 

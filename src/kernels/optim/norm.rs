@@ -3,12 +3,14 @@
 //! Each tensor leaves [`SLOT`] partial sums in a slot of its own, in f32 and a fixed order; [`clip`] adds them up. Bytes: 4 per
 //! element, 8 loads of 16 bytes in flight to an invocation of a GPU. FLOPs: 2 per element.
 
-use super::super::{Binding, KernelSpec, RowShape, Work, check_index, check_matrix, check_words, check_written};
+use super::super::{
+    Binding, FLOATS, KernelSpec, RowShape, Work, check_index, check_matrix, check_words, check_written,
+};
 use crate::device::{Buffer, Device, Recorder, Tensor};
 use crate::host::optim::norm::{ClipParams, SquareSumParams};
 use crate::spec::in_range;
 use crate::spec::shader::source;
-use crate::{ElementType, Error, Result};
+use crate::{Error, Result};
 
 /// Partial sums of squares.
 pub static SQUARE_SUM: KernelSpec = KernelSpec::new(
@@ -62,7 +64,7 @@ pub fn square_sum(recorder: &mut Recorder, g: &Tensor, partials: &Buffer, slot: 
     let params = SquareSumParams { count, first: (slot * SLOT) as u32, teams: SLOT as u32 };
     Work { kernel: &SQUARE_SUM, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }
         .check_iterations(recorder, count as usize / SLOT)?
-        .shaped(recorder, [shape.groups(SLOT), 1, 1], (ElementType::F32, 0), shape)
+        .shaped(recorder, [shape.groups(SLOT), 1, 1], (FLOATS, 0), shape)
 }
 
 /// Records `out`, f32 `[2]`: the factor for the gradient and its norm, both after the factor `base_scale` (1 / tokens, 1 /
@@ -92,5 +94,5 @@ pub fn clip(
     let shape = RowShape::largest(recorder.device().capabilities());
     Work { kernel: &CLIP, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }
         .check_iterations(recorder, params.count as usize)?
-        .shaped(recorder, [1, 1, 1], (ElementType::F32, 0), shape)
+        .shaped(recorder, [1, 1, 1], (FLOATS, 0), shape)
 }
