@@ -25,6 +25,7 @@ const MAX_VECTORS: u32 = 9u;
 @group(0) @binding(3) var<storage, read> gram: array<f32>;
 #import "out"
 
+#import "held"
 #import "common/unit_rows.wgsl"
 
 fn inverse_norm(n2: f32) -> f32 {
@@ -33,22 +34,6 @@ fn inverse_norm(n2: f32) -> f32 {
 
 fn vector4(k: u32, c: u32) -> vec4<f32> {
     return bitcast<vec4<f32>>(vector_words4(k * params.width4 + c));
-}
-
-/// Dots of the scaled row with itself and the vectors, over the lane's columns; 4 quantities of index `first` and up.
-fn partial_dots(row: u32, lane: u32, factor: f32, first: u32) -> vec4<f32> {
-    var total = vec4<f32>(0.0);
-    for (var c = lane; c < params.width4; c += LANES) {
-        let y = row_float4(row * params.width4 + c, factor);
-        for (var q = 0u; q < 4u; q += 1u) {
-            if (first + q == 0u) {
-                total[q] += dot(y, y);
-            } else if (first + q <= VECTORS) {
-                total[q] += dot(y, vector4(first + q - 1u, c));
-            }
-        }
-    }
-    return total;
 }
 
 struct Factors {
@@ -79,14 +64,43 @@ fn factors_of(t: ptr<function, array<f32, 12>>, tiny: bool) -> Factors {
     return f;
 }
 
+/// Dots of four elements of the scaled row with themselves and the vectors: the quantities `first` and up.
+fn dots4(y: vec4<f32>, column: u32, first: u32) -> vec4<f32> {
+    var dots = vec4<f32>(0.0);
+    for (var q = 0u; q < 4u; q += 1u) {
+        if (first + q == 0u) {
+            dots[q] = dot(y, y);
+        } else if (first + q <= VECTORS) {
+            dots[q] = dot(y, vector4(first + q - 1u, column));
+        }
+    }
+    return dots;
+}
+
 fn run(group: u32, groups: u32, local: u32, team: u32, lane: u32) {
     let teams = GROUP / LANES;
     for (var first = group * teams; first < params.rows; first += groups * teams) {
         let row = min(first + team, params.rows - 1u);
-        let scale = row_scale(row, local, team, lane);
+        let base = row * params.width4;
+        var x: array<vec4<u32>, MOST>;
+        var bits = 0u;
+        for (var tile = 0u; tile < span(); tile += HELD * LANES) {
+            for (var k = 0u; k < HELD; k += 1u) { x[k] = hold4(base, place(tile, k, lane)); }
+            for (var k = 0u; k < HELD; k += 1u) { bits = max(bits, bits_peak4(x[k])); }
+        }
+        let scale = row_scale(team_peak(bits, local, team), row, lane);
         var t: array<f32, 12>;
         for (var q = 0u; q <= VECTORS; q += 4u) {
-            let total = team_total(partial_dots(row, lane, scale, q), local, team);
+            var part = vec4<f32>(0.0);
+            for (var tile = 0u; tile < span(); tile += HELD * LANES) {
+                if (WHOLE == 0u) {
+                    for (var k = 0u; k < HELD; k += 1u) { x[k] = hold4(base, place(tile, k, lane)); }
+                }
+                for (var k = 0u; k < HELD; k += 1u) {
+                    part += dots4(bits_float4(x[k], scale), clamped(place(tile, k, lane)), q);
+                }
+            }
+            let total = team_total(part, local, team);
             t[q] = total.x;
             t[q + 1u] = total.y;
             t[q + 2u] = total.z;
@@ -95,12 +109,19 @@ fn run(group: u32, groups: u32, local: u32, team: u32, lane: u32) {
         // Every member for itself: cheaper than to share them.
         var f = factors_of(&t, is_tiny(t[0], scale));
         if (first + team < params.rows) {
-            for (var c = lane; c < params.width4; c += LANES) {
-                var value = f.row * row_float4(row * params.width4 + c, scale);
-                for (var k = 0u; k < VECTORS; k += 1u) {
-                    value += f.vector[k] * vector4(k, c);
+            for (var tile = 0u; tile < span(); tile += HELD * LANES) {
+                if (WHOLE == 0u) {
+                    for (var k = 0u; k < HELD; k += 1u) { x[k] = hold4(base, place(tile, k, lane)); }
                 }
-                store4(row * params.width4 + c, value);
+                for (var k = 0u; k < HELD; k += 1u) {
+                    let column = place(tile, k, lane);
+                    if (!within(column)) { continue; }
+                    var value = f.row * bits_float4(x[k], scale);
+                    for (var v = 0u; v < VECTORS; v += 1u) {
+                        value += f.vector[v] * vector4(v, column);
+                    }
+                    store4(base + column, value);
+                }
             }
         }
     }

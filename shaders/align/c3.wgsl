@@ -23,39 +23,69 @@ override LANES: u32 = 1u;
 
 #import "product"
 #import "common/gaussian.wgsl"
+#import "held"
 #import "common/unit_rows.wgsl"
 
-fn noisy4(row: u32, column: u32, scale: f32, inverse: f32) -> vec4<f32> {
+/// The shifted and noisy row, from the bits of four of its elements; zero beyond it.
+fn noisy4(bits: vec4<u32>, row: u32, column: u32, scale: f32, inverse: f32) -> vec4<f32> {
     let low = params.first_row.x + row;
     let high = params.first_row.y + select(0u, 1u, low < row);
     let g = gaussian4(vec4<u32>(low, high, column, 0u), params.seed);
     let inside = vec4<u32>(4u * column) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.width);
-    let z = inverse * row_float4(row * params.width4 + column, scale) + bitcast<vec4<f32>>(vector_words4(column)) + params.sigma * g;
-    return select(vec4<f32>(0.0), z, inside);
+    let shift = bitcast<vec4<f32>>(vector_words4(clamped(column)));
+    return select(vec4<f32>(0.0), inverse * bits_float4(bits, scale) + shift + params.sigma * g, inside);
 }
 
 fn run(group: u32, groups: u32, local: u32, team: u32, lane: u32) {
     let teams = GROUP / LANES;
     for (var first = group * teams; first < params.rows; first += groups * teams) {
         let row = min(first + team, params.rows - 1u);
-        let scale = row_scale(row, local, team, lane);
+        let base = row * params.width4;
+        var x: array<vec4<u32>, MOST>;
+        var bits = 0u;
+        for (var tile = 0u; tile < span(); tile += HELD * LANES) {
+            for (var k = 0u; k < HELD; k += 1u) { x[k] = hold4(base, place(tile, k, lane)); }
+            for (var k = 0u; k < HELD; k += 1u) { bits = max(bits, bits_peak4(x[k])); }
+        }
+        let scale = row_scale(team_peak(bits, local, team), row, lane);
         var part = 0.0;
-        for (var c = lane; c < params.width4; c += LANES) {
-            let y = row_float4(row * params.width4 + c, scale);
-            part += dot(y, y);
+        for (var tile = 0u; tile < span(); tile += HELD * LANES) {
+            if (WHOLE == 0u) {
+                for (var k = 0u; k < HELD; k += 1u) { x[k] = hold4(base, place(tile, k, lane)); }
+            }
+            for (var k = 0u; k < HELD; k += 1u) {
+                let y = bits_float4(x[k], scale);
+                part += dot(y, y);
+            }
         }
         let square = team_total(vec4<f32>(part), local, team).x;
         let unit = select(inverseSqrt(square), 0.0, is_tiny(square, scale));
         part = 0.0;
-        for (var c = lane; c < params.width4; c += LANES) {
-            let z = noisy4(row, c, scale, unit);
-            part += dot(z, z);
+        for (var tile = 0u; tile < span(); tile += HELD * LANES) {
+            if (WHOLE == 0u) {
+                for (var k = 0u; k < HELD; k += 1u) { x[k] = hold4(base, place(tile, k, lane)); }
+            }
+            for (var k = 0u; k < HELD; k += 1u) {
+                let z = noisy4(x[k], row, place(tile, k, lane), scale, unit);
+                part += dot(z, z);
+                // Where the row stays in registers, the noise is made once.
+                x[k] = bitcast<vec4<u32>>(z);
+            }
         }
         let n2 = team_total(vec4<f32>(part), local, team).x;
         let inverse = select(1.0, inverseSqrt(n2), n2 > 1e-20);
         if (first + team < params.rows) {
-            for (var c = lane; c < params.width4; c += LANES) {
-                store4(row * params.width4 + c, inverse * noisy4(row, c, scale, unit));
+            for (var tile = 0u; tile < span(); tile += HELD * LANES) {
+                if (WHOLE == 0u) {
+                    for (var k = 0u; k < HELD; k += 1u) { x[k] = hold4(base, place(tile, k, lane)); }
+                    for (var k = 0u; k < HELD; k += 1u) {
+                        x[k] = bitcast<vec4<u32>>(noisy4(x[k], row, place(tile, k, lane), scale, unit));
+                    }
+                }
+                for (var k = 0u; k < HELD; k += 1u) {
+                    let column = place(tile, k, lane);
+                    if (within(column)) { store4(base + column, inverse * bitcast<vec4<f32>>(x[k])); }
+                }
             }
         }
     }

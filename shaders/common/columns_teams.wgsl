@@ -23,7 +23,17 @@ fn main(
     var part = vec4<f32>(0.0);
     for (var slab = start + team; slab < end; slab += 256u * teams) {
         var sum = vec4<f32>(0.0);
-        for (var row = slab; row < min(slab + 256u * teams, end); row += teams) { sum += term(row, at); }
+        let last = min(slab + 256u * teams, end);
+        var row = slab;
+        // Four rows on their way at a time.
+        for (; row + 3u * teams < last; row += 4u * teams) {
+            let a = term(row, at);
+            let b = term(row + teams, at);
+            let c = term(row + 2u * teams, at);
+            let d = term(row + 3u * teams, at);
+            sum += (a + b) + (c + d);
+        }
+        for (; row < last; row += teams) { sum += term(row, at); }
         part += sum;
     }
     parts[local] = part;

@@ -1,5 +1,7 @@
 // A team of one: nothing to reduce, and no workgroup memory, whose barriers cost a CPU driver dearly.
 
+override SUBGROUP: u32 = 1u;
+
 fn team_peak(bits: u32, local: u32, team: u32) -> u32 {
     return bits;
 }

@@ -3,14 +3,20 @@
 
 #import "row_words4"
 
-fn row_peak4(index: u32) -> u32 {
-    return select(0u, 0x3f800000u, any(row_words4(index) != vec4<u32>(0u)));
+fn row_bits4(index: u32) -> vec4<u32> {
+    return row_words4(index);
 }
 
-fn row_fixed4(index: u32, scale: f32) -> vec4<i32> {
-    return bitcast<vec4<i32>>(row_words4(index));
+fn bits_peak4(bits: vec4<u32>) -> u32 {
+    return select(0u, 0x3f800000u, any(bits != vec4<u32>(0u)));
 }
 
-fn row_float4(index: u32, scale: f32) -> vec4<f32> {
-    return vec4<f32>(bitcast<vec4<i32>>(row_words4(index))) * (scale * 9.313225746154785e-10); // 2^-30
+fn bits_fixed4(bits: vec4<u32>, scale: f32) -> vec4<i32> {
+    return bitcast<vec4<i32>>(bits);
 }
+
+fn bits_float4(bits: vec4<u32>, scale: f32) -> vec4<f32> {
+    return vec4<f32>(bitcast<vec4<i32>>(bits)) * (scale * 9.313225746154785e-10); // 2^-30
+}
+
+#import "common/row_reads.wgsl"

@@ -3,13 +3,13 @@
 /// The least bad row of the window as 0xffffffff - index; zero: none.
 @group(0) @binding(5) var<storage, read_write> status: array<atomic<u32>>;
 
-/// The power of two that brings the row's peak into [1, 4), or 0 for a row that counts as zero.
-fn row_scale(row: u32, local: u32, team: u32, lane: u32) -> f32 {
-    var bits = 0u;
-    for (var c = lane; c < params.width4; c += LANES) {
-        bits = max(bits, row_peak4(row * params.width4 + c));
-    }
-    bits = team_peak(bits, local, team);
+/// The bits of a column's vector, zeros beyond the row.
+fn hold4(base: u32, column: u32) -> vec4<u32> {
+    return select(vec4<u32>(0u), row_bits4(base + clamped(column)), within(column));
+}
+
+/// From the bits of the row's peak, the power of two that brings it into [1, 4), or 0 for a row that counts as zero.
+fn row_scale(bits: u32, row: u32, lane: u32) -> f32 {
     if (bits >= 0x7f800000u && lane == 0u) {
         atomicMax(&status[0], 0xffffffffu - (params.row_base + row));
     }

@@ -21,9 +21,10 @@ const LEAST: f32 = -3.4e38;
 // z, and LEAST beyond the last column.
 fn scaled4(base: u32, c: u32, factor: f32) -> vec4<f32> {
     let inside = vec4<u32>(4u * c) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.rows);
-    return select(vec4<f32>(LEAST), factor * read1(base + c), inside);
+    return select(vec4<f32>(LEAST), factor * read1(base + clamped(c)), inside);
 }
 
+#import "held"
 #import "nn/ordered.wgsl"
 #import "common/nan.wgsl"
 
@@ -37,21 +38,29 @@ fn run(group: u32, groups: u32, local: u32, team: u32, lane: u32) {
     for (var first = group * teams; first < params.rows; first += groups * teams) {
         let row = min(first + team, params.rows - 1u);
         let base = row * params.width4;
+        var z: array<vec4<f32>, MOST>;
         var most = vec4<f32>(LEAST);
         var sizes = vec4<u32>(0u);
-        for (var c = lane; c < params.width4; c += LANES) {
-            let scaled = scaled4(base, c, factor);
-            most = max(most, scaled);
-            sizes = max(sizes, sizes4(scaled));
+        for (var tile = 0u; tile < span(); tile += HELD * LANES) {
+            for (var k = 0u; k < HELD; k += 1u) { z[k] = scaled4(base, place(tile, k, lane), factor); }
+            for (var k = 0u; k < HELD; k += 1u) {
+                most = max(most, z[k]);
+                sizes = max(sizes, sizes4(z[k]));
+            }
         }
         let top = from_ordered(team_peak(peak_bits(most, sizes), local, team));
         var shares = vec4<f32>(0.0);
         var products = vec4<f32>(0.0);
-        for (var c = lane; c < params.width4; c += LANES) {
-            let below = max(scaled4(base, c, factor) - top, vec4<f32>(-100.0));
-            let share = exp(below);
-            shares += share;
-            products += share * below;
+        for (var tile = 0u; tile < span(); tile += HELD * LANES) {
+            if (WHOLE == 0u) {
+                for (var k = 0u; k < HELD; k += 1u) { z[k] = scaled4(base, place(tile, k, lane), factor); }
+            }
+            for (var k = 0u; k < HELD; k += 1u) {
+                let below = max(z[k] - top, vec4<f32>(-100.0));
+                let share = exp(below);
+                shares += share;
+                products += share * below;
+            }
         }
         // What lies beyond the last column counted exp(-100) each: nothing beside the maximum's 1.
         let total = team_total(vec4<f32>(sum4(shares), sum4(products), 0.0, 0.0), local, team);

@@ -22,27 +22,51 @@ fn sum4(v: vec4<f32>) -> f32 {
     return (v.x + v.y) + (v.z + v.w);
 }
 
+#import "held"
+
+// A row's vector, zeros beyond it.
+fn hold4(base: u32, column: u32) -> vec4<f32> {
+    return select(vec4<f32>(0.0), read1(base + clamped(column)), within(column));
+}
+
 fn run(group: u32, groups: u32, local: u32, team: u32, lane: u32) {
     let teams = GROUP / LANES;
     let width = f32(params.width);
     for (var first = group * teams; first < params.rows; first += groups * teams) {
         let base = min(first + team, params.rows - 1u) * params.width4;
+        var x: array<vec4<f32>, MOST>;
         var mean = 0.0;
         if (CENTER) {
             var part = vec4<f32>(0.0);
-            for (var c = lane; c < params.width4; c += LANES) { part += read1(base + c); }
+            for (var tile = 0u; tile < span(); tile += HELD * LANES) {
+                for (var k = 0u; k < HELD; k += 1u) { x[k] = hold4(base, place(tile, k, lane)); }
+                for (var k = 0u; k < HELD; k += 1u) { part += x[k]; }
+            }
             mean = sum4(team_total(part, local, team)) / width;
         }
         var part = vec4<f32>(0.0);
-        for (var c = lane; c < params.width4; c += LANES) {
-            var x = read1(base + c);
-            if (CENTER) { x = select(vec4<f32>(0.0), x - mean, inside(c)); }
-            part += x * x;
+        for (var tile = 0u; tile < span(); tile += HELD * LANES) {
+            if (WHOLE == 0u || !CENTER) {
+                for (var k = 0u; k < HELD; k += 1u) { x[k] = hold4(base, place(tile, k, lane)); }
+            }
+            for (var k = 0u; k < HELD; k += 1u) {
+                var y = x[k];
+                if (CENTER) { y = select(vec4<f32>(0.0), y - mean, inside(place(tile, k, lane))); }
+                part += y * y;
+            }
         }
         let inverse = inverseSqrt(sum4(team_total(part, local, team)) / width + params.eps);
         if (first + team < params.rows) {
-            for (var c = lane; c < params.width4; c += LANES) {
-                store(base + c, (read1(base + c) - mean) * inverse * read2(c) + shift4(c));
+            for (var tile = 0u; tile < span(); tile += HELD * LANES) {
+                if (WHOLE == 0u) {
+                    for (var k = 0u; k < HELD; k += 1u) { x[k] = hold4(base, place(tile, k, lane)); }
+                }
+                for (var k = 0u; k < HELD; k += 1u) {
+                    let column = place(tile, k, lane);
+                    let at = clamped(column);
+                    let value = (x[k] - mean) * inverse * read2(at) + shift4(at);
+                    if (within(column)) { store(base + column, value); }
+                }
             }
         }
     }

@@ -24,28 +24,51 @@ fn sum4(v: vec4<f32>) -> f32 {
     return (v.x + v.y) + (v.z + v.w);
 }
 
+#import "held"
+
+// A row's vector, zeros beyond it.
+fn hold4(base: u32, column: u32) -> vec4<f32> {
+    return select(vec4<f32>(0.0), read1(base + clamped(column)), within(column));
+}
+
+// dy weight.
+fn weighed4(base: u32, column: u32) -> vec4<f32> {
+    let at = clamped(column);
+    return select(vec4<f32>(0.0), read2(at) * read3(base + at), within(column));
+}
+
 fn run(group: u32, groups: u32, local: u32, team: u32, lane: u32) {
     let teams = GROUP / LANES;
     let width = f32(params.width);
     for (var first = group * teams; first < params.rows; first += groups * teams) {
         let row = min(first + team, params.rows - 1u);
         let base = row * params.width4;
+        var x: array<vec4<f32>, MOST>;
         var mean = 0.0;
         if (CENTER == 1u) {
             var part = vec4<f32>(0.0);
-            for (var c = lane; c < params.width4; c += LANES) { part += read1(base + c); }
+            for (var tile = 0u; tile < span(); tile += HELD * LANES) {
+                for (var k = 0u; k < HELD; k += 1u) { x[k] = hold4(base, place(tile, k, lane)); }
+                for (var k = 0u; k < HELD; k += 1u) { part += x[k]; }
+            }
             mean = sum4(team_total(part, local, team)) / width;
         }
         var squares = vec4<f32>(0.0);
         var plain = vec4<f32>(0.0);
         var products = vec4<f32>(0.0);
-        for (var c = lane; c < params.width4; c += LANES) {
-            let inside = vec4<u32>(4u * c) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.width);
-            let x = select(vec4<f32>(0.0), read1(base + c) - mean, inside);
-            let g = read2(c) * read3(base + c);
-            squares += x * x;
-            plain += g;
-            products += g * x;
+        for (var tile = 0u; tile < span(); tile += HELD * LANES) {
+            if (WHOLE == 0u || CENTER == 0u) {
+                for (var k = 0u; k < HELD; k += 1u) { x[k] = hold4(base, place(tile, k, lane)); }
+            }
+            var g: array<vec4<f32>, MOST>;
+            for (var k = 0u; k < HELD; k += 1u) { g[k] = weighed4(base, place(tile, k, lane)); }
+            for (var k = 0u; k < HELD; k += 1u) {
+                let column = vec4<u32>(4u * place(tile, k, lane)) + vec4<u32>(0u, 1u, 2u, 3u);
+                let y = select(vec4<f32>(0.0), x[k] - mean, column < vec4<u32>(params.width));
+                squares += y * y;
+                plain += g[k];
+                products += g[k] * y;
+            }
         }
         let part = vec4<f32>(sum4(squares), sum4(plain), sum4(products), 0.0);
         let total = team_total(part, local, team) / width;

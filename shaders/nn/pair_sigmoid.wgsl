@@ -17,6 +17,7 @@ override LANES: u32 = 1u;
 @group(0) @binding(3) var<storage, read_write> losses: array<f32>;
 @group(0) @binding(4) var<storage, read_write> terms: array<vec4<f32>>;
 
+#import "held"
 #import "nn/pair_slope.wgsl"
 
 fn sum4(v: vec4<f32>) -> f32 {
@@ -33,18 +34,25 @@ fn run(group: u32, groups: u32, local: u32, team: u32, lane: u32) {
         var loss = vec4<f32>(0.0);
         var by_t = vec4<f32>(0.0);
         var by_b = vec4<f32>(0.0);
-        for (var c = lane; c < params.width4; c += LANES) {
-            let place = vec4<u32>(4u * c) + vec4<u32>(0u, 1u, 2u, 3u);
-            let inside = select(vec4<f32>(0.0), vec4<f32>(1.0), place < vec4<u32>(params.rows));
-            let scaled = factor * read1(base + c);
-            let c_z = sign_of(place, row) * (scaled + shift);
-            // log(1 + e^-v) = max(-v, 0) + log(1 + e^-|v|); for small numbers the logarithm is its series.
-            let small = exp(-min(abs(c_z), vec4<f32>(80.0)));
-            let rest = select(log(1.0 + small), small - 0.5 * small * small, small < vec4<f32>(1e-3));
-            loss += inside * keep_nan4(max(-c_z, vec4<f32>(0.0)) + rest, c_z);
-            let slope = inside * slope_of(c_z, sign_of(place, row));
-            by_t += slope * scaled;
-            by_b += slope;
+        for (var tile = 0u; tile < params.width4; tile += HELD * LANES) {
+            var x: array<vec4<f32>, MOST>;
+            for (var k = 0u; k < HELD; k += 1u) {
+                let column = place(tile, k, lane);
+                x[k] = select(vec4<f32>(0.0), read1(base + clamped(column)), within(column));
+            }
+            for (var k = 0u; k < HELD; k += 1u) {
+                let column = vec4<u32>(4u * place(tile, k, lane)) + vec4<u32>(0u, 1u, 2u, 3u);
+                let inside = select(vec4<f32>(0.0), vec4<f32>(1.0), column < vec4<u32>(params.rows));
+                let scaled = factor * x[k];
+                let c_z = sign_of(column, row) * (scaled + shift);
+                // log(1 + e^-v) = max(-v, 0) + log(1 + e^-|v|); for small numbers the logarithm is its series.
+                let small = exp(-min(abs(c_z), vec4<f32>(80.0)));
+                let rest = select(log(1.0 + small), small - 0.5 * small * small, small < vec4<f32>(1e-3));
+                loss += inside * keep_nan4(max(-c_z, vec4<f32>(0.0)) + rest, c_z);
+                let slope = inside * slope_of(c_z, sign_of(column, row));
+                by_t += slope * scaled;
+                by_b += slope;
+            }
         }
         let total = team_total(vec4<f32>(sum4(loss), sum4(by_t), sum4(by_b), 0.0), local, team);
         let slope = params.scale * total.y;

@@ -14,12 +14,17 @@ struct Params {
     rate: f32,
     correction: f32,
     eps: f32,
+    // Of the rounding of parameters in bf16: the run's seed, the step, and the tensor's number.
+    key0: u32,
+    key1: u32,
+    step: u32,
+    tensor: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> scale: array<f32>;
 @group(0) @binding(2) var<storage, read> gradient: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read_write> parameters: array<vec4<f32>>;
+#import "parameters"
 @group(0) @binding(4) var<storage, read_write> first: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> second: array<vec4<f32>>;
 
@@ -29,9 +34,9 @@ fn element(index: u32) {
     let g = factor * gradient[at];
     let m = params.beta1 * first[at] + params.rest1 * g;
     let v = params.beta2 * second[at] + params.rest2 * (g * g);
-    let p = params.keep * parameters[at] - params.rate * m / (sqrt(v) * params.correction + params.eps);
+    let p = params.keep * parameters4(at) - params.rate * m / (sqrt(v) * params.correction + params.eps);
     if (index < params.count && factor != 0.0) {
-        parameters[index] = p;
+        store_parameters4(index, p);
         first[index] = m;
         second[index] = v;
     }

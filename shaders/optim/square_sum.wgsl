@@ -9,6 +9,9 @@ struct Params {
 
 override GROUP: u32 = 64u;
 override LANES: u32 = 1u;
+// Vectors that an invocation reads at once.
+override HELD: u32 = 1u;
+const MOST: u32 = 8u;
 
 @group(0) @binding(0) var<uniform> params: Params;
 #import "operand" 1
@@ -16,11 +19,15 @@ override LANES: u32 = 1u;
 
 fn run(group: u32, groups: u32, local: u32, team: u32, lane: u32) {
     let teams = GROUP / LANES;
+    let step = params.teams * LANES;
     for (var first = group * teams; first < params.teams; first += groups * teams) {
         var part = vec4<f32>(0.0);
-        for (var i = (first + team) * LANES + lane; i < params.count; i += params.teams * LANES) {
-            let g = read1(i);
-            part += g * g;
+        for (var i = (first + team) * LANES + lane; i < params.count; i += HELD * step) {
+            var g: array<vec4<f32>, MOST>;
+            for (var k = 0u; k < HELD; k += 1u) { g[k] = read1(min(i + k * step, params.count - 1u)); }
+            for (var k = 0u; k < HELD; k += 1u) {
+                part += select(vec4<f32>(0.0), g[k] * g[k], i + k * step < params.count);
+            }
         }
         let total = team_total(part, local, team);
         if (first + team < params.teams && lane == 0u) {

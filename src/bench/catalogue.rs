@@ -71,6 +71,8 @@ pub fn catalogue() -> Vec<Entry> {
         kernel("pair sigmoid backward", losses::pair_sigmoid_backward),
         kernel("gradient norm", elementwise::norm),
         kernel("adamw", elementwise::adamw),
+        kernel("adamw 8 bit", elementwise::adamw_8bit),
+        kernel("adamw 8 bit, bf16", elementwise::adamw_8bit_bf16),
         kernel("attention", elementwise::attention),
         kernel("attention backward", elementwise::attention_backward),
         job("dispatches", dispatches::recorded),

@@ -7,6 +7,7 @@ use crate::kernels::nn::rotary::{self as rotation, Frequencies};
 use crate::kernels::nn::{
     bias, elementwise as sums, embedding, layer_norm as layer, rms_norm as rms, silu_gate as gate,
 };
+use crate::kernels::optim::adamw_8bit::{self as eight_bits, Moments8};
 use crate::kernels::optim::{adamw as optimizer, norm as norms};
 use crate::tuning::{Attention, AttentionGradients};
 use crate::{ElementType, Result};
@@ -186,6 +187,28 @@ pub(super) fn adamw(device: &Device, sizes: &Sizes) -> Result<Case> {
     let scale = device.buffer_from("scale", &1f32.to_le_bytes())?;
     let (p, g, m, v) = (batch.filled(1)?, batch.filled(2)?, batch.empty()?, batch.empty()?);
     let case = batch.case((28, 15), &p.clone(), move |r| optimizer::step(r, &hyper, &scale, &p, &g, &m, &v));
+    Ok(Case { check: None, ..case })
+}
+
+/// As [`adamw`], with moments in 8 bits.
+pub(super) fn adamw_8bit(device: &Device, sizes: &Sizes) -> Result<Case> {
+    adamw_8bit_on(device, sizes, ElementType::F32, 16)
+}
+
+/// The same on parameters in bf16, rounded stochastically.
+pub(super) fn adamw_8bit_bf16(device: &Device, sizes: &Sizes) -> Result<Case> {
+    adamw_8bit_on(device, sizes, ElementType::BF16, 12)
+}
+
+fn adamw_8bit_on(device: &Device, sizes: &Sizes, element: ElementType, bytes: u64) -> Result<Case> {
+    let batch = Batch { device, sizes };
+    let hyper = optimizer::Hyper { lr: 1e-4, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, step: 1 };
+    let scale = device.buffer_from("scale", &1f32.to_le_bytes())?;
+    let (p, g) = (Tensor::new(device, sizes.tokens, sizes.hidden, element)?, batch.filled(2)?);
+    p.write_f32(device, &numbers(1, sizes.tokens * sizes.hidden))?;
+    let (moments, rounding) = (Moments8::zeros(device, &p)?, optimizer::Rounding::default());
+    let case = batch
+        .case((bytes, 100), &p.clone(), move |r| eight_bits::step(r, &hyper, (&scale, rounding), (&p, &g), &moments));
     Ok(Case { check: None, ..case })
 }
 

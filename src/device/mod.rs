@@ -213,6 +213,15 @@ impl Device {
         }
     }
 
+    /// Bytes of all staging buffers that transfers have made so far: they are used again, so that this stays as it is once the largest
+    /// transfers of a program have been made. None on the host engine.
+    pub fn staging_bytes(&self) -> u64 {
+        match &self.0.engine {
+            Engine::Gpu(gpu) => gpu.staging_bytes(),
+            Engine::Host | Engine::Plan => 0,
+        }
+    }
+
     /// The variant of kernels with these files for the names that a source imports, and these values of overrides: for
     /// [`Dispatch::variant`]. A shader takes the values that its kernel declares.
     pub fn variant(&self, imports: &[Import], constants: &[Constant]) -> Variant {
@@ -246,6 +255,14 @@ impl Device {
     /// Larger than a binding may be; no memory; the device was lost.
     pub fn buffer(&self, label: &str, bytes: u64) -> Result<Buffer> {
         Buffer::new(self, label, bytes, (Use::Compute, Purpose::Data))
+    }
+
+    /// A zeroed buffer that counts as memory for `purpose`.
+    ///
+    /// # Errors
+    /// As [`Device::buffer`].
+    pub(crate) fn buffer_for(&self, purpose: Purpose, label: &str, bytes: u64) -> Result<Buffer> {
+        Buffer::new(self, label, bytes, (Use::Compute, purpose))
     }
 
     /// 16 bytes to bind where an operand has none, which nobody reads or writes: the same for all who hold it at a time.

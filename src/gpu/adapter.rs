@@ -111,6 +111,10 @@ impl Adapter {
         let mut wanted = WANTED.iter().fold(wgpu::Features::empty(), |all, (f, _)| all | *f);
         wanted |= PipelineCache::FEATURE;
         wanted.set(COOPERATIVE_MATRICES, tensor_cores);
+        // On others the host's way to the device's own memory is slow, and wgpu warns of it.
+        if !matches!(self.kind(), DeviceKind::Software | DeviceKind::IntegratedGpu) {
+            wanted.remove(wgpu::Features::MAPPABLE_PRIMARY_BUFFERS);
+        }
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("realign"),
             required_features: self.inner.features() & wanted,

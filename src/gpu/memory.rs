@@ -143,8 +143,4 @@ impl Gpu {
         });
         Texels { texture, view, rest }
     }
-
-    pub(crate) fn write(&self, memory: &GpuMemory, bytes: &[u8]) -> Result<()> {
-        self.guarded("write", bytes.len() as u64, || self.queue.write_buffer(&memory.buffer, 0, bytes))
-    }
 }

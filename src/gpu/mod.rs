@@ -1,10 +1,11 @@
-//! The wgpu engine. It knows buffers, shaders and queues, and no kernel; only `readback` maps and polls.
+//! The wgpu engine. It knows buffers, shaders and queues, and no kernel; only `readback` waits and polls.
 
 mod adapter;
 mod memory;
 mod pipeline_cache;
 mod pipelines;
 mod readback;
+mod staging;
 mod submit;
 
 use std::path::Path;
@@ -39,6 +40,7 @@ pub(crate) struct Gpu {
     lost: Arc<Mutex<Option<String>>>,
     pipelines: pipelines::Cache,
     params: submit::ParamBuffer,
+    staging: Arc<staging::Staging>,
     /// Calls that waited for the device.
     waits: AtomicU64,
 }
@@ -77,6 +79,7 @@ impl Gpu {
             lost: Arc::default(),
             pipelines: pipelines::Cache::default(),
             params,
+            staging: Arc::default(),
             waits: AtomicU64::new(0),
             device,
             queue,

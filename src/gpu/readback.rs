@@ -1,12 +1,13 @@
-//! The one place that maps buffers and waits for the device.
+//! The one place that waits for the device and reads what it wrote.
 
 use std::future::Future;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use super::staging::{Piece, Staging};
 use super::{Gpu, GpuMemory, Timing};
 use crate::spec::Use;
 use crate::{Error, Result};
@@ -78,6 +79,10 @@ impl Gpu {
         })
     }
 
+    pub(super) fn unmapped(&self, error: &impl ToString) -> Error {
+        self.lost_because(error.to_string())
+    }
+
     fn lost_because(&self, reason: String) -> Error {
         match self.check_lost() {
             Err(lost) => lost,
@@ -85,11 +90,16 @@ impl Gpu {
         }
     }
 
-    /// Waits until `buffer` is mapped; `last` is the last submission that uses it.
-    fn map(&self, buffer: &wgpu::Buffer, mode: wgpu::MapMode, last: Option<wgpu::SubmissionIndex>) -> Result<()> {
+    /// Waits until the first `bytes` of `buffer` are mapped; `last` is the last submission that uses it.
+    fn map(
+        &self,
+        (buffer, bytes): (&wgpu::Buffer, u64),
+        mode: wgpu::MapMode,
+        last: Option<wgpu::SubmissionIndex>,
+    ) -> Result<()> {
         let (sender, receiver) = mpsc::channel();
-        self.guarded("map", buffer.size(), || {
-            buffer.map_async(mode, .., move |result| {
+        self.guarded("map", bytes, || {
+            buffer.map_async(mode, ..bytes, move |result| {
                 // The receiver is gone only if the wait below failed.
                 let _ = sender.send(result);
             });
@@ -110,7 +120,7 @@ impl Gpu {
     /// Waits until the upload's memory is free, then lets `f` fill it.
     pub(crate) fn fill<R>(&self, memory: &GpuMemory, f: impl FnOnce(&mut [u8]) -> Result<R>) -> Result<R> {
         let buffer = memory.mapped();
-        self.map(buffer, wgpu::MapMode::Write, memory.last_use())?;
+        self.map((buffer, buffer.size()), wgpu::MapMode::Write, memory.last_use())?;
         let result = match buffer.get_mapped_range_mut(..) {
             Ok(mut view) => {
                 let len = view.len();
@@ -133,17 +143,18 @@ impl Gpu {
     /// Waits until the download is done, then lets `f` read it.
     pub(crate) fn drain<R>(&self, memory: &GpuMemory, f: impl FnOnce(&[u8]) -> Result<R>) -> Result<R> {
         debug_assert!(memory.used == Use::Download);
-        self.read_mapped(memory.mapped(), memory.last_use(), f)
+        let buffer = memory.mapped();
+        self.read_mapped((buffer, buffer.size()), memory.last_use(), f)
     }
 
     fn read_mapped<R>(
         &self,
-        buffer: &wgpu::Buffer,
+        (buffer, bytes): (&wgpu::Buffer, u64),
         last: Option<wgpu::SubmissionIndex>,
         f: impl FnOnce(&[u8]) -> Result<R>,
     ) -> Result<R> {
-        self.map(buffer, wgpu::MapMode::Read, last)?;
-        let result = match buffer.get_mapped_range(..) {
+        self.map((buffer, bytes), wgpu::MapMode::Read, last)?;
+        let result = match buffer.get_mapped_range(..bytes) {
             Ok(view) => f(&view),
             Err(e) => Err(self.lost_because(e.to_string())),
         };
@@ -151,57 +162,32 @@ impl Gpu {
         result
     }
 
-    /// Copies a buffer to a fresh staging buffer.
-    fn stage(&self, memory: &GpuMemory) -> Result<(wgpu::Buffer, wgpu::SubmissionIndex)> {
-        let size = memory.buffer.size();
-        self.guarded("read", size, || {
-            let staging = self.device.create_buffer(&wgpu::BufferDescriptor {
-                label: Some("read"),
-                size,
-                usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-                mapped_at_creation: false,
-            });
-            let mut encoder =
-                self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("read") });
-            encoder.copy_buffer_to_buffer(&memory.buffer, 0, &staging, 0, Some(size));
-            let index = self.queue.submit([encoder.finish()]);
-            (staging, index)
-        })
-    }
-
     pub(crate) fn read_blocking(&self, memory: &GpuMemory) -> Result<Vec<u8>> {
-        let (staging, index) = self.stage(memory)?;
-        self.read_mapped(&staging, Some(index), |bytes| Ok(bytes.to_vec()))
+        let mut all = Vec::with_capacity(memory.buffer.size() as usize);
+        for Piece { buffer, bytes, index } in self.stage(memory)? {
+            self.read_mapped((&buffer, bytes), Some(index), |part| {
+                all.extend_from_slice(part);
+                Ok(())
+            })?;
+            self.staging.give_back(buffer);
+        }
+        Ok(all)
     }
 
     /// The buffer's bytes, once the device has been polled often enough.
     pub(crate) fn read(&self, memory: &GpuMemory) -> Result<impl Future<Output = Result<Vec<u8>>> + use<>> {
-        let (staging, _) = self.stage(memory)?;
-        let state = Arc::new(Mutex::new((None, None::<Waker>)));
-        let (shared, name, lost) = (state.clone(), self.name.clone(), self.lost.clone());
-        self.guarded("map", staging.size(), || {
-            staging.map_async(wgpu::MapMode::Read, .., move |result| {
-                let mut state = shared.lock().unwrap_or_else(PoisonError::into_inner);
-                state.0 = Some(result);
-                if let Some(waker) = state.1.take() {
-                    waker.wake();
-                }
-            });
-        })?;
-        let mapped = std::future::poll_fn(move |context| {
-            let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
-            match state.0.take() {
-                Some(result) => Poll::Ready(result),
-                None => {
-                    state.1 = Some(context.waker().clone());
-                    Poll::Pending
-                }
-            }
-        });
+        let pieces = self.stage(memory)?;
+        let arrival = Arc::new(Mutex::new(Arrival { missing: pieces.len(), ..Arrival::default() }));
+        for Piece { buffer, bytes, .. } in &pieces {
+            let shared = arrival.clone();
+            self.guarded("map", *bytes, || {
+                buffer.map_async(wgpu::MapMode::Read, ..*bytes, move |result| Arrival::came(&shared, result));
+            })?;
+        }
+        let arrived = std::future::poll_fn(move |context| Arrival::poll(&arrival, context));
+        let (name, lost, staging) = (self.name.clone(), self.lost.clone(), self.staging.clone());
         Ok(async move {
-            let result = mapped.await.map_err(|e| e.to_string());
-            let bytes =
-                result.and_then(|()| staging.get_mapped_range(..).map(|v| v.to_vec()).map_err(|e| e.to_string()));
+            let bytes = arrived.await.and_then(|()| gather(pieces, &staging));
             bytes.map_err(|reason| {
                 let known = lost.lock().unwrap_or_else(PoisonError::into_inner).clone();
                 Error::DeviceLost { adapter: name, reason: known.unwrap_or(reason) }
@@ -215,11 +201,56 @@ impl Gpu {
     }
 
     fn part_durations(&self, timing: &Timing) -> Result<Vec<(&'static str, Duration)>> {
-        self.read_mapped(&timing.buffer, None, |bytes| {
+        self.read_mapped((&timing.buffer, timing.buffer.size()), None, |bytes| {
             let ticks: Vec<u64> =
                 bytes.chunks_exact(8).map(|c| u64::from_le_bytes(c.try_into().unwrap_or_default())).collect();
             let spans = ticks.chunks_exact(2).map(|t| self.ticks(t[1].saturating_sub(t[0])));
             Ok(timing.names.iter().copied().zip(spans).collect())
         })
     }
+}
+
+/// How many pieces of a read are still on their way, and who waits for the last.
+#[derive(Default)]
+struct Arrival {
+    missing: usize,
+    failed: Option<String>,
+    waker: Option<Waker>,
+}
+
+impl Arrival {
+    fn came(arrival: &Mutex<Self>, result: std::result::Result<(), wgpu::BufferAsyncError>) {
+        let mut this = arrival.lock().unwrap_or_else(PoisonError::into_inner);
+        this.missing -= 1;
+        if let Err(error) = result {
+            this.failed.get_or_insert_with(|| error.to_string());
+        }
+        let waker = if this.missing == 0 { this.waker.take() } else { None };
+        drop(this);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    fn poll(arrival: &Mutex<Self>, context: &Context<'_>) -> Poll<std::result::Result<(), String>> {
+        let mut this = arrival.lock().unwrap_or_else(PoisonError::into_inner);
+        if this.missing > 0 {
+            this.waker = Some(context.waker().clone());
+            return Poll::Pending;
+        }
+        Poll::Ready(this.failed.take().map_or(Ok(()), Err))
+    }
+}
+
+/// The bytes of mapped pieces, whose buffers are kept for the next read.
+fn gather(pieces: Vec<Piece>, staging: &Staging) -> std::result::Result<Vec<u8>, String> {
+    let mut all = Vec::with_capacity(pieces.iter().map(|piece| piece.bytes as usize).sum());
+    for Piece { buffer, bytes, .. } in pieces {
+        let view = buffer.get_mapped_range(..bytes).map_err(|e| e.to_string())?;
+        all.extend_from_slice(&view);
+        drop(view);
+        buffer.unmap();
+        staging.give_back(buffer);
+    }
+    Ok(all)
 }

@@ -21,6 +21,14 @@ fn philox(mut c: [Lanes<u32>; 4], mut k: [u32; 2]) -> [Lanes<u32>; 4] {
     c
 }
 
+/// The four random words of each of the [`BLOCK`] counters from `first` on, in order, under `key`; `rest` are the counters' other words.
+#[inline(always)]
+pub(crate) fn words(first: u32, rest: [u32; 3], key: [u32; 2]) -> [u32; 4 * BLOCK] {
+    let counters = std::array::from_fn(|i| first.wrapping_add(i as u32));
+    let r = philox([counters, [rest[0]; BLOCK], [rest[1]; BLOCK], [rest[2]; BLOCK]], key);
+    std::array::from_fn(|j| r[j % 4][j / 4])
+}
+
 /// ln(m / 2²⁴) for 1 <= m <= 2²⁴.
 #[inline(always)]
 fn log_fraction(m: u32) -> f32 {

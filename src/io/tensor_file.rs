@@ -125,6 +125,22 @@ impl TensorFile {
         Ok(out)
     }
 
+    /// All of a tensor of `count` bytes (`U8`).
+    ///
+    /// # Errors
+    /// No such tensor, another type or size, a file truncated meanwhile.
+    pub(crate) fn read_bytes(&self, name: &str, count: usize) -> Result<Vec<u8>> {
+        let info = self.tensors.get(name).ok_or_else(|| self.missing(name))?;
+        if (info.dtype.as_str(), info.shape.as_slice()) != ("U8", &[count][..]) {
+            let problem =
+                format!("tensor {name:?} holds {} {:?}, but {count} of U8 are needed", info.dtype, info.shape);
+            return Err(Error::format(&self.path, problem));
+        }
+        let mut bytes = vec![0; count];
+        positional::read(&self.file, &mut bytes, info.offset).map_err(|e| self.read_error(name, e))?;
+        Ok(bytes)
+    }
+
     /// Fills `out` with the numbers from the tensor's `first` on, converted to `element` (f32, f16 or bf16; to the
     /// nearest, ties to even). Takes 3 MiB of memory at most, whatever the tensor's size.
     ///

@@ -47,7 +47,27 @@ pub(crate) struct TensorWriter {
 struct Place {
     next: u64,
     end: u64,
-    element: ElementType,
+    /// Of its numbers; `None` for bytes.
+    element: Option<ElementType>,
+}
+
+impl Place {
+    fn stride(&self) -> usize {
+        self.element.map_or(1, ElementType::bytes)
+    }
+
+    /// Checks that so many numbers, or bytes, have room.
+    fn check(&self, name: &str, count: usize) -> Result<()> {
+        if self.next + (count * self.stride()) as u64 > self.end {
+            let left = (self.end - self.next) / self.stride() as u64;
+            return Err(Error::shape("write tensor", name, format!("{left} more numbers"), count));
+        }
+        Ok(())
+    }
+}
+
+fn unplanned(name: &str) -> Error {
+    Error::argument("tensor", format!("{name:?} is not among those that were to be written"))
 }
 
 impl TensorWriter {
@@ -58,7 +78,24 @@ impl TensorWriter {
         specs: &[TensorSpec],
         notes: BTreeMap<String, String>,
     ) -> Result<TensorWriter> {
+        TensorWriter::start_with_bytes(file, path, (specs, &[]), notes)
+    }
+
+    /// As [`TensorWriter::start`], with tensors of bytes (`U8`): a name, and how many.
+    pub fn start_with_bytes(
+        file: File,
+        path: &Path,
+        (specs, bytes): (&[TensorSpec], &[(String, usize)]),
+        notes: BTreeMap<String, String>,
+    ) -> Result<TensorWriter> {
         let mut plan = specs.iter().map(|spec| planned(spec, path)).collect::<Result<Vec<Planned>>>()?;
+        plan.extend(bytes.iter().map(|(name, count)| Planned {
+            name: name.clone(),
+            dtype: ::safetensors::Dtype::U8,
+            shape: vec![*count],
+            bytes: *count as u64,
+            source: None,
+        }));
         // The library's own order: largest alignment first, so that every tensor is aligned; then by name.
         plan.sort_by(|a, b| b.dtype.cmp(&a.dtype).then_with(|| a.name.cmp(&b.name)));
         let header = safetensors::header(&plan, Some(notes), path)?;
@@ -66,7 +103,7 @@ impl TensorWriter {
         let mut at = header.len() as u64;
         let mut open = BTreeMap::new();
         for tensor in plan {
-            let element = elements.get(tensor.name.as_str()).copied().unwrap_or(ElementType::F32);
+            let element = elements.get(tensor.name.as_str()).copied();
             let place = Place { next: at, end: at + tensor.bytes, element };
             at = place.end;
             if let Some(twice) = open.insert(tensor.name.clone(), place) {
@@ -81,22 +118,19 @@ impl TensorWriter {
 
     /// Appends numbers to a tensor, converted to its type.
     pub fn write(&mut self, name: &str, numbers: &[f32]) -> Result<()> {
-        let Some(place) = self.open.get_mut(name) else {
-            return Err(Error::argument("tensor", format!("{name:?} is not among those that were to be written")));
+        let place = self.open.get_mut(name).ok_or_else(|| unplanned(name))?;
+        let Some(element) = place.element else {
+            return Err(Error::argument("tensor", format!("{name:?} is one of bytes")));
         };
-        let bytes = (numbers.len() * place.element.bytes()) as u64;
-        if place.next + bytes > place.end {
-            let left = (place.end - place.next) / place.element.bytes() as u64;
-            return Err(Error::shape("write tensor", name, format!("{left} more numbers"), numbers.len()));
-        }
-        if let Some(x) = numbers.iter().find(|x| !fits(**x, place.element)) {
-            let problem = format!("tensor {name:?} holds {x}, which {} cannot; nothing was written", place.element);
+        place.check(name, numbers.len())?;
+        if let Some(x) = numbers.iter().find(|x| !fits(**x, element)) {
+            let problem = format!("tensor {name:?} holds {x}, which {element} cannot; nothing was written");
             return Err(Error::format(&self.path, problem));
         }
-        let mut raw = vec![0; numbers.len().min(BLOCK) * place.element.bytes()];
+        let mut raw = vec![0; numbers.len().min(BLOCK) * element.bytes()];
         for block in numbers.chunks(BLOCK) {
-            let raw = &mut raw[..block.len() * place.element.bytes()];
-            match place.element {
+            let raw = &mut raw[..block.len() * element.bytes()];
+            match element {
                 ElementType::F64 => raw
                     .as_chunks_mut::<8>()
                     .0
@@ -111,10 +145,22 @@ impl TensorWriter {
         Ok(())
     }
 
+    /// Appends bytes to a tensor of bytes.
+    pub fn write_bytes(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
+        let place = self.open.get_mut(name).ok_or_else(|| unplanned(name))?;
+        if place.element.is_some() {
+            return Err(Error::argument("tensor", format!("{name:?} is one of numbers")));
+        }
+        place.check(name, bytes.len())?;
+        positional::write(&self.file, bytes, place.next).map_err(Error::io("write", &self.path))?;
+        place.next += bytes.len() as u64;
+        Ok(())
+    }
+
     /// Checks that every tensor is complete and hands the bytes to the disk.
     pub fn finish(self) -> Result<()> {
         if let Some((name, place)) = self.open.iter().find(|(_, place)| place.next < place.end) {
-            let left = (place.end - place.next) / place.element.bytes() as u64;
+            let left = (place.end - place.next) / place.stride() as u64;
             return Err(Error::shape("write tensor", name, "all its numbers", format!("{left} too few")));
         }
         self.file.sync_all().map_err(Error::io("write", &self.path))

@@ -25,12 +25,14 @@ pub mod geometry;
 pub mod linalg;
 pub mod nn;
 pub mod optim;
+mod row_shape;
 pub mod stats;
 
 use crate::device::{Buffer, Device, Dispatch, Recorder, Tensor};
 use crate::error::{Problem, Remedy};
 use crate::spec::{Capabilities, Choice, DeviceKind, Import, Variant};
 pub use catalogue::ALL;
+pub use row_shape::RowShape;
 
 pub use crate::spec::{Binding, BindingKind, GRID_BINDING, KernelSpec, TEXEL_LINE, shader};
 use crate::{ElementType, Error, Result};
@@ -49,6 +51,7 @@ pub fn imports(caps: &Capabilities, rows: ElementType, out: ElementType) -> Resu
         ElementType::Fixed => "common/rows_fixed.wgsl",
         ElementType::F64 => return Err(unsupported_on_device(rows)),
     };
+    let parameters = if out == ElementType::BF16 { "optim/parameters_bf16.wgsl" } else { "optim/parameters_f32.wgsl" };
     let out = match out {
         ElementType::F32 => "common/out_f32.wgsl",
         ElementType::F16 => "common/out_f16.wgsl",
@@ -75,10 +78,20 @@ pub fn imports(caps: &Capabilities, rows: ElementType, out: ElementType) -> Resu
             "common/operand_buffer.wgsl",
         ]
     };
-    let (columns, nearest, histogram) = if caps.lanes == 1 {
-        ("common/columns_solo.wgsl", "geometry/nearest_solo.wgsl", "geometry/histogram_solo.wgsl")
+    let [held, columns, nearest, histogram] = if caps.lanes == 1 {
+        [
+            "common/held_solo.wgsl",
+            "common/columns_solo.wgsl",
+            "geometry/nearest_solo.wgsl",
+            "geometry/histogram_solo.wgsl",
+        ]
     } else {
-        ("common/columns_teams.wgsl", "geometry/nearest_team.wgsl", "geometry/histogram_team.wgsl")
+        [
+            "common/held_team.wgsl",
+            "common/columns_teams.wgsl",
+            "geometry/nearest_team.wgsl",
+            "geometry/histogram_team.wgsl",
+        ]
     };
     let product = if caps.int64 { "common/product_u64.wgsl" } else { "common/product_u32.wgsl" };
     Ok(vec![
@@ -95,10 +108,12 @@ pub fn imports(caps: &Capabilities, rows: ElementType, out: ElementType) -> Resu
         ("out", out),
         ("team", team),
         ("float_team", float_team),
+        ("held", held),
         ("columns", columns),
         ("nearest", nearest),
         ("histogram", histogram),
         ("product", product),
+        ("parameters", parameters),
     ])
 }
 
@@ -111,19 +126,19 @@ fn unsupported_on_device(element: ElementType) -> Error {
     Error::argument("element type", format!("{element} has no device form; use f32, f16, bf16 or fixed"))
 }
 
-/// The variant of a row kernel for rows of these types: the device's files, its teams, and `constants`; `own` are files that it has
-/// before the device's.
+/// The variant of a kernel whose teams have this shape, for rows of these types: the device's files, its teams, and `constants`; `own` are
+/// files that it has before the device's.
 fn row_variant(
     device: &Device,
     elements: (ElementType, ElementType),
+    shape: RowShape,
     own: &[Import],
     constants: &[(&'static str, f64)],
 ) -> Result<Variant> {
     let caps = device.capabilities();
+    let constants = &[&shape.constants(caps)[..], constants].concat()[..];
     device.variant_for(Choice { family: "rows", elements, imports: own, constants }, || {
-        let teams = [("GROUP", f64::from(caps.group)), ("LANES", f64::from(caps.lanes))];
-        let imports = [own, &imports(caps, elements.0, elements.1)?].concat();
-        Ok((imports, [&teams[..], constants].concat()))
+        Ok(([own, &imports(caps, elements.0, elements.1)?].concat(), constants.to_vec()))
     })
 }
 
@@ -174,6 +189,9 @@ fn grid(units: usize) -> [u32; 3] {
 /// 65,535 on ends every loop silently.
 const MAX_ITERATIONS: usize = 65_000;
 
+/// Rows and results in f32.
+const FLOATS: (ElementType, ElementType) = (ElementType::F32, ElementType::F32);
+
 /// A kernel on f32 operands, ready but for its grid.
 struct Work<'a> {
     kernel: &'static KernelSpec,
@@ -200,6 +218,12 @@ impl Work<'_> {
         self.dispatch(recorder, grid(count.div_ceil(group as usize)), rows)
     }
 
+    /// As [`Self::elements`], where what is written has elements of type `out`.
+    fn elements_to(self, recorder: &mut Recorder, count: usize, out: ElementType) -> Result<()> {
+        let group = recorder.device().capabilities().group;
+        self.dispatch_to(recorder, grid(count.div_ceil(group as usize)), out)
+    }
+
     /// Checks that no invocation takes more than [`MAX_ITERATIONS`] iterations, `iterations` for a team of one.
     fn check_iterations(self, recorder: &Recorder, iterations: usize) -> Result<Self> {
         let caps = recorder.device().capabilities();
@@ -216,15 +240,15 @@ impl Work<'_> {
         Ok(self)
     }
 
-    /// One team for each of `units` rows.
-    fn teams(self, recorder: &mut Recorder, units: usize) -> Result<()> {
-        self.teams_halves(recorder, units, 0)
+    /// One team for each of `rows` rows of `width4` vectors.
+    fn rows(self, recorder: &mut Recorder, rows: usize, width4: usize) -> Result<()> {
+        self.rows_halves(recorder, (rows, width4), 0)
     }
 
     /// The same with f16 in the storage buffers that `halves` has bits for.
-    fn teams_halves(self, recorder: &mut Recorder, units: usize, halves: u32) -> Result<()> {
-        let grid = [groups(units.div_ceil(recorder.device().capabilities().teams())), 1, 1];
-        self.dispatch_halves(recorder, grid, (ElementType::F32, halves))
+    fn rows_halves(self, recorder: &mut Recorder, (rows, width4): (usize, usize), halves: u32) -> Result<()> {
+        let shape = RowShape::of(recorder.device().capabilities(), width4);
+        self.shaped(recorder, [shape.groups(rows), 1, 1], (FLOATS, halves), shape)
     }
 
     fn dispatch(self, recorder: &mut Recorder, groups: [u32; 3], rows: ElementType) -> Result<()> {
@@ -238,9 +262,33 @@ impl Work<'_> {
         groups: [u32; 3],
         (rows, halves): (ElementType, u32),
     ) -> Result<()> {
+        let shape = RowShape::plain(recorder.device().capabilities());
+        self.shaped(recorder, groups, ((rows, ElementType::F32), halves), shape)
+    }
+
+    /// One team for each of `units` rows, whose results have elements of type `out`.
+    fn teams_to(self, recorder: &mut Recorder, units: usize, out: ElementType) -> Result<()> {
+        let grid = [groups(units.div_ceil(recorder.device().capabilities().teams())), 1, 1];
+        self.dispatch_to(recorder, grid, out)
+    }
+
+    /// With results of elements of type `out`.
+    fn dispatch_to(self, recorder: &mut Recorder, groups: [u32; 3], out: ElementType) -> Result<()> {
+        let shape = RowShape::plain(recorder.device().capabilities());
+        self.shaped(recorder, groups, ((ElementType::F32, out), 0), shape)
+    }
+
+    /// With teams of this shape.
+    fn shaped(
+        self,
+        recorder: &mut Recorder,
+        groups: [u32; 3],
+        (elements, halves): ((ElementType, ElementType), u32),
+        shape: RowShape,
+    ) -> Result<()> {
         let own = half_imports(recorder.device().capabilities(), self.kernel, halves);
-        let variant = row_variant(recorder.device(), (rows, ElementType::F32), &own, self.constants)?;
-        let mut dispatch = Dispatch::new(self.kernel).variant(variant).groups(groups).elements(rows, ElementType::F32);
+        let variant = row_variant(recorder.device(), elements, shape, &own, self.constants)?;
+        let mut dispatch = Dispatch::new(self.kernel).variant(variant).groups(groups).elements(elements.0, elements.1);
         dispatch.params = self.params.to_vec();
         dispatch.params.resize(self.params.len().next_multiple_of(16), 0);
         record_in_parts(recorder, dispatch.buffers(self.buffers.iter().copied()).halves(halves))
@@ -341,7 +389,7 @@ fn check_written(operation: &'static str, buffers: &[&Buffer], written: usize) -
 
 /// Checks that rows are as many as the kernels' 32-bit indices of vectors of 4 reach.
 fn check_index(operation: &'static str, tensor: &Tensor) -> Result<u32> {
-    u32::try_from(tensor.rows() * tensor.width4()).ok().filter(|&n| n < u32::MAX - (1 << 16)).ok_or_else(|| {
+    u32::try_from(tensor.rows() * tensor.width4()).ok().filter(|&n| n < u32::MAX - (1 << 21)).ok_or_else(|| {
         let got = format!("[{}, {}]", tensor.rows(), tensor.width());
         Error::shape(operation, "tensor", "fewer than 2^34 elements; split the rows", got)
     })

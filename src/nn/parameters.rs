@@ -7,7 +7,7 @@ use crate::device::{Device, Purpose, Recorder, Tensor};
 use crate::kernels::nn::elementwise;
 use crate::{ElementType, Error, Result};
 
-/// One matrix or vector of a model, on the device in f32 or, where it is frozen, perhaps in f16 or bf16. A vector `[d]` is a tensor `[1, d]`.
+/// One matrix or vector of a model, on the device in f32 or bf16 or, where it is frozen, perhaps in f16. A vector `[d]` is a tensor `[1, d]`.
 #[derive(Clone, Debug)]
 pub struct Parameter {
     /// Its name in the model's files.
@@ -46,7 +46,7 @@ impl Parameters {
         self.add_as(device, name, shape, data, ElementType::F32)
     }
 
-    /// Adds a parameter of values `data`, row-major, stored as f32, f16 or bf16 (rounded to nearest). What trains must be f32.
+    /// Adds a parameter of values `data`, row-major, stored as f32, f16 or bf16 (rounded to nearest). What trains must be f32 or bf16.
     ///
     /// # Errors
     /// Another type, a number beyond f16, a name that is there already, a shape that is not one of a vector or matrix or does not fit the data; no memory.
@@ -192,17 +192,20 @@ pub struct Gradients {
 }
 
 impl Gradients {
-    /// Zeroed gradients for the parameters that `trains` says.
+    /// Zeroed gradients, in f32, for the parameters that `trains` says. One in bf16 is rounded stochastically at each step.
     ///
     /// # Errors
-    /// A parameter that trains and is not f32; no memory.
+    /// A parameter that trains and is neither f32 nor bf16; no memory.
     pub fn new(device: &Device, parameters: &Parameters, trains: impl Fn(&Parameter) -> bool) -> Result<Self> {
         let one = |p: &Parameter| {
             let make = || {
-                if p.value.element_type() != ElementType::F32 {
+                if !matches!(p.value.element_type(), ElementType::F32 | ElementType::BF16) {
                     let problem =
                         format!("{} is held in {}, which only frozen ones are", p.name, p.value.element_type());
-                    return Err(Error::argument("training parameter", format!("{problem}; load the model in f32")));
+                    return Err(Error::argument(
+                        "training parameter",
+                        format!("{problem}; load the model in f32 or bf16"),
+                    ));
                 }
                 p.value.zeros_like(device, (Purpose::Gradients, &p.name))
             };

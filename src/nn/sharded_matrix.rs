@@ -97,7 +97,7 @@ impl ShardedMatrix {
         Ok(all)
     }
 
-    /// Replaces an f32 table's rows by these, tight, `[rows, width]`.
+    /// Replaces the rows of a table of f32 or bf16 by these, tight, `[rows, width]`.
     ///
     /// # Errors
     /// Another number of elements; another element type; another device's table.
@@ -119,6 +119,8 @@ impl ShardedMatrix {
 /// Rows of a shard of a table of `rows` rows: as few shards as the device allows, of like size, and a multiple of 4 rows, so that the
 /// logits of a shard are cut without padding.
 fn shard_rows(device: &Device, rows: usize, width: usize, element: ElementType) -> usize {
+    // A table in bf16 may train: its gradient, cut as it is, has 4 bytes an element.
+    let element = if element == ElementType::BF16 { ElementType::F32 } else { element };
     let stride = Tensor::stride_of(width, element).max(1) as u64;
     let most = usize::try_from(device.capabilities().max_binding / stride).unwrap_or(usize::MAX);
     let most = if most >= 4 { most / 4 * 4 } else { most.max(1) };

@@ -1,14 +1,17 @@
 //! AdamW with a clipped gradient norm, over the parameters of one or several models at once [paper section 5].
 
 mod loss_scale;
+mod moments;
 
-pub use loss_scale::LossScale;
-
-use crate::device::{Buffer, Device, Purpose, Recorder};
-use crate::kernels::optim::adamw::{self, Hyper};
+use crate::device::{Buffer, Device, Recorder};
+use crate::kernels::optim::adamw::{Hyper, Rounding};
 use crate::kernels::optim::norm;
 use crate::nn::{Gradients, Parameters, ShardedMatrix};
 use crate::{Error, Result};
+
+pub use loss_scale::LossScale;
+pub(crate) use moments::Content;
+pub use moments::{LEAST, MomentType, Moments};
 
 /// What does not change from step to step.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -23,22 +26,27 @@ pub struct AdamWOptions {
     pub weight_decay: f64,
     /// Largest norm of the whole gradient.
     pub max_norm: Option<f32>,
+    /// How the moments are kept.
+    pub moments: MomentType,
+    /// Of the stochastic rounding of parameters that are kept in bf16.
+    pub seed: u64,
 }
 
 impl Default for AdamWOptions {
     fn default() -> Self {
-        AdamWOptions { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, max_norm: Some(1.0) }
+        let (moments, seed) = (MomentType::F32, 0);
+        AdamWOptions { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, max_norm: Some(1.0), moments, seed }
     }
 }
 
 /// Moments of one model's training parameters.
-type Moments = Vec<Option<(ShardedMatrix, ShardedMatrix)>>;
+type OfModel = Vec<Option<Moments>>;
 
 /// The optimiser's state. A frozen parameter has none.
 #[derive(Clone, Debug)]
 pub struct AdamW {
     options: AdamWOptions,
-    models: Vec<Moments>,
+    models: Vec<OfModel>,
     partials: Buffer,
     scale: Buffer,
     step: u64,
@@ -50,13 +58,10 @@ impl AdamW {
     /// # Errors
     /// Nothing that trains; no memory.
     pub fn new(device: &Device, options: AdamWOptions, models: &[&Gradients]) -> Result<Self> {
-        let moments = |gradients: &&Gradients| {
-            let zeros = |g: &ShardedMatrix| g.zeros_like(device, (Purpose::Moments, "of a parameter"));
-            let one = |g: Option<&ShardedMatrix>| g.map(|g| Ok((zeros(g)?, zeros(g)?))).transpose();
-            gradients.slots().map(one).collect::<Result<Moments>>()
-        };
-        let models = models.iter().map(moments).collect::<Result<Vec<_>>>()?;
-        let count = models.iter().flatten().flatten().map(|(m, _)| m.shards().len()).sum();
+        let one = |g: Option<&ShardedMatrix>| g.map(|g| Moments::zeros(device, g, options.moments)).transpose();
+        let all = |gradients: &&Gradients| gradients.slots().map(one).collect::<Result<OfModel>>();
+        let models = models.iter().map(all).collect::<Result<Vec<_>>>()?;
+        let count = models.iter().flatten().flatten().map(Moments::shards).sum();
         if count == 0 {
             return Err(Error::argument("training", "nothing trains: every parameter is frozen"));
         }
@@ -74,9 +79,9 @@ impl AdamW {
         self.step = step;
     }
 
-    /// First and second moments of what trains, model by model in the order of their parameters.
-    pub fn moments(&self) -> impl Iterator<Item = (&ShardedMatrix, &ShardedMatrix)> {
-        self.models.iter().flatten().flatten().map(|(m, v)| (m, v))
+    /// Moments of what trains, model by model in the order of their parameters.
+    pub fn moments(&self) -> impl Iterator<Item = &Moments> {
+        self.models.iter().flatten().flatten()
     }
 
     /// f32 `[2]`: the factor that the last step's gradient had, and its norm before clipping.
@@ -94,7 +99,7 @@ impl AdamW {
         (lr, factor): (f64, f32),
         models: &[(&Parameters, &Gradients)],
     ) -> Result<()> {
-        let same = |((p, g), m): (&(&Parameters, &Gradients), &Moments)| {
+        let same = |((p, g), m): (&(&Parameters, &Gradients), &OfModel)| {
             p.len() == m.len() && g.slots().zip(m).all(|(g, m)| g.is_some() == m.is_some())
         };
         if models.len() != self.models.len() || !models.iter().zip(&self.models).all(same) {
@@ -109,11 +114,10 @@ impl AdamW {
         norm::clip(recorder, &self.partials, self.options.max_norm, factor, &self.scale)?;
         let AdamWOptions { beta1, beta2, eps, weight_decay, .. } = self.options;
         let hyper = Hyper { lr, beta1, beta2, eps, weight_decay, step: self.step + 1 };
-        for (parameter, gradient, (m, v)) in training() {
-            let shards = parameter.value.shards().zip(gradient.shards()).zip(m.shards().zip(v.shards()));
-            for (((_, p), (_, g)), ((_, m), (_, v))) in shards {
-                adamw::step(recorder, &hyper, &self.scale, p, g, m, v)?;
-            }
+        let mut rounding = Rounding { seed: self.options.seed, tensor: 0 };
+        for (parameter, gradient, moments) in training() {
+            moments.step(recorder, &hyper, (&self.scale, rounding), (&parameter.value, gradient))?;
+            rounding.tensor += moments.shards() as u32;
         }
         self.step += 1;
         Ok(())

@@ -9,14 +9,19 @@
 pub(crate) const ELEMENTS: &str = "indices are clamped below the count, which every operand holds";
 
 /// A team's row is clamped below `rows`, its vectors end at `width4`, and only a team's own row is written; the wrapper checks that the
-/// operands hold so many rows of this width. Workgroup memory is indexed by the invocation, of 256 at most.
+/// operands hold so many rows of this width. Workgroup memory is indexed by the invocation, of 256 at most, or by its block of 16 or its
+/// subgroup of 4 or more. A lane's column is clamped below `width4`; it holds 8 vectors at most, see `RowShape`, and one where a team is one invocation.
 pub(crate) const ROWS: &str = "rows are clamped below their number, and vectors end at the width";
+
+/// A team's block is clamped below `blocks`, and an element's index below `count`; only a team's own block is written. The wrapper checks
+/// that the operands hold so many vectors and blocks.
+pub(crate) const BLOCKS: &str = "blocks are clamped below their number, and elements below the count";
 
 /// A column is clamped below `width4`, a slice of rows ends at `end`, and there is a row of sums to each slice.
 pub(crate) const COLUMNS: &str = "columns are clamped below the width, and slices of rows end at the last";
 
-/// As [`ROWS`], with tiles of 64 rows in workgroup memory that is sized for them and for the most vectors; slots of the sums count up to
-/// the layout's, which the wrapper checks.
+/// As [`ROWS`], with the scalars of 64 rows of a tile, or of 8 of a batch, in workgroup memory that is sized for them and for the most vectors; a
+/// batch has 16 vectors and 4 sums in registers at most, see `Shape`; slots of the sums count up to the layout's, which the wrapper checks.
 pub(crate) const MOMENTS: &str = "rows and columns end at their numbers, and slots are those of the layout";
 
 /// `linalg/blocks.wgsl` clamps rows, columns and k to the operands' last ones, and writes below m and the row's end alone. The wrapper checks

@@ -34,6 +34,8 @@ static SOURCES: &[(&str, &str)] = sources![
     "common/gaussian.wgsl",
     "common/grid.wgsl",
     "common/half_floats.wgsl",
+    "common/held_solo.wgsl",
+    "common/held_team.wgsl",
     "common/inout_f16.wgsl",
     "common/inout_f32.wgsl",
     "common/nan.wgsl",
@@ -50,6 +52,7 @@ static SOURCES: &[(&str, &str)] = sources![
     "common/product_u64.wgsl",
     "common/result_f16.wgsl",
     "common/result_f32.wgsl",
+    "common/row_reads.wgsl",
     "common/rows_bf16.wgsl",
     "common/rows_f16.wgsl",
     "common/rows_f32.wgsl",
@@ -104,6 +107,11 @@ static SOURCES: &[(&str, &str)] = sources![
     "linalg/tile_128.wgsl",
     "linalg/tile_128_double.wgsl",
     "linalg/tile_128_shallow.wgsl",
+    "stats/moments_batch.wgsl",
+    "stats/moments_tile.wgsl",
+    "optim/dynamic.wgsl",
+    "optim/parameters_bf16.wgsl",
+    "optim/parameters_f32.wgsl",
     "stats/row_scalars.wgsl",
 ];
 

@@ -125,9 +125,18 @@ impl Checkpoints {
     /// # Errors
     /// A tensor named twice, or the disk refuses.
     pub fn begin(&self, state: RunState, tensors: &[TensorSpec]) -> Result<CheckpointWriter> {
+        self.begin_with_bytes(state, (tensors, &[]))
+    }
+
+    /// As [`Self::begin`], with tensors of bytes: a name, and how many.
+    pub(super) fn begin_with_bytes(
+        &self,
+        state: RunState,
+        tensors: (&[TensorSpec], &[(String, usize)]),
+    ) -> Result<CheckpointWriter> {
         let path = self.folder.join(format!("{PREFIX}{:08}", state.step));
         let folder = FolderWriter::create(&path, true)?;
-        let tensors = TensorWriter::start(folder.file(TENSORS)?, &path.join(TENSORS), tensors, notes(&[]))?;
+        let tensors = TensorWriter::start_with_bytes(folder.file(TENSORS)?, &path.join(TENSORS), tensors, notes(&[]))?;
         Ok(CheckpointWriter { checkpoints: self.clone(), folder, tensors, state })
     }
 
@@ -152,6 +161,11 @@ impl CheckpointWriter {
     /// No such tensor, too many numbers, one that is not finite, a full disk.
     pub fn write(&mut self, name: &str, numbers: &[f32]) -> Result<()> {
         self.tensors.write(name, numbers)
+    }
+
+    /// Appends bytes to a tensor of bytes.
+    pub(super) fn write_bytes(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
+        self.tensors.write_bytes(name, bytes)
     }
 
     /// Publishes the checkpoint, then removes those that are too many. Returns its folder.

@@ -6,16 +6,18 @@ use crate::io::{AdapterKind, DecoderConfig, VISUAL};
 use crate::nn::adapter::fresh;
 use crate::nn::decoder::LowRankOptions;
 use crate::nn::{Adapter, Decoder, Precision};
-use crate::optim::AdamWOptions;
+use crate::optim::{AdamWOptions, MomentType};
 use crate::{ElementType, Error, Result};
 
 /// The run that is planned.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PlanOptions {
-    /// How the decoder's matrices are stored.
+    /// How the decoder's matrices are stored; f32 or bf16 where they learn.
     pub storage: ElementType,
     /// What the decoder computes in.
     pub precision: Precision,
+    /// How the optimiser keeps its moments.
+    pub moments: MomentType,
     /// What learns.
     pub trains: Trains,
     /// Rank of the low-rank additions, 0 without.
@@ -81,7 +83,8 @@ pub fn plan(config: &DecoderConfig, options: &PlanOptions) -> Result<MemoryPlan>
     decoder.compute_in(&device, options.precision)?;
     let weights = fresh(options.adapter, options.embedding_width, config.hidden_size * options.visual_tokens, 0);
     let model = Model { adapter: Adapter::new(&device, &weights)?, decoder };
-    let mut trainer = Trainer::new(&device, model, options.trains, (AdamWOptions::default(), options.recompute))?;
+    let adamw = AdamWOptions { moments: options.moments, ..Default::default() };
+    let mut trainer = Trainer::new(&device, model, options.trains, (adamw, options.recompute))?;
     let embeddings = Tensor::new(&device, options.batch_size, options.embedding_width, ElementType::F32)?;
     trainer.clear()?;
     trainer.accumulate(&batch(options), &embeddings)?;

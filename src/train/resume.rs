@@ -4,21 +4,27 @@ use serde_json::{Map, Value, json};
 
 use super::checkpoint::{Checkpoint, RunState};
 use super::run::Run;
-use crate::device::{Pending, yield_now};
-use crate::io::TensorSpec;
-use crate::nn::{Parameter, ShardedMatrix};
-use crate::optim::LossScale;
-use crate::{ElementType, Error, Result};
+use crate::device::{Buffer, Pending, yield_now};
+use crate::io::{TensorFile, TensorSpec};
+use crate::nn::Parameter;
+use crate::optim::{Content, LossScale};
+use crate::{Error, Result};
 
 impl Run {
-    /// Parameters that train, with the optimiser's moments.
-    fn training(&self) -> Vec<(Parameter, ShardedMatrix, ShardedMatrix)> {
+    /// Parameters that train, with what the optimiser keeps of each, under the names that a checkpoint has for them.
+    fn training(&self) -> Vec<(Parameter, Vec<(String, Content)>)> {
         let (adapter, decoder) = self.trainer.gradients();
         let model = &self.trainer.model;
         let both = [(&model.adapter.parameters, adapter), (&model.decoder.parameters, decoder)];
         let parameters = both.into_iter().flat_map(|(p, g)| g.iter().map(|(slot, _)| p.get(slot)));
         // Invariant: the optimiser has moments for what has gradients, in the same order.
-        parameters.zip(self.trainer.optimizer.moments()).map(|(p, (m, v))| (p.clone(), m.clone(), v.clone())).collect()
+        let with_state = parameters.zip(self.trainer.optimizer.moments()).map(|(parameter, moments)| {
+            let name = |part: &str| format!("{part}.{}", parameter.name);
+            let state = moments.parts().into_iter().map(|part| (name(part.name), part.content));
+            let value = (parameter.name.clone(), Content::Numbers(parameter.value.clone()));
+            (parameter.clone(), std::iter::once(value).chain(state).collect())
+        });
+        with_state.collect()
     }
 
     /// Begins to write everything that the rest of the run depends on: a tensor each time that the device has been polled. Until that
@@ -42,17 +48,33 @@ impl Run {
             more,
         };
         let training = self.training();
-        let spec = |name: String, shape: &[usize]| TensorSpec::new(name, shape, ElementType::F32);
-        let specs: Vec<TensorSpec> =
-            training.iter().flat_map(|(p, _, _)| names(&p.name).map(|name| spec(name, &p.shape))).collect();
-        let mut writer = self.checkpoints.begin(state, &specs)?;
+        let (mut numbers, mut bytes) = (Vec::new(), Vec::new());
+        for (parameter, parts) in &training {
+            for (name, content) in parts {
+                match content {
+                    Content::Numbers(table) => {
+                        numbers.push(TensorSpec::new(name, &parameter.shape, table.element_type()));
+                    }
+                    Content::Bytes(buffers) => bytes.push((name.clone(), buffers.iter().map(|(_, n)| n).sum())),
+                }
+            }
+        }
+        let mut writer = self.checkpoints.begin_with_bytes(state, (&numbers, &bytes))?;
         let device = self.device.clone();
         Ok(Pending::new(async move {
-            for (parameter, m, v) in &training {
-                for (name, table) in names(&parameter.name).iter().zip([&parameter.value, m, v]) {
-                    for (_, shard) in table.shards() {
-                        writer.write(name, &shard.to_f32(&device).await?)?;
-                        yield_now().await;
+            for (name, content) in training.iter().flat_map(|(_, parts)| parts) {
+                match content {
+                    Content::Numbers(table) => {
+                        for (_, shard) in table.shards() {
+                            writer.write(name, &shard.to_f32(&device).await?)?;
+                            yield_now().await;
+                        }
+                    }
+                    Content::Bytes(buffers) => {
+                        for (buffer, count) in buffers {
+                            writer.write_bytes(name, &device.read(buffer).await?[..*count])?;
+                            yield_now().await;
+                        }
                     }
                 }
             }
@@ -64,10 +86,15 @@ impl Run {
     pub(super) fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()> {
         let state = &checkpoint.state;
         self.settings.check_resumes(&state.settings)?;
-        for (parameter, m, v) in self.training() {
-            for (name, table) in names(&parameter.name).iter().zip([&parameter.value, &m, &v]) {
-                let numbers = checkpoint.tensors.read_f32(name, &parameter.shape)?;
-                table.write_f32(&self.device, &numbers)?;
+        for (parameter, parts) in self.training() {
+            for (name, content) in parts {
+                match content {
+                    Content::Numbers(table) => {
+                        let numbers = checkpoint.tensors.read_f32(&name, &parameter.shape)?;
+                        table.write_f32(&self.device, &numbers)?;
+                    }
+                    Content::Bytes(buffers) => self.restore_bytes(&checkpoint.tensors, &name, &buffers)?,
+                }
             }
         }
         self.trainer.model.decoder.round_blocking(&self.device)?;
@@ -100,9 +127,16 @@ impl Run {
         }
         Ok(())
     }
-}
 
-/// Names of a parameter and its moments in a checkpoint.
-fn names(name: &str) -> [String; 3] {
-    [name.to_string(), format!("adamw.m.{name}"), format!("adamw.v.{name}")]
+    /// Buffers from a checkpoint's tensor of bytes, one after the other.
+    fn restore_bytes(&self, tensors: &TensorFile, name: &str, buffers: &[(Buffer, usize)]) -> Result<()> {
+        let bytes = tensors.read_bytes(name, buffers.iter().map(|(_, n)| n).sum())?;
+        let mut rest = bytes.as_slice();
+        for (buffer, count) in buffers {
+            let (part, after) = rest.split_at(*count);
+            self.device.write(buffer, part)?;
+            rest = after;
+        }
+        Ok(())
+    }
 }

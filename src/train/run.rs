@@ -308,9 +308,8 @@ fn clear(out: &Path) -> Result<()> {
 /// The decoder of the model folder behind the adapter that the settings name, or a fresh one.
 fn model(device: &Device, settings: &Settings, width: usize) -> Result<Model> {
     let precision = settings.precision.unwrap_or_default();
-    // What trains is f32.
     let mut decoder = match (settings.train, precision) {
-        (Trained::All, _) => Decoder::open(device, &settings.model, Some(ElementType::F32))?,
+        (Trained::All, _) => Decoder::open(device, &settings.model, Some(settings.master_weights))?,
         (_, Precision::F32) => Decoder::open(device, &settings.model, settings.weights)?,
         (_, Precision::Mixed) => Decoder::open_mixed(device, &settings.model, settings.weights)?,
     };
@@ -366,6 +365,8 @@ fn trainer(device: &Device, model: Model, settings: &Settings) -> Result<Trainer
         eps: settings.eps,
         weight_decay: settings.weight_decay,
         max_norm: (settings.clip > 0.0).then_some(settings.clip as f32),
+        moments: settings.optimizer,
+        seed: settings.seed,
     };
     Trainer::new(device, model, trains, (options, settings.recompute))
 }

@@ -8,7 +8,7 @@ use naga::{AddressSpace, Module};
 use realign::ElementType;
 use realign::device::Device;
 use realign::kernels::linalg::matmul;
-use realign::kernels::{ALL, KernelSpec, imports};
+use realign::kernels::{ALL, KernelSpec, RowShape, imports};
 
 const TILES: [&str; 5] = [
     "linalg/tile_64.wgsl",
@@ -40,6 +40,9 @@ const CHOICES: [(&str, &[f64]); 11] = [
     ("RESIDUAL", &[0.0, 1.0]),
 ];
 
+/// Widths of rows that take each kind of team: a part of a subgroup, one, a workgroup, and a workgroup that cannot hold the row.
+const WIDTHS: [usize; 4] = [256, 576, 8192, 32_768];
+
 pub type Imports = Vec<(&'static str, &'static str)>;
 
 /// One choice of files and features.
@@ -49,6 +52,8 @@ pub struct Variant {
     pub features: Capabilities,
     pub lanes: u32,
     pub texel_reads: bool,
+    /// Values of the overrides of teams that are made for a row's width.
+    pub teams: Vec<Vec<(&'static str, f64)>>,
 }
 
 /// All variants: 4 row types, 3 output types, teams of one, portable or subgroups, rows read from buffers or textures,
@@ -64,6 +69,7 @@ pub fn variants() -> Vec<Variant> {
                 let texel_reads = i >= 3;
                 let mut shape = Device::host().capabilities().clone();
                 (shape.lanes, shape.subgroup_teams) = (lanes, subgroup_teams);
+                shape.group = if lanes == 1 { 64 } else { 256 };
                 (shape.texel_reads, shape.int64) = (texel_reads, int64);
                 let mut features = Capabilities::empty();
                 features.set(Capabilities::SUBGROUP, subgroup_teams);
@@ -79,7 +85,10 @@ pub fn variants() -> Vec<Variant> {
                 names.push(("tile", TILES[(i + 6 * usize::from(int64)) % 5]));
                 names.push(("fragment", FRAGMENTS[i % 3]));
                 names.push(("part", PARTS[(i + usize::from(int64)) % 3]));
-                all.push(Variant { imports: names, features, lanes, texel_reads });
+                let batch = lanes > 1 && !texel_reads;
+                names.push(("moments", if batch { "stats/moments_batch.wgsl" } else { "stats/moments_tile.wgsl" }));
+                let teams = WIDTHS.map(|width| RowShape::of(&shape, width / 4).constants(&shape).to_vec()).to_vec();
+                all.push(Variant { imports: names, features, lanes, texel_reads, teams });
             }
         }
     }
@@ -175,7 +184,7 @@ fn shader_of(kernel: &'static KernelSpec, variant: &Variant, source: String, ind
     let extra = features.difference(variant.features);
     assert!(extra.is_empty() || kernel.name.starts_with("matmul subgroup"), "{}: {extra:?} unasked", kernel.name);
     let names: Vec<String> = module.overrides.iter().filter_map(|(_, o)| o.name.clone()).collect();
-    let constants = constants(kernel, &names, variant.lanes);
+    let constants = constants(kernel, &names, variant);
     let name = format!("{} {index} ({features:?})", kernel.name);
     let files = files(kernel, &variant.imports);
     Shader { kernel, source, module, info, features, constants, name, files, for_gpus: false }
@@ -189,12 +198,31 @@ fn files(kernel: &KernelSpec, imports: &Imports) -> Vec<&'static str> {
 }
 
 /// All combinations of the overrides' values.
-fn constants(kernel: &KernelSpec, names: &[String], lanes: u32) -> Vec<Vec<(&'static str, f64)>> {
-    let mut all = vec![Vec::new()];
-    for name in names {
-        let group = if lanes == 1 { 64.0 } else { 256.0 };
-        let team: [(&'static str, &[f64]); 2] = [("GROUP", &[group]), ("LANES", &[f64::from(lanes)])];
-        let Some((name, values)) = team.iter().chain(&CHOICES).find(|(n, _)| n == name) else {
+fn constants(kernel: &KernelSpec, names: &[String], variant: &Variant) -> Vec<Vec<(&'static str, f64)>> {
+    let has = |name: &str| names.iter().any(|n| n == name);
+    // A kernel that holds rows has teams by their width, others the device's own.
+    let group = if variant.lanes == 1 { 64.0 } else { 256.0 };
+    let own = vec![vec![("GROUP", group), ("LANES", f64::from(variant.lanes)), ("SUBGROUP", f64::from(variant.lanes))]];
+    // Invocations, rows of a batch and vectors of each: one, two and four vectors to an invocation.
+    let batches = [(64.0, 8.0, 1.0), (160.0, 8.0, 2.0), (256.0, 4.0, 4.0)].map(|(group, batch, held)| {
+        vec![("GROUP", group), ("LANES", f64::from(variant.lanes)), ("BATCH", batch), ("HELD", held)]
+    });
+    let tiles = [vec![("GROUP", group), ("LANES", f64::from(variant.lanes)), ("BATCH", 1.0), ("HELD", 1.0)]];
+    let teams = match (has("BATCH"), has("HELD")) {
+        (true, _) if variant.imports.contains(&("moments", "stats/moments_batch.wgsl")) => &batches[..],
+        (true, _) => &tiles[..],
+        (false, true) => &variant.teams[..],
+        (false, false) => &own[..],
+    };
+    let mut all = Vec::new();
+    for team in teams {
+        let team: Vec<_> = team.iter().copied().filter(|(name, _)| has(name)).collect();
+        if !all.contains(&team) {
+            all.push(team);
+        }
+    }
+    for name in names.iter().filter(|name| !teams[0].iter().any(|(n, _)| n == name)) {
+        let Some((name, values)) = CHOICES.iter().find(|(n, _)| n == name) else {
             panic!("{}: say which values the override {name} may have", kernel.name)
         };
         let with = |set: &Vec<(&'static str, f64)>, value: f64| {

@@ -8,7 +8,7 @@ use realign::{ElementType, Error};
 use crate::common::{Rng, cloud, devices, gpu};
 use crate::rows::{
     INPUTS, Input, OUTPUTS, ROOT, SHAPES, U, check, extreme_rows, run, stored, sum_error, unit_error, unit_row,
-    variants,
+    variants, width_classes,
 };
 
 const A: f64 = 0.75;
@@ -104,6 +104,19 @@ fn numbers_of_vectors() {
     }
 }
 
+/// Rows that a team holds just so, or just not.
+#[test]
+fn widths_of_every_team() {
+    for (name, device, widths) in width_classes() {
+        for d in widths {
+            for n in [1, 5] {
+                let input = Input::new(&cloud(d as u64, n, d), d, ElementType::F32);
+                verify(&device, &input, &vectors(5, 4, d), ElementType::F32, &format!("{name} [{n}, {d}]"));
+            }
+        }
+    }
+}
+
 #[test]
 fn element_types() {
     for device in devices() {
@@ -123,7 +136,7 @@ fn element_types() {
 
 #[test]
 fn more_rows_than_a_dispatch_holds() {
-    let single = gpu().with_capabilities(|c| (c.group, c.lanes, c.subgroup_teams) = (32, 32, false)).unwrap();
+    let single = gpu().with_capabilities(|c| (c.group, c.lanes, c.subgroup_teams) = (4, 4, false)).unwrap();
     let (n, d) = (65_535 + 70, 5);
     let input = Input::new(&cloud(9, n, d), d, ElementType::F32);
     for device in [Device::host(), single] {

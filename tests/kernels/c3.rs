@@ -10,7 +10,7 @@ use realign::{ElementType, Error};
 use crate::common::{Rng, cloud, devices, gpu};
 use crate::rows::{
     INPUTS, Input, OUTPUTS, ROOT, SHAPES, U, check, extreme_rows, run, stored, sum_error, unit_error, unit_row,
-    variants, with_int64,
+    variants, width_classes, with_int64,
 };
 
 const NOISE: Noise = Noise { sigma: 0.03125, seed: 0x1234_5678_9abc_def0 };
@@ -105,6 +105,19 @@ fn shapes_and_variants() {
     }
 }
 
+/// Rows that a team holds just so, or just not.
+#[test]
+fn widths_of_every_team() {
+    for (name, device, widths) in width_classes() {
+        for d in widths {
+            for n in [1, 5] {
+                let input = Input::new(&cloud(d as u64, n, d), d, ElementType::F32);
+                verify(&device, &input, 3, ElementType::F32, &format!("{name} [{n}, {d}]"));
+            }
+        }
+    }
+}
+
 #[test]
 fn element_types() {
     for device in devices() {
@@ -121,7 +134,7 @@ fn element_types() {
 
 #[test]
 fn more_rows_than_a_dispatch_holds() {
-    let single = gpu().with_capabilities(|c| (c.group, c.lanes, c.subgroup_teams) = (32, 32, false)).unwrap();
+    let single = gpu().with_capabilities(|c| (c.group, c.lanes, c.subgroup_teams) = (4, 4, false)).unwrap();
     let (n, d) = (65_535 + 70, 3);
     let input = Input::new(&cloud(9, n, d), d, ElementType::F32);
     for device in [Device::host(), single] {

@@ -27,6 +27,7 @@ mod nn_norm;
 mod nn_rotary;
 mod normalize;
 mod optim;
+mod optim_8bit;
 mod power_sums;
 mod rows;
 mod tensor_cores;

@@ -117,7 +117,7 @@ pub fn dot(a: &[f64], b: &[f64]) -> f64 {
 /// One recorded dispatch of each kernel of neural networks and optimisation, at least.
 pub fn record_all(device: &Device, r: &mut Recorder) {
     use realign::kernels::nn::*;
-    use realign::kernels::optim::{adamw, norm};
+    use realign::kernels::optim::{adamw, adamw_8bit, norm};
     const ROWS: usize = 9;
     let t = |width| tensor(device, &normal(width as u64, ROWS * width), width);
     let (a, b, c, d, e) = (t(32), t(32), t(32), t(32), t(32));
@@ -162,6 +162,8 @@ pub fn record_all(device: &Device, r: &mut Recorder) {
     norm::clip(r, &partials, None, 1.0, &nll).unwrap();
     let hyper = adamw::Hyper { lr: 1e-3, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, step: 1 };
     adamw::step(r, &hyper, &nll, &a, &b, &c, &d).unwrap();
+    let moments = adamw_8bit::Moments8::zeros(device, &a).unwrap();
+    adamw_8bit::step(r, &hyper, (&nll, adamw::Rounding::default()), (&a, &b), &moments).unwrap();
 }
 
 mod helpers {

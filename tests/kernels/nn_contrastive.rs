@@ -13,7 +13,7 @@ use crate::nn::{
     check_relative, dot, exp_error, finite_differences, normal, padded, read, read_floats, rubbish, run, tensor, tight,
     wide, zeros,
 };
-use crate::rows::{check, variants};
+use crate::rows::{check, variants, width_classes};
 
 const SIZES: [usize; 7] = [1, 2, 3, 7, 64, 65, 257];
 
@@ -123,6 +123,24 @@ fn both_losses_in_all_variants() {
                 let want = sigmoid_reference(&s, n, f64::from(t), f64::from(b));
                 verify(&device, n, (t, b), &want, &sigmoid_all, &format!("{name} sigmoid {n} {t} {b}"));
             }
+        }
+    }
+}
+
+/// Rows that a team holds just so, or just not.
+#[test]
+fn widths_of_every_team() {
+    for (name, device, widths) in width_classes() {
+        for d in widths {
+            // Rows are as many as columns: the widest take f64 too long.
+            if d > 1100 {
+                continue;
+            }
+            let s = wide(&similarities(d));
+            let want = info_nce_reference(&s, d, 2.5);
+            verify(&device, d, (2.5, -10.0), &want, &info_nce_all, &format!("{name} InfoNCE {d}"));
+            let want = sigmoid_reference(&s, d, 2.5, -10.0);
+            verify(&device, d, (2.5, -10.0), &want, &sigmoid_all, &format!("{name} sigmoid {d}"));
         }
     }
 }

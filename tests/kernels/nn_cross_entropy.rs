@@ -8,7 +8,7 @@ use crate::common::{Rng, devices, gpu};
 use crate::nn::{
     check_relative, exp_error, finite_differences, normal, read, read_floats, run, tensor, wide, words, zeros,
 };
-use crate::rows::{check, variants};
+use crate::rows::{check, variants, width_classes};
 
 struct Case {
     rows: usize,
@@ -115,6 +115,18 @@ fn shapes_chunks_and_variants() {
             (33, vec![1000, 1000, 777]),
         ] {
             verify(&device, &Case::new(rows, &chunks, 3.0), &format!("{name} {rows} {chunks:?}"));
+        }
+    }
+}
+
+/// Rows that a team holds just so, or just not.
+#[test]
+fn widths_of_every_team() {
+    for (name, device, widths) in width_classes() {
+        for d in widths {
+            for n in [1, 5] {
+                verify(&device, &Case::new(n, &[d, d], 3.0), &format!("{name} [{n}, {d}]"));
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::common::{devices, gpu};
 use crate::nn::{
     SHAPES, check_relative, dot, finite_differences, normal, padded, read, rubbish, run, tensor, tight, wide, zeros,
 };
-use crate::rows::variants;
+use crate::rows::{variants, width_classes};
 
 const EPS: f32 = 1e-5;
 
@@ -87,6 +87,19 @@ fn shapes_and_variants() {
         for shape in SHAPES {
             for center in [false, true] {
                 verify(&device, center, shape, 0.0, &format!("{name} {shape:?} {center}"));
+            }
+        }
+    }
+}
+
+/// Rows that a team holds just so, or just not.
+#[test]
+fn widths_of_every_team() {
+    for (name, device, widths) in width_classes() {
+        for d in widths {
+            for center in [false, true] {
+                verify(&device, center, (1, d), 0.0, &format!("{name} [1, {d}] {center}"));
+                verify(&device, center, (5, d), 0.0, &format!("{name} [5, {d}] {center}"));
             }
         }
     }

@@ -6,7 +6,9 @@ use realign::kernels::stats::normalize;
 use realign::{ElementType, Error};
 
 use crate::common::{cloud, devices, gpu};
-use crate::rows::{INPUTS, Input, OUTPUTS, SHAPES, U, check, extreme_rows, run, stored, unit, unit_error, variants};
+use crate::rows::{
+    INPUTS, Input, OUTPUTS, SHAPES, U, check, extreme_rows, run, stored, unit, unit_error, variants, width_classes,
+};
 
 fn record(recorder: &mut Recorder, input: &Tensor, output: &Tensor, status: &Buffer) {
     normalize::record(recorder, input, output, input.rows(), status).unwrap();
@@ -31,6 +33,19 @@ fn shapes_and_variants() {
     }
 }
 
+/// Rows that a team holds just so, or just not.
+#[test]
+fn widths_of_every_team() {
+    for (name, device, widths) in width_classes() {
+        for d in widths {
+            for n in [1, 5] {
+                let input = Input::new(&cloud(d as u64, n, d), d, ElementType::F32);
+                verify(&device, &input, ElementType::F32, &format!("{name} [{n}, {d}]"));
+            }
+        }
+    }
+}
+
 #[test]
 fn element_types() {
     for device in devices() {
@@ -50,7 +65,7 @@ fn element_types() {
 #[test]
 fn more_rows_than_a_dispatch_holds() {
     // One row to a workgroup, so that 65,535 workgroups must stride.
-    let single = gpu().with_capabilities(|c| (c.group, c.lanes, c.subgroup_teams) = (32, 32, false)).unwrap();
+    let single = gpu().with_capabilities(|c| (c.group, c.lanes, c.subgroup_teams) = (4, 4, false)).unwrap();
     let (n, d) = (65_535 + 70, 3);
     let input = Input::new(&cloud(9, n, d), d, ElementType::F32);
     verify(&Device::host(), &input, ElementType::F32, "host");

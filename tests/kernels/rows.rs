@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use half::{bf16, f16};
-use realign::device::{Buffer, Device, Recorder, Tensor};
+use realign::device::{Buffer, Capabilities, Device, Recorder, Tensor};
 use realign::kernels::align::apply::{first_bad_row, status_buffer};
 use realign::{ElementType, host};
 
@@ -165,6 +165,27 @@ fn make_variants() -> Vec<(String, Device)> {
     all.push(("32-bit products".into(), gpu().with_capabilities(|c| c.int64 = false).unwrap()));
     all.extend(with_int64().map(|device| ("64-bit products".into(), device)));
     all
+}
+
+/// Devices whose teams are made for a row's width, and the widths below, at and above those where teams and what they hold change: the least
+/// team, a subgroup, and a workgroup that holds the row no more.
+pub fn width_classes() -> Vec<(String, Device, Vec<usize>)> {
+    static LARGE: OnceLock<Device> = OnceLock::new();
+    let shape = |c: &mut Capabilities| (c.group, c.lanes, c.subgroup_teams, c.texel_reads) = (256, 32, false, false);
+    let large = LARGE.get_or_init(|| gpu().with_capabilities(shape).unwrap()).clone();
+    let teams = variants().into_iter().filter(|(_, device)| (2..32).contains(&device.capabilities().lanes));
+    let classes = teams.map(|(name, device)| {
+        let (group, lanes) = (device.capabilities().group as usize, device.capabilities().lanes as usize);
+        // Four vectors of four elements to each lane, and eight.
+        (
+            name,
+            device,
+            [16 * 4, 16 * lanes, 32 * group].into_iter().flat_map(|limit| [limit - 5, limit, limit + 1]).collect(),
+        )
+    });
+    let mut classes: Vec<_> = classes.collect();
+    classes.push(("workgroups of 256".into(), large, vec![1280, 4096, 8193]));
+    classes
 }
 
 /// Zero, tiny and huge rows of width 8, and which of them count as zero.

@@ -7,7 +7,7 @@ use realign::device::{Device, Tensor};
 use realign::io::{AdapterKind, AdapterLayer, AdapterWeights, DecoderConfig};
 use realign::nn::adapter::AdapterSpace;
 use realign::nn::{Adapter, Gradients};
-use realign::optim::{AdamW, AdamWOptions};
+use realign::optim::{AdamW, AdamWOptions, Moments};
 use safetensors::SafeTensors;
 
 use super::oracle::off;
@@ -127,7 +127,8 @@ fn adamw_against_pytorch() {
             }
             let moments: Vec<_> = optimizer.moments().collect();
             for (i, parameter) in bench.adapter.parameters.iter().enumerate() {
-                let parts = [(&parameter.value, "", 1e-6), (moments[i].0, "m.", 1e-5), (moments[i].1, "v.", 1e-5)];
+                let Moments::F32(m, v) = moments[i] else { panic!("moments in f32") };
+                let parts = [(&parameter.value, "", 1e-6), (m, "m.", 1e-5), (v, "v.", 1e-5)];
                 for (table, moment, bound) in parts {
                     let name = format!("adamw_{run}.{moment}{}", LAYERS[i]);
                     let error = off(&wide(&table.to_f32_blocking(&device).unwrap()), &doubles(&name));

@@ -6,6 +6,7 @@ mod batches;
 mod checkpoints;
 mod configs;
 mod conversations;
+mod eight_bits;
 mod endurance;
 mod exports;
 mod frames;

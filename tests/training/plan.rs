@@ -8,7 +8,7 @@ use realign::io::{AdapterKind, DecoderConfig, VISUAL};
 use realign::nn::adapter::fresh;
 use realign::nn::decoder::LowRankOptions;
 use realign::nn::{Adapter, Decoder};
-use realign::optim::AdamWOptions;
+use realign::optim::{AdamWOptions, MomentType};
 use realign::train::{Batch, IGNORED, MemoryPlan, Model, PlanOptions, Trainer, Trains, plan};
 
 use super::{golden, refused};
@@ -21,6 +21,7 @@ fn tiny() -> DecoderConfig {
 const OPTIONS: PlanOptions = PlanOptions {
     storage: ElementType::F32,
     precision: realign::nn::Precision::F32,
+    moments: MomentType::F32,
     trains: Trains::All,
     rank: 0,
     recompute: false,
@@ -43,7 +44,7 @@ fn real(options: &PlanOptions) -> (Device, Trainer) {
     }
     let weights = fresh(options.adapter, 48, config.hidden_size * options.visual_tokens, 0);
     let model = Model { adapter: Adapter::new(&device, &weights).unwrap(), decoder };
-    let how = (AdamWOptions::default(), options.recompute);
+    let how = (AdamWOptions { moments: options.moments, ..Default::default() }, options.recompute);
     let mut trainer = Trainer::new(&device, model, options.trains, how).unwrap();
     let sequence = |i: u32| [vec![1], vec![VISUAL | i; 2], vec![7; 7]].concat();
     let labels = [vec![IGNORED; 2], vec![7; 7], vec![IGNORED]].concat();
@@ -68,6 +69,7 @@ fn a_plan_is_what_a_run_takes() {
     for options in [
         OPTIONS,
         PlanOptions { recompute: true, ..OPTIONS },
+        PlanOptions { moments: MomentType::Dynamic8, storage: ElementType::BF16, ..OPTIONS },
         PlanOptions { trains: Trains::Adapter, storage: ElementType::BF16, ..OPTIONS },
         PlanOptions { trains: Trains::LowRank, rank: 4, storage: ElementType::F16, ..OPTIONS },
     ] {
@@ -107,6 +109,7 @@ fn the_documented_budget() {
     let config = DecoderConfig::parse(config, Path::new("config.json")).unwrap();
     let options = |length, recompute| PlanOptions {
         storage: ElementType::BF16,
+        moments: MomentType::F32,
         trains: Trains::Adapter,
         embedding_width: 1280,
         visual_tokens: 1,
@@ -138,6 +141,16 @@ fn the_documented_budget() {
     let low_rank = PlanOptions { trains: Trains::LowRank, rank: 16, ..options(42, true) };
     let total = gigabytes(plan(&config, &low_rank).unwrap().peak);
     let words = format!("`--train lora` at rank 16 takes {total}");
+    assert!(docs.contains(&words), "docs/training.md should say {words}");
+    // All parameters, in bf16 with moments in 8 bits: the GPU of 80 GB holds it, and without gradients it is 4 bytes a parameter.
+    let all = PlanOptions { trains: Trains::All, moments: MomentType::Dynamic8, ..options(42, true) };
+    let all = plan(&config, &all).unwrap();
+    let parameters = (all.layers + all.tables) as f64 / 2.0;
+    let state = (all.layers + all.tables + all.moments) as f64 / parameters;
+    assert!(all.peak < 80_000_000_000 && (4.0..4.1).contains(&state), "{all:?} {state}");
+    let [peak, gradients, moments] = [all.peak, all.gradients, all.moments].map(gigabytes);
+    let words =
+        format!("takes {peak} with `--recompute` and such texts, {gradients} of them gradients in f32 and {moments}");
     assert!(docs.contains(&words), "docs/training.md should say {words}");
     // The f32 tables, of 2.1 GB, on a device that binds 128 MiB; the layers' largest matrices fit in bf16.
     let small = PlanOptions { max_binding: 128 << 20, ..options(42, true) };

@@ -88,7 +88,9 @@ fn every_key_can_be_set_and_has_an_explanation() {
 fn mistakes_are_named() {
     refused(parse("bach_size = 3"), &["run.toml", "bach_size", "did you mean \"batch_size\""]);
     refused(parse("learning = 3"), &["run.toml", "learning"]);
-    refused(parse("[optimizer]\nlr = 3"), &["optimizer", "known are", "lr"]);
+    refused(parse("[optimisation]\nlr = 3"), &["optimisation", "known are", "lr"]);
+    refused(parse("[optimizer]\nlr = 3"), &["optimizer", "a name"]);
+    refused(parse("optimizer = 'sgd'"), &["optimizer", "sgd", "adamw, adamw8bit"]);
     refused(parse("lr = 1\nseed = = 2"), &["run.toml", "line 2", "TOML"]);
     refused(parse("batch_size = -1"), &["batch_size", "-1", "at least 0"]);
     refused(parse("batch_size = 1.5"), &["batch_size", "1.5"]);

@@ -39,6 +39,17 @@ pub(crate) struct ScalarsParams {
     pub center: u32,
 }
 
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct RowsParams {
+    pub rows: u32,
+    pub width: u32,
+    pub width4: u32,
+    pub eps: f32,
+    pub center: u32,
+    pub accumulate: u32,
+}
+
 /// A normalisation: rows of `width` numbers, `eps` in the root, about the mean or about zero.
 #[derive(Clone, Copy, Debug)]
 pub struct Norm<R> {
@@ -237,6 +248,23 @@ pub fn backward_twin(call: &mut HostCall<'_>) -> Result<()> {
     let rows = elements.checked_div(stride).unwrap_or(0);
     let (scalars, dx) = (floats(call, 3, 4 * rows)?, &mut floats_mut(call, 4, elements)?[..elements]);
     backward(p.width as usize, operands, scalars, dx, p.accumulate == 1);
+    Ok(())
+}
+
+/// Runs the kernel, [`scalars`] and then [`backward`]: buffers are x, weight, dy, scalars, dx.
+///
+/// # Errors
+/// Buffers that do not fit the parameters.
+pub fn rows_twin(call: &mut HostCall<'_>) -> Result<()> {
+    let p: RowsParams = call.params()?;
+    let norm = Norm { width: p.width as usize, eps: p.eps, center: p.center == 1 };
+    let (rows, stride) = (p.rows as usize, stride(p.width, p.width4)?);
+    let elements = volume([rows, stride]);
+    let operands = (floats(call, 0, elements)?, floats(call, 1, stride)?, floats(call, 2, elements)?);
+    let scalars_of = &mut floats_mut(call, 3, 4 * rows)?[..4 * rows];
+    scalars(norm, operands, scalars_of);
+    let dx = &mut floats_mut(call, 4, elements)?[..elements];
+    backward(norm.width, operands, scalars_of, dx, p.accumulate == 1);
     Ok(())
 }
 

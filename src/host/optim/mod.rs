@@ -1,4 +1,6 @@
 //! Twins of `shaders/optim`.
 
 pub mod adamw;
+pub mod adamw_8bit;
+pub mod dynamic;
 pub mod norm;

@@ -7,7 +7,7 @@
 //! Bytes: one read and one write of the rows. FLOPs per element: 2 + 2 m for the dots, 1 + 2 m to combine.
 
 use super::super::{
-    Binding, KernelSpec, check_device, check_rows, check_same_shape, groups, record_in_parts, row_variant,
+    Binding, KernelSpec, RowShape, check_device, check_rows, check_same_shape, record_in_parts, row_variant,
 };
 use crate::device::{Buffer, Device, Dispatch, Recorder, Tensor};
 pub use crate::host::align::apply::MAX_VECTORS;
@@ -31,7 +31,7 @@ pub static SPEC: KernelSpec = KernelSpec::new(
     crate::host::align::apply::twin,
 )
 .with_grid()
-.with_overrides(&["GROUP", "LANES", "VECTORS"])
+.with_overrides(&["GROUP", "LANES", "SUBGROUP", "HELD", "WHOLE", "VECTORS"])
 .trusted(in_range::ROWS);
 
 /// An operator's constants on a device.
@@ -116,7 +116,7 @@ pub fn record(
     if rows == 0 {
         return Ok(());
     }
-    let caps = recorder.device().capabilities();
+    let shape = RowShape::of(recorder.device().capabilities(), input.width4());
     let params = Params {
         rows: rows as u32,
         width4: input.width4() as u32,
@@ -125,9 +125,9 @@ pub fn record(
         row_base,
         padding: [0; 3],
     };
-    let groups = [groups(rows.div_ceil(caps.teams())), 1, 1];
+    let groups = [shape.groups(rows), 1, 1];
     let elements = (input.element_type(), output.element_type());
-    let variant = row_variant(recorder.device(), elements, &[], &[("VECTORS", operator.count as f64)])?;
+    let variant = row_variant(recorder.device(), elements, shape, &[], &[("VECTORS", operator.count as f64)])?;
     let dispatch =
         Dispatch::new(&SPEC).variant(variant).params(&params).elements(elements.0, elements.1).groups(groups);
     let buffers = [input.buffer(), &operator.vectors, &operator.gram, output.buffer(), status];

@@ -6,7 +6,7 @@
 //! Bytes: one read and one write of the rows. FLOPs: about 60 per element, twice the noise.
 
 use super::super::{
-    Binding, KernelSpec, check_device, check_rows, check_same_shape, groups, record_in_parts, row_variant,
+    Binding, KernelSpec, RowShape, check_device, check_rows, check_same_shape, record_in_parts, row_variant,
 };
 use crate::device::{Buffer, Dispatch, Recorder, Tensor};
 use crate::host::align::c3::Params;
@@ -28,7 +28,7 @@ pub static SPEC: KernelSpec = KernelSpec::new(
     crate::host::align::c3::twin,
 )
 .with_grid()
-.with_overrides(&["GROUP", "LANES"])
+.with_overrides(&["GROUP", "LANES", "SUBGROUP", "HELD", "WHOLE"])
 .trusted(in_range::ROWS);
 
 /// The noise of a C3 operator.
@@ -62,7 +62,7 @@ pub fn record(
     if rows == 0 {
         return Ok(());
     }
-    let caps = recorder.device().capabilities();
+    let shape = RowShape::of(recorder.device().capabilities(), input.width4());
     let params = Params {
         rows: rows as u32,
         width: input.width() as u32,
@@ -73,9 +73,9 @@ pub fn record(
         sigma: noise.sigma as f32,
         padding: [0; 3],
     };
-    let groups = [groups(rows.div_ceil(caps.teams())), 1, 1];
+    let groups = [shape.groups(rows), 1, 1];
     let elements = (input.element_type(), output.element_type());
-    let variant = row_variant(recorder.device(), elements, &[], &[])?;
+    let variant = row_variant(recorder.device(), elements, shape, &[], &[])?;
     let dispatch =
         Dispatch::new(&SPEC).variant(variant).params(&params).elements(elements.0, elements.1).groups(groups);
     record_in_parts(recorder, dispatch.buffers([input.buffer(), shift, output.buffer(), status]))

@@ -26,7 +26,7 @@ pub static FORWARD: KernelSpec = KernelSpec::new(
     crate::host::nn::cross_entropy::forward_twin,
 )
 .with_grid()
-.with_overrides(&["GROUP", "LANES"])
+.with_overrides(&["GROUP", "LANES", "SUBGROUP", "HELD", "WHOLE"])
 .trusted(in_range::ROWS);
 
 /// From states to the negative log-likelihood.
@@ -108,8 +108,11 @@ pub fn forward_chunk(
     }
     let (rows, width, width4) = (logits.rows() as u32, logits.width() as u32, logits.width4() as u32);
     let params = ForwardParams { rows, width, width4, first: at.1 as u32, first_row: at.0 as u32 };
-    Work { kernel: &FORWARD, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }
-        .teams(recorder, logits.rows())
+    Work { kernel: &FORWARD, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }.rows(
+        recorder,
+        logits.rows(),
+        logits.width4(),
+    )
 }
 
 /// Records `nll`, f32 `[n]`: each row's negative log-likelihood; 0 where the label is [`IGNORED`], infinite where a label lies

@@ -3,7 +3,7 @@
 //! With `z = e^t s`, t at most a limit, the loss of pair i is `(log Σ_j e^z_ij + log Σ_j e^z_ji) / 2 - z_ii`. [`softmax`] runs on
 //! the similarities and on their transpose; [`terms`] joins the two; [`backward`] turns the similarities into their gradient.
 //!
-//! Bytes: softmax 8 per similarity (4 where a row stays in the caches), backward 8. FLOPs: about 12 and 20.
+//! Bytes: softmax 4 per similarity (8 where a row is too wide for a workgroup's registers), backward 8. FLOPs: about 12 and 20.
 
 use super::super::{Binding, KernelSpec, MAX_ITERATIONS, Work, check_index, check_matrix, check_words, check_written};
 use crate::device::{Buffer, Recorder, Tensor};
@@ -25,7 +25,7 @@ pub static SOFTMAX: KernelSpec = KernelSpec::new(
     crate::host::nn::info_nce::softmax_twin,
 )
 .with_grid()
-.with_overrides(&["GROUP", "LANES"])
+.with_overrides(&["GROUP", "LANES", "SUBGROUP", "HELD", "WHOLE"])
 .trusted(in_range::ROWS);
 
 /// Losses and the temperature's gradient.
@@ -116,8 +116,11 @@ pub fn softmax(
         return Ok(());
     }
     let params = SoftmaxParams { rows: rows as u32, width4, most: temperature.most };
-    Work { kernel: &SOFTMAX, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }
-        .teams(recorder, rows)
+    Work { kernel: &SOFTMAX, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }.rows(
+        recorder,
+        rows,
+        similarities.width4(),
+    )
 }
 
 /// Records `losses`, f32 `[n]`, and `terms` `[n, 2]`, whose column sums are the gradient of `scale Σ losses` by t (and 0 by b);

@@ -1,6 +1,6 @@
 //! LayerNorm: `y = (x - mean(x)) w / √(var(x) + ε) + b`, row by row, sums in f32, the variance about the mean.
 //!
-//! Bytes: forward 8 per element (16 where a row leaves the caches between its three passes), backward 24 to 32. FLOPs: 8 and 18.
+//! Bytes: forward 8 per element (16 where a row is too wide for a workgroup's registers and leaves the caches between its three passes), backward 12, and 8 more for the weight (24 to 32 in three dispatches). FLOPs: 8 and 18.
 
 use super::super::{Binding, KernelSpec};
 use super::bias;
@@ -24,7 +24,7 @@ pub static SPEC: KernelSpec = KernelSpec::new(
     crate::host::nn::norm::layer_twin,
 )
 .with_grid()
-.with_overrides(&["GROUP", "LANES"])
+.with_overrides(&["GROUP", "LANES", "SUBGROUP", "HELD", "WHOLE"])
 .trusted(in_range::ROWS);
 
 /// Records the normalisation of `x`, `[n, d]`, to `y`, `[n, d]`; `weight` and `bias` are `[1, d]`, all f32; `eps` is above 0.

@@ -1,11 +1,11 @@
-//! What RMSNorm and LayerNorm share. The gradient takes two dispatches and a third for the weight's: first the rows' scalars, which
-//! all later ones need, then elements, each on its own.
+//! What RMSNorm and LayerNorm share. The gradient takes one dispatch and another for the weight's where a GPU's workgroup holds a row of x and
+//! of dy in its registers ([`ROWS`]: 8,192 columns); else three: first the rows' scalars, which all later ones need, then elements, each on its own.
 
 use super::super::{
-    Binding, KernelSpec, Work, check_float_matrix, check_index, check_matrix, check_written, halves_of,
+    Binding, KernelSpec, RowShape, Work, check_float_matrix, check_index, check_matrix, check_written, halves_of,
 };
 use crate::device::{Buffer, Recorder, Tensor};
-use crate::host::nn::norm::{BackwardParams, Params, ScalarsParams};
+use crate::host::nn::norm::{BackwardParams, Params, RowsParams, ScalarsParams};
 use crate::spec::in_range;
 use crate::spec::shader::source;
 use crate::{Error, Result};
@@ -24,7 +24,7 @@ pub static SCALARS: KernelSpec = KernelSpec::new(
     crate::host::nn::norm::scalars_twin,
 )
 .with_grid()
-.with_overrides(&["GROUP", "LANES", "CENTER"])
+.with_overrides(&["GROUP", "LANES", "SUBGROUP", "HELD", "WHOLE", "CENTER"])
 .trusted(in_range::ROWS);
 
 /// The gradient by the input.
@@ -44,6 +44,24 @@ pub static BACKWARD: KernelSpec = KernelSpec::new(
 .with_grid()
 .with_overrides(&["GROUP"])
 .trusted(in_range::ELEMENTS);
+
+/// The rows' scalars and the gradient by the input at once, of rows that a team holds.
+pub static ROWS: KernelSpec = KernelSpec::new(
+    "norm row backward",
+    source!("nn/norm_row_backward.wgsl"),
+    &[
+        Binding::uniform("params"),
+        Binding::texels(1, "operand1"),
+        Binding::texels(2, "operand2"),
+        Binding::texels(3, "operand3"),
+        Binding::read_write(4, "scalars"),
+        Binding::read_write(5, "dx"),
+    ],
+    crate::host::nn::norm::rows_twin,
+)
+.with_grid()
+.with_overrides(&["GROUP", "LANES", "SUBGROUP", "HELD", "WHOLE", "CENTER"])
+.trusted(in_range::ROWS);
 
 /// The gradient by the weight.
 pub static WEIGHT: KernelSpec = KernelSpec::new(
@@ -99,9 +117,9 @@ pub(super) fn forward(
     }
     let params = Params { rows: x.rows() as u32, width: x.width() as u32, width4: x.width4() as u32, eps };
     let halves = halves_of([y]) << (buffers.len() - 1);
-    Work { kernel, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }.teams_halves(
+    Work { kernel, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }.rows_halves(
         recorder,
-        x.rows(),
+        (x.rows(), x.width4()),
         halves,
     )
 }
@@ -129,16 +147,41 @@ pub(super) fn backward(
         return Ok(());
     }
     let scalars = recorder.device().buffer("row scalars of a normalisation", 16 * x.rows() as u64)?;
-    record_scalars(recorder, kind, eps, (x, weight, dy), &scalars)?;
-    let (width, width4) = (x.width() as u32, x.width4() as u32);
-    let params = BackwardParams { count, width, width4, accumulate: u32::from(accumulate_dx) };
-    let buffers = [x.buffer(), weight.buffer(), dy.buffer(), &scalars, dx.buffer()];
-    Work { kernel: &BACKWARD, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }
-        .elements(recorder, count as usize)?;
+    if RowShape::of(recorder.device().capabilities(), x.width4()).whole {
+        record_rows(recorder, kind, eps, (x, weight, dy), &scalars, (dx, accumulate_dx))?;
+    } else {
+        record_scalars(recorder, kind, eps, (x, weight, dy), &scalars)?;
+        let (width, width4) = (x.width() as u32, x.width4() as u32);
+        let params = BackwardParams { count, width, width4, accumulate: u32::from(accumulate_dx) };
+        let buffers = [x.buffer(), weight.buffer(), dy.buffer(), &scalars, dx.buffer()];
+        Work { kernel: &BACKWARD, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }
+            .elements(recorder, count as usize)?;
+    }
     let Some(dweight) = dweight else { return Ok(()) };
     let buffers = [x.buffer(), dy.buffer(), &scalars, dweight.buffer()];
     check_written(name, &buffers, 1)?;
     super::bias::record_columns(recorder, &WEIGHT, (dy.rows(), dy.width4()), &buffers, true)
+}
+
+/// Scalars and gradient in one dispatch, of rows that a team holds.
+fn record_rows(
+    recorder: &mut Recorder,
+    kind: Kind,
+    eps: f32,
+    (x, weight, dy): (&Tensor, &Tensor, &Tensor),
+    scalars: &Buffer,
+    (dx, accumulate): (&Tensor, bool),
+) -> Result<()> {
+    let center = u32::from(kind == Kind::Layer);
+    let (rows, width, width4) = (x.rows() as u32, x.width() as u32, x.width4() as u32);
+    let params = RowsParams { rows, width, width4, eps, center, accumulate: u32::from(accumulate) };
+    let buffers = [x.buffer(), weight.buffer(), dy.buffer(), scalars, dx.buffer()];
+    let constants = [("CENTER", f64::from(center))];
+    Work { kernel: &ROWS, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &constants }.rows(
+        recorder,
+        x.rows(),
+        x.width4(),
+    )
 }
 
 fn record_scalars(
@@ -153,6 +196,9 @@ fn record_scalars(
     let params = ScalarsParams { rows, width, width4, eps, center };
     let buffers = [x.buffer(), weight.buffer(), dy.buffer(), scalars];
     let constants = [("CENTER", f64::from(center))];
-    Work { kernel: &SCALARS, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &constants }
-        .teams(recorder, x.rows())
+    Work { kernel: &SCALARS, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &constants }.rows(
+        recorder,
+        x.rows(),
+        x.width4(),
+    )
 }

@@ -26,7 +26,7 @@ pub static FORWARD: KernelSpec = KernelSpec::new(
     crate::host::nn::pair_sigmoid::forward_twin,
 )
 .with_grid()
-.with_overrides(&["GROUP", "LANES"])
+.with_overrides(&["GROUP", "LANES", "SUBGROUP", "HELD", "WHOLE"])
 .trusted(in_range::ROWS);
 
 /// Similarities to their gradient.
@@ -63,7 +63,11 @@ pub fn forward(
         return Ok(());
     }
     let params = ForwardParams { rows: n as u32, width4: similarities.width4() as u32, most: temperature.most, scale };
-    Work { kernel: &FORWARD, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }.teams(recorder, n)
+    Work { kernel: &FORWARD, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }.rows(
+        recorder,
+        n,
+        similarities.width4(),
+    )
 }
 
 /// Records the gradient of `scale Σ losses` by the similarities, in their place.

@@ -1,6 +1,6 @@
 //! RMSNorm: `y = x w / √(mean(x²) + ε)`, row by row, sums in f32.
 //!
-//! Bytes: forward 8 per element (12 where a row leaves the caches between its two passes), backward 24 to 28. FLOPs: 5 and 15.
+//! Bytes: forward 8 per element (12 where a row is too wide for a workgroup's registers and leaves the caches between its two passes), backward 12, and 8 more for the weight (24 to 28 in three dispatches). FLOPs: 5 and 15.
 
 use super::super::{Binding, KernelSpec};
 use super::norm::{self, Kind};
@@ -22,7 +22,7 @@ pub static SPEC: KernelSpec = KernelSpec::new(
     crate::host::nn::norm::rms_twin,
 )
 .with_grid()
-.with_overrides(&["GROUP", "LANES"])
+.with_overrides(&["GROUP", "LANES", "SUBGROUP", "HELD", "WHOLE"])
 .trusted(in_range::ROWS);
 
 /// Records the normalisation of `x`, `[n, d]`, to `y`, `[n, d]`; `x` and `weight` `[1, d]` are f32, `y` f32 or f16; `eps` is above 0.

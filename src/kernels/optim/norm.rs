@@ -1,9 +1,11 @@
 //! The norm of the gradient over all tensors, and the factor that clips it.
 //!
 //! Each tensor leaves [`SLOT`] partial sums in a slot of its own, in f32 and a fixed order; [`clip`] adds them up. Bytes: 4 per
-//! element. FLOPs: 2 per element.
+//! element, 8 loads of 16 bytes in flight to an invocation of a GPU. FLOPs: 2 per element.
 
-use super::super::{Binding, KernelSpec, Work, check_index, check_matrix, check_words, check_written};
+use super::super::{
+    Binding, FLOATS, KernelSpec, RowShape, Work, check_index, check_matrix, check_words, check_written,
+};
 use crate::device::{Buffer, Device, Recorder, Tensor};
 use crate::host::optim::norm::{ClipParams, SquareSumParams};
 use crate::spec::in_range;
@@ -18,7 +20,7 @@ pub static SQUARE_SUM: KernelSpec = KernelSpec::new(
     crate::host::optim::norm::square_sum_twin,
 )
 .with_grid()
-.with_overrides(&["GROUP", "LANES"])
+.with_overrides(&["GROUP", "LANES", "SUBGROUP", "HELD"])
 .trusted(in_range::ROWS);
 
 /// The factor.
@@ -29,10 +31,10 @@ pub static CLIP: KernelSpec = KernelSpec::new(
     crate::host::optim::norm::clip_twin,
 )
 .with_grid()
-.with_overrides(&["GROUP", "LANES"])
+.with_overrides(&["GROUP", "LANES", "SUBGROUP", "HELD"])
 .trusted(in_range::ROWS);
 
-/// Partial sums of a slot: enough teams to keep a GPU busy.
+/// Partial sums of a slot: on a GPU a workgroup leaves each, enough to keep a large one busy.
 pub const SLOT: usize = 512;
 
 /// A buffer for the partial sums of `slots` tensors.
@@ -58,10 +60,11 @@ pub fn square_sum(recorder: &mut Recorder, g: &Tensor, partials: &Buffer, slot: 
     if count == 0 {
         return Ok(());
     }
+    let shape = RowShape::largest(recorder.device().capabilities());
     let params = SquareSumParams { count, first: (slot * SLOT) as u32, teams: SLOT as u32 };
     Work { kernel: &SQUARE_SUM, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }
         .check_iterations(recorder, count as usize / SLOT)?
-        .teams(recorder, SLOT)
+        .shaped(recorder, [shape.groups(SLOT), 1, 1], (FLOATS, 0), shape)
 }
 
 /// Records `out`, f32 `[2]`: the factor for the gradient and its norm, both after the factor `base_scale` (1 / tokens, 1 /
@@ -88,7 +91,8 @@ pub fn clip(
     check_written(CLIP.name, &buffers, 1)?;
     let params =
         ClipParams { count: (partials.bytes() / 16) as u32, base: base_scale, max_norm: max_norm.unwrap_or(0.0) };
+    let shape = RowShape::largest(recorder.device().capabilities());
     Work { kernel: &CLIP, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }
         .check_iterations(recorder, params.count as usize)?
-        .teams(recorder, 1)
+        .shaped(recorder, [1, 1, 1], (FLOATS, 0), shape)
 }

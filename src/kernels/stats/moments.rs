@@ -15,15 +15,16 @@
 //! component, an element's 2⁻³¹), traces within 1e-9. Errors have no direction: at n = 1000 both are near 1e-11. Windows
 //! hold up to 2²² rows between two readings of the sums.
 //!
-//! Bytes: one read of the rows. Integer operations per element: about 25 for the column sums, 10 for the squares, 15 for
+//! Bytes: one read of the rows, with 8 to 16 loads of 16 bytes (8 of 16-bit rows) in flight to an invocation of a GPU; three reads, two of them from
+//! caches, where a row has more than 4,096 columns. Integer operations per element: about 25 for the column sums, 10 for the squares, 15 for
 //! each dot.
 
-use super::super::{Binding, KernelSpec, check_device, check_rows, groups, record_in_parts, row_variant};
+use super::super::{Binding, KernelSpec, check_device, check_rows, groups, imports as kernel_imports, record_in_parts};
 use super::{moment_columns, moment_weights};
 use crate::device::{Buffer, Device, Dispatch, Recorder, Tensor};
 use crate::host::stats::moments::Params;
-use crate::spec::in_range;
 use crate::spec::shader::source;
+use crate::spec::{Capabilities, Choice, Constant, Import, in_range};
 use crate::{ElementType, Error, Result};
 
 /// The kernel.
@@ -40,7 +41,7 @@ pub static SPEC: KernelSpec = KernelSpec::new(
     crate::host::stats::moments::twin,
 )
 .with_grid()
-.with_overrides(&["GROUP", "LANES", "VECTORS"])
+.with_overrides(&["GROUP", "LANES", "BATCH", "HELD", "VECTORS"])
 .trusted(in_range::MOMENTS);
 
 /// Rows that may be added before the sums must be read and cleared.
@@ -49,8 +50,57 @@ pub const WINDOW_ROWS: u64 = 1 << 22;
 /// Binary digits after the point in the column sums.
 pub const FRACTION_BITS: u32 = 40;
 
-/// Rows per workgroup of the shader.
+/// Rows of a tile of the shader `moments_tile`.
 pub(crate) const TILE: usize = 64;
+
+/// Workgroups that are enough for a large GPU; each adds its sums to all others' once.
+const ENOUGH: usize = 2048;
+
+/// How a workgroup takes rows: in tiles, or in batches that its invocations hold in registers, see `shaders/stats/moments_*.wgsl`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shape {
+    group: u32,
+    /// Rows of a batch, and vectors of each to an invocation; none for tiles.
+    held: Option<(u32, u32)>,
+}
+
+impl Shape {
+    /// For rows of `width4` vectors.
+    pub(crate) fn of(caps: &Capabilities, width4: usize) -> Self {
+        // An invocation has registers for 16 vectors, and the sums of 4 columns of vectors on top. More rows at a time than 8 gain nothing, and
+        // take more registers for what is computed of each.
+        let (held, lanes) = (width4.div_ceil(caps.group as usize), caps.lanes as usize);
+        if lanes == 1 || held > 4 {
+            return Shape { group: caps.group, held: None };
+        }
+        // The fewest whole teams that hold a row, so that few lanes idle.
+        let group = width4.div_ceil(held).next_multiple_of(lanes).min(caps.group as usize) as u32;
+        Shape { group, held: Some(((16 / held as u32).min(8), held as u32)) }
+    }
+
+    fn import(self) -> Import {
+        ("moments", if self.held.is_some() { "stats/moments_batch.wgsl" } else { "stats/moments_tile.wgsl" })
+    }
+
+    /// The values of the shader's overrides.
+    fn constants(self, caps: &Capabilities, vectors: usize) -> [Constant; 5] {
+        let (batch, held) = self.held.unwrap_or((1, 1));
+        [
+            ("GROUP", f64::from(self.group)),
+            ("LANES", f64::from(caps.lanes)),
+            ("BATCH", f64::from(batch)),
+            ("HELD", f64::from(held)),
+            ("VECTORS", vectors as f64),
+        ]
+    }
+
+    fn groups(self, rows: usize) -> u32 {
+        match self.held {
+            Some((batch, _)) => groups(rows.div_ceil(batch as usize).min(ENOUGH)),
+            None => groups(rows.div_ceil(TILE)),
+        }
+    }
+}
 
 pub use super::super::align::apply::MAX_VECTORS;
 
@@ -166,13 +216,19 @@ pub fn record(
         row_base: row_base as u32,
     };
     let elements = (input.element_type(), ElementType::F32);
-    let variant = row_variant(recorder.device(), elements, &[], &[("VECTORS", summand.vectors.len() as f64)])?;
+    let shape = Shape::of(caps, input.width4());
+    let (imports, constants) = ([shape.import()], shape.constants(caps, summand.vectors.len()));
+    let choice = Choice { family: "moments", elements, imports: &imports, constants: &constants };
+    let variant = recorder.device().variant_for(choice, || {
+        let files = kernel_imports(caps, elements.0, elements.1)?;
+        Ok(([files, imports.to_vec()].concat(), constants.to_vec()))
+    })?;
     let whole = Dispatch::new(&SPEC).variant(variant).params(&params).elements(elements.0, elements.1);
     let whole = whole.buffers([input.buffer(), &summand.fixed, &summand.constants, sums]);
     if caps.texel_reads {
         return record_in_two(recorder, whole, params);
     }
-    record_in_parts(recorder, whole.groups([groups(rows.div_ceil(TILE)), 1, 1]))
+    record_in_parts(recorder, whole.groups([shape.groups(rows), 1, 1]))
 }
 
 /// The same sums by `moment_weights` and `moment_columns`.
@@ -232,5 +288,30 @@ impl Sums {
             defect: tail[1] as i64,
             first_bad: (tail[2] as u32 != 0).then(|| u64::from(u32::MAX - tail[2] as u32)),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_workgroup_holds_the_rows_of_its_batch() {
+        for (group, lanes) in [(256, 32), (256, 64), (64, 8), (32, 32), (4, 4), (48, 16)] {
+            let mut caps = Device::host().capabilities().clone();
+            (caps.group, caps.lanes) = (group, lanes);
+            for width4 in 1..1100 {
+                let shape = Shape::of(&caps, width4);
+                let Some((batch, held)) = shape.held else {
+                    assert!(width4 > 4 * group as usize);
+                    continue;
+                };
+                assert!(shape.group * held >= width4 as u32 && shape.group <= group, "{width4}: {shape:?}");
+                assert!(shape.group % lanes == 0 && (1..=16).contains(&(batch * held)), "{width4}: {shape:?}");
+                assert!(held <= 4 && (shape.group - lanes) * held < width4 as u32, "{width4}: {shape:?}");
+            }
+            caps.lanes = 1;
+            assert_eq!(Shape::of(&caps, 8).held, None);
+        }
     }
 }

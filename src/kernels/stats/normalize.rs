@@ -3,7 +3,7 @@
 //! Bytes: one read and one write of the rows. FLOPs: 3 per element.
 
 use super::super::{
-    Binding, KernelSpec, check_device, check_rows, check_same_shape, groups, record_in_parts, row_variant,
+    Binding, KernelSpec, RowShape, check_device, check_rows, check_same_shape, record_in_parts, row_variant,
 };
 use crate::Result;
 use crate::device::{Buffer, Dispatch, Recorder, Tensor};
@@ -24,7 +24,7 @@ pub static SPEC: KernelSpec = KernelSpec::new(
     crate::host::stats::normalize::twin,
 )
 .with_grid()
-.with_overrides(&["GROUP", "LANES"])
+.with_overrides(&["GROUP", "LANES", "SUBGROUP", "HELD", "WHOLE"])
 .trusted(in_range::ROWS);
 
 /// Records `output[i] = input[i] / |input[i]|` for the first `rows` rows.
@@ -41,11 +41,11 @@ pub fn record(recorder: &mut Recorder, input: &Tensor, output: &Tensor, rows: us
     if rows == 0 {
         return Ok(());
     }
-    let caps = recorder.device().capabilities();
+    let shape = RowShape::of(recorder.device().capabilities(), input.width4());
     let params = Params { rows: rows as u32, width4: input.width4() as u32, row_base: 0, padding: 0 };
-    let groups = [groups(rows.div_ceil(caps.teams())), 1, 1];
+    let groups = [shape.groups(rows), 1, 1];
     let elements = (input.element_type(), output.element_type());
-    let variant = row_variant(recorder.device(), elements, &[], &[])?;
+    let variant = row_variant(recorder.device(), elements, shape, &[], &[])?;
     let dispatch =
         Dispatch::new(&SPEC).variant(variant).params(&params).elements(elements.0, elements.1).groups(groups);
     record_in_parts(recorder, dispatch.buffers([input.buffer(), output.buffer(), status]))

@@ -10,6 +10,7 @@ use crate::ElementType;
 use crate::align::Method;
 use crate::io::{AdapterKind, Join};
 use crate::nn::Precision;
+use crate::optim::MomentType;
 use crate::train::ScheduleKind;
 
 /// A value of a setting.
@@ -192,12 +193,15 @@ const KINDS: &[(&str, ScheduleKind)] =
 const ELEMENTS: &[(&str, ElementType)] =
     &[("f32", ElementType::F32), ("f16", ElementType::F16), ("bf16", ElementType::BF16)];
 
+const OPTIMIZERS: &[(&str, MomentType)] = &[("adamw", MomentType::F32), ("adamw8bit", MomentType::Dynamic8)];
+
 words! {
     Trained: |text| one_of(text, TRAINED), |value: &Trained| name_of(*value, TRAINED);
     NoiseShape: |text| one_of(text, SHAPES), |value: &NoiseShape| name_of(*value, SHAPES);
     Join: |text| one_of(text, JOINS), |value: &Join| name_of(*value, JOINS);
     ScheduleKind: |text| one_of(text, KINDS), |value: &ScheduleKind| name_of(*value, KINDS);
     Precision: |text| one_of(text, PRECISIONS), |value: &Precision| value.name();
+    MomentType: |text| one_of(text, OPTIMIZERS), |value: &MomentType| name_of(*value, OPTIMIZERS);
     ElementType: |text| one_of(text, ELEMENTS), |value: &ElementType| name_of(*value, ELEMENTS);
     Method: Method::from_str, |value: &Method| value.name();
     AdapterKind: |text| AdapterKind::from_str(text).map_err(|e| e.to_string()), |value: &AdapterKind| value.to_string();

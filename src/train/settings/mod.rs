@@ -11,6 +11,7 @@ use super::schedule::ScheduleKind;
 use crate::align::Method;
 use crate::io::{AdapterKind, Join};
 use crate::nn::Precision;
+use crate::optim::MomentType;
 use crate::{ElementType, Error, Result};
 
 /// Which training it is; what the defaults depend on.
@@ -169,6 +170,10 @@ settings! {
     schedule: ScheduleKind = |_s| ScheduleKind::Cosine, true;
     /// The part of the steps in which the learning rate rises.
     warmup_ratio: f64 = |_s| 0.03, true;
+    /// The optimiser: adamw, or adamw8bit, which keeps its moments in 8 bits.
+    optimizer: MomentType = |_s| MomentType::F32, true;
+    /// How a decoder that trains keeps its matrices: f32, or bf16, rounded stochastically at each step.
+    master_weights: ElementType = |_s| ElementType::F32, true;
     /// AdamW's decoupled weight decay.
     weight_decay: f64 = |_s| 0.0, true;
     /// AdamW's first decay rate.
@@ -302,9 +307,12 @@ impl Settings {
     /// Names every key that differs, with both values.
     pub fn check_resumes(&self, checkpoint: &BTreeMap<String, String>) -> Result<()> {
         let (ours, empty) = (self.essence(), String::new());
+        // What a checkpoint says nothing of is newer than it, and was as it is by default.
+        let default = Settings::new(self.stage).essence();
         let keys: std::collections::BTreeSet<&String> = ours.keys().chain(checkpoint.keys()).collect();
         let differing = keys.into_iter().filter_map(|key| {
-            let (now, then) = (ours.get(key).unwrap_or(&empty), checkpoint.get(key).unwrap_or(&empty));
+            let (now, then) = (ours.get(key).unwrap_or(&empty), checkpoint.get(key).or(default.get(key)));
+            let then = then.unwrap_or(&empty);
             let show = |value: &String| if value.is_empty() { "unset".to_string() } else { value.clone() };
             (now != then).then(|| format!("{key} was {} and is {}", show(then), show(now)))
         });
@@ -331,6 +339,11 @@ impl Settings {
                 "only noise of noise_shape = \"covariance\" has a use for it",
             ),
             ("eval_embeddings", self.eval_data.is_none() && !self.eval_embeddings.is_empty(), "there is no eval_data"),
+            (
+                "master_weights",
+                self.train != Trained::All && self.master_weights != ElementType::F32,
+                "the decoder is frozen, and weights says how it is kept",
+            ),
             (
                 "export_dtype",
                 self.train == Trained::Adapter && self.export_dtype != ElementType::F32,
@@ -399,7 +412,13 @@ impl Settings {
             (
                 "weights",
                 self.train != Trained::All || matches!(self.weights, None | Some(ElementType::F32)),
-                "only a frozen decoder may have 16 bits; leave it out, or train the adapter or low-rank additions",
+                "is for a frozen decoder; leave it out (master_weights says how one that trains is kept), or train the adapter or \
+                 low-rank additions",
+            ),
+            (
+                "master_weights",
+                matches!(self.master_weights, ElementType::F32 | ElementType::BF16),
+                "f32 or bf16 is needed",
             ),
             (
                 "export_dtype",
