@@ -34,12 +34,28 @@ fn staging_buffers_are_used_again() {
                 device.wait().unwrap();
                 let again = begun.wait(&device).unwrap();
                 assert!(again == data, "{} {size} round {round}", device.name());
+                let mut there = vec![7; size - 12];
+                device.read_into_blocking(buffer, &mut there).unwrap();
+                assert!(there == data[..size - 12], "{} {size} round {round}", device.name());
             }
             if round > 1 {
                 assert_eq!(device.staging_bytes(), made, "{} round {round}", device.name());
             }
             made = device.staging_bytes();
         }
+    }
+}
+
+#[test]
+fn reads_that_do_not_fit_are_refused() {
+    for device in own() {
+        let buffer = device.buffer("small", 16).unwrap();
+        for length in [20, 3] {
+            let error = device.read_into_blocking(&buffer, &mut vec![0; length]).unwrap_err().to_string();
+            assert!(error.contains("up to 16 bytes"), "{error}");
+        }
+        device.read_into_blocking(&buffer, &mut []).unwrap();
+        gpu().read_into_blocking(&buffer, &mut [0; 16]).unwrap_err();
     }
 }
 
@@ -135,6 +151,7 @@ fn a_device_that_is_lost() {
     device.write(&buffer, &bytes(2, size)).unwrap_err();
     device.begin_read(&buffer).map(drop).unwrap_err();
     device.read_blocking(&buffer).unwrap_err();
+    device.read_into_blocking(&buffer, &mut vec![0; size]).unwrap_err();
 }
 
 fn lose(device: &Device) {

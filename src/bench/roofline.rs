@@ -100,7 +100,7 @@ fn arithmetic(device: &Device, budget: Budget) -> Result<f64> {
     Ok((invocations * u64::from(rounds) * fma::ROUND_FLOPS) as f64 / timing.quantile(0.0))
 }
 
-/// Bytes per second to the device and back.
+/// Bytes per second to the device and back, to memory that is there.
 fn transfers(device: &Device, tensor: &Tensor, budget: Budget) -> Result<(f64, f64)> {
     let bytes = tensor.buffer().bytes();
     let data = vec![1u8; bytes as usize];
@@ -108,6 +108,7 @@ fn transfers(device: &Device, tensor: &Tensor, budget: Budget) -> Result<(f64, f
         device.write(tensor.buffer(), &data)?;
         device.recorder().submit()?.wait()
     })?;
-    let down = super::timing::called(budget, &mut || device.read_blocking(tensor.buffer()).map(drop))?;
+    let mut back = data;
+    let down = super::timing::called(budget, &mut || device.read_into_blocking(tensor.buffer(), &mut back))?;
     Ok((bytes as f64 / up.quantile(0.0), bytes as f64 / down.quantile(0.0)))
 }

@@ -343,6 +343,27 @@ impl Device {
         }
     }
 
+    /// Reads the first bytes of a buffer to memory that is there already, waiting for them: for large reads again and again, where
+    /// fresh memory for each would take longer than the transfer.
+    ///
+    /// # Errors
+    /// As [`Device::read`]; more bytes than the buffer has, or a length that is no multiple of 4.
+    pub fn read_into_blocking(&self, buffer: &Buffer, out: &mut [u8]) -> Result<()> {
+        if out.len() as u64 > buffer.bytes() || !out.len().is_multiple_of(4) {
+            let want = format!("a multiple of 4 up to {} bytes", buffer.bytes());
+            return Err(Error::shape("read", "memory", want, format!("{} bytes", out.len())));
+        }
+        buffer.check_device("read", self)?;
+        match (&self.0.engine, buffer.storage()) {
+            (Engine::Gpu(gpu), Storage::Gpu(memory)) => gpu.read_into(memory, out),
+            (Engine::Host, Storage::Host(memory)) => {
+                memory.read(|bytes| out.copy_from_slice(&bytes[..out.len()]));
+                Ok(())
+            }
+            _ => Err(Error::argument("device", "one that plans has nothing to read")),
+        }
+    }
+
     /// Lets finished work report, without waiting. For apps that poll nothing themselves.
     ///
     /// # Errors

@@ -163,20 +163,37 @@ impl Gpu {
     }
 
     pub(crate) fn read_blocking(&self, memory: &GpuMemory) -> Result<Vec<u8>> {
-        let mut all = Vec::with_capacity(memory.buffer.size() as usize);
-        for Piece { buffer, bytes, index } in self.stage(memory)? {
+        let size = memory.buffer.size();
+        let mut all = Vec::with_capacity(size as usize);
+        self.read_pieces(memory, size, |part| all.extend_from_slice(part))?;
+        Ok(all)
+    }
+
+    /// Reads the buffer's first bytes to memory that is there; no more than it has.
+    pub(crate) fn read_into(&self, memory: &GpuMemory, out: &mut [u8]) -> Result<()> {
+        let (size, mut rest) = (out.len() as u64, out);
+        self.read_pieces(memory, size, |part| {
+            let (to, after) = std::mem::take(&mut rest).split_at_mut(part.len());
+            to.copy_from_slice(part);
+            rest = after;
+        })
+    }
+
+    /// Waits for the first bytes of a buffer, which come in pieces, in order.
+    fn read_pieces(&self, memory: &GpuMemory, size: u64, mut f: impl FnMut(&[u8])) -> Result<()> {
+        for Piece { buffer, bytes, index } in self.stage(memory, size)? {
             self.read_mapped((&buffer, bytes), Some(index), |part| {
-                all.extend_from_slice(part);
+                f(part);
                 Ok(())
             })?;
             self.staging.give_back(buffer);
         }
-        Ok(all)
+        Ok(())
     }
 
     /// The buffer's bytes, once the device has been polled often enough.
     pub(crate) fn read(&self, memory: &GpuMemory) -> Result<impl Future<Output = Result<Vec<u8>>> + use<>> {
-        let pieces = self.stage(memory)?;
+        let pieces = self.stage(memory, memory.buffer.size())?;
         let arrival = Arc::new(Mutex::new(Arrival { missing: pieces.len(), ..Arrival::default() }));
         for Piece { buffer, bytes, .. } in &pieces {
             let shared = arrival.clone();

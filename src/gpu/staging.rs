@@ -110,9 +110,8 @@ impl Gpu {
         Ok(buffer)
     }
 
-    /// Copies a buffer, as it is after everything submitted so far, to staging buffers, piece by piece.
-    pub(super) fn stage(&self, memory: &GpuMemory) -> Result<Vec<Piece>> {
-        let size = memory.buffer.size();
+    /// Copies the first bytes of a buffer, as they are after everything submitted so far, to staging buffers, piece by piece.
+    pub(super) fn stage(&self, memory: &GpuMemory, size: u64) -> Result<Vec<Piece>> {
         let piece = |first: u64| {
             let bytes = PIECE.min(size - first);
             let free =

@@ -145,6 +145,7 @@ impl pulp::NullaryFnOnce for Block<'_> {
     fn call(self) {
         let mut after = [0f32; BLOCK];
         let length = self.p.len().min(self.g.len()).min(self.m.len()).min(self.v.len());
+        #[expect(clippy::needless_range_loop, reason = "five arrays by one index")]
         for i in 0..length {
             let before = [widened(self.p[i]), self.m[i], self.v[i]];
             [after[i], self.m[i], self.v[i]] = self.step.map([self.g[i]], before);
