@@ -64,17 +64,17 @@ fn factors_of(t: ptr<function, array<f32, 12>>, tiny: bool) -> Factors {
     return f;
 }
 
-/// Dots of four elements of the scaled row with themselves and the vectors: the quantities `first` and up.
-fn dots4(y: vec4<f32>, column: u32, first: u32) -> vec4<f32> {
-    var dots = vec4<f32>(0.0);
+/// Adds the dots of four elements of the scaled row with themselves and the vectors: the quantities `first` and up.
+fn add_dots(sums: vec4<f32>, y: vec4<f32>, column: u32, first: u32) -> vec4<f32> {
+    var total = sums;
     for (var q = 0u; q < 4u; q += 1u) {
         if (first + q == 0u) {
-            dots[q] = dot(y, y);
+            total[q] += dot(y, y);
         } else if (first + q <= VECTORS) {
-            dots[q] = dot(y, vector4(first + q - 1u, column));
+            total[q] += dot(y, vector4(first + q - 1u, column));
         }
     }
-    return dots;
+    return total;
 }
 
 fn run(group: u32, groups: u32, local: u32, team: u32, lane: u32) {
@@ -97,7 +97,7 @@ fn run(group: u32, groups: u32, local: u32, team: u32, lane: u32) {
                     for (var k = 0u; k < HELD; k += 1u) { x[k] = hold4(base, place(tile, k, lane)); }
                 }
                 for (var k = 0u; k < HELD; k += 1u) {
-                    part += dots4(bits_float4(x[k], scale), clamped(place(tile, k, lane)), q);
+                    part = add_dots(part, bits_float4(x[k], scale), clamped(place(tile, k, lane)), q);
                 }
             }
             let total = team_total(part, local, team);

@@ -59,7 +59,9 @@ fn run(group: u32, groups: u32, local: u32, team: u32, lane: u32) {
                 let below = max(z[k] - top, vec4<f32>(-100.0));
                 let share = exp(below);
                 shares += share;
-                products += share * below;
+                // Masked behind the product: a driver that fuses it with the addition would do so or not as it unrolls.
+                let inside = vec4<u32>(4u * place(tile, k, lane)) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.rows);
+                products += select(vec4<f32>(0.0), share * below, inside);
             }
         }
         // What lies beyond the last column counted exp(-100) each: nothing beside the maximum's 1.

@@ -59,9 +59,10 @@ fn run(group: u32, groups: u32, local: u32, team: u32, lane: u32) {
             let column = place(0u, k, lane);
             x[k] = select(vec4<f32>(0.0), x[k] - mean, inside(column));
             g[k] = select(vec4<f32>(0.0), g[k] * read2(clamped(column)), inside(column));
-            squares += x[k] * x[k];
+            // Masked behind the product: a driver that fuses it with the addition would do so or not as it unrolls.
+            squares += select(vec4<f32>(0.0), x[k] * x[k], inside(column));
             plain += g[k];
-            products += g[k] * x[k];
+            products += select(vec4<f32>(0.0), g[k] * x[k], inside(column));
         }
         let part = vec4<f32>(sum4(squares), sum4(plain), sum4(products), 0.0);
         let total = team_total(part, local, team) / width;

@@ -50,9 +50,9 @@ fn run(group: u32, groups: u32, local: u32, team: u32, lane: u32) {
                 for (var k = 0u; k < HELD; k += 1u) { x[k] = hold4(base, place(tile, k, lane)); }
             }
             for (var k = 0u; k < HELD; k += 1u) {
-                var y = x[k];
-                if (CENTER) { y = select(vec4<f32>(0.0), y - mean, inside(place(tile, k, lane))); }
-                part += y * y;
+                let y = x[k] - mean;
+                // Masked behind the product: a driver that fuses it with the addition would do so or not as it unrolls.
+                part += select(vec4<f32>(0.0), y * y, inside(place(tile, k, lane)));
             }
         }
         let inverse = inverseSqrt(sum4(team_total(part, local, team)) / width + params.eps);

@@ -64,10 +64,12 @@ fn run(group: u32, groups: u32, local: u32, team: u32, lane: u32) {
             for (var k = 0u; k < HELD; k += 1u) { g[k] = weighed4(base, place(tile, k, lane)); }
             for (var k = 0u; k < HELD; k += 1u) {
                 let column = vec4<u32>(4u * place(tile, k, lane)) + vec4<u32>(0u, 1u, 2u, 3u);
-                let y = select(vec4<f32>(0.0), x[k] - mean, column < vec4<u32>(params.width));
-                squares += y * y;
+                let inside = column < vec4<u32>(params.width);
+                let y = x[k] - mean;
+                // Masked behind the product: a driver that fuses it with the addition would do so or not as it unrolls.
+                squares += select(vec4<f32>(0.0), y * y, inside);
                 plain += g[k];
-                products += g[k] * y;
+                products += select(vec4<f32>(0.0), g[k] * y, inside);
             }
         }
         let part = vec4<f32>(sum4(squares), sum4(plain), sum4(products), 0.0);

@@ -42,16 +42,16 @@ fn run(group: u32, groups: u32, local: u32, team: u32, lane: u32) {
             }
             for (var k = 0u; k < HELD; k += 1u) {
                 let column = vec4<u32>(4u * place(tile, k, lane)) + vec4<u32>(0u, 1u, 2u, 3u);
-                let inside = select(vec4<f32>(0.0), vec4<f32>(1.0), column < vec4<u32>(params.rows));
+                let inside = column < vec4<u32>(params.rows);
                 let scaled = factor * x[k];
                 let c_z = sign_of(column, row) * (scaled + shift);
                 // log(1 + e^-v) = max(-v, 0) + log(1 + e^-|v|); for small numbers the logarithm is its series.
                 let small = exp(-min(abs(c_z), vec4<f32>(80.0)));
                 let rest = select(log(1.0 + small), small - 0.5 * small * small, small < vec4<f32>(1e-3));
-                loss += inside * keep_nan4(max(-c_z, vec4<f32>(0.0)) + rest, c_z);
-                let slope = inside * slope_of(c_z, sign_of(column, row));
-                by_t += slope * scaled;
-                by_b += slope;
+                loss += select(vec4<f32>(0.0), keep_nan4(max(-c_z, vec4<f32>(0.0)) + rest, c_z), inside);
+                let slope = slope_of(c_z, sign_of(column, row));
+                by_t += select(vec4<f32>(0.0), slope * scaled, inside);
+                by_b += select(vec4<f32>(0.0), slope, inside);
             }
         }
         let total = team_total(vec4<f32>(sum4(loss), sum4(by_t), sum4(by_b), 0.0), local, team);

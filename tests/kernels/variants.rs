@@ -48,9 +48,11 @@ fn moments_have_the_same_bits_in_every_variant() {
     inputs.push(Input::new(&extreme, d, ElementType::F32));
     let mut rng = Rng(4);
     let variants = variants();
-    for input in &inputs {
+    for (i, input) in inputs.iter().enumerate() {
         let d = input.width;
-        for count in [0, 1, 2, 9] {
+        // Every number of vectors for one type of rows, and for the others those without a loop and with one: a CPU driver takes seconds to
+        // compile what a GPU holds in registers.
+        for count in if i == 0 { [0, 1, 2, 9].as_slice() } else { &[0, 2] }.iter().copied() {
             let size = 0.5 / (d as f64).sqrt();
             let vectors: Vec<Vec<f64>> = (0..count).map(|_| (0..d).map(|_| rng.normal() * size).collect()).collect();
             let want = sums(&Device::host(), input, &vectors);

@@ -44,20 +44,32 @@ fn record(device: &Device, r: &mut Recorder) {
     matmul::record(r, Product::default(), operands, (&product, 0)).unwrap();
 }
 
-/// Dispatches by kernel, and the bytes of all buffers afterwards.
-fn run(device: &Device) -> (BTreeMap<&'static str, usize>, Vec<Vec<u8>>) {
+/// Dispatches by kernel, and all buffers afterwards: the kernel that was the first to see it, the number of its buffer, and the bytes.
+fn run(device: &Device) -> (BTreeMap<&'static str, usize>, Vec<(&'static str, usize, Vec<u8>)>) {
     let mut recorder = device.recorder();
     record(device, &mut recorder);
-    let (mut counts, mut buffers) = (BTreeMap::new(), Vec::<Buffer>::new());
+    let (mut counts, mut buffers) = (BTreeMap::new(), Vec::<(&str, usize, Buffer)>::new());
     for command in recorder.commands() {
         let Command::Dispatch(dispatch) = command else { panic!("{command:?}") };
         *counts.entry(dispatch.kernel.name).or_insert(0) += 1;
-        let new = dispatch.buffers.iter().filter(|b| !buffers.iter().any(|known| known.same(b)));
-        let new: Vec<Buffer> = new.cloned().collect();
+        let all = dispatch.buffers.iter().enumerate();
+        let new = all.filter(|(_, b)| !buffers.iter().any(|(.., known)| known.same(b)));
+        let new: Vec<_> = new.map(|(i, b)| (dispatch.kernel.name, i, b.clone())).collect();
         buffers.extend(new);
     }
     recorder.submit().unwrap();
-    (counts, buffers.iter().map(|b| device.read_blocking(b).unwrap()).collect())
+    (counts, buffers.iter().map(|(name, i, b)| (*name, *i, device.read_blocking(b).unwrap())).collect())
+}
+
+/// The buffers whose bytes differ: kernel, number, bytes of the first difference.
+fn different(a: &[(&'static str, usize, Vec<u8>)], b: &[(&'static str, usize, Vec<u8>)]) -> Vec<String> {
+    let unequal = a.iter().zip(b).filter(|(a, b)| a.2 != b.2);
+    let told = unequal.map(|((name, i, a), (.., b))| {
+        let words = |bytes: &[u8]| bytes.chunks(4).map(<[u8]>::to_vec).collect::<Vec<_>>();
+        let first = words(a).into_iter().zip(words(b)).enumerate().find(|(_, (a, b))| a != b);
+        format!("{name} {i}: {first:?}")
+    });
+    told.collect()
 }
 
 #[test]
@@ -79,10 +91,10 @@ fn every_kernel_splits_with_the_same_bits() {
             split.push(*kernel);
         }
         assert_eq!(got.len(), want.len());
-        let different = got.iter().zip(&want).filter(|(a, b)| a != b).count();
-        assert_eq!(different, 0, "of {} buffers, teams of {lanes}", want.len());
+        let different = different(&got, &want);
+        assert!(different.is_empty(), "{different:?} of {} buffers, teams of {lanes}", want.len());
         // The comparison can fail: the outputs are not what the inputs were.
-        assert!(want.iter().any(|bytes| bytes.iter().any(|b| *b != 0)));
+        assert!(want.iter().any(|(.., bytes)| bytes.iter().any(|b| *b != 0)));
     }
     // Which product a device takes is a matter of its subgroups and tensor cores, and its epilogue changes nothing of the grid.
     let product = |name: &str| name.starts_with("matmul");
@@ -108,9 +120,9 @@ fn trusted_kernels_give_the_bits_of_checked_ones() {
             run(&device.unwrap())
         });
         assert_eq!(checked.0, trusted.0);
-        let different = checked.1.iter().zip(&trusted.1).filter(|(a, b)| a != b).count();
-        assert_eq!((checked.1.len(), different), (trusted.1.len(), 0), "teams of {lanes}");
-        assert!(trusted.1.iter().any(|bytes| bytes.iter().any(|b| *b != 0)));
+        let different = different(&checked.1, &trusted.1);
+        assert_eq!((checked.1.len(), &different[..]), (trusted.1.len(), &[][..]), "teams of {lanes}");
+        assert!(trusted.1.iter().any(|(.., bytes)| bytes.iter().any(|b| *b != 0)));
     }
 }
 

@@ -3,7 +3,7 @@
 //! Forward: [`forward_chunk`] for each chunk in order of the vocabulary, then [`finish`]. Backward: [`backward_chunk`] for each
 //! chunk, whose logits are computed again. Sums are f32 about a running maximum.
 //!
-//! Bytes: forward 4 per logit (8 where a row leaves the caches), backward 8. FLOPs: about 10 and 10 per logit.
+//! Bytes: forward 4 per logit, each read once, backward 8. FLOPs: about 10 and 10 per logit.
 
 use super::super::{Binding, KernelSpec, MAX_ITERATIONS, Work, check_index, check_matrix, check_words, check_written};
 use crate::device::{Buffer, Recorder, Tensor};

@@ -1,6 +1,7 @@
 //! LayerNorm: `y = (x - mean(x)) w / √(var(x) + ε) + b`, row by row, sums in f32, the variance about the mean.
 //!
-//! Bytes: forward 8 per element (16 where a row is too wide for a workgroup's registers and leaves the caches between its three passes), backward 12, and 8 more for the weight (24 to 32 in three dispatches). FLOPs: 8 and 18.
+//! Bytes: forward 8 per element (16 where a row is too wide for a workgroup's registers and leaves the caches between its three
+//! passes), backward 12, and 8 more for the weight (24 to 32 in three dispatches). FLOPs: 8 and 18.
 
 use super::super::{Binding, KernelSpec};
 use super::bias;

@@ -1,6 +1,7 @@
 //! RMSNorm: `y = x w / √(mean(x²) + ε)`, row by row, sums in f32.
 //!
-//! Bytes: forward 8 per element (12 where a row is too wide for a workgroup's registers and leaves the caches between its two passes), backward 12, and 8 more for the weight (24 to 28 in three dispatches). FLOPs: 5 and 15.
+//! Bytes: forward 8 per element (12 where a row is too wide for a workgroup's registers and leaves the caches between its two
+//! passes), backward 12, and 8 more for the weight (24 to 28 in three dispatches). FLOPs: 5 and 15.
 
 use super::super::{Binding, KernelSpec};
 use super::norm::{self, Kind};
