@@ -149,15 +149,18 @@ fn all_elements() -> impl Iterator<Item = [ElementType; 3]> {
     [F32, F16, BF16].into_iter().flat_map(types)
 }
 
-/// The whole product of them on the host; on drivers, which compile each, every pair of types and options, with transpositions in turns.
+/// The whole product of them on the host; on drivers, which compile each, every triple of types and every option, in turns.
 #[test]
 fn every_combination_of_types_and_options() {
-    for (name, device) in variants() {
+    for (place, (name, device)) in variants().into_iter().enumerate() {
         let host = device.capabilities().kind == DeviceKind::Host;
         let mut turn = 0;
         for elements in all_elements() {
             for beside in BESIDE.into_iter().filter(|b| *b != Beside::Sum || elements[2] == F32) {
                 turn += 1;
+                if !host && turn % 3 != place % 3 {
+                    continue;
+                }
                 for (i, transpose) in TRANSPOSITIONS.into_iter().enumerate().filter(|(i, _)| host || *i == turn % 4) {
                     let shape = if beside == Beside::Upper { (37, 37, 19) } else { (35, 41, 19) };
                     Case { shape, transpose, elements, beside }.verify(&device, &format!("{name} {i}"));
@@ -171,10 +174,14 @@ fn every_combination_of_types_and_options() {
 #[test]
 fn odd_shapes() {
     for (name, device) in variants() {
-        for elements in [[F16, F16, F16], [F16, BF16, F32], [F32, F16, F16]] {
+        for (elements, beside) in [
+            ([F16, F16, F16], Beside::Nothing),
+            ([F16, BF16, F32], Beside::Residual),
+            ([F32, F16, F16], Beside::Nothing),
+        ] {
             for shape in [(1, 1, 1), (3, 7, 2), (5, 4, 12), (65, 130, 31)] {
                 let transpose = (shape.0 == 3, shape.0 != 5);
-                for beside in [Beside::Nothing, Beside::Residual] {
+                {
                     Case { shape, transpose, elements, beside }.verify(&device, &name);
                 }
             }

@@ -56,8 +56,12 @@ fn moments_have_the_same_bits_in_every_variant() {
             let size = 0.5 / (d as f64).sqrt();
             let vectors: Vec<Vec<f64>> = (0..count).map(|_| (0..d).map(|_| rng.normal() * size).collect()).collect();
             let want = sums(&Device::host(), input, &vectors);
-            for (name, device) in &variants {
-                assert_eq!(sums(device, input, &vectors), want, "{name}: {} [{d}] {count}", input.element);
+            for (place, (name, device)) in variants.iter().enumerate() {
+                // Teams, by far the longest to compile, take the other inputs in turns.
+                let teams = name.contains("team") || name.starts_with("subgroups");
+                if !teams || i == 0 || (i + place + count) % 3 == 0 {
+                    assert_eq!(sums(device, input, &vectors), want, "{name}: {} [{d}] {count}", input.element);
+                }
             }
         }
     }
