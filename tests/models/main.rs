@@ -255,8 +255,15 @@ fn a_frozen_decoder_in_16_bits() {
                 assert!(relative(short, wide) < 1e-5, "{what} {storage}");
             }
             let short = stored_model(device, kind, storage, round);
-            let error = Trainer::new(device, short, Trains::All, (AdamWOptions::default(), false)).unwrap_err();
-            assert!(error.to_string().contains("load the model in f32"), "{error}");
+            // In bf16 all of it may train, rounded stochastically.
+            let all = Trainer::new(device, short, Trains::All, (AdamWOptions::default(), false));
+            match all {
+                Ok(_) => assert_eq!(storage, ElementType::BF16),
+                Err(error) => assert!(
+                    storage == ElementType::F16 && error.to_string().contains("load the model in f32"),
+                    "{storage}: {error}"
+                ),
+            }
         });
     }
 }
