@@ -176,15 +176,15 @@ pub fn width_classes() -> Vec<(String, Device, Vec<usize>)> {
     let teams = variants().into_iter().filter(|(_, device)| (2..32).contains(&device.capabilities().lanes));
     let classes = teams.map(|(name, device)| {
         let (group, lanes) = (device.capabilities().group as usize, device.capabilities().lanes as usize);
-        // Four vectors of four elements to each lane, and eight.
-        (
-            name,
-            device,
-            [16 * 4, 16 * lanes, 32 * group].into_iter().flat_map(|limit| [limit - 5, limit, limit + 1]).collect(),
-        )
+        // Four vectors of four elements to each lane, and eight. A CPU driver takes seconds to compile each width's pipeline: subgroups
+        // and portable teams share them out.
+        let limits =
+            if device.capabilities().subgroup_teams { [16 * lanes, 16 * lanes + 1] } else { [16 * 4, 16 * 4 + 1] };
+        let last = if device.capabilities().subgroup_teams { 32 * group } else { 32 * group + 1 };
+        (name, device, limits.into_iter().chain([last]).collect())
     });
     let mut classes: Vec<_> = classes.collect();
-    classes.push(("workgroups of 256".into(), large, vec![1280, 4096, 8193]));
+    classes.push(("workgroups of 256".into(), large, vec![1280, 8193]));
     classes
 }
 

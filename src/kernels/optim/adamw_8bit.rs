@@ -34,7 +34,7 @@ pub static SPEC: KernelSpec = KernelSpec::new(
     crate::host::optim::adamw_8bit::twin,
 )
 .with_grid()
-.with_overrides(&["GROUP", "LANES"])
+.with_overrides(&["GROUP", "LANES", "SUBGROUP"])
 .trusted(in_range::BLOCKS);
 
 /// Moments of a tensor in 8 bits; clones share them. Zeros are zero moments.
