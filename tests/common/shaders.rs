@@ -230,6 +230,9 @@ fn constants(kernel: &KernelSpec, names: &[String], variant: &Variant) -> Vec<Ve
             set.push((*name, value));
             set
         };
+        // An epilogue is the same whatever lies below it: sums and triangles come with the plain products.
+        let below = kernel.name.contains(", ") && matches!(*name, "ACCUMULATE" | "UPPER");
+        let values = if below { &values[..1] } else { values };
         all = all.iter().flat_map(|set| values.iter().map(move |v| with(set, *v))).collect();
     }
     all
