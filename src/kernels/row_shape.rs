@@ -95,7 +95,7 @@ mod tests {
             let caps = caps(group, lanes, subgroups);
             for width4 in (1..3000).chain([16_384, usize::MAX]) {
                 let shape = RowShape::of(&caps, width4);
-                assert!(shape.group <= group && shape.group % shape.lanes == 0, "{width4}: {shape:?}");
+                assert!(shape.group <= group && shape.group.is_multiple_of(shape.lanes), "{width4}: {shape:?}");
                 assert!((1..=MOST_HELD).contains(&shape.held), "{width4}: {shape:?}");
                 assert_eq!(shape.whole, width4 <= (shape.lanes * shape.held) as usize, "{width4}: {shape:?}");
                 assert_eq!(shape.whole, width4 <= (MOST_HELD * group) as usize, "{width4}: {shape:?}");

@@ -202,7 +202,7 @@ fn constants(kernel: &KernelSpec, names: &[String], variant: &Variant) -> Vec<Ve
     let has = |name: &str| names.iter().any(|n| n == name);
     // A kernel that holds rows has teams by their width, others the device's own.
     let group = if variant.lanes == 1 { 64.0 } else { 256.0 };
-    let own = vec![vec![("GROUP", group), ("LANES", f64::from(variant.lanes)), ("SUBGROUP", f64::from(variant.lanes))]];
+    let own = [vec![("GROUP", group), ("LANES", f64::from(variant.lanes)), ("SUBGROUP", f64::from(variant.lanes))]];
     // Invocations, rows of a batch and vectors of each: one, two and four vectors to an invocation.
     let batches = [(64.0, 8.0, 1.0), (160.0, 8.0, 2.0), (256.0, 4.0, 4.0)].map(|(group, batch, held)| {
         vec![("GROUP", group), ("LANES", f64::from(variant.lanes)), ("BATCH", batch), ("HELD", held)]

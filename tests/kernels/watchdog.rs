@@ -44,8 +44,11 @@ fn record(device: &Device, r: &mut Recorder) {
     matmul::record(r, Product::default(), operands, (&product, 0)).unwrap();
 }
 
+/// A kernel, the place of a buffer among its own, and the bytes that it left there.
+type Written = (&'static str, usize, Vec<u8>);
+
 /// Dispatches by kernel, and all buffers afterwards: the kernel that was the first to see it, the number of its buffer, and the bytes.
-fn run(device: &Device) -> (BTreeMap<&'static str, usize>, Vec<(&'static str, usize, Vec<u8>)>) {
+fn run(device: &Device) -> (BTreeMap<&'static str, usize>, Vec<Written>) {
     let mut recorder = device.recorder();
     record(device, &mut recorder);
     let (mut counts, mut buffers) = (BTreeMap::new(), Vec::<(&str, usize, Buffer)>::new());

@@ -307,7 +307,7 @@ mod tests {
                     continue;
                 };
                 assert!(shape.group * held >= width4 as u32 && shape.group <= group, "{width4}: {shape:?}");
-                assert!(shape.group % lanes == 0 && (1..=16).contains(&(batch * held)), "{width4}: {shape:?}");
+                assert!(shape.group.is_multiple_of(lanes) && (1..=16).contains(&(batch * held)), "{width4}: {shape:?}");
                 assert!(held <= 4 && (shape.group - lanes) * held < width4 as u32, "{width4}: {shape:?}");
             }
             caps.lanes = 1;
