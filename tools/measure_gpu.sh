@@ -81,7 +81,7 @@ if wanted steps; then
             for precision in f32 mixed; do
                 name=$shape-stage$stage-$precision
                 part "$name" "$limit" "$REALIGN" bench "${quick[@]}" "${device[@]}" \
-                    --filter "stage $stage step, $shape-shaped, $precision" --json "$out/$name.json" --force
+                    --filter "$shape-shaped stage $stage step in $precision" --json "$out/$name.json" --force
             done
         done
     done

@@ -178,10 +178,10 @@ fn case<const SHAPE: usize, const STAGE: usize, const MIXED: bool>(device: &Devi
 macro_rules! entries {
     ($(($shape:literal, $name:literal)),+) => {
         [$(
-            Entry::named(concat!("stage 1 step, ", $name, "-shaped, f32"), case::<$shape, 1, false>),
-            Entry::named(concat!("stage 1 step, ", $name, "-shaped, mixed"), case::<$shape, 1, true>),
-            Entry::named(concat!("stage 2 step, ", $name, "-shaped, f32"), case::<$shape, 2, false>),
-            Entry::named(concat!("stage 2 step, ", $name, "-shaped, mixed"), case::<$shape, 2, true>),
+            Entry::named(concat!($name, "-shaped stage 1 step in f32"), case::<$shape, 1, false>),
+            Entry::named(concat!($name, "-shaped stage 1 step in mixed"), case::<$shape, 1, true>),
+            Entry::named(concat!($name, "-shaped stage 2 step in f32"), case::<$shape, 2, false>),
+            Entry::named(concat!($name, "-shaped stage 2 step in mixed"), case::<$shape, 2, true>),
         )+]
     };
 }
@@ -203,7 +203,7 @@ mod tests {
     #[test]
     fn names_are_the_shapes() {
         for (i, entry) in ENTRIES.iter().enumerate() {
-            assert!(entry.name.contains(&format!(", {}-shaped", SHAPES[i / 4].name)), "{}", entry.name);
+            assert!(entry.name.starts_with(&format!("{}-shaped ", SHAPES[i / 4].name)), "{}", entry.name);
         }
         let counts = SHAPES.map(|shape| shape.elements()).map(|(layers, head)| layers + head);
         // The models' own numbers, norms and a second table left out.

@@ -169,7 +169,7 @@ fn mixed_precision_is_asked_for_and_said() {
         assert!(near(&mixed["loss"], &plain["loss"]), "{mixed} {plain}");
         assert!(
             folder
-                .good(&format!("{STAGE2} --epochs 3 --out c --device {device} --precision mixed"))
+                .good(&format!("{STAGE2} --epochs 3 --out c --force --device {device} --precision mixed"))
                 .contains("computes in mixed on ")
         );
         let ask = format!(
