@@ -145,6 +145,11 @@ impl Parameters {
         Ok(())
     }
 
+    /// Gives back the copies that products read in f16: they read the values again.
+    pub(crate) fn drop_rounded(&mut self) {
+        self.list.iter_mut().for_each(|parameter| parameter.rounded = None);
+    }
+
     /// Records the rounding of values to the copies that products read, of those parameters that `changed` says.
     ///
     /// # Errors

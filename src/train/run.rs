@@ -95,8 +95,7 @@ impl Run {
     /// to resume one with other settings; another process that trains into the same folder; no memory.
     pub fn start(device: &Device, mut settings: Settings, start: Start) -> Result<Run> {
         settings.validate()?;
-        let precision = *settings.precision.get_or_insert_with(|| usual_precision(device));
-        log::info!("computes in {precision}");
+        let precision = *settings.precision.get_or_insert_default();
         settings.ignored().iter().for_each(|line| log::warn!("{line}"));
         let out = settings.out.clone();
         // Before anything is read, if the folder is there: reading may take minutes. Else once all else is found to be good.
@@ -268,12 +267,6 @@ impl Run {
         finished.model = Some(decoder.save_blocking(&self.device, (&folder, true), &self.settings.model, element)?);
         Ok(finished)
     }
-}
-
-/// What a run computes in that does not say: mixed on GPUs with tensor cores, f32 elsewhere.
-fn usual_precision(device: &Device) -> Precision {
-    let caps = device.capabilities();
-    if caps.kind.is_gpu() && caps.tensor_cores.is_some() { Precision::Mixed } else { Precision::F32 }
 }
 
 /// Refuses a new run where there is one already.

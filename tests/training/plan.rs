@@ -7,7 +7,7 @@ use realign::device::{Device, Purpose, Tensor};
 use realign::io::{AdapterKind, DecoderConfig, VISUAL};
 use realign::nn::adapter::fresh;
 use realign::nn::decoder::LowRankOptions;
-use realign::nn::{Adapter, Decoder};
+use realign::nn::{Adapter, Decoder, Precision};
 use realign::optim::{AdamWOptions, MomentType};
 use realign::train::{Batch, IGNORED, MemoryPlan, Model, PlanOptions, Trainer, Trains, plan};
 
@@ -20,7 +20,7 @@ fn tiny() -> DecoderConfig {
 
 const OPTIONS: PlanOptions = PlanOptions {
     storage: ElementType::F32,
-    precision: realign::nn::Precision::F32,
+    precision: Precision::F32,
     moments: MomentType::F32,
     trains: Trains::All,
     rank: 0,
@@ -42,6 +42,7 @@ fn real(options: &PlanOptions) -> (Device, Trainer) {
         let low_rank = LowRankOptions { rank: options.rank, alpha: 1.0, seed: 0 };
         decoder.add_low_rank(&device, low_rank).unwrap();
     }
+    decoder.compute_in(&device, options.precision).unwrap();
     let weights = fresh(options.adapter, 48, config.hidden_size * options.visual_tokens, 0);
     let model = Model { adapter: Adapter::new(&device, &weights).unwrap(), decoder };
     let how = (AdamWOptions { moments: options.moments, ..Default::default() }, options.recompute);
@@ -69,6 +70,14 @@ fn a_plan_is_what_a_run_takes() {
     for options in [
         OPTIONS,
         PlanOptions { recompute: true, ..OPTIONS },
+        PlanOptions { precision: Precision::Mixed, ..OPTIONS },
+        PlanOptions {
+            precision: Precision::Mixed,
+            trains: Trains::LowRank,
+            rank: 4,
+            storage: ElementType::F16,
+            ..OPTIONS
+        },
         PlanOptions { moments: MomentType::Dynamic8, storage: ElementType::BF16, ..OPTIONS },
         PlanOptions { trains: Trains::Adapter, storage: ElementType::BF16, ..OPTIONS },
         PlanOptions { trains: Trains::LowRank, rank: 4, storage: ElementType::F16, ..OPTIONS },

@@ -18,8 +18,8 @@ impl Decoder {
     }
 
     /// Computes in `precision` from here on; work space that was made before is of no more use. For [`Precision::Mixed`] the matrices that
-    /// products read get copies in f16, unless they have 16 bits already: after [`Decoder::add_low_rank`], and before a
-    /// [`Trainer`](crate::train::Trainer) is made.
+    /// products read get copies in f16, unless they have 16 bits already, and for [`Precision::F32`] they are given back: after
+    /// [`Decoder::add_low_rank`], and before a [`Trainer`](crate::train::Trainer) is made.
     ///
     /// # Errors
     /// No memory; the device was lost.
@@ -27,13 +27,14 @@ impl Decoder {
         self.precision = precision;
         let factor = if precision == Precision::Mixed { ACTIVATION } else { 1.0 };
         self.layers.iter_mut().for_each(|layer| layer.down.input_factor = factor);
-        if precision == Precision::Mixed {
-            for slot in self.product_slots() {
-                self.parameters.add_rounded(device, slot)?;
-            }
-            self.round_blocking(device)?;
+        if precision == Precision::F32 {
+            self.parameters.drop_rounded();
+            return Ok(());
         }
-        Ok(())
+        for slot in self.product_slots() {
+            self.parameters.add_rounded(device, slot)?;
+        }
+        self.round_blocking(device)
     }
 
     /// Rounds all matrices that products read in f16 again: after their values were replaced.
