@@ -75,6 +75,8 @@ pub fn catalogue() -> Vec<Entry> {
         kernel("adamw 8 bit, bf16", elementwise::adamw_8bit_bf16),
         kernel("attention", elementwise::attention),
         kernel("attention backward", elementwise::attention_backward),
+        kernel("attention in f16", elementwise::attention_of_halves),
+        kernel("attention backward in f16", elementwise::attention_backward_of_halves),
         job("dispatches", dispatches::recorded),
         Entry {
             name: "dispatches, plain wgpu",

@@ -221,15 +221,35 @@ fn attention_shape(a: &Attention) -> String {
 }
 
 pub(super) fn attention(device: &Device, sizes: &Sizes) -> Result<Case> {
-    let a = Attention::new(device, sizes.tokens, sizes.hidden)?;
+    attention_of(device, sizes, ElementType::F32)
+}
+
+/// As mixed precision has it, on tensor cores where the device has some.
+pub(super) fn attention_of_halves(device: &Device, sizes: &Sizes) -> Result<Case> {
+    attention_of(device, sizes, ElementType::F16)
+}
+
+fn attention_of(device: &Device, sizes: &Sizes, element: ElementType) -> Result<Case> {
+    let a = Attention::new(device, (sizes.tokens, sizes.hidden), element)?;
     let (shape, result) = (attention_shape(&a), a.out.buffer().clone());
     let cost = (a.forward_bytes(), a.forward_flops());
-    Ok(Case::kernel(shape, cost, (&result, false), move |r| a.forward(r)))
+    let case = Case::kernel(shape, cost, (&result, false), move |r| a.forward(r));
+    Ok(if element == ElementType::F16 { case.in_halves() } else { case })
 }
 
 pub(super) fn attention_backward(device: &Device, sizes: &Sizes) -> Result<Case> {
-    let a = AttentionGradients::new(Attention::new(device, sizes.tokens, sizes.hidden)?)?;
+    attention_backward_of(device, sizes, ElementType::F32)
+}
+
+/// As mixed precision has it, on tensor cores where the device has some.
+pub(super) fn attention_backward_of_halves(device: &Device, sizes: &Sizes) -> Result<Case> {
+    attention_backward_of(device, sizes, ElementType::F16)
+}
+
+fn attention_backward_of(device: &Device, sizes: &Sizes, element: ElementType) -> Result<Case> {
+    let a = AttentionGradients::new(Attention::new(device, (sizes.tokens, sizes.hidden), element)?)?;
     let (shape, result) = (attention_shape(&a.forward), a.dk.buffer().clone());
     let cost = (a.bytes(), a.flops());
-    Ok(Case::kernel(shape, cost, (&result, false), move |r| a.backward(r)))
+    let case = Case::kernel(shape, cost, (&result, false), move |r| a.backward(r));
+    Ok(if element == ElementType::F16 { case.in_halves() } else { case })
 }

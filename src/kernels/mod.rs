@@ -248,7 +248,7 @@ impl Work<'_> {
     /// The same with f16 in the storage buffers that `halves` has bits for.
     fn rows_halves(self, recorder: &mut Recorder, (rows, width4): (usize, usize), halves: u32) -> Result<()> {
         let shape = RowShape::of(recorder.device().capabilities(), width4);
-        self.shaped(recorder, [shape.groups(rows), 1, 1], (FLOATS, halves), shape)
+        self.shaped(recorder, [shape.groups(rows), 1, 1], (FLOATS, halves), (shape, &[]))
     }
 
     fn dispatch(self, recorder: &mut Recorder, groups: [u32; 3], rows: ElementType) -> Result<()> {
@@ -263,7 +263,13 @@ impl Work<'_> {
         (rows, halves): (ElementType, u32),
     ) -> Result<()> {
         let shape = RowShape::plain(recorder.device().capabilities());
-        self.shaped(recorder, groups, ((rows, ElementType::F32), halves), shape)
+        self.shaped(recorder, groups, ((rows, ElementType::F32), halves), (shape, &[]))
+    }
+
+    /// The same on f32 rows, with these files for imports of its own.
+    fn dispatch_with(self, recorder: &mut Recorder, groups: [u32; 3], (halves, files): (u32, &[Import])) -> Result<()> {
+        let shape = RowShape::plain(recorder.device().capabilities());
+        self.shaped(recorder, groups, (FLOATS, halves), (shape, files))
     }
 
     /// One team for each of `units` rows, whose results have elements of type `out`.
@@ -275,18 +281,19 @@ impl Work<'_> {
     /// With results of elements of type `out`.
     fn dispatch_to(self, recorder: &mut Recorder, groups: [u32; 3], out: ElementType) -> Result<()> {
         let shape = RowShape::plain(recorder.device().capabilities());
-        self.shaped(recorder, groups, ((ElementType::F32, out), 0), shape)
+        self.shaped(recorder, groups, ((ElementType::F32, out), 0), (shape, &[]))
     }
 
-    /// With teams of this shape.
+    /// With teams of this shape, and these files for imports of its own.
     fn shaped(
         self,
         recorder: &mut Recorder,
         groups: [u32; 3],
         (elements, halves): ((ElementType, ElementType), u32),
-        shape: RowShape,
+        (shape, files): (RowShape, &[Import]),
     ) -> Result<()> {
-        let own = half_imports(recorder.device().capabilities(), self.kernel, halves);
+        let mut own = half_imports(recorder.device().capabilities(), self.kernel, halves);
+        own.extend_from_slice(files);
         let variant = row_variant(recorder.device(), elements, shape, &own, self.constants)?;
         let mut dispatch = Dispatch::new(self.kernel).variant(variant).groups(groups).elements(elements.0, elements.1);
         dispatch.params = self.params.to_vec();

@@ -30,7 +30,8 @@ pub(crate) const MOMENTS: &str = "rows and columns end at their numbers, and slo
 pub(crate) const PRODUCTS: &str = "rows, columns and k are clamped to the operands' last ones";
 
 /// Rows are clamped to their block's last one and vectors to the head's; blocks come from sequences that were checked against the operands,
-/// and hold a row at least. Places in workgroup memory are made of an invocation's two coordinates, below 8, and constants.
+/// and hold a row at least. Places in workgroup memory are made of an invocation's two coordinates, below 8, and constants. Tensor cores' kernels
+/// read rows below their number and vectors below the head's alone, and their places are made of an invocation's index, below 128, and constants.
 pub(crate) const ATTENTION: &str = "rows are clamped to their block's last, vectors to the head's";
 
 /// Queries and candidates end at the tile's; lists have k entries, of which there is one at least and 256 at most; a workgroup meets four

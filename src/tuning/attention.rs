@@ -26,14 +26,14 @@ pub(crate) struct Attention {
 }
 
 impl Attention {
-    /// Some `tokens`, as many as make whole sequences, in a decoder of width `hidden`.
-    pub(crate) fn new(device: &Device, tokens: usize, hidden: usize) -> Result<Self> {
+    /// Some `tokens`, as many as make whole sequences, in a decoder of width `hidden`; all but the sums of exponentials has an element type.
+    pub(crate) fn new(device: &Device, (tokens, hidden): (usize, usize), element: ElementType) -> Result<Self> {
         let length = LENGTH.min(tokens);
         let rows = tokens / length * length;
         let query = hidden / HEAD;
         let heads = Heads { query, key_value: query / SHARED, width: HEAD };
         let lengths = vec![length as u32; rows / length];
-        let matrix = |seed, heads: usize| Tensor::from_f32(device, &numbers(seed, rows * heads * HEAD), heads * HEAD);
+        let matrix = |seed, heads: usize| filled(device, (rows, heads * HEAD), element, seed);
         Ok(Attention {
             heads,
             count: lengths.len(),
@@ -42,7 +42,7 @@ impl Attention {
             q: matrix(1, query)?,
             k: matrix(3, heads.key_value)?,
             v: matrix(4, heads.key_value)?,
-            out: Tensor::new(device, rows, query * HEAD, ElementType::F32)?,
+            out: Tensor::new(device, rows, query * HEAD, element)?,
             lse: Tensor::new(device, rows, query, ElementType::F32)?,
             device: device.clone(),
         })
@@ -82,8 +82,8 @@ impl AttentionGradients {
         forward.forward(&mut recorder)?;
         recorder.submit()?.wait()?;
         let (rows, width) = (forward.q.rows(), forward.q.width());
-        let dout = Tensor::from_f32(device, &numbers(2, rows * width), width)?;
-        let like = |t: &Tensor| Tensor::new(device, t.rows(), t.width(), ElementType::F32);
+        let dout = filled(device, (rows, width), forward.q.element_type(), 2)?;
+        let like = |t: &Tensor| Tensor::new(device, t.rows(), t.width(), t.element_type());
         let (dq, dk, dv) = (like(&forward.q)?, like(&forward.k)?, like(&forward.v)?);
         Ok(AttentionGradients { forward, dout, dq, dk, dv })
     }
@@ -103,6 +103,12 @@ impl AttentionGradients {
     pub(crate) fn flops(&self) -> u64 {
         self.forward.forward_flops() / 2 * 7
     }
+}
+
+fn filled(device: &Device, (rows, width): (usize, usize), element: ElementType, seed: u32) -> Result<Tensor> {
+    let tensor = Tensor::new(device, rows, width, element)?;
+    tensor.write_f32(device, &numbers(seed, rows * width))?;
+    Ok(tensor)
 }
 
 #[cfg(feature = "bench")]

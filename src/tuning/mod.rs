@@ -146,7 +146,7 @@ fn copy_rate(device: &Device) -> Result<f64> {
 
 /// FLOPs per second of the slower of attention and its gradients.
 fn attention_rate(device: &Device) -> Result<f64> {
-    let forward = Attention::new(device, ATTENTION.0, ATTENTION.1)?;
+    let forward = Attention::new(device, ATTENTION, ElementType::F32)?;
     let time = recorded(device, budget(device), &|r| forward.forward(r))?.median();
     let rate = forward.forward_flops() as f64 / time;
     let backward = AttentionGradients::new(forward)?;

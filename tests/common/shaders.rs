@@ -21,7 +21,15 @@ const TILES: [&str; 5] = [
 const FRAGMENTS: [&str; 3] = ["linalg/fragment_16.wgsl", "linalg/fragment_8.wgsl", "linalg/fragment_emulated.wgsl"];
 const PARTS: [&str; 3] = ["linalg/part_2x2.wgsl", "linalg/part_4x2.wgsl", "linalg/part_4x4.wgsl"];
 
-/// What the kernel for tensor cores asks for.
+const CORES: [&str; 2] = ["nn/cores_16.wgsl", "nn/cores_emulated.wgsl"];
+const LINES: [&str; 2] = ["nn/line_128.wgsl", "nn/line_64.wgsl"];
+
+/// Whether a kernel is for tensor cores, which are an extension of wgpu.
+pub fn is_cooperative(kernel: &KernelSpec) -> bool {
+    kernel.name.contains("cooperative")
+}
+
+/// What the kernels for tensor cores ask for.
 pub const COOPERATIVE: Capabilities =
     Capabilities::SUBGROUP.union(Capabilities::SHADER_FLOAT16).union(Capabilities::COOPERATIVE_MATRIX);
 
@@ -85,6 +93,8 @@ pub fn variants() -> Vec<Variant> {
                 names.push(("tile", TILES[(i + 6 * usize::from(int64)) % 5]));
                 names.push(("fragment", FRAGMENTS[i % 3]));
                 names.push(("part", PARTS[(i + usize::from(int64)) % 3]));
+                names.push(("cores", CORES[i % 2]));
+                names.push(("line", LINES[i / 2 % 2]));
                 let batch = lanes > 1 && !texel_reads;
                 names.push(("moments", if batch { "stats/moments_batch.wgsl" } else { "stats/moments_tile.wgsl" }));
                 let teams = WIDTHS.map(|width| RowShape::of(&shape, width / 4).constants(&shape).to_vec()).to_vec();
@@ -157,7 +167,7 @@ pub struct Shader {
 /// kernel does not import are one.
 pub fn all() -> Vec<Shader> {
     let (mut places, mut found) = (BTreeMap::new(), Vec::<Shader>::new());
-    for kernel in ALL.iter().filter(|k| !k.name.starts_with(matmul::COOPERATIVE.name)) {
+    for kernel in ALL.iter().filter(|k| !is_cooperative(k)) {
         let before = found.len();
         for variant in variants() {
             let source = kernel.expanded(&variant.imports).unwrap();

@@ -12,7 +12,7 @@ use crate::nn::{normal, run, tensor, words};
 /// Below one row of a texture's texel, no multiple of 4, odd numbers of rows, above one workgroup.
 const SHAPES: [(usize, usize); 6] = [(1, 1), (1, 4), (7, 3), (65, 130), (257, 17), (33, 1280)];
 
-fn round(data: &[f32]) -> Vec<f32> {
+pub fn round(data: &[f32]) -> Vec<f32> {
     data.iter().map(|&x| f16::from_f32(x).to_f32()).collect()
 }
 

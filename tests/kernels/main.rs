@@ -6,6 +6,7 @@ mod common;
 mod shaders;
 
 mod apply;
+mod attention_cores;
 mod bench;
 mod c3;
 mod comparison;

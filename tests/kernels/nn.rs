@@ -143,6 +143,12 @@ pub fn record_all(device: &Device, r: &mut Recorder) {
     let ([k, v, dk, dv], lse) = ([(); 4].map(|()| t(8)), t(4));
     attention::forward(r, heads, &sequences, &a, &k, &v, &b, &lse).unwrap();
     attention::backward(r, heads, &sequences, &a, &k, &v, &b, &lse, &c, &d, &dk, &dv).unwrap();
+    let halves = |width| Tensor::new(device, ROWS, width, realign::ElementType::F16).unwrap();
+    let cores = attention::Sequences::of_family(device, attention::Family::TensorCores, sequences.list()).unwrap();
+    let ([q, o, dout, dq], [k, v, dk, dv]) = ([(); 4].map(|()| halves(64)), [(); 4].map(|()| halves(16)));
+    let heads = attention::Heads { width: 16, ..heads };
+    attention::forward(r, heads, &cores, &q, &k, &v, &o, &lse).unwrap();
+    attention::backward(r, heads, &cores, &q, &k, &v, &o, &lse, &dout, &dq, &dk, &dv).unwrap();
     embedding::gather(r, &a, None, &ids, &b).unwrap();
     let plan = embedding::ScatterPlan::new(device, &places).unwrap();
     embedding::scatter(r, &plan, &a, Some(&b), None).unwrap();

@@ -9,7 +9,7 @@ use crate::nn::{check_relative, dot, finite_differences, normal, read, rubbish, 
 use crate::rows::{U, sum_error};
 
 /// Packed sequences of (queries, keys).
-fn pack(sequences: &[(u32, u32)]) -> Vec<Sequence> {
+pub fn pack(sequences: &[(u32, u32)]) -> Vec<Sequence> {
     let (mut q, mut k) = (0, 0);
     let sequence = |&(q_count, k_count): &(u32, u32)| {
         let sequence = Sequence { q_first: q, q_count, k_first: k, k_count };

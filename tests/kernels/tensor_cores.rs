@@ -101,7 +101,7 @@ fn a_tile_that_is_not_written_is_noticed() {
 }
 
 /// A device that multiplies halves on tensor cores, if the adapter has some; says loudly that nothing was tried elsewhere.
-fn with_tensor_cores(test: &str) -> Option<Device> {
+pub fn with_tensor_cores(test: &str) -> Option<Device> {
     let options =
         DeviceOptions::default().selection(Selection::Named(adapter_name())).tensor_cores(TensorCores::Halves);
     let device = Device::request_blocking(&options).unwrap();

@@ -19,7 +19,7 @@ use realign::kernels::stats::{moments, normalize, power_sums};
 use realign::kernels::{ALL, Binding, BindingKind, GRID_BINDING, KernelSpec, shader};
 
 use crate::common::gpu;
-use crate::shaders::{COOPERATIVE, Imports, Variant, parse, variants, workgroup_bytes};
+use crate::shaders::{COOPERATIVE, Imports, Variant, is_cooperative, parse, variants, workgroup_bytes};
 
 /// Index, name and kind of each binding, as the shader has them; one that no code uses is an error.
 fn reflect(module: &Module, info: &ModuleInfo) -> Result<BTreeMap<u32, (String, BindingKind)>, String> {
@@ -97,7 +97,7 @@ fn check(spec: &KernelSpec, imports: &Imports, features: Capabilities) -> Result
         spec.name.starts_with(matmul::kernel(multiplier).name) && files.iter().all(|file| imports.contains(file))
     });
     let most = tiles.next().map_or(49_152, Tile::workgroup_bytes);
-    let most = if spec.name.starts_with("matmul") { most } else { 16_384 };
+    let most = if spec.name.starts_with("matmul") || is_cooperative(spec) { most } else { 16_384 };
     if bytes > most {
         return Err(format!("{bytes} bytes of workgroup memory"));
     }
@@ -110,7 +110,7 @@ fn every_kernel_in_every_variant() {
         for Variant { imports, features, .. } in variants() {
             let own = match spec.name {
                 name if name.starts_with(matmul::SUBGROUP.name) => Capabilities::SUBGROUP,
-                name if name.starts_with(matmul::COOPERATIVE.name) => COOPERATIVE,
+                _ if is_cooperative(spec) => COOPERATIVE,
                 _ => Capabilities::empty(),
             };
             check(spec, &imports, features | own).unwrap_or_else(|e| panic!("{} {imports:?}: {e}", spec.name));

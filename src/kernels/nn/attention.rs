@@ -5,8 +5,12 @@
 //! registers and goes over the keys (or queries); on a GPU a workgroup of 64 takes 32 of them and multiplies tiles of 32 × 32 through
 //! workgroup memory, below 16 KiB for every width: see [`Family`]. The host engine takes tiles of 64 × 128. Sums are f32.
 //!
-//! FLOPs, with P pairs of a query and a key that it sees: forward 4 P width per query head, backward 14 P width. Bytes: q, k, v, out
-//! once, keys again for every block of queries from the caches.
+//! On tensor cores a workgroup of 128 takes 32 rows. Their operands are f16; products have f32 sums, the softmax is f32, and what rows are added up by
+//! (probabilities, and their gradients times a factor) is rounded to f16, which adds an error of 2^-11 of each term. Since fragments cannot be scaled
+//! row by row, the forward goes over the keys twice: for the largest score of each query, then for the sums.
+//!
+//! FLOPs, with P pairs of a query and a key that it sees: forward 4 P width per query head, backward 14 P width (forward on tensor cores 6 P width).
+//! Bytes: q, k, v, out once, keys again for every block of queries from the caches.
 
 use super::super::{
     Binding, KernelSpec, Work, check_float_matrix, check_index, check_matrix, check_written, grid, halves_of,
@@ -15,9 +19,9 @@ pub use super::sequences::{Family, Sequence, Sequences};
 use crate::device::{Buffer, DeviceKind, Recorder, Tensor};
 pub use crate::host::nn::attention::Heads;
 use crate::host::nn::attention::{DeltaParams, Params};
-use crate::spec::in_range;
 use crate::spec::shader::source;
-use crate::{ElementType, Error, Result};
+use crate::spec::{Capabilities, in_range};
+use crate::{Error, Result};
 
 /// The forward kernel.
 pub static FORWARD: KernelSpec = KernelSpec::new(
@@ -45,6 +49,25 @@ pub static FORWARD_TILED: KernelSpec =
         .with_grid()
         .with_overrides(&["WIDTH4"])
         .trusted(in_range::ATTENTION);
+
+/// [`FORWARD`] for tensor cores: see [`Family::TensorCores`].
+pub static FORWARD_COOPERATIVE: KernelSpec = KernelSpec::new(
+    "attention cooperative",
+    source!("nn/attention_cooperative.wgsl"),
+    &[
+        Binding::uniform("params"),
+        Binding::read(1, "operand1"),
+        Binding::read(2, "operand2"),
+        Binding::read(3, "operand3"),
+        Binding::read(4, "blocks"),
+        Binding::read_write(5, "result5"),
+        Binding::read_write(6, "lse"),
+    ],
+    FORWARD.twin,
+)
+.with_grid()
+.with_overrides(&["WIDTH4"])
+.trusted(in_range::ATTENTION);
 
 /// Log-sum-exp and dout · out of each row and head.
 pub static DELTA: KernelSpec = KernelSpec::new(
@@ -95,6 +118,26 @@ pub static QUERIES_TILED: KernelSpec = KernelSpec::new(
 .with_overrides(&["WIDTH4"])
 .trusted(in_range::ATTENTION);
 
+/// [`QUERIES`] for tensor cores: see [`Family::TensorCores`].
+pub static QUERIES_COOPERATIVE: KernelSpec = KernelSpec::new(
+    "attention queries backward cooperative",
+    source!("nn/attention_queries_cooperative.wgsl"),
+    &[
+        Binding::uniform("params"),
+        Binding::read(1, "operand1"),
+        Binding::read(2, "operand2"),
+        Binding::read(3, "operand3"),
+        Binding::read(4, "operand4"),
+        Binding::texels(5, "operand5"),
+        Binding::read(6, "blocks"),
+        Binding::read_write(7, "result7"),
+    ],
+    QUERIES.twin,
+)
+.with_grid()
+.with_overrides(&["WIDTH4"])
+.trusted(in_range::ATTENTION);
+
 /// The gradients by the keys and the values.
 pub static KEYS: KernelSpec = KernelSpec::new(
     "attention keys backward",
@@ -123,6 +166,85 @@ pub static KEYS_TILED: KernelSpec =
         .with_grid()
         .with_overrides(&["WIDTH4"])
         .trusted(in_range::ATTENTION);
+
+/// [`KEYS`] for tensor cores: see [`Family::TensorCores`].
+pub static KEYS_COOPERATIVE: KernelSpec = KernelSpec::new(
+    "attention keys backward cooperative",
+    source!("nn/attention_keys_cooperative.wgsl"),
+    &[
+        Binding::uniform("params"),
+        Binding::read(1, "operand1"),
+        Binding::read(2, "operand2"),
+        Binding::read(3, "operand3"),
+        Binding::read(4, "operand4"),
+        Binding::texels(5, "operand5"),
+        Binding::read(6, "blocks"),
+        Binding::read_write(7, "result7"),
+        Binding::read_write(8, "result8"),
+    ],
+    KEYS.twin,
+)
+.with_grid()
+.with_overrides(&["WIDTH4"])
+.trusted(in_range::ATTENTION);
+
+/// The file that says how wide the rows in tensor cores' workgroup memory are, for heads of so many elements, and bytes of a tile of 32 of them.
+const fn line(width: usize) -> (&'static str, u32) {
+    if width <= 64 { ("nn/line_64.wgsl", 32 * 18 * 8) } else { ("nn/line_128.wgsl", 32 * 34 * 8) }
+}
+
+/// One step of attention, by its shader for each [`Family`].
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    rows: &'static KernelSpec,
+    tiles: &'static KernelSpec,
+    cores: &'static KernelSpec,
+    /// Its operands, which tensor cores need in f16: bits as of the dispatch's halves.
+    operands: u32,
+    /// For tensor cores: tiles of operands, and bytes of workgroup memory besides.
+    held: (u32, u32),
+}
+
+/// Bytes of a tile of weights, and of one of scores.
+const WEIGHTS: u32 = 32 * 10 * 8;
+const SCORES: u32 = 32 * 9 * 16;
+
+const FORWARD_STEP: Step = Step {
+    rows: &FORWARD,
+    tiles: &FORWARD_TILED,
+    cores: &FORWARD_COOPERATIVE,
+    operands: 0b111,
+    held: (2, WEIGHTS + SCORES + 512),
+};
+
+const QUERIES_STEP: Step = Step {
+    rows: &QUERIES,
+    tiles: &QUERIES_TILED,
+    cores: &QUERIES_COOPERATIVE,
+    operands: 0b1111,
+    held: (4, WEIGHTS + 2 * SCORES),
+};
+
+const KEYS_STEP: Step = Step {
+    rows: &KEYS,
+    tiles: &KEYS_TILED,
+    cores: &KEYS_COOPERATIVE,
+    operands: 0b1111,
+    held: (4, 2 * WEIGHTS + 2 * SCORES),
+};
+
+impl Step {
+    /// The kernel for heads of a width and operands of which `halves` are f16.
+    fn kernel(&self, family: Family, caps: &Capabilities, width: usize, halves: u32) -> &'static KernelSpec {
+        let held = self.held.0 * line(width).1 + self.held.1;
+        let fits = halves & self.operands == self.operands && width.is_multiple_of(16) && held <= caps.workgroup_bytes;
+        match family {
+            Family::Rows => self.rows,
+            Family::TensorCores if fits => self.cores,
+            Family::Tiles | Family::TensorCores => self.tiles,
+        }
+    }
+}
 
 /// Widest head that fits the registers.
 pub const MAX_WIDTH: usize = 128;
@@ -160,7 +282,7 @@ fn check(
 /// A kernel on blocks of rows, of either family.
 #[derive(Clone, Copy)]
 struct Blocks<'a> {
-    kernels: [&'static KernelSpec; 2],
+    step: Step,
     family: Family,
     heads: Heads,
     /// Blocks, and heads of each.
@@ -185,6 +307,9 @@ impl Blocks<'_> {
             if host { 1 } else { self.flops.div_ceil(caps.dispatch_flops).clamp(1, count.max(1) as u64) as usize };
         let part = count.div_ceil(parts).max(1);
         let constants = [("WIDTH4", (heads.width / 4) as f64)];
+        let kernel = self.step.kernel(family, caps, heads.width, self.halves);
+        let cores = [("cores", "nn/cores_16.wgsl"), ("line", line(heads.width).0)];
+        let files = if family == Family::TensorCores { &cores[..] } else { &[] };
         for first in (0..count).step_by(part) {
             let units = part.min(count - first);
             let params = Params {
@@ -199,14 +324,14 @@ impl Blocks<'_> {
                 width4: (heads.width / 4) as u32,
                 blocks: self.count.0 as u32,
             };
-            let [rows, tiles] = self.kernels;
-            let kernel = if family == Family::Rows { rows } else { tiles };
             let work =
                 Work { kernel, params: bytemuck::bytes_of(&params), buffers: self.buffers, constants: &constants };
             let work = work.check_iterations(recorder, self.iterations)?;
             match family {
                 Family::Rows => work.elements_halves(recorder, units, self.halves)?,
-                Family::Tiles => work.dispatch_halves(recorder, grid(units), (ElementType::F32, self.halves))?,
+                Family::Tiles | Family::TensorCores => {
+                    work.dispatch_with(recorder, grid(units), (self.halves, files))?
+                }
             }
         }
         Ok(())
@@ -234,7 +359,7 @@ pub fn forward(
     check_written(FORWARD.name, &buffers, 2)?;
     let flops = 4 * sequences.pairs * (heads.query * heads.width) as u64;
     Blocks {
-        kernels: [&FORWARD, &FORWARD_TILED],
+        step: FORWARD_STEP,
         family: sequences.family,
         heads,
         count: (sequences.query_block_count, heads.query),
@@ -302,7 +427,7 @@ pub fn backward(
     let pairs = sequences.pairs * (heads.query * heads.width) as u64;
     let buffers = [q, k, v, dout, &stats, &sequences.query_blocks, dq.buffer()];
     let by_queries = Blocks {
-        kernels: [&QUERIES, &QUERIES_TILED],
+        step: QUERIES_STEP,
         family: sequences.family,
         heads,
         count: (sequences.query_block_count, heads.query),
@@ -314,7 +439,7 @@ pub fn backward(
     };
     by_queries.record(recorder)?;
     Blocks {
-        kernels: [&KEYS, &KEYS_TILED],
+        step: KEYS_STEP,
         count: (sequences.key_block_count, heads.key_value),
         flops: 8 * pairs,
         iterations: sequences.iterations.0 * heads.query / heads.key_value,

@@ -47,13 +47,20 @@ pub enum Family {
     /// keys, in generation: 31 of 32 rows are then idle, but neighbours read neighbouring addresses and 64 invocations have loads in
     /// flight, where the other family has one invocation wait for each key in turn.
     Tiles,
+    /// As [`Family::Tiles`], on tensor cores of 16 × 16 where all operands are f16, heads have a multiple of 16 elements and workgroup memory holds
+    /// the tiles; elsewhere [`Family::Tiles`] itself.
+    TensorCores,
 }
 
 impl Family {
     /// The family for a device.
     pub fn of(caps: &Capabilities) -> Family {
-        // A lane that takes a row of its own is a CPU's, unless somebody asked a GPU for it.
-        if caps.lanes == 1 && !caps.kind.is_gpu() { Family::Rows } else { Family::Tiles }
+        match caps.tensor_cores {
+            Some(16) => Family::TensorCores,
+            // A lane that takes a row of its own is a CPU's, unless somebody asked a GPU for it.
+            _ if caps.lanes == 1 && !caps.kind.is_gpu() => Family::Rows,
+            _ => Family::Tiles,
+        }
     }
 
     /// Rows of a block; on the host, by default, what a core holds in its inner cache.
@@ -61,12 +68,12 @@ impl Family {
         match (self, kind) {
             (Family::Rows, DeviceKind::Host) => 64,
             (Family::Rows, _) => 4,
-            (Family::Tiles, _) => TILE as u32,
+            (Family::Tiles | Family::TensorCores, _) => TILE as u32,
         }
     }
 }
 
-/// Rows that a workgroup of [`Family::Tiles`] takes at a time, of either side.
+/// Rows that a workgroup of [`Family::Tiles`] or [`Family::TensorCores`] takes at a time, of either side.
 pub(super) const TILE: usize = 32;
 
 impl Sequences {
@@ -110,14 +117,13 @@ impl Sequences {
                 keys.push([s.k_first + j, rows.min(s.k_count - j), s.q_first, s.q_count, lower as u32]);
             }
         }
-        if family == Family::Tiles {
+        if family != Family::Rows {
             // The longest first, so that a GPU's cores end together.
             queries.sort_by_key(|&[.., seen]| Reverse(seen));
             keys.sort_by_key(|&[.., queries, lower]| Reverse(i64::from(queries) - i64::from((lower as i32).max(0))));
         }
         let pairs = |s: &Sequence| u64::from(s.q_count) * (2 * u64::from(s.k_count) + 1 - u64::from(s.q_count)) / 2;
-        let iterations =
-            |n: u32| if family == Family::Tiles { (n as usize).next_multiple_of(TILE) } else { n as usize };
+        let iterations = |n: u32| if family != Family::Rows { (n as usize).next_multiple_of(TILE) } else { n as usize };
         Ok(Sequences {
             pairs: list.iter().map(pairs).sum(),
             iterations: list

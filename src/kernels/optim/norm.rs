@@ -64,7 +64,7 @@ pub fn square_sum(recorder: &mut Recorder, g: &Tensor, partials: &Buffer, slot: 
     let params = SquareSumParams { count, first: (slot * SLOT) as u32, teams: SLOT as u32 };
     Work { kernel: &SQUARE_SUM, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }
         .check_iterations(recorder, count as usize / SLOT)?
-        .shaped(recorder, [shape.groups(SLOT), 1, 1], (FLOATS, 0), shape)
+        .shaped(recorder, [shape.groups(SLOT), 1, 1], (FLOATS, 0), (shape, &[]))
 }
 
 /// Records `out`, f32 `[2]`: the factor for the gradient and its norm, both after the factor `base_scale` (1 / tokens, 1 /
@@ -94,5 +94,5 @@ pub fn clip(
     let shape = RowShape::largest(recorder.device().capabilities());
     Work { kernel: &CLIP, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }
         .check_iterations(recorder, params.count as usize)?
-        .shaped(recorder, [1, 1, 1], (FLOATS, 0), shape)
+        .shaped(recorder, [1, 1, 1], (FLOATS, 0), (shape, &[]))
 }
