@@ -105,10 +105,12 @@ fn main(
         workgroupBarrier();
         let after = select(0u, j + TILE, j + TILE < last);
         next = bring(Rows(2u, key + after * stride, stride, min(TILE, last - after)), index);
-        sums0 = add_rows(0u, 1u, 0u, sums0, place);
-        if (WIDTH4 > 8u) { sums1 = add_rows(0u, 1u, 1u, sums1, place); }
-        if (WIDTH4 > 16u) { sums2 = add_rows(0u, 1u, 2u, sums2, place); }
-        if (WIDTH4 > 24u) { sums3 = add_rows(0u, 1u, 3u, sums3, place); }
+        let w0 = weights_of(0u, 0u, place);
+        let w1 = weights_of(0u, 16u, place);
+        sums0 = add_rows(w0, w1, 1u, 0u, sums0, place);
+        if (WIDTH4 > 8u) { sums1 = add_rows(w0, w1, 1u, 1u, sums1, place); }
+        if (WIDTH4 > 16u) { sums2 = add_rows(w0, w1, 1u, 2u, sums2, place); }
+        if (WIDTH4 > 24u) { sums3 = add_rows(w0, w1, 1u, 3u, sums3, place); }
         workgroupBarrier();
     }
     told[index] = (total.x + total.y) + (total.z + total.w);

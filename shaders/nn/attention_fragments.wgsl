@@ -138,12 +138,15 @@ fn first_column(chunk: u32, place: Place) -> u32 {
     return 4u * (2u * chunk + place.subgroup % 2u);
 }
 
+// The weights of a subgroup's 16 rows for 16 rows of a tile, from its row k on.
+fn weights_of(weights_tile: u32, k: u32, place: Place) -> Left {
+    return left(weights_at(weights_tile) + first_row(place) * WEIGHT_LINE + k / 4u, WEIGHT_LINE);
+}
+
 // Adds the 32 rows of a tile by their weights.
-fn add_rows(weights_tile: u32, tile: u32, chunk: u32, sums: Sums, place: Place) -> Sums {
-    let weights = weights_at(weights_tile) + first_row(place) * WEIGHT_LINE;
+fn add_rows(first: Left, last: Left, tile: u32, chunk: u32, sums: Sums, place: Place) -> Sums {
     let rows = tile * ENTRIES + first_column(chunk, place);
-    let half = multiply_add(left(weights, WEIGHT_LINE), right(rows, LINE), sums);
-    return multiply_add(left(weights + 4u, WEIGHT_LINE), right(rows + 16u * LINE, LINE), half);
+    return multiply_add(last, right(rows + 16u * LINE, LINE), multiply_add(first, right(rows, LINE), sums));
 }
 
 // Writes a subgroup's columns `chunk` of a result, by way of its part of `scores`.

@@ -117,19 +117,23 @@ fn main(
         put_pair(0u, Pair(LIFT * p.low, LIFT * p.high), index);
         put_pair(1u, Pair(p.low * (d.low - low.deltas), p.high * (d.high - high.deltas)), index);
         workgroupBarrier();
-        value0 = add_rows(0u, OUTS, 0u, value0, place);
-        key0 = add_rows(1u, QUERIES, 0u, key0, place);
+        let p0 = weights_of(0u, 0u, place);
+        let p1 = weights_of(0u, 16u, place);
+        let d0 = weights_of(1u, 0u, place);
+        let d1 = weights_of(1u, 16u, place);
+        value0 = add_rows(p0, p1, OUTS, 0u, value0, place);
+        key0 = add_rows(d0, d1, QUERIES, 0u, key0, place);
         if (WIDTH4 > 8u) {
-            value1 = add_rows(0u, OUTS, 1u, value1, place);
-            key1 = add_rows(1u, QUERIES, 1u, key1, place);
+            value1 = add_rows(p0, p1, OUTS, 1u, value1, place);
+            key1 = add_rows(d0, d1, QUERIES, 1u, key1, place);
         }
         if (WIDTH4 > 16u) {
-            value2 = add_rows(0u, OUTS, 2u, value2, place);
-            key2 = add_rows(1u, QUERIES, 2u, key2, place);
+            value2 = add_rows(p0, p1, OUTS, 2u, value2, place);
+            key2 = add_rows(d0, d1, QUERIES, 2u, key2, place);
         }
         if (WIDTH4 > 24u) {
-            value3 = add_rows(0u, OUTS, 3u, value3, place);
-            key3 = add_rows(1u, QUERIES, 3u, key3, place);
+            value3 = add_rows(p0, p1, OUTS, 3u, value3, place);
+            key3 = add_rows(d0, d1, QUERIES, 3u, key3, place);
         }
         workgroupBarrier();
     }

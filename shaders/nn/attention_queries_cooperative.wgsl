@@ -88,10 +88,12 @@ fn main(
             weigh(s.high, sum_and_delta.x, columns + 4u, seen) * (d.high - sum_and_delta.y),
         ), index);
         workgroupBarrier();
-        sums0 = add_rows(0u, KEYS, 0u, sums0, place);
-        if (WIDTH4 > 8u) { sums1 = add_rows(0u, KEYS, 1u, sums1, place); }
-        if (WIDTH4 > 16u) { sums2 = add_rows(0u, KEYS, 2u, sums2, place); }
-        if (WIDTH4 > 24u) { sums3 = add_rows(0u, KEYS, 3u, sums3, place); }
+        let w0 = weights_of(0u, 0u, place);
+        let w1 = weights_of(0u, 16u, place);
+        sums0 = add_rows(w0, w1, KEYS, 0u, sums0, place);
+        if (WIDTH4 > 8u) { sums1 = add_rows(w0, w1, KEYS, 1u, sums1, place); }
+        if (WIDTH4 > 16u) { sums2 = add_rows(w0, w1, KEYS, 2u, sums2, place); }
+        if (WIDTH4 > 24u) { sums3 = add_rows(w0, w1, KEYS, 3u, sums3, place); }
         workgroupBarrier();
     }
     put_result(0u, 0u, sums0, queries, place);
