@@ -104,6 +104,8 @@ pub struct Check {
     pub exact: bool,
     /// Whether it is f16.
     pub halves: bool,
+    /// What tensor cores add to the error, of the largest value.
+    pub on_cores: f32,
 }
 
 /// Things of which there are so many in a run.
@@ -139,7 +141,7 @@ impl Case {
         (result, exact): (&Buffer, bool),
         record: impl Fn(&mut Recorder) -> Result<()> + 'static,
     ) -> Self {
-        let check = Some(Check { result: result.clone(), exact, halves: false });
+        let check = Some(Check { result: result.clone(), exact, halves: false, on_cores: 0.0 });
         Case { shape, bytes, flops, items: None, run: Run::Recorded(Box::new(record)), check }
     }
 
@@ -156,6 +158,12 @@ impl Case {
     /// The same with a result of f16.
     pub(super) fn in_halves(mut self) -> Self {
         self.check.iter_mut().for_each(|check| check.halves = true);
+        self
+    }
+
+    /// The same where tensor cores add an error of so much of the largest value.
+    pub(super) fn rounding_on_cores(mut self, error: f32) -> Self {
+        self.check.iter_mut().for_each(|check| check.on_cores = error);
         self
     }
 

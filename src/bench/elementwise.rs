@@ -234,7 +234,8 @@ fn attention_of(device: &Device, sizes: &Sizes, element: ElementType) -> Result<
     let (shape, result) = (attention_shape(&a), a.out.buffer().clone());
     let cost = (a.forward_bytes(), a.forward_flops());
     let case = Case::kernel(shape, cost, (&result, false), move |r| a.forward(r));
-    Ok(if element == ElementType::F16 { case.in_halves() } else { case })
+    // Probabilities are rounded to f16.
+    Ok(if element == ElementType::F16 { case.in_halves().rounding_on_cores(5e-4) } else { case })
 }
 
 pub(super) fn attention_backward(device: &Device, sizes: &Sizes) -> Result<Case> {
@@ -251,5 +252,6 @@ fn attention_backward_of(device: &Device, sizes: &Sizes, element: ElementType) -
     let (shape, result) = (attention_shape(&a.forward), a.dk.buffer().clone());
     let cost = (a.bytes(), a.flops());
     let case = Case::kernel(shape, cost, (&result, false), move |r| a.backward(r));
-    Ok(if element == ElementType::F16 { case.in_halves() } else { case })
+    // Probabilities and their gradients are rounded to f16.
+    Ok(if element == ElementType::F16 { case.in_halves().rounding_on_cores(2e-3) } else { case })
 }

@@ -221,6 +221,7 @@ fn check(device: &Device, entry: &Entry, (case, sizes): (&Case, &Sizes)) -> Resu
         let bound = if device.capabilities().rounds_operands { 2e-3 } else { 2e-5 };
         // Neighbours in f16 are up to 2^-10 apart.
         let bound = if check.halves { bound + 1.0 / 1024.0 } else { bound };
+        let bound = if device.capabilities().tensor_cores.is_some() { bound + check.on_cores } else { bound };
         let right = off <= bound * size;
         (!right).then(|| format!("it differs from the host engine's by {:.1e} of the largest value", off / size))
     };

@@ -2,6 +2,8 @@
 
 use std::str::FromStr;
 
+use crate::device::Device;
+use crate::tuning::tensor_cores_agree;
 use crate::{ElementType, Error};
 
 /// In which types a model is stored and computed.
@@ -16,6 +18,20 @@ pub enum Precision {
 }
 
 impl Precision {
+    /// What training takes where nobody says: [`Precision::Mixed`] on a device whose tensor cores were asked for
+    /// ([`DeviceOptions::tensor_cores`](crate::device::DeviceOptions)) and, tried on small products and attentions, compute what its other kernels do;
+    /// [`Precision::F32`] elsewhere.
+    pub fn for_training(device: &Device) -> Precision {
+        match tensor_cores_agree(device) {
+            Ok(true) => Precision::Mixed,
+            Ok(false) => Precision::F32,
+            Err(error) => {
+                log::warn!("{}: the trial of its tensor cores failed, none are used: {error}", device.name());
+                Precision::F32
+            }
+        }
+    }
+
     /// The name that callers choose it by.
     pub const fn name(self) -> &'static str {
         match self {

@@ -95,12 +95,13 @@ impl Run {
     /// to resume one with other settings; another process that trains into the same folder; no memory.
     pub fn start(device: &Device, mut settings: Settings, start: Start) -> Result<Run> {
         settings.validate()?;
-        let precision = *settings.precision.get_or_insert_default();
         settings.ignored().iter().for_each(|line| log::warn!("{line}"));
         let out = settings.out.clone();
         // Before anything is read, if the folder is there: reading may take minutes. Else once all else is found to be good.
         let lock = if out.is_dir() { Some(FolderLock::acquire(&out)?) } else { None };
         check_new(&out, start)?;
+        let precision = precision(device, &settings, start);
+        settings.precision = Some(precision);
         let data = read_samples(&settings, &settings.data)?;
         let inputs = VisualInputs::of_settings(device, data.embeddings.rows, &settings)?;
         let held_out = HeldOut::open(device, &settings)?;
@@ -279,6 +280,21 @@ fn check_new(out: &Path, start: Start) -> Result<()> {
 }
 
 /// Makes and locks a run's folder. Another process may have made it meanwhile, and even be done with its run.
+/// What the run computes in: as it was told; one that is resumed, as it did; else as the device can.
+fn precision(device: &Device, settings: &Settings, start: Start) -> Precision {
+    let written = settings.out.join(SETTINGS);
+    match settings.precision {
+        Some(precision) => precision,
+        None if start == Start::Resume && written.is_file() => {
+            let mut before = Settings::new(settings.stage);
+            // What a checkpoint says is compared later.
+            before.read(&written).unwrap_or_else(|e| log::warn!("it is taken to be in f32: {e}"));
+            before.precision.unwrap_or_default()
+        }
+        None => Precision::for_training(device),
+    }
+}
+
 fn create_locked(out: &Path, start: Start) -> Result<FolderLock> {
     std::fs::create_dir_all(out).map_err(Error::io("create", out))?;
     let lock = FolderLock::acquire(out)?;

@@ -2,6 +2,7 @@
 //! second on a GPU, and kept in a file of the caller's choice: [`tuned`] gives a device as its tuning has it.
 
 mod attention;
+mod tensor_cores;
 pub mod timing;
 
 use std::path::Path;
@@ -9,6 +10,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 pub(crate) use attention::{Attention, AttentionGradients};
+pub(crate) use tensor_cores::tensor_cores_agree;
 use timing::{Budget, recorded};
 
 use crate::device::{Device, DeviceKind, Tensor};

@@ -146,6 +146,12 @@ fn precision_is_said_and_kept() {
     let mut run = start(&host, &other);
     run.advance().unwrap();
     assert_eq!(run.skipped_steps(), Some(0));
+    // Whoever goes on need not say.
+    run.save().unwrap();
+    drop(run);
+    let again = Run::start(&host, settings.clone(), Start::Resume).unwrap();
+    assert_eq!((again.settings().precision, again.step()), (Some(Precision::Mixed), 1));
+    drop(again);
     let mut wrong = settings;
     refused(wrong.set("precision", "f16"), &["precision", "f16", "f32, mixed"]);
 }

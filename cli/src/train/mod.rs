@@ -37,8 +37,8 @@ pub fn train(args: &TrainArgs) -> Result<()> {
     let settings = args.settings(stage)?;
     settings.validate()?;
     let device = match settings.precision {
-        Some(Precision::F32) | None => args.device.request()?,
-        Some(Precision::Mixed) => args.device.request_for_halves()?,
+        Some(Precision::F32) => args.device.request()?,
+        Some(Precision::Mixed) | None => args.device.request_for_halves()?,
     };
     let start = match (args.resume, args.force) {
         (true, _) => Start::Resume,
