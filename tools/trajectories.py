@@ -80,7 +80,7 @@ def realign(args, out, way, precision):
     command += ["--embeddings", out / ("text.npy" if stage1 else "image.npy"), "--ids", out / "ids.txt", "--out", run, "--force"]
     command += ["--init-adapter", out / "adapter.safetensors", "--batch-size", args.batch, "--accumulate", 1, "--window", 1]
     command += ["--max-steps", args.steps, "--precision", precision, "--device", args.device, "--checkpoint-every", 0]
-    command += ["--lr", {"stage1": 1e-3, "lora": 1e-3, "all": 5e-5}[way]]
+    command += ["--lr", args.lr or {"stage1": 2e-4, "lora": 2e-4, "all": 2e-5}[way]]
     command += ["--aligner", "none"] if stage1 else ["--train", way]
     subprocess.run([str(word) for word in command], check=True, stdout=subprocess.DEVNULL)
     log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
@@ -239,6 +239,7 @@ def main():
     parser.add_argument("out", type=Path)
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--lr", type=float, help="for all ways; at higher rates than each way's own, runs in f32 part, too")
     parser.add_argument("--ways", nargs="+", choices=("stage1", "lora", "all"), default=["stage1", "lora", "all"])
     parser.add_argument("--device", default="host")
     parser.add_argument("--no-torch", action="store_true")

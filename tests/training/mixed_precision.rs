@@ -190,7 +190,7 @@ fn steep_model(settings: &Settings, out: &std::path::Path) {
     let mut writer =
         ModelWriter::create(out, true, &settings.model, &config, ElementType::F32, MAX_SHARD_BYTES).unwrap();
     for (name, shape) in config.tensors() {
-        let factor = if name == "model.norm.weight" { 200.0 } else { 1.0 };
+        let factor = if name == "model.norm.weight" { 8000.0 } else { 1.0 };
         let numbers: Vec<f32> = weights.read_f32(&name, &shape).unwrap().into_iter().map(|x| factor * x).collect();
         writer.write(&name, &numbers).unwrap();
     }
