@@ -6,7 +6,7 @@ the same order of the data, the same learning rates.
     tools/trajectories.py /tmp/smollm2 OUT [--steps 200] [--ways stage1 lora all] [--batch 4] [--device host] [--no-torch]
 
 Stage 1 learns "the digit seven" from bundled embeddings of captions, stage 2 to answer "Which digit is this?" about those of images. OUT gets
-trajectories.json and a chart for each way, and the held-out loss after the last step, all by the same evaluation (realign's, in f32, of what
+trajectories.json, trajectories.svg with a panel for each way, and the held-out loss after the last step, all by the same evaluation (realign's, in f32, of what
 each realign run wrote; PyTorch's own of its own). Needs the program (REALIGN names it, else that of `cargo build --release`), and for
 PyTorch torch, numpy, tokenizers and safetensors. Low-rank additions are compared within realign alone.
 """
@@ -208,29 +208,44 @@ def torch_run(args, out, way, autocast, rates, labels, embeddings):
 COLOURS = {"realign f32": "#1b6ca8", "realign mixed": "#d1495b", "PyTorch f32": "#8aa29e", "PyTorch bf16": "#edae49"}
 
 
-def chart(path, way, curves):
+def smooth(losses, count=10):
+    """Means over the last `count` steps: a batch of few short texts is as noisy as it is small."""
+    return [sum(losses[max(0, i + 1 - count) : i + 1]) / min(i + 1, count) for i in range(len(losses))]
+
+
+def panel(way, curves, down):
     """Losses by step, logarithmic; the thinner a line, the later it is drawn."""
-    width, height, left, top = 720, 320, 60, 20
-    every = [x for losses in curves.values() for x in losses if x and x > 0]
+    width, height, left, top = 720, 240, 60, down + 24
+    curves = {name: smooth([x for x in losses if x]) for name, losses in curves.items()}
+    every = [x for losses in curves.values() for x in losses]
     low, high = math.log10(min(every)), math.log10(max(every))
     steps = max(len(losses) for losses in curves.values())
     x = lambda i: left + (width - left - 20) * i / max(1, steps - 1)
-    y = lambda v: top + (height - top - 40) * (high - math.log10(max(v, 1e-9))) / max(1e-9, high - low)
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12">']
-    parts.append(f'<rect width="{width}" height="{height}" fill="#fff"/>')
-    for k in range(math.ceil(low * 2), math.floor(high * 2) + 1):
-        value = 10 ** (k / 2)
-        parts.append(f'<path d="M{left} {y(value):.1f}H{width - 20}" stroke="#ddd"/>')
-        parts.append(f'<text x="{left - 6}" y="{y(value) + 4:.1f}" text-anchor="end">{value:.3g}</text>')
+    y = lambda v: top + (height - 64) * (high - math.log10(max(v, 1e-9))) / max(1e-9, high - low)
+    parts = [f'<text x="{left}" y="{down + 16}" font-weight="bold">{way}</text>']
+    for value in [k * 10.0**e for e in range(-3, 3) for k in (1, 2, 5)]:
+        if low <= math.log10(value) <= high:
+            parts.append(f'<path d="M{left} {y(value):.1f}H{width - 20}" stroke="#ddd"/>')
+            parts.append(f'<text x="{left - 6}" y="{y(value) + 4:.1f}" text-anchor="end">{value:g}</text>')
     for i in range(0, steps + 1, max(1, steps // 4)):
-        parts.append(f'<text x="{x(i):.1f}" y="{height - 22}" text-anchor="middle">{i}</text>')
-    parts.append(f'<text x="{width / 2}" y="{height - 5}" text-anchor="middle">step ({way}; loss, logarithmic)</text>')
+        parts.append(f'<text x="{x(i):.1f}" y="{down + height - 22}" text-anchor="middle">{i}</text>')
     for rank, (name, losses) in enumerate(curves.items()):
-        points = " ".join(f"{x(i):.1f},{y(v):.1f}" for i, v in enumerate(losses) if v)
+        points = " ".join(f"{x(i):.1f},{y(v):.1f}" for i, v in enumerate(losses))
         stroke = 3.2 - 0.7 * rank
         parts.append(f'<polyline points="{points}" fill="none" stroke="{COLOURS[name]}" stroke-width="{stroke:.1f}"/>')
         parts.append(f'<text x="{width - 120}" y="{top + 16 * (rank + 1)}" fill="{COLOURS[name]}">{name}</text>')
-    path.write_text("\n".join(parts + ["</svg>"]) + "\n")
+    return parts, height
+
+
+def chart(path, results):
+    """All ways below each other."""
+    parts, down = [], 0
+    for way, result in results.items():
+        drawn, height = panel(way, result["losses"], down)
+        parts, down = parts + drawn, down + height
+    parts.append(f'<text x="360" y="{down + 12}" text-anchor="middle">step (loss, mean of 10 steps, logarithmic)</text>')
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 720 {down + 20}" font-family="sans-serif" font-size="12">'
+    path.write_text("\n".join([head, f'<rect width="720" height="{down + 20}" fill="#fff"/>'] + parts + ["</svg>"]) + "\n")
 
 
 def main():
@@ -264,7 +279,7 @@ def main():
                 curves[name], held[name] = torch_run(args, args.out, way, autocast, rates, labels, embeddings)
         results[way] = {"steps": args.steps, "batch": args.batch, "held_out": held, "losses": curves}
         result_path.write_text(json.dumps(results, indent=1) + "\n")
-        chart(args.out / f"{way}.svg", way, curves)
+        chart(args.out / "trajectories.svg", results)
         print(way, json.dumps(held))
 
 

@@ -235,22 +235,24 @@ impl Tensor {
         Self::from_bytes(device, bytemuck::cast_slice(data), width, ElementType::F32)
     }
 
-    /// Replaces the rows of a tensor of f32 or bf16, to which numbers are rounded to nearest, by these, tight, `[n, width]`.
+    /// Replaces the rows of a tensor of f32, f16 or bf16, to which numbers are rounded to nearest, by these, tight, `[n, width]`.
     ///
     /// # Errors
     /// Another number of elements; another element type; another device's tensor.
     pub fn write_f32(&self, device: &Device, data: &[f32]) -> Result<()> {
-        let fits = matches!(self.element, ElementType::F32 | ElementType::BF16);
+        let fits = matches!(self.element, ElementType::F32 | ElementType::F16 | ElementType::BF16);
         if !fits || data.len() != self.rows * self.width {
-            let want = format!("f32 or bf16 [{}, {}]", self.rows, self.width);
+            let want = format!("f32, f16 or bf16 [{}, {}]", self.rows, self.width);
             return Err(Error::shape("write a tensor", "data", want, format!("{} into {}", data.len(), self.element)));
         }
         let mut padded = vec![0; self.rows * self.row_bytes()];
-        if self.element == ElementType::BF16 {
-            let halves: Vec<u16> = data.iter().map(|&x| half::bf16::from_f32(x).to_bits()).collect();
+        let mut pad_halves = |halves: Vec<u16>| {
             pad_rows(bytemuck::cast_slice(&halves), 2 * self.width, &mut padded, self.row_bytes());
-        } else {
-            pad_rows(bytemuck::cast_slice(data), 4 * self.width, &mut padded, self.row_bytes());
+        };
+        match self.element {
+            ElementType::F16 => pad_halves(data.iter().map(|&x| half::f16::from_f32(x).to_bits()).collect()),
+            ElementType::BF16 => pad_halves(data.iter().map(|&x| half::bf16::from_f32(x).to_bits()).collect()),
+            _ => pad_rows(bytemuck::cast_slice(data), 4 * self.width, &mut padded, self.row_bytes()),
         }
         device.write(&self.buffer, &padded)
     }
