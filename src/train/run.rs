@@ -280,8 +280,8 @@ fn check_new(out: &Path, start: Start) -> Result<()> {
 }
 
 /// Makes and locks a run's folder. Another process may have made it meanwhile, and even be done with its run.
-/// What the run computes in: as it was told; one that is resumed, as it did; else as the device can, but for all of a decoder, whose training in mixed
-/// precision has not been compared over many steps (docs/training.md).
+/// What the run computes in: as it was told; one that is resumed, as it did; else as the device can where an adapter learns. Trainings of all of a
+/// decoder and of low-rank additions have not been shown to end alike in both precisions (docs/training.md).
 fn precision(device: &Device, settings: &Settings, start: Start) -> Precision {
     let written = settings.out.join(SETTINGS);
     match settings.precision {
@@ -292,7 +292,7 @@ fn precision(device: &Device, settings: &Settings, start: Start) -> Precision {
             before.read(&written).unwrap_or_else(|e| log::warn!("it is taken to be in f32: {e}"));
             before.precision.unwrap_or_default()
         }
-        None if settings.train == Trained::All => Precision::F32,
+        None if settings.train != Trained::Adapter => Precision::F32,
         None => Precision::for_training(device),
     }
 }

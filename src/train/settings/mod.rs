@@ -200,7 +200,7 @@ settings! {
     lora_alpha: f64 = |_s| 32.0, true;
     /// The type of the frozen decoder's weights: f32, f16 or bf16; by default that of the files.
     weights: Option<ElementType> = |_s| None, true;
-    /// What the decoder computes in: f32, or mixed (f16 products and activations, f32 sums and masters); by default mixed for adapter and lora where
+    /// What the decoder computes in: f32, or mixed (f16 products and activations, f32 sums and masters); by default mixed for an adapter where
     /// tensor cores are found to compute right, else f32.
     precision: Option<Precision> = |_s| None, true;
     /// Keep only each layer's input and compute the rest again in the backward pass: less memory, more time.
