@@ -129,6 +129,7 @@ impl TensorFile {
     ///
     /// # Errors
     /// No such tensor, another type or size, a file truncated meanwhile.
+    #[cfg(feature = "train")]
     pub(crate) fn read_bytes(&self, name: &str, count: usize) -> Result<Vec<u8>> {
         let info = self.tensors.get(name).ok_or_else(|| self.missing(name))?;
         if (info.dtype.as_str(), info.shape.as_slice()) != ("U8", &[count][..]) {

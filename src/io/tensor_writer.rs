@@ -146,6 +146,7 @@ impl TensorWriter {
     }
 
     /// Appends bytes to a tensor of bytes.
+    #[cfg(feature = "train")]
     pub fn write_bytes(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
         let place = self.open.get_mut(name).ok_or_else(|| unplanned(name))?;
         if place.element.is_some() {

@@ -10,6 +10,7 @@ use crate::nn::{Gradients, Parameters, ShardedMatrix};
 use crate::{Error, Result};
 
 pub use loss_scale::LossScale;
+#[cfg(feature = "train")]
 pub(crate) use moments::Content;
 pub use moments::{LEAST, MomentType, Moments};
 

@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::device::{Buffer, Device, Purpose, Recorder};
 use crate::kernels::optim::adamw::{self, Hyper, Rounding};
-use crate::kernels::optim::adamw_8bit::{self, BLOCK, Moments8};
+use crate::kernels::optim::adamw_8bit::{self, Moments8};
 use crate::nn::ShardedMatrix;
 
 /// How an optimiser keeps its moments.
@@ -84,6 +84,7 @@ impl Moments {
     }
 
     /// What a checkpoint keeps, in a fixed order.
+    #[cfg(feature = "train")]
     pub(crate) fn parts(&self) -> Vec<Part> {
         match self {
             Moments::F32(m, v) => {
@@ -98,7 +99,7 @@ impl Moments {
                 vec![
                     all("adamw8bit.m", |s| &s.first, |n| n),
                     all("adamw8bit.v", |s| &s.second, |n| n),
-                    all("adamw8bit.largest", |s| &s.largest, |n| 8 * n.div_ceil(BLOCK)),
+                    all("adamw8bit.largest", |s| &s.largest, |n| 8 * n.div_ceil(adamw_8bit::BLOCK)),
                 ]
             }
         }
@@ -106,6 +107,7 @@ impl Moments {
 }
 
 /// A piece of a parameter's state.
+#[cfg(feature = "train")]
 #[derive(Clone, Debug)]
 pub(crate) struct Part {
     /// What comes before the parameter's name.
@@ -115,6 +117,7 @@ pub(crate) struct Part {
 }
 
 /// Where a piece of a parameter's state is.
+#[cfg(feature = "train")]
 #[derive(Clone, Debug)]
 pub(crate) enum Content {
     /// f32 of the parameter's shape.
