@@ -64,7 +64,7 @@ pub struct Capabilities {
     /// Size of the adapter's subgroups, where shaders may use them and all have one size.
     pub subgroup_size: Option<u32>,
     /// Side of the fragments that the adapter's tensor cores multiply, f16 operands and f32 sums: 16 or 8, where
-    /// `DeviceOptions::tensor_cores` asked for them. Products whose operands are both f16 take them.
+    /// `DeviceOptions::tensor_cores` asked for them. Products whose operands are both f16 take them, and attention of f16 those of 16.
     pub tensor_cores: Option<u32>,
     /// Whether other products take the tensor cores, too, their operands rounded to f16.
     pub rounds_operands: bool,

@@ -279,7 +279,6 @@ fn check_new(out: &Path, start: Start) -> Result<()> {
     Ok(())
 }
 
-/// Makes and locks a run's folder. Another process may have made it meanwhile, and even be done with its run.
 /// What the run computes in: as it was told; one that is resumed, as it did; else as the device can where an adapter learns. Trainings of all of a
 /// decoder and of low-rank additions have not been shown to end alike in both precisions (docs/training.md).
 fn precision(device: &Device, settings: &Settings, start: Start) -> Precision {
@@ -297,6 +296,7 @@ fn precision(device: &Device, settings: &Settings, start: Start) -> Precision {
     }
 }
 
+/// Makes and locks a run's folder. Another process may have made it meanwhile, and even be done with its run.
 fn create_locked(out: &Path, start: Start) -> Result<FolderLock> {
     std::fs::create_dir_all(out).map_err(Error::io("create", out))?;
     let lock = FolderLock::acquire(out)?;
