@@ -19,8 +19,8 @@ struct Case {
     out: ElementType,
 }
 
-/// Records what `tell` records, with fragments as loops.
-fn emulate(r: &mut Recorder, tell: &dyn Fn(&mut Recorder)) {
+/// Records what `tell` records, with fragments as loops, which any adapter runs.
+pub fn emulate(r: &mut Recorder, tell: &dyn Fn(&mut Recorder)) {
     let device = r.device().clone();
     let mut plan = device.recorder();
     tell(&mut plan);

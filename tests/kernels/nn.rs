@@ -114,7 +114,7 @@ pub fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-/// One recorded dispatch of each kernel of neural networks and optimisation, at least.
+/// One recorded dispatch of each kernel of neural networks and optimisation, at least, but for those of [`record_cooperative`].
 pub fn record_all(device: &Device, r: &mut Recorder) {
     use realign::kernels::nn::*;
     use realign::kernels::optim::{adamw, adamw_8bit, norm};
@@ -143,12 +143,6 @@ pub fn record_all(device: &Device, r: &mut Recorder) {
     let ([k, v, dk, dv], lse) = ([(); 4].map(|()| t(8)), t(4));
     attention::forward(r, heads, &sequences, &a, &k, &v, &b, &lse).unwrap();
     attention::backward(r, heads, &sequences, &a, &k, &v, &b, &lse, &c, &d, &dk, &dv).unwrap();
-    let halves = |width| Tensor::new(device, ROWS, width, realign::ElementType::F16).unwrap();
-    let cores = attention::Sequences::of_family(device, attention::Family::TensorCores, sequences.list()).unwrap();
-    let ([q, o, dout, dq], [k, v, dk, dv]) = ([(); 4].map(|()| halves(64)), [(); 4].map(|()| halves(16)));
-    let heads = attention::Heads { width: 16, ..heads };
-    attention::forward(r, heads, &cores, &q, &k, &v, &o, &lse).unwrap();
-    attention::backward(r, heads, &cores, &q, &k, &v, &o, &lse, &dout, &dq, &dk, &dv).unwrap();
     embedding::gather(r, &a, None, &ids, &b).unwrap();
     let plan = embedding::ScatterPlan::new(device, &places).unwrap();
     embedding::scatter(r, &plan, &a, Some(&b), None).unwrap();
@@ -170,6 +164,26 @@ pub fn record_all(device: &Device, r: &mut Recorder) {
     adamw::step(r, &hyper, &nll, &a, &b, &c, &d).unwrap();
     let moments = adamw_8bit::Moments8::zeros(device, &a).unwrap();
     adamw_8bit::step(r, &hyper, (&nll, adamw::Rounding::default()), (&a, &b), &moments).unwrap();
+}
+
+/// One recorded dispatch of each of attention's kernels on tensor cores, which only devices that have some can run as they are.
+pub fn record_cooperative(device: &Device, r: &mut Recorder) {
+    use realign::ElementType::F16;
+    use realign::kernels::nn::attention::{Family, Heads, Sequences, backward, forward};
+    let list = crate::nn_attention::pack(&[(40, 40), (5, 9)]);
+    let (n, m) = (45, 49);
+    let sequences = Sequences::of_family(device, Family::TensorCores, &list).unwrap();
+    let heads = Heads { query: 4, key_value: 1, width: 16 };
+    let halves = |seed: u64, rows: usize, width: usize| {
+        let x = Tensor::new(device, rows, width, F16).unwrap();
+        x.write_f32(device, &normal(seed, rows * width)).unwrap();
+        x
+    };
+    let ([q, dout], [k, v]) = ([1, 4].map(|seed| halves(seed, n, 64)), [2, 3].map(|seed| halves(seed, m, 16)));
+    let ([o, dq], [dk, dv]) = ([5, 6].map(|seed| halves(seed, n, 64)), [7, 8].map(|seed| halves(seed, m, 16)));
+    let lse = zeros(device, n, 4);
+    forward(r, heads, &sequences, &q, &k, &v, &o, &lse).unwrap();
+    backward(r, heads, &sequences, &q, &k, &v, &o, &lse, &dout, &dq, &dk, &dv).unwrap();
 }
 
 mod helpers {

@@ -211,6 +211,7 @@ fn dispatches(device: &Device) -> Vec<Dispatch> {
         (device.buffer("weights", 16).unwrap(), Tensor::new(device, 8, 4, ElementType::F32).unwrap());
     power_sums::record(&mut recorder, (&input, &weights), &powers, false).unwrap();
     crate::nn::record_all(device, &mut recorder);
+    crate::nn::record_cooperative(device, &mut recorder);
     let floats = device.buffer("floats", 1 << 16).unwrap();
     copy::record(&mut recorder, input.buffer(), output.buffer(), 96).unwrap();
     fma::record(&mut recorder, &floats, 1).unwrap();
