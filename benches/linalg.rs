@@ -17,7 +17,7 @@ use realign::device::{Device, DeviceOptions, Selection, Tensor};
 use realign::geometry::neighbours::{Rows, nearest};
 use realign::geometry::{CovarianceView, Cut, Frame, LeadingOptions, leading, principal_angles, symmetric_eigen};
 use realign::kernels::linalg::matmul::{self, Operand, Product};
-use realign::stats::{Covariance, MemoryRows, StreamOptions, covariance};
+use realign::stats::{Covariance, MemoryRows, RowSource, StreamOptions, covariance, covariance_fast};
 
 const WIDTH: usize = 1280;
 const SIDE: usize = 1024;
@@ -121,6 +121,8 @@ fn products(devices: &[(String, Device)]) -> Result<()> {
     Ok(())
 }
 
+type Measure = fn(&Device, &mut dyn RowSource, StreamOptions<'_>) -> realign::Result<Covariance>;
+
 /// FLOPs count half of the symmetric matrix. faer and nalgebra get rows that are normalised and centred already.
 fn covariances(devices: &[(String, Device)]) -> Result<()> {
     let n = 20_000;
@@ -141,12 +143,14 @@ fn covariances(devices: &[(String, Device)]) -> Result<()> {
     ];
     for (name, device) in devices {
         let data = &data;
-        let run = move || {
-            let mut source = MemoryRows::f32("rows", data, WIDTH)?;
-            covariance(device, &mut source, StreamOptions::default())
-        };
-        run()?;
-        entries.push((name.clone(), Box::new(move || drop(black_box(run().expect("finite rows"))))));
+        for (mode, measure) in [("exact", covariance as Measure), ("f32", covariance_fast)] {
+            let run = move || {
+                let mut source = MemoryRows::f32("rows", data, WIDTH)?;
+                measure(device, &mut source, StreamOptions::default())
+            };
+            run()?;
+            entries.push((format!("{name}, {mode}"), Box::new(move || drop(black_box(run().expect("finite rows"))))));
+        }
     }
     report(&format!("covariance of [{n}, {WIDTH}] f32"), (n * WIDTH * (WIDTH + 1)) as f64, 2, entries);
     Ok(())
@@ -237,19 +241,25 @@ fn accuracy(devices: &[(String, Device)]) -> Result<()> {
         faer_product(&mut want, Accum::Add, view.transpose(), view, 1.0 / n as f64, Par::rayon(0));
     }
     println!("covariance of [{n}, {WIDTH}], mean of norm {:.4}", mean.iter().map(|x| x * x).sum::<f64>().sqrt());
-    for (name, device) in devices {
+    let modes = devices
+        .iter()
+        .flat_map(|device| [("exact", covariance as Measure), ("f32", covariance_fast)].map(|m| (device, m)));
+    for ((name, device), (mode, measure)) in modes {
         for count in [1000, 10_000, n] {
             if count < n {
                 let part = &data[..count * WIDTH];
                 let rows: Vec<f64> = part.chunks_exact(WIDTH).flat_map(unit).collect();
                 let exact = Covariance::of_rows(&rows, WIDTH)?;
-                let got = covariance(device, &mut MemoryRows::f32("rows", part, WIDTH)?, StreamOptions::default())?;
-                println!("  {name}, {count} rows: {:.2e}", relative(got.matrix.into_iter(), exact.matrix.into_iter()));
+                let got = measure(device, &mut MemoryRows::f32("rows", part, WIDTH)?, StreamOptions::default())?;
+                println!(
+                    "  {name}, {mode}, {count} rows: {:.2e}",
+                    relative(got.matrix.into_iter(), exact.matrix.into_iter())
+                );
                 continue;
             }
-            let got = covariance(device, &mut MemoryRows::f32("rows", &data, WIDTH)?, StreamOptions::default())?;
+            let got = measure(device, &mut MemoryRows::f32("rows", &data, WIDTH)?, StreamOptions::default())?;
             let exact = (0..WIDTH * WIDTH).map(|at| want[(at / WIDTH, at % WIDTH)]);
-            println!("  {name}, {count} rows: {:.2e}", relative(got.matrix.into_iter(), exact));
+            println!("  {name}, {mode}, {count} rows: {:.2e}", relative(got.matrix.into_iter(), exact));
         }
     }
     Ok(())

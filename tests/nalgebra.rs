@@ -3,8 +3,9 @@
 use nalgebra::{DMatrix, DVector};
 use realign::Device;
 use realign::align::{Aligner, FitOptions, Mapped, Method, Statistics, apply_rows, fit};
+use realign::device::Device;
 use realign::geometry::{Cut, Frame};
-use realign::stats::{Covariance, MemoryRows, StreamOptions, covariance_f64};
+use realign::stats::{Covariance, MemoryRows, StreamOptions, covariance as measure};
 
 const D: usize = 5;
 
@@ -23,7 +24,7 @@ fn rows(n: usize, phase: f32) -> Vec<f32> {
 }
 
 fn covariance(rows: &[f32]) -> Covariance {
-    covariance_f64(&mut MemoryRows::f32("rows", rows, D).unwrap(), StreamOptions::default()).unwrap()
+    measure(&Device::host(), &mut MemoryRows::f32("rows", rows, D).unwrap(), StreamOptions::default()).unwrap()
 }
 
 fn fitted(method: Method) -> Statistics {

@@ -59,7 +59,7 @@ fn silence_wayland() {}
 fn main() -> ExitCode {
     silence_wayland();
     wording::know(&Cli::command());
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(align::args::with_covariance_modes(std::env::args_os()));
     log_to_stderr(cli.verbose);
     let result = cli.command.run();
     match result {

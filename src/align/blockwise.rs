@@ -184,6 +184,7 @@ impl Mapped {
 
 /// Fits the map and the centroid step: one read of the target, two of the source, one more for each further step.
 pub(super) fn fit(
+    device: &Device,
     source: &mut dyn RowSource,
     target: &mut dyn RowSource,
     options: &FitOptions<'_>,
@@ -191,9 +192,8 @@ pub(super) fn fit(
     let shrinkage = options.shrinkage.unwrap_or(SHRINKAGE);
     // `check_options` refused the exact step.
     let steps = if let Centroid::Steps(steps) = options.centroid { steps } else { 1 };
-    // In f64 on every device: whitening divides by the small eigenvalues, which f32's error buries.
-    let y = Survey::of(source, 0, options.stream)?;
-    let x = Survey::of(target, 0, options.stream)?;
+    let y = Survey::of(device, source, 0, options.stream)?;
+    let x = Survey::of(device, target, 0, options.stream)?;
     for (side, survey) in [("source", &y), ("target", &x)] {
         if survey.rows() < 2 || survey.spectrum().trace() < crate::stats::TRACE_RESOLUTION {
             let problem = "has a single row, or rows that are all equal: it has no covariance to align; give more rows";

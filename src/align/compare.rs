@@ -66,8 +66,8 @@ impl Comparison {
 /// Fits each of `methods` on rows 0, 2, 4, … of both sides, applies it to the source's rows 1, 3, 5, … and measures these
 /// against the target's rows 1, 3, 5, …. Even rows against odd: files are often sorted, and partners stay partners.
 ///
-/// Covariances are the device's, as [`Survey::by`] says; neighbours and cosines are the same on all devices. Memory: d² numbers and
-/// the sample of neighbours' rows for each method; data are streamed.
+/// Covariances are exact sums, neighbours and cosines the same on all devices. Memory: d² numbers and the sample of neighbours' rows for each
+/// method; data are streamed.
 ///
 /// # Errors
 /// Widths that differ; fewer rows than neighbours asked for; a frame that cannot be had; pairs of unequal number; whatever fitting
@@ -92,8 +92,8 @@ pub fn compare(
     }
     let stream = options.fit.stream;
     let sample = options.diagnosis.neighbour_rows.max(crate::geometry::density::PAIR_ROWS);
-    let y = Survey::by(device, &mut Subset::odd(source), sample, stream)?;
-    let x = Survey::by(device, &mut Subset::odd(target), sample, stream)?;
+    let y = Survey::of(device, &mut Subset::odd(source), sample, stream)?;
+    let x = Survey::of(device, &mut Subset::odd(target), sample, stream)?;
     let frame = frame(&y, &x, options)?;
     let diagnosis =
         DiagnosisOptions { q: options.diagnosis.q.or(frame.as_ref().map(Frame::rank)), ..options.diagnosis };
@@ -135,7 +135,7 @@ fn held_out(
     }
     let statistics = fit(device, &mut Subset::even(source), &mut Subset::even(target), &fit_options)?;
     let fit_time = start.elapsed();
-    let mut surveyor = Surveyor::on(device, source.width(), sample)?;
+    let mut surveyor = Surveyor::new(device, source.width(), sample)?;
     let mut partners = Subset::odd(target);
     let mut pairs = paired.map(|_| Pairs::with(&mut partners, options.fit.stream)).transpose()?;
     let mut apply_time = Duration::ZERO;

@@ -29,7 +29,7 @@ pub fn fit(
     }
     check_options(options, source.width())?;
     if options.method == Method::Blockwise {
-        return super::blockwise::fit(source, target, options);
+        return super::blockwise::fit(device, source, target, options);
     }
     let unit_rows = Summand::unit_rows(device, source.width())?;
     let exact = options.method == Method::ReAlign && options.centroid == Centroid::Exact;

@@ -7,7 +7,9 @@ use crate::align::{FitOptions, apply_rows, fit as fit_statistics};
 use crate::device::Device;
 use crate::geometry::neighbours::{Rows, nearest};
 use crate::geometry::{LeadingOptions, leading as leading_directions};
-use crate::stats::{Covariance, MemoryRows, StreamOptions, covariance as measure_covariance};
+use crate::stats::{
+    Covariance, MemoryRows, RowSource, StreamOptions, covariance as measure_covariance, covariance_fast,
+};
 
 /// Directions asked for.
 const LEADING: usize = 64;
@@ -45,13 +47,25 @@ pub(super) fn apply(device: &Device, sizes: &Sizes) -> Result<Case> {
     Ok(Case::job(shape(sizes.rows, sizes), rows_per_second(sizes.rows), call))
 }
 
-/// FLOPs count half of the symmetric matrix.
+type Measure = fn(&Device, &mut dyn RowSource, StreamOptions<'_>) -> Result<Covariance>;
+
+/// Of exact sums.
 pub(super) fn covariance(device: &Device, sizes: &Sizes) -> Result<Case> {
+    covariance_by(device, sizes, measure_covariance)
+}
+
+/// With products in f32.
+pub(super) fn covariance_in_f32(device: &Device, sizes: &Sizes) -> Result<Case> {
+    covariance_by(device, sizes, covariance_fast)
+}
+
+/// FLOPs count half of the symmetric matrix.
+fn covariance_by(device: &Device, sizes: &Sizes, measure: Measure) -> Result<Case> {
     let (rows, width) = (embeddings(1, sizes, sizes.rows), sizes.width);
     let device = device.clone();
     let call = move || {
         let mut source = MemoryRows::f32("rows", &rows, width)?;
-        measure_covariance(&device, &mut source, StreamOptions::default()).map(drop)
+        measure(&device, &mut source, StreamOptions::default()).map(drop)
     };
     let flops = (sizes.rows * width * (width + 1)) as u64;
     Ok(Case::job(shape(sizes.rows, sizes), rows_per_second(sizes.rows), call).with_flops(flops))

@@ -3,6 +3,7 @@
 use super::case::{Case, Sizes, numbers};
 use crate::device::{Device, Tensor};
 use crate::kernels::linalg::epilogue::Epilogue;
+use crate::kernels::linalg::exact_product::{self, Digits, LARGEST, Sums};
 use crate::kernels::linalg::matmul::{self, Operand, Product};
 use crate::kernels::nn::gelu::Form;
 use crate::{ElementType, Result};
@@ -99,6 +100,25 @@ pub(super) fn halves_by_transposed(device: &Device, sizes: &Sizes) -> Result<Cas
 /// As weights' gradients are summed.
 pub(super) fn halves_of_transposed(device: &Device, sizes: &Sizes) -> Result<Case> {
     of_halves(device, sizes, (true, false), ElementType::F32)
+}
+
+/// Of integers, each of 36 products of their digits. Bytes: 6 an integer, of digits, and the sums read and written.
+pub(super) fn exact(device: &Device, sizes: &Sizes) -> Result<Case> {
+    let n = sizes.side;
+    let integers =
+        |seed| numbers(seed, n * n).into_iter().map(|x| (f64::from(x) * LARGEST).round()).collect::<Vec<_>>();
+    let (mut a, mut b) = (Digits::new(device, n, n)?, Digits::new(device, n, n)?);
+    a.write(device, &integers(1))?;
+    b.write(device, &integers(2))?;
+    let sums = Sums::new(device, n, n)?;
+    let work = (44 * (n * n) as u64, 2 * 36 * (n * n * n) as u64);
+    let Some(result) = sums.single().cloned() else {
+        return Err(crate::Error::argument("side", format!("{n}; its sums are more than a binding holds")));
+    };
+    Ok(Case::kernel(format!("[{n}, {n}] 43 bits"), work, (&result, true), move |r| {
+        sums.clear(r);
+        exact_product::record(r, &a, &b, exact_product::Placement::default(), &sums)
+    }))
 }
 
 /// What a layer does besides its product.

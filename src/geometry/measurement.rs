@@ -83,9 +83,9 @@ pub fn measure(device: &Device, sets: MeasuredSets<'_>, options: &MeasureOptions
     let MeasuredSets { source, target, mut aligned } = sets;
     check(source, target, aligned.as_deref(), options)?;
     let sample = options.diagnosis.neighbour_rows.max(PAIR_ROWS);
-    let y = Survey::by(device, source, sample, options.stream)?;
-    let x = Survey::by(device, target, sample, options.stream)?;
-    let z = aligned.as_deref_mut().map(|a| Survey::by(device, a, sample, options.stream)).transpose()?;
+    let y = Survey::of(device, source, sample, options.stream)?;
+    let x = Survey::of(device, target, sample, options.stream)?;
+    let z = aligned.as_deref_mut().map(|a| Survey::of(device, a, sample, options.stream)).transpose()?;
     let frame = match &options.frame {
         Some(frame) => Some(frame.clone()),
         None => frame_of_surveys(&y, &x, options.cut)?,

@@ -2,9 +2,8 @@
 //! alignment [spec 3-5; paper sections 3.1, 3.4 and appendices C to G].
 //!
 //! [`measure()`] takes every diagnostic of two sets at once; its parts: [`Survey`] reads a row set once; [`Reference::diagnose`] compares two surveys; [`Decomposition::of`] streams pairs in a
-//! [`Frame`]. Rows are normalised first, as everywhere; sums and decompositions are f64, products f64 on the host or, with
-//! [`Survey::on`], f32 on a device. What the data leaves
-//! undefined (a constant set, a singular covariance) is `None`, never a NaN.
+//! [`Frame`]. Rows are normalised first, as everywhere; second moments are exact sums, decompositions f64. What the data
+//! leaves undefined (a constant set, a singular covariance) is `None`, never a NaN.
 
 pub mod angles;
 pub mod consistency;
@@ -31,7 +30,7 @@ pub mod spectrum;
 pub mod subspace;
 mod survey;
 
-pub use angles::{PrincipalAngles, principal_angles};
+pub use angles::{PrincipalAngles, principal_angles, principal_angles_by_kernel, principal_angles_on};
 pub use decomposition::{Decomposition, Pairs};
 pub use diagnosis::{Before, Diagnosis, DiagnosisOptions, Kept, Reference, Side};
 pub use eigen::{Eigen, symmetric_eigen};

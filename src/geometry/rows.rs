@@ -5,6 +5,8 @@ use rayon::prelude::*;
 use crate::stats::{NonFinite, RowSource, StreamOptions, decode, first_nonfinite, nonfinite_error, zero_nonfinite};
 use crate::{ElementType, Error, Result};
 
+pub(crate) use crate::stats::normalise;
+
 /// Rows of a block.
 pub(crate) const BLOCK_ROWS: usize = 1024;
 
@@ -77,16 +79,6 @@ pub(crate) fn unit_rows(bytes: &[u8], element: ElementType, width: usize) -> Vec
         normalise(row);
     });
     out
-}
-
-/// Divides by the norm, safe from overflow; a norm below 1e-10 leaves the row as it is.
-pub(crate) fn normalise(row: &mut [f64]) {
-    let peak = row.iter().fold(0f64, |m, x| m.max(x.abs()));
-    let scale = if peak > 0.0 { peak } else { 1.0 };
-    let norm = scale * row.iter().map(|x| (x / scale).powi(2)).sum::<f64>().sqrt();
-    if norm >= 1e-10 {
-        row.iter_mut().for_each(|x| *x /= norm);
-    }
 }
 
 /// Checks that a flat slice is whole rows of `width`, and returns their number.

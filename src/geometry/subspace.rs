@@ -6,9 +6,11 @@
 //! value (Zhou, Saad 2006), in a recurrence that stays on the device. Where the block would span all directions, the host decomposes
 //! the whole matrix.
 //!
-//! Products in f32 leave a residual of 1e-7 to 1e-6 of the largest eigenvalue, the floor of this method: a vector is then off
-//! by that over the gap between its eigenvalue and the next one left out, in units of the largest. Values are those of a last
-//! Rayleigh-Ritz step in f64, and so off by the residual's square over the gap.
+//! Products in f32 leave a residual of 1e-7 to 1e-6 of the largest eigenvalue. From there on the device filters not the vectors but their
+//! corrections: with `M v = μ v + ρ`, the residual ρ taken in f64, `T_m(M) v = T_m(μ) v + e_m`, and `e_{k+1} = 2 M e_k - e_{k-1} + 2 T_k(μ) ρ`
+//! is as small as ρ is, so that f32's error in it is 1e-7 of what is left. Each step gains what the polynomial damps, down to the rounding of
+//! f64. A vector is off by the residual over the gap between its eigenvalue and the next one left out, in units of the largest; values by
+//! the residual's square over the gap.
 
 use faer::linalg::triangular_solve::{solve_lower_triangular_in_place, solve_upper_triangular_in_place};
 use faer::{MatMut, MatRef, Side};
@@ -16,15 +18,21 @@ use faer::{MatMut, MatRef, Side};
 use super::dense;
 use super::eigen::{Eigen, check, symmetric_eigen};
 use super::orthonormal::CholeskyQr;
-use crate::device::{Device, Tensor, pad_rows};
+use crate::device::{Device, Recorder, Tensor, pad_rows};
 use crate::host::norm;
 use crate::host::split_mix::{SplitMix64, unit};
 use crate::kernels::linalg::matmul::{self, Operand, Product};
 use crate::kernels::nn::elementwise;
 use crate::{ElementType, Error, Result};
 
-/// The smallest tolerance: what f32 products can reach.
-pub const RESIDUAL_FLOOR: f64 = 1e-6;
+/// The smallest tolerance: what f64 products can reach.
+pub const RESIDUAL_FLOOR: f64 = 1e-13;
+
+/// The residual that products in f32 reach.
+const COARSE: f64 = 2e-6;
+
+/// The least part of the largest eigenvalue that a filter parts from what lies below.
+const LEAST_CUT: f64 = 1e-6;
 
 /// Growth of the largest eigenvalue's part in one filter at most: more would bury the others in its rounding.
 const MAX_GROWTH: f64 = 1e7;
@@ -45,7 +53,7 @@ pub struct LeadingOptions {
 
 impl Default for LeadingOptions {
     fn default() -> Self {
-        LeadingOptions { oversample: None, tolerance: 2e-6, max_iterations: 200 }
+        LeadingOptions { oversample: None, tolerance: 1e-12, max_iterations: 200 }
     }
 }
 
@@ -66,7 +74,7 @@ pub struct Leading {
 ///
 /// Where the spectrum is flat at the cut (`λ_r` hardly above the first eigenvalue beyond the block), convergence is slow. FLOPs:
 /// 2 d² (r + oversample) for each product, as many products per iteration as the filter's degree, 1 to 16. Device memory: three
-/// matrices `[d, d]` and two blocks, f32.
+/// matrices `[d, d]` and three blocks, f32.
 ///
 /// # Errors
 /// A matrix that is not d × d, is not symmetric to 1e-6 of its largest element, holds a NaN or an infinity, or has an eigenvalue
@@ -78,7 +86,7 @@ pub fn leading(device: &Device, covariance: &[f64], d: usize, r: usize, options:
         return Err(Error::argument("r", format!("{r}; a matrix of order {d} has 1 to {d} eigenvectors")));
     }
     if !(RESIDUAL_FLOOR..1.0).contains(&options.tolerance) {
-        let problem = format!("{}; give {RESIDUAL_FLOOR:e} to 1: f32 products do not reach less", options.tolerance);
+        let problem = format!("{}; give {RESIDUAL_FLOOR:e} to 1: f64 products do not reach less", options.tolerance);
         return Err(Error::argument("tolerance", problem));
     }
     let block = r.saturating_add(options.oversample.unwrap_or((r / 4).max(8))).min(d);
@@ -104,7 +112,7 @@ pub fn leading(device: &Device, covariance: &[f64], d: usize, r: usize, options:
     Ok(Leading { values: found.values, vectors: found.vectors, residual, iterations })
 }
 
-/// Iterates to the tolerance; then one more Rayleigh-Ritz step, in f64.
+/// Iterates to what f32 products reach; then by corrections, each with a Rayleigh-Ritz step in f64, to the tolerance.
 fn iterate(
     device: &Device,
     matrix: &[f64],
@@ -120,25 +128,43 @@ fn iterate(
         let ritz = Ritz::of(&basis, &image, d)?;
         semidefinite(&ritz.values)?;
         residual = ritz.residual(r);
-        if residual <= options.tolerance {
-            let basis = orthonormal(&ritz.vectors, block, d);
-            let mut image = vec![0.0; block * d];
-            dense::product_into(dense::view(&basis, block, d), dense::view(matrix, d, d), &mut image);
-            let last = Ritz::of(&basis, &image, d)?;
+        if residual <= COARSE.max(options.tolerance) {
+            let found = Ritz::in_f64(&ritz.vectors, matrix, d)?;
             // Rounding of the products can hide as much as it shows.
-            if last.residual(r) <= options.tolerance {
-                return Ok((last, iteration));
+            if found.residual(r) <= COARSE.max(options.tolerance) {
+                return refine(&engine, (matrix, d, r), found, iteration, options);
             }
         }
         let filtered = engine.filter(ritz)?;
         let at = engine.orthonormalise(filtered)?;
         (basis, image) = engine.image(at)?;
     }
-    Err(Error::degenerate(format!(
+    Err(too_flat(residual, r, options))
+}
+
+/// Corrects pairs until their residual, in f64, is the tolerance's.
+fn refine(
+    engine: &Engine<'_>,
+    (matrix, d, r): (&[f64], usize, usize),
+    mut found: Ritz,
+    done: usize,
+    options: &LeadingOptions,
+) -> Result<(Ritz, usize)> {
+    for iteration in done..=options.max_iterations {
+        if found.residual(r) <= options.tolerance {
+            return Ok((found, iteration));
+        }
+        found = Ritz::in_f64(&engine.corrected(&found)?, matrix, d)?;
+    }
+    Err(too_flat(found.residual(r), r, options))
+}
+
+fn too_flat(residual: f64, r: usize, options: &LeadingOptions) -> Error {
+    Error::degenerate(format!(
         "leading eigenvectors: a residual of {residual:.1e} after {} iterations, wanted {:.1e}; the spectrum is too flat \
          behind the first {r}: allow more iterations, oversample more, or decompose the whole matrix",
         options.max_iterations, options.tolerance
-    )))
+    ))
 }
 
 /// Ritz values must not lie below 0 by more than f32 products explain.
@@ -188,6 +214,15 @@ impl Ritz {
         Ok(Ritz { values, vectors: turned(q), images: turned(p) })
     }
 
+    /// The best that the span of `rows`, `[b, d]`, holds, in f64 throughout.
+    fn in_f64(rows: &[f64], matrix: &[f64], d: usize) -> Result<Self> {
+        let b = rows.len() / d;
+        let basis = orthonormal(rows, b, d);
+        let mut image = vec![0.0; b * d];
+        dense::product_into(dense::view(&basis, b, d), dense::view(matrix, d, d), &mut image);
+        Ritz::of(&basis, &image, d)
+    }
+
     /// From a whole decomposition.
     fn exact(values: Vec<f64>, vectors: Vec<f64>, matrix: &[f64], d: usize) -> Self {
         let mut images = vec![0.0; d * d];
@@ -232,6 +267,9 @@ struct Engine<'a> {
     /// The matrix with `[0, cut]` mapped to `[-1, 1]`.
     mapped: Tensor,
     blocks: [Tensor; 2],
+    /// Residuals of norm 1, and the factors `[b, b]` by which they are added.
+    residuals: Tensor,
+    factors: Tensor,
     cholesky: CholeskyQr,
 }
 
@@ -239,8 +277,10 @@ impl<'a> Engine<'a> {
     fn new(device: &'a Device, matrix: &[f64], d: usize, block: usize) -> Result<Self> {
         let tensor = |rows| Tensor::new(device, rows, d, ElementType::F32);
         let (blocks, cholesky) = ([tensor(block)?, tensor(block)?], CholeskyQr::new(device, block)?);
-        let (minus_one, mapped, matrices) = (tensor(d)?, tensor(d)?, tensor(d)?);
-        let engine = Engine { device, width: d, matrix: matrices, minus_one, mapped, blocks, cholesky };
+        let (minus_one, mapped, matrices, residuals) = (tensor(d)?, tensor(d)?, tensor(d)?, tensor(block)?);
+        let factors = Tensor::new(device, block, block, ElementType::F32)?;
+        let engine =
+            Engine { device, width: d, matrix: matrices, minus_one, mapped, blocks, residuals, factors, cholesky };
         engine.write(&engine.matrix, matrix.iter().map(|&x| x as f32))?;
         let mut diagonal = vec![0.0; d * d];
         diagonal.iter_mut().step_by(d + 1).for_each(|x| *x = -1.0);
@@ -291,8 +331,7 @@ impl<'a> Engine<'a> {
     /// `T_{k+1} = 2 M T_k - T_{k-1}`; a product can only be added to what is there, so signs go ++--++--: then
     /// `S_{k+1} = ∓2 M S_k + S_{k-1}`, in the place of `S_{k-1}`.
     fn filter(&self, ritz: Ritz) -> Result<usize> {
-        let b = ritz.values.len();
-        let cut = ritz.values[b - 1].max(RESIDUAL_FLOOR * ritz.values[0]);
+        let cut = cut(&ritz);
         let first = ritz.images.iter().zip(&ritz.vectors).map(|(i, v)| (2.0 / cut * i - v) as f32);
         self.write(&self.blocks[1], first)?;
         let degree = degree(2.0 * ritz.values[0] / cut - 1.0);
@@ -301,9 +340,7 @@ impl<'a> Engine<'a> {
         }
         self.write(&self.blocks[0], ritz.vectors.iter().map(|&x| x as f32))?;
         let mut recorder = self.device.recorder();
-        recorder.copy(&self.matrix, &self.mapped)?;
-        elementwise::scale(&mut recorder, (2.0 / cut) as f32, &self.mapped)?;
-        elementwise::add(&mut recorder, &self.minus_one, &self.mapped)?;
+        self.map(&mut recorder, cut)?;
         for k in 1..degree {
             let (before, now) = (&self.blocks[(k + 1) % 2], &self.blocks[k % 2]);
             let alpha = if k % 2 == 1 { -2.0 } else { 2.0 };
@@ -313,6 +350,68 @@ impl<'a> Engine<'a> {
         recorder.submit()?;
         Ok(degree % 2)
     }
+
+    /// Records that the matrix is mapped, `[0, cut]` to `[-1, 1]`.
+    fn map(&self, recorder: &mut Recorder, cut: f64) -> Result<()> {
+        recorder.copy(&self.matrix, &self.mapped)?;
+        elementwise::scale(recorder, (2.0 / cut) as f32, &self.mapped)?;
+        elementwise::add(recorder, &self.minus_one, &self.mapped)
+    }
+
+    /// The vectors with what the filter would change in them, `[b, d]`: `v + e_m / T_m(μ)`. As in [`Engine::filter`], signs go ++--++--.
+    fn corrected(&self, ritz: &Ritz) -> Result<Vec<f64>> {
+        let (b, d) = (ritz.values.len(), self.width);
+        let cut = cut(ritz);
+        let residual = |(value, vector, image): (f64, &[f64], &[f64])| -> Vec<f64> {
+            image.iter().zip(vector).map(|(i, v)| i - value * v).collect()
+        };
+        let rows: Vec<Vec<f64>> = ritz.pairs().map(residual).collect();
+        let sizes: Vec<f64> = rows.iter().map(|row| norm(row).max(f64::MIN_POSITIVE)).collect();
+        let unit = || rows.iter().zip(&sizes).flat_map(|(row, size)| row.iter().map(move |x| (x / size) as f32));
+        self.write(&self.residuals, unit())?;
+        self.write(&self.blocks[1], unit())?;
+        let places: Vec<f64> = ritz.values.iter().map(|value| 2.0 / cut * value - 1.0).collect();
+        let (mut before, mut now) = (vec![1.0; b], places.clone());
+        let degree = degree(places[0]);
+        let mut recorder = self.device.recorder();
+        recorder.clear(self.blocks[0].buffer());
+        self.map(&mut recorder, cut)?;
+        let mut sign = 1.0;
+        for k in 1..degree {
+            let (into, from) = (&self.blocks[(k + 1) % 2], &self.blocks[k % 2]);
+            let (alpha, next) = if k % 2 == 1 { (-2.0, -sign) } else { (2.0, sign) };
+            let factors: Vec<f64> = now.iter().map(|t| next * 2.0 * t).collect();
+            recorder.submit()?;
+            recorder = self.device.recorder();
+            self.write_diagonal(&factors)?;
+            let product = |alpha| Product { alpha, accumulate: true, ..Product::default() };
+            let mapped = (Operand::new(from), Operand::new(&self.mapped));
+            matmul::record(&mut recorder, product(alpha), mapped, (into, 0))?;
+            let added = (Operand::new(&self.factors), Operand::new(&self.residuals));
+            matmul::record(&mut recorder, product(1.0), added, (into, 0))?;
+            let later = places.iter().zip(&now).zip(&before).map(|((x, t), u)| 2.0 * x * t - u).collect();
+            (before, now, sign) = (now, later, next);
+        }
+        recorder.submit()?;
+        let errors = self.read(&self.blocks[degree % 2])?;
+        let mut vectors = ritz.vectors.clone();
+        for (i, (vector, error)) in vectors.chunks_exact_mut(d).zip(errors.chunks_exact(d)).enumerate() {
+            let factor = sign * 2.0 / cut * sizes[i] / now[i];
+            vector.iter_mut().zip(error).for_each(|(v, e)| *v += factor * e);
+        }
+        Ok(vectors)
+    }
+
+    fn write_diagonal(&self, factors: &[f64]) -> Result<()> {
+        let b = factors.len();
+        let square = (0..b * b).map(|at| if at / b == at % b { factors[at / b] as f32 } else { 0.0 });
+        self.factors.write_f32(self.device, &square.collect::<Vec<_>>())
+    }
+}
+
+/// The end of what a filter damps: the block's smallest value.
+fn cut(ritz: &Ritz) -> f64 {
+    ritz.values[ritz.values.len() - 1].max(LEAST_CUT * ritz.values[0])
 }
 
 /// The largest degree whose `T_m(x)` is within [`MAX_GROWTH`]; x is 1 or more.

@@ -29,6 +29,7 @@ pub mod rows;
 pub(crate) mod split_mix;
 #[doc(hidden)]
 pub mod stats;
+pub(crate) mod wide_float;
 
 pub(crate) use crate::spec::check_params;
 pub use crate::spec::{HostCall, HostSlice, volume};

@@ -12,10 +12,13 @@
 //! | [`align::c3`] | `shaders/align/c3.wgsl` | `host::align::c3` |
 //! | [`geometry::nearest`] | `shaders/geometry/nearest.wgsl` and `nearest_*` | `host::geometry::nearest` |
 //! | [`geometry::histogram`] | `shaders/geometry/histogram.wgsl` and `histogram_*` | `host::geometry::histogram` |
+//! | [`geometry::angles`] | `shaders/geometry/angle_cross.wgsl`, `angle_columns.wgsl` | `host::geometry::angles` |
+//! | [`geometry::jacobi`] | `shaders/geometry/jacobi.wgsl`, `jacobi_norms.wgsl` | `host::geometry::jacobi` |
 //! | [`nn`] | `shaders/nn/*.wgsl` | `host::nn` |
 //! | [`optim`] | `shaders/optim/*.wgsl` | `host::optim` |
 //! | [`mod@bench`] | `shaders/bench/*.wgsl` | `host::bench` |
 //! | [`linalg::epilogue`] | `shaders/linalg/epilogue_*.wgsl` in those of `linalg::matmul` | `host::linalg::matmul` |
+//! | [`linalg::exact_product`] | `shaders/linalg/exact_product.wgsl` | `host::linalg::exact_product` |
 //! | [`linalg::matmul`] | `shaders/linalg/matmul_subgroup.wgsl`, `matmul_direct.wgsl`, `matmul_tiled.wgsl` | `host::linalg::matmul` |
 
 pub mod align;
@@ -305,13 +308,19 @@ impl Work<'_> {
 /// Records a kernel; one that reads `common/grid.wgsl`, in as many parts as keep each within [`Capabilities::dispatch_bytes`]. Work
 /// counts as the bytes of its buffers, evenly over the grid; the host engine has no limit and takes all at once.
 fn record_in_parts(recorder: &mut Recorder, dispatch: Dispatch) -> Result<()> {
+    record_operations_in_parts(recorder, dispatch, 0)
+}
+
+/// The same for a kernel of so many operations, which stay within [`Capabilities::dispatch_flops`], too.
+fn record_operations_in_parts(recorder: &mut Recorder, dispatch: Dispatch, operations: u64) -> Result<()> {
     let caps = recorder.device().capabilities();
     let moved = |(binding, buffer): (&Binding, &Buffer)| {
         buffer.bytes().saturating_mul(if binding.kind == BindingKind::ReadWrite { 2 } else { 1 })
     };
     let bytes = dispatch.kernel.bindings[1..].iter().zip(&dispatch.buffers).map(moved).fold(0, u64::saturating_add);
     let whole: u64 = dispatch.groups.iter().map(|&side| u64::from(side)).product();
-    let parts = bytes.div_ceil(caps.dispatch_bytes).clamp(1, whole.max(1));
+    let parts = bytes.div_ceil(caps.dispatch_bytes).max(operations.div_ceil(caps.dispatch_flops));
+    let parts = parts.clamp(1, whole.max(1));
     // A kernel that counts its workgroups by itself, and is cut by itself, cannot be cut here.
     if parts == 1 || caps.kind == DeviceKind::Host || !dispatch.kernel.grid {
         return recorder.dispatch_trusted(dispatch);

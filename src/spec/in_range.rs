@@ -29,6 +29,10 @@ pub(crate) const MOMENTS: &str = "rows and columns end at their numbers, and slo
 /// alone; its places in workgroup memory are made of an invocation's index, below the workgroup's size, and constants.
 pub(crate) const PRODUCTS: &str = "rows, columns and k are clamped to the operands' last ones";
 
+/// A workgroup's columns are compared with their numbers before anything is read, words of rows end at `words`, and only sums of columns that
+/// there are are written. The wrapper checks that digits and sums hold as many.
+pub(crate) const EXACT: &str = "columns are below their numbers, and words end at the last";
+
 /// Rows are clamped to their block's last one and vectors to the head's; blocks come from sequences that were checked against the operands,
 /// and hold a row at least. Places in workgroup memory are made of an invocation's two coordinates, below 8, and constants. Tensor cores' kernels
 /// read rows below their number and vectors below the head's alone, and their places are made of an invocation's index, below 128, and constants.
@@ -37,6 +41,11 @@ pub(crate) const ATTENTION: &str = "rows are clamped to their block's last, vect
 /// Queries and candidates end at the tile's; lists have k entries, of which there is one at least and 256 at most; a workgroup meets four
 /// candidates an invocation at most before it merges them. Bins are clamped below their number, which has one edge more.
 pub(crate) const LISTS: &str = "queries, candidates and bins end at their numbers";
+
+/// An index is compared with the number of columns, of words or of elements before anything is read; rows end at theirs. Of a pair both columns are
+/// below their number, and no column is in two pairs of a round. Places in workgroup memory are made of an invocation's index, below 64, and constants.
+/// The wrapper checks that buffers hold as many.
+pub(crate) const ANGLES: &str = "columns, words and elements are below their numbers, and rows end at theirs";
 
 /// What memory is moved, and what is counted, ends at the buffers' vectors.
 pub(crate) const BENCH: &str = "indices end at the buffers' vectors";

@@ -71,6 +71,7 @@ static SOURCES: &[(&str, &str)] = sources![
     "common/vectors_buffer.wgsl",
     "common/vectors_texture.wgsl",
     "common/wide.wgsl",
+    "common/wide_float.wgsl",
     "geometry/histogram_solo.wgsl",
     "geometry/histogram_team.wgsl",
     "geometry/key.wgsl",

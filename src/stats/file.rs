@@ -7,6 +7,8 @@
 //! | `rows`, `nonzero_rows`, `replaced` | U64 `[1]` | counts |
 //! | `mean`, `trace` | F64 `[d]`, F64 `[1]` | what the sums come to, for readers' convenience |
 //! | `covariance`, `covariance_mean`, `covariance_error` | | only with a covariance, see [`super::Summary::save`] |
+//! | `covariance_sum_high`, `covariance_sum_low` | I64, U64 `[d]` | only with an exact one, whose files have `format_version` 2 |
+//! | `covariance_product_high`, `covariance_product_low` | I64, U64 `[d (d + 1) / 2]` | |
 //!
 //! The header's metadata has `format` = `realign-moments`, `format_version`, `crate_version`.
 
@@ -16,13 +18,15 @@ use std::path::Path;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
 
-use super::{Covariance, Moments, Summary};
+use super::{Covariance, CovarianceSums, FRACTION_BITS, MAX_ROWS, Moments, SecondMoments, Summary};
 use crate::error::{FileKind, Problem, Remedy};
 use crate::io::write_atomically;
 use crate::{Error, Result};
 
 const FORMAT: &str = "realign-moments";
-const VERSION: u32 = 1;
+/// Of files with exact second moments; without them files are as before there were any, version 1.
+const VERSION: u32 = 2;
+const VERSION_OF_MOMENTS: u32 = 1;
 
 /// A tensor to be written: name, type, shape, little-endian bytes.
 pub(crate) type Entry = (&'static str, Dtype, Vec<usize>, Vec<u8>);
@@ -182,9 +186,23 @@ impl<'a> Contents<'a> {
         }
     }
 
+    /// Integers of 128 bits, written in two.
+    fn wide(&self, high: &str, low: &str) -> Result<Vec<i128>> {
+        let (high, low): (Vec<i64>, Vec<u64>) = (self.values(high, Dtype::I64)?, self.values(low, Dtype::U64)?);
+        if high.len() != low.len() {
+            return Err(self.damaged("the sums do not fit each other"));
+        }
+        Ok(high.iter().zip(&low).map(|(h, l)| (i128::from(*h) << 64) + i128::from(*l)).collect())
+    }
+
     pub(crate) fn damaged(&self, what: &str) -> Error {
         Error::format(self.path, format!("{what}: the file is damaged; make it again from the rows"))
     }
+}
+
+/// The upper and the lower 64 bits.
+fn halves(integers: &[i128]) -> (Vec<i64>, Vec<u64>) {
+    (integers.iter().map(|x| (x >> 64) as i64).collect(), integers.iter().map(|x| *x as u64).collect())
 }
 
 impl Moments {
@@ -193,13 +211,12 @@ impl Moments {
     /// # Errors
     /// The file exists and `force` is not given; it cannot be written.
     pub fn save(&self, path: &Path, force: bool) -> Result<()> {
-        write(path, force, (FORMAT, VERSION), &[], &self.entries())
+        write(path, force, (FORMAT, VERSION_OF_MOMENTS), &[], &self.entries())
     }
 
     fn entries(&self) -> Vec<Entry> {
         let d = self.width();
-        let high: Vec<i64> = self.columns.iter().map(|c| (c >> 64) as i64).collect();
-        let low: Vec<u64> = self.columns.iter().map(|c| *c as u64).collect();
+        let (high, low) = halves(&self.columns);
         let one = |name, value: u64| entry(name, Dtype::U64, vec![1], &[value]);
         vec![
             entry("sum_high", Dtype::I64, vec![d], &high),
@@ -224,14 +241,12 @@ impl Moments {
     }
 
     fn read(contents: &Contents<'_>) -> Result<Self> {
-        let high: Vec<i64> = contents.values("sum_high", Dtype::I64)?;
-        let low: Vec<u64> = contents.values("sum_low", Dtype::U64)?;
+        let columns = contents.wide("sum_high", "sum_low")?;
         let one = |name| contents.one::<u64>(name, Dtype::U64);
         let (rows, nonzero_rows) = (one("rows")?, one("nonzero_rows")?);
-        let columns: Vec<i128> = high.iter().zip(&low).map(|(h, l)| (i128::from(*h) << 64) + i128::from(*l)).collect();
         // No column of unit rows sums to more than their number.
         let possible = |c: &i128| c.unsigned_abs() <= (u128::from(nonzero_rows) + 1) << 41;
-        if high.len() != low.len() || high.is_empty() || nonzero_rows > rows || !columns.iter().all(possible) {
+        if columns.is_empty() || nonzero_rows > rows || !columns.iter().all(possible) {
             return Err(contents.damaged("the sums do not fit each other"));
         }
         let defect =
@@ -255,6 +270,47 @@ const COVARIANCE: (&str, &str, Option<&str>) = ("covariance_mean", "covariance",
 /// How far the two means of one file may be apart in a component: exact sums are of rows in fixed point.
 const MEAN_SLACK: f64 = 1e-8;
 
+/// How far an element may be, relative to itself, from what the integers beside it come to: another version may have rounded otherwise.
+const ROUNDING: f64 = 8.0 * f64::EPSILON;
+
+impl SecondMoments {
+    fn entries(&self) -> Vec<Entry> {
+        let (sums, products) = (halves(&self.columns), halves(&self.products));
+        let (d, pairs) = (self.width(), self.products.len());
+        vec![
+            entry("covariance_sum_high", Dtype::I64, vec![d], &sums.0),
+            entry("covariance_sum_low", Dtype::U64, vec![d], &sums.1),
+            entry("covariance_product_high", Dtype::I64, vec![pairs], &products.0),
+            entry("covariance_product_low", Dtype::U64, vec![pairs], &products.1),
+        ]
+    }
+
+    /// The sums of a file that has them, whose covariance was read as `found`.
+    fn read(contents: &Contents<'_>, found: &Covariance) -> Result<Self> {
+        let columns = contents.wide("covariance_sum_high", "covariance_sum_low")?;
+        let products = contents.wide("covariance_product_high", "covariance_product_low")?;
+        let (d, rows) = (found.width(), found.count);
+        let most = i128::from(rows.min(MAX_ROWS)) << FRACTION_BITS;
+        let fits = |x: &i128, most: i128| x.unsigned_abs() <= most.unsigned_abs();
+        let possible = columns.len() == d
+            && products.len() == d * (d + 1) / 2
+            && rows <= MAX_ROWS
+            && columns.iter().all(|c| fits(c, most))
+            && products.iter().all(|p| fits(p, most << FRACTION_BITS));
+        if !possible {
+            return Err(contents.damaged("the covariance's sums do not fit each other"));
+        }
+        let sums = SecondMoments { rows, columns, products };
+        let exact = sums.covariance();
+        let near = |(a, b): (&f64, &f64)| (a - b).abs() <= ROUNDING * a.abs();
+        let matrices = exact.matrix.iter().zip(&found.matrix);
+        if !matrices.chain(exact.mean.iter().zip(&found.mean)).all(near) {
+            return Err(contents.damaged("the covariance is not what its sums come to"));
+        }
+        Ok(sums)
+    }
+}
+
 impl Summary {
     /// Writes the moments' file, with three more tensors where there is a covariance:
     ///
@@ -264,17 +320,30 @@ impl Summary {
     /// | `covariance_mean` | F64 `[d]` | the mean it was taken about, which merging needs to more digits than `mean` has |
     /// | `covariance_error` | F64 `[1]` | its relative error in Frobenius norm at most |
     ///
+    /// and four more where it is exact, of which the three are what they come to, for readers' convenience:
+    ///
+    /// | tensors | type, shape | meaning |
+    /// | --- | --- | --- |
+    /// | `covariance_sum_high`, `covariance_sum_low` | I64, U64 `[d]` | column sums: `(high 2⁶⁴ + low) 2⁻⁴³` |
+    /// | `covariance_product_high`, `covariance_product_low` | I64, U64 `[d (d + 1) / 2]` | `Σ u uᵀ` in 2⁻⁸⁶, its rows from the diagonal on |
+    ///
     /// # Errors
     /// The file exists and `force` is not given; it cannot be written.
     pub fn save(&self, path: &Path, force: bool) -> Result<()> {
         let mut entries = self.moments.entries();
-        if let Some(Covariance { mean, matrix, error, .. }) = &self.covariance {
+        let mut version = VERSION_OF_MOMENTS;
+        if let Some(sums) = &self.covariance {
+            let Covariance { mean, matrix, error, .. } = sums.covariance();
             let d = mean.len();
-            entries.push(entry("covariance", Dtype::F64, vec![d, d], matrix));
-            entries.push(entry("covariance_mean", Dtype::F64, vec![d], mean));
-            entries.push(entry("covariance_error", Dtype::F64, vec![1], &[*error]));
+            entries.push(entry("covariance", Dtype::F64, vec![d, d], &matrix));
+            entries.push(entry("covariance_mean", Dtype::F64, vec![d], &mean));
+            entries.push(entry("covariance_error", Dtype::F64, vec![1], &[error]));
+            if let CovarianceSums::Exact(sums) = sums {
+                entries.extend(sums.entries());
+                version = VERSION;
+            }
         }
-        write(path, force, (FORMAT, VERSION), &[], &entries)
+        write(path, force, (FORMAT, version), &[], &entries)
     }
 
     /// Reads a moments file, with its covariance if it has one.
@@ -297,6 +366,10 @@ impl Summary {
         if covariance.width() != mean.len() || !covariance.mean.iter().zip(&mean).all(near) || !traces_fit {
             return Err(contents.damaged("the covariance does not fit the sums"));
         }
+        let covariance = match contents.has("covariance_product_high") {
+            true => CovarianceSums::Exact(SecondMoments::read(&contents, &covariance)?),
+            false => CovarianceSums::Rounded(covariance),
+        };
         Ok(Summary { moments, covariance: Some(covariance) })
     }
 }

@@ -5,18 +5,18 @@ pub(crate) mod file;
 mod ingest;
 mod moments;
 mod rows;
+mod second_moments;
 mod subset;
 mod summary;
 mod unit;
 
-pub(crate) use covariance::Sums as CovarianceSums;
-pub use covariance::{
-    BLOCK_ROWS, COVARIANCE_ERROR, Covariance, MAX_COVARIANCE_WIDTH, covariance, covariance_by, covariance_f64,
-};
+pub use covariance::{BLOCK_ROWS, COVARIANCE_ERROR, Covariance, MAX_COVARIANCE_WIDTH, covariance, covariance_fast};
 pub use ingest::{Chunk, Ingest, NonFinite, StreamOptions};
 pub(crate) use ingest::{decode, first_nonfinite, nonfinite_error, zero_nonfinite};
 pub use moments::{Moments, TRACE_RESOLUTION, measure, measure_sampled};
 pub use rows::{DatasetRows, MemoryRows, RowSource};
+pub(crate) use second_moments::SecondMomentSums;
+pub use second_moments::{FRACTION_BITS, MAX_ROWS, SecondMoments};
 pub use subset::Subset;
-pub use summary::Summary;
-pub(crate) use unit::Block;
+pub use summary::{CovarianceMode, CovarianceSums, Summary};
+pub(crate) use unit::{Block, normalise};

@@ -4,6 +4,7 @@ use rayon::prelude::*;
 
 use crate::ElementType;
 use crate::host::dispatch_simd;
+use crate::host::linalg::exact_product::ROUND;
 use crate::host::real::{Real, dot};
 use crate::host::rows::RowElement;
 
@@ -55,6 +56,19 @@ impl<'a> Block<'a> {
         (scales, total)
     }
 
+    /// The block in parts of so many rows.
+    pub fn parts(&self, rows: usize) -> impl Iterator<Item = Block<'a>> {
+        let (tight, element) = (self.tight, self.element);
+        self.bytes.chunks(rows * tight).map(move |bytes| Block { bytes, tight, element })
+    }
+
+    /// Unit rows in units of `1 / unit`, a power of two, rounded to whole numbers, ties to even, `[n, d]`.
+    pub fn fixed(&self, scales: &[Scale], unit: f64, out: &mut [f64]) {
+        let rows = self.task_rows();
+        let tasks = self.tasks().zip(scales.par_chunks(rows)).zip(out.par_chunks_mut(rows * self.width()));
+        tasks.for_each(|((block, scales), out)| dispatch_simd(Round { block, scales, unit, out }));
+    }
+
     /// Unit rows less `mean`, rounded to `R`, `[n, d]`.
     pub fn shifted<R: Real>(&self, scales: &[Scale], mean: &[f64], out: &mut [R]) {
         let rows = self.task_rows();
@@ -101,6 +115,44 @@ fn scale(row: &[f64]) -> Scale {
     }
     let peak = row.iter().fold(0f64, |m, x| m.max(x.abs()));
     [peak.recip(), row.iter().map(|x| (x / peak).powi(2)).sum::<f64>().sqrt().recip()]
+}
+
+/// Brings a row to norm 1, safe from overflow; one of norm below 1e-10 stays as it is.
+pub(crate) fn normalise(row: &mut [f64]) {
+    let [a, b] = scale(row);
+    if a != 0.0 {
+        row.iter_mut().for_each(|x| *x = *x * a * b);
+    }
+}
+
+/// Rows as [`normalise`] left them in units of `1 / unit`, rounded as [`Block::fixed`] does, so that the integers are the same; zeros for
+/// rows that are shorter.
+pub(crate) fn fixed_unit(rows: &[f64], width: usize, unit: f64, out: &mut [f64]) {
+    rows.par_chunks_exact(width).zip(out.par_chunks_exact_mut(width)).for_each(|(row, out)| {
+        let unit = if dot(row, row) < 0.5 { 0.0 } else { unit };
+        out.iter_mut().zip(row).for_each(|(o, x)| *o = (x * unit + ROUND) - ROUND);
+    });
+}
+
+struct Round<'a> {
+    block: Block<'a>,
+    scales: &'a [Scale],
+    unit: f64,
+    out: &'a mut [f64],
+}
+
+impl pulp::NullaryFnOnce for Round<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let mut row = vec![0.0; self.block.width()];
+        let rows = self.block.bytes.chunks_exact(self.block.tight).zip(self.out.chunks_exact_mut(row.len()));
+        for ((bytes, out), &[a, b]) in rows.zip(self.scales) {
+            widen(bytes, self.block.element, &mut row);
+            out.iter_mut().zip(&row).for_each(|(o, x)| *o = (x * a * b * self.unit + ROUND) - ROUND);
+        }
+    }
 }
 
 struct Measure<'a> {

@@ -16,7 +16,7 @@ const D: usize = 12;
 
 fn survey_by(device: &Device, values: &[f32]) -> Survey {
     let mut rows = MemoryRows::f32("rows", values, D).unwrap();
-    Survey::by(device, &mut rows, SAMPLE_ROWS, StreamOptions::default()).unwrap()
+    Survey::of(device, &mut rows, SAMPLE_ROWS, StreamOptions::default()).unwrap()
 }
 
 fn survey(values: &[f32]) -> Survey {
@@ -236,14 +236,14 @@ fn bad_values_are_located() {
     let mut values = cloud(7, 3000, D);
     values[2500 * D + 4] = f32::INFINITY;
     let mut rows = MemoryRows::f32("rows", &values, D).unwrap();
-    match Survey::of(&mut rows, 0, StreamOptions::default()) {
+    match Survey::of(&realign::device::Device::host(), &mut rows, 0, StreamOptions::default()) {
         Err(Error::NonFinite { row: 2500, column: 4, .. }) => {}
         other => panic!("{other:?}"),
     }
     let zero = StreamOptions::default().nonfinite(realign::stats::NonFinite::Zero);
-    assert_eq!(Survey::of(&mut rows, 0, zero).unwrap().replaced(), 1);
+    assert_eq!(Survey::of(&realign::device::Device::host(), &mut rows, 0, zero).unwrap().replaced(), 1);
     let mut none = MemoryRows::f32("rows", &[], D).unwrap();
-    says(Survey::of(&mut none, 0, StreamOptions::default()), &["no rows"]);
+    says(Survey::of(&realign::device::Device::host(), &mut none, 0, StreamOptions::default()), &["no rows"]);
     let mut few = MemoryRows::f32("rows", &values[..7 * D], D).unwrap();
     let stored = Stored { mean: &[0.0; D], trace: 1.0, rows: 10 };
     says(recalibration(&mut few, stored, StreamOptions::default()), &["7 rows", "8 or more"]);

@@ -1,17 +1,17 @@
-//! Covariance against f64, merging, files.
+//! The fast covariance against f64, merging, files; exact sums are in `second_moments.rs`.
 
 use half::f16;
 use realign::device::Device;
 use realign::stats::{
-    BLOCK_ROWS, COVARIANCE_ERROR, Covariance, MemoryRows, Moments, NonFinite, StreamOptions, Summary, covariance,
-    covariance_by, covariance_f64,
+    BLOCK_ROWS, COVARIANCE_ERROR, Covariance, CovarianceMode, CovarianceSums, MemoryRows, Moments, NonFinite,
+    StreamOptions, Summary, covariance_fast,
 };
 use realign::{ElementType, Error};
 
 use crate::common::{Rng, cloud, devices, gpu, mean, unit_rows};
 
 /// Population covariance of rows in f64, in two passes, by its definition.
-fn reference(rows: &[f64], d: usize) -> Vec<f64> {
+pub fn reference(rows: &[f64], d: usize) -> Vec<f64> {
     let (mu, n) = (mean(rows, d), (rows.len() / d) as f64);
     let mut c = vec![0.0; d * d];
     for row in rows.chunks_exact(d) {
@@ -26,7 +26,7 @@ fn reference(rows: &[f64], d: usize) -> Vec<f64> {
 }
 
 /// ‖a - b‖ / ‖b‖ (of the difference alone where b is zero).
-fn relative(a: &[f64], b: &[f64]) -> f64 {
+pub fn relative(a: &[f64], b: &[f64]) -> f64 {
     assert_eq!(a.len(), b.len());
     let norm = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
     let size = norm(&mut b.iter().copied());
@@ -35,7 +35,7 @@ fn relative(a: &[f64], b: &[f64]) -> f64 {
 
 fn of(device: &Device, data: &[f32], d: usize) -> Covariance {
     let mut source = MemoryRows::f32("rows", data, d).unwrap();
-    covariance(device, &mut source, StreamOptions::default()).unwrap()
+    covariance_fast(device, &mut source, StreamOptions::default()).unwrap()
 }
 
 /// The adapter in the shape of a CPU's and of a GPU's.
@@ -45,7 +45,7 @@ fn variants() -> Vec<Device> {
 }
 
 /// Rows around a common direction: the mean's norm is about 0.99.
-fn narrow(seed: u64, n: usize, d: usize) -> Vec<f32> {
+pub fn narrow(seed: u64, n: usize, d: usize) -> Vec<f32> {
     let mut rng = Rng(seed);
     let axis: Vec<f64> = (0..d).map(|_| rng.normal()).collect();
     let length = axis.iter().map(|x| x * x).sum::<f64>().sqrt();
@@ -121,7 +121,7 @@ fn element_types() {
     for device in devices() {
         let run = |bytes: &[u8], element| {
             let mut source = MemoryRows::new("rows", bytes, d, element).unwrap();
-            covariance(&device, &mut source, StreamOptions::default()).unwrap().matrix
+            covariance_fast(&device, &mut source, StreamOptions::default()).unwrap().matrix
         };
         let want = reference(&unit_rows(&data, d), d);
         assert!(relative(&run(bytemuck::cast_slice(&doubles), ElementType::F64), &want) <= BOUND);
@@ -168,7 +168,8 @@ fn bad_values_and_chunks() {
     let mut data = clean.clone();
     data[1500 * d + 3] = f32::NAN;
     for device in devices() {
-        let run = |data: &[f32], options| covariance(&device, &mut MemoryRows::f32("rows", data, d).unwrap(), options);
+        let run =
+            |data: &[f32], options| covariance_fast(&device, &mut MemoryRows::f32("rows", data, d).unwrap(), options);
         match run(&data, StreamOptions::default()).unwrap_err() {
             Error::NonFinite { row, column, .. } => assert_eq!((row, column), (1500, 3)),
             other => panic!("{other}"),
@@ -220,8 +221,9 @@ fn files() {
     assert!(Covariance::load(&path).unwrap_err().to_string().contains("update"));
 }
 
+/// Products in f64.
 fn in_f64(data: &[f32], d: usize) -> Covariance {
-    covariance_f64(&mut MemoryRows::f32("rows", data, d).unwrap(), StreamOptions::default()).unwrap()
+    Covariance::of_rows(&unit_rows(data, d), d).unwrap()
 }
 
 /// Rows of two kinds, one after the other: parts of them have different centres.
@@ -236,10 +238,6 @@ fn parts_in_f64_merge_to_the_whole_however_they_are_cut() {
     let n = data.len() / d;
     let whole = in_f64(&data, d);
     assert!(relative(&whole.matrix, &reference(&unit_rows(&data, d), d)) <= 1e-13);
-    assert_eq!(
-        whole,
-        covariance_by(&Device::host(), &mut MemoryRows::f32("", &data, d).unwrap(), Default::default()).unwrap()
-    );
     for cuts in [vec![1], vec![n - 1], vec![700, 701, 1500, 2900], (1..n).step_by(400).collect()] {
         let ends = cuts.iter().copied().chain([n]);
         let mut parts =
@@ -283,36 +281,38 @@ fn summaries_on_disk() {
         Summary::of(&gpu(), &mut MemoryRows::f32("rows", data, d).unwrap(), with, StreamOptions::default()).unwrap()
     };
     let (data, other) = (narrow(1, 3000, d), cloud(2, 500, d));
-    let mut summary = count(&data, true);
+    let fast = Some(CovarianceMode::Fast);
+    let mut summary = count(&data, fast);
     summary.save(&path, false).unwrap();
     assert_eq!(Summary::load(&path).unwrap(), summary);
     assert_eq!(Moments::load(&path).unwrap(), summary.moments, "readers of moments alone are served");
     assert!(summary.save(&path, false).is_err());
     // Without a covariance the file is the moments', byte for byte.
-    let plain = count(&data, false);
+    let plain = count(&data, None);
     plain.save(&path, true).unwrap();
     let bytes = std::fs::read(&path).unwrap();
     plain.moments.save(&path, true).unwrap();
     assert_eq!(std::fs::read(&path).unwrap(), bytes);
     assert_eq!(Summary::load(&path).unwrap(), plain);
     // Merging wants a covariance on both sides or on none, and leaves what it refuses as it was.
-    for (mut a, b) in [(summary.clone(), count(&other, false)), (plain.clone(), count(&other, true))] {
+    for (mut a, b) in [(summary.clone(), count(&other, None)), (plain.clone(), count(&other, fast))] {
         let before = a.clone();
         let error = a.merge(&b).unwrap_err().to_string();
         assert!(error.contains("with their covariance") && error.contains("merge moments alone"), "{error}");
         assert_eq!(a, before);
     }
-    summary.merge(&count(&other, true)).unwrap();
+    summary.merge(&count(&other, fast)).unwrap();
     summary.save(&path, true).unwrap();
     let merged = Summary::load(&path).unwrap();
     assert_eq!(merged, summary);
-    let covariance = merged.covariance.unwrap();
+    let covariance = merged.covariance.unwrap().covariance();
     let all = unit_rows(&[data, other].concat(), d);
     assert!(relative(&covariance.matrix, &reference(&all, d)) <= BOUND && covariance.count == 3500);
     // A covariance of other rows than the moments is damage.
     let refused = |change: &dyn Fn(&mut Covariance)| {
         let mut bad = summary.clone();
-        change(bad.covariance.as_mut().unwrap());
+        let Some(CovarianceSums::Rounded(covariance)) = &mut bad.covariance else { panic!("a rounded covariance") };
+        change(covariance);
         bad.save(&path, true).unwrap();
         let error = Summary::load(&path).unwrap_err().to_string();
         assert!(error.contains("damaged"), "{error}");

@@ -71,7 +71,9 @@ fn angles_keep_their_digits() {
 #[test]
 fn parts_add_up() {
     let (text, image) = pair("a");
-    let survey = |rows: &super::data::Rows| Survey::of(&mut rows.source(), 0, StreamOptions::default()).unwrap();
+    let survey = |rows: &super::data::Rows| {
+        Survey::of(&realign::device::Device::host(), &mut rows.source(), 0, StreamOptions::default()).unwrap()
+    };
     let (y, x) = (survey(&text), survey(&image));
     let frame = Frame::of(&y, &x, Cut::Rank(7)).unwrap();
     let parts = Decomposition::of(&mut text.source(), &mut image.source(), &frame, StreamOptions::default()).unwrap();
@@ -114,7 +116,9 @@ fn frames_survive_files() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("f.safetensors");
     let (text, image) = pair("b");
-    let survey = |rows: &super::data::Rows| Survey::of(&mut rows.source(), 0, StreamOptions::default()).unwrap();
+    let survey = |rows: &super::data::Rows| {
+        Survey::of(&realign::device::Device::host(), &mut rows.source(), 0, StreamOptions::default()).unwrap()
+    };
     let (y, x) = (survey(&text), survey(&image));
     // A file has no error of the covariances.
     let exact = |side| CovarianceView::new(Survey::covariance(side), 64);
@@ -148,7 +152,7 @@ fn blockwise_statistics_survive_files_and_match_covariances() {
     assert_eq!(results[0], results[1]);
     let of = |values: &[f32]| {
         let mut rows = MemoryRows::f32("rows", values, text.width).unwrap();
-        Survey::of(&mut rows, 0, StreamOptions::default()).unwrap()
+        Survey::of(&realign::device::Device::host(), &mut rows, 0, StreamOptions::default()).unwrap()
     };
     let off = |a: &Survey, b: &Survey| {
         let pairs = a.covariance().iter().zip(b.covariance());

@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod angles;
 mod bad_input;
 mod covariance;
 mod data;
@@ -13,5 +14,6 @@ mod identities;
 mod neighbours;
 mod oracle;
 mod orthonormal;
+mod second_moments;
 mod shape;
 mod subspace;

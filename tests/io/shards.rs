@@ -5,7 +5,7 @@ use realign::device::Device;
 use realign::geometry::Cut;
 use realign::io::{FileFormat, OutputOptions};
 use realign::kernels::stats::moments::{Summand, WINDOW_ROWS};
-use realign::stats::{DatasetRows, MemoryRows, RowSource, StreamOptions, Summary, covariance, measure};
+use realign::stats::{CovarianceMode, DatasetRows, MemoryRows, RowSource, StreamOptions, Summary, covariance, measure};
 use realign::{ElementType, Error};
 use tempfile::tempdir;
 
@@ -181,7 +181,7 @@ fn options_are_checked_before_anything_is_read() {
         &["width 4", "width 5"],
     );
     refused(covariance(&device, &mut Untouched(4), none), &["0 rows"]);
-    refused(Summary::of(&device, &mut Untouched(4), true, none), &["0 rows"]);
+    refused(Summary::of(&device, &mut Untouched(4), Some(CovarianceMode::Exact), none), &["0 rows"]);
 }
 
 #[test]
@@ -189,7 +189,7 @@ fn steps_are_checked_with_moments_too() {
     let device = Device::host();
     let bytes = encode(&cloud(50, 4, 3, 0.5), ElementType::F32);
     let mut source = MemoryRows::new("rows", &bytes, 4, ElementType::F32).unwrap();
-    let moments = Summary::of(&device, &mut source, false, StreamOptions::default()).unwrap().moments;
+    let moments = Summary::of(&device, &mut source, None, StreamOptions::default()).unwrap().moments;
     for steps in [0, 9, u32::MAX] {
         let options = FitOptions::default().centroid(Centroid::Steps(steps));
         let error = fit_moments(&device, (&moments, &moments), Some(&mut Untouched(4)), &options).unwrap_err();

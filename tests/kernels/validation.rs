@@ -10,8 +10,9 @@ use realign::ElementType;
 use realign::device::{Command, Device, Dispatch, Tensor};
 use realign::kernels::align::{apply, c3};
 use realign::kernels::bench::{copy, fma};
-use realign::kernels::geometry::{histogram, nearest};
+use realign::kernels::geometry::{angles, histogram, nearest};
 use realign::kernels::linalg::epilogue::Epilogue;
+use realign::kernels::linalg::exact_product::{self, Digits, Placement, Sums};
 use realign::kernels::linalg::matmul::{self, Operand, Product};
 use realign::kernels::linalg::tiles::{Multiplier, Tile};
 use realign::kernels::nn::gelu::Form;
@@ -197,6 +198,12 @@ fn dispatches(device: &Device) -> Vec<Dispatch> {
     nearest::record(&mut recorder, (&input, nearest::Queries::Columns), (0, 0), &shift, &lists).unwrap();
     let histogram = histogram::Histogram::new(device, 8).unwrap();
     histogram::record(&mut recorder, &input, (0, 0), histogram::Pairs::Ordered, &histogram).unwrap();
+    let mut digits = Digits::new(device, 4, 8).unwrap();
+    digits.write(device, &[1.0; 32]).unwrap();
+    exact_product::record(&mut recorder, &digits, &digits, Placement::default(), &Sums::new(device, 8, 8).unwrap())
+        .unwrap();
+    let directions = [0.6, 0.8, 0.0, 0.8, -0.6, 0.0];
+    angles::prepare(device, (&directions, 2), (&directions, 2)).unwrap().record(&mut recorder).unwrap();
     let square = Tensor::new(device, 8, 8, ElementType::F32).unwrap();
     let operands = (Operand::new(&square), Operand::new(&square));
     let [c, before] = [(); 2].map(|()| Tensor::new(device, 8, 8, ElementType::F32).unwrap());

@@ -6,7 +6,8 @@ use realign::ElementType;
 use realign::device::{Buffer, Command, Device, Recorder, Tensor};
 use realign::kernels::ALL;
 use realign::kernels::align::{apply, c3};
-use realign::kernels::geometry::{histogram, nearest};
+use realign::kernels::geometry::{angles, histogram, nearest};
+use realign::kernels::linalg::exact_product::{self, Digits, Placement, Sums};
 use realign::kernels::linalg::matmul::{self, Operand, Product};
 use realign::kernels::nn::elementwise;
 use realign::kernels::stats::{moments, normalize, power_sums};
@@ -40,6 +41,24 @@ fn record(device: &Device, r: &mut Recorder) {
     histogram::record(r, &input, (0, 0), histogram::Pairs::Ordered, &histogram).unwrap();
     let weights = device.buffer_from("weights", bytemuck::cast_slice(&[0.5f32; ROWS])).unwrap();
     power_sums::record(r, (&input, &weights), &Tensor::new(device, 12, 4, ElementType::F32).unwrap(), false).unwrap();
+    let mut digits = Digits::new(device, ROWS, 70).unwrap();
+    digits.write(device, &(0..ROWS * 70).map(|i| (i * i) as f64 - 1e7).collect::<Vec<_>>()).unwrap();
+    exact_product::record(r, &digits, &digits, Placement::default(), &Sums::new(device, 70, 70).unwrap()).unwrap();
+    let unit = |k: usize| {
+        (0..12)
+            .map(|j| {
+                if j == k {
+                    0.8
+                } else if j == k + 1 {
+                    -0.6
+                } else {
+                    0.0
+                }
+            })
+            .collect::<Vec<_>>()
+    };
+    let (large, small) = ([0, 2, 4, 6, 8].map(unit).concat(), [1, 3, 5].map(unit).concat());
+    angles::prepare(device, (&large, 5), (&small, 3)).unwrap().record(r).unwrap();
     let product = Tensor::new(device, ROWS, ROWS, ElementType::F32).unwrap();
     let operands = (Operand::new(&input), Operand::new(&input).transposed());
     matmul::record(r, Product::default(), operands, (&product, 0)).unwrap();

@@ -13,7 +13,9 @@ use realign::geometry::{
 use realign::kernels::nn::attention::Sequences;
 use realign::nn::decoder::generate::Sampling;
 use realign::nn::parameters::{Gradients, Parameters};
-use realign::stats::{Covariance, MemoryRows, Moments, RowSource, StreamOptions, Summary, covariance, covariance_f64};
+use realign::stats::{
+    Covariance, CovarianceMode, MemoryRows, Moments, RowSource, StreamOptions, Summary, covariance, covariance_fast,
+};
 use realign::{Device, ElementType, Result};
 
 fn value() -> impl Strategy<Value = f64> {
@@ -91,7 +93,8 @@ proptest! {
         let _ = Covariance::of_rows(&a, width);
         if let Ok(mut rows) = MemoryRows::f32("rows", &single, width) {
             let _ = covariance(&device, &mut rows, StreamOptions::default());
-            let _ = Summary::of(&device, &mut rows, true, StreamOptions::default());
+            let _ = covariance_fast(&device, &mut rows, StreamOptions::default());
+            let _ = Summary::of(&device, &mut rows, Some(CovarianceMode::Exact), StreamOptions::default());
         }
     }
 
@@ -180,7 +183,7 @@ fn sources_without_columns() {
     let device = Device::host();
     for width in [0, usize::MAX, 1 << 62] {
         assert!(covariance(&device, &mut Odd(width), StreamOptions::default()).is_err());
-        assert!(covariance_f64(&mut Odd(width), StreamOptions::default()).is_err());
+        assert!(covariance_fast(&device, &mut Odd(width), StreamOptions::default()).is_err());
         assert!(realign::stats::measure_sampled(&device, &mut Odd(width), 8, StreamOptions::default()).is_err());
         assert!(fit(&device, &mut Odd(width), &mut Odd(width), &FitOptions::default()).is_err());
     }

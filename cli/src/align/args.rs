@@ -1,11 +1,13 @@
 //! The arguments of `stats`, `merge`, `fit` and `apply`.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use realign::ElementType;
 use realign::align::{Centroid, Method};
 use realign::io::FileFormat;
+use realign::stats::CovarianceMode;
 
 use crate::shared::device::DeviceArgs;
 use crate::shared::read::ReadArgs;
@@ -18,10 +20,10 @@ pub struct StatsArgs {
     /// The moments file to write.
     #[arg(long, value_name = "M.safetensors")]
     pub out: PathBuf,
-    /// Count the covariance too, for realign frame: in f64 on the host, in f32 to 1e-6 on a GPU. Reads the rows twice, and takes d²
-    /// numbers in memory and in the file.
-    #[arg(long)]
-    pub covariance: bool,
+    /// Count the covariance too, for realign frame: exact sums, the same bits on every device and for every cut into shards, or fast,
+    /// with products in f32. Reads the rows twice; exact sums take 16 d² bytes in memory and in the file.
+    #[arg(long, value_name = "exact|fast", num_args = 0..=1, require_equals = true, default_missing_value = "exact")]
+    pub covariance: Option<Covariance>,
     /// Replace the output if it exists.
     #[arg(long)]
     pub force: bool,
@@ -32,6 +34,37 @@ pub struct StatsArgs {
     /// Machine-readable result on stdout.
     #[arg(long)]
     pub json: bool,
+}
+
+/// How a covariance is counted.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Covariance {
+    Exact,
+    Fast,
+}
+
+impl Covariance {
+    pub fn mode(self) -> CovarianceMode {
+        match self {
+            Covariance::Exact => CovarianceMode::Exact,
+            Covariance::Fast => CovarianceMode::Fast,
+        }
+    }
+}
+
+/// `--covariance fast` as `--covariance=fast`: the mode may be left out before an input.
+pub fn with_covariance_modes(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut joined: Vec<OsString> = Vec::new();
+    for arg in args {
+        match joined.last_mut() {
+            Some(last) if last == "--covariance" && (arg == "exact" || arg == "fast") => {
+                last.push("=");
+                last.push(&arg);
+            }
+            _ => joined.push(arg),
+        }
+    }
+    joined
 }
 
 #[derive(Args)]

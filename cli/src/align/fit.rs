@@ -11,7 +11,7 @@ use realign::io::{Dataset, Shard, check_writable};
 use realign::stats::{DatasetRows, Moments, RowSource, StreamOptions, Summary};
 use serde_json::json;
 
-use crate::align::args::{FitArgs, MergeArgs, StatsArgs};
+use crate::align::args::{Covariance, FitArgs, MergeArgs, StatsArgs};
 use crate::shared::outputs::refuse_input;
 use crate::shared::show;
 use crate::wording::words;
@@ -32,11 +32,11 @@ pub fn stats(args: &StatsArgs) -> Result<()> {
 }
 
 fn count(device: &Device, dataset: &Dataset, args: &StatsArgs) -> Result<Summary> {
-    let reads = if args.covariance { 2 } else { 1 };
+    let reads = if args.covariance.is_some() { 2 } else { 1 };
     let bar = show::progress(reads * dataset.rows(), "counting");
     let step = |rows| bar.inc(rows);
     let (mut rows, stream) = (DatasetRows::new(dataset), args.read.stream(Some(&step)));
-    let summary = Summary::of(device, &mut rows, args.covariance, stream)?;
+    let summary = Summary::of(device, &mut rows, args.covariance.map(Covariance::mode), stream)?;
     bar.finish_and_clear();
     Ok(summary)
 }

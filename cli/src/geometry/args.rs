@@ -222,6 +222,8 @@ pub struct AnglesArgs {
     #[arg(long, value_name = "FRAME")]
     pub b: PathBuf,
     #[command(flatten)]
+    pub device: DeviceArgs,
+    #[command(flatten)]
     pub json: JsonArgs,
 }
 

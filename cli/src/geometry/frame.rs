@@ -6,9 +6,9 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use realign::device::Device;
 use realign::geometry::drift::{adjacent_cosine, phantom_drift, pob_drift};
-use realign::geometry::{Frame, Split, Survey, frame_of_covariances, frame_of_surveys, principal_angles};
+use realign::geometry::{Frame, Split, Survey, frame_of_covariances, frame_of_surveys, principal_angles_on};
 use realign::io::Dataset;
-use realign::stats::{Covariance, DatasetRows, Summary, covariance_by};
+use realign::stats::{Covariance, DatasetRows, Summary, covariance};
 use serde_json::{Value, json};
 
 use crate::geometry::args::{AnglesArgs, DriftArgs, FrameArgs};
@@ -54,7 +54,7 @@ impl Side {
             let remedy = "count the rows again with realign stats --covariance";
             format!("{}: it holds moments alone, but a frame needs a covariance; {remedy}", path.display())
         })?;
-        Ok(Side::Counted { path: path.to_path_buf(), covariance })
+        Ok(Side::Counted { path: path.to_path_buf(), covariance: covariance.covariance() })
     }
 
     fn rows(&self) -> Option<&Dataset> {
@@ -85,7 +85,7 @@ impl Side {
         };
         let bar = show::progress(rows.rows(), "measuring");
         let step = |count| bar.inc(count);
-        let found = covariance_by(device, &mut DatasetRows::new(&rows), read.stream(Some(&step)));
+        let found = covariance(device, &mut DatasetRows::new(&rows), read.stream(Some(&step)));
         bar.finish_and_clear();
         found.with_context(|| name(&rows))
     }
@@ -95,7 +95,7 @@ pub fn angles(args: &AnglesArgs) -> Result<()> {
     let outputs = Outputs::check(args.json.file(), args.json.force)?;
     outputs.refuse(&[], [args.a.as_path(), &args.b])?;
     let (a, b) = (Frame::load(&args.a)?, Frame::load(&args.b)?);
-    let angles = principal_angles(&a, &b)
+    let angles = principal_angles_on(&args.device.request()?, &a, &b)
         .with_context(|| format!("{}, {}: frames to be compared", args.a.display(), args.b.display()))?;
     let value = json!({
         "angles_rad": angles.radians, "sin_theta_max": angles.sin_theta_max, "rank_a": a.rank(), "rank_b": b.rank(),

@@ -24,7 +24,7 @@ pub fn survey(device: &Device, read: &ReadArgs, dataset: &Dataset, sample_rows: 
     let bar = show::progress(dataset.rows(), "measuring");
     let step = |rows| bar.inc(rows);
     let (mut rows, stream) = (DatasetRows::new(dataset), read.stream(Some(&step)));
-    let survey = Survey::by(device, &mut rows, sample_rows, stream);
+    let survey = Survey::of(device, &mut rows, sample_rows, stream);
     bar.finish_and_clear();
     survey.with_context(|| name(dataset))
 }

@@ -87,7 +87,7 @@ fn with_kind(kind: &str, mut value: Value) -> Value {
 fn counted(summary: &Summary) -> Result<Value> {
     let mut value = show::summary_json(summary);
     if let Some(covariance) = &summary.covariance {
-        let spectrum = Spectrum::of_covariance(covariance)?;
+        let spectrum = Spectrum::of_covariance(&covariance.covariance())?;
         value["effective_rank"] = json!(spectrum.effective_rank());
         value["numerical_rank"] = json!(spectrum.numerical_rank());
         value["kappa"] = json!(spectrum.kappa());

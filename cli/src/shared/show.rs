@@ -5,7 +5,7 @@ use std::io::{ErrorKind, IsTerminal, Write};
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use realign::align::Statistics;
-use realign::stats::Summary;
+use realign::stats::{CovarianceSums, Summary};
 use serde_json::{Value, json};
 
 /// Prints lines on stdout. A reader that has gone, as with `| head`, is no failure; a full disk is.
@@ -71,7 +71,9 @@ pub fn summary_json(summary: &Summary) -> Value {
         "nonfinite_replaced": moments.replaced(), "trace": moments.trace(),
         "mean_norm": moments.mean().iter().map(|m| m * m).sum::<f64>().sqrt(),
     });
-    if let Some(covariance) = &summary.covariance {
+    if let Some(sums) = &summary.covariance {
+        let covariance = sums.covariance();
+        value["covariance"] = json!(if matches!(sums, CovarianceSums::Exact(_)) { "exact" } else { "rounded" });
         value["covariance_trace"] = json!(covariance.trace());
         value["covariance_error"] = json!(covariance.error);
     }

@@ -21,7 +21,8 @@ pub fn clouds(device: &Device, materials: &Materials) -> Result<Chart> {
     let path = materials.statistics(device, &Arm::aligned(Method::ReAlign))?;
     let aligned = apply_rows(device, &Statistics::load(&path)?, &materials.texts, width)?;
     let pool = materials.pool_of(Domain::All);
-    let survey = |rows: &[f32]| Survey::of(&mut MemoryRows::f32("rows", rows, width)?, 1, StreamOptions::default());
+    let survey =
+        |rows: &[f32]| Survey::of(device, &mut MemoryRows::f32("rows", rows, width)?, 1, StreamOptions::default());
     let (images, texts) = (survey(&pool)?, survey(&materials.texts)?);
     let gap: Vec<f64> = texts.mean().iter().zip(images.mean()).map(|(t, i)| t - i).collect();
     let along = unit(gap).unwrap_or_else(|| vec![0.0; width]);

@@ -1,6 +1,8 @@
 //! Twins of `shaders/geometry`.
 
+pub mod angles;
 pub mod histogram;
+pub mod jacobi;
 pub mod nearest;
 
 /// A number that orders as the cosine does: -0 is 0, and no cosine's is 0. That of a NaN, which is no cosine, is 0.

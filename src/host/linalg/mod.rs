@@ -1,3 +1,4 @@
 //! Twins of the kernels of linear algebra.
 
+pub mod exact_product;
 pub mod matmul;

@@ -1,0 +1,160 @@
+//! Singular values by one-sided Jacobi rotations, to a relative accuracy of 1e-12 and more, each, however much smaller than the largest [spec 4].
+//!
+//! The columns of a matrix `[R; C]` are rotated in pairs until their parts in R are orthogonal; then their norms in R are R's singular values, and
+//! those in C what C has along the same directions. A sweep rotates every pair once, in `n - 1` rounds of disjoint pairs (a tournament), each a
+//! dispatch with a workgroup to a pair; after a sweep that rotated nothing the others end at once, so that nothing has to be read in between.
+//!
+//! Numbers are floats with 64 bits of mantissa made of integers (`shaders/common/wide_float.wgsl`), and sums have one order: the same bits on every
+//! device. f32 would lose a singular value of 1e-8 beside one of 0.1, and two floats for one are what shader compilers optimise away.
+//! A pair counts as orthogonal where `|x·y|` is at most 2⁻⁴⁵ of the product of its norms.
+//!
+//! Operations: for each pair and row three products and sums, and four products and two sums where it is rotated, some 50 instructions each;
+//! 7 to 10 sweeps as a rule. Bytes: 16 for each number of a pair, read once or twice and written once.
+
+use super::super::{Binding, KernelSpec, Work, check_words, grid};
+use crate::device::{Buffer, Device, Recorder};
+use crate::host::geometry::jacobi::{NormParams, Params, pairs};
+use crate::host::wide_float::{Wide, Words};
+use crate::spec::in_range;
+use crate::spec::shader::source;
+use crate::{ElementType, Error, Result};
+
+/// A round of rotations.
+pub static SPEC: KernelSpec = KernelSpec::new(
+    "jacobi",
+    source!("geometry/jacobi.wgsl"),
+    &[Binding::uniform("params"), Binding::read_write(1, "columns"), Binding::read_write(2, "rotated")],
+    crate::host::geometry::jacobi::twin,
+)
+.with_grid()
+.trusted(in_range::ANGLES);
+
+/// The columns' norms.
+pub static NORMS: KernelSpec = KernelSpec::new(
+    "jacobi norms",
+    source!("geometry/jacobi_norms.wgsl"),
+    &[Binding::uniform("params"), Binding::read(1, "columns"), Binding::read_write(2, "norms")],
+    crate::host::geometry::jacobi::norms_twin,
+)
+.with_grid()
+.with_overrides(&["GROUP"])
+.trusted(in_range::ANGLES);
+
+/// The most columns.
+pub const MAX_COLUMNS: usize = 512;
+
+/// Sweeps at most.
+const SWEEPS: usize = 24;
+
+/// The columns of `[R; C]` on a device, as wide floats.
+#[derive(Clone, Debug)]
+pub struct Columns {
+    held: Buffer,
+    rotated: Buffer,
+    norms: Buffer,
+    rows: usize,
+    all_rows: usize,
+    columns: usize,
+}
+
+impl Columns {
+    /// Room for columns of `rows` numbers of R and `more` of C.
+    ///
+    /// # Errors
+    /// No rows of R, no columns or more than [`MAX_COLUMNS`]; more than a binding holds; no memory.
+    pub fn new(device: &Device, (rows, more): (usize, usize), columns: usize) -> Result<Self> {
+        let most = super::super::MAX_WIDTH;
+        if !(1..=most).contains(&rows) || more > most || !(1..=MAX_COLUMNS).contains(&columns) {
+            let want = format!("1 to {MAX_COLUMNS} columns of 1 to {most} numbers");
+            return Err(Error::shape(SPEC.name, "columns", want, format!("{columns} of {rows} and {more}")));
+        }
+        let bytes = 16 * (columns * (rows + more)) as u64;
+        Ok(Columns {
+            held: device.buffer("columns", bytes)?,
+            rotated: device.buffer("rotated pairs", 4 * SWEEPS as u64)?,
+            norms: device.buffer("norms", 32 * columns as u64)?,
+            rows,
+            all_rows: rows + more,
+            columns,
+        })
+    }
+
+    /// The columns of R, `[columns, rows + more]` by columns, from f64.
+    ///
+    /// # Errors
+    /// Another number of values; the device was lost.
+    pub fn write(&self, device: &Device, values: &[f64]) -> Result<()> {
+        if values.len() != self.columns * self.all_rows {
+            let want = self.columns * self.all_rows;
+            return Err(Error::shape(SPEC.name, "values", want, values.len()));
+        }
+        let words: Vec<Words> = values.iter().map(|&x| Wide::from_f64(x).into()).collect();
+        device.write(&self.held, bytemuck::cast_slice(&words))
+    }
+
+    pub(super) fn buffer(&self) -> &Buffer {
+        &self.held
+    }
+
+    #[cfg(feature = "bench")]
+    pub(super) fn norms(&self) -> &Buffer {
+        &self.norms
+    }
+
+    pub(super) fn shape(&self) -> (usize, usize, usize) {
+        (self.rows, self.all_rows - self.rows, self.columns)
+    }
+
+    /// The norms of each column's parts in R and in C, in the order in which the columns lie, waiting for the device.
+    ///
+    /// # Errors
+    /// Rotations that did not end; the device was lost.
+    pub fn read_norms_blocking(&self, device: &Device) -> Result<Vec<[f64; 2]>> {
+        let rotated: Vec<u32> = bytemuck::pod_collect_to_vec(&device.read_blocking(&self.rotated)?);
+        if rotated.get(SWEEPS - 1) != Some(&0) {
+            return Err(Error::degenerate(format!("singular values did not converge in {SWEEPS} sweeps of rotations")));
+        }
+        let words: Vec<[Words; 2]> = bytemuck::pod_collect_to_vec(&device.read_blocking(&self.norms)?);
+        Ok(words.into_iter().take(self.columns).map(|pair| pair.map(|x| Wide::from(x).to_f64().sqrt())).collect())
+    }
+
+    /// The squared norms' words, for those who compare bits.
+    ///
+    /// # Errors
+    /// The device was lost.
+    pub fn read_words_blocking(&self, device: &Device) -> Result<Vec<u8>> {
+        device.read_blocking(&self.norms)
+    }
+}
+
+/// Records all sweeps, and the norms.
+///
+/// # Errors
+/// Another device's memory.
+pub fn record(recorder: &mut Recorder, columns: &Columns) -> Result<()> {
+    check_words(recorder, SPEC.name, ("columns", &columns.held), 4 * columns.columns * columns.all_rows)?;
+    recorder.clear(&columns.rotated);
+    let [rows, all_rows, count] = [columns.rows, columns.all_rows, columns.columns].map(|x| x as u32);
+    let rounds = columns.columns.next_multiple_of(2) - 1;
+    for sweep in 0..SWEEPS {
+        for round in 0..rounds {
+            let params =
+                Params { rows, all_rows, columns: count, round: round as u32, sweep: sweep as u32, padding: [0; 3] };
+            if pairs(columns.columns, round).next().is_none() {
+                continue;
+            }
+            let buffers = [&columns.held, &columns.rotated];
+            let work = Work { kernel: &SPEC, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] };
+            work.check_iterations(recorder, columns.all_rows.div_ceil(32))?.dispatch(
+                recorder,
+                grid(columns.columns.div_ceil(2)),
+                ElementType::F32,
+            )?;
+        }
+    }
+    let params = NormParams { rows, all_rows, columns: count, padding: 0 };
+    let buffers = [&columns.held, &columns.norms];
+    Work { kernel: &NORMS, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }
+        .check_iterations(recorder, columns.all_rows)?
+        .elements(recorder, columns.columns)
+}
