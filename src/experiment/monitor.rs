@@ -15,6 +15,7 @@ use crate::geometry::{
     CovarianceView, Cut, Frame, Split, direction_moments, gradient_spectrum, leakage, principal_angles, spectral_lock,
 };
 use crate::host::norm;
+use crate::stats::SecondMomentSums;
 use crate::{Error, Result};
 
 /// When and how it measures.
@@ -232,14 +233,18 @@ impl Monitor {
             return Err(Error::shape(name, "texts", format!("{} rows, one per image", x.len() / d), y.len() / d));
         }
         let differences: Vec<f64> = x.iter().zip(&y).map(|(x, y)| x - y).collect();
-        let moments = |rows: &[f64]| {
-            let mut scatter = Scatter::new(d);
-            scatter.add(rows);
-            (scatter.mean(), scatter.covariance())
-        };
-        let (m, covariance) = moments(&differences);
+        let mut scatter = Scatter::new(d);
+        scatter.add(&differences);
+        let (m, covariance) = (scatter.mean(), scatter.covariance());
         let pairs = (x.len() / d) as u64;
-        Ok(Probe { m, pairs, covariance, differences, sides: [moments(&x), moments(&y)] })
+        // Of unit rows, whose sums are exact.
+        let moments = |rows: &[f64]| {
+            let mut sums = SecondMomentSums::on_host(d)?;
+            sums.add_unit(rows)?;
+            let found = sums.finish()?.covariance();
+            Ok::<_, Error>((found.mean, found.matrix))
+        };
+        Ok(Probe { m, pairs, covariance, differences, sides: [moments(&x)?, moments(&y)?] })
     }
 }
 

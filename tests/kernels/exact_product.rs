@@ -41,7 +41,7 @@ fn variants() -> Vec<Device> {
     let changed = |change: &dyn Fn(&mut realign::device::Capabilities)| gpu().with_capabilities(|c| change(c)).unwrap();
     let more = [
         changed(&|c| c.texel_reads = false),
-        changed(&|c| c.max_binding = 1 << 14),
+        changed(&|c| c.max_binding = 1 << 15),
         changed(&|c| (c.dispatch_flops, c.dispatch_bytes) = (64, 64)),
     ];
     [devices(), more.to_vec()].concat()
@@ -165,8 +165,9 @@ fn operands_that_do_not_fit() {
         let mut other = digits(4, 2).unwrap();
         other.write(&device, &[1.0; 4]).unwrap();
         says(exact_product::record(&mut recorder, &a, &other, UPPER, &square), "one matrix");
-        let mut stranger = Digits::new(&Device::host(), 4, 2).unwrap();
-        stranger.write(&Device::host(), &[1.0; 4]).unwrap();
+        let other_device = Device::host();
+        let mut stranger = Digits::new(&other_device, 4, 2).unwrap();
+        stranger.write(&other_device, &[1.0; 4]).unwrap();
         says(exact_product::record(&mut recorder, &stranger, &b, Placement::default(), &sums), "device");
         // No rows: nothing to do.
         let mut idle = device.recorder();

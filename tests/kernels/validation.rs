@@ -223,7 +223,12 @@ fn dispatches(device: &Device) -> Vec<Dispatch> {
     copy::record(&mut recorder, input.buffer(), output.buffer(), 96).unwrap();
     fma::record(&mut recorder, &floats, 1).unwrap();
     let commands = recorder.commands().iter();
-    commands.map(|c| if let Command::Dispatch(d) = c { d.clone() } else { panic!("not a dispatch") }).collect()
+    let dispatch = |command: &Command| match command {
+        Command::Dispatch(dispatch) => Some(dispatch.clone()),
+        Command::Clear(_) => None,
+        other => panic!("{other:?}"),
+    };
+    commands.filter_map(dispatch).collect()
 }
 
 #[test]

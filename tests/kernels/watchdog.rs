@@ -57,8 +57,8 @@ fn record(device: &Device, r: &mut Recorder) {
             })
             .collect::<Vec<_>>()
     };
-    let (large, small) = ([0, 2, 4, 6, 8].map(unit).concat(), [1, 3, 5].map(unit).concat());
-    angles::prepare(device, (&large, 5), (&small, 3)).unwrap().record(r).unwrap();
+    let (large, small) = ([0, 2, 4, 6, 8].map(unit).concat(), [1, 3, 5, 7, 9].map(unit).concat());
+    angles::prepare(device, (&large, 5), (&small, 5)).unwrap().record(r).unwrap();
     let product = Tensor::new(device, ROWS, ROWS, ElementType::F32).unwrap();
     let operands = (Operand::new(&input), Operand::new(&input).transposed());
     matmul::record(r, Product::default(), operands, (&product, 0)).unwrap();
@@ -73,7 +73,11 @@ fn run(device: &Device) -> (BTreeMap<&'static str, usize>, Vec<Written>) {
     record(device, &mut recorder);
     let (mut counts, mut buffers) = (BTreeMap::new(), Vec::<(&str, usize, Buffer)>::new());
     for command in recorder.commands() {
-        let Command::Dispatch(dispatch) = command else { panic!("{command:?}") };
+        let dispatch = match command {
+            Command::Dispatch(dispatch) => dispatch,
+            Command::Clear(_) => continue,
+            other => panic!("{other:?}"),
+        };
         *counts.entry(dispatch.kernel.name).or_insert(0) += 1;
         let all = dispatch.buffers.iter().enumerate();
         let new = all.filter(|(_, b)| !buffers.iter().any(|(.., known)| known.same(b)));

@@ -30,7 +30,12 @@ use crate::{ElementType, Error, Result};
 pub static SPEC: KernelSpec = KernelSpec::new(
     "exact product",
     source!("linalg/exact_product.wgsl"),
-    &[Binding::uniform("params"), Binding::texels(1, "a"), Binding::texels(2, "b"), Binding::read_write(3, "sums")],
+    &[
+        Binding::uniform("params"),
+        Binding::texels(1, "rows"),
+        Binding::texels(2, "vectors"),
+        Binding::read_write(3, "sums"),
+    ],
     crate::host::linalg::exact_product::twin,
 )
 .with_grid()
