@@ -18,7 +18,7 @@ struct Params {
     padding: u32,
 }
 
-// Invocations of a workgroup: SIDE / 2 vectors of A's columns, of which each takes one half, by SIDE vectors of B's.
+// Invocations of a workgroup: SIDE columns of A by SIDE vectors of B's columns.
 const SIDE: u32 = 8u;
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -29,23 +29,14 @@ const SIDE: u32 = 8u;
 // [4 count4, b_width4]: the low word first, signed.
 @group(0) @binding(3) var<storage, read_write> sums: array<vec4<u32>>;
 
-/// Sums of two columns of A with four of B.
-struct Pair {
-    x: vec4<i32>,
-    y: vec4<i32>,
+/// Adds the products of a column of A with four of B, in four rows.
+fn more(sum: vec4<i32>, a: u32, b: vec4<u32>) -> vec4<i32> {
+    return sum + vec4<i32>(dot4I8Packed(a, b.x), dot4I8Packed(a, b.y), dot4I8Packed(a, b.z), dot4I8Packed(a, b.w));
 }
 
-fn more(sum: Pair, a: vec2<u32>, b: vec4<u32>) -> Pair {
-    return Pair(
-        sum.x + vec4<i32>(dot4I8Packed(a.x, b.x), dot4I8Packed(a.x, b.y), dot4I8Packed(a.x, b.z), dot4I8Packed(a.x, b.w)),
-        sum.y + vec4<i32>(dot4I8Packed(a.y, b.x), dot4I8Packed(a.y, b.y), dot4I8Packed(a.y, b.z), dot4I8Packed(a.y, b.w)),
-    );
-}
-
-/// The digits of two columns of A in four rows.
-fn digits(index: u32, odd: bool) -> vec2<u32> {
-    let four = row_words4(index);
-    return select(four.xy, four.zw, vec2<bool>(odd));
+/// The digits of a column of A in four rows.
+fn digits(index: u32, place: u32) -> u32 {
+    return row_words4(index)[place];
 }
 
 /// The lowest digit of four sums, at its place in a word.
@@ -126,8 +117,8 @@ fn below(row: u32, column: u32) -> u32 {
     return select(0u, max(row, column) - column, params.upper == 1u);
 }
 
-fn multiply(half: u32, column4: u32) {
-    let none = Pair(vec4<i32>(0), vec4<i32>(0));
+fn multiply(row: u32, column4: u32) {
+    let none = vec4<i32>(0);
     var p0 = none;
     var p1 = none;
     var p2 = none;
@@ -139,15 +130,15 @@ fn multiply(half: u32, column4: u32) {
     var p8 = none;
     var p9 = none;
     var p10 = none;
-    let odd = (half & 1u) == 1u;
-    let a_column = params.first4 + half / 2u;
+    let a_column = params.first4 + row / 4u;
+    let place = row % 4u;
     for (var word = 0u; word < params.words; word += 1u) {
-        let a0 = digits((0u * params.words + word) * params.a_width4 + a_column, odd);
-        let a1 = digits((1u * params.words + word) * params.a_width4 + a_column, odd);
-        let a2 = digits((2u * params.words + word) * params.a_width4 + a_column, odd);
-        let a3 = digits((3u * params.words + word) * params.a_width4 + a_column, odd);
-        let a4 = digits((4u * params.words + word) * params.a_width4 + a_column, odd);
-        let a5 = digits((5u * params.words + word) * params.a_width4 + a_column, odd);
+        let a0 = digits((0u * params.words + word) * params.a_width4 + a_column, place);
+        let a1 = digits((1u * params.words + word) * params.a_width4 + a_column, place);
+        let a2 = digits((2u * params.words + word) * params.a_width4 + a_column, place);
+        let a3 = digits((3u * params.words + word) * params.a_width4 + a_column, place);
+        let a4 = digits((4u * params.words + word) * params.a_width4 + a_column, place);
+        let a5 = digits((5u * params.words + word) * params.a_width4 + a_column, place);
         let b0 = vector_words4((0u * params.words + word) * params.b_width4 + column4);
         p0 = more(p0, a0, b0);
         p1 = more(p1, a1, b0);
@@ -191,12 +182,8 @@ fn multiply(half: u32, column4: u32) {
         p9 = more(p9, a4, b5);
         p10 = more(p10, a5, b5);
     }
-    let row = 2u * half;
-    let diagonal = 4u * params.first4 + row;
-    let x = Powers(p0.x, p1.x, p2.x, p3.x, p4.x, p5.x, p6.x, p7.x, p8.x, p9.x, p10.x);
-    let y = Powers(p0.y, p1.y, p2.y, p3.y, p4.y, p5.y, p6.y, p7.y, p8.y, p9.y, p10.y);
-    add_powers(row, column4, below(diagonal, 4u * column4), x);
-    add_powers(row + 1u, column4, below(diagonal + 1u, 4u * column4), y);
+    let powers = Powers(p0, p1, p2, p3, p4, p5, p6, p7, p8, p9, p10);
+    add_powers(row, column4, below(4u * params.first4 + row, 4u * column4), powers);
 }
 
 #import "common/grid.wgsl"
@@ -209,10 +196,10 @@ fn main(
 ) {
     let across = (params.b_width4 + SIDE - 1u) / SIDE;
     let number = grid.first + group.y * groups.x + group.x;
-    let half = number / across * SIDE + local / SIDE;
+    let row = number / across * SIDE + local / SIDE;
     let column4 = number % across * SIDE + local % SIDE;
-    let skipped = params.upper == 1u && column4 < params.first4 + half / 2u;
-    if (half < 2u * params.count4 && column4 < params.b_width4 && !skipped) {
-        multiply(half, column4);
+    let skipped = params.upper == 1u && column4 < params.first4 + row / 4u;
+    if (row < 4u * params.count4 && column4 < params.b_width4 && !skipped) {
+        multiply(row, column4);
     }
 }

@@ -45,7 +45,7 @@ pub static SPEC: KernelSpec = KernelSpec::new(
 pub const MAX_ROWS: usize = 16_384;
 
 /// Sides of a workgroup, in vectors of columns: A's and B's.
-const SIDES: (usize, usize) = (4, 8);
+const SIDES: (usize, usize) = (2, 8);
 
 /// Digits of integers on a device, `[k, width]`, for up to so many rows.
 #[derive(Clone, Debug)]
