@@ -1,4 +1,4 @@
-//! Covariance of a row set [spec 4, 5; paper section 3]: population form, 1/n, in f64; by default of exact sums, see [`super::second_moments`].
+//! Covariance of a row set [spec 4, 5; paper section 3]: population form, 1/n, in f64; by default of exact sums, see [`SecondMoments`].
 //!
 //! The fast way has products in f32. Rows are read once, in blocks. The host normalises a block's rows and takes their own mean off, both in f64; the device
 //! multiplies what is left in f32, `Aᵀ A` of one block; blocks are added in f64, with what their means differ by (Chan, Golub,
@@ -48,7 +48,7 @@ pub struct Covariance {
     /// `E[(u - E u)(u - E u)ᵀ]`, `[d, d]`, symmetric to the bit.
     pub matrix: Vec<f64>,
     /// The matrix's relative error in Frobenius norm is at most this: [`COVARIANCE_ERROR`] for products in f32; what rounding rows to 2⁻⁴³
-    /// may do for exact sums, see [`super::second_moments`]; f64's ε for those in f64, up to the rounding of sums. Eigenvalues below it say nothing.
+    /// may do for exact sums, see [`SecondMoments::covariance`]; f64's ε for those in f64, up to the rounding of sums. Eigenvalues below it say nothing.
     pub error: f64,
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The host has no fast products of integers, but exact ones of f64: an integer is cut into a high and a low part of 22 bits, and three
 //! products by faer, of the high parts, of the low ones and of their sums, give all four (Karatsuba): a sum of so many such products as
-//! [`exact_rows`] says is an integer of at most 53 bits.
+//! `exact_rows` says is an integer of at most 53 bits.
 
 use std::ops::Range;
 
