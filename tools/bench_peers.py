@@ -100,11 +100,12 @@ def torch_cases(s, device):
     shape = {"layers": 6, "heads": 4, "kv_heads": 2, "intermediate": 688, "vocabulary": 11000, "length": 128}
     small = {**shape, "input": 1024, "hidden": 256, "batch": s["batch"]}
     wide = {**shape, "input": 1280, "hidden": 2048, "batch": 256}
+    how = argparse.Namespace(device=device, bf16=False, compile=False)
     with torch.device(device):
         steps = {
-            "adapter step": adapter(wide)[0],
-            "stage 1 step": language(small, True)[0],
-            "stage 2 step": language(small, False)[0],
+            "adapter step": adapter(wide, how)[0],
+            "stage 1 step": language(small, True, how)[0],
+            "stage 2 step": language(small, False, how)[0],
         }
     return {
         "normalize": lambda: unit(rows),
