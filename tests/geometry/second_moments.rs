@@ -66,6 +66,24 @@ fn the_same_bits_for_every_order_cut_and_device() {
     assert!(both(&Device::host(), &moved, d, None)[0] != want, "one ulp of one element is told");
 }
 
+/// As many rows as a data set's shard has, in seven cuts and three orders.
+#[test]
+fn a_hundred_thousand_rows() {
+    let (n, d) = (100_000, 9);
+    let data = [narrow(4, n / 2, d), cloud(5, n / 2, d)].concat();
+    let want = both(&Device::host(), &data, d, None)[0].clone();
+    for device in devices() {
+        for order in 0..3 {
+            let data = permuted(&data, d, order);
+            for chunk in [300, 513, 1000, 1024, 4096, 33_333, n] {
+                for got in both(&device, &data, d, Some(chunk)) {
+                    assert!(got == want, "{}, order {order}, chunks of {chunk}", device.name());
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn parts_merge_to_the_same_bits() {
     let (n, d) = (3000, 33);
