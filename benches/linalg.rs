@@ -15,7 +15,9 @@ use nalgebra::DMatrix;
 use realign::Result;
 use realign::device::{Device, DeviceOptions, Selection, Tensor};
 use realign::geometry::neighbours::{Rows, nearest};
-use realign::geometry::{CovarianceView, Cut, Frame, LeadingOptions, leading, principal_angles, symmetric_eigen};
+use realign::geometry::{
+    CovarianceView, Cut, Frame, LeadingOptions, leading, principal_angles, principal_angles_by_kernel, symmetric_eigen,
+};
 use realign::kernels::linalg::matmul::{self, Operand, Product};
 use realign::stats::{Covariance, MemoryRows, RowSource, StreamOptions, covariance, covariance_fast};
 
@@ -200,7 +202,7 @@ fn eigenvectors(devices: &[(String, Device)], d: usize, r: usize) -> Result<()> 
 }
 
 /// Between the leading spans of two sets of rows, [d, r] each, on the host.
-fn angles(d: usize, r: usize) -> Result<()> {
+fn angles(devices: &[(String, Device)], d: usize, r: usize) -> Result<()> {
     let span = |seed: usize| {
         // The first columns vary most: rolling them turns the span.
         let mut wide: Vec<f64> = rows(2 * d, d, 1.0).iter().map(|&x| f64::from(x)).collect();
@@ -211,10 +213,16 @@ fn angles(d: usize, r: usize) -> Result<()> {
     let (a, b) = (span(0)?, span(7)?);
     let dense = |frame: &Frame| DMatrix::from_row_slice(r, d, frame.directions());
     let (na, nb) = (dense(&a), dense(&b));
-    let entries: Vec<Entry<'_>> = vec![
+    let mut entries: Vec<Entry<'_>> = vec![
         ("nalgebra, cosines alone".into(), Box::new(|| drop(black_box((&na * nb.transpose()).singular_values())))),
-        ("realign".into(), Box::new(|| drop(black_box(principal_angles(&a, &b).expect("frames of one width"))))),
+        ("realign, f64".into(), Box::new(|| drop(black_box(principal_angles(&a, &b).expect("frames of one width"))))),
     ];
+    // Half a minute and more beyond, on what runs on a CPU.
+    for (name, device) in devices.iter().filter(|(_, device)| r <= 64 || device.capabilities().kind.is_gpu()) {
+        let (a, b) = (&a, &b);
+        let run = move || principal_angles_by_kernel(device, a, b).expect("frames of one width");
+        entries.push((format!("{name}, of integers"), Box::new(move || drop(black_box(run())))));
+    }
     report(&format!("principal angles of two [{d}, {r}] frames"), 0.0, 5, entries);
     Ok(())
 }
@@ -271,7 +279,9 @@ fn main() -> Result<()> {
         return accuracy(&devices);
     }
     products(&devices)?;
-    angles(WIDTH, 64)?;
+    for r in [64, 128, 512] {
+        angles(&devices, WIDTH, r)?;
+    }
     covariances(&devices)?;
     neighbours(&devices)?;
     eigenvectors(&devices, 512, 64)?;

@@ -59,7 +59,10 @@ fn silence_wayland() {}
 fn main() -> ExitCode {
     silence_wayland();
     wording::know(&Cli::command());
-    let cli = Cli::parse_from(align::args::with_covariance_modes(std::env::args_os()));
+    let cli = match align::args::with_covariance_modes(std::env::args_os()) {
+        Ok(args) => Cli::parse_from(args),
+        Err(problem) => Cli::command().error(clap::error::ErrorKind::ValueValidation, problem).exit(),
+    };
     log_to_stderr(cli.verbose);
     let result = cli.command.run();
     match result {

@@ -1,10 +1,11 @@
 // A round of one-sided Jacobi rotations on the columns of [R; C]: disjoint pairs of columns, a workgroup to each, are rotated so that their
-// parts in R are orthogonal. Arithmetic is that of `common/wide_float.wgsl`, and sums have one order: the same bits on every driver.
+// parts in R are orthogonal, or those in C. Arithmetic is that of `common/wide_float.wgsl`, and sums have one order: the same bits on every driver.
 // Method and bounds: `kernels::geometry::jacobi`.
 
 struct Params {
-    // Rows of R, and of R and C.
-    rows: u32,
+    // The rows that decide, from the first to before the last, and all.
+    first: u32,
+    last: u32,
     all_rows: u32,
     columns: u32,
     // The round of the sweep, and the sweep.
@@ -12,7 +13,6 @@ struct Params {
     sweep: u32,
     padding0: u32,
     padding1: u32,
-    padding2: u32,
 }
 
 const GROUP: u32 = 64u;
@@ -30,12 +30,12 @@ var<workgroup> partial: array<vec4<u32>, 192>;
 var<workgroup> turn: array<vec4<u32>, 2>;
 var<workgroup> turned: u32;
 
-/// Sums of x x, y y and x y over R's rows: a lane's own, one after the other, then those of two lanes, of four, and so on.
+/// Sums of x x, y y and x y over the rows that decide: a lane's own, one after the other, then those of two lanes, of four, and so on.
 fn sums(x: u32, y: u32, lane: u32) {
     var xx = Wide(vec2<u32>(0u), 0, 0u);
     var yy = xx;
     var xy = xx;
-    for (var row = lane; row < params.rows; row += GROUP) {
+    for (var row = params.first + lane; row < params.last; row += GROUP) {
         let a = wide_of(columns[x * params.all_rows + row]);
         let b = wide_of(columns[y * params.all_rows + row]);
         xx = plus(xx, times(a, a));

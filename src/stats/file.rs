@@ -18,7 +18,9 @@ use std::path::Path;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
 
-use super::{Covariance, CovarianceSums, FRACTION_BITS, MAX_ROWS, Moments, SecondMoments, Summary};
+use super::{
+    Covariance, CovarianceSums, FRACTION_BITS, MAX_COVARIANCE_WIDTH, MAX_ROWS, Moments, SecondMoments, Summary,
+};
 use crate::error::{FileKind, Problem, Remedy};
 use crate::io::write_atomically;
 use crate::{Error, Result};
@@ -90,8 +92,8 @@ pub(crate) struct Contents<'a> {
     metadata: HashMap<String, String>,
 }
 
-/// Largest file that is read as statistics: a thousand times what the widest rows need.
-const MAX_BYTES: u64 = 1 << 30;
+/// Largest file that is read as statistics: twice what the widest rows need, a matrix of f64 and half of one of 128-bit sums.
+const MAX_BYTES: u64 = 2 * 16 * (MAX_COVARIANCE_WIDTH * (MAX_COVARIANCE_WIDTH + 1)) as u64;
 
 /// Reads a whole statistics file.
 pub(crate) fn read_bytes(path: &Path) -> Result<Vec<u8>> {

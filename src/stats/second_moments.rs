@@ -14,13 +14,15 @@
 //! 16 bytes a product, half of the matrix, and 16 a column. Sums of n rows take 86 + log₂ n bits of 127; the covariance's fractions are formed
 //! for up to [`MAX_ROWS`] rows.
 
+use std::collections::VecDeque;
+
 use rayon::prelude::*;
 
 use super::covariance::{Covariance, check_width, stream};
 use super::ingest::StreamOptions;
 use super::rows::RowSource;
 use super::unit::Block;
-use crate::device::Device;
+use crate::device::{Device, Submission};
 use crate::host::linalg::exact_product::{Placement, Scratch, add_product};
 use crate::kernels::linalg::exact_product::{self, Digits, Sums};
 use crate::{Error, Result};
@@ -33,6 +35,9 @@ pub const MAX_ROWS: u64 = 1 << 39;
 
 /// Rows of a block on a GPU.
 const BLOCK_ROWS: usize = 1024;
+
+/// Blocks that a GPU may have before it.
+const AHEAD: usize = 4;
 
 /// Bytes of a block's integers on the host, and the most rows of it: the low parts of more could not be added up exactly.
 const HOST_BLOCK: (usize, usize) = (16 << 20, 3072);
@@ -105,7 +110,8 @@ impl SecondMoments {
         self.columns.iter().map(|&c| c as f64 / UNIT / n).collect()
     }
 
-    /// Mean and covariance about it, in f64: each element rounded once, divided by n² and once more.
+    /// Mean and covariance about it, in f64: each element rounded once, divided by n² and once more. The error that it says is one of the rows'
+    /// rounding, and means nothing below a trace of some 1e-24, where rows are equal.
     pub fn covariance(&self) -> Covariance {
         let (d, n) = (self.width(), self.rows.max(1));
         let square = (n as f64 * UNIT) * (n as f64 * UNIT);
@@ -118,7 +124,7 @@ impl SecondMoments {
         });
         let mut found = Covariance { count: self.rows, mean: self.mean(), matrix, error: f64::EPSILON };
         let norm = found.matrix.iter().map(|x| x * x).sum::<f64>().sqrt();
-        let most = (d as f64 * found.trace()).sqrt() / UNIT;
+        let most = (d as f64 * found.trace()).sqrt() / UNIT + d as f64 / (4.0 * UNIT * UNIT);
         if norm > 0.0 {
             found.error = (most / norm).clamp(f64::EPSILON, 0.5);
         }
@@ -134,8 +140,9 @@ impl SecondMoments {
             let (want, got) = (format!("width {}", self.width()), format!("width {}", other.width()));
             return Err(Error::shape("merge", "covariance", want, got));
         }
-        self.rows = self.rows.saturating_add(other.rows);
-        check_rows(self.rows)?;
+        let rows = self.rows.saturating_add(other.rows);
+        check_rows(rows)?;
+        self.rows = rows;
         let sums = self.columns.iter_mut().chain(&mut self.products);
         sums.zip(other.columns.iter().chain(&other.products)).for_each(|(a, b)| *a += b);
         Ok(())
@@ -187,6 +194,8 @@ struct OnDevice {
     device: Device,
     digits: Digits,
     sums: Sums,
+    /// What was submitted last: the host keeps no more ahead, for what it writes takes memory.
+    running: VecDeque<Submission>,
 }
 
 impl SecondMomentSums {
@@ -209,7 +218,7 @@ impl SecondMomentSums {
         let total = SecondMoments::empty(width)?;
         let rows = BLOCK_ROWS.min(exact_product::rows_that_fit(device, width));
         let (digits, sums) = (Digits::new(device, rows, width)?, Sums::new(device, width, width)?);
-        let device = Some(OnDevice { device: device.clone(), digits, sums });
+        let device = Some(OnDevice { device: device.clone(), digits, sums, running: VecDeque::new() });
         Ok(SecondMomentSums { total, device, integers: Vec::new(), scratch: Scratch::default(), block: rows })
     }
 
@@ -233,8 +242,15 @@ impl SecondMomentSums {
     }
 
     /// Takes rows of norm 1 in, `[m, d]`, as [`super::unit::normalise`] left them; shorter ones count as zero.
+    ///
+    /// # Errors
+    /// A value that is not finite; what the device reports.
     pub fn add_unit(&mut self, rows: &[f64]) -> Result<()> {
         let d = self.total.width();
+        if let Some(at) = rows.par_iter().position_first(|x| !x.is_finite()) {
+            let got = format!("{} in row {}, column {}", rows[at], at / d, at % d);
+            return Err(Error::shape("covariance", "rows", "finite values", got));
+        }
         for part in rows.chunks(self.block * d) {
             self.integers.resize(part.len(), 0.0);
             super::unit::fixed_unit(part, d, UNIT, &mut self.integers);
@@ -253,11 +269,17 @@ impl SecondMomentSums {
         self.total.rows += (self.integers.len() / d) as u64;
         check_rows(self.total.rows)?;
         match &mut self.device {
-            Some(OnDevice { device, digits, sums }) => {
+            Some(OnDevice { device, digits, sums, running }) => {
                 digits.write(device, &self.integers)?;
                 let mut recorder = device.recorder();
                 exact_product::record(&mut recorder, digits, digits, UPPER, sums)?;
-                recorder.submit().map(drop)
+                running.push_back(recorder.submit()?);
+                if running.len() > AHEAD
+                    && let Some(oldest) = running.pop_front()
+                {
+                    oldest.wait()?;
+                }
+                Ok(())
             }
             None => {
                 let mut rest = &mut self.total.products[..];

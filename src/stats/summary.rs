@@ -101,10 +101,13 @@ impl Summary {
             let problem = format!("merge: this side has {}, those before it have {}", which(theirs), which(mine));
             return Err(Error::degenerate(Problem::new(problem).remedy(Remedy::CountAllCovariances)));
         }
-        self.moments.merge(&other.moments)?;
-        match (&mut self.covariance, &other.covariance) {
-            (Some(mine), Some(theirs)) => mine.merge(theirs),
-            _ => Ok(()),
+        // Both or neither: a part that cannot be merged leaves the others as they were.
+        let mut moments = self.moments.clone();
+        moments.merge(&other.moments)?;
+        if let (Some(mine), Some(theirs)) = (&mut self.covariance, &other.covariance) {
+            mine.merge(theirs)?;
         }
+        self.moments = moments;
+        Ok(())
     }
 }

@@ -279,8 +279,8 @@ fn check_new(out: &Path, start: Start) -> Result<()> {
     Ok(())
 }
 
-/// What the run computes in: as it was told; one that is resumed, as it did; else as the device can where an adapter learns. Trainings of all of a
-/// decoder and of low-rank additions have not been shown to end alike in both precisions (docs/training.md).
+/// What the run computes in: as it was told; one that is resumed, as it did; else as the device can where an adapter or all of a decoder
+/// learns. Low-rank additions have not been shown to end alike in both precisions (docs/training.md).
 fn precision(device: &Device, settings: &Settings, start: Start) -> Precision {
     let written = settings.out.join(SETTINGS);
     match settings.precision {
@@ -291,7 +291,7 @@ fn precision(device: &Device, settings: &Settings, start: Start) -> Precision {
             before.read(&written).unwrap_or_else(|e| log::warn!("it is taken to be in f32: {e}"));
             before.precision.unwrap_or_default()
         }
-        None if settings.train != Trained::Adapter => Precision::F32,
+        None if settings.train == Trained::Lora => Precision::F32,
         None => Precision::for_training(device),
     }
 }

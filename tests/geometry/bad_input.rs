@@ -242,6 +242,11 @@ fn bad_values_are_located() {
     }
     let zero = StreamOptions::default().nonfinite(realign::stats::NonFinite::Zero);
     assert_eq!(Survey::of(&realign::device::Device::host(), &mut rows, 0, zero).unwrap().replaced(), 1);
+    for device in devices() {
+        let mut surveyor = realign::geometry::Surveyor::new(&device, 2, 0).unwrap();
+        let error = surveyor.add(bytemuck::cast_slice(&[1.0f32, 2.0, 0.5, f32::NAN])).unwrap_err().to_string();
+        assert!(error.contains("finite") && error.contains("row 1"), "{error}");
+    }
     let mut none = MemoryRows::f32("rows", &[], D).unwrap();
     says(Survey::of(&realign::device::Device::host(), &mut none, 0, StreamOptions::default()), &["no rows"]);
     let mut few = MemoryRows::f32("rows", &values[..7 * D], D).unwrap();

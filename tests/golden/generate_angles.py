@@ -4,6 +4,7 @@
 Writes angles_64.safetensors and angles_1280.safetensors beside this file: `a` [r, d] and `b` [s, d] f64, `angles` [min(r, s)] f64, ascending,
 `sin_theta_max` [1], of the very f64 numbers in the file, spans and all. Needs numpy, mpmath and safetensors.
 """
+import math
 import pathlib
 
 import mpmath
@@ -11,7 +12,9 @@ import numpy as np
 from safetensors.numpy import save_file
 
 mpmath.mp.dps = 50
-ANGLES = [1e-8, 3e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 0.7853981, 0.7853982, 1.2, 1.5707, 1.57079632]
+ANGLES = [1e-8, 3e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 0.7853981, 0.7853982, 1.2, 1.5707]
+# Several near a right angle: their cosines are 1e-7, 8e-8, 3e-8 and 0.
+ANGLES += [math.pi / 2 - x for x in (1e-7, 8e-8, 3e-8, 0.0)]
 
 
 def orthonormal(rows):

@@ -1,7 +1,7 @@
 //! One-sided Jacobi rotations: singular values of known matrices, however far apart, with the same bits on every device.
 
 use realign::device::Device;
-use realign::kernels::geometry::jacobi::{self, Columns, MAX_COLUMNS};
+use realign::kernels::geometry::jacobi::{self, Columns, MAX_COLUMNS, Part};
 
 use crate::common::{Rng, devices, gpu};
 
@@ -43,9 +43,10 @@ fn run(device: &Device, data: &[f64], (rows, more): (usize, usize), n: usize) ->
     let columns = Columns::new(device, (rows, more), n).unwrap();
     columns.write(device, data).unwrap();
     let mut recorder = device.recorder();
-    jacobi::record(&mut recorder, &columns).unwrap();
+    jacobi::record(&mut recorder, &columns, Part::R).unwrap();
     recorder.submit().unwrap();
-    (columns.read_norms_blocking(device).unwrap(), columns.read_words_blocking(device).unwrap()[..32 * n].to_vec())
+    let words = columns.read_words_blocking(device, Part::R).unwrap()[..32 * n].to_vec();
+    (columns.read_norms_blocking(device, Part::R).unwrap(), words)
 }
 
 #[test]
@@ -102,6 +103,8 @@ fn what_does_not_fit() {
         let error = columns.write(&device, &[1.0; 5]).unwrap_err().to_string();
         assert!(error.contains('6') && error.contains('5'), "{error}");
         let stranger = Columns::new(&Device::host(), (2, 1), 2).unwrap();
-        assert!(jacobi::record(&mut device.recorder(), &stranger).is_err());
+        assert!(jacobi::record(&mut device.recorder(), &stranger, Part::R).is_err());
+        let without = Columns::new(&device, (2, 0), 2).unwrap();
+        assert!(jacobi::record(&mut device.recorder(), &without, Part::C).is_err());
     }
 }

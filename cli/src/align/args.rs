@@ -1,7 +1,7 @@
 //! The arguments of `stats`, `merge`, `fit` and `apply`.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use realign::ElementType;
@@ -21,7 +21,7 @@ pub struct StatsArgs {
     #[arg(long, value_name = "M.safetensors")]
     pub out: PathBuf,
     /// Count the covariance too, for realign frame: exact sums, the same bits on every device and for every cut into shards, or fast,
-    /// with products in f32. Reads the rows twice; exact sums take 16 d² bytes in memory and in the file.
+    /// with products in f32. Reads the rows twice; exact sums take some 56 d² bytes of memory and 16 d² in the file.
     #[arg(long, value_name = "exact|fast", num_args = 0..=1, require_equals = true, default_missing_value = "exact")]
     pub covariance: Option<Covariance>,
     /// Replace the output if it exists.
@@ -52,19 +52,48 @@ impl Covariance {
     }
 }
 
-/// `--covariance fast` as `--covariance=fast`: the mode may be left out before an input.
-pub fn with_covariance_modes(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
-    let mut joined: Vec<OsString> = Vec::new();
+/// `--covariance fast` as `--covariance=fast`: the mode may be left out before an input, and a path of that name is told from it.
+///
+/// # Errors
+/// What is ambiguous, and how to say it.
+pub fn with_covariance_modes(args: impl Iterator<Item = OsString>) -> Result<Vec<OsString>, String> {
+    let (mut joined, mut options): (Vec<OsString>, bool) = (Vec::new(), true);
     for arg in args {
-        match joined.last_mut() {
-            Some(last) if last == "--covariance" && (arg == "exact" || arg == "fast") => {
+        options &= arg != "--";
+        let mode = ["exact", "fast"].into_iter().find(|mode| arg == *mode);
+        match (joined.last_mut(), mode) {
+            (Some(last), Some(mode)) if options && last == "--covariance" => {
+                if Path::new(mode).exists() {
+                    let problem = format!("'--covariance {mode}' may mean the mode or the file of that name here");
+                    return Err(format!("{problem}: write --covariance={mode}, or ./{mode} for the file"));
+                }
                 last.push("=");
-                last.push(&arg);
+                last.push(mode);
             }
             _ => joined.push(arg),
         }
     }
-    joined
+    Ok(joined)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mode_is_joined_and_an_input_is_not() {
+        let joined = |line: &str| {
+            let words = line.split(' ').map(OsString::from);
+            with_covariance_modes(words).unwrap().join(&OsString::from(" ")).into_string().unwrap()
+        };
+        assert_eq!(joined("stats --covariance fast a.npy"), "stats --covariance=fast a.npy");
+        assert_eq!(joined("stats a.npy --covariance exact"), "stats a.npy --covariance=exact");
+        for same in
+            ["stats --covariance a.npy fast", "stats --covariance --out fast", "stats -- --covariance fast", "fast"]
+        {
+            assert_eq!(joined(same), same);
+        }
+    }
 }
 
 #[derive(Args)]

@@ -1,5 +1,7 @@
 //! Twins of `shaders/geometry/jacobi.wgsl` and `jacobi_norms.wgsl`; the method is in [`crate::kernels::geometry::jacobi`].
 
+use std::ops::Range;
+
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
@@ -10,12 +12,13 @@ use crate::host::{HostCall, check_params, volume};
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
 pub(crate) struct Params {
-    pub rows: u32,
+    pub first: u32,
+    pub last: u32,
     pub all_rows: u32,
     pub columns: u32,
     pub round: u32,
     pub sweep: u32,
-    pub padding: [u32; 3],
+    pub padding: [u32; 2],
 }
 
 #[repr(C)]
@@ -69,9 +72,9 @@ fn turn([xx, yy, xy]: [Wide; 3]) -> Option<(Wide, Wide)> {
     Some((c, c.times(t).signed_as(zeta)))
 }
 
-/// Rotates a pair of columns; the first `rows` rows decide. Whether it was rotated.
-fn rotate(x: &mut [Words], y: &mut [Words], rows: usize) -> bool {
-    let Some((c, s)) = turn(sums(&x[..rows], &y[..rows])) else { return false };
+/// Rotates a pair of columns; some rows decide. Whether it was rotated.
+fn rotate(x: &mut [Words], y: &mut [Words], deciding: Range<usize>) -> bool {
+    let Some((c, s)) = turn(sums(&x[deciding.clone()], &y[deciding])) else { return false };
     for (a, b) in x.iter_mut().zip(y) {
         let (u, v) = (Wide::from(*a), Wide::from(*b));
         *a = c.times(u).plus(s.times(v).negated()).into();
@@ -86,8 +89,8 @@ fn rotate(x: &mut [Words], y: &mut [Words], rows: usize) -> bool {
 /// Buffers that do not fit the parameters.
 pub fn twin(call: &mut HostCall<'_>) -> Result<()> {
     let p: Params = call.params()?;
-    let [rows, all, columns, sweep] = [p.rows, p.all_rows, p.columns, p.sweep].map(|x| x as usize);
-    check_params(rows <= all && all > 0, "more rows of R than of all")?;
+    let [first, last, all, columns, sweep] = [p.first, p.last, p.all_rows, p.columns, p.sweep].map(|x| x as usize);
+    check_params(first <= last && last <= all && all > 0, "deciding rows beyond all")?;
     let held: &mut [Words] = call.write_as(0, volume([columns, all]))?;
     let rotated: &mut [u32] = call.write_as(1, sweep + 1)?;
     if sweep > 0 && rotated[sweep - 1] == 0 {
@@ -96,7 +99,7 @@ pub fn twin(call: &mut HostCall<'_>) -> Result<()> {
     let mut parts: Vec<Option<&mut [Words]>> = held.chunks_exact_mut(all).take(columns).map(Some).collect();
     let taken: Vec<_> =
         pairs(columns, p.round as usize).filter_map(|(x, y)| Some((parts[x].take()?, parts[y].take()?))).collect();
-    let count: u32 = taken.into_par_iter().map(|(x, y)| u32::from(rotate(x, y, rows))).sum();
+    let count: u32 = taken.into_par_iter().map(|(x, y)| u32::from(rotate(x, y, first..last))).sum();
     rotated[sweep] += count;
     Ok(())
 }

@@ -9,7 +9,7 @@
 
 use super::super::linalg::exact_product::{self, Digits, MAX_ROWS, Placement, Sums};
 use super::super::{Binding, KernelSpec, Work, check_words};
-use super::jacobi::{self, Columns};
+use super::jacobi::{self, Columns, Part};
 use crate::device::{Buffer, Device, Recorder};
 use crate::host::geometry::angles::{ColumnParams, CrossParams, FRACTION_BITS, halves};
 use crate::spec::in_range;
@@ -78,7 +78,8 @@ impl Angles {
             exact_product::record(recorder, &self.a[i], &self.c[j], placement, &self.inside)?;
         }
         record_columns(recorder, (&self.inside, &self.cross, &self.b), &self.columns)?;
-        jacobi::record(recorder, &self.columns)
+        jacobi::record(recorder, &self.columns, Part::R)?;
+        jacobi::record(recorder, &self.columns, Part::C)
     }
 
     /// The squared norms' words, see [`Columns::read_words_blocking`].
@@ -87,12 +88,19 @@ impl Angles {
         self.columns.norms()
     }
 
-    /// The sine and the cosine of each principal angle, in no order, waiting for the device.
+    /// The sine and the cosine of each principal angle, ascending, waiting for the device.
     ///
     /// # Errors
     /// Rotations that did not end; the device was lost.
     pub fn read_blocking(&self, device: &Device) -> Result<Vec<[f64; 2]>> {
-        self.columns.read_norms_blocking(device)
+        let of = |part, which: usize| {
+            let norms = self.columns.read_norms_blocking(device, part)?;
+            let mut values: Vec<f64> = norms.into_iter().map(|norm| norm[which]).collect();
+            values.sort_by(f64::total_cmp);
+            Ok::<_, Error>(values)
+        };
+        let (sines, cosines) = (of(Part::R, 0)?, of(Part::C, 1)?);
+        Ok(sines.into_iter().zip(cosines.into_iter().rev()).map(|(s, c)| [s, c]).collect())
     }
 
     /// Their squares' words, for those who compare bits.
@@ -100,14 +108,18 @@ impl Angles {
     /// # Errors
     /// The device was lost.
     pub fn read_words_blocking(&self, device: &Device) -> Result<Vec<u8>> {
-        self.columns.read_words_blocking(device)
+        let of = |part| self.columns.read_words_blocking(device, part);
+        Ok([of(Part::R)?, of(Part::C)?].concat())
     }
 }
 
 /// Whether a device's bindings hold what [`submit`] needs for frames `[large, d]` and `[small, d]`.
 pub fn fits(device: &Device, (large, small): (usize, usize), d: usize) -> bool {
-    let rows = (d + large).max(1) as u64;
-    small <= MAX_RANK
+    let rows = (d.next_multiple_of(4) + large).max(1) as u64;
+    let digits = 24 * (large.div_ceil(4) * d.next_multiple_of(4)) as u64;
+    d <= super::super::MAX_WIDTH
+        && digits <= device.capabilities().max_binding
+        && small <= MAX_RANK
         && large <= MAX_RANK
         && 16 * rows * small.next_multiple_of(4) as u64 <= device.capabilities().max_binding
 }

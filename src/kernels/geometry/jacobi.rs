@@ -5,7 +5,7 @@
 //! dispatch with a workgroup to a pair; after a sweep that rotated nothing the others end at once, so that nothing has to be read in between.
 //!
 //! Numbers are floats with 64 bits of mantissa made of integers (`shaders/common/wide_float.wgsl`), and sums have one order: the same bits on every
-//! device. f32 would lose a singular value of 1e-8 beside one of 0.1, and two floats for one are what shader compilers optimise away.
+//! device. Then the same may be done for C's part, for its own singular values: those of R that are equal to all digits leave C's mixed. f32 would lose a singular value of 1e-8 beside one of 0.1, and two floats for one are what shader compilers optimise away.
 //! A pair counts as orthogonal where `|x·y|` is at most 2⁻⁴⁵ of the product of its norms.
 //!
 //! Operations: for each pair and row three products and sums, and four products and two sums where it is rotated, some 50 instructions each;
@@ -50,8 +50,9 @@ const SWEEPS: usize = 24;
 #[derive(Clone, Debug)]
 pub struct Columns {
     held: Buffer,
-    rotated: Buffer,
-    norms: Buffer,
+    /// Of R's part made orthogonal, and of C's: pairs that were rotated in each sweep, and the norms then.
+    rotated: [Buffer; 2],
+    norms: [Buffer; 2],
     rows: usize,
     all_rows: usize,
     columns: usize,
@@ -71,8 +72,11 @@ impl Columns {
         let bytes = 16 * (columns * (rows + more)) as u64;
         Ok(Columns {
             held: device.buffer("columns", bytes)?,
-            rotated: device.buffer("rotated pairs", 4 * SWEEPS as u64)?,
-            norms: device.buffer("norms", 32 * columns as u64)?,
+            rotated: [
+                device.buffer("rotated pairs", 4 * SWEEPS as u64)?,
+                device.buffer("rotated pairs", 4 * SWEEPS as u64)?,
+            ],
+            norms: [device.buffer("norms", 32 * columns as u64)?, device.buffer("norms", 32 * columns as u64)?],
             rows,
             all_rows: rows + more,
             columns,
@@ -98,23 +102,24 @@ impl Columns {
 
     #[cfg(feature = "bench")]
     pub(super) fn norms(&self) -> &Buffer {
-        &self.norms
+        &self.norms[1]
     }
 
     pub(super) fn shape(&self) -> (usize, usize, usize) {
         (self.rows, self.all_rows - self.rows, self.columns)
     }
 
-    /// The norms of each column's parts in R and in C, in the order in which the columns lie, waiting for the device.
+    /// The norms of each column's parts in R and in C once that part was made orthogonal, in the order in which the columns lie, waiting for the
+    /// device.
     ///
     /// # Errors
     /// Rotations that did not end; the device was lost.
-    pub fn read_norms_blocking(&self, device: &Device) -> Result<Vec<[f64; 2]>> {
-        let rotated: Vec<u32> = bytemuck::pod_collect_to_vec(&device.read_blocking(&self.rotated)?);
+    pub fn read_norms_blocking(&self, device: &Device, part: Part) -> Result<Vec<[f64; 2]>> {
+        let rotated: Vec<u32> = bytemuck::pod_collect_to_vec(&device.read_blocking(&self.rotated[part as usize])?);
         if rotated.get(SWEEPS - 1) != Some(&0) {
             return Err(Error::degenerate(format!("singular values did not converge in {SWEEPS} sweeps of rotations")));
         }
-        let words: Vec<[Words; 2]> = bytemuck::pod_collect_to_vec(&device.read_blocking(&self.norms)?);
+        let words: Vec<[Words; 2]> = bytemuck::pod_collect_to_vec(&self.read_words_blocking(device, part)?);
         Ok(words.into_iter().take(self.columns).map(|pair| pair.map(|x| Wide::from(x).to_f64().sqrt())).collect())
     }
 
@@ -122,38 +127,50 @@ impl Columns {
     ///
     /// # Errors
     /// The device was lost.
-    pub fn read_words_blocking(&self, device: &Device) -> Result<Vec<u8>> {
-        device.read_blocking(&self.norms)
+    pub fn read_words_blocking(&self, device: &Device, part: Part) -> Result<Vec<u8>> {
+        device.read_blocking(&self.norms[part as usize])
     }
+}
+
+/// Which part of the columns is made orthogonal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// R's rows.
+    R,
+    /// C's rows.
+    C,
 }
 
 /// Records all sweeps, and the norms.
 ///
 /// # Errors
-/// Another device's memory.
-pub fn record(recorder: &mut Recorder, columns: &Columns) -> Result<()> {
+/// Another device's memory; C's part of columns without one.
+pub fn record(recorder: &mut Recorder, columns: &Columns, part: Part) -> Result<()> {
     check_words(recorder, SPEC.name, ("columns", &columns.held), 4 * columns.columns * columns.all_rows)?;
-    recorder.clear(&columns.rotated);
-    let [rows, all_rows, count] = [columns.rows, columns.all_rows, columns.columns].map(|x| x as u32);
-    let rounds = columns.columns.next_multiple_of(2) - 1;
-    for sweep in 0..SWEEPS {
-        for round in 0..rounds {
-            let params =
-                Params { rows, all_rows, columns: count, round: round as u32, sweep: sweep as u32, padding: [0; 3] };
-            if pairs(columns.columns, round).next().is_none() {
-                continue;
-            }
-            let buffers = [&columns.held, &columns.rotated];
-            let work = Work { kernel: &SPEC, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] };
-            work.check_iterations(recorder, columns.all_rows.div_ceil(32))?.dispatch(
-                recorder,
-                grid(columns.columns.div_ceil(2)),
-                ElementType::F32,
-            )?;
-        }
+    let deciding = if part == Part::R { 0..columns.rows } else { columns.rows..columns.all_rows };
+    if deciding.is_empty() {
+        return Err(Error::shape(SPEC.name, "columns", "rows of C", "none"));
     }
-    let params = NormParams { rows, all_rows, columns: count, padding: 0 };
-    let buffers = [&columns.held, &columns.norms];
+    let rotated = &columns.rotated[part as usize];
+    recorder.clear(rotated);
+    let [first, last, all_rows, count] =
+        [deciding.start, deciding.end, columns.all_rows, columns.columns].map(|x| x as u32);
+    let rounds = columns.columns.next_multiple_of(2) - 1;
+    for (sweep, round) in (0..SWEEPS as u32).flat_map(|sweep| (0..rounds as u32).map(move |round| (sweep, round))) {
+        let params = Params { first, last, all_rows, columns: count, round, sweep, padding: [0; 2] };
+        if pairs(columns.columns, round as usize).next().is_none() {
+            continue;
+        }
+        let buffers = [&columns.held, rotated];
+        let work = Work { kernel: &SPEC, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] };
+        work.check_iterations(recorder, columns.all_rows.div_ceil(32))?.dispatch(
+            recorder,
+            grid(columns.columns.div_ceil(2)),
+            ElementType::F32,
+        )?;
+    }
+    let params = NormParams { rows: columns.rows as u32, all_rows, columns: count, padding: 0 };
+    let buffers = [&columns.held, &columns.norms[part as usize]];
     Work { kernel: &NORMS, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }
         .check_iterations(recorder, columns.all_rows)?
         .elements(recorder, columns.columns)
