@@ -3,7 +3,6 @@
 use nalgebra::{DMatrix, DVector};
 use realign::Device;
 use realign::align::{Aligner, FitOptions, Mapped, Method, Statistics, apply_rows, fit};
-use realign::device::Device;
 use realign::geometry::{Cut, Frame};
 use realign::stats::{Covariance, MemoryRows, StreamOptions, covariance as measure};
 
