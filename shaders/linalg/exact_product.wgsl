@@ -72,7 +72,8 @@ fn placed(words: vec4<u32>) -> vec4<u32> {
     }
 }
 
-/// Sums of one column of A with four of B, by powers of 256.
+/// Sums of one column of A with four of B, by powers of 256. By name, here and where they are added up: of an array whose loops a driver leaves
+/// rolled, sums would lie in memory and not in registers.
 struct Powers {
     p0: vec4<i32>, p1: vec4<i32>, p2: vec4<i32>, p3: vec4<i32>, p4: vec4<i32>, p5: vec4<i32>,
     p6: vec4<i32>, p7: vec4<i32>, p8: vec4<i32>, p9: vec4<i32>, p10: vec4<i32>,

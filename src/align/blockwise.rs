@@ -12,12 +12,12 @@ use super::options::FitOptions;
 use super::{Aligner, Applied, Centroid, Method, OnDevice, Sink, Statistics};
 use crate::device::{Device, Recorder, Tensor};
 use crate::error::{Problem, Remedy};
-use crate::geometry::rows::{UnitRows, normalise};
+use crate::geometry::rows::UnitRows;
 use crate::geometry::{Frame, Survey, dense, symmetric_eigen};
 use crate::host::dot;
 use crate::kernels::align::apply as kernel;
 use crate::kernels::linalg::matmul::{self, Operand, Product};
-use crate::stats::{RowSource, StreamOptions};
+use crate::stats::{RowSource, StreamOptions, normalise};
 use crate::{ElementType, Error, Result};
 
 /// The ridge by default, as a share of the source's mean variance: 1e-6 T_y / d.

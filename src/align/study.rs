@@ -149,7 +149,7 @@ fn aligned_mean(
         for tight in bytes.chunks_exact(4 * d) {
             row.iter_mut().zip(tight.chunks_exact(4)).for_each(|(r, e)| *r = decode(e, ElementType::F32));
             // Rows of the method `none` come as they are.
-            crate::geometry::rows::normalise(&mut row);
+            crate::stats::normalise(&mut row);
             total.iter_mut().zip(&row).for_each(|(t, x)| *t += x);
         }
         rows += n as u64;

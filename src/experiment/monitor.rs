@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 use super::record::{Record, Shape, View};
 use crate::geometry::decomposition::Decomposition;
 use crate::geometry::drift::{adjacent_cosine, pob_drift};
-use crate::geometry::rows::{count, normalise};
+use crate::geometry::rows::count;
 use crate::geometry::scatter::Scatter;
 use crate::geometry::{
     CovarianceView, Cut, Frame, Split, direction_moments, gradient_spectrum, leakage, principal_angles, spectral_lock,
 };
 use crate::host::norm;
-use crate::stats::SecondMomentSums;
+use crate::stats::{SecondMomentSums, normalise};
 use crate::{Error, Result};
 
 /// When and how it measures.

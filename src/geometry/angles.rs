@@ -78,7 +78,7 @@ pub fn principal_angles(a: &Frame, b: &Frame) -> Result<PrincipalAngles> {
 }
 
 /// [`principal_angles`] on a GPU, by exact products and rotations of integers ([`kernels::geometry::angles`](crate::kernels::geometry::angles)): as
-/// accurate, and the same bits on every device that computes them so. On the host engine, on drivers that run on the CPU, and for
+/// accurate, sines and cosines with the same bits on every device that is given the same bases. On the host engine, on drivers that run on the CPU, and for
 /// frames of more than [`MAX_RANK`] directions, or that no binding holds, it is [`principal_angles`].
 ///
 /// # Errors

@@ -1,10 +1,10 @@
 //! What moves: the passive bias between two snapshots, and the mean under projection [spec 4; paper section 3.4, B.14].
 
 use super::dense;
-use super::rows::{UnitRows, check_width, normalise};
+use super::rows::{UnitRows, check_width};
 use super::survey::Survey;
 use crate::host::{dot, norm};
-use crate::stats::{RowSource, StreamOptions};
+use crate::stats::{RowSource, StreamOptions, normalise};
 use crate::{Error, Result};
 
 /// Shortest γ(t0) that a drift is measured against.

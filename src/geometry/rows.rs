@@ -2,10 +2,10 @@
 
 use rayon::prelude::*;
 
-use crate::stats::{NonFinite, RowSource, StreamOptions, decode, first_nonfinite, nonfinite_error, zero_nonfinite};
+use crate::stats::{
+    NonFinite, RowSource, StreamOptions, decode, first_nonfinite, nonfinite_error, normalise, zero_nonfinite,
+};
 use crate::{ElementType, Error, Result};
-
-pub(crate) use crate::stats::normalise;
 
 /// Rows of a block.
 pub(crate) const BLOCK_ROWS: usize = 1024;

@@ -50,7 +50,7 @@ pub struct LeadingOptions {
     pub oversample: Option<usize>,
     /// Residual to stop at, a fraction of the largest eigenvalue; at least [`RESIDUAL_FLOOR`].
     pub tolerance: f64,
-    /// Rayleigh-Ritz steps at most.
+    /// Rayleigh-Ritz steps on f32 products at most; corrections come after, and where they take too long the host decomposes the matrix.
     pub max_iterations: usize,
 }
 
@@ -69,7 +69,7 @@ pub struct Leading {
     pub vectors: Vec<f64>,
     /// The largest `‖C v - λ v‖` of the pairs, taken in f64, over the largest eigenvalue; 0 for a matrix of zeros.
     pub residual: f64,
-    /// Rayleigh-Ritz steps on the device; 0 where the host decomposed the whole matrix.
+    /// Rayleigh-Ritz steps of the device, corrections included; 0 where the host decomposed the whole matrix at once.
     pub iterations: usize,
 }
 

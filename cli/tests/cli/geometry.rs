@@ -398,6 +398,38 @@ fn covariances_are_counted_merged_shown_and_framed() {
     assert!(run(&folder, "info m.st --json").get("covariance_trace").is_none());
 }
 
+/// The whole file, byte for byte: on every device, for every cut and however its parts are merged.
+#[test]
+fn exact_covariances_are_one_file() {
+    let folder = sets();
+    let rows = cloud(80, 12, 1, 1.0);
+    folder.put("first.npy", &npy("<f4", &rows[..50 * 12], 12));
+    folder.put("rest.npy", &npy("<f4", &rows[50 * 12..], 12));
+    folder.good("stats text.npy --covariance --out whole.st --device host");
+    let whole = folder.bytes("whole.st");
+    for device in devices() {
+        for rest in ["rest.npy first.npy --covariance", "--covariance exact first.npy rest.npy --chunk-rows 7"] {
+            folder.good(&format!("stats {rest} --out other.st --force --device {device}"));
+            assert!(folder.bytes("other.st") == whole, "{rest} on {device}");
+        }
+        folder.good(&format!("stats --covariance=exact first.npy --out a.st --force --device {device}"));
+        folder.good("stats rest.npy --covariance --out b.st --force --device host");
+        folder.good("merge b.st a.st --out merged.st --force");
+        assert!(folder.bytes("merged.st") == whole, "merged on {device}");
+    }
+    let fast = run(&folder, "stats text.npy --covariance fast --out fast.st --json --device host");
+    let mixed = run(&folder, "merge fast.st whole.st --out mixed.st --json");
+    assert_eq!((&fast["covariance"], &mixed["covariance"]), (&"rounded".into(), &"rounded".into()));
+    assert_eq!(run(&folder, "info whole.st --json")["covariance"], "exact");
+    let trace = |value: &Value| value["covariance_trace"].as_f64().unwrap();
+    assert!((trace(&mixed) / trace(&fast) - 1.0).abs() < 1e-6);
+    // A mode is no file, unless there is one: then nothing is guessed.
+    folder.bad(2, "stats text.npy --covariance=quick --out q.st", &["quick", "exact", "fast"]);
+    folder.put("fast", &npy("<f4", &rows[..12], 12));
+    folder.bad(2, "stats --covariance fast text.npy --out q.st", &["--covariance=fast", "./fast"]);
+    folder.good("stats --covariance=fast text.npy --out q.st --device host");
+}
+
 #[test]
 fn covariances_that_are_missing_or_do_not_fit() {
     let folder = sets();

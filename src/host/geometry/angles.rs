@@ -3,7 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use crate::Result;
-use crate::host::linalg::exact_product::PLANES;
+use crate::host::linalg::exact_product::{PLANES, digits_of};
 use crate::host::wide_float::{Wide, Words};
 use crate::host::{HostCall, check_params, volume};
 
@@ -42,7 +42,6 @@ pub(crate) fn halves(q: i64) -> [i64; 2] {
 /// # Errors
 /// Buffers that do not fit the parameters.
 pub fn cross_twin(call: &mut HostCall<'_>) -> Result<()> {
-    const OFFSET: u64 = 0x8080_8080_8080;
     let p: CrossParams = call.params()?;
     let (words, width) = (p.words as usize, 4 * p.width4 as usize);
     let sums: &[[u64; 2]] = call.read_as(0, volume([4, words, width]))?;
@@ -57,8 +56,7 @@ pub fn cross_twin(call: &mut HostCall<'_>) -> Result<()> {
             let sum = wide(sums[(4 * word + k) * width + column]);
             let q = (sum.wrapping_add(1 << (FRACTION_BITS - 1)) >> FRACTION_BITS) as i64;
             for (digits, part) in [&mut *upper, &mut *lower].into_iter().zip(halves(q)) {
-                let bytes = ((part as u64).wrapping_add(OFFSET) ^ OFFSET).to_le_bytes();
-                for (plane, byte) in bytes.into_iter().take(PLANES).enumerate() {
+                for (plane, byte) in digits_of(part).into_iter().enumerate() {
                     digits[plane * words * width + at] |= u32::from(byte) << (8 * k);
                 }
             }

@@ -29,6 +29,14 @@ pub(crate) struct Params {
 /// Digits of an integer, to the base 256.
 pub(crate) const PLANES: usize = 6;
 
+/// The digits of an integer of up to 47 bits, from -128 to 127, lowest first.
+pub(crate) fn digits_of(q: i64) -> [u8; PLANES] {
+    // 128 at the place of every digit: of a sum with it, digits are never negative, and have their upper bit turned.
+    const OFFSET: u64 = 0x8080_8080_8080;
+    let [a, b, c, d, e, f, ..] = ((q as u64).wrapping_add(OFFSET) ^ OFFSET).to_le_bytes();
+    [a, b, c, d, e, f]
+}
+
 /// The largest magnitude of an integer.
 pub const LARGEST: f64 = (1u64 << 43) as f64;
 

@@ -165,7 +165,7 @@ pub fn submit(device: &Device, large: (&[f64], usize), small: (&[f64], usize)) -
 pub fn prepare(device: &Device, (large, r): (&[f64], usize), (small, s): (&[f64], usize)) -> Result<Angles> {
     let d = large.len().checked_div(r).unwrap_or(0);
     let shapes_fit = d > 0 && s > 0 && s <= r && large.len() == r * d && small.len() == s * d;
-    if !shapes_fit || d > super::super::MAX_WIDTH || !fits(device, (r, s), d) {
+    if !shapes_fit || !fits(device, (r, s), d) {
         let want = format!("[r, d] and [s, d], s ≤ r ≤ {MAX_RANK}, that a binding holds");
         let got = format!("{r} and {s} directions, {} and {} numbers", large.len(), small.len());
         return Err(Error::shape("angles", "frames", want, got));

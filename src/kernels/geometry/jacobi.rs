@@ -9,7 +9,7 @@
 //! A pair counts as orthogonal where `|x·y|` is at most 2⁻⁴⁵ of the product of its norms.
 //!
 //! Operations: for each pair and row three products and sums, and four products and two sums where it is rotated, some 50 instructions each;
-//! 7 to 10 sweeps as a rule. Bytes: 16 for each number of a pair, read once or twice and written once.
+//! the benchmark counts eight sweeps. Bytes: 16 for each number of a pair, read once or twice and written once.
 
 use super::super::{Binding, KernelSpec, Work, check_words, grid};
 use crate::device::{Buffer, Device, Recorder};

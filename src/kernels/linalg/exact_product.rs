@@ -21,7 +21,7 @@ use rayon::prelude::*;
 use super::super::{Binding, KernelSpec, check_words, check_written, grid, imports, record_operations_in_parts};
 use crate::device::{Buffer, Device, Dispatch, Recorder};
 pub use crate::host::linalg::exact_product::{LARGEST, Placement};
-use crate::host::linalg::exact_product::{PLANES, Params, ROUND};
+use crate::host::linalg::exact_product::{PLANES, Params, ROUND, digits_of};
 use crate::spec::shader::source;
 use crate::spec::{Choice, in_range};
 use crate::{ElementType, Error, Result};
@@ -118,8 +118,6 @@ impl Digits {
 
 /// Digits `[6, ⌈rows / 4⌉, width filled up]`, four rows to a word.
 fn digits(integers: &[f64], rows: usize, width: usize) -> Vec<u32> {
-    /// 128 at the place of every digit: of a sum with it, digits are never negative, and have their upper bit turned.
-    const OFFSET: u64 = 0x8080_8080_8080;
     let (words, stride) = (rows.div_ceil(4), width.next_multiple_of(4));
     let mut out = vec![0u32; PLANES * words * stride];
     let mut planes: Vec<_> = out.chunks_mut((words * stride).max(1)).map(|plane| plane.chunks_mut(stride)).collect();
@@ -128,8 +126,7 @@ fn digits(integers: &[f64], rows: usize, width: usize) -> Vec<u32> {
     lines.into_par_iter().for_each(|(mut line, rows)| {
         for (place, row) in rows.chunks_exact(width).enumerate() {
             for (column, &q) in row.iter().enumerate() {
-                let bytes = ((q as i64 as u64).wrapping_add(OFFSET) ^ OFFSET).to_le_bytes();
-                for (plane, byte) in line.iter_mut().zip(bytes) {
+                for (plane, byte) in line.iter_mut().zip(digits_of(q as i64)) {
                     plane[column] |= u32::from(byte) << (8 * place);
                 }
             }
