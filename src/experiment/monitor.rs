@@ -7,12 +7,14 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::record::{Record, Shape, View};
+use crate::device::Device;
 use crate::geometry::decomposition::Decomposition;
 use crate::geometry::drift::{adjacent_cosine, pob_drift};
 use crate::geometry::rows::count;
 use crate::geometry::scatter::Scatter;
 use crate::geometry::{
-    CovarianceView, Cut, Frame, Split, direction_moments, gradient_spectrum, leakage, principal_angles, spectral_lock,
+    CovarianceView, Cut, Frame, Split, direction_moments, gradient_spectrum, leakage, principal_angles_on,
+    spectral_lock,
 };
 use crate::host::norm;
 use crate::stats::{SecondMomentSums, normalise};
@@ -79,6 +81,7 @@ struct Passive {
 /// Measures, keeps what later measurements compare with, and writes a line of JSON for each.
 #[derive(Debug)]
 pub struct Monitor {
+    device: Device,
     options: MonitorOptions,
     width: usize,
     frozen: Option<Frame>,
@@ -110,7 +113,15 @@ impl Monitor {
         }
         let (fixed, dynamic) = (Passive::default(), Passive::default());
         let (covariances, records) = (VecDeque::new(), Vec::new());
-        Ok(Monitor { options, width, frozen: None, fixed, dynamic, covariances, records, log: None })
+        let device = Device::host();
+        Ok(Monitor { device, options, width, frozen: None, fixed, dynamic, covariances, records, log: None })
+    }
+
+    /// Finds the angles between frames on `device`, where it is a GPU; a new monitor finds them on the host's cores.
+    #[must_use]
+    pub fn on(mut self, device: &Device) -> Self {
+        self.device = device.clone();
+        self
     }
 
     /// Also writes each record to `path` at once, one line of JSON each.
@@ -188,7 +199,7 @@ impl Monitor {
             gap: norm(&probe.m),
             trace_image: trace(&probe.sides[0].1),
             trace_text: trace(&probe.sides[1].1),
-            sin_theta: principal_angles(&fixed, &now)?.sin_theta_max,
+            sin_theta: principal_angles_on(&self.device, &fixed, &now)?.sin_theta_max,
             fixed: fixed_view??,
             dynamic: dynamic_view??,
             shape_u: shape(&probe.differences, self.width, fixed.directions())?,

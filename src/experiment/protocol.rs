@@ -201,7 +201,8 @@ impl Materials {
         let probe = pairs.probe();
         let freeze_at = settings.steps / 2;
         let options = MonitorOptions { freeze_at, ..Default::default() };
-        let mut monitor = Monitor::new(settings.width, options)?.logged(&self.folder.join("monitor.jsonl"), false)?;
+        let mut monitor = Monitor::new(settings.width, options)?.on(device);
+        monitor = monitor.logged(&self.folder.join("monitor.jsonl"), false)?;
         let mut on_step = |s: EncoderStep<'_>| {
             let (done, total, loss, record) = (s.step, s.steps, Some(s.loss), s.record);
             watch(Progress { task: "dual encoder", done, total, loss, record })

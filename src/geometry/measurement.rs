@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::density::PAIR_ROWS;
-use super::{Before, Cut, Decomposition, Diagnosis, DiagnosisOptions, Frame, Reference, Survey};
+use super::{Before, Cut, Decomposition, Diagnosis, DiagnosisOptions, Frame, Reference, Survey, principal_angles_on};
 use crate::device::{Device, DeviceKind};
 use crate::stats::{Covariance, RowSource, StreamOptions};
 use crate::{Error, Result};
@@ -59,6 +59,9 @@ pub struct Measurement {
     pub after: Option<Diagnosis>,
     /// The frame; `None` where all rows are equal, so that there is none.
     pub frame: Option<Frame>,
+    /// The sine of the largest angle by which the rows' own frame, of source and target and of as many directions, leans out of the frame that
+    /// was given [paper section 3.1]; `None` without a given frame, or where these rows have no such frame.
+    pub frame_sin_theta: Option<f64>,
     /// Of pairs, where they were asked for.
     pub pairs: Option<MeasuredPairs>,
 }
@@ -90,6 +93,10 @@ pub fn measure(device: &Device, sets: MeasuredSets<'_>, options: &MeasureOptions
         Some(frame) => Some(frame.clone()),
         None => frame_of_surveys(&y, &x, options.cut)?,
     };
+    let frame_sin_theta = match &options.frame {
+        Some(given) => leaning(device, given, (&y, &x))?,
+        None => None,
+    };
     let diagnosis =
         DiagnosisOptions { q: options.diagnosis.q.or(frame.as_ref().map(Frame::rank)), ..options.diagnosis };
     let reference = Reference::on(device, &x, diagnosis)?;
@@ -102,7 +109,17 @@ pub fn measure(device: &Device, sets: MeasuredSets<'_>, options: &MeasureOptions
         true => Some(pairs((source, target, aligned), frame.as_ref(), options)?),
         false => None,
     };
-    Ok(Measurement { source: y, target: x, aligned: z, before, after, frame, pairs })
+    Ok(Measurement { source: y, target: x, aligned: z, before, after, frame, frame_sin_theta, pairs })
+}
+
+/// How far the rows' own frame leans out of the one that was given.
+fn leaning(device: &Device, given: &Frame, (y, x): (&Survey, &Survey)) -> Result<Option<f64>> {
+    match Frame::of(y, x, Cut::Rank(given.rank())) {
+        Ok(own) => Ok(Some(principal_angles_on(device, given, &own)?.sin_theta_max)),
+        // Rows that span fewer directions have no frame to compare.
+        Err(Error::Degenerate(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 fn check(
@@ -201,7 +218,8 @@ impl Measurement {
     }
 
     /// Everything by name: each diagnostic as it is after alignment where there is any, with the values of before under `before`;
-    /// `frame_rank`, `rows_source`, `rows_target`, `width`, `nonfinite_replaced`. What the data leaves undefined is `null`.
+    /// `frame_rank`, `rows_source`, `rows_target`, `width`, `nonfinite_replaced`;
+    /// `frame_sin_theta` where a frame was given and compared. What the data leaves undefined is `null`.
     pub fn json(&self) -> Map<String, Value> {
         let rows = self.rows();
         let entry = |name: &str, value: Option<f64>| (name.to_owned(), json!(value));
@@ -219,6 +237,9 @@ impl Measurement {
             ("width", json!(self.source.width())),
             ("nonfinite_replaced", json!(replaced)),
         ];
+        if let Some(sine) = self.frame_sin_theta {
+            all.insert("frame_sin_theta".to_owned(), json!(sine));
+        }
         all.extend(more.map(|(name, value)| (name.to_owned(), value)));
         all
     }

@@ -113,6 +113,9 @@ fn text(value: &Value, m: &Measurement) -> String {
         let count = value.get(key).and_then(Value::as_u64).map_or_else(|| "-".to_owned(), |n| n.to_string());
         lines.push(format!("{key:<24} {count:>12}"));
     }
+    if let Some(sine) = m.frame_sin_theta {
+        lines.push(format!("{:<24} {:>12}", "frame_sin_theta", show::number(sine)));
+    }
     if m.source.rows().max(m.target.rows()) > m.source.sample_rows().max(m.target.sample_rows()) as u64 {
         lines.push("Neighbours and cosines are of the first rows; all else is of all rows.".to_owned());
     }

@@ -205,6 +205,15 @@ fn frames_and_angles() {
     assert!(run(&folder, &across)["sin_theta_max"].as_f64().unwrap() < 1e-4);
     let value = run(&folder, "measure --source text.npy --target image.npy --frame a.frame --paired --json");
     assert_eq!(value["frame_rank"], 3);
+    // The frame of these rows, and one of others.
+    assert!(value["frame_sin_theta"].as_f64().unwrap() < 1e-10, "{value}");
+    folder.good("frame --source short.npy --target short.npy --rank 3 --out other.frame");
+    let moved = run(&folder, "measure --source text.npy --target image.npy --frame other.frame --json");
+    let leans = run(&folder, "angles --a other.frame --b a.frame --json")["sin_theta_max"].as_f64();
+    assert!(
+        (moved["frame_sin_theta"].as_f64().unwrap() - leans.unwrap()).abs() < 1e-9 && leans > Some(1e-3),
+        "{moved}"
+    );
     let drift = "drift --source text.npy --target image.npy --source-now short.npy --target-now image.npy --json";
     numbers(&run(&folder, drift), &["pob_drift", "adjacent_cosine", "gamma_norm", "phantom_drift", "phantom_error"]);
     folder.bad(1, "frame --source text.npy --target image.npy --out a.frame", &["a.frame", "--force"]);
