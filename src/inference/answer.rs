@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use crate::device::{Device, Tensor};
-use crate::io::{AdapterWeights, ChatTemplate, TOKEN, TextStream, Tokenizer, Turn, VISUAL};
+use crate::io::{AdapterWeights, ChatDate, ChatTemplate, TOKEN, TextStream, Tokenizer, Turn, VISUAL};
 use crate::nn::decoder::generate::{Generator, NextToken, Sampling};
 use crate::nn::{Adapter, Decoder, Precision};
 use crate::train::Model;
@@ -108,18 +108,22 @@ impl Assistant {
         let hidden = decoder.config().hidden_size;
         weights.check_fits(weights.inputs(), hidden, adapter)?;
         let visual_tokens = weights.visual_tokens_or(visual_tokens, hidden, adapter)?;
-        let tokenizer = Tokenizer::open(model)?;
-        tokenizer.check_fits(decoder.config().vocab_size)?;
+        let tokenizer = Tokenizer::open(model)?.fitted_to(decoder.config().vocab_size)?;
         // Only a chat needs the template.
         let template = ChatTemplate::open(model, &tokenizer);
         let mut ends = decoder.config().eos.clone();
-        ends.extend(tokenizer.named_token("eos_token").and_then(|token| tokenizer.token_id(&token)));
-        if let Ok(template) = &template {
-            // Base models' own end mark is not the one that a chat trains.
-            ends.extend(template.response_end(&tokenizer)?);
-        }
+        ends.extend(tokenizer.ends());
+        // Base models' own end mark is not the one that a chat trains.
+        ends.extend(template.as_ref().ok().and_then(|template| template.response_end(&tokenizer)));
         let model = Model { adapter: Adapter::new(device, &weights)?, decoder };
         Ok(Assistant { device: device.clone(), model, tokenizer, template, ends, visual_tokens })
+    }
+
+    /// The same with another date for chat templates that write one; by default it is now.
+    #[must_use]
+    pub fn at(mut self, date: ChatDate) -> Self {
+        self.template = self.template.map(|template| template.at(date));
+        self
     }
 
     /// The entries of a conversation up to where the answer begins; `<image>` in a turn stands for the image.
@@ -128,7 +132,7 @@ impl Assistant {
     /// The model has no chat template, or it refuses the conversation.
     pub fn chat(&self, turns: &[Turn]) -> Result<Vec<u32>> {
         let template = self.template.as_ref().map_err(|e| Error::argument("chat template", e.to_string()))?;
-        self.tokenizer.encode_with_image(&template.render(turns, true)?, self.visual_tokens)
+        template.prompt(turns, &self.tokenizer, self.visual_tokens)
     }
 
     /// The entries of a plain text as in stage 1: BOS, the image, the text.
@@ -277,24 +281,29 @@ impl Answering<'_> {
 
     /// Takes the next token, `None` if there are no more; gives the text that it completes, if any.
     fn hear(&mut self, token: Option<u32>) -> Result<Option<String>> {
-        let Some(token) = token else {
-            self.end = Some(End::Length);
-            return Ok(None);
+        let mut piece = match token {
+            None => self.ended(End::Length)?,
+            Some(token) if self.assistant.ends.contains(&token) => self.ended(End::Finished)?,
+            Some(token) => {
+                self.tokens.push(token);
+                self.stream.step(token)?.unwrap_or_default()
+            }
         };
-        if self.assistant.ends.contains(&token) {
-            self.end = Some(End::Finished);
-            return Ok(None);
-        }
-        self.tokens.push(token);
-        let Some(mut piece) = self.stream.step(token)? else { return Ok(None) };
-        if self.one_line
-            && !self.text.is_empty()
-            && let Some(newline) = piece.find('\n')
-        {
-            piece.truncate(newline);
-            self.end = Some(End::Finished);
+        if self.one_line && !self.text.is_empty() {
+            // A newline that is a byte of its own shows before its text is certain.
+            let line = format!("{piece}{}", self.stream.rest()?);
+            if let Some(newline) = line.find('\n') {
+                piece = line[..newline].to_owned();
+                self.end = Some(End::Finished);
+            }
         }
         self.text.push_str(&piece);
-        Ok(Some(piece))
+        Ok(Some(piece).filter(|piece| !piece.is_empty()))
+    }
+
+    /// The end, and the text that waited for it.
+    fn ended(&mut self, end: End) -> Result<String> {
+        self.end = Some(end);
+        Ok(self.stream.finish()?.unwrap_or_default())
     }
 }

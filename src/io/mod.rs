@@ -58,6 +58,6 @@ pub use tensor_file::{TensorFile, TensorInfo};
 pub use tensor_writer::TensorSpec;
 #[cfg(feature = "train")]
 pub use text::{
-    ChatTemplate, IMAGE, Join, Question, Role, Sample, SampleOptions, Samples, TARGET, TOKEN, TextStream, Tokenizer,
-    Turn, VISUAL,
+    ChatDate, ChatTemplate, IMAGE, Join, Question, Role, Sample, SampleOptions, Samples, TARGET, TOKEN, TextStream,
+    Tokenizer, Turn, VISUAL,
 };

@@ -41,6 +41,7 @@ fn read(settings: &Settings, data: &Path, (inputs, ids): (&[PathBuf], Option<&Pa
         max_length: settings.max_length,
         skip_missing: settings.skip_missing,
         join: settings.join,
+        date: settings.date,
     };
     let form = match settings.stage {
         Stage::One => Form::Captions,
@@ -90,13 +91,13 @@ pub fn samples(
     options: &SampleOptions,
     form: Form,
 ) -> Result<Samples> {
-    let tokenizer = Tokenizer::open(model)?;
     let config = DecoderConfig::read(model)?;
-    tokenizer.check_fits(config.vocab_size)?;
+    let tokenizer = Tokenizer::open(model)?.fitted_to(config.vocab_size)?;
     let samples = match form {
         Form::Captions => Samples::captions(data, &tokenizer, &embeddings.index, options)?,
         Form::Conversations => {
             let template = ChatTemplate::open(model, &tokenizer)?;
+            let template = options.date.into_iter().fold(template, ChatTemplate::at);
             Samples::conversations(data, &tokenizer, &template, &embeddings.index, options)?
         }
     };

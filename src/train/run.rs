@@ -23,7 +23,7 @@ use super::visual::VisualInputs;
 use super::{Checkpoints, Model, Trainer, Trains};
 use crate::device::Device;
 use crate::error::{Problem, Remedy};
-use crate::io::{AdapterWeights, FolderLock, Samples, write_atomically};
+use crate::io::{AdapterWeights, ChatDate, ChatTemplate, FolderLock, Samples, Tokenizer, write_atomically};
 use crate::nn::adapter::fresh;
 use crate::nn::decoder::LowRankOptions;
 use crate::nn::{Adapter, Decoder, Precision};
@@ -102,6 +102,7 @@ impl Run {
         check_new(&out, start)?;
         let precision = precision(device, &settings, start);
         settings.precision = Some(precision);
+        settings.date = date(&settings, start)?;
         let data = read_samples(&settings, &settings.data)?;
         let inputs = VisualInputs::of_settings(device, data.embeddings.rows, &settings)?;
         let held_out = HeldOut::open(device, &settings)?;
@@ -282,18 +283,36 @@ fn check_new(out: &Path, start: Start) -> Result<()> {
 /// What the run computes in: as it was told; one that is resumed, as it did; else as the device can where an adapter or all of a decoder
 /// learns. Low-rank additions have not been shown to end alike in both precisions (docs/training.md).
 fn precision(device: &Device, settings: &Settings, start: Start) -> Precision {
-    let written = settings.out.join(SETTINGS);
-    match settings.precision {
-        Some(precision) => precision,
-        None if start == Start::Resume && written.is_file() => {
-            let mut before = Settings::new(settings.stage);
-            // What a checkpoint says is compared later.
-            before.read(&written).unwrap_or_else(|e| log::warn!("it is taken to be in f32: {e}"));
-            before.precision.unwrap_or_default()
-        }
-        None if settings.train == Trained::Lora => Precision::F32,
-        None => Precision::for_training(device),
+    match (settings.precision, before(settings, start)) {
+        (Some(precision), _) => precision,
+        (None, Some(before)) => before.precision.unwrap_or_default(),
+        (None, None) if settings.train == Trained::Lora => Precision::F32,
+        (None, None) => Precision::for_training(device),
     }
+}
+
+/// The settings that a run which is resumed was started with. What a checkpoint says is compared later.
+fn before(settings: &Settings, start: Start) -> Option<Settings> {
+    let written = settings.out.join(SETTINGS);
+    if start != Start::Resume || !written.is_file() {
+        return None;
+    }
+    let mut before = Settings::new(settings.stage);
+    before.read(&written).unwrap_or_else(|e| log::warn!("what it does not say is taken to be as by default: {e}"));
+    Some(before)
+}
+
+/// The date that the chat template gets, where it writes one: as it was told; in a run that is resumed, as before; else today.
+fn date(settings: &Settings, start: Start) -> Result<Option<ChatDate>> {
+    if settings.stage == Stage::One {
+        return Ok(None);
+    }
+    let template = ChatTemplate::open(&settings.model, &Tokenizer::open(&settings.model)?)?;
+    if !template.is_dated() {
+        return Ok(None);
+    }
+    let before = before(settings, start).and_then(|before| before.date);
+    Ok(settings.date.or(before).or_else(|| Some(ChatDate::now().day())))
 }
 
 /// Makes and locks a run's folder. Another process may have made it meanwhile, and even be done with its run.

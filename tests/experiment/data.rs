@@ -168,7 +168,7 @@ fn the_model_folder_loads_and_its_tokenizer_agrees_with_the_vocabulary() {
     let device = realign::Device::host();
     Decoder::new(&device, &config, |name, shape| weights.read_f32(name, shape)).unwrap();
     let (tokenizer, vocabulary) = (Tokenizer::open(&model).unwrap(), Vocabulary::of_digits());
-    tokenizer.check_fits(vocabulary.len()).unwrap();
+    let tokenizer = tokenizer.fitted_to(vocabulary.len()).unwrap();
     assert_eq!(vocabulary.len(), config.vocab_size);
     let mut random = Random::new(1, 2);
     for (i, attributes) in digits.attributes().iter().enumerate().take(300) {

@@ -6,7 +6,7 @@ use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use realign::align::Method;
 use realign::inference::AnswerOptions;
-use realign::io::Join;
+use realign::io::{ChatDate, Join};
 use realign::nn::Precision;
 use realign::nn::decoder::generate::Sampling;
 use realign::train::EmbeddingFiles;
@@ -29,6 +29,9 @@ pub struct ModelArgs {
     /// What the language model computes in: mixed halves its memory, f16 for weights and activations, f32 for sums.
     #[arg(long, default_value = "f32", value_parser = parse_precision, value_name = "f32|mixed")]
     pub precision: Precision,
+    /// The date that a chat template writes, where it writes one, as 2026-01-31; by default today.
+    #[arg(long, value_name = "DATE")]
+    pub date: Option<ChatDate>,
 }
 
 fn parse_precision(text: &str) -> Result<Precision, String> {

@@ -61,6 +61,7 @@ pub fn score(args: &ScoreArgs) -> Result<()> {
         max_length: args.max_length,
         skip_missing: args.data.skip_missing,
         join: args.data.join,
+        date: args.model.date,
     };
     let form = Form::of(&args.data.data)?;
     let samples = data::samples(&args.model.model, &args.data.data, &embeddings, &options, form)?;
@@ -120,6 +121,7 @@ pub fn generate(args: &GenerateArgs) -> Result<()> {
     let embedding = embedding(args)?;
     let (model, visual_tokens) = (&args.model, args.model.visual_tokens());
     let assistant = Assistant::open_in(&device, &model.model, &model.adapter, visual_tokens, model.precision)?;
+    let assistant = model.date.into_iter().fold(assistant, Assistant::at);
     if let Some(numbers) = &embedding {
         check_width(&model.adapter, assistant.model.adapter.input(), numbers.len())?;
     }
@@ -166,6 +168,7 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
     let (questions, skipped) = Question::read(&args.data.data, &embeddings.index, join, skip_missing)?;
     let (model, visual_tokens) = (&args.model, args.model.visual_tokens());
     let assistant = Assistant::open_in(&device, &model.model, &model.adapter, visual_tokens, model.precision)?;
+    let assistant = model.date.into_iter().fold(assistant, Assistant::at);
     check_width(&model.adapter, assistant.model.adapter.input(), embeddings.rows.width())?;
     let start = Instant::now();
     let bar = show::progress(questions.len() as u64, "asking");

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::chat::{ChatTemplate, IMAGE, Role, Turn};
-use super::samples::{Join, Parsed, SampleOptions, Samples, TARGET, collect};
+use super::chat::{IMAGE, Role, Turn};
+use super::samples::{Join, Parsed, SampleOptions, Samples, collect};
+use super::template::ChatTemplate;
 use super::tokenizer::Tokenizer;
 use crate::Result;
 use crate::io::{IdIndex, Records, records};
@@ -29,7 +30,7 @@ impl Samples {
         options: &SampleOptions,
     ) -> Result<Samples> {
         let parse = |object: &Map<String, Value>| parse(object, options.join);
-        let encode = |turns: &Vec<Turn>| encode(turns, tokenizer, template, options.visual_tokens);
+        let encode = |turns: &Vec<Turn>| template.conversation(turns, tokenizer, options.visual_tokens);
         collect(Records::open(path)?, index, options, parse, encode)
     }
 }
@@ -109,20 +110,4 @@ fn place_image(turns: &mut [Turn], image: bool) -> Result<(), String> {
     let rest = turn.text.replace(IMAGE, "");
     turn.text = format!("{IMAGE}\n{}", rest.trim()).trim_end().to_string();
     Ok(())
-}
-
-fn encode(turns: &[Turn], tokenizer: &Tokenizer, template: &ChatTemplate, visual_tokens: usize) -> Result<Vec<u32>> {
-    let mut entries = Vec::new();
-    for part in template.parts(turns)? {
-        // Each part by itself: at inference the answer, too, starts after a prompt that was tokenised alone.
-        let ids = tokenizer.encode_with_image(&part.text, visual_tokens)?;
-        if !part.response {
-            entries.extend(ids);
-            continue;
-        }
-        // What follows the mark that ends the turn is the template's, and never generated.
-        let end = ids.iter().rposition(|id| tokenizer.is_special(*id)).map_or(ids.len(), |last| last + 1);
-        entries.extend(ids.iter().enumerate().map(|(i, id)| if i < end { id | TARGET } else { *id }));
-    }
-    Ok(entries)
 }

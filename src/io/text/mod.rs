@@ -3,11 +3,20 @@
 mod captions;
 mod chat;
 mod conversations;
+mod date;
+mod jinja;
 mod questions;
 mod samples;
+mod stream;
+mod template;
 mod tokenizer;
+mod tokenizer_files;
+mod transcript;
 
-pub use chat::{ChatTemplate, IMAGE, Role, Turn};
+pub use chat::{IMAGE, Role, Turn};
+pub use date::ChatDate;
 pub use questions::Question;
 pub use samples::{Join, Sample, SampleOptions, Samples, TARGET, TOKEN, VISUAL};
-pub use tokenizer::{TextStream, Tokenizer};
+pub use stream::TextStream;
+pub use template::ChatTemplate;
+pub use tokenizer::Tokenizer;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::date::ChatDate;
 use super::tokenizer::Tokenizer;
 use crate::error::{Problem, Remedy};
 use crate::io::{IdIndex, Ids, Records, records};
@@ -44,11 +45,13 @@ pub struct SampleOptions {
     pub skip_missing: bool,
     /// What joins records to embeddings.
     pub join: Join,
+    /// The date that the chat template writes, where it writes one; by default now.
+    pub date: Option<ChatDate>,
 }
 
 impl Default for SampleOptions {
     fn default() -> SampleOptions {
-        SampleOptions { visual_tokens: 1, max_length: 2048, skip_missing: false, join: Join::Auto }
+        SampleOptions { visual_tokens: 1, max_length: 2048, skip_missing: false, join: Join::Auto, date: None }
     }
 }
 

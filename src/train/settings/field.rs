@@ -8,7 +8,7 @@ use toml::Value;
 use super::{KeyKind, NoiseShape, Trained};
 use crate::ElementType;
 use crate::align::Method;
-use crate::io::{AdapterKind, Join};
+use crate::io::{AdapterKind, ChatDate, Join};
 use crate::nn::Precision;
 use crate::optim::MomentType;
 use crate::train::ScheduleKind;
@@ -100,6 +100,24 @@ impl Field for PathBuf {
     fn to_value(&self) -> Option<Value> {
         let text = self.to_string_lossy().into_owned();
         (!text.is_empty()).then_some(Value::String(text))
+    }
+}
+
+impl Field for ChatDate {
+    fn from_text(text: &str) -> Result<ChatDate, String> {
+        text.parse()
+    }
+
+    fn from_value(value: &Value) -> Result<ChatDate, String> {
+        match value {
+            Value::Datetime(date) => Self::from_text(&date.to_string()),
+            Value::String(text) => Self::from_text(text),
+            other => wrong("a date", other),
+        }
+    }
+
+    fn to_value(&self) -> Option<Value> {
+        Some(Value::String(self.to_string()))
     }
 }
 

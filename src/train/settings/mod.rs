@@ -9,7 +9,7 @@ use field::Field;
 
 use super::schedule::ScheduleKind;
 use crate::align::Method;
-use crate::io::{AdapterKind, Join};
+use crate::io::{AdapterKind, ChatDate, Join};
 use crate::nn::Precision;
 use crate::optim::MomentType;
 use crate::{ElementType, Error, Result};
@@ -138,6 +138,8 @@ settings! {
     join: Join = |_s| Join::Auto, true;
     /// Leave out records without an embedding.
     skip_missing: bool = |_s| false, true;
+    /// The date that a chat template writes, where it writes one, as 2026-01-31; by default that of the run's first day.
+    date: Option<ChatDate> = |_s| None, true;
     /// Statistics of texts and images, for stage 1.
     stats: Option<PathBuf> = |_s| None, true;
     /// The aligner of stage 1; by default the one that the statistics were fitted for.
