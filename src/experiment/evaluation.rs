@@ -361,5 +361,5 @@ fn ask(materials: &Materials, assistant: &Assistant) -> Result<Evaluation> {
     let (questions, _) = Question::read(&materials.at("questions.json"), &embeddings.index, join, false)?;
     let options = AnswerOptions { max_tokens: ANSWER_TOKENS, ..Default::default() };
     let rows: &mut EmbeddingRows = &mut embeddings.rows;
-    evaluate(assistant, (&questions, rows), (&options, false), || ())
+    evaluate(assistant, (&questions, rows), (&options, false), |_, _| Ok(()))
 }

@@ -68,15 +68,15 @@ pub struct Evaluation {
 }
 
 /// Asks all questions. An answer is right if it equals one of the right ones, white space around and between words aside;
-/// with `lenient`, also letter case and a final full stop.
+/// with `lenient`, also letter case and a final full stop. `judged` gets each question's outcome as it comes.
 ///
 /// # Errors
-/// What [`Assistant::answer`] reports; an embedding that cannot be read.
+/// What [`Assistant::answer`] and `judged` report; an embedding that cannot be read.
 pub fn evaluate(
     assistant: &Assistant,
     (questions, embeddings): (&[Question], &mut EmbeddingRows),
     (options, lenient): (&AnswerOptions, bool),
-    mut progress: impl FnMut(),
+    mut judged: impl FnMut(&Question, &Judged) -> Result<()>,
 ) -> Result<Evaluation> {
     let mut evaluation = Evaluation::default();
     let mut block = vec![0.0; embeddings.width()];
@@ -91,8 +91,9 @@ pub fn evaluate(
         let correct = question.answers.iter().any(|right| plain(right, lenient) == said);
         evaluation.overall.add(correct);
         evaluation.types.entry(question.kind.clone()).or_default().add(correct);
-        evaluation.judged.push(Judged { answer, correct });
-        progress();
+        let outcome = Judged { answer, correct };
+        judged(question, &outcome)?;
+        evaluation.judged.push(outcome);
     }
     Ok(evaluation)
 }

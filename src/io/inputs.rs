@@ -29,6 +29,12 @@ pub(super) fn expand(inputs: &[PathBuf]) -> Result<(Vec<PathBuf>, bool)> {
     Ok((files, single_file))
 }
 
+/// The files that `inputs` name, in the order in which their rows are read.
+#[cfg(feature = "train")]
+pub(crate) fn input_files(inputs: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    expand(inputs).map(|(files, _)| files)
+}
+
 fn is_pattern(path: &Path) -> bool {
     path.to_string_lossy().contains(['*', '?', '['])
 }

@@ -25,6 +25,8 @@ mod folder_lock;
 mod format;
 mod ids;
 mod inputs;
+#[cfg(feature = "train")]
+pub(crate) use inputs::input_files;
 mod model;
 mod npy;
 mod output;

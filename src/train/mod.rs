@@ -4,6 +4,7 @@
 mod batch;
 mod checkpoint;
 pub mod data;
+mod fingerprint;
 mod log;
 mod model;
 pub mod noise;

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::checkpoint::{Checkpoint, RunState};
+use super::fingerprint::{self, Fingerprint};
 use super::run::Run;
 use crate::device::{Buffer, Pending, yield_now};
 use crate::io::{TensorFile, TensorSpec};
@@ -36,6 +37,8 @@ impl Run {
         more.insert("best_eval_loss".to_string(), json!(self.best));
         // As bits: the next log line must come out the same.
         more.insert("pending".to_string(), json!([sum.to_bits(), targets]));
+        let inputs = self.fingerprints.wait()?;
+        more.insert("inputs".to_string(), inputs.iter().map(Fingerprint::to_json).collect());
         if let Some(scale) = &self.loss_scale {
             more.insert("loss_scale".to_string(), json!(scale.to_numbers()));
         }
@@ -85,7 +88,12 @@ impl Run {
     /// Goes to where a checkpoint was written.
     pub(super) fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()> {
         let state = &checkpoint.state;
-        self.settings.check_resumes(&state.settings)?;
+        let inputs = fingerprint::of_checkpoint(state.more.get("inputs"));
+        // Paths may change, where it is known that the files did not.
+        self.settings.check_resumes(&state.settings, inputs.is_some())?;
+        if let Some(then) = inputs {
+            fingerprint::check(&then, &self.fingerprints.wait()?)?;
+        }
         for (parameter, parts) in self.training() {
             for (name, content) in parts {
                 match content {

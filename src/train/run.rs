@@ -14,6 +14,7 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
 use super::data::{HeldOut, read_samples};
+use super::fingerprint::Fingerprints;
 use super::log::{LogRecord, RunLog};
 use super::order::{DataOrder, OrderOptions};
 use super::schedule::{Schedule, total_steps};
@@ -72,6 +73,8 @@ pub struct Run {
     pending: (f64, u64),
     /// The step of the newest checkpoint.
     pub(super) saved: Option<u64>,
+    /// What the inputs hold.
+    pub(super) fingerprints: Fingerprints,
     /// Of the run's folder.
     _lock: FolderLock,
 }
@@ -103,6 +106,8 @@ impl Run {
         let precision = precision(device, &settings, start);
         settings.precision = Some(precision);
         settings.date = date(&settings, start)?;
+        // As they are before they are read.
+        let fingerprints = Fingerprints::begin(&settings)?;
         let data = read_samples(&settings, &settings.data)?;
         let inputs = VisualInputs::of_settings(device, data.embeddings.rows, &settings)?;
         let held_out = HeldOut::open(device, &settings)?;
@@ -141,6 +146,7 @@ impl Run {
             loss_scale: (precision == Precision::Mixed).then(LossScale::default),
             pending: (0.0, 0),
             saved: None,
+            fingerprints,
             _lock: lock,
         };
         if start == Start::Resume

@@ -193,5 +193,5 @@ fn bad_conversations_are_refused() {
     let path = put(spot.path(), "d.json", json!([record(&[("human", "Q"), ("gpt", "A")])]).to_string());
     let chat = template("llama", Some(shrinking)).unwrap();
     let samples = Samples::conversations(&path, &tokenizer("llama"), &chat, &index(&["a"]), &SampleOptions::default());
-    refused(samples, &["line 1", "changes earlier text"]);
+    refused(samples, &["line 1", "leaves the responses"]);
 }

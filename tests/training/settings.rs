@@ -152,12 +152,12 @@ fn a_resumed_run_must_agree_in_what_matters() {
     let mut other = base.clone();
     other.set("keep", "7").unwrap();
     other.set("out", "elsewhere").unwrap();
-    other.check_resumes(&base.essence()).unwrap();
+    other.check_resumes(&base.essence(), false).unwrap();
     other.set("lr", "0.25").unwrap();
     other.set("max_steps", "9").unwrap();
     refused(
-        other.check_resumes(&base.essence()),
+        other.check_resumes(&base.essence(), false),
         &["lr was 0.0005 and is 0.25", "max_steps was unset and is 9", "another folder"],
     );
-    refused(base.check_resumes(&Settings::new(Stage::Two).essence()), &["stage"]);
+    refused(base.check_resumes(&Settings::new(Stage::Two).essence(), false), &["stage"]);
 }

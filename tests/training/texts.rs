@@ -35,8 +35,10 @@ fn tokens_and_back() {
     assert!(llama.is_special(5) && !llama.is_special(11));
     let entries = llama.encode_with_image("a<image>b", 2).unwrap();
     assert_eq!(entries, [bytes("a"), vec![VISUAL, VISUAL | 1], bytes("b")].concat());
-    llama.check_fits(256).unwrap();
-    refused(llama.check_fits(255), &["255", "belongs to the model"]);
+    // The last of the bytes; special tokens are added ones.
+    let fitted = |rows| tokenizer("llama").fitted_to(rows);
+    fitted(267).unwrap();
+    refused(fitted(200), &["200", "belongs to the model"]);
 }
 
 #[test]
@@ -234,6 +236,6 @@ fn the_tiny_tokenizers_fit_the_tiny_models() {
     for kind in ["llama", "qwen2"] {
         let folder = model_folder(kind);
         let config = realign::io::DecoderConfig::read(folder.path()).unwrap();
-        Tokenizer::open(folder.path()).unwrap().check_fits(config.vocab_size).unwrap();
+        Tokenizer::open(folder.path()).unwrap().fitted_to(config.vocab_size).unwrap();
     }
 }

@@ -2,17 +2,18 @@
 
 pub mod args;
 
+use std::fs::File;
 use std::io::Write;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Result, bail};
 use realign::device::Device;
-use realign::inference::{self, Accuracy, Assistant, Evaluation};
+use realign::inference::{self, Accuracy, Assistant, Evaluation, Judged};
 use realign::io::{
     AdapterWeights, Dataset, DecoderConfig, EmbeddingRows, IMAGE, OpenOptions, Question, Role, SampleOptions, Turn,
-    check_writable, write_atomically,
+    check_writable,
 };
 use realign::nn::{Adapter, Decoder, Precision};
 use realign::train::{Form, Model, VisualInputs, data, visual};
@@ -173,11 +174,14 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
     let start = Instant::now();
     let bar = show::progress(questions.len() as u64, "asking");
     let how = (&args.sampling.options(false), args.lenient);
-    let evaluation = inference::evaluate(&assistant, (&questions, &mut embeddings.rows), how, || bar.inc(1))?;
+    let mut predictions =
+        args.predictions.as_deref().map(|path| Predictions::create(path, args.json.force)).transpose()?;
+    let judged = |question: &Question, judged: &Judged| {
+        bar.inc(1);
+        predictions.as_mut().map_or(Ok(()), |predictions| predictions.write(question, judged))
+    };
+    let evaluation = inference::evaluate(&assistant, (&questions, &mut embeddings.rows), how, judged)?;
     bar.finish_and_clear();
-    if let Some(path) = &args.predictions {
-        write_atomically(path, args.json.force, predictions(&questions, &evaluation).as_bytes())?;
-    }
     let types: serde_json::Map<String, Value> =
         evaluation.types.iter().map(|(name, accuracy)| (name.clone(), accuracy_json(*accuracy))).collect();
     let mut value = accuracy_json(evaluation.overall);
@@ -197,15 +201,26 @@ fn accuracy_json(accuracy: Accuracy) -> Value {
     })
 }
 
-fn predictions(questions: &[Question], evaluation: &Evaluation) -> String {
-    let line = |(question, judged): (&Question, &inference::Judged)| {
+/// A file of predictions, written line by line: an evaluation of hours that ends early leaves what it has found.
+struct Predictions {
+    file: File,
+    path: PathBuf,
+}
+
+impl Predictions {
+    fn create(path: &Path, force: bool) -> Result<Self, realign::Error> {
+        check_writable(path, force)?;
+        let file = File::create(path).map_err(realign::Error::io("create", path))?;
+        Ok(Predictions { file, path: path.to_path_buf() })
+    }
+
+    fn write(&mut self, question: &Question, judged: &Judged) -> Result<(), realign::Error> {
         let value = json!({
             "id": question.id, "type": question.kind, "question": question.turns.last().map(|turn| &turn.text),
             "answers": question.answers, "prediction": judged.answer, "correct": judged.correct,
         });
-        format!("{value}\n")
-    };
-    questions.iter().zip(&evaluation.judged).map(line).collect()
+        writeln!(self.file, "{value}").map_err(realign::Error::io("write", &self.path))
+    }
 }
 
 fn table(evaluation: &Evaluation) -> String {

@@ -240,25 +240,37 @@ fn adapter_file(path: &Path) -> Result<PathBuf> {
     found.ok_or_else(|| Error::format(path, "the folder holds no adapter.safetensors or mm_projector.safetensors"))
 }
 
-/// The projector's tensors: what follows `mm_projector.`, with the full name.
+/// The projector's tensors, with the full name: what follows `mm_projector.`, or, as Transformers' LLaVA has it, `multi_modal_projector.`,
+/// where layers are called `linear_1`, `linear_2` and so on.
 fn projector_names(file: &TensorFile) -> Result<BTreeMap<String, String>> {
     let mut names = BTreeMap::new();
     for full in file.tensors().keys() {
-        let Some((before, rest)) = full.rsplit_once("mm_projector.") else { continue };
+        let Some((before, rest)) = full.rsplit_once("mm_projector.").or(full.rsplit_once("multi_modal_projector."))
+        else {
+            continue;
+        };
         if !(before.is_empty() || before.ends_with('.')) {
             continue;
         }
-        if let Some(other) = names.insert(rest.to_string(), full.clone()) {
+        let rest = numbered(rest).unwrap_or_else(|| rest.to_string());
+        if let Some(other) = names.insert(rest.clone(), full.clone()) {
             let problem = format!("{other:?} and {full:?} are both the projector's {rest:?}");
             return Err(Error::format(file.path(), format!("{problem}; leave one")));
         }
     }
     if names.is_empty() {
         let listed: Vec<String> = file.tensors().keys().take(10).map(|name| format!("{name:?}")).collect();
-        let problem = "holds no adapter: no tensor is called …mm_projector.…";
+        let problem = "holds no adapter: no tensor is called …mm_projector.… or …multi_modal_projector.…";
         return Err(Error::format(file.path(), format!("{problem}; it has {}", listed.join(", "))));
     }
     Ok(names)
+}
+
+/// `linear_N.part` as LLaVA's own files call it.
+fn numbered(name: &str) -> Option<String> {
+    let (number, part) = name.strip_prefix("linear_")?.split_once('.')?;
+    let layer = number.parse::<usize>().ok()?.checked_sub(1)?;
+    Some(format!("{}.{part}", 2 * layer))
 }
 
 /// `weight` alone is `linear`; `0.weight`, `2.weight` and so on are an MLP.

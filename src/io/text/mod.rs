@@ -10,6 +10,7 @@ mod samples;
 mod stream;
 mod template;
 mod tokenizer;
+mod tokenizer_classes;
 mod tokenizer_files;
 mod transcript;
 

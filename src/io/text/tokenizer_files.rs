@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
+use super::tokenizer_classes::of_class;
 use crate::io::model::read_object_if_there;
 use crate::{Error, Result};
 
@@ -42,10 +43,7 @@ impl TokenizerFiles {
         let config = there("config.json")?.unwrap_or_default();
         let generation = there("generation_config.json")?.unwrap_or_default();
         let ends = ends(&config).chain(ends(&generation)).collect();
-        let class = settings.get("tokenizer_class").or(config.get("tokenizer_class")).and_then(Value::as_str);
-        let llama = matches!(class, Some("LlamaTokenizer" | "LlamaTokenizerFast"))
-            && config.get("model_type").and_then(Value::as_str) == Some("llama");
-        let json = if llama { of_llama_class(&path, json, &mut settings)? } else { json };
+        let json = of_class(&path, json, &mut settings, &config)?;
         Ok(TokenizerFiles { path, json, settings, ends })
     }
 }
@@ -60,42 +58,4 @@ fn ends(config: &Map<String, Value>) -> impl Iterator<Item = u32> {
     let value = config.get("eos_token_id");
     let list = value.and_then(Value::as_array).cloned().or_else(|| value.map(|one| vec![one.clone()]));
     list.into_iter().flatten().filter_map(|id| id.as_u64().and_then(|id| u32::try_from(id).ok()))
-}
-
-/// What Transformers 5's `LlamaTokenizer` makes of a `tokenizer.json` of the SentencePiece kind: word boundaries before the first word
-/// (with `legacy`, before each piece between special tokens) by `Metaspace`, no normalizer, unknown characters as bytes.
-fn of_llama_class(path: &Path, json: Vec<u8>, settings: &mut Map<String, Value>) -> Result<Vec<u8>> {
-    let broken = |e: serde_json::Error| Error::format(path, format!("not a valid tokenizer: {e}"));
-    let mut tokenizer: Value = serde_json::from_slice(&json).map_err(broken)?;
-    let bpe = tokenizer["model"]["type"] == "BPE" || tokenizer["model"].get("merges").is_some();
-    // Llama 3's files name the class and are of the byte-level kind; they are taken as they are.
-    if !bpe || tokenizer["pre_tokenizer"].to_string().contains("\"ByteLevel\"") {
-        return Ok(json);
-    }
-    let flag = |name: &str| settings.get(name).and_then(Value::as_bool);
-    let space = flag("add_prefix_space").unwrap_or(true);
-    let scheme = match (space, flag("legacy").unwrap_or(false)) {
-        (false, _) => "never",
-        (true, true) => "always",
-        (true, false) => "first",
-    };
-    let mut decoders = vec![
-        json!({"type": "Replace", "pattern": {"String": "▁"}, "content": " "}),
-        json!({"type": "ByteFallback"}),
-        json!({"type": "Fuse"}),
-    ];
-    if space {
-        decoders.push(json!({"type": "Strip", "content": " ", "start": 1, "stop": 0}));
-    }
-    tokenizer["normalizer"] = Value::Null;
-    tokenizer["pre_tokenizer"] =
-        json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": false});
-    tokenizer["decoder"] = json!({"type": "Sequence", "decoders": decoders});
-    for (name, value) in [("fuse_unk", json!(true)), ("byte_fallback", json!(true)), ("ignore_merges", json!(false))] {
-        tokenizer["model"][name] = value;
-    }
-    for (name, token) in [("unk_token", "<unk>"), ("bos_token", "<s>"), ("eos_token", "</s>")] {
-        settings.entry(name).or_insert(json!(token));
-    }
-    serde_json::to_vec(&tokenizer).map_err(broken)
 }

@@ -303,16 +303,17 @@ impl Settings {
         all
     }
 
-    /// Checks that a checkpoint's settings are these.
+    /// Checks that a checkpoint's settings are these. With `moved`, files may lie elsewhere than then.
     ///
     /// # Errors
     /// Names every key that differs, with both values.
-    pub fn check_resumes(&self, checkpoint: &BTreeMap<String, String>) -> Result<()> {
+    pub fn check_resumes(&self, checkpoint: &BTreeMap<String, String>, moved: bool) -> Result<()> {
         let (ours, empty) = (self.essence(), String::new());
         // What a checkpoint says nothing of is newer than it, and was as it is by default.
         let default = Settings::new(self.stage).essence();
         let keys: std::collections::BTreeSet<&String> = ours.keys().chain(checkpoint.keys()).collect();
-        let differing = keys.into_iter().filter_map(|key| {
+        let keys = keys.into_iter().filter(|key| !(moved && PLACES.contains(&&key[..])));
+        let differing = keys.filter_map(|key| {
             let (now, then) = (ours.get(key).unwrap_or(&empty), checkpoint.get(key).or(default.get(key)));
             let then = then.unwrap_or(&empty);
             let show = |value: &String| if value.is_empty() { "unset".to_string() } else { value.clone() };
@@ -436,6 +437,9 @@ impl Settings {
         }
     }
 }
+
+/// Settings that say where files lie.
+const PLACES: [&str; 7] = ["data", "embeddings", "ids", "init_adapter", "model", "noise_images", "stats"];
 
 /// Words for an unknown key, with the nearest known one.
 fn unknown(key: &str) -> String {
