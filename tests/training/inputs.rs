@@ -74,7 +74,7 @@ fn a_run_is_not_resumed_on_other_inputs() {
         let changes: [Change; 6] = [
             (
                 "an edited line",
-                |s| change(\&s.data, |b| *b.iter_mut().rev().find(|c| c.is_ascii_lowercase()).unwrap() = b'Q'),
+                |s| change(&s.data, |b| *b.iter_mut().rev().find(|c| c.is_ascii_lowercase()).unwrap() = b'Q'),
                 &["data: ", "another content"],
             ),
             ("an appended line", |s| change(&s.data, |b| b.push(b'\n')), &["data: ", "bytes and had"]),
