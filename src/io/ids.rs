@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{Dataset, FileFormat, Records, parquet, records};
+use super::{Dataset, FileFormat, Records, parquet, plain, records};
 use crate::error::{Problem, Remedy};
 use crate::{Error, Result};
 
@@ -43,10 +43,11 @@ impl Ids {
 
     /// Reads the names of rows from a list: a JSON array of texts or integers (`.json`), the field `id` of records
     /// (`.jsonl`), a column (`.parquet`), or one name per line (any other file). `field` is another name for the field
-    /// or column.
+    /// or column. A byte order mark is no part of a name, nor is a line's end (LF or CRLF); blank lines at the end of a file are none.
     ///
     /// # Errors
-    /// A file that cannot be read, is malformed, or holds an empty name or something else than texts and integers.
+    /// A file that cannot be read, is in another encoding than UTF-8, is malformed, or holds an empty name or something else than texts and
+    /// integers.
     pub fn read(path: &Path, field: Option<&str>) -> Result<Ids> {
         let mut ids = Ids::default();
         let ending = path.extension().and_then(|end| end.to_str()).unwrap_or("").to_ascii_lowercase();
@@ -56,15 +57,13 @@ impl Ids {
             "jsonl" => {
                 let mut list = Records::open(path)?;
                 while let Some(record) = list.next() {
-                    let (line, object) = record?;
-                    ids.push(&records::id(&object, field).map_err(|problem| list.error(line, problem))?);
+                    let record = record?;
+                    let id = records::id(&record.object, field).map_err(|problem| list.error(&record, problem))?;
+                    ids.push(&id);
                 }
             }
             "json" => ids.read_array(path)?,
-            _ => {
-                let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-                text.lines().for_each(|line| ids.push(line.trim_end_matches('\r')));
-            }
+            _ => ids.read_lines(path)?,
         }
         match (0..ids.len()).find(|i| ids.get(*i).is_empty()) {
             None => Ok(ids),
@@ -72,8 +71,31 @@ impl Ids {
         }
     }
 
+    fn read_lines(&mut self, path: &Path) -> Result<()> {
+        let text = plain::read_text(path)?;
+        // Old Macintosh programs end lines with CR alone.
+        let end = if text.contains('\n') { '\n' } else { '\r' };
+        // Files that were put together from others have marks in the middle.
+        let names = text.split(end).map(|line| line.trim_start_matches('\u{feff}').trim_end_matches('\r'));
+        let mut names: Vec<&str> = names.map(|name| if name.trim().is_empty() { "" } else { name }).collect();
+        names.truncate(names.iter().rposition(|name| !name.is_empty()).map_or(0, |last| last + 1));
+        let mut padded: (u64, usize) = (0, 0);
+        for (row, name) in names.into_iter().enumerate() {
+            if name.trim() != name {
+                padded = (padded.0 + 1, if padded.0 == 0 { row } else { padded.1 });
+            }
+            self.push(name);
+        }
+        if let (count @ 1.., row) = padded {
+            let name = self.get(row);
+            let what = format!("{count} names begin or end with blanks, which belong to them (first that of row {row}, {name:?})");
+            log::warn!("{}: {what}", path.display());
+        }
+        Ok(())
+    }
+
     fn read_array(&mut self, path: &Path) -> Result<()> {
-        let text = std::fs::read(path).map_err(Error::io("read", path))?;
+        let text = plain::read_bytes(path)?;
         let list: Vec<Value> = serde_json::from_slice(&text)
             .map_err(|e| Error::format(path, format!("a JSON array of names is needed: {e}")))?;
         for (i, value) in list.iter().enumerate() {

@@ -33,6 +33,7 @@ mod parquet;
 #[cfg(not(feature = "parquet"))]
 #[path = "parquet_off.rs"]
 mod parquet;
+pub(crate) mod plain;
 mod positional;
 mod records;
 mod safetensors;
@@ -57,7 +58,9 @@ pub use records::{Record, Records};
 pub use tensor_file::{TensorFile, TensorInfo};
 pub use tensor_writer::TensorSpec;
 #[cfg(feature = "train")]
+pub(crate) use text::first_is_conversation;
+#[cfg(feature = "train")]
 pub use text::{
-    ChatTemplate, IMAGE, Join, Question, Role, Sample, SampleOptions, Samples, TARGET, TOKEN, TextStream, Tokenizer,
-    Turn, VISUAL,
+    ChatTemplate, IMAGE, Join, Question, QuestionOptions, Questions, Role, Sample, SampleOptions, Samples, SkipBad, TARGET, TOKEN, TextStream,
+    Tokenizer, Turn, VISUAL,
 };

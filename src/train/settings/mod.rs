@@ -9,7 +9,7 @@ use field::Field;
 
 use super::schedule::ScheduleKind;
 use crate::align::Method;
-use crate::io::{AdapterKind, Join};
+use crate::io::{AdapterKind, Join, SkipBad, plain};
 use crate::nn::Precision;
 use crate::optim::MomentType;
 use crate::{ElementType, Error, Result};
@@ -138,6 +138,8 @@ settings! {
     join: Join = |_s| Join::Auto, true;
     /// Leave out records without an embedding.
     skip_missing: bool = |_s| false, true;
+    /// Leave out so many bad records, or all: those with an empty text, an unknown role, misplaced marks and the like.
+    skip_bad: SkipBad = |_s| SkipBad::default(), true;
     /// Statistics of texts and images, for stage 1.
     stats: Option<PathBuf> = |_s| None, true;
     /// The aligner of stage 1; by default the one that the statistics were fitted for.
@@ -227,10 +229,9 @@ impl Settings {
     /// Takes over what a TOML file says. Paths in it are relative to the current folder.
     ///
     /// # Errors
-    /// No such file, not valid TOML (with the line), an unknown key (with the nearest known one), a value of the wrong type.
+    /// No such file, no UTF-8, not valid TOML (with the line), an unknown key (with the nearest known one), a value of the wrong type.
     pub fn read(&mut self, path: &Path) -> Result<()> {
-        let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-        self.merge(&text, path)
+        self.merge(&plain::read_text(path)?, path)
     }
 
     /// Takes over the text of a TOML file; `path` is its name for errors.
