@@ -17,7 +17,9 @@ use super::words::{Length, read};
 use crate::align::{Method, Statistics};
 use crate::device::Device;
 use crate::inference::{AnswerOptions, Assistant, Evaluation, evaluate, score};
-use crate::io::{AdapterKind, AdapterWeights, EmbeddingRows, QuestionOptions, Questions, SampleOptions, write_atomically};
+use crate::io::{
+    AdapterKind, AdapterWeights, EmbeddingRows, QuestionOptions, Questions, SampleOptions, write_atomically,
+};
 use crate::train::{EmbeddingFiles, Form, Run, Settings, Stage, Start, VisualInputs, data};
 use crate::{Error, Result};
 

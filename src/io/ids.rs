@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{Dataset, FileFormat, Records, parquet, plain, records};
+use super::{Dataset, Records, Shard, parquet, plain, records, shard_names};
 use crate::error::{Problem, Remedy};
 use crate::{Error, Result};
 
@@ -42,7 +42,7 @@ impl Ids {
     }
 
     /// Reads the names of rows from a list: a JSON array of texts or integers (`.json`), the field `id` of records
-    /// (`.jsonl`), a column (`.parquet`), or one name per line (any other file). `field` is another name for the field
+    /// (`.jsonl`), a column (`.parquet`, `.arrow`), or one name per line (any other file). `field` is another name for the field
     /// or column. A byte order mark is no part of a name, nor is a line's end (LF or CRLF); blank lines at the end of a file are none.
     ///
     /// # Errors
@@ -53,7 +53,7 @@ impl Ids {
         let ending = path.extension().and_then(|end| end.to_str()).unwrap_or("").to_ascii_lowercase();
         let field = field.unwrap_or(DEFAULT_FIELD);
         match ending.as_str() {
-            "parquet" => parquet::read_ids(path, field, &mut ids)?,
+            "parquet" | "arrow" => parquet::read_ids(path, field, &mut ids)?,
             "jsonl" => {
                 let mut list = Records::open(path)?;
                 while let Some(record) = list.next() {
@@ -88,7 +88,9 @@ impl Ids {
         }
         if let (count @ 1.., row) = padded {
             let name = self.get(row);
-            let what = format!("{count} names begin or end with blanks, which belong to them (first that of row {row}, {name:?})");
+            let what = format!(
+                "{count} names begin or end with blanks, which belong to them (first that of row {row}, {name:?})"
+            );
             log::warn!("{}: {what}", path.display());
         }
         Ok(())
@@ -107,31 +109,75 @@ impl Ids {
         Ok(())
     }
 
-    /// The names of a dataset's rows: from `list` if given, else from the column `id` of its parquet files. `field` is
-    /// another name for the column.
+    /// The names of a dataset's rows: from `list` if given, else from the column `id` of its parquet or arrow files, or of the files
+    /// `metadata_N.parquet` that clip-retrieval puts beside the shards `img_emb_N.npy` and `text_emb_N.npy` or into a folder `metadata`
+    /// beside theirs. `field` is another name for the column.
     ///
     /// # Errors
-    /// As [`Ids::read`]; npy and safetensors files without a list; another number of names than of rows.
+    /// As [`Ids::read`]; npy and safetensors files with neither; another number of names than of rows, for each shard with a file of its
+    /// own.
     pub fn of_dataset(dataset: &Dataset, list: Option<&Path>, field: Option<&str>) -> Result<Ids> {
         let first = dataset.shards().first().map(|shard| shard.path()).unwrap_or(Path::new(""));
         let mut ids = Ids::default();
         match list {
-            Some(path) => ids = Ids::read(path, field)?,
+            Some(path) => {
+                ids = Ids::read(path, field)?;
+                warn_of_order(dataset, path);
+            }
             None => {
                 for shard in dataset.shards() {
-                    if shard.format() != FileFormat::Parquet {
-                        let problem = Problem::new(format!("{} files hold no ids", shard.format()));
-                        return Err(Error::format(shard.path(), problem.remedy(Remedy::GiveIds)));
-                    }
-                    parquet::read_ids(shard.path(), field.unwrap_or(DEFAULT_FIELD), &mut ids)?;
+                    ids.read_shard(shard, field.unwrap_or(DEFAULT_FIELD))?;
                 }
             }
         }
         if ids.len() as u64 == dataset.rows() {
             return Ok(ids);
         }
-        let problem = format!("there are {} ids for {} rows of {}", ids.len(), dataset.rows(), first.display());
+        let mut problem = format!("there are {} ids for {} rows of {}", ids.len(), dataset.rows(), first.display());
+        if ids.len() as u64 == dataset.rows() + 1 && ["id", "ids", "name", "0", "image_path"].contains(&ids.get(0)) {
+            problem += &format!(" (the first, {:?}, looks like a heading: remove that line)", ids.get(0));
+        }
         Err(Error::format(list.unwrap_or(first), format!("{problem}; both must be in the same order and number")))
+    }
+
+    /// Appends the names of a shard's rows, from its own column or from its metadata.
+    fn read_shard(&mut self, shard: &Shard, field: &str) -> Result<()> {
+        if shard.rows() == 0 {
+            return Ok(());
+        }
+        if !shard.format().is_raw() {
+            return parquet::read_ids(shard.path(), field, self);
+        }
+        let places = shard_names::metadata(shard.path());
+        let Some(metadata) = places.iter().find(|path| path.is_file()) else {
+            let mut problem = format!("{} files hold no ids", shard.format());
+            if let [beside, _] = &places[..] {
+                let name = beside.file_name().unwrap_or_default().to_string_lossy();
+                problem += &format!(", and there is no {name} beside it or in the folder metadata beside its own");
+            }
+            return Err(Error::format(shard.path(), Problem::new(problem).remedy(Remedy::GiveIds)));
+        };
+        let before = self.len() as u64;
+        parquet::read_ids(metadata, field, self)?;
+        let count = self.len() as u64 - before;
+        match count == shard.rows() {
+            true => Ok(()),
+            false => {
+                let problem = format!("has {count} rows, but {} has {}", shard.path().display(), shard.rows());
+                Err(Error::format(metadata, format!("{problem}; both must be of the same shard")))
+            }
+        }
+    }
+}
+
+/// Says that a list is taken to be in the order of the shards' numbers, where that of their names is another.
+fn warn_of_order(dataset: &Dataset, list: &Path) {
+    let shards = dataset.shards();
+    if let Some(pair) =
+        shards.windows(2).find(|pair| pair[0].path() > pair[1].path() && shard_names::kind(pair[0].path()).is_some())
+    {
+        let names = format!("{} before {}", pair[0].path().display(), pair[1].path().display());
+        log::warn!("{}: is taken to be in the order of the shards' numbers ({names})", list.display());
     }
 }
 

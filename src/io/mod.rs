@@ -1,4 +1,4 @@
-//! Files: rows in `.npy`, `.safetensors` and `.parquet`, one file or many shards; models, adapters and texts.
+//! Files: rows in `.npy`, `.safetensors`, `.parquet` and `.arrow`, one file or many shards; models, adapters and texts.
 //!
 //! A [`Dataset`] is opened once, header by header, without reading a row. Rows then stream through a [`RowReader`] as
 //! tight little-endian bytes and leave through an [`Output`], which mirrors the dataset's shards and becomes visible
@@ -37,6 +37,7 @@ pub(crate) mod plain;
 mod positional;
 mod records;
 mod safetensors;
+mod shard_names;
 mod tensor_file;
 pub(crate) mod tensor_writer;
 #[cfg(feature = "train")]
@@ -61,6 +62,6 @@ pub use tensor_writer::TensorSpec;
 pub(crate) use text::first_is_conversation;
 #[cfg(feature = "train")]
 pub use text::{
-    ChatTemplate, IMAGE, Join, Question, QuestionOptions, Questions, Role, Sample, SampleOptions, Samples, SkipBad, TARGET, TOKEN, TextStream,
-    Tokenizer, Turn, VISUAL,
+    ChatTemplate, IMAGE, Join, Question, QuestionOptions, Questions, Role, Sample, SampleOptions, Samples, SkipBad,
+    TARGET, TOKEN, TextStream, Tokenizer, Turn, VISUAL,
 };

@@ -31,7 +31,8 @@ pub(crate) fn read_text(path: &Path) -> Result<String> {
         let (at, bytes) = (e.utf8_error().valid_up_to(), e.as_bytes());
         let line = 1 + bytes[..at].iter().filter(|b| **b == b'\n').count();
         let byte = bytes.get(at).copied().unwrap_or(0);
-        let problem = format!("line {line} is not UTF-8: it has the byte {byte:#04x}, perhaps of Latin-1 or Windows-1252");
+        let problem =
+            format!("line {line} is not UTF-8: it has the byte {byte:#04x}, perhaps of Latin-1 or Windows-1252");
         Error::format(path, format!("{problem}; save the file as UTF-8"))
     })
 }

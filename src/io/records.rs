@@ -321,7 +321,8 @@ fn without_python_numbers(text: &[u8]) -> Option<Vec<u8>> {
     let (mut out, mut scan, mut found, mut at) = (Vec::with_capacity(text.len()), Scan::default(), false, 0);
     while at < text.len() {
         let rest = &text[at..];
-        let word = ["NaN", "Infinity", "-Infinity"].iter().find(|word| !scan.quoted && rest.starts_with(word.as_bytes()));
+        let word =
+            ["NaN", "Infinity", "-Infinity"].iter().find(|word| !scan.quoted && rest.starts_with(word.as_bytes()));
         match word {
             Some(word) => {
                 out.extend_from_slice(b"null");

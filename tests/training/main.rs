@@ -19,6 +19,7 @@ mod order;
 mod plan;
 mod python;
 mod real_model;
+mod records;
 mod runs;
 mod settings;
 mod switches;

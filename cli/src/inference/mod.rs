@@ -11,8 +11,8 @@ use anyhow::{Result, bail};
 use realign::device::Device;
 use realign::inference::{self, Accuracy, Assistant, Evaluation};
 use realign::io::{
-    AdapterWeights, Dataset, DecoderConfig, EmbeddingRows, IMAGE, OpenOptions, Question, QuestionOptions, Questions, Role, SampleOptions, Turn,
-    check_writable, write_atomically,
+    AdapterWeights, Dataset, DecoderConfig, EmbeddingRows, IMAGE, OpenOptions, Question, QuestionOptions, Questions,
+    Role, SampleOptions, Turn, check_writable, write_atomically,
 };
 use realign::nn::{Adapter, Decoder, Precision};
 use realign::train::{Form, Model, VisualInputs, data, visual};

@@ -47,7 +47,9 @@ fn caption(object: &Map<String, Value>) -> Result<String, String> {
     let name = match found[..] {
         _ if there("text") => "text",
         [a, b] if object.get(a) != object.get(b) => {
-            return Err(format!("has both {a:?} and {b:?}, and they differ; remove one of them, or call the right one \"text\""));
+            return Err(format!(
+                "has both {a:?} and {b:?}, and they differ; remove one of them, or call the right one \"text\""
+            ));
         }
         [name, ..] => name,
         [] if turns::is_conversation(object) => return turns::pretraining_caption(object),

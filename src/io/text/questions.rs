@@ -4,8 +4,8 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::chat::{IMAGE, Role, Turn};
 use super::bad::{BadRecords, SkipBad};
+use super::chat::{IMAGE, Role, Turn};
 use super::images::Image;
 use super::samples::{Join, Missing, warn_of_leading_responses};
 use super::turns::{self, Conversation};
@@ -67,9 +67,8 @@ impl Questions {
         let (mut read, mut dropped) = (0, 0);
         while let Some(record) = list.next_record()? {
             read += 1;
-            let parsed = record.and_then(|record| {
-                parse(&record.object, options.join).map_err(|problem| list.bad(&record, problem))
-            });
+            let parsed = record
+                .and_then(|record| parse(&record.object, options.join).map_err(|problem| list.bad(&record, problem)));
             match parsed {
                 Ok((names, mut question, led)) => {
                     dropped += u64::from(led);

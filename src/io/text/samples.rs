@@ -53,7 +53,13 @@ pub struct SampleOptions {
 
 impl Default for SampleOptions {
     fn default() -> SampleOptions {
-        SampleOptions { visual_tokens: 1, max_length: 2048, skip_missing: false, join: Join::Auto, skip_bad: SkipBad::default() }
+        SampleOptions {
+            visual_tokens: 1,
+            max_length: 2048,
+            skip_missing: false,
+            join: Join::Auto,
+            skip_bad: SkipBad::default(),
+        }
     }
 }
 
@@ -330,7 +336,9 @@ impl Missing {
         let mut problem =
             format!("{} of {read} records have no embedding: {}{more}", self.count, self.first.join(", "));
         if let (count @ 1.., name) = &self.by_file_name {
-            problem += &format!(" ({count} of them have one called as the image's file alone, such as {name:?}: give ids and images one form)");
+            problem += &format!(
+                " ({count} of them have one called as the image's file alone, such as {name:?}: give ids and images one form)"
+            );
         }
         if skip {
             log::warn!("{}: {problem}; they are left out", records.path().display());

@@ -55,7 +55,9 @@ pub(super) fn check_weights(object: &Map<String, Value>) -> Result<(), String> {
             let plain = value.is_null() || value.as_bool() == Some(true) || value.as_f64() == Some(1.0);
             if !plain {
                 let problem = format!("turn {i}: {name:?} is {}", records::short(value));
-                return Err(format!("{problem}, but all responses are learnt with weight 1; remove the turn or its {name:?}"));
+                return Err(format!(
+                    "{problem}, but all responses are learnt with weight 1; remove the turn or its {name:?}"
+                ));
             }
         }
     }
@@ -68,7 +70,9 @@ pub(super) fn pretraining_caption(object: &Map<String, Value>) -> Result<String,
     let (turns, inside) = turns(object)?;
     let [question, answer] = &turns[..] else {
         let problem = format!("its conversation has {} turns", turns.len());
-        return Err(format!("{problem}; a caption is one human turn with {IMAGE} and one gpt turn, or a field \"text\""));
+        return Err(format!(
+            "{problem}; a caption is one human turn with {IMAGE} and one gpt turn, or a field \"text\""
+        ));
     };
     if (question.role, answer.role) != (Role::User, Role::Assistant) {
         return Err("its conversation is not one human turn and then one gpt turn, so it has no caption".to_string());
@@ -83,7 +87,8 @@ pub(super) fn pretraining_caption(object: &Map<String, Value>) -> Result<String,
 
 /// The list of turns, and the image that a part of one names.
 fn turns(object: &Map<String, Value>) -> Result<(Vec<Turn>, Image), String> {
-    let mut lists = LISTS.iter().filter_map(|name| Some((*name, object.get(*name)?))).filter(|(_, list)| !list.is_null());
+    let mut lists =
+        LISTS.iter().filter_map(|name| Some((*name, object.get(*name)?))).filter(|(_, list)| !list.is_null());
     let list = match (lists.next(), lists.next()) {
         (Some((a, _)), Some((b, _))) => return Err(format!("has both {a:?} and {b:?}; remove one of them")),
         (Some((_, Value::Array(list))), None) => list,
@@ -133,9 +138,8 @@ fn turn(value: &Value) -> Result<(Turn, Image), String> {
         _ => names[0],
     };
     let from = records::text(turn, field(["from", "role"]))?;
-    let role = role(from).ok_or_else(|| {
-        format!("unknown role {from:?}; known are system, human (or user) and gpt (or assistant)")
-    })?;
+    let role = role(from)
+        .ok_or_else(|| format!("unknown role {from:?}; known are system, human (or user) and gpt (or assistant)"))?;
     let name = field(["value", "content"]);
     let (text, image) = match turn.get(name) {
         Some(Value::Array(parts)) => parts_text(parts)?,
