@@ -72,6 +72,11 @@ pub enum Remedy {
     GiveIds,
     /// Check the ids, or leave out records without an embedding.
     SkipMissing,
+    /// Correct the bad records, or leave them out.
+    SkipBad {
+        /// How many there are.
+        count: u64,
+    },
     /// Cut samples at this length.
     LowerMaxLength {
         /// In tokens.
@@ -124,6 +129,7 @@ impl Remedy {
             Remedy::ChooseIdColumn,
             Remedy::GiveIds,
             Remedy::SkipMissing,
+            Remedy::SkipBad { count: 3 },
             Remedy::LowerMaxLength { most: 512 },
             Remedy::SmallerWeights,
             Remedy::TrainLess,
@@ -171,6 +177,7 @@ impl fmt::Display for Remedy {
             Remedy::ChooseIdColumn => "choose the column of ids",
             Remedy::GiveIds => "give a list of its rows' ids, one per line or as a JSON array",
             Remedy::SkipMissing => "check the ids, or leave such records out",
+            Remedy::SkipBad { count } => return write!(f, "correct them, or allow {count} bad records to be left out"),
             Remedy::LowerMaxLength { most } => return write!(f, "lower the longest sample to {most}, which cuts it"),
             Remedy::SmallerWeights => "hold a frozen model in 16 bits, or take a smaller one",
             Remedy::TrainLess => "train less of the model: low-rank additions, or the adapter alone",

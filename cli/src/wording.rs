@@ -72,6 +72,9 @@ impl Wording for Flags {
             Remedy::ChooseIdColumn => "name the column of ids with --id-column",
             Remedy::GiveIds => "name a list of its rows' ids, one per line or as a JSON array, with --ids",
             Remedy::SkipMissing => "check the ids, or pass --skip-missing to leave them out",
+            Remedy::SkipBad { count } => {
+                return format!("correct them, or pass --skip-bad {count} (or all) to leave them out");
+            }
             Remedy::LowerMaxLength { most } => return format!("lower --max-length to {most}, which cuts it"),
             Remedy::SmallerWeights => "hold a frozen model in 16 bits (--weights bf16), or take a smaller one",
             Remedy::TrainLess => "train less of the model (--train lora, or --train adapter)",

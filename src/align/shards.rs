@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::{Aligner, Applied, apply};
 use crate::device::Device;
 use crate::io::{Dataset, Output, Shard, ShardWriter};
-use crate::stats::{DatasetRows, StreamOptions};
+use crate::stats::{DatasetRows, StreamOptions, ZeroRows};
 use crate::{ElementType, Error, Result};
 
 /// What [`apply_to_files`] wrote.
@@ -18,6 +18,8 @@ pub struct AlignedFiles {
     pub element_type: ElementType,
     /// Rows written, and values read as 0.
     pub applied: Applied,
+    /// Rows of zeros among those read.
+    pub zero_rows: ZeroRows,
 }
 
 /// Streams a data set's rows `[n, d]` through the operator into `output`, which [`Output::create`] planned for the same data set:
@@ -57,9 +59,14 @@ pub fn apply_to_files(
     let mut writers =
         Writers { sizes, row_bytes: dataset.width() * element_type.bytes(), shard: 0, left: 0, writer: None };
     let mut sink = |bytes: &[u8], _| writers.write(&mut output, bytes);
-    let applied = apply(device, aligner, &mut DatasetRows::new(dataset), element_type, options, &mut sink)?;
+    let mut rows = DatasetRows::new(dataset).nonfinite(options.nonfinite);
+    let applied = apply(device, aligner, &mut rows, element_type, options, &mut sink)?;
+    // Empty files at the end have had no rows to begin with.
+    while writers.shard < writers.sizes.len() {
+        writers.begin(&mut output)?;
+    }
     writers.close()?;
-    Ok(AlignedFiles { files: output.commit()?, element_type, applied })
+    Ok(AlignedFiles { files: output.commit()?, element_type, applied, zero_rows: rows.zero_rows() })
 }
 
 /// Hands rows to the shards' writers, in order, however they are cut into blocks.
@@ -76,11 +83,8 @@ struct Writers {
 impl Writers {
     fn write(&mut self, output: &mut Output, mut bytes: &[u8]) -> Result<()> {
         while !bytes.is_empty() {
-            if self.left == 0 {
-                self.close()?;
-                self.writer = Some(output.writer(self.shard)?);
-                self.left = self.sizes.get(self.shard).copied().unwrap_or(0);
-                self.shard += 1;
+            while self.left == 0 {
+                self.begin(output)?;
             }
             let rows = (bytes.len() / self.row_bytes) as u64;
             let most = usize::try_from(self.left).unwrap_or(usize::MAX).saturating_mul(self.row_bytes);
@@ -91,6 +95,15 @@ impl Writers {
             self.left -= rows.min(self.left);
             bytes = rest;
         }
+        Ok(())
+    }
+
+    /// Begins the next shard.
+    fn begin(&mut self, output: &mut Output) -> Result<()> {
+        self.close()?;
+        self.writer = Some(output.writer(self.shard)?);
+        self.left = self.sizes.get(self.shard).copied().unwrap_or(0);
+        self.shard += 1;
         Ok(())
     }
 

@@ -17,7 +17,9 @@ use super::words::{Length, read};
 use crate::align::{Method, Statistics};
 use crate::device::Device;
 use crate::inference::{AnswerOptions, Assistant, Evaluation, evaluate, score};
-use crate::io::{AdapterKind, AdapterWeights, EmbeddingRows, Question, SampleOptions, write_atomically};
+use crate::io::{
+    AdapterKind, AdapterWeights, EmbeddingRows, QuestionOptions, Questions, SampleOptions, write_atomically,
+};
 use crate::train::{EmbeddingFiles, Form, Run, Settings, Stage, Start, VisualInputs, data};
 use crate::{Error, Result};
 
@@ -357,8 +359,8 @@ fn ask(materials: &Materials, assistant: &Assistant) -> Result<Evaluation> {
     let inputs = [rows];
     let files = EmbeddingFiles { inputs: &inputs, ids: Some(&ids), key: None, column: None, id_column: None };
     let mut embeddings = files.open()?;
-    let join = crate::io::Join::Image;
-    let (questions, _) = Question::read(&materials.at("questions.json"), &embeddings.index, join, false)?;
+    let options = QuestionOptions { join: crate::io::Join::Image, ..Default::default() };
+    let questions = Questions::read(&materials.at("questions.json"), &embeddings.index, options)?.questions;
     let options = AnswerOptions { max_tokens: ANSWER_TOKENS, ..Default::default() };
     let rows: &mut EmbeddingRows = &mut embeddings.rows;
     evaluate(assistant, (&questions, rows), (&options, false), |_, _| Ok(()))

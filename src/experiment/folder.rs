@@ -133,10 +133,10 @@ fn captions(path: &Path) -> Result<(Vec<String>, Vec<Vec<String>>)> {
     let (mut names, mut captions, mut places) = (Vec::new(), Vec::<Vec<String>>::new(), HashMap::new());
     let mut records = Records::open(path)?;
     while let Some(record) = records.next() {
-        let (line, object) = record?;
-        let text = |field: &str| match object.get(field).and_then(|v| v.as_str()).map(str::trim) {
+        let record = record?;
+        let text = |field: &str| match record.object.get(field).and_then(|v| v.as_str()).map(str::trim) {
             Some(text) if !text.is_empty() => Ok(text.to_owned()),
-            _ => Err(records.error(line, format!("field {field:?} is missing or no text"))),
+            _ => Err(records.error(&record, format!("field {field:?} is missing or no text"))),
         };
         let (name, caption) = (text("image")?, text("text")?);
         let place = *places.entry(name.clone()).or_insert_with(|| {

@@ -58,10 +58,11 @@ pub(super) struct Found {
 }
 
 impl Found {
-    /// Checks what holds for every format: there is something, and its size fits the machine's integers.
+    /// Checks what holds for every format: rows have numbers, and their size fits the machine's integers. There may be none, as in the
+    /// empty shard of a job that had nothing to do.
     pub(super) fn new(path: &Path, rows: u64, width: u64, element: ElementType, layout: Layout) -> Result<Found> {
-        if rows == 0 || width == 0 {
-            return Err(Error::format(path, format!("empty: {rows} rows of {width} numbers; name a file with rows")));
+        if rows > 0 && width == 0 {
+            return Err(empty(path, rows, width));
         }
         let total = rows.checked_mul(width).and_then(|numbers| numbers.checked_mul(element.bytes() as u64));
         let width = usize::try_from(width).ok();
@@ -79,27 +80,40 @@ impl Found {
     }
 }
 
+fn empty(path: &Path, rows: u64, width: u64) -> Error {
+    Error::format(path, format!("empty: {rows} rows of {width} numbers; name a file with rows"))
+}
+
 impl Dataset {
-    /// Opens files, folders (every `.npy`, `.safetensors` or `.parquet` file in them, sorted by name, all of one
-    /// format, hidden files left out) and patterns (`*?[`, sorted), in the order given.
+    /// Opens files, folders (every `.npy`, `.safetensors`, `.parquet` or `.arrow` file in them, sorted by name, all of one
+    /// format, hidden files left out) and patterns (`*?[`, sorted), in the order given. The files of clip-retrieval's layout, `img_emb_N.npy`
+    /// or `text_emb_N.npy`, are sorted by the number N; a folder that has them in a folder `img_emb` or `text_emb` may be named itself.
     ///
-    /// Reads headers only (of parquet also the first row, which tells the width of its lists).
+    /// Reads headers only (of parquet and arrow files also the first row, which tells the width of its lists). A file without rows may be
+    /// among others that have some.
     ///
     /// # Errors
-    /// A file that cannot be read, is malformed or empty, holds something else than rows of floats, is named twice, or
-    /// differs from the first in width or element type. The message names the file and the remedy.
+    /// A file that cannot be read, is malformed, holds something else than rows of floats, is named twice, or
+    /// differs from the first in width or element type; files without any row. The message names the file and the remedy.
     pub fn open(inputs: &[PathBuf], options: &OpenOptions) -> Result<Dataset> {
         let (files, single_file) = inputs::expand(inputs)?;
         let mut shards: Vec<Shard> = Vec::with_capacity(files.len());
-        let mut kind = None;
+        let (mut kind, mut vacant) = (None, None);
         let mut rows = 0u64;
         for path in files {
             let (found, format, bytes) = inspect(&path, options)?;
+            if found.rows == 0 {
+                // Its width and type are those of nothing.
+                vacant.get_or_insert_with(|| (path.clone(), found.width));
+                shards.push(Shard { path, rows: 0, format, bytes, layout: found.layout });
+                continue;
+            }
             let this = (found.width, found.element);
             let first = *kind.get_or_insert(this);
             if first != this {
                 let (a, b) = (format!("{} {}", this.0, this.1), format!("{} {}", first.0, first.1));
-                let other = shards.first().map(|shard| shard.path.display().to_string()).unwrap_or_default();
+                let other = shards.iter().find(|shard| shard.rows > 0);
+                let other = other.map(|shard| shard.path.display().to_string()).unwrap_or_default();
                 let problem = format!("its rows are {a}, but those of {other} are {b}");
                 return Err(Error::format(path, format!("{problem}; files read together must agree in both")));
             }
@@ -108,7 +122,10 @@ impl Dataset {
                 .ok_or_else(|| Error::format(&path, "all files together have more than 2^64 rows"))?;
             shards.push(Shard { path, rows: found.rows, format, bytes, layout: found.layout });
         }
-        let (width, element) = kind.ok_or_else(|| Error::argument("input", "no file was named"))?;
+        let (width, element) = kind.ok_or_else(|| match vacant {
+            Some((path, width)) => empty(&path, 0, width as u64),
+            None => Error::argument("input", "no file was named"),
+        })?;
         Ok(Dataset { shards, rows, width, element, single_file })
     }
 
@@ -186,13 +203,14 @@ fn open_regular(path: &Path) -> Result<(File, u64)> {
 }
 
 fn inspect(path: &Path, options: &OpenOptions) -> Result<(Found, FileFormat, u64)> {
-    let format = FileFormat::from_path(path)
-        .ok_or_else(|| Error::format(path, "unknown file type; the name must end in .npy, .safetensors or .parquet"))?;
+    let format = FileFormat::from_path(path).ok_or_else(|| {
+        Error::format(path, "unknown file type; the name must end in .npy, .safetensors, .parquet or .arrow")
+    })?;
     let (file, len) = open_regular(path)?;
     let found = match format {
         FileFormat::Npy => npy::inspect(&file, len, path, options.vector),
         FileFormat::Safetensors => safetensors::inspect(&file, len, path, options.key.as_deref()),
-        FileFormat::Parquet => parquet::inspect(file, path, options.column.as_deref()),
+        FileFormat::Parquet | FileFormat::Arrow => parquet::inspect(file, path, options.column.as_deref()),
     }?;
     Ok((found, format, len))
 }
@@ -223,6 +241,8 @@ impl RowReader {
         }
         let source = match &shard.layout {
             Layout::Raw { offset, .. } => Source::Raw { file, offset: *offset },
+            // An empty file's column may be of another type, and is never read.
+            Layout::Parquet(_) if shard.rows == 0 => Source::Raw { file, offset: 0 },
             Layout::Parquet(column) => {
                 Source::Parquet(Box::new(parquet::Reader::open(file, &shard.path, column, (width, element), 0)?))
             }

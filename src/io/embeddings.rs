@@ -3,15 +3,15 @@
 use std::fs::File;
 use std::path::PathBuf;
 
-use super::{Dataset, FileFormat, RowReader, positional, tensor_file};
+use super::{Dataset, RowReader, positional, tensor_file};
 use crate::{ElementType, Error, Result};
 
-/// Bytes that are moved at a time when a parquet file is unpacked.
+/// Bytes that are moved at a time when a file is unpacked.
 const BLOCK_BYTES: usize = 8 << 20;
 
 /// Reads single rows of a dataset at their places. Nothing is held in memory but one row.
 ///
-/// Parquet files cannot be read so; their rows are unpacked once into a nameless temporary file (in the system's temporary
+/// Parquet and arrow files cannot be read so; their rows are unpacked once into a nameless temporary file (in the system's temporary
 /// folder, `TMPDIR`), which takes rows × width × element size on that disk and vanishes with this value.
 #[derive(Debug)]
 pub struct EmbeddingRows {
@@ -41,9 +41,9 @@ impl EmbeddingRows {
         for (i, shard) in dataset.shards().iter().enumerate() {
             let mut reader = dataset.reader(i)?;
             let path = shard.path().to_path_buf();
-            rows.shards.push(match shard.format() {
-                FileFormat::Parquet => Source::Unpacked(unpack(&mut reader, shard.rows(), width, element)?, path),
-                _ => Source::InPlace(Box::new(reader), path),
+            rows.shards.push(match shard.format().is_raw() {
+                false => Source::Unpacked(unpack(&mut reader, shard.rows(), width, element)?, path),
+                true => Source::InPlace(Box::new(reader), path),
             });
             end += shard.rows();
             rows.ends.push(end);

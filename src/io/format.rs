@@ -15,11 +15,15 @@ pub enum FileFormat {
     Safetensors,
     /// Apache Parquet: a column of lists beside other columns.
     Parquet,
+    /// Apache Arrow's own (IPC), as stream or file: a column of lists beside other columns. It is read, and not written.
+    Arrow,
 }
 
 impl FileFormat {
     /// All formats.
-    pub const ALL: [FileFormat; 3] = [FileFormat::Npy, FileFormat::Safetensors, FileFormat::Parquet];
+    pub const ALL: [FileFormat; 4] = [FileFormat::Npy, FileFormat::Safetensors, FileFormat::Parquet, FileFormat::Arrow];
+    /// Those that can be written.
+    pub const WRITTEN: [FileFormat; 3] = [FileFormat::Npy, FileFormat::Safetensors, FileFormat::Parquet];
 
     /// The name that callers choose it by.
     pub const fn name(self) -> &'static str {
@@ -27,6 +31,7 @@ impl FileFormat {
             FileFormat::Npy => "npy",
             FileFormat::Safetensors => "safetensors",
             FileFormat::Parquet => "parquet",
+            FileFormat::Arrow => "arrow",
         }
     }
 
@@ -41,8 +46,19 @@ impl FileFormat {
         FileFormat::ALL.into_iter().find(|format| extension.eq_ignore_ascii_case(format.extension()))
     }
 
-    /// Refuses an element type that the format cannot hold, with the types to choose instead.
+    /// Whether its rows can be read at any place without decoding those before.
+    pub(super) const fn is_raw(self) -> bool {
+        matches!(self, FileFormat::Npy | FileFormat::Safetensors)
+    }
+
+    /// Refuses a format that is not written, and an element type that it cannot hold, with what to choose instead.
     pub(super) fn check_holds(self, element: ElementType) -> Result<()> {
+        if self == FileFormat::Arrow {
+            return Err(Error::argument(
+                "format",
+                "arrow files are read and not written; choose npy, safetensors or parquet",
+            ));
+        }
         let problem = match (self, element) {
             (_, ElementType::Fixed) => "the type fixed never leaves a device; choose f16, bf16, f32 or f64".to_string(),
             (FileFormat::Npy | FileFormat::Parquet, ElementType::BF16) => {
@@ -60,11 +76,12 @@ impl fmt::Display for FileFormat {
     }
 }
 
+/// By the name of a format that can be written.
 impl FromStr for FileFormat {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<FileFormat> {
-        FileFormat::ALL.into_iter().find(|format| name == format.name()).ok_or_else(|| {
+        FileFormat::WRITTEN.into_iter().find(|format| name == format.name()).ok_or_else(|| {
             Error::argument("format", format!("{name:?} is not a format; choose npy, safetensors or parquet"))
         })
     }

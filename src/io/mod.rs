@@ -1,4 +1,4 @@
-//! Files: rows in `.npy`, `.safetensors` and `.parquet`, one file or many shards; models, adapters and texts.
+//! Files: rows in `.npy`, `.safetensors`, `.parquet` and `.arrow`, one file or many shards; models, adapters and texts.
 //!
 //! A [`Dataset`] is opened once, header by header, without reading a row. Rows then stream through a [`RowReader`] as
 //! tight little-endian bytes and leave through an [`Output`], which mirrors the dataset's shards and becomes visible
@@ -35,9 +35,11 @@ mod parquet;
 #[cfg(not(feature = "parquet"))]
 #[path = "parquet_off.rs"]
 mod parquet;
+pub(crate) mod plain;
 mod positional;
 mod records;
 mod safetensors;
+mod shard_names;
 mod tensor_file;
 pub(crate) mod tensor_writer;
 #[cfg(feature = "train")]
@@ -59,7 +61,9 @@ pub use records::{Record, Records};
 pub use tensor_file::{TensorFile, TensorInfo};
 pub use tensor_writer::TensorSpec;
 #[cfg(feature = "train")]
+pub(crate) use text::first_is_conversation;
+#[cfg(feature = "train")]
 pub use text::{
-    ChatDate, ChatTemplate, IMAGE, Join, Question, Role, Sample, SampleOptions, Samples, TARGET, TOKEN, TextStream,
-    Tokenizer, Turn, VISUAL,
+    ChatDate, ChatTemplate, IMAGE, Join, Question, QuestionOptions, Questions, Role, Sample, SampleOptions, Samples,
+    SkipBad, TARGET, TOKEN, TextStream, Tokenizer, Turn, VISUAL,
 };

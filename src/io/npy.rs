@@ -20,7 +20,10 @@ pub(super) fn inspect(file: &File, len: u64, path: &Path, vector: bool) -> Resul
     let header = parse(&text).map_err(|problem| Error::format(path, format!("not a valid npy header: {problem}")))?;
     let element = element_type(&header.descr).map_err(|problem| Error::format(path, problem))?;
     let (rows, width) = match header.shape[..] {
-        [rows, width] => (rows, width),
+        // What encoders return for one text at a time, stacked.
+        [rows, width] | [rows, 1, width] => (rows, width),
+        // np.save of an empty list: a shard without rows.
+        [0] if !vector => (0, 0),
         [width] if vector => (1, width),
         _ => {
             let shape = &header.shape;
@@ -216,6 +219,9 @@ impl Cursor<'_> {
         let mut shape = Vec::new();
         while !self.accept(b')') {
             self.skip_blanks();
+            // NumPy 2 writes np.int64(12) for a dimension that is a number of its own.
+            let wrapped = self.text.strip_prefix(b"np.int64(");
+            self.text = wrapped.unwrap_or(self.text);
             let digits = self.text.iter().take_while(|b| b.is_ascii_digit()).count();
             // Digits are ASCII, so the text is valid; what fails to parse is empty or above u64.
             let number = std::str::from_utf8(&self.text[..digits]).ok().and_then(|text| text.parse().ok());
@@ -223,6 +229,9 @@ impl Cursor<'_> {
             self.text = &self.text[digits..];
             // Python 2 wrote long integers as 12L.
             self.text = self.text.strip_prefix(b"L").unwrap_or(self.text);
+            if wrapped.is_some() {
+                self.expect(b')')?;
+            }
             if !self.accept(b',') {
                 self.expect(b')')?;
                 break;
@@ -242,6 +251,8 @@ mod tests {
         assert_eq!((header.descr.as_str(), header.fortran_order, header.shape), ("<f8", true, vec![3, 4]));
         assert_eq!(parse(b"{'descr': '<f4', 'fortran_order': False, 'shape': (7,), }").unwrap().shape, [7]);
         assert!(parse(b"{'descr': '<f4', 'fortran_order': False, 'shape': (), }").unwrap().shape.is_empty());
+        let numpy2 = b"{'descr': '<f4', 'fortran_order': False, 'shape': (np.int64(7), np.int64(5)), }";
+        assert_eq!(parse(numpy2).unwrap().shape, [7, 5]);
     }
 
     #[test]
@@ -255,6 +266,8 @@ mod tests {
             ("{'fortran_order': 1}", "True or False"),
             ("{'shape': (99999999999999999999, 1)}", "64 bits"),
             ("{'shape': (-1, 1)}", "64 bits"),
+            ("{'shape': (np.int64(3, 1)}", "')' expected"),
+            ("{'shape': (np.int32(3), 1)}", "64 bits"),
             ("{'x': 1}", "unknown key"),
             ("{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2), } x", "text after"),
         ] {

@@ -259,7 +259,8 @@ impl Sink {
                 let at = safetensors::start(&file, &path, (rows, width, element), input)?;
                 Ok(Sink::Raw { file, at, path })
             }
-            FileFormat::Parquet => {
+            // `Output::create` refused to write arrow files.
+            FileFormat::Parquet | FileFormat::Arrow => {
                 let writer = parquet::Writer::create(file, &path, &target.input, (width, element))?;
                 Ok(Sink::Parquet(Box::new(writer)))
             }

@@ -16,7 +16,10 @@ pub(super) enum Reader {}
 pub(super) enum Writer {}
 
 fn off(path: &Path) -> Error {
-    Error::format(path, "this build cannot read or write parquet; build realign with the feature `parquet`")
+    Error::format(
+        path,
+        "this build can neither read nor write parquet or arrow; build realign with the feature `parquet`",
+    )
 }
 
 pub(super) fn inspect(_file: File, path: &Path, _column: Option<&str>) -> Result<Found> {

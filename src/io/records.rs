@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
+use super::plain;
 use crate::{Error, Result};
 
 /// A record larger than this means a quotation mark or a bracket that was never closed.
@@ -18,6 +19,8 @@ pub struct Records {
     input: BufReader<File>,
     /// The line that the next byte is on, from 1.
     line: u64,
+    /// The number of the next record, from 0.
+    index: u64,
     form: Form,
 }
 
@@ -31,14 +34,31 @@ enum Form {
     Done,
 }
 
-/// One object and the line that it starts on, from 1.
-pub type Record = (u64, Map<String, Value>);
+/// One object and where it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// Its number in the file, from 0.
+    pub index: u64,
+    /// The line that it starts on, from 1.
+    pub line: u64,
+    /// The object.
+    pub object: Map<String, Value>,
+}
+
+/// What is wrong with one record, while the others can be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct BadRecord {
+    pub index: u64,
+    /// Where it is, in words: its number, its line where that says more, its id if it has one.
+    pub place: String,
+    pub problem: String,
+}
 
 impl Records {
-    /// Opens a file of records.
+    /// Opens a file of records. A byte order mark before the first is skipped.
     ///
     /// # Errors
-    /// A file that cannot be read, or one that starts with neither `[` nor `{`.
+    /// A file that cannot be read, one in UTF-16, or one that starts with neither `[` nor `{`.
     pub fn open(path: &Path) -> Result<Records> {
         let kind = std::fs::metadata(path).map_err(Error::io("open", path))?;
         if !kind.is_file() {
@@ -46,9 +66,11 @@ impl Records {
         }
         let file = File::open(path).map_err(Error::io("open", path))?;
         let input = BufReader::with_capacity(1 << 18, file);
-        let mut records = Records { path: path.to_path_buf(), input, line: 1, form: Form::Lines };
-        if records.input.fill_buf().map_err(Error::io("read", path))?.starts_with(b"\xef\xbb\xbf") {
-            records.input.consume(3);
+        let mut records = Records { path: path.to_path_buf(), input, line: 1, index: 0, form: Form::Lines };
+        let start = records.input.fill_buf().map_err(Error::io("read", path))?;
+        plain::check_encoding(&start[..start.len().min(plain::START)], path)?;
+        if start.starts_with(plain::MARK) {
+            records.input.consume(plain::MARK.len());
         }
         match records.skip_space()? {
             Some(b'[') => {
@@ -57,7 +79,9 @@ impl Records {
             }
             Some(b'{') => {}
             None => records.form = Form::Done,
-            Some(_) => return Err(records.error(records.line, "neither an object per line nor an array of objects")),
+            Some(_) => {
+                return Err(records.error_at(records.line, "neither an object per line nor an array of objects"));
+            }
         }
         Ok(records)
     }
@@ -67,9 +91,32 @@ impl Records {
         &self.path
     }
 
-    /// An error at a line of this file.
-    pub fn error(&self, line: u64, problem: impl std::fmt::Display) -> Error {
+    /// An error about a record of this file: it names the record's number, its line where that says more, and its id.
+    pub fn error(&self, record: &Record, problem: impl std::fmt::Display) -> Error {
+        Error::format(&self.path, format!("{}: {problem}", self.place(record)))
+    }
+
+    /// What is wrong with a record.
+    pub(super) fn bad(&self, record: &Record, problem: String) -> BadRecord {
+        BadRecord { index: record.index, place: self.place(record), problem }
+    }
+
+    fn place(&self, record: &Record) -> String {
+        place(record.index, self.telling(record.line), id(&record.object, "id").ok().as_deref())
+    }
+
+    /// The line, where it tells records apart: those of an array on one line have none.
+    fn telling(&self, line: u64) -> Option<u64> {
+        (matches!(self.form, Form::Lines) || line > 1).then_some(line)
+    }
+
+    fn error_at(&self, line: u64, problem: impl std::fmt::Display) -> Error {
         Error::format(&self.path, format!("line {line}: {problem}"))
+    }
+
+    /// An error in the text of the next record, or between the one before and it.
+    fn error_here(&self, line: u64, problem: impl std::fmt::Display) -> Error {
+        Error::format(&self.path, format!("{}: {problem}", place(self.index, self.telling(line), None)))
     }
 
     /// The next byte that is no white space, not consumed.
@@ -107,10 +154,15 @@ impl Records {
         let mut limited = std::io::Read::take(&mut self.input, limit);
         limited.read_until(b'\n', &mut text).map_err(Error::io("read", &self.path))?;
         if text.len() > MAX_RECORD {
-            return Err(self.error(self.line, format!("longer than {MAX_RECORD} bytes; one object per line is needed")));
+            let problem = format!("longer than {MAX_RECORD} bytes; one object per line is needed");
+            return Err(self.error_here(self.line, problem));
         }
         let line = self.line;
         self.line += u64::from(text.ends_with(b"\n"));
+        // Files that were put together from others have marks in the middle.
+        if text.starts_with(plain::MARK) {
+            text.drain(..plain::MARK.len());
+        }
         Ok(Some((line, text)))
     }
 
@@ -121,7 +173,7 @@ impl Records {
             self.form = Form::Done;
             return match self.skip_space()? {
                 None => Ok(None),
-                Some(_) => Err(self.error(self.line, "something follows the array's end")),
+                Some(_) => Err(self.error_at(self.line, "something follows the array's end")),
             };
         }
         if self.form == Form::Array {
@@ -141,7 +193,7 @@ impl Records {
         loop {
             let buffer = self.input.fill_buf().map_err(Error::io("read", &self.path))?;
             if buffer.is_empty() {
-                return Err(self.error(start, "the file ends inside the object that starts here; is it truncated?"));
+                return Err(self.error_here(start, "the file ends inside the object; is it truncated?"));
             }
             let end = buffer.iter().position(|b| scan.closes(*b));
             let n = end.map_or(buffer.len(), |i| i + 1);
@@ -152,9 +204,8 @@ impl Records {
                 return Ok(Some((start, text)));
             }
             if text.len() > MAX_RECORD {
-                let problem =
-                    format!("the object that starts here exceeds {MAX_RECORD} bytes; is a quote or bracket open?");
-                return Err(self.error(start, problem));
+                let problem = format!("the object exceeds {MAX_RECORD} bytes; is a quote or bracket open?");
+                return Err(self.error_here(start, problem));
             }
         }
     }
@@ -164,7 +215,7 @@ impl Records {
             None => "the file ends (is it truncated?)".to_string(),
             Some(byte) => format!("found {:?}", char::from(byte)),
         };
-        self.error(self.line, format!("{wanted} is needed, but {found}"))
+        self.error_here(self.line, format!("{wanted} is needed, but {found}"))
     }
 }
 
@@ -195,26 +246,107 @@ impl Scan {
     }
 }
 
+impl Records {
+    /// The next record, or what is wrong with it alone; nothing at the end.
+    ///
+    /// # Errors
+    /// What ends the reading: a file that cannot be read, and broken JSON in an array, of which nobody knows where it ends.
+    pub(super) fn next_record(&mut self) -> Result<Option<Result<Record, BadRecord>>> {
+        let found = self.next_text();
+        let Ok(Some((line, text))) = found else {
+            self.form = Form::Done;
+            return found.map(|_| None);
+        };
+        let index = self.index;
+        let problem = match parse(&text) {
+            Ok(Value::Object(object)) => {
+                self.index += 1;
+                return Ok(Some(Ok(Record { index, line, object })));
+            }
+            Ok(_) => "an object is needed".to_string(),
+            Err(e) => broken(&e, line),
+        };
+        let bad = BadRecord { index, place: place(index, self.telling(line), None), problem };
+        self.index += 1;
+        if self.form == Form::Lines {
+            return Ok(Some(Err(bad)));
+        }
+        self.form = Form::Done;
+        Err(bad.into_error(&self.path))
+    }
+}
+
+impl BadRecord {
+    /// As an error about the file.
+    pub fn into_error(self, path: &Path) -> Error {
+        Error::format(path, format!("{}: {}", self.place, self.problem))
+    }
+}
+
+/// Ends after the first error.
 impl Iterator for Records {
     type Item = Result<Record>;
 
     fn next(&mut self) -> Option<Result<Record>> {
-        let (line, text) = match self.next_text().transpose()? {
-            Ok(found) => found,
-            Err(e) => {
-                self.form = Form::Done;
-                return Some(Err(e));
+        let record = match self.next_record().transpose()? {
+            Ok(Ok(record)) => return Some(Ok(record)),
+            Ok(Err(bad)) => bad.into_error(&self.path),
+            Err(error) => error,
+        };
+        self.form = Form::Done;
+        Some(Err(record))
+    }
+}
+
+/// A record's place in words; its number counts from 0.
+fn place(index: u64, line: Option<u64>, id: Option<&str>) -> String {
+    let more: Vec<String> =
+        line.map(|line| format!("line {line}")).into_iter().chain(id.map(|id| format!("id {id:?}"))).collect();
+    match more.is_empty() {
+        true => format!("record {index}"),
+        false => format!("record {index} ({})", more.join(", ")),
+    }
+}
+
+/// An object's text as JSON, or as Python writes it: `json.dumps` makes NaN and Infinity, which JSON has not, of numbers that are none.
+fn parse(text: &[u8]) -> serde_json::Result<Value> {
+    serde_json::from_slice(text).or_else(|error| {
+        let plain = without_python_numbers(text).ok_or(error)?;
+        serde_json::from_slice(&plain)
+    })
+}
+
+/// The text with null for NaN, Infinity and -Infinity outside quotes; nothing if there are none.
+fn without_python_numbers(text: &[u8]) -> Option<Vec<u8>> {
+    let (mut out, mut scan, mut found, mut at) = (Vec::with_capacity(text.len()), Scan::default(), false, 0);
+    while at < text.len() {
+        let rest = &text[at..];
+        let word =
+            ["NaN", "Infinity", "-Infinity"].iter().find(|word| !scan.quoted && rest.starts_with(word.as_bytes()));
+        match word {
+            Some(word) => {
+                out.extend_from_slice(b"null");
+                (found, at) = (true, at + word.len());
             }
-        };
-        let record = match serde_json::from_slice(&text) {
-            Ok(Value::Object(object)) => Ok((line, object)),
-            Ok(_) => Err(self.error(line, "an object is needed")),
-            Err(e) => Err(self.error(line + (e.line() as u64).saturating_sub(1), format!("not valid JSON: {e}"))),
-        };
-        if record.is_err() {
-            self.form = Form::Done;
+            None => {
+                if rest[0] == b'"' || scan.quoted {
+                    scan.closes(rest[0]);
+                }
+                out.push(rest[0]);
+                at += 1;
+            }
         }
-        Some(record)
+    }
+    found.then_some(out)
+}
+
+/// Words for broken JSON in a record that starts on `line`.
+fn broken(e: &serde_json::Error, line: u64) -> String {
+    let text = e.to_string();
+    let reason = text.split(" at line ").next().unwrap_or_default();
+    match e.line() {
+        0 | 1 => format!("not valid JSON: {reason} (byte {} of the record)", e.column()),
+        n => format!("not valid JSON: {reason} (line {} of the file)", line + n as u64 - 1),
     }
 }
 

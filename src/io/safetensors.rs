@@ -27,7 +27,7 @@ pub(super) fn inspect(file: &File, len: u64, path: &Path, key: Option<&str>) -> 
     let (metadata, data_at) = read_header(file, len, path)?;
     let tensors: BTreeMap<String, &TensorInfo> = metadata.tensors().into_iter().collect();
     let (key, info) = choose(&tensors, key).map_err(|problem| Error::format(path, problem))?;
-    let (Some(element), &[rows, width]) = (element_type(info.dtype), info.shape.as_slice()) else {
+    let (Some(element), &([rows, width] | [rows, 1, width])) = (element_type(info.dtype), info.shape.as_slice()) else {
         let what = describe(key, info);
         let wanted = "rows of embeddings are a 2-D tensor of F16, BF16, F32 or F64";
         let problem = Problem::new(format!("tensor {what} does not hold rows: {wanted}"));
@@ -80,7 +80,9 @@ fn choose<'a>(
         let found = tensors.get_key_value(key).map(|(name, info)| (name.as_str(), *info));
         return found.ok_or_else(|| problem(format!("no tensor is called {key:?}")));
     }
-    let mut rows = tensors.iter().filter(|(_, info)| info.shape.len() == 2 && element_type(info.dtype).is_some());
+    let is_rows =
+        |info: &TensorInfo| matches!(info.shape[..], [_, _] | [_, 1, _]) && element_type(info.dtype).is_some();
+    let mut rows = tensors.iter().filter(|(_, info)| is_rows(info));
     match (rows.next(), rows.next()) {
         (Some((name, info)), None) => Ok((name, info)),
         (None, _) => {

@@ -9,6 +9,7 @@ mod second_moments;
 mod subset;
 mod summary;
 mod unit;
+mod zero_rows;
 
 pub use covariance::{BLOCK_ROWS, COVARIANCE_ERROR, Covariance, MAX_COVARIANCE_WIDTH, covariance, covariance_fast};
 pub use ingest::{Chunk, Ingest, NonFinite, StreamOptions};
@@ -20,3 +21,4 @@ pub use second_moments::{FRACTION_BITS, MAX_ROWS, SecondMoments};
 pub use subset::Subset;
 pub use summary::{CovarianceMode, CovarianceSums, Summary};
 pub(crate) use unit::{Block, normalise};
+pub use zero_rows::ZeroRows;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::{NonFinite, ZeroRows};
 use crate::io::{Dataset, RowReader};
 use crate::{ElementType, Error, Result};
 
@@ -43,12 +44,28 @@ pub struct DatasetRows<'a> {
     shard: usize,
     reader: Option<RowReader>,
     left: u64,
+    /// The next row's index in the data set.
+    next_row: u64,
+    nonfinite: NonFinite,
+    zero: ZeroRows,
 }
 
 impl<'a> DatasetRows<'a> {
     /// From the first row.
     pub fn new(dataset: &'a Dataset) -> Self {
-        DatasetRows { dataset, shard: 0, reader: None, left: 0 }
+        let (nonfinite, zero) = (NonFinite::Error, ZeroRows::default());
+        DatasetRows { dataset, shard: 0, reader: None, left: 0, next_row: 0, nonfinite, zero }
+    }
+
+    /// The same with NaN and infinities counted as `nonfinite` says in [`DatasetRows::zero_rows`].
+    #[must_use]
+    pub fn nonfinite(self, nonfinite: NonFinite) -> Self {
+        DatasetRows { nonfinite, ..self }
+    }
+
+    /// Rows of zeros among those that were read so far, in all passes together.
+    pub fn zero_rows(&self) -> ZeroRows {
+        self.zero
     }
 
     /// The shard that the last block came from.
@@ -71,7 +88,8 @@ impl RowSource for DatasetRows<'_> {
     }
 
     fn rewind(&mut self) -> Result<()> {
-        *self = DatasetRows::new(self.dataset);
+        let seen = DatasetRows::new(self.dataset).nonfinite(self.nonfinite);
+        *self = DatasetRows { zero: self.zero, ..seen };
         Ok(())
     }
 
@@ -84,9 +102,13 @@ impl RowSource for DatasetRows<'_> {
         }
         let rows = (most as u64).min(self.left) as usize;
         if let Some(reader) = &mut self.reader {
-            reader.read(rows, &mut out[..rows * self.dataset.width() * self.dataset.element_type().bytes()])?;
+            let kind = (self.dataset.width(), self.dataset.element_type());
+            let out = &mut out[..rows * kind.0 * kind.1.bytes()];
+            reader.read(rows, out)?;
+            self.zero.look(out, self.next_row, kind, self.nonfinite);
         }
         self.left -= rows as u64;
+        self.next_row += rows as u64;
         Ok(rows)
     }
 

@@ -7,7 +7,7 @@ use super::visual::{EmbeddingFiles, NamedEmbeddings, VisualInputs};
 use super::{Batch, Losses, Trainer};
 use crate::device::{Device, Recorder};
 use crate::error::{Problem, Remedy};
-use crate::io::{ChatTemplate, DecoderConfig, Records, SampleOptions, Samples, Tokenizer};
+use crate::io::{ChatTemplate, DecoderConfig, SampleOptions, Samples, Tokenizer, first_is_conversation};
 use crate::{Error, Result};
 
 /// Samples and the embeddings that they name.
@@ -42,6 +42,7 @@ fn read(settings: &Settings, data: &Path, (inputs, ids): (&[PathBuf], Option<&Pa
         skip_missing: settings.skip_missing,
         join: settings.join,
         date: settings.date,
+        skip_bad: settings.skip_bad,
     };
     let form = match settings.stage {
         Stage::One => Form::Captions,
@@ -61,21 +62,12 @@ pub enum Form {
 }
 
 impl Form {
-    /// The form of a file's first record.
+    /// The form of a file's first record that has one.
     ///
     /// # Errors
-    /// A file that cannot be read, is no JSON, or holds neither form.
+    /// A file that cannot be read, is broken JSON throughout, or holds neither form.
     pub fn of(path: &Path) -> Result<Form> {
-        let mut records = Records::open(path)?;
-        let Some(first) = records.next() else {
-            return Err(Error::format(path, "holds no record"));
-        };
-        let (line, object) = first?;
-        match (object.contains_key("conversations"), object.contains_key("text")) {
-            (true, _) => Ok(Form::Conversations),
-            (false, true) => Ok(Form::Captions),
-            (false, false) => Err(records.error(line, "has neither \"text\" nor \"conversations\"")),
-        }
+        first_is_conversation(path).map(|it_is| if it_is { Form::Conversations } else { Form::Captions })
     }
 }
 

@@ -15,7 +15,7 @@ use crate::report::{Axis, Chart, Lines, Page, Section, Series, Style, number};
 pub fn write_report(out: &Path) -> Result<PathBuf> {
     let mut lines = Vec::new();
     for record in Records::open(&out.join("log.jsonl"))? {
-        lines.push(record?.1);
+        lines.push(record?.object);
     }
     let loss = loss_chart(&lines);
     write_atomically(&out.join("loss.svg"), true, loss.svg().as_bytes())?;

@@ -5,6 +5,8 @@ mod bad_files;
 #[path = "../common/mod.rs"]
 mod common;
 mod fuzz;
+#[cfg(feature = "parquet")]
+mod layouts;
 mod outputs;
 #[cfg(feature = "parquet")]
 mod parquet;

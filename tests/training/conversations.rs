@@ -158,12 +158,12 @@ fn what_is_left_without_a_response_is_left_out() {
 #[test]
 fn bad_conversations_are_refused() {
     let bad = |record: Value, words: &[&str]| {
-        let words = [&["data.json", "line 1"], words].concat();
+        let words = [&["data.json", "record 0"], words].concat();
         refused(read("llama", record, &SampleOptions::default()), &words);
     };
     bad(record(&[("human", "Q"), ("narrator", "A")]), &["turn 1", "narrator", "gpt"]);
     bad(record(&[("human", " "), ("gpt", "A")]), &["turn 0", "empty"]);
-    bad(record(&[("gpt", "A"), ("human", "Q")]), &["turn 0", "before any question"]);
+    bad(record(&[("gpt", "A"), ("human", "Q")]), &["no response"]);
     bad(record(&[("human", "Q")]), &["no response"]);
     bad(record(&[]), &["no response"]);
     bad(record(&[("human", "<image><image>"), ("gpt", "A")]), &["2 times <image>"]);
@@ -174,7 +174,7 @@ fn bad_conversations_are_refused() {
     );
     bad(
         json!({"id": "a", "image": ["x", "y"], "conversations": [{"from": "human", "value": "Q"}, {"from": "gpt", "value": "A"}]}),
-        &["\"image\"", "one name"],
+        &["\"image\" lists 2 images", "one name"],
     );
     bad(json!({"id": "a", "conversations": "x"}), &["conversations", "list"]);
     bad(json!({"id": "a"}), &["conversations"]);
@@ -193,5 +193,5 @@ fn bad_conversations_are_refused() {
     let path = put(spot.path(), "d.json", json!([record(&[("human", "Q"), ("gpt", "A")])]).to_string());
     let chat = template("llama", Some(shrinking)).unwrap();
     let samples = Samples::conversations(&path, &tokenizer("llama"), &chat, &index(&["a"]), &SampleOptions::default());
-    refused(samples, &["line 1", "leaves the responses"]);
+    refused(samples, &["record 0", "leaves the responses"]);
 }

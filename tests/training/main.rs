@@ -21,6 +21,7 @@ mod order;
 mod plan;
 mod python;
 mod real_model;
+mod records;
 mod runs;
 mod settings;
 mod switches;

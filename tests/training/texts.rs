@@ -134,7 +134,7 @@ fn bad_captions_are_refused_with_their_line() {
     bad(&format!("[{good}, \n {{\"id\": \"a"), &["line 3", "ends inside"]);
     bad(&format!("[{good} {good}]"), &["line 2", "comma"]);
     bad(&format!("[{good}] x"), &["line 2", "follows"]);
-    bad(&format!("[{good}, 5]"), &["line 2", "object", "'5'"]);
+    bad(&format!("[{good}, 5]"), &["record 1 (line 2)", "object", "'5'"]);
     bad("[\n{\"id\":\n \"a\",,}]", &["line 3", "JSON"]);
     bad("id,text\n", &["line 1", "array of objects"]);
     bad("", &["holds no record"]);

@@ -8,7 +8,7 @@ use realign::io::{Output, OutputOptions};
 use serde_json::json;
 
 use crate::align::args::ApplyArgs;
-use crate::shared::show;
+use crate::shared::{show, zero_rows};
 
 pub fn apply(args: &ApplyArgs) -> Result<()> {
     let statistics = Statistics::load(&args.stats)?;
@@ -26,9 +26,11 @@ pub fn apply(args: &ApplyArgs) -> Result<()> {
     let step = |rows| bar.inc(rows);
     let written = apply_to_files(&device, &*statistics.aligner(), &dataset, output, args.read.stream(Some(&step)))?;
     bar.finish_and_clear();
+    zero_rows::warn(&dataset, written.zero_rows);
     let value = json!({
         "method": statistics.method.name(), "rows": written.applied.rows, "width": dataset.width(),
-        "dtype": written.element_type.name(), "nonfinite_replaced": written.applied.replaced, "device": device.name(),
+        "dtype": written.element_type.name(), "nonfinite_replaced": written.applied.replaced,
+        "zero_rows": written.zero_rows.count, "device": device.name(),
         "seconds": start.elapsed().as_secs_f64(),
         "files": written.files.iter().map(|p| p.display().to_string()).collect::<Vec<_>>(),
     });

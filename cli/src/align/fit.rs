@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::align::args::{Covariance, FitArgs, MergeArgs, StatsArgs};
 use crate::shared::outputs::refuse_input;
-use crate::shared::show;
+use crate::shared::{show, zero_rows};
 use crate::wording::words;
 
 pub fn stats(args: &StatsArgs) -> Result<()> {
@@ -35,9 +35,11 @@ fn count(device: &Device, dataset: &Dataset, args: &StatsArgs) -> Result<Summary
     let reads = if args.covariance.is_some() { 2 } else { 1 };
     let bar = show::progress(reads * dataset.rows(), "counting");
     let step = |rows| bar.inc(rows);
-    let (mut rows, stream) = (DatasetRows::new(dataset), args.read.stream(Some(&step)));
+    let rows = DatasetRows::new(dataset).nonfinite(args.read.nonfinite());
+    let (mut rows, stream) = (rows, args.read.stream(Some(&step)));
     let summary = Summary::of(device, &mut rows, args.covariance.map(Covariance::mode), stream)?;
     bar.finish_and_clear();
+    zero_rows::warn(dataset, rows.zero_rows());
     Ok(summary)
 }
 
@@ -82,25 +84,48 @@ pub fn fit(args: &FitArgs) -> Result<()> {
         }
         bar.inc(rows);
     };
-    let (mut source_rows, mut target_rows) =
-        (source.as_ref().map(DatasetRows::new), target.as_ref().map(DatasetRows::new));
-    let source = evidence(&mut source_rows, source_moments.as_ref())?;
-    let options = options(args, &source, args.read.stream(Some(&step)));
-    let target = evidence(&mut target_rows, target_moments.as_ref())?;
-    let statistics = fit_evidence(&device, source, target, &options).map_err(|e| name_sides(e, args))?;
+    let (mut source_rows, mut target_rows) = (rows_of(&source, args), rows_of(&target, args));
+    let source_evidence = evidence(&mut source_rows, source_moments.as_ref())?;
+    let options = options(args, &source_evidence, args.read.stream(Some(&step)));
+    let target_evidence = evidence(&mut target_rows, target_moments.as_ref())?;
+    let statistics =
+        fit_evidence(&device, source_evidence, target_evidence, &options).map_err(|e| name_sides(e, args))?;
     bar.finish_and_clear();
+    let zero_source = zero((&source, &source_rows), (source_moments.as_ref(), args.source_stats.as_deref()));
+    let zero_target = zero((&target, &target_rows), (target_moments.as_ref(), args.target_stats.as_deref()));
     statistics.save(&args.out, args.force)?;
     let mut value = show::statistics_json(&statistics);
+    value["zero_rows"] = json!(zero_source + zero_target);
+    value["zero_rows_source"] = json!(zero_source);
+    value["zero_rows_target"] = json!(zero_target);
     value["device"] = json!(device.name());
     value["seconds"] = json!(start.elapsed().as_secs_f64());
     value["out"] = json!(args.out.display().to_string());
     show::result(args.json, &value)
 }
 
+fn rows_of<'a>(side: &'a Option<Dataset>, args: &FitArgs) -> Option<DatasetRows<'a>> {
+    side.as_ref().map(|set| DatasetRows::new(set).nonfinite(args.read.nonfinite()))
+}
+
 /// One side: clap demands its rows or its moments.
 fn evidence<'a>(rows: &'a mut Option<DatasetRows<'_>>, moments: Option<&'a Moments>) -> Result<Evidence<'a>> {
     let rows = rows.as_mut().map(|rows| rows as &mut dyn RowSource);
     Evidence::of(rows, moments).context("a side has neither rows nor moments")
+}
+
+/// Rows of zeros of one side, with a warning if there are any: those counted before, or those seen in the files.
+fn zero(
+    (dataset, rows): (&Option<Dataset>, &Option<DatasetRows<'_>>),
+    (moments, path): (Option<&Moments>, Option<&Path>),
+) -> u64 {
+    if let (Some(moments), Some(path)) = (moments, path) {
+        zero_rows::warn_of_counted(&path.display().to_string(), (moments.zero_rows(), moments.rows()));
+        return moments.zero_rows();
+    }
+    let (Some(dataset), Some(rows)) = (dataset, rows) else { return 0 };
+    zero_rows::warn(dataset, rows.zero_rows());
+    rows.zero_rows().count
 }
 
 /// Says which files the error is about: the library knows rows, not names.

@@ -6,7 +6,7 @@ use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use realign::align::Method;
 use realign::inference::AnswerOptions;
-use realign::io::{ChatDate, Join};
+use realign::io::{ChatDate, Join, SkipBad};
 use realign::nn::Precision;
 use realign::nn::decoder::generate::Sampling;
 use realign::train::EmbeddingFiles;
@@ -71,6 +71,9 @@ pub struct DataArgs {
     /// Leave out records without an embedding.
     #[arg(long)]
     pub skip_missing: bool,
+    /// Leave out so many bad records, or all: those with an empty text, an unknown role, misplaced marks and the like.
+    #[arg(long, default_value_t, value_name = "N|all")]
+    pub skip_bad: SkipBad,
 }
 
 fn parse_join(text: &str) -> Result<Join, String> {

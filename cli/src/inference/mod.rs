@@ -12,14 +12,14 @@ use anyhow::{Result, bail};
 use realign::device::Device;
 use realign::inference::{self, Accuracy, Assistant, Evaluation, Judged};
 use realign::io::{
-    AdapterWeights, Dataset, DecoderConfig, EmbeddingRows, IMAGE, OpenOptions, Question, Role, SampleOptions, Turn,
-    check_writable,
+    AdapterWeights, Dataset, DecoderConfig, EmbeddingRows, IMAGE, OpenOptions, Question, QuestionOptions, Questions,
+    Role, SampleOptions, Turn, check_writable,
 };
 use realign::nn::{Adapter, Decoder, Precision};
 use realign::train::{Form, Model, VisualInputs, data, visual};
 use serde_json::{Value, json};
 
-use crate::inference::args::{EvaluateArgs, GenerateArgs, ModelArgs, ScoreArgs};
+use crate::inference::args::{DataArgs, EvaluateArgs, GenerateArgs, ModelArgs, ScoreArgs};
 use crate::shared::device::DeviceArgs;
 use crate::shared::show;
 
@@ -63,6 +63,7 @@ pub fn score(args: &ScoreArgs) -> Result<()> {
         skip_missing: args.data.skip_missing,
         join: args.data.join,
         date: args.model.date,
+        skip_bad: args.data.skip_bad,
     };
     let form = Form::of(&args.data.data)?;
     let samples = data::samples(&args.model.model, &args.data.data, &embeddings, &options, form)?;
@@ -84,7 +85,8 @@ pub fn score(args: &ScoreArgs) -> Result<()> {
         scores.iter().enumerate().map(|(i, s)| json!({ "id": id(i), "nll": s.nll, "tokens": s.targets })).collect();
     let value = json!({
         "count": scores.len(), "tokens": targets, "mean_nll": mean, "token_nll": per_token, "perplexity": per_token.exp(),
-        "skipped": samples.missing() + samples.without_target(), "truncated": samples.cut(), "device": device.name(),
+        "skipped": samples.missing() + samples.without_target(), "skipped_bad": samples.skipped_bad(),
+        "truncated": samples.cut(), "device": device.name(),
         "precision": args.model.precision.name(),
         "seconds": start.elapsed().as_secs_f64(), "samples": list,
     });
@@ -165,8 +167,9 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
     args.predictions.iter().try_for_each(|path| check_writable(path, args.json.force))?;
     let device = request(&args.device, args.model.precision)?;
     let mut embeddings = args.data.files().open()?;
-    let (join, skip_missing) = (args.data.join, args.data.skip_missing);
-    let (questions, skipped) = Question::read(&args.data.data, &embeddings.index, join, skip_missing)?;
+    let DataArgs { join, skip_missing, skip_bad, .. } = args.data;
+    let options = QuestionOptions { join, skip_missing, skip_bad };
+    let Questions { questions, missing, skipped_bad } = Questions::read(&args.data.data, &embeddings.index, options)?;
     let (model, visual_tokens) = (&args.model, args.model.visual_tokens());
     let assistant = Assistant::open_in(&device, &model.model, &model.adapter, visual_tokens, model.precision)?;
     let assistant = model.date.into_iter().fold(assistant, Assistant::at);
@@ -186,7 +189,8 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
         evaluation.types.iter().map(|(name, accuracy)| (name.clone(), accuracy_json(*accuracy))).collect();
     let mut value = accuracy_json(evaluation.overall);
     value["types"] = Value::Object(types);
-    value["skipped"] = json!(skipped);
+    value["skipped"] = json!(missing);
+    value["skipped_bad"] = json!(skipped_bad);
     value["device"] = json!(device.name());
     value["precision"] = json!(model.precision.name());
     value["seconds"] = json!(start.elapsed().as_secs_f64());

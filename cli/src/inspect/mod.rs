@@ -7,11 +7,16 @@ use realign::align::Statistics;
 use realign::device::{Device, DeviceKind, list_adapters};
 use realign::geometry::{Frame, Spectrum};
 use realign::io::{Dataset, OpenOptions};
-use realign::stats::{Moments, Summary};
+use realign::stats::{DatasetRows, Moments, RowSource, Summary};
 use serde_json::{Value, json};
 
 use crate::inspect::args::{AdaptersArgs, InfoArgs};
-use crate::shared::show;
+use crate::shared::{show, zero_rows};
+
+/// Files of more bytes are not read for what they hold: some ten seconds at a disk's speed.
+const MOST_READ: u64 = 16 << 30;
+/// Bytes read at a time.
+const READ_BYTES: u64 = 8 << 20;
 
 pub fn adapters(args: &AdaptersArgs) -> Result<()> {
     let found = list_adapters(args.device.backends())?;
@@ -49,7 +54,10 @@ pub fn adapters(args: &AdaptersArgs) -> Result<()> {
 pub fn info(args: &InfoArgs) -> Result<()> {
     if let [path] = &args.inputs[..] {
         if Moments::is_file(path) {
-            return show::result(args.json, &with_kind("moments", counted(&Summary::load(path)?)?));
+            let summary = Summary::load(path)?;
+            let counts = (summary.moments.zero_rows(), summary.moments.rows());
+            zero_rows::warn_of_counted(&path.display().to_string(), counts);
+            return show::result(args.json, &with_kind("moments", counted(&summary)?));
         }
         if Frame::is_file(path) {
             let frame = Frame::load(path)?;
@@ -70,12 +78,35 @@ pub fn info(args: &InfoArgs) -> Result<()> {
         .collect();
     let mut value = json!({
         "kind": "rows", "rows": dataset.rows(), "width": dataset.width(), "dtype": dataset.element_type().name(),
-        "shards": shards,
+        "shards": shards, "zero_rows": count_zero_rows(&dataset)?,
     });
     if !args.json {
         value["shards"] = json!(dataset.shards().len());
     }
     show::result(args.json, &value)
+}
+
+/// Rows of zeros, with a warning if there are any; nothing of files that take long to read.
+fn count_zero_rows(dataset: &Dataset) -> Result<Option<u64>> {
+    let row = dataset.width() as u64 * dataset.element_type().bytes() as u64;
+    let bytes = dataset.rows().saturating_mul(row);
+    if bytes > MOST_READ {
+        let size = bytes >> 30;
+        log::warn!("rows of zeros are not counted in {size} GiB of rows; realign stats counts them while it reads");
+        return Ok(None);
+    }
+    let bar = show::progress(dataset.rows(), "reading");
+    let most = (READ_BYTES / row.max(1)).clamp(1, dataset.rows().max(1)) as usize;
+    let (mut rows, mut block) = (DatasetRows::new(dataset), vec![0; most * row as usize]);
+    loop {
+        match rows.next(most, &mut block)? as u64 {
+            0 => break,
+            read => bar.inc(read),
+        }
+    }
+    bar.finish_and_clear();
+    zero_rows::warn(dataset, rows.zero_rows());
+    Ok(Some(rows.zero_rows().count))
 }
 
 fn with_kind(kind: &str, mut value: Value) -> Value {

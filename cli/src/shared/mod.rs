@@ -5,3 +5,4 @@ pub mod json;
 pub mod outputs;
 pub mod read;
 pub mod show;
+pub mod zero_rows;

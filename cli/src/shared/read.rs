@@ -35,11 +35,16 @@ impl ReadArgs {
         Ok(Dataset::open(inputs, &options)?)
     }
 
-    pub fn stream<'a>(&self, progress: Option<&'a (dyn Fn(u64) + Sync)>) -> StreamOptions<'a> {
-        let nonfinite = match self.nonfinite {
+    /// What becomes of NaN and infinities.
+    pub fn nonfinite(&self) -> NonFinite {
+        match self.nonfinite {
             NonFiniteArg::Error => NonFinite::Error,
             NonFiniteArg::Zero => NonFinite::Zero,
-        };
-        StreamOptions::default().chunk_rows(self.chunk_rows.map(|n| n as usize)).nonfinite(nonfinite).progress(progress)
+        }
+    }
+
+    pub fn stream<'a>(&self, progress: Option<&'a (dyn Fn(u64) + Sync)>) -> StreamOptions<'a> {
+        let rows = self.chunk_rows.map(|n| n as usize);
+        StreamOptions::default().chunk_rows(rows).nonfinite(self.nonfinite()).progress(progress)
     }
 }

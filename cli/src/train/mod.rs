@@ -51,7 +51,8 @@ pub fn train(args: &TrainArgs) -> Result<()> {
     let out = run.settings().out.clone();
     let precision = run.settings().precision.unwrap_or_default();
     eprintln!("computes in {precision} on {}", device.name());
-    let samples = (run.samples().missing() + run.samples().without_target(), run.samples().cut());
+    let samples = run.samples();
+    let samples = (samples.missing() + samples.without_target(), samples.cut(), samples.skipped_bad());
     let last = match steps(&mut run) {
         Ok(last) => last,
         Err(error) => {
@@ -73,7 +74,7 @@ pub fn train(args: &TrainArgs) -> Result<()> {
         "adapter": path(&finished.adapter), "model": finished.model.as_deref().map(path),
         "lora": finished.low_rank.as_deref().map(path), "log": path(&out.join("log.jsonl")), "report": path(&report),
         "device": device.name(), "seconds": seconds, "tokens_per_second": (tokens - began.2) as f64 / seconds.max(1e-9),
-        "skipped": samples.0, "truncated": samples.1, "precision": precision.name(), "skipped_steps": overflowed.unwrap_or(0),
+        "skipped": samples.0, "truncated": samples.1, "skipped_bad": samples.2, "precision": precision.name(), "skipped_steps": overflowed.unwrap_or(0),
     });
     show::result(args.json, &value)
 }

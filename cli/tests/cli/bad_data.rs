@@ -122,15 +122,3 @@ fn one_row_and_equal_rows_need_leave() {
         }
     }
 }
-
-#[test]
-fn zero_rows_are_counted() {
-    let folder = Folder::fresh();
-    let mut rows = cloud(9, 3, 1, 1.0);
-    rows[6..12].fill(0.0);
-    folder.put("text.npy", &npy("<f4", &rows, 3));
-    for device in devices() {
-        let args = format!("stats text.npy --out m.st --json --force --device {device}");
-        assert_eq!(folder.json(&args.split(' ').collect::<Vec<_>>())["zero_rows"], 2);
-    }
-}

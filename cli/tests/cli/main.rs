@@ -8,6 +8,7 @@ mod bench;
 mod damaged;
 mod environment;
 mod experiment;
+mod field;
 mod geometry;
 mod json;
 mod outputs;

@@ -14,7 +14,7 @@ fn golden(name: &str) -> PathBuf {
 }
 
 /// A folder with a tiny model `m`, its adapter `a.safetensors`, texts, conversations, embeddings and statistics.
-fn folder() -> Folder {
+pub fn folder() -> Folder {
     let folder = Folder::fresh();
     let copy = |from: &str, to: &str| folder.put(to, &std::fs::read(golden(from)).unwrap());
     copy("models/llama.config.json", "m/config.json");

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
+use crate::io::plain;
 use crate::io::records::short;
 use crate::{Error, Result};
 
@@ -17,7 +18,7 @@ pub(super) struct Fields<'a> {
 
 /// Reads a JSON file whose outermost value is an object.
 pub(in crate::io) fn read_object(path: &Path) -> Result<Map<String, Value>> {
-    let text = std::fs::read(path).map_err(Error::io("read", path))?;
+    let text = plain::read_bytes(path)?;
     match serde_json::from_slice(&text) {
         Ok(Value::Object(object)) => Ok(object),
         Ok(other) => Err(Error::format(path, format!("holds {}, but an object is needed", short(&other)))),

@@ -1,5 +1,7 @@
-//! Apache Parquet: one column of float lists, beside others that pass through.
+//! Apache Parquet: one column of float lists, beside others that pass through. Arrow's own files, which hold the same, are read here, too.
 
+mod arrow;
+mod choose;
 mod guard;
 mod ids;
 mod read;
@@ -8,14 +10,16 @@ mod write;
 use std::fs::File;
 use std::path::Path;
 
+use ::parquet::arrow::ProjectionMask;
 use ::parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use ::parquet::errors::ParquetError;
 use arrow_array::RecordBatch;
-use arrow_schema::{ArrowError, DataType, Schema};
+use arrow_schema::{ArrowError, Schema};
 
-use crate::error::{Problem, Remedy};
+use super::FileFormat;
 use crate::{ElementType, Error, Result};
 
+use choose::{choose, element_type, is_nested};
 use guard::guarded;
 pub(super) use ids::read_ids;
 pub(super) use read::{Reader, inspect};
@@ -30,6 +34,8 @@ pub(super) struct Column {
     /// Its place among the top-level columns.
     index: usize,
     name: String,
+    /// Whether the file is Arrow's own, and no parquet file.
+    arrow: bool,
 }
 
 /// Parquet is there: the feature is on.
@@ -42,50 +48,45 @@ fn batch_rows(width: usize, element: ElementType) -> usize {
     (BATCH_BYTES / (width * element.bytes()).max(1)).clamp(1, 8192)
 }
 
-/// The type of the numbers in a list column; `None` for any other type.
-fn element_type(list: &DataType) -> Option<ElementType> {
-    let (DataType::FixedSizeList(item, _) | DataType::List(item) | DataType::LargeList(item)) = list else {
-        return None;
-    };
-    match item.data_type() {
-        DataType::Float16 => Some(ElementType::F16),
-        DataType::Float32 => Some(ElementType::F32),
-        DataType::Float64 => Some(ElementType::F64),
-        _ => None,
+/// Decodes one column of a file of either format.
+enum Batches {
+    Parquet(ParquetRecordBatchReader),
+    Arrow(arrow::Batches),
+}
+
+impl Batches {
+    /// A reader of the column that `choose` takes, from row `start` on, in batches of `rows` rows where the format has no own.
+    fn open(
+        file: File,
+        path: &Path,
+        rows: usize,
+        start: u64,
+        choose: impl FnOnce(&Schema) -> Result<usize>,
+    ) -> Result<Batches> {
+        if is_arrow(path) {
+            let len = file.metadata().map_err(Error::io("read", path))?.len();
+            let contents = arrow::Contents::read(&file, len, path)?;
+            let column = choose(&contents.schema)?;
+            return Ok(Batches::Arrow(contents.batches(file, path, column, start)));
+        }
+        let builder = open(file, path)?;
+        let mask = ProjectionMask::roots(builder.parquet_schema(), [choose(builder.schema())?]);
+        let builder = builder.with_projection(mask).with_batch_size(rows);
+        Ok(Batches::Parquet(build(builder.with_offset(start as usize), path)?))
+    }
+
+    /// The next batch that has rows; `None` at the end.
+    fn next(&mut self, path: &Path) -> Result<Option<RecordBatch>> {
+        match self {
+            Batches::Parquet(batches) => next_batch(batches, path),
+            Batches::Arrow(batches) => batches.next(),
+        }
     }
 }
 
-/// The column called `name`, or the only one of float lists.
-fn choose(schema: &Schema, name: Option<&str>, path: &Path) -> Result<(Column, ElementType)> {
-    let fields = schema.fields();
-    let lists =
-        || fields.iter().enumerate().filter_map(|(i, field)| Some((i, field, element_type(field.data_type())?)));
-    let listed = || {
-        let names: Vec<_> = fields.iter().take(40).map(|f| format!("{:?} ({})", f.name(), f.data_type())).collect();
-        names.join(", ")
-    };
-    let problem = match name {
-        Some(name) => {
-            if let Some((index, field, element)) = lists().find(|(_, field, _)| field.name() == name) {
-                return Ok((Column { index, name: field.name().clone() }, element));
-            }
-            match fields.iter().any(|field| field.name() == name) {
-                true => format!("column {name:?} does not hold lists of f16, f32 or f64"),
-                false => format!("no column is called {name:?}"),
-            }
-        }
-        None => {
-            let mut found = lists();
-            match (found.next(), found.next()) {
-                (Some((index, field, element)), None) => {
-                    return Ok((Column { index, name: field.name().clone() }, element));
-                }
-                (None, _) => "no column holds lists of f16, f32 or f64".to_string(),
-                _ => "several columns hold lists of floats".to_string(),
-            }
-        }
-    };
-    Err(Error::format(path, Problem::new(format!("{problem}; it has: {}", listed())).remedy(Remedy::ChooseColumn)))
+/// Whether a file is Arrow's own, by its name.
+fn is_arrow(path: &Path) -> bool {
+    FileFormat::from_path(path) == Some(FileFormat::Arrow)
 }
 
 /// Reads the footer and checks that its places and sizes are within the file, which the library takes on trust.
@@ -110,8 +111,13 @@ fn build(builder: ParquetRecordBatchReaderBuilder<File>, path: &Path) -> Result<
 
 /// The next batch; `None` at the end.
 fn next_batch(batches: &mut ParquetRecordBatchReader, path: &Path) -> Result<Option<RecordBatch>> {
-    let batch = guarded(path, || batches.next().transpose().map_err(|e| arrow_error(e, path)))?;
-    Ok(batch.filter(|batch| batch.num_rows() > 0))
+    loop {
+        // An empty row group may give an empty batch, and more come after it.
+        let batch = guarded(path, || batches.next().transpose().map_err(|e| arrow_error(e, path)))?;
+        if batch.as_ref().is_none_or(|batch| batch.num_rows() > 0) {
+            return Ok(batch);
+        }
+    }
 }
 
 /// The operating system's refusals keep their words; all else means a damaged file.
@@ -123,7 +129,8 @@ fn read_error(error: ParquetError, path: &Path) -> Error {
 }
 
 fn damaged(error: impl std::fmt::Display, path: &Path) -> Error {
-    Error::format(path, format!("not a valid parquet file, or one with features that we cannot read: {error}"))
+    let format = if is_arrow(path) { "arrow" } else { "parquet" };
+    Error::format(path, format!("not a valid {format} file, or one with features that we cannot read: {error}"))
 }
 
 fn write_error(error: ParquetError, path: &Path) -> Error {

@@ -5,29 +5,35 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use ::parquet::arrow::ProjectionMask;
-use ::parquet::arrow::arrow_reader::ParquetRecordBatchReader;
+use ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use arrow_array::types::{ArrowPrimitiveType, Float16Type, Float32Type, Float64Type};
 use arrow_array::{Array, ArrayRef, FixedSizeListArray, GenericListArray, OffsetSizeTrait, PrimitiveArray};
 
+use arrow_schema::Field;
+
 use super::super::dataset::{Found, Layout};
-use super::{Column, batch_rows, build, choose, damaged, element_type, next_batch, open};
+use super::{Batches, Column, arrow, batch_rows, build, choose, damaged, element_type, is_arrow, is_nested, open};
 use crate::{ElementType, Error, Result};
 
 /// Reads the footer and the first row: variable-length lists tell their width nowhere else, and a fixed-size list may
-/// claim any.
+/// claim any. A file without rows has no width.
 pub(in super::super) fn inspect(file: File, path: &Path, column: Option<&str>) -> Result<Found> {
-    let builder = open(file, path)?;
-    let (column, element) = choose(builder.schema(), column, path)?;
-    let groups = builder.metadata().row_groups().iter().map(|group| u64::try_from(group.num_rows()).ok());
-    let in_groups = groups.reduce(|a, b| a?.checked_add(b?)).unwrap_or(Some(0));
-    let rows =
-        u64::try_from(builder.metadata().file_metadata().num_rows()).ok().filter(|rows| Some(*rows) == in_groups);
-    let rows = rows.ok_or_else(|| damaged("its row groups do not add up to its number of rows", path))?;
+    let (mut batches, rows, column, element) = if is_arrow(path) {
+        let len = file.metadata().map_err(Error::io("read", path))?.len();
+        let contents = arrow::Contents::read(&file, len, path)?;
+        let ((column, element), rows) = (choose(&contents.schema, column, path)?, contents.rows);
+        (Batches::Arrow(contents.batches(file, path, column.index, 0)), rows, column, element)
+    } else {
+        let builder = open(file, path)?;
+        let ((column, element), rows) = (choose(builder.schema(), column, path)?, parquet_rows(&builder, path)?);
+        let mask = ProjectionMask::roots(builder.parquet_schema(), [column.index]);
+        let batches = build(builder.with_projection(mask).with_batch_size(1).with_limit(1), path)?;
+        (Batches::Parquet(batches), rows, column, element)
+    };
     let mut width = 0;
     if rows > 0 {
-        let mask = ProjectionMask::roots(builder.parquet_schema(), [column.index]);
-        let mut batches = build(builder.with_projection(mask).with_batch_size(1).with_limit(1), path)?;
-        let first = next_list(&mut batches, path)?;
+        let first = next_list(&mut batches, path)?.map(|list| list.slice(0, 1));
+        let first = first.map(|list| unnest(list, &column.name, 0, path)).transpose()?;
         width = first.as_deref().and_then(|list| row_width(list, 0)).unwrap_or(0);
         if first.as_deref().is_some_and(|list| list.is_null(0)) {
             return Err(null_row(path, &column.name, 0));
@@ -36,16 +42,51 @@ pub(in super::super) fn inspect(file: File, path: &Path, column: Option<&str>) -
     Found::new(path, rows, width as u64, element, Layout::Parquet(column))
 }
 
+/// The number of rows, once the row groups have proved to add up to it.
+fn parquet_rows(builder: &ParquetRecordBatchReaderBuilder<File>, path: &Path) -> Result<u64> {
+    let groups = builder.metadata().row_groups().iter().map(|group| u64::try_from(group.num_rows()).ok());
+    let in_groups = groups.reduce(|a, b| a?.checked_add(b?)).unwrap_or(Some(0));
+    let rows =
+        u64::try_from(builder.metadata().file_metadata().num_rows()).ok().filter(|rows| Some(*rows) == in_groups);
+    rows.ok_or_else(|| damaged("its row groups do not add up to its number of rows", path))
+}
+
 /// The next batch's only column.
-fn next_list(batches: &mut ParquetRecordBatchReader, path: &Path) -> Result<Option<ArrayRef>> {
-    Ok(next_batch(batches, path)?.and_then(|batch| batch.columns().first().cloned()))
+fn next_list(batches: &mut Batches, path: &Path) -> Result<Option<ArrayRef>> {
+    Ok(batches.next(path)?.and_then(|batch| batch.columns().first().cloned()))
+}
+
+/// The inner lists of lists that hold one each, `(1, d)`; other lists as they are. `first` is the number of the first row.
+fn unnest(list: ArrayRef, column: &str, first: u64, path: &Path) -> Result<ArrayRef> {
+    if !is_nested(list.data_type()) {
+        return Ok(list);
+    }
+    for row in 0..list.len() {
+        let number = first + row as u64;
+        if list.is_null(row) {
+            return Err(null_row(path, column, number));
+        }
+        let count = row_width(&list, row).unwrap_or(0);
+        if count != 1 {
+            let problem = format!("row {number} of column {column:?} holds {count} lists");
+            return Err(Error::format(
+                path,
+                format!("{problem}, but one embedding per row is needed; choose or pool them"),
+            ));
+        }
+    }
+    let (values, start) = flat(&list).ok_or_else(|| damaged("a column that is no list", path))?;
+    match start + list.len() <= values.len() {
+        true => Ok(values.slice(start, list.len())),
+        false => Err(damaged("lists that end outside their values", path)),
+    }
 }
 
 /// Decodes rows in order.
 pub(in super::super) struct Reader {
     path: PathBuf,
     column: String,
-    batches: ParquetRecordBatchReader,
+    batches: Batches,
     width: usize,
     element: ElementType,
     /// The batch being handed out, and how many of its rows were.
@@ -69,14 +110,14 @@ impl Reader {
         (width, element): (usize, ElementType),
         start: u64,
     ) -> Result<Reader> {
-        let builder = open(file, path)?;
-        let field = builder.schema().fields().get(column.index);
-        if field.is_none_or(|field| *field.name() != column.name || element_type(field.data_type()) != Some(element)) {
-            return Err(Error::format(path, "changed while in use; run the command again"));
-        }
-        let mask = ProjectionMask::roots(builder.parquet_schema(), [column.index]);
-        let builder = builder.with_projection(mask).with_batch_size(batch_rows(width, element));
-        let batches = build(builder.with_offset(start as usize), path)?;
+        let batches = Batches::open(file, path, batch_rows(width, element), start, |schema| {
+            let field = schema.fields().get(column.index);
+            let same = |field: &Field| *field.name() == column.name && element_type(field.data_type()) == Some(element);
+            match field.is_some_and(|field| same(field)) {
+                true => Ok(column.index),
+                false => Err(Error::format(path, "changed while in use; run the command again")),
+            }
+        })?;
         let (path, column) = (path.to_path_buf(), column.name.clone());
         Ok(Reader { path, column, batches, width, element, current: None, used: 0, next: start })
     }
@@ -90,8 +131,9 @@ impl Reader {
                 Some(batch) if self.used < batch.len() => batch,
                 _ => {
                     self.used = 0;
-                    next_list(&mut self.batches, &self.path)?
-                        .ok_or_else(|| damaged(format!("it ends before row {}", self.next), &self.path))?
+                    let list = next_list(&mut self.batches, &self.path)?
+                        .ok_or_else(|| damaged(format!("it ends before row {}", self.next), &self.path))?;
+                    unnest(list, &self.column, self.next, &self.path)?
                 }
             };
             let n = left.min(batch.len() - self.used);

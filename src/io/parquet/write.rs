@@ -16,7 +16,7 @@ use arrow_array::{Array, ArrayRef, FixedSizeListArray, LargeListArray, ListArray
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 
 use super::super::dataset::{Layout, Shard};
-use super::{batch_rows, build, next_batch, open, write_error};
+use super::{batch_rows, build, is_nested, next_batch, open, write_error};
 use crate::{ElementType, Error, Result};
 
 /// The column's name where the input had none.
@@ -65,12 +65,12 @@ impl Writer {
             .set_compression(Compression::SNAPPY)
             .set_max_row_group_row_count(Some(group_rows));
         let (schema, index, others, properties) = match &input.layout {
-            Layout::Parquet(column) => {
+            Layout::Parquet(column) if !column.arrow => {
                 let (schema, others, properties) =
                     mirror(input.path(), column.index, &number, batch_rows(width, element), properties)?;
                 (schema, column.index, others, properties)
             }
-            Layout::Raw { .. } => {
+            Layout::Raw { .. } | Layout::Parquet(_) => {
                 let item = Arc::new(Field::new("item", number, false));
                 let field = Field::new(DEFAULT_COLUMN, DataType::FixedSizeList(item, size), false);
                 (Arc::new(Schema::new(vec![field])), 0, None, properties)
@@ -116,17 +116,47 @@ impl Writer {
             ElementType::BF16 | ElementType::Fixed => return Err(cannot_hold(self.element, &self.path)),
         };
         let kind = self.schema.field(self.index).data_type();
-        let (DataType::FixedSizeList(item, _) | DataType::List(item) | DataType::LargeList(item)) = kind else {
-            return Err(Error::format(&self.path, "its column of rows is no list"));
-        };
         // `create` checked that the width fits.
-        let list = FixedSizeListArray::try_new(item.clone(), self.width as i32, values, None)
+        let width = self.width as i32;
+        match item_of(kind) {
+            // One list in each.
+            Some(item) if is_nested(kind) => self.wrap(kind, self.wrap(item.data_type(), values, width)?, 1),
+            _ => self.wrap(kind, values, width),
+        }
+    }
+
+    /// Lists of `size` values each, as the kind of list that `kind` is.
+    fn wrap(&self, kind: &DataType, values: ArrayRef, size: i32) -> Result<ArrayRef> {
+        let item = item_of(kind).ok_or_else(|| Error::format(&self.path, "its column of rows is no list"))?;
+        let list = FixedSizeListArray::try_new(item.clone(), size, values, None)
             .map_err(|e| Error::format(&self.path, format!("cannot be written as parquet: {e}")))?;
         Ok(match kind {
             DataType::List(_) => Arc::new(ListArray::from(list)),
             DataType::LargeList(_) => Arc::new(LargeListArray::from(list)),
             _ => Arc::new(list),
         })
+    }
+}
+
+/// What a list's type says of its values.
+fn item_of(kind: &DataType) -> Option<&Arc<Field>> {
+    match kind {
+        DataType::FixedSizeList(item, _) | DataType::List(item) | DataType::LargeList(item) => Some(item),
+        _ => None,
+    }
+}
+
+/// The type of a list, or of lists in lists, with other numbers.
+fn retyped(kind: &DataType, number: &DataType) -> DataType {
+    let inner = |item: &Arc<Field>| {
+        let kind = if item_of(item.data_type()).is_some() { retyped(item.data_type(), number) } else { number.clone() };
+        Arc::new(item.as_ref().clone().with_data_type(kind))
+    };
+    match kind {
+        DataType::FixedSizeList(item, size) => DataType::FixedSizeList(inner(item), *size),
+        DataType::LargeList(item) => DataType::LargeList(inner(item)),
+        DataType::List(item) => DataType::List(inner(item)),
+        other => other.clone(),
     }
 }
 
@@ -181,13 +211,7 @@ fn mirror(
     let (Some(field), columns) = (fields.get_mut(index), builder.schema().fields().len()) else {
         return Err(Error::format(path, "changed while in use; run the command again"));
     };
-    let retyped = |item: &Arc<Field>| Arc::new(item.as_ref().clone().with_data_type(number.clone()));
-    let list = match field.data_type() {
-        DataType::FixedSizeList(item, size) => DataType::FixedSizeList(retyped(item), *size),
-        DataType::LargeList(item) => DataType::LargeList(retyped(item)),
-        DataType::List(item) => DataType::List(retyped(item)),
-        other => other.clone(),
-    };
+    let list = retyped(field.data_type(), number);
     *field = Arc::new(field.as_ref().clone().with_data_type(list));
     let schema = Arc::new(Schema::new_with_metadata(fields, builder.schema().metadata().clone()));
     properties = carry_over(properties, builder.metadata());
@@ -218,11 +242,13 @@ fn carry_over(mut properties: WriterPropertiesBuilder, metadata: &ParquetMetaDat
 
 /// Embeddings neither repeat nor compress: dictionaries, codecs and minima would cost time and save nothing.
 fn plain_embeddings(properties: WriterPropertiesBuilder, field: &Field) -> WriterPropertiesBuilder {
-    let (DataType::FixedSizeList(item, _) | DataType::List(item) | DataType::LargeList(item)) = field.data_type()
-    else {
-        return properties;
-    };
-    let path = ColumnPath::new(vec![field.name().clone(), "list".to_string(), item.name().clone()]);
+    let mut parts = vec![field.name().clone()];
+    let mut kind = field.data_type();
+    while let Some(item) = item_of(kind) {
+        parts.extend(["list".to_string(), item.name().clone()]);
+        kind = item.data_type();
+    }
+    let path = ColumnPath::new(parts);
     properties
         .set_column_dictionary_enabled(path.clone(), false)
         .set_column_statistics_enabled(path.clone(), EnabledStatistics::None)

@@ -4,9 +4,11 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
+use super::bad::{BadRecords, SkipBad};
 use super::chat::{IMAGE, Role, Turn};
-use super::conversations;
-use super::samples::{Join, Missing, Parsed};
+use super::images::Image;
+use super::samples::{Join, Missing, warn_of_leading_responses};
+use super::turns::{self, Conversation};
 use crate::io::{IdIndex, Records, records};
 use crate::{Error, Result};
 
@@ -28,36 +30,70 @@ pub struct Question {
     pub row: Option<u32>,
 }
 
-impl Question {
+/// How questions are read.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct QuestionOptions {
+    /// What joins records to embeddings.
+    pub join: Join,
+    /// Leave out records whose embedding is missing, instead of refusing the file.
+    pub skip_missing: bool,
+    /// How many bad records are left out, instead of refusing the file.
+    pub skip_bad: SkipBad,
+}
+
+/// The questions of a file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Questions {
+    /// Those that can be asked.
+    pub questions: Vec<Question>,
+    /// Records left out because their embedding is missing.
+    pub missing: u64,
+    /// Bad records that were left out.
+    pub skipped_bad: u64,
+}
+
+impl Questions {
     /// Reads records from a `.jsonl` file or a JSON array: `{id, image, question, answer, type}`, where `answer` is a text, a number
-    /// or a list of right answers, or `{id, image, conversations, type}`, of which the last response is the right answer.
-    /// `type` may be called `question_type` or `category`, or be absent. Besides the questions, how many were left out for want of an
-    /// embedding.
+    /// or a list of right answers, or `{id, image, conversations, type}`, of which the last response is the right answer; conversations may
+    /// have the forms that [`Samples::conversations`](super::Samples::conversations) takes. `type` may be called `question_type` or
+    /// `category`, or be absent.
     ///
     /// # Errors
-    /// A file that cannot be read or is no JSON (with the line), a record in neither form, missing embeddings unless
-    /// `skip_missing` is on, or no question left.
-    pub fn read(path: &Path, index: &IdIndex, join: Join, skip_missing: bool) -> Result<(Vec<Question>, u64)> {
+    /// A file that cannot be read; broken JSON in an array; more bad records than `skip_bad` allows, the first ten with their reasons;
+    /// missing embeddings unless `skip_missing` is on; no question left.
+    pub fn read(path: &Path, index: &IdIndex, options: QuestionOptions) -> Result<Questions> {
         let mut list = Records::open(path)?;
-        let (mut questions, mut missing, mut read) = (Vec::new(), Missing::default(), 0);
-        while let Some(record) = list.next() {
-            let (line, object) = record?;
+        let (mut found, mut missing, mut bad) = (Questions::default(), Missing::default(), BadRecords::default());
+        let (mut read, mut dropped) = (0, 0);
+        while let Some(record) = list.next_record()? {
             read += 1;
-            let (names, mut question) = parse(&object, join).map_err(|problem| list.error(line, problem))?;
-            if let Some(row) = missing.find(index, names) {
-                question.row = row;
-                questions.push(question);
+            let parsed = record
+                .and_then(|record| parse(&record.object, options.join).map_err(|problem| list.bad(&record, problem)));
+            match parsed {
+                Ok((names, mut question, led)) => {
+                    dropped += u64::from(led);
+                    if let Some(row) = missing.find(index, names) {
+                        question.row = row;
+                        found.questions.push(question);
+                    }
+                }
+                Err(problem) => bad.add(problem),
             }
         }
-        missing.settle(&list, read, skip_missing)?;
-        match questions.is_empty() {
-            true => Err(Error::format(path, "holds no question that can be asked")),
-            false => Ok((questions, missing.count)),
+        bad.settle(path, read, options.skip_bad)?;
+        missing.settle(&list, read, options.skip_missing)?;
+        warn_of_leading_responses(path, dropped);
+        (found.missing, found.skipped_bad) = (missing.count, bad.count);
+        match (found.questions.is_empty(), bad.count) {
+            (false, _) => Ok(found),
+            (true, 0) => Err(Error::format(path, "holds no question that can be asked")),
+            (true, _) => Err(Error::format(path, bad.words(read, "cannot be asked, and no other is left"))),
         }
     }
 }
 
-fn parse(object: &Map<String, Value>, join: Join) -> Result<Parsed<Question>, String> {
+/// The names of a record's embedding, its question, and whether a response before the first question was dropped.
+fn parse(object: &Map<String, Value>, join: Join) -> Result<(Vec<String>, Question, bool), String> {
     let kind = TYPES.iter().find_map(|name| object.get(*name)).filter(|value| !value.is_null());
     let kind = match kind {
         None => "all".to_string(),
@@ -65,23 +101,25 @@ fn parse(object: &Map<String, Value>, join: Join) -> Result<Parsed<Question>, St
     };
     let id = records::id(object, "id").unwrap_or_default();
     let question = |turns, answers| Question { id, kind, turns, answers, row: None };
-    if object.contains_key("conversations") {
-        let (names, mut turns) = conversations::parse(object, join)?;
+    if turns::is_conversation(object) {
+        let Conversation { names, mut turns, dropped } = turns::parse(object, join)?;
         // Only responses can stand last after the parser; what follows the last one is not asked.
         while turns.last().is_some_and(|turn| turn.role != Role::Assistant) {
             turns.pop();
         }
         let answer = turns.pop().map(|turn| turn.text).unwrap_or_default();
-        return Ok((names, question(turns, vec![answer])));
+        return Ok((names, question(turns, vec![answer]), dropped));
     }
     let text = records::text(object, "question")?.trim();
-    let names = conversations::image_names(object, join)?;
-    let text = match (!names.is_empty(), text.contains(IMAGE)) {
-        (true, false) => format!("{IMAGE}\n{text}"),
-        (false, true) => return Err(format!("the question has {IMAGE}, but the record has no field \"image\"")),
-        _ => text.to_string(),
+    let names = Image::of(object)?.names(object, join)?;
+    let text = match (!names.is_empty(), text.matches(IMAGE).count()) {
+        _ if text.is_empty() => return Err("its question is empty".to_string()),
+        (true, 0) => format!("{IMAGE}\n{text}"),
+        (false, 0) | (true, 1) => text.to_string(),
+        (true, marks) => return Err(format!("{marks} times {IMAGE}; there is one embedding per record")),
+        (false, _) => return Err(format!("the question has {IMAGE}, but the record has no field \"image\"")),
     };
-    Ok((names, question(vec![Turn { role: Role::User, text }], answers(object)?)))
+    Ok((names, question(vec![Turn { role: Role::User, text }], answers(object)?), false))
 }
 
 fn answers(object: &Map<String, Value>) -> Result<Vec<String>, String> {

@@ -1,10 +1,13 @@
 //! Samples as training reads them: one 32-bit entry per position, all in one array.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
+use super::bad::{BadRecords, SkipBad};
 use super::date::ChatDate;
 use super::tokenizer::Tokenizer;
 use crate::error::{Problem, Remedy};
+use crate::io::records::{BadRecord, Record};
 use crate::io::{IdIndex, Ids, Records, records};
 use crate::{Error, Result};
 
@@ -47,11 +50,20 @@ pub struct SampleOptions {
     pub join: Join,
     /// The date that the chat template writes, where it writes one; by default now.
     pub date: Option<ChatDate>,
+    /// How many bad records are left out, instead of refusing the data.
+    pub skip_bad: SkipBad,
 }
 
 impl Default for SampleOptions {
     fn default() -> SampleOptions {
-        SampleOptions { visual_tokens: 1, max_length: 2048, skip_missing: false, join: Join::Auto, date: None }
+        SampleOptions {
+            visual_tokens: 1,
+            max_length: 2048,
+            skip_missing: false,
+            join: Join::Auto,
+            date: None,
+            skip_bad: SkipBad::default(),
+        }
     }
 }
 
@@ -76,6 +88,8 @@ pub struct Samples {
     cut: u64,
     without_target: u64,
     missing: u64,
+    skipped_bad: u64,
+    leading_responses: u64,
 }
 
 impl Samples {
@@ -122,6 +136,21 @@ impl Samples {
         self.missing
     }
 
+    /// Bad records that were left out.
+    pub fn skipped_bad(&self) -> u64 {
+        self.skipped_bad
+    }
+
+    /// Conversations that began with a response, which was dropped.
+    pub fn leading_responses(&self) -> u64 {
+        self.leading_responses
+    }
+
+    pub(super) fn set_leading_responses(&mut self, path: &Path, count: u64) {
+        self.leading_responses = count;
+        warn_of_leading_responses(path, count);
+    }
+
     /// Appends the sample of the record `id`: entries as [`Sample::entries`], cut to `max_length`. One in which nothing is a
     /// target is counted and left out.
     pub fn push(&mut self, id: &str, entries: &[u32], row: Option<u32>, max_length: usize) {
@@ -150,9 +179,8 @@ impl Samples {
 
 /// A record that was read but not tokenised yet.
 pub(super) struct Draft<T> {
-    pub line: u64,
-    /// The record's id; empty if it has none.
-    pub id: String,
+    pub record: Record,
+    pub row: Option<u32>,
     pub content: T,
 }
 
@@ -160,7 +188,8 @@ pub(super) struct Draft<T> {
 /// alone), and the rest.
 pub(super) type Parsed<T> = (Vec<String>, T);
 
-/// Reads `records` with `parse`, joins them to their embeddings, and tokenises them with `encode` on all threads.
+/// Reads `records` with `parse`, joins them to their embeddings, and tokenises them with `encode` on all threads. The whole file is
+/// read even where it is to be refused, so that the error says how many of its records are bad.
 pub(super) fn collect<T: Send + Sync>(
     mut records: Records,
     index: &IdIndex,
@@ -170,39 +199,34 @@ pub(super) fn collect<T: Send + Sync>(
 ) -> Result<Samples> {
     use rayon::prelude::*;
     check_options(options)?;
-    let mut samples = Samples::default();
-    let mut missing = Missing::default();
-    let mut read = 0u64;
-    loop {
-        let mut block: Vec<(Draft<T>, Option<u32>)> = Vec::with_capacity(BLOCK);
-        while block.len() < BLOCK {
-            let Some(record) = records.next() else { break };
-            let (line, object) = record?;
-            read += 1;
-            let (names, content) = parse(&object).map_err(|problem| records.error(line, problem))?;
-            let id = records::id(&object, "id").unwrap_or_default();
-            if let Some(row) = missing.find(index, names) {
-                block.push((Draft { line, id, content }, row));
+    let (mut samples, mut reading) = (Samples::default(), Reading::default());
+    while !reading.ended {
+        let (drafts, mut bad) = reading.block(&mut records, index, &parse)?;
+        // Without an embedding nothing is left to do but to count.
+        if reading.missing.count == 0 || options.skip_missing {
+            let encoded: Vec<Result<Vec<u32>>> = drafts.par_iter().map(|draft| encode(&draft.content)).collect();
+            for (draft, entries) in drafts.into_iter().zip(encoded) {
+                match entries {
+                    Ok(entries) => {
+                        let id = records::id(&draft.record.object, "id").unwrap_or_default();
+                        samples.push(&id, &entries, draft.row, options.max_length);
+                    }
+                    Err(e) => bad.push(records.bad(&draft.record, e.to_string())),
+                }
             }
         }
-        if block.is_empty() {
-            break;
-        }
-        if missing.count > 0 && !options.skip_missing {
-            continue;
-        }
-        let encoded: Vec<Result<Vec<u32>>> = block.par_iter().map(|(draft, _)| encode(&draft.content)).collect();
-        for ((draft, row), entries) in block.into_iter().zip(encoded) {
-            let entries = entries.map_err(|e| records.error(draft.line, format!("record {:?}: {e}", draft.id)))?;
-            samples.push(&draft.id, &entries, row, options.max_length);
-        }
+        bad.sort_by_key(|bad| bad.index);
+        bad.into_iter().for_each(|bad| reading.bad.add(bad));
     }
+    let (read, missing) = (reading.read, &reading.missing);
+    reading.bad.settle(records.path(), read, options.skip_bad)?;
     missing.settle(&records, read, options.skip_missing)?;
-    samples.missing = missing.count;
+    (samples.missing, samples.skipped_bad) = (missing.count, reading.bad.count);
     if samples.is_empty() {
-        let problem = match read {
-            0 => "holds no record".to_string(),
-            _ => format!("none of its {read} records can be used ({} without an embedding)", missing.count),
+        let problem = match (read, reading.bad.count) {
+            (0, _) => "holds no record".to_string(),
+            (_, 0) => format!("none of its {read} records can be used ({} without an embedding)", missing.count),
+            _ => reading.bad.words(read, "cannot be used, and none of the others has an embedding or a target"),
         };
         return Err(Error::format(records.path(), format!("{problem}; there is nothing to train on")));
     }
@@ -214,6 +238,54 @@ pub(super) fn collect<T: Send + Sync>(
         }
     }
     Ok(samples)
+}
+
+/// How far a file was read.
+#[derive(Default)]
+struct Reading {
+    read: u64,
+    ended: bool,
+    missing: Missing,
+    bad: BadRecords,
+}
+
+impl Reading {
+    /// The next records that have an embedding or need none, and those that are bad.
+    fn block<T>(
+        &mut self,
+        records: &mut Records,
+        index: &IdIndex,
+        parse: impl Fn(&serde_json::Map<String, serde_json::Value>) -> Result<Parsed<T>, String>,
+    ) -> Result<(Vec<Draft<T>>, Vec<BadRecord>)> {
+        let (mut drafts, mut bad) = (Vec::with_capacity(BLOCK), Vec::new());
+        while drafts.len() < BLOCK {
+            let Some(record) = records.next_record()? else {
+                self.ended = true;
+                break;
+            };
+            self.read += 1;
+            let parsed = record.and_then(|record| match parse(&record.object) {
+                Ok(parsed) => Ok((record, parsed)),
+                Err(problem) => Err(records.bad(&record, problem)),
+            });
+            match parsed {
+                Ok((record, (names, content))) => {
+                    let row = self.missing.find(index, names);
+                    drafts.extend(row.map(|row| Draft { record, row, content }));
+                }
+                Err(problem) => bad.push(problem),
+            }
+        }
+        Ok((drafts, bad))
+    }
+}
+
+/// Says once that responses before the first question were dropped.
+pub(super) fn warn_of_leading_responses(path: &Path, count: u64) {
+    if count > 0 {
+        let what = "conversations begin with a response, which is dropped, as LLaVA's preprocessing does";
+        log::warn!("{}: {count} {what}", path.display());
+    }
 }
 
 fn check_options(options: &SampleOptions) -> Result<()> {
@@ -234,6 +306,8 @@ pub(super) struct Missing {
     first: Vec<String>,
     seen: BTreeSet<String>,
     pub(super) count: u64,
+    /// Those of them that have an embedding of their file's name alone, and the first such name.
+    by_file_name: (u64, String),
 }
 
 impl Missing {
@@ -244,6 +318,12 @@ impl Missing {
             return Some(row);
         }
         self.count += 1;
+        if let Some(name) = names.iter().flat_map(|name| shorter(name)).find(|name| index.row(name).is_some()) {
+            if self.by_file_name.0 == 0 {
+                self.by_file_name.1 = name.to_string();
+            }
+            self.by_file_name.0 += 1;
+        }
         let quoted: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
         let id = quoted.join(" or ");
         if self.first.len() < LISTED && self.seen.insert(id.clone()) {
@@ -257,13 +337,26 @@ impl Missing {
             return Ok(());
         }
         let more = if self.count > self.first.len() as u64 { " …" } else { "" };
-        let problem = format!("{} of {read} records have no embedding: {}{more}", self.count, self.first.join(", "));
+        let mut problem =
+            format!("{} of {read} records have no embedding: {}{more}", self.count, self.first.join(", "));
+        if let (count @ 1.., name) = &self.by_file_name {
+            problem += &format!(
+                " ({count} of them have one called as the image's file alone, such as {name:?}: give ids and images one form)"
+            );
+        }
         if skip {
             log::warn!("{}: {problem}; they are left out", records.path().display());
             return Ok(());
         }
         Err(Error::format(records.path(), Problem::new(problem).remedy(Remedy::SkipMissing)))
     }
+}
+
+/// A path's file name, and that without its extension.
+fn shorter(name: &str) -> impl Iterator<Item = &str> {
+    let file = name.rsplit(['/', '\\']).next().unwrap_or_default();
+    let stem = file.rsplit_once('.').map(|(stem, _)| stem);
+    std::iter::once(file).chain(stem).filter(move |short| !short.is_empty() && short.len() < name.len())
 }
 
 /// The entries of a stage-1 text: BOS, visual tokens, caption, newline, no EOS; the loss is on caption and newline.

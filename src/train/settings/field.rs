@@ -8,7 +8,7 @@ use toml::Value;
 use super::{KeyKind, NoiseShape, Trained};
 use crate::ElementType;
 use crate::align::Method;
-use crate::io::{AdapterKind, ChatDate, Join};
+use crate::io::{AdapterKind, ChatDate, Join, SkipBad};
 use crate::nn::Precision;
 use crate::optim::MomentType;
 use crate::train::ScheduleKind;
@@ -167,6 +167,26 @@ impl<T: Field> Field for Option<T> {
 
     fn to_value(&self) -> Option<Value> {
         self.as_ref().and_then(Field::to_value)
+    }
+}
+
+impl Field for SkipBad {
+    fn from_text(text: &str) -> Result<SkipBad, String> {
+        text.parse()
+    }
+
+    fn from_value(value: &Value) -> Result<SkipBad, String> {
+        match value.as_integer().and_then(|n| u64::try_from(n).ok()) {
+            Some(most) => Ok(SkipBad::AtMost(most)),
+            None => value.as_str().map_or_else(|| wrong("a number of records or \"all\"", value), Self::from_text),
+        }
+    }
+
+    fn to_value(&self) -> Option<Value> {
+        match self {
+            SkipBad::All => Some(Value::String(self.to_string())),
+            SkipBad::AtMost(most) => most.to_value(),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use field::Field;
 
 use super::schedule::ScheduleKind;
 use crate::align::Method;
-use crate::io::{AdapterKind, ChatDate, Join};
+use crate::io::{AdapterKind, ChatDate, Join, SkipBad, plain};
 use crate::nn::Precision;
 use crate::optim::MomentType;
 use crate::{ElementType, Error, Result};
@@ -140,6 +140,8 @@ settings! {
     skip_missing: bool = |_s| false, true;
     /// The date that a chat template writes, where it writes one, as 2026-01-31; by default that of the run's first day.
     date: Option<ChatDate> = |_s| None, true;
+    /// Leave out so many bad records, or all: those with an empty text, an unknown role, misplaced marks and the like.
+    skip_bad: SkipBad = |_s| SkipBad::default(), true;
     /// Statistics of texts and images, for stage 1.
     stats: Option<PathBuf> = |_s| None, true;
     /// The aligner of stage 1; by default the one that the statistics were fitted for.
@@ -229,10 +231,9 @@ impl Settings {
     /// Takes over what a TOML file says. Paths in it are relative to the current folder.
     ///
     /// # Errors
-    /// No such file, not valid TOML (with the line), an unknown key (with the nearest known one), a value of the wrong type.
+    /// No such file, no UTF-8, not valid TOML (with the line), an unknown key (with the nearest known one), a value of the wrong type.
     pub fn read(&mut self, path: &Path) -> Result<()> {
-        let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-        self.merge(&text, path)
+        self.merge(&plain::read_text(path)?, path)
     }
 
     /// Takes over the text of a TOML file; `path` is its name for errors.
