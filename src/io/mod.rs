@@ -23,6 +23,7 @@ mod dataset;
 mod embeddings;
 mod folder_lock;
 mod format;
+mod gguf;
 mod ids;
 mod inputs;
 mod model;
@@ -47,6 +48,8 @@ pub use dataset::{Dataset, OpenOptions, RowReader, Shard};
 pub use embeddings::EmbeddingRows;
 pub use folder_lock::FolderLock;
 pub use format::FileFormat;
+#[cfg(feature = "train")]
+pub use gguf::{GgufType, write_gguf};
 pub use ids::{IdIndex, Ids};
 pub use model::{
     AdapterKind, AdapterLayer, AdapterWeights, DecoderConfig, Family, MAX_SHARD_BYTES, ModelWriter, RopeScaling,

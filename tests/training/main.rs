@@ -10,6 +10,7 @@ mod eight_bits;
 mod endurance;
 mod exports;
 mod frames;
+mod gguf;
 mod limits;
 mod locks;
 mod mixed_precision;

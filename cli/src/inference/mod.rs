@@ -31,10 +31,11 @@ fn request(args: &DeviceArgs, precision: Precision) -> Result<Device> {
 
 /// The model, and the visual tokens of an image.
 fn open_model(device: &Device, args: &ModelArgs) -> Result<(Model, usize)> {
-    let weights = AdapterWeights::load(&args.adapter)?;
+    let adapter = args.adapter()?;
+    let weights = AdapterWeights::load(adapter)?;
     let hidden = DecoderConfig::read(&args.model)?.hidden_size;
-    weights.check_fits(weights.inputs(), hidden, &args.adapter)?;
-    let visual_tokens = weights.visual_tokens_or(args.visual_tokens(), hidden, &args.adapter)?;
+    weights.check_fits(weights.inputs(), hidden, adapter)?;
+    let visual_tokens = weights.visual_tokens_or(args.visual_tokens(), hidden, adapter)?;
     let decoder = match args.precision {
         Precision::F32 => Decoder::open(device, &args.model, None)?,
         Precision::Mixed => Decoder::open_mixed(device, &args.model, None)?,
@@ -55,7 +56,7 @@ pub fn score(args: &ScoreArgs) -> Result<()> {
     let device = request(&args.device, args.model.precision)?;
     let embeddings = args.data.files().open()?;
     let (model, visual_tokens) = open_model(&device, &args.model)?;
-    check_width(&args.model.adapter, model.adapter.input(), embeddings.rows.width())?;
+    check_width(args.model.adapter()?, model.adapter.input(), embeddings.rows.width())?;
     let options = SampleOptions {
         visual_tokens,
         max_length: args.max_length,
@@ -119,9 +120,12 @@ pub fn generate(args: &GenerateArgs) -> Result<()> {
     let device = request(&args.device, args.model.precision)?;
     let embedding = embedding(args)?;
     let (model, visual_tokens) = (&args.model, args.model.visual_tokens());
-    let assistant = Assistant::open_in(&device, &model.model, &model.adapter, visual_tokens, model.precision)?;
+    let assistant = match model.adapter_if_given() {
+        Some(adapter) => Assistant::open_in(&device, &model.model, adapter, visual_tokens, model.precision)?,
+        None => Assistant::open_text(&device, &model.model, model.precision)?,
+    };
     if let Some(numbers) = &embedding {
-        check_width(&model.adapter, assistant.model.adapter.input(), numbers.len())?;
+        check_width(model.adapter()?, assistant.model.adapter.input(), numbers.len())?;
     }
     let prompt = args.prompt.as_deref().unwrap_or_default();
     let image = embedding.is_some();
@@ -165,8 +169,9 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
     let (join, skip_missing) = (args.data.join, args.data.skip_missing);
     let (questions, skipped) = Question::read(&args.data.data, &embeddings.index, join, skip_missing)?;
     let (model, visual_tokens) = (&args.model, args.model.visual_tokens());
-    let assistant = Assistant::open_in(&device, &model.model, &model.adapter, visual_tokens, model.precision)?;
-    check_width(&model.adapter, assistant.model.adapter.input(), embeddings.rows.width())?;
+    let adapter = model.adapter()?;
+    let assistant = Assistant::open_in(&device, &model.model, adapter, visual_tokens, model.precision)?;
+    check_width(adapter, assistant.model.adapter.input(), embeddings.rows.width())?;
     let start = Instant::now();
     let bar = show::progress(questions.len() as u64, "asking");
     let how = (&args.sampling.options(false), args.lenient);

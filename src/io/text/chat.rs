@@ -91,7 +91,8 @@ impl ChatTemplate {
     pub fn open(folder: &Path, tokenizer: &Tokenizer) -> Result<ChatTemplate> {
         let file = folder.join("chat_template.jinja");
         let older = folder.join("chat_template.json");
-        let settings = folder.join("tokenizer_config.json");
+        // A GGUF file's template came with its tokenizer.
+        let settings = if folder.is_file() { folder.to_path_buf() } else { folder.join("tokenizer_config.json") };
         let (path, source) = if file.is_file() {
             let text = std::fs::read_to_string(&file).map_err(Error::io("read", &file))?;
             (file, text)
@@ -185,6 +186,13 @@ impl ChatTemplate {
             }
         }
         Ok(parts)
+    }
+}
+
+impl ChatTemplate {
+    /// A template, or the default one of a list of them.
+    pub(in crate::io) fn choose(value: &Value) -> Option<String> {
+        choose(value)
     }
 }
 

@@ -12,7 +12,8 @@ use tokenizers::{
 
 use super::chat::IMAGE;
 use super::samples::{TOKEN, VISUAL};
-use crate::io::model::{read_object, read_object_if_there};
+use crate::io::gguf;
+use crate::io::model::{ModelFiles, read_object, read_object_if_there};
 use crate::{Error, Result};
 
 /// A model's tokenizer. Nothing is fetched over the network.
@@ -27,11 +28,15 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Reads `tokenizer.json` and, if there, `tokenizer_config.json` of a model folder.
+    /// Reads `tokenizer.json` and, if there, `tokenizer_config.json` of a model folder; or the tokenizer in a GGUF file.
     ///
     /// # Errors
-    /// No `tokenizer.json`, or one that is malformed or has token ids of 2³⁰ or more.
+    /// No `tokenizer.json`, a tokenizer of a kind that is not read from GGUF files, or one that is malformed or has token ids of 2³⁰ or more.
     pub fn open(folder: &Path) -> Result<Tokenizer> {
+        if let ModelFiles::Gguf(file) = ModelFiles::open(folder)? {
+            let parts = gguf::tokenizer(&file)?;
+            return Tokenizer::from_parts(folder, parts.json.to_string().as_bytes(), parts.settings);
+        }
         let path = folder.join("tokenizer.json");
         let text = std::fs::read(&path).map_err(|e| match e.kind() {
             std::io::ErrorKind::NotFound => {
@@ -41,6 +46,13 @@ impl Tokenizer {
             }
             _ => Error::io("read", &path)(e),
         })?;
+        let settings = read_object_if_there(folder.join("tokenizer_config.json"))?.unwrap_or_default();
+        Tokenizer::from_parts(&path, &text, settings)
+    }
+
+    /// A tokenizer of the text of a `tokenizer.json` and the object of a `tokenizer_config.json`; `path` is its name for errors.
+    fn from_parts(path: &Path, text: &[u8], settings: Map<String, Value>) -> Result<Tokenizer> {
+        let path = path.to_path_buf();
         let broken = |e: tokenizers::Error| Error::format(&path, format!("not a valid tokenizer: {e}"));
         let mut inner = HuggingFace::from_bytes(text).map_err(broken)?;
         // Lengths are this crate's affair.
@@ -52,7 +64,6 @@ impl Tokenizer {
         if largest > TOKEN {
             return Err(Error::format(&path, format!("token id {largest} is not below 2^30")));
         }
-        let settings = read_object_if_there(folder.join("tokenizer_config.json"))?.unwrap_or_default();
         let mut tokenizer = Tokenizer { path, inner, settings, special, bos: None, largest };
         tokenizer.bos = tokenizer.find_bos()?;
         Ok(tokenizer)
@@ -81,7 +92,7 @@ impl Tokenizer {
     }
 
     /// `tokenizer_config.json`; empty without one.
-    pub(super) fn settings(&self) -> &Map<String, Value> {
+    pub(in crate::io) fn settings(&self) -> &Map<String, Value> {
         &self.settings
     }
 
