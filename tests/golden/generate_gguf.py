@@ -6,7 +6,8 @@ them, under the names that a model's folder has. `llama.gguf` (Q8_0, Q4_0 and F1
 and `qwen2.gguf` (BF16, Q5_1, biases; an output matrix) are models of two layers with tokenizer and template; `NAME.logits` in
 `models.safetensors` are the logits of the ids `NAME.ids` by Transformers' own loader of GGUF files in float32. `tokenizer_KIND.gguf` hold a
 tokenizer alone. `expected.json`: for each, texts and their ids by Transformers' tokenizer from the same file, without and with the tokens that
-begin a text, and conversations as the template writes them. Where Transformers does not know how a vocabulary cuts its texts (`smollm`:
+begin a text, and conversations as the template writes them. `names.json`: for each architecture, the names of a model's tensors in
+Transformers and in llama.cpp's files, by the map of the package `gguf`. `quantized.safetensors`: `numbers`, and `q8_0`, what the package makes of them. Where Transformers does not know how a vocabulary cuts its texts (`smollm`:
 each digit by itself), the ids are of the same vocabulary under the published pre-tokenizer.
 Needs torch, transformers, accelerate, tokenizers, gguf, safetensors, numpy.
 
@@ -22,7 +23,7 @@ import torch
 from gguf import GGMLQuantizationType as T
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 HERE = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "gguf"
 RANDOM = np.random.default_rng(8)
@@ -72,6 +73,32 @@ def types():
             expected[theirs] = gguf.quants.dequantize(raw, kind)
     close(writer)
     save_file(expected, HERE / "types.safetensors")
+
+
+def names():
+    """Transformers' names to the files', of a model of one layer."""
+    out = {}
+    for kind in ["llama", "qwen2", "qwen3", "gemma3_text", "phi3", "smollm3", "olmo2", "granite"]:
+        config = AutoConfig.for_model(kind, hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=4, head_dim=8,
+                                      num_key_value_heads=2, vocab_size=40, pad_token_id=0, bos_token_id=1, eos_token_id=2,
+                                      tie_word_embeddings=False)
+        with torch.device("meta"):
+            state = AutoModelForCausalLM.from_config(config).state_dict()
+        architecture = kind.removesuffix("_text")
+        key = next(k for k, name in gguf.MODEL_ARCH_NAMES.items() if name == architecture)
+        table = gguf.get_tensor_name_map(key, 1)
+        parts = [name.rsplit(".", 1) for name in state]
+        out[architecture] = {f"{stem}.{part}": f"{table.get_name(stem)}.{part}" for stem, part in parts}
+    (HERE / "names.json").write_text(json.dumps(out, indent=0) + "\n")
+
+
+def quantized():
+    numbers = RANDOM.normal(0, 1, (5, 64)).astype(np.float32)
+    numbers[0, 32:] = 0
+    # Halves, and the largest number of a block negative.
+    numbers[1, :32] = np.arange(32) - 31.5
+    numbers[2, :32] = np.arange(32) * 0.5 - 127 / 2
+    save_file({"numbers": numbers, "q8_0": gguf.quants.quantize(numbers, T.Q8_0)}, HERE / "quantized.safetensors")
 
 
 def close(writer):
@@ -246,6 +273,8 @@ def main():
     save_file(numbers, HERE / "models.safetensors")
     for name in ["llama", "qwen2"]:
         expected[name] = expect(name)
+    names()
+    quantized()
     (HERE / "expected.json").write_text(json.dumps(expected, ensure_ascii=False, indent=0) + "\n")
 
 

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use realign::ElementType;
 use realign::device::{Device, Tensor};
-use realign::io::{AdapterKind, ChatTemplate, DecoderConfig, Role, TensorFile, Tokenizer, Turn, Weights};
+use realign::io::{
+    AdapterKind, ChatTemplate, DecoderConfig, GgufType, Role, TensorFile, Tokenizer, Turn, Weights, write_gguf,
+};
 use realign::nn::{Adapter, Decoder, adapter};
 use realign::train::{Batch, IGNORED, Model, Run, Stage, Start, Trained};
 use serde_json::Value;
@@ -155,4 +157,106 @@ fn training_goes_as_from_the_folder() {
             assert!(run(&file(name)) == run(&folder), "{name} {stage:?} {trained:?}");
         }
     }
+}
+
+/// Numbers of all tensors, by name.
+fn numbers(model: &Path) -> Vec<(String, Vec<f32>)> {
+    let weights = Weights::open(model).unwrap();
+    let tensors = DecoderConfig::read(model).unwrap().tensors().into_iter();
+    tensors.map(|(name, shape)| (name.clone(), weights.read_f32(&name, &shape).unwrap())).collect()
+}
+
+/// A folder becomes a file that says the same: configuration, tokens, template, and numbers as exact as their type is.
+#[test]
+fn folders_become_files_and_come_back() {
+    let host = Device::host();
+    let spot = tempfile::tempdir().unwrap();
+    for name in ["llama", "qwen2"] {
+        let folder = spot.path().join(name);
+        let decoder = Decoder::open(&host, &file(name), None).unwrap();
+        decoder.save_blocking(&host, (&folder, false), &file(name), ElementType::F32).unwrap();
+        let tiny = super::model_folder(name);
+        for source in [&folder, tiny.path()] {
+            let exact = numbers(source);
+            for stored in [GgufType::F32, GgufType::F16, GgufType::BF16, GgufType::Q8_0] {
+                let out = spot.path().join("out.gguf");
+                let mut heard = 0;
+                write_gguf(source, (&out, true), stored, |count| heard += count).unwrap();
+                let (mut before, mut after) =
+                    (DecoderConfig::read(source).unwrap(), DecoderConfig::read(&out).unwrap());
+                assert_eq!(heard, before.parameters());
+                // Its constants are f32 in the file, and it always has a longest context.
+                assert!((after.norm_eps / before.norm_eps - 1.0).abs() < 1e-7);
+                assert!((after.rope_theta / before.rope_theta - 1.0).abs() < 1e-7);
+                (after.norm_eps, after.rope_theta) = (before.norm_eps, before.rope_theta);
+                before.max_positions.get_or_insert(2048);
+                let ends = |config: &DecoderConfig| config.eos.clone();
+                assert!(ends(&before).iter().all(|end| ends(&after).contains(end)), "{name}");
+                (after.eos, after.bos) = (before.eos.clone(), before.bos);
+                assert_eq!(after, before, "{name}");
+                let back = numbers(&out);
+                for ((tensor, got), (_, want)) in back.iter().zip(&exact) {
+                    let is_vector = tensor.contains("norm") || tensor.contains("bias");
+                    let close = |(block, got): (&[f32], &[f32])| {
+                        let largest = block.iter().fold(0f32, |most, x| most.max(x.abs()));
+                        // Half a step of the type: of 127 to the largest of a block, or of 11 and 8 bits.
+                        let step = match stored {
+                            GgufType::F32 => 0.0,
+                            _ if is_vector => 0.0,
+                            GgufType::F16 => largest / 2048.0,
+                            GgufType::BF16 => largest / 256.0,
+                            GgufType::Q8_0 => largest / 127.0 * 0.51,
+                        };
+                        block.iter().zip(got).all(|(x, y)| (x - y).abs() <= step)
+                    };
+                    assert!(want.chunks(32).zip(got.chunks(32)).all(close), "{name} {stored:?} {tensor}");
+                }
+                assert_eq!(stored == GgufType::F32, back == exact, "{name} {stored:?}");
+                let (old, new) = (Tokenizer::open(source).unwrap(), Tokenizer::open(&out).unwrap());
+                for text in ["the image", " a  1234 dogs\r\n\t!", "naïve 東京 🎉", "<|im_start|>user\nhi<|im_end|>"]
+                {
+                    assert_eq!(new.encode(text).unwrap(), old.encode(text).unwrap(), "{name}: {text}");
+                }
+                assert_eq!(new.bos(), old.bos());
+                let turn = Turn { role: Role::User, text: "what?".to_owned() };
+                let render = |path: &Path, tokenizer: &Tokenizer| {
+                    ChatTemplate::open(path, tokenizer).unwrap().render(&[turn.clone()], true).unwrap()
+                };
+                assert_eq!(render(&out, &new), render(source, &old), "{name}");
+            }
+        }
+    }
+}
+
+/// Llama 3's stretched frequencies become a tensor, and that the stretching again.
+#[test]
+fn what_gguf_says_in_another_way_comes_back() {
+    let spot = super::model_folder("llama");
+    let folder = spot.path();
+    let path = folder.join("config.json");
+    let mut config: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    config.as_object_mut().unwrap().remove("rope_parameters");
+    (config["rope_theta"], config["rope_scaling"]) = (
+        500_000.0.into(),
+        serde_json::json!({
+            "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192,
+        }),
+    );
+    put(folder, "config.json", config.to_string());
+    let out = folder.join("out.gguf");
+    write_gguf(folder, (&out, false), GgufType::Q8_0, |_| {}).unwrap();
+    let (before, after) = (DecoderConfig::read(folder).unwrap(), DecoderConfig::read(&out).unwrap());
+    assert!(before.rope_scaling.is_some());
+    assert_eq!(after.rope_scaling, before.rope_scaling);
+    refused(write_gguf(folder, (&out, false), GgufType::F16, |_| {}), &["out.gguf", "exists"]);
+    refused(
+        write_gguf(&out, (&folder.join("b.gguf"), false), GgufType::F16, |_| {}),
+        &["out.gguf", "GGUF file already"],
+    );
+    let path = folder.join("tokenizer.json");
+    let mut json: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    json["normalizer"] = serde_json::json!({"type": "Lowercase"});
+    put(folder, "tokenizer.json", json.to_string());
+    refused(write_gguf(folder, (&folder.join("c.gguf"), false), GgufType::F16, |_| {}), &["tokenizer.json", "no name"]);
+    assert!(!folder.join("c.gguf").exists());
 }

@@ -19,6 +19,7 @@ mod nans;
 mod order;
 mod plan;
 mod python;
+mod real_gguf;
 mod real_model;
 mod runs;
 mod settings;

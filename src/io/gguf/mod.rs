@@ -1,9 +1,9 @@
 //! GGUF, the file of llama.cpp: one file that holds a model's metadata, its tokenizer and its tensors, often quantised.
 //!
-//! [`GgufFile`] reads the header: every count and size is checked against the file's length before anything is allocated. The rest turns it
-//! into what a model folder of Hugging Face's libraries has: [`config`] makes `config.json`, [`tokenizer`] makes `tokenizer.json` and
-//! `tokenizer_config.json`, and [`tensors`] reads the weights under their Hugging Face names, dequantised part by part. [`export`] goes
-//! the other way.
+//! `header` reads and checks what comes before the numbers: every count and size is held against the file's length before anything is
+//! allocated. The rest turns it into what a model folder of Hugging Face's libraries has: `config` makes `config.json`, `tokenizer` makes
+//! `tokenizer.json` and `tokenizer_config.json`, and `tensors` reads the weights under their Hugging Face names, dequantised part by part.
+//! `export` goes the other way.
 
 mod architecture;
 mod config;
@@ -18,6 +18,8 @@ mod rope;
 #[cfg(feature = "train")]
 mod splits;
 mod tensors;
+#[cfg(all(test, feature = "train"))]
+mod tests;
 #[cfg(feature = "train")]
 mod tokenizer;
 mod value;

@@ -59,7 +59,7 @@ pub(in crate::io) fn tokenizer(file: &GgufFile) -> Result<TokenizerParts> {
     };
     let add_bos = file.boolean("tokenizer.ggml.add_bos_token")?.unwrap_or(model.adds_bos);
     let add_eos = file.boolean("tokenizer.ggml.add_eos_token")?.unwrap_or(false);
-    json["added_tokens"] = vocabulary.added(model.byte_level);
+    json["added_tokens"] = vocabulary.added(&model);
     json["post_processor"] = vocabulary.post_processor(add_bos, add_eos);
     let mut settings = Map::new();
     for (name, id) in &vocabulary.named {
@@ -78,6 +78,14 @@ struct Model {
     byte_level: bool,
     /// Whether a text begins with BOS where the file does not say.
     adds_bos: bool,
+    /// Gemma's files have runs of spaces as they are, where its texts have SentencePiece's.
+    respells_spaces: bool,
+}
+
+impl Model {
+    fn spells_plainly(&self, token: &str) -> bool {
+        !self.respells_spaces || !token.contains(' ') || !token.trim().is_empty()
+    }
 }
 
 impl<'a> Vocabulary<'a> {
@@ -111,17 +119,19 @@ impl<'a> Vocabulary<'a> {
         self.types[id] == CONTROL || self.named.iter().any(|(_, other)| *other == id)
     }
 
-    /// Control tokens and those with names, which are special, and tokens that a user defined, which are found in texts but stay in them.
-    fn added(&self, byte_level: bool) -> Value {
+    /// Control tokens and those with names, which are special, and tokens that a user defined, which are found in texts but stay in them; but
+    /// for those that the model spells in another way, which it finds by merging.
+    fn added(&self, model: &Model) -> Value {
+        let unknown = |id: usize| !model.byte_level && self.types[id] == UNKNOWN;
         let entry = |id: usize| {
             json!({
                 "id": id, "content": self.tokens[id], "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
-                "special": self.special(id),
+                "special": self.special(id) || unknown(id),
             })
         };
         let is_added = |id: &usize| {
-            let unknown = !byte_level && self.types[*id] == UNKNOWN;
-            !self.tokens[*id].is_empty() && (self.special(*id) || self.types[*id] == USER_DEFINED || unknown)
+            let kind = self.special(*id) || self.types[*id] == USER_DEFINED || unknown(*id);
+            kind && !self.tokens[*id].is_empty() && model.spells_plainly(&self.tokens[*id])
         };
         (0..self.tokens.len()).filter(is_added).map(entry).collect()
     }
@@ -207,7 +217,7 @@ fn byte_level(vocabulary: &Vocabulary<'_>) -> Result<(Model, Value)> {
             "fuse_unk": false, "byte_fallback": false, "ignore_merges": ignore_merges, "vocab": vocab, "merges": merges,
         },
     });
-    Ok((Model { byte_level: true, adds_bos }, json))
+    Ok((Model { byte_level: true, adds_bos, respells_spaces: false }, json))
 }
 
 /// Merges whose parts and result are tokens.
@@ -226,10 +236,10 @@ fn sentence_piece(vocabulary: &Vocabulary<'_>) -> Result<(Model, Value)> {
     let file = vocabulary.file;
     let architecture = file.text("general.architecture")?.unwrap_or_default();
     let gemma = architecture.starts_with("gemma");
-    // Gemma's files have runs of spaces as they are.
-    let spell = |token: &String| match gemma && token.contains(' ') && token.trim().is_empty() {
-        true => SPACE.repeat(token.chars().count()),
-        false => token.clone(),
+    let kind = Model { byte_level: false, adds_bos: true, respells_spaces: gemma };
+    let spell = |token: &String| match kind.spells_plainly(token) {
+        true => token.clone(),
+        false => SPACE.repeat(token.chars().count()),
     };
     let tokens: Vec<String> = vocabulary.tokens.iter().map(spell).collect();
     let merges = match vocabulary.merges()? {
@@ -272,7 +282,7 @@ fn sentence_piece(vocabulary: &Vocabulary<'_>) -> Result<(Model, Value)> {
             "fuse_unk": true, "byte_fallback": true, "ignore_merges": false, "vocab": vocab, "merges": merges,
         },
     });
-    Ok((Model { byte_level: false, adds_bos: true }, json))
+    Ok((kind, json))
 }
 
 /// What merges are ordered by: the tokens' scores, or for Gemma their place, which its merges follow.
