@@ -96,7 +96,7 @@ pub fn logits(device: &Device, decoder: Decoder, rows: &[Vec<u32>]) -> Vec<f32> 
         batch.positions.extend(0..row.len() as u32);
         batch.labels.extend(row.iter().map(|_| IGNORED));
     }
-    model.logits_blocking(device, &batch, &Tensor::from_f32(device, &[0.0; 4], 4).unwrap()).unwrap()
+    model.logits_blocking(device, &batch, &Tensor::from_f32(device, &[], 4).unwrap()).unwrap()
 }
 
 fn devices() -> [Device; 2] {
@@ -135,6 +135,7 @@ fn training_goes_as_from_the_folder() {
         let folder = spot.path().join("m");
         decoder.save_blocking(&host, (&folder, false), &file(name), ElementType::F32).unwrap();
         assert_eq!(DecoderConfig::read(&folder).unwrap(), DecoderConfig::read(&file(name)).unwrap());
+        assert!(numbers(&folder) == numbers(&file(name)), "{name}");
         check_tokenizer(&Tokenizer::open(&folder).unwrap(), &folder, &expected()[name], name);
         for (stage, trained) in
             [(Stage::One, Trained::Adapter), (Stage::Two, Trained::Lora), (Stage::Two, Trained::All)]
@@ -154,7 +155,8 @@ fn training_goes_as_from_the_folder() {
                 assert_eq!(model.is_some(), trained != Trained::Adapter);
                 (adapter, model)
             };
-            assert!(run(&file(name)) == run(&folder), "{name} {stage:?} {trained:?}");
+            let (from_file, from_folder) = (run(&file(name)), run(&folder));
+            assert!(from_file == from_folder, "{name} {stage:?} {trained:?}");
         }
     }
 }
@@ -199,13 +201,13 @@ fn folders_become_files_and_come_back() {
                     let is_vector = tensor.contains("norm") || tensor.contains("bias");
                     let close = |(block, got): (&[f32], &[f32])| {
                         let largest = block.iter().fold(0f32, |most, x| most.max(x.abs()));
-                        // Half a step of the type: of 127 to the largest of a block, or of 11 and 8 bits.
+                        // Half a step of the type: of 11 or 8 bits; or of 127 to the largest of a block, whose step itself is f16.
                         let step = match stored {
                             GgufType::F32 => 0.0,
                             _ if is_vector => 0.0,
                             GgufType::F16 => largest / 2048.0,
                             GgufType::BF16 => largest / 256.0,
-                            GgufType::Q8_0 => largest / 127.0 * 0.51,
+                            GgufType::Q8_0 => largest / 127.0 * (0.5 + 127.0 / 2048.0),
                         };
                         block.iter().zip(got).all(|(x, y)| (x - y).abs() <= step)
                     };
@@ -259,4 +261,48 @@ fn what_gguf_says_in_another_way_comes_back() {
     put(folder, "tokenizer.json", json.to_string());
     refused(write_gguf(folder, (&folder.join("c.gguf"), false), GgufType::F16, |_| {}), &["tokenizer.json", "no name"]);
     assert!(!folder.join("c.gguf").exists());
+}
+
+/// Transformers' own loader of GGUF files reads what is written: every tensor, the logits and the tokens of the folder's model.
+const EXPORTED: &str = r#"
+import os, sys
+try:
+    import torch, gguf, accelerate
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+except ImportError as e:
+    print('not read by Transformers:', e)
+    sys.exit()
+folder, out = sys.argv[1:]
+ids = torch.tensor([[5, 40, 120, 7, 300, 13, 13, 200]])
+with torch.no_grad():
+    want = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()(ids).logits
+    for name, near in [('f32', 1e-5), ('f16', 2e-2), ('bf16', 2e-1), ('q8_0', 2e-1)]:
+        model, info = AutoModelForCausalLM.from_pretrained(out, gguf_file=name + '.gguf', dtype=torch.float32, output_loading_info=True)
+        assert not any(info[k] for k in ('missing_keys', 'unexpected_keys', 'mismatched_keys')), info
+        off = (model.eval()(ids).logits - want).abs().max().item()
+        assert off < near, (name, off)
+        theirs, ours = AutoTokenizer.from_pretrained(folder), AutoTokenizer.from_pretrained(out, gguf_file=name + '.gguf')
+        for text in ['the image', ' a  12 dogs\r\n!', 'naïve 東京', '<|im_start|>user\nhi<|im_end|>']:
+            assert theirs(text)['input_ids'] == ours(text)['input_ids'], text
+        chat = [{'role': 'user', 'content': 'what?'}]
+        render = lambda t: t.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+        assert render(theirs) == render(ours)
+print('read by Transformers')
+"#;
+
+#[test]
+fn transformers_reads_what_is_written() {
+    let Some(python) = super::python::python() else { return };
+    let host = Device::host();
+    for name in ["llama", "qwen2"] {
+        let spot = tempfile::tempdir().unwrap();
+        let (folder, out) = (spot.path().join("m"), spot.path().join("g"));
+        let decoder = Decoder::open(&host, &file(name), None).unwrap();
+        decoder.save_blocking(&host, (&folder, false), &file(name), ElementType::F32).unwrap();
+        std::fs::create_dir(&out).unwrap();
+        for stored in ["f32", "f16", "bf16", "q8_0"] {
+            write_gguf(&folder, (&out.join(format!("{stored}.gguf")), false), stored.parse().unwrap(), |_| {}).unwrap();
+        }
+        super::python::run(&python, EXPORTED, &[&folder, &out]);
+    }
 }

@@ -179,7 +179,7 @@ fn vocabulary(keys: &Keys<'_>) -> Result<u64> {
 
 /// Biases are not in the metadata: they are there or not.
 fn biases(file: &GgufFile, architecture: &Architecture, put: &mut impl FnMut(&str, Value)) -> Result<()> {
-    let has = |stem: &str| file.tensors().contains_key(&format!("blk.0.{stem}.bias"));
+    let has = |stem: &str| file.tensors().keys().any(|name| name.ends_with(&format!(".{stem}.bias")));
     let all = |stems: &[&str]| match stems.iter().filter(|stem| has(stem)).count() {
         0 => Ok(false),
         n if n == stems.len() => Ok(true),
@@ -188,20 +188,33 @@ fn biases(file: &GgufFile, architecture: &Architecture, put: &mut impl FnMut(&st
             Err(Error::format(file.path(), format!("{problem}, which no {:?} model has", architecture.model_type)))
         }
     };
-    match architecture.name {
-        // Its architecture says which there are.
-        "qwen2" => {}
-        "phi3" | "gemma3" => {
-            if all(&["attn_output"])? || all(&["ffn_down"])? {
-                return Err(Error::format(file.path(), "has biases, which its architecture has not"));
-            }
-        }
-        _ => {
-            put("attention_bias", json!(all(&["attn_q", "attn_k", "attn_v", "attn_output"])?));
-            put("mlp_bias", json!(all(&["ffn_gate", "ffn_up", "ffn_down"])?));
+    let (attention, mlp): (&[&str], &[&str]) =
+        (&["attn_q", "attn_k", "attn_v", "attn_output"], &["ffn_gate", "ffn_up", "ffn_down"]);
+    // Which an architecture may have; of Qwen2's it says so itself.
+    let (may_attention, may_mlp) = match architecture.name {
+        "llama" | "smollm3" | "granite" => (true, true),
+        "qwen3" | "olmo2" => (true, false),
+        _ => (false, false),
+    };
+    if may_attention {
+        put("attention_bias", json!(all(attention)?));
+    }
+    if may_mlp {
+        put("mlp_bias", json!(all(mlp)?));
+    }
+    let wrong = |stems: &[&str]| stems.iter().find(|stem| has(stem)).map(|stem| (*stem).to_owned());
+    let none: &[&str] = &[];
+    let without = match architecture.name {
+        "qwen2" => wrong(&["attn_output"]),
+        _ => wrong(if may_attention { none } else { attention }),
+    };
+    match without.or(wrong(if may_mlp { none } else { mlp })) {
+        None => Ok(()),
+        Some(stem) => {
+            let problem = format!("has biases on {stem}, which no {:?} model has", architecture.model_type);
+            Err(Error::format(file.path(), problem))
         }
     }
-    Ok(())
 }
 
 /// What only some architectures have.

@@ -2,10 +2,14 @@
 //! its f16 minimum m where the type has one, high bits, then two numbers a byte: the low halves of all bytes come before the high ones.
 
 use half::f16;
+use rayon::prelude::*;
 
 use super::k_quants;
 use super::kind::Kind;
 use crate::io::tensor_file::widen;
+
+/// Numbers that a core takes at a time; a multiple of every block.
+const TASK: usize = 1 << 13;
 
 /// Whole blocks to f32; `raw` holds as many as `out` has numbers for.
 pub(super) fn dequantize(kind: Kind, raw: &[u8], out: &mut [f32]) {
@@ -22,9 +26,12 @@ pub(super) fn dequantize(kind: Kind, raw: &[u8], out: &mut [f32]) {
         Kind::Q5K => k_quants::q5,
         Kind::Q6K => k_quants::q6,
     };
-    for (raw, out) in raw.chunks_exact(kind.block_bytes()).zip(out.chunks_exact_mut(kind.block())) {
-        block(raw, out);
-    }
+    let tasks = raw.par_chunks(TASK / kind.block() * kind.block_bytes()).zip(out.par_chunks_mut(TASK));
+    tasks.for_each(|(raw, out)| {
+        for (raw, out) in raw.chunks_exact(kind.block_bytes()).zip(out.chunks_exact_mut(kind.block())) {
+            block(raw, out);
+        }
+    });
 }
 
 /// The f16 at a byte.

@@ -177,11 +177,7 @@ fn shape(
     object: &Map<String, Value>,
     path: &Path,
 ) -> Result<()> {
-    // These have more than is written here.
-    if matches!(architecture.name, "gemma3" | "phi3") {
-        let problem = format!("is a {:?} model, which is read from GGUF and not yet written", architecture.model_type);
-        return Err(Error::format(path, problem));
-    }
+    refuse_what_is_not_written(architecture, config, object, path)?;
     let key = |name: &str| format!("{}.{name}", architecture.name);
     let sizes = [
         ("block_count", config.layers),
@@ -214,11 +210,42 @@ fn shape(
             }
         }
     }
-    if object.get("sliding_window").is_some_and(Value::is_number) && architecture.name == "llama" {
-        let problem = "attends within a sliding window, which llama.cpp does not follow beyond its length";
-        log::warn!("{}: the model {problem}", path.display());
-    }
     scaling(entries, &key, config, object, path)
+}
+
+/// What llama.cpp's architecture does not compute, or what is not written of it.
+fn refuse_what_is_not_written(
+    architecture: &Architecture,
+    config: &DecoderConfig,
+    object: &Map<String, Value>,
+    path: &Path,
+) -> Result<()> {
+    let refuse = |problem: String| Err(Error::format(path, problem));
+    // These have more keys than are written here.
+    if matches!(architecture.name, "gemma3" | "phi3") {
+        return refuse(format!("is a {:?} model, which is read from GGUF and not written", architecture.model_type));
+    }
+    if let Some(other) =
+        object.get("hidden_act").and_then(Value::as_str).filter(|name| !["silu", "swish"].contains(name))
+    {
+        return refuse(format!(
+            "field \"hidden_act\" is {other:?}; llama.cpp's {:?} has silu alone",
+            architecture.name
+        ));
+    }
+    let rotates = |layer: usize| u64::from((layer + 1) % 4 != 0);
+    if let Some(layers) = object.get("no_rope_layers").and_then(Value::as_array)
+        && (0..config.layers).any(|layer| layers.get(layer).and_then(Value::as_u64) != Some(rotates(layer)))
+    {
+        return refuse("field \"no_rope_layers\" is not every fourth layer, which llama.cpp takes it to be".to_owned());
+    }
+    let switched_on = object.get("use_sliding_window").and_then(Value::as_bool);
+    let mistral = object.get("model_type").and_then(Value::as_str) == Some("mistral");
+    if object.get("sliding_window").is_some_and(Value::is_number) && switched_on.unwrap_or(mistral) {
+        let problem = "attends within a sliding window, which llama.cpp's architecture does not";
+        log::warn!("{}: the model {problem}: beyond it, texts are read in another way", path.display());
+    }
+    Ok(())
 }
 
 /// What stretches the rotary embedding; Llama 3's way is a tensor.

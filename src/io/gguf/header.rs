@@ -128,6 +128,7 @@ impl GgufFile {
     }
 
     /// A truth value, if the key is there.
+    #[cfg(feature = "train")]
     pub fn boolean(&self, key: &str) -> Result<Option<bool>> {
         match self.metadata.get(key) {
             None => Ok(None),

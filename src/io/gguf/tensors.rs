@@ -73,9 +73,22 @@ impl GgufWeights {
         self.file.path()
     }
 
-    /// The tensors by their Hugging Face names.
-    pub fn infos(&self) -> impl Iterator<Item = (&str, &TensorInfo)> {
-        self.tensors.iter().map(|(name, weight)| (name.as_str(), &weight.info))
+    /// The tensors' Hugging Face names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// The type of all matrices, or f32 where they differ.
+    pub fn element_type(&self) -> ElementType {
+        let mut found = None;
+        for weight in self.tensors.values().filter(|weight| weight.info.shape.len() > 1) {
+            match (found, weight.stored.kind.element()) {
+                (None, element) => found = Some(element),
+                (Some(before), element) if before == element => {}
+                _ => return ElementType::F32,
+            }
+        }
+        found.unwrap_or(ElementType::F32)
     }
 
     /// Whether there is such a tensor.

@@ -93,7 +93,7 @@ impl Weights {
 
     /// The names of all tensors, in no order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        let of_gguf = self.gguf.iter().flat_map(|gguf| gguf.infos().map(|(name, _)| name));
+        let of_gguf = self.gguf.iter().flat_map(|gguf| gguf.names());
         self.places.keys().map(String::as_str).chain(of_gguf)
     }
 
@@ -151,12 +151,15 @@ impl Weights {
         Ok(out)
     }
 
-    /// The type that most of the model's numbers have; that of quantised ones is f32, which holds them exactly.
+    /// The type that most of the model's numbers have. Of a GGUF file the one that all its matrices have, or f32 where they differ or are
+    /// quantised: that holds them all exactly.
     pub fn element_type(&self) -> ElementType {
+        if let Some(gguf) = &self.gguf {
+            return gguf.element_type();
+        }
         let mut sizes: [(ElementType, usize); 4] =
             [ElementType::BF16, ElementType::F16, ElementType::F32, ElementType::F64].map(|element| (element, 0));
-        let of_gguf = self.gguf.iter().flat_map(|gguf| gguf.infos().map(|(_, info)| info));
-        for info in self.files.iter().flat_map(|file| file.tensors().values()).chain(of_gguf) {
+        for info in self.files.iter().flat_map(|file| file.tensors().values()) {
             if let Some((_, size)) = sizes.iter_mut().find(|(element, _)| Some(*element) == info.element) {
                 *size += info.len();
             }
