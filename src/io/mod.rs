@@ -48,6 +48,7 @@ pub use dataset::{Dataset, OpenOptions, RowReader, Shard};
 pub use embeddings::EmbeddingRows;
 pub use folder_lock::FolderLock;
 pub use format::FileFormat;
+pub use gguf::GgufSummary;
 #[cfg(feature = "train")]
 pub use gguf::{GgufType, write_gguf};
 pub use ids::{IdIndex, Ids};

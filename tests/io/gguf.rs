@@ -251,6 +251,20 @@ fn numbers_that_are_not_finite_are_refused() {
     assert!(error.contains("m.gguf") && error.contains("NaN at number 2"), "{error}");
 }
 
+/// Gemma's norms are stored with 1 added.
+#[test]
+fn norms_of_gemma_lose_the_one_that_was_added() {
+    let folder = tempfile::tempdir().unwrap();
+    let read = |architecture: &str| {
+        let bytes = Maker::new().with("general.architecture", string(architecture)).bytes();
+        let path = put(folder.path(), "m.gguf", &bytes);
+        Weights::open(&path).unwrap().read_f32("model.norm.weight", &[4]).unwrap()
+    };
+    let stored = read("qwen3");
+    assert!(stored.iter().all(|x| *x > 0.1));
+    assert_eq!(read("gemma3"), stored.iter().map(|x| x - 1.0).collect::<Vec<_>>());
+}
+
 /// Opens the bytes as a model and reads what it claims to have; any answer will do.
 fn survives(bytes: &[u8]) {
     let folder = tempfile::tempdir().unwrap();

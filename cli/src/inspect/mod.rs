@@ -6,7 +6,7 @@ use anyhow::Result;
 use realign::align::Statistics;
 use realign::device::{Device, DeviceKind, list_adapters};
 use realign::geometry::{Frame, Spectrum};
-use realign::io::{Dataset, OpenOptions};
+use realign::io::{Dataset, GgufSummary, OpenOptions};
 use realign::stats::{Moments, Summary};
 use serde_json::{Value, json};
 
@@ -48,6 +48,9 @@ pub fn adapters(args: &AdaptersArgs) -> Result<()> {
 
 pub fn info(args: &InfoArgs) -> Result<()> {
     if let [path] = &args.inputs[..] {
+        if GgufSummary::is_file(path) {
+            return show::result(args.json, &with_kind("gguf", gguf(&GgufSummary::read(path)?)));
+        }
         if Moments::is_file(path) {
             return show::result(args.json, &with_kind("moments", counted(&Summary::load(path)?)?));
         }
@@ -76,6 +79,14 @@ pub fn info(args: &InfoArgs) -> Result<()> {
         value["shards"] = json!(dataset.shards().len());
     }
     show::result(args.json, &value)
+}
+
+fn gguf(summary: &GgufSummary) -> Value {
+    let (tokenizer, pre) = summary.tokenizer.clone().unzip();
+    json!({
+        "architecture": summary.architecture, "name": summary.name, "parameters": summary.numbers, "types": summary.types,
+        "tokenizer": tokenizer, "pre_tokenizer": pre.flatten(), "chat_template": summary.chat_template,
+    })
 }
 
 fn with_kind(kind: &str, mut value: Value) -> Value {

@@ -351,6 +351,12 @@ fn gguf_files_are_models() {
     folder.bad(2, "export --model two/model --out three.gguf --type q4_0", &["q4_0", "q8_0"]);
     let said = folder.json_line(&ask.replace("g.gguf", "two.gguf"));
     assert_eq!(said["prompt_tokens"], alone["prompt_tokens"]);
+    let info = folder.json_line("info two.gguf --json");
+    assert_eq!(
+        (&info["kind"], &info["architecture"], &info["tokenizer"]),
+        (&"gguf".into(), &"llama".into(), &"gpt2".into())
+    );
+    assert!(info["types"]["Q8_0"].as_u64() > Some(10) && info["parameters"] == value["parameters"], "{info}");
     let cut = folder.bytes("two.gguf");
     folder.put("cut.gguf", &cut[..cut.len() / 2]);
     folder.bad(1, &ask.replace("g.gguf", "cut.gguf").replace(" --json", ""), &["cut.gguf", "truncated"]);

@@ -11,7 +11,9 @@ use crate::io::positional;
 use crate::{Error, Result};
 
 /// The vocabularies of today's models, 262,144 tokens with merges, take some 15 MB.
-const MAX_HEADER: u64 = 256 << 20;
+const MAX_HEADER: u64 = 64 << 20;
+/// Keys, and tensors, of which the largest models have some thousands.
+const MAX_ENTRIES: u64 = 1 << 16;
 /// Keys and names are short; the format allows no longer ones.
 const MAX_NAME: u64 = 65_535;
 const MAX_DIMENSIONS: u32 = 4;
@@ -216,8 +218,8 @@ impl Cursor<'_> {
 
     fn header(mut self) -> Result<Header> {
         self.version()?;
-        let tensors = self.count("the count of tensors", LEAST_TENSOR)?;
-        let entries = self.count("the count of keys", LEAST_ENTRY)?;
+        let tensors = self.entries("the count of tensors", LEAST_TENSOR)?;
+        let entries = self.entries("the count of keys", LEAST_ENTRY)?;
         let mut metadata = BTreeMap::new();
         for _ in 0..entries {
             let key = self.text("a key", MAX_NAME)?;
@@ -254,6 +256,13 @@ impl Cursor<'_> {
                 Err(Error::format(self.path, format!("{problem}; convert it with gguf-convert-endian FILE little")))
             }
             n => Err(Error::format(self.path, format!("has version {n}; 2 and 3 are read; convert the model again"))),
+        }
+    }
+
+    fn entries(&mut self, what: &str, least: u64) -> Result<u64> {
+        match self.count(what, least)? {
+            count if count > MAX_ENTRIES => Err(self.error(&format!("{what} is {count} (limit {MAX_ENTRIES})"))),
+            count => Ok(count),
         }
     }
 

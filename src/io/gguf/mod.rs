@@ -17,6 +17,7 @@ mod names;
 mod rope;
 #[cfg(feature = "train")]
 mod splits;
+mod summary;
 mod tensors;
 #[cfg(all(test, feature = "train"))]
 mod tests;
@@ -32,6 +33,7 @@ pub(in crate::io) use config::config;
 #[cfg(feature = "train")]
 pub use export::{GgufType, write_gguf};
 pub(in crate::io) use header::GgufFile;
+pub use summary::GgufSummary;
 pub(in crate::io) use tensors::GgufWeights;
 #[cfg(feature = "train")]
 pub(in crate::io) use tokenizer::tokenizer;

@@ -249,21 +249,7 @@ fn sentence_piece(vocabulary: &Vocabulary<'_>) -> Result<(Model, Value)> {
     let vocab: Map<String, Value> = tokens.iter().enumerate().map(|(id, token)| (token.clone(), json!(id))).collect();
     let merges = sound(merges, &vocab, file)?;
     let prefix = file.boolean("tokenizer.ggml.add_space_prefix")?.unwrap_or(true);
-    let replace = json!({"type": "Replace", "pattern": {"String": " "}, "content": SPACE});
-    let prepend = json!({"type": "Prepend", "prepend": SPACE});
-    let (normalizer, pre_tokenizer, strips) = match architecture {
-        _ if gemma => {
-            let split =
-                json!({"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": false});
-            (replace, split, false)
-        }
-        "phi3" if prefix => (json!({"type": "Sequence", "normalizers": [prepend, replace]}), Value::Null, true),
-        _ => {
-            let scheme = if prefix { "first" } else { "never" };
-            let meta = json!({"type": "Metaspace", "replacement": SPACE, "prepend_scheme": scheme, "split": false});
-            (Value::Null, meta, prefix)
-        }
-    };
+    let (normalizer, pre_tokenizer, strips) = spaces(architecture, gemma, prefix);
     let mut decoders = vec![
         json!({"type": "Replace", "pattern": {"String": SPACE}, "content": " "}),
         json!({"type": "ByteFallback"}),
@@ -283,6 +269,25 @@ fn sentence_piece(vocabulary: &Vocabulary<'_>) -> Result<(Model, Value)> {
         },
     });
     Ok((kind, json))
+}
+
+/// How spaces are made SentencePiece's: normalizer, pre-tokenizer, and whether the one before a text is taken away again.
+fn spaces(architecture: &str, gemma: bool, prefix: bool) -> (Value, Value, bool) {
+    let replace = json!({"type": "Replace", "pattern": {"String": " "}, "content": SPACE});
+    let prepend = json!({"type": "Prepend", "prepend": SPACE});
+    match architecture {
+        _ if gemma => {
+            let split =
+                json!({"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": false});
+            (replace, split, false)
+        }
+        "phi3" if prefix => (json!({"type": "Sequence", "normalizers": [prepend, replace]}), Value::Null, true),
+        _ => {
+            let scheme = if prefix { "first" } else { "never" };
+            let meta = json!({"type": "Metaspace", "replacement": SPACE, "prepend_scheme": scheme, "split": false});
+            (Value::Null, meta, prefix)
+        }
+    }
 }
 
 /// What merges are ordered by: the tokens' scores, or for Gemma their place, which its merges follow.
