@@ -229,7 +229,7 @@ impl Cursor<'_> {
             }
         }
         if let Some(Value::Integer(parts)) = metadata.get("split.count").filter(|parts| **parts != Value::Integer(1)) {
-            let remedy = "put them together with llama-gguf-split --merge";
+            let remedy = "merge them into one with llama-gguf-split";
             return Err(Error::format(self.path, format!("is one of {parts} files of a model; {remedy}")));
         }
         let mut found = Vec::new();
