@@ -6,11 +6,12 @@ use clap::{Parser, Subcommand};
 use crate::align::args::{ApplyArgs, FitArgs, MergeArgs, StatsArgs};
 use crate::bench::args::{BenchArgs, TuneArgs};
 use crate::experiment::args::{DemoArgs, ExperimentArgs};
+use crate::export::ExportArgs;
 use crate::geometry::args::{AnglesArgs, CalibrateArgs, CompareArgs, DriftArgs, FrameArgs, MeasureArgs};
 use crate::inference::args::{EvaluateArgs, GenerateArgs, ScoreArgs};
 use crate::inspect::args::{AdaptersArgs, InfoArgs};
 use crate::train::args::TrainArgs;
-use crate::{align, bench, experiment, geometry, inference, inspect, train};
+use crate::{align, bench, experiment, export, geometry, inference, inspect, train};
 
 /// Closes the modality gap between text and image embeddings, on any GPU or none.
 #[derive(Parser)]
@@ -55,6 +56,8 @@ pub enum Command {
     Generate(GenerateArgs),
     /// Asks a model many questions with known answers: accuracy by question type.
     Evaluate(EvaluateArgs),
+    /// Writes a language model's folder as a GGUF file, for llama.cpp and what builds on it.
+    Export(ExportArgs),
     /// Says what a file holds.
     Info(InfoArgs),
     /// Times every kernel and job on a device, against what the device can do at most; compares with earlier results.
@@ -86,6 +89,7 @@ impl Command {
             Command::Score(args) => inference::score(args),
             Command::Generate(args) => inference::generate(args),
             Command::Evaluate(args) => inference::evaluate(args),
+            Command::Export(args) => export::export(args),
             Command::Info(args) => inspect::info(args),
             Command::Demo(args) => experiment::demo::demo(args),
             Command::Bench(args) => bench::bench(args),

@@ -4,6 +4,7 @@ mod align;
 mod bench;
 mod commands;
 mod experiment;
+mod export;
 mod geometry;
 mod inference;
 mod inspect;

@@ -4,7 +4,8 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use crate::device::{Device, Tensor};
-use crate::io::{AdapterWeights, ChatDate, ChatTemplate, TOKEN, TextStream, Tokenizer, Turn, VISUAL};
+use crate::io::{AdapterKind, AdapterWeights, ChatDate, ChatTemplate, TOKEN, TextStream, Tokenizer, Turn, VISUAL};
+use crate::nn::adapter::fresh;
 use crate::nn::decoder::generate::{Generator, NextToken, Sampling};
 use crate::nn::{Adapter, Decoder, Precision};
 use crate::train::Model;
@@ -22,6 +23,8 @@ pub struct Assistant {
     /// Tokens that end an answer.
     ends: Vec<u32>,
     visual_tokens: usize,
+    /// Whether it can be asked about images.
+    sees: bool,
 }
 
 /// How an answer is made.
@@ -75,7 +78,7 @@ pub struct Answer {
 }
 
 impl Assistant {
-    /// Reads a model folder and an adapter. An image stands for `visual_tokens` tokens: by default as many as the adapter was trained
+    /// Reads a model folder or GGUF file, and an adapter. An image stands for `visual_tokens` tokens: by default as many as the adapter was trained
     /// with, see [`AdapterWeights::visual_tokens_or`].
     ///
     /// # Errors
@@ -100,23 +103,36 @@ impl Assistant {
         visual_tokens: Option<usize>,
         precision: Precision,
     ) -> Result<Self> {
-        let decoder = match precision {
-            Precision::F32 => Decoder::open(device, model, None)?,
-            Precision::Mixed => Decoder::open_mixed(device, model, None)?,
-        };
+        let decoder = decoder(device, model, precision)?;
         let weights = AdapterWeights::load(adapter)?;
         let hidden = decoder.config().hidden_size;
         weights.check_fits(weights.inputs(), hidden, adapter)?;
         let visual_tokens = weights.visual_tokens_or(visual_tokens, hidden, adapter)?;
-        let tokenizer = Tokenizer::open(model)?.fitted_to(decoder.config().vocab_size)?;
+        let adapter = Adapter::new(device, &weights)?;
+        Self::of(device, model, Model { adapter, decoder }, visual_tokens)
+    }
+
+    /// Reads a model folder or GGUF file without an adapter: it is asked in text alone.
+    ///
+    /// # Errors
+    /// A file that is missing or malformed; no memory.
+    pub fn open_text(device: &Device, model: &Path, precision: Precision) -> Result<Self> {
+        let decoder = decoder(device, model, precision)?;
+        // A model is a decoder behind an adapter; this one is never asked.
+        let adapter = Adapter::new(device, &fresh(AdapterKind::Linear, 1, decoder.config().hidden_size, 0))?;
+        Ok(Assistant { sees: false, ..Self::of(device, model, Model { adapter, decoder }, 1)? })
+    }
+
+    fn of(device: &Device, folder: &Path, model: Model, visual_tokens: usize) -> Result<Self> {
+        let decoder = &model.decoder;
+        let tokenizer = Tokenizer::open(folder)?.fitted_to(decoder.config().vocab_size)?;
         // Only a chat needs the template.
-        let template = ChatTemplate::open(model, &tokenizer);
+        let template = ChatTemplate::open(folder, &tokenizer);
         let mut ends = decoder.config().eos.clone();
         ends.extend(tokenizer.ends());
         // Base models' own end mark is not the one that a chat trains.
         ends.extend(template.as_ref().ok().and_then(|template| template.response_end(&tokenizer)));
-        let model = Model { adapter: Adapter::new(device, &weights)?, decoder };
-        Ok(Assistant { device: device.clone(), model, tokenizer, template, ends, visual_tokens })
+        Ok(Assistant { device: device.clone(), model, tokenizer, template, ends, visual_tokens, sees: true })
     }
 
     /// The same with another date for chat templates that write one; by default it is now.
@@ -198,6 +214,9 @@ impl Assistant {
     }
 
     fn visual(&self, embedding: &[f32]) -> Result<Tensor> {
+        if !self.sees {
+            return Err(Error::argument("embedding", "the model was opened without an adapter, which an image needs"));
+        }
         if let Some(i) = embedding.iter().position(|x| !x.is_finite()) {
             return Err(Error::argument("embedding", format!("number {i} is {}", embedding[i])));
         }
@@ -219,6 +238,13 @@ impl Assistant {
             }
             Some(room) => Ok(room.min(wanted)),
         }
+    }
+}
+
+fn decoder(device: &Device, model: &Path, precision: Precision) -> Result<Decoder> {
+    match precision {
+        Precision::F32 => Decoder::open(device, model, None),
+        Precision::Mixed => Decoder::open_mixed(device, model, None),
     }
 }
 

@@ -23,6 +23,7 @@ mod dataset;
 mod embeddings;
 mod folder_lock;
 mod format;
+mod gguf;
 mod ids;
 mod inputs;
 #[cfg(feature = "train")]
@@ -51,6 +52,9 @@ pub use dataset::{Dataset, OpenOptions, RowReader, Shard};
 pub use embeddings::EmbeddingRows;
 pub use folder_lock::FolderLock;
 pub use format::FileFormat;
+pub use gguf::GgufSummary;
+#[cfg(feature = "train")]
+pub use gguf::{GgufType, write_gguf};
 pub use ids::{IdIndex, Ids};
 pub use model::{
     AdapterKind, AdapterLayer, AdapterWeights, DecoderConfig, Family, MAX_SHARD_BYTES, ModelWriter, RopeScaling,

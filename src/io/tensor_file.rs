@@ -38,6 +38,11 @@ pub struct TensorInfo {
 }
 
 impl TensorInfo {
+    /// A tensor that is read as `element`; `dtype` is what its file calls the type.
+    pub(super) fn new(shape: Vec<usize>, element: ElementType, dtype: &str) -> TensorInfo {
+        TensorInfo { shape, element: Some(element), dtype: dtype.to_owned(), offset: 0 }
+    }
+
     /// How many numbers it holds; 1 for a scalar.
     pub fn len(&self) -> usize {
         self.shape.iter().product()
@@ -168,26 +173,16 @@ impl TensorFile {
             let offset = info.offset + (at * stored.bytes()) as u64;
             positional::read(&self.file, raw, offset).map_err(|e| self.read_error(name, e))?;
             widen(raw, stored, wide);
-            self.refuse_non_finite(name, at, wide, "in the file; the model is damaged")?;
+            refuse_non_finite(&self.path, name, at, wide, "in the file; the model is damaged")?;
             if stored == element {
                 part.copy_from_slice(raw);
             } else {
                 narrow(wide, element, part);
                 widen(part, element, wide);
-                self.refuse_non_finite(name, at, wide, "when converted; load the model as bf16 or f32")?;
+                refuse_non_finite(&self.path, name, at, wide, "when converted; load the model as bf16 or f32")?;
             }
         }
         Ok(())
-    }
-
-    fn refuse_non_finite(&self, name: &str, at: usize, numbers: &[f32], where_to: &str) -> Result<()> {
-        match numbers.iter().position(|x| !x.is_finite()) {
-            None => Ok(()),
-            Some(i) => {
-                let what = format!("tensor {name:?} is {} at number {}", numbers[i], at + i);
-                Err(Error::format(&self.path, format!("{what} {where_to}")))
-            }
-        }
     }
 
     fn read_error(&self, name: &str, error: std::io::Error) -> Error {
@@ -197,6 +192,17 @@ impl TensorFile {
                 Error::format(&self.path, format!("{problem}; run the command again"))
             }
             _ => Error::io("read", &self.path)(error),
+        }
+    }
+}
+
+/// Names the first NaN or infinity among the numbers of a tensor from `at` on.
+pub(super) fn refuse_non_finite(path: &Path, name: &str, at: usize, numbers: &[f32], where_to: &str) -> Result<()> {
+    match numbers.iter().position(|x| !x.is_finite()) {
+        None => Ok(()),
+        Some(i) => {
+            let what = format!("tensor {name:?} is {} at number {}", numbers[i], at + i);
+            Err(Error::format(path, format!("{what} {where_to}")))
         }
     }
 }

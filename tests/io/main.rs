@@ -5,6 +5,7 @@ mod bad_files;
 #[path = "../common/mod.rs"]
 mod common;
 mod fuzz;
+mod gguf;
 #[cfg(feature = "parquet")]
 mod layouts;
 mod outputs;

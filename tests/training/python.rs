@@ -15,7 +15,7 @@ use super::runs::{finish, setup_of};
 use super::{golden, model_folder};
 
 /// A Python that can read the files; `None`, and a line that says so, if there is none.
-fn python() -> Option<String> {
+pub fn python() -> Option<String> {
     let named = std::env::var("REALIGN_TEST_PYTHON").ok().filter(|path| !path.is_empty());
     let python = named.clone().unwrap_or_else(|| "python3".to_string());
     let found = Command::new(&python).args(["-c", "import safetensors.numpy"]).output();
@@ -27,7 +27,7 @@ fn python() -> Option<String> {
     None
 }
 
-fn run(python: &str, script: &str, arguments: &[&Path]) {
+pub fn run(python: &str, script: &str, arguments: &[&Path]) {
     let output = Command::new(python).arg("-c").arg(script).args(arguments).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     print!("{}", String::from_utf8_lossy(&output.stdout));

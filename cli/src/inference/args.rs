@@ -1,7 +1,8 @@
 //! The arguments of the commands that ask a trained model.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::{Context, Result};
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use realign::align::Method;
@@ -17,12 +18,12 @@ use crate::shared::json::JsonArgs;
 /// The model.
 #[derive(Args)]
 pub struct ModelArgs {
-    /// The language model's folder, in Hugging Face's layout.
-    #[arg(long, value_name = "DIR")]
+    /// The language model: a folder in Hugging Face's layout, or a GGUF file.
+    #[arg(long, value_name = "DIR|FILE.gguf")]
     pub model: PathBuf,
     /// The adapter: a safetensors file, or a folder that holds adapter.safetensors or mm_projector.safetensors.
-    #[arg(long, value_name = "A.safetensors")]
-    pub adapter: PathBuf,
+    #[arg(long, value_name = "A.safetensors", required = true)]
+    adapter: Option<PathBuf>,
     /// Visual tokens per image; by default as in the adapter's training, where its file says so, else as many as it makes.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     visual_tokens: Option<u32>,
@@ -39,6 +40,16 @@ fn parse_precision(text: &str) -> Result<Precision, String> {
 }
 
 impl ModelArgs {
+    /// The adapter; only `generate` goes without.
+    pub fn adapter(&self) -> Result<&Path> {
+        self.adapter.as_deref().context("--adapter is missing")
+    }
+
+    /// The adapter, if there is one.
+    pub fn adapter_if_given(&self) -> Option<&Path> {
+        self.adapter.as_deref()
+    }
+
     pub fn visual_tokens(&self) -> Option<usize> {
         self.visual_tokens.map(|count| count as usize)
     }
@@ -146,11 +157,13 @@ pub struct ScoreArgs {
 }
 
 #[derive(Args)]
+#[command(mut_arg("adapter", |arg| arg.required(false)))]
 pub struct GenerateArgs {
     #[command(flatten)]
     pub model: ModelArgs,
-    /// The image's embedding: .npy (also 1-D), .safetensors or .parquet. Without it, the prompt is text alone.
-    #[arg(long, value_name = "FILE")]
+    /// The image's embedding: .npy (also 1-D), .safetensors or .parquet. Without it, the prompt is text alone, and no adapter is
+    /// needed.
+    #[arg(long, value_name = "FILE", requires = "adapter")]
     pub image_embedding: Option<PathBuf>,
     /// The row, in a file of several.
     #[arg(long, value_name = "N", requires = "image_embedding")]

@@ -32,10 +32,11 @@ fn request(args: &DeviceArgs, precision: Precision) -> Result<Device> {
 
 /// The model, and the visual tokens of an image.
 fn open_model(device: &Device, args: &ModelArgs) -> Result<(Model, usize)> {
-    let weights = AdapterWeights::load(&args.adapter)?;
+    let adapter = args.adapter()?;
+    let weights = AdapterWeights::load(adapter)?;
     let hidden = DecoderConfig::read(&args.model)?.hidden_size;
-    weights.check_fits(weights.inputs(), hidden, &args.adapter)?;
-    let visual_tokens = weights.visual_tokens_or(args.visual_tokens(), hidden, &args.adapter)?;
+    weights.check_fits(weights.inputs(), hidden, adapter)?;
+    let visual_tokens = weights.visual_tokens_or(args.visual_tokens(), hidden, adapter)?;
     let decoder = match args.precision {
         Precision::F32 => Decoder::open(device, &args.model, None)?,
         Precision::Mixed => Decoder::open_mixed(device, &args.model, None)?,
@@ -56,7 +57,7 @@ pub fn score(args: &ScoreArgs) -> Result<()> {
     let device = request(&args.device, args.model.precision)?;
     let embeddings = args.data.files().open()?;
     let (model, visual_tokens) = open_model(&device, &args.model)?;
-    check_width(&args.model.adapter, model.adapter.input(), embeddings.rows.width())?;
+    check_width(args.model.adapter()?, model.adapter.input(), embeddings.rows.width())?;
     let options = SampleOptions {
         visual_tokens,
         max_length: args.max_length,
@@ -123,10 +124,13 @@ pub fn generate(args: &GenerateArgs) -> Result<()> {
     let device = request(&args.device, args.model.precision)?;
     let embedding = embedding(args)?;
     let (model, visual_tokens) = (&args.model, args.model.visual_tokens());
-    let assistant = Assistant::open_in(&device, &model.model, &model.adapter, visual_tokens, model.precision)?;
+    let assistant = match model.adapter_if_given() {
+        Some(adapter) => Assistant::open_in(&device, &model.model, adapter, visual_tokens, model.precision)?,
+        None => Assistant::open_text(&device, &model.model, model.precision)?,
+    };
     let assistant = model.date.into_iter().fold(assistant, Assistant::at);
     if let Some(numbers) = &embedding {
-        check_width(&model.adapter, assistant.model.adapter.input(), numbers.len())?;
+        check_width(model.adapter()?, assistant.model.adapter.input(), numbers.len())?;
     }
     let prompt = args.prompt.as_deref().unwrap_or_default();
     let image = embedding.is_some();
@@ -171,9 +175,10 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
     let options = QuestionOptions { join, skip_missing, skip_bad };
     let Questions { questions, missing, skipped_bad } = Questions::read(&args.data.data, &embeddings.index, options)?;
     let (model, visual_tokens) = (&args.model, args.model.visual_tokens());
-    let assistant = Assistant::open_in(&device, &model.model, &model.adapter, visual_tokens, model.precision)?;
+    let adapter = model.adapter()?;
+    let assistant = Assistant::open_in(&device, &model.model, adapter, visual_tokens, model.precision)?;
     let assistant = model.date.into_iter().fold(assistant, Assistant::at);
-    check_width(&model.adapter, assistant.model.adapter.input(), embeddings.rows.width())?;
+    check_width(adapter, assistant.model.adapter.input(), embeddings.rows.width())?;
     let start = Instant::now();
     let bar = show::progress(questions.len() as u64, "asking");
     let how = (&args.sampling.options(false), args.lenient);

@@ -6,7 +6,7 @@ use anyhow::Result;
 use realign::align::Statistics;
 use realign::device::{Device, DeviceKind, list_adapters};
 use realign::geometry::{Frame, Spectrum};
-use realign::io::{Dataset, OpenOptions};
+use realign::io::{Dataset, GgufSummary, OpenOptions};
 use realign::stats::{DatasetRows, Moments, RowSource, Summary};
 use serde_json::{Value, json};
 
@@ -53,6 +53,9 @@ pub fn adapters(args: &AdaptersArgs) -> Result<()> {
 
 pub fn info(args: &InfoArgs) -> Result<()> {
     if let [path] = &args.inputs[..] {
+        if GgufSummary::is_file(path) {
+            return show::result(args.json, &with_kind("gguf", gguf(&GgufSummary::read(path)?)));
+        }
         if Moments::is_file(path) {
             let summary = Summary::load(path)?;
             let counts = (summary.moments.zero_rows(), summary.moments.rows());
@@ -107,6 +110,14 @@ fn count_zero_rows(dataset: &Dataset) -> Result<Option<u64>> {
     bar.finish_and_clear();
     zero_rows::warn(dataset, rows.zero_rows());
     Ok(Some(rows.zero_rows().count))
+}
+
+fn gguf(summary: &GgufSummary) -> Value {
+    let (tokenizer, pre) = summary.tokenizer.clone().unzip();
+    json!({
+        "architecture": summary.architecture, "name": summary.name, "parameters": summary.numbers, "types": summary.types,
+        "tokenizer": tokenizer, "pre_tokenizer": pre.flatten(), "chat_template": summary.chat_template,
+    })
 }
 
 fn with_kind(kind: &str, mut value: Value) -> Value {

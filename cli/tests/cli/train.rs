@@ -325,3 +325,39 @@ fn mistakes_are_named_and_leave_nothing_behind() {
     folder.bad(1, score, &["text.npy", "--ids"]);
     folder.bad(1, &format!("{score} --ids none.txt"), &["none.txt"]);
 }
+
+/// A GGUF file stands where a folder does; text is asked without an adapter; and a folder becomes a file.
+#[test]
+fn gguf_files_are_models() {
+    let folder = folder();
+    folder.put("g.gguf", &std::fs::read(golden("gguf/llama.gguf")).unwrap());
+    let line = "train stage1 --model g.gguf --data texts.jsonl --embeddings text.npy --ids text_ids.txt --stats s.safetensors --epochs 1 \
+                --device host --out run";
+    folder.good(line);
+    folder.good(&line.replace("g.gguf", "m").replace("--out run", "--out other"));
+    let ask = "generate --model g.gguf --prompt what --max-tokens 4 --device host --json";
+    let (alone, with) = (folder.json_line(ask), folder.json_line(&format!("{ask} --adapter run/adapter.safetensors")));
+    assert_eq!((&alone["text"], &alone["tokens"]), (&with["text"], &with["tokens"]));
+    folder.bad(2, &format!("{ask} --image-embedding image.npy --row 0"), &["--adapter"]);
+    let seen = format!("{ask} --image-embedding image.npy --row 0 --adapter run/adapter.safetensors");
+    assert_eq!(folder.json_line(&seen)["prompt_tokens"].as_u64(), alone["prompt_tokens"].as_u64().map(|n| n + 2));
+    let stage2 = "train stage2 --model g.gguf --data conversations.json --embeddings image.npy --ids image_ids.json --init-adapter \
+                  run/adapter.safetensors --train lora --lora-rank 2 --max-steps 2 --device host --out two";
+    folder.good(stage2);
+    let value = folder.json_line("export --model two/model --out two.gguf --type q8_0 --json");
+    assert_eq!(value["bytes"].as_u64(), Some(folder.bytes("two.gguf").len() as u64));
+    folder.bad(1, "export --model two/model --out two.gguf", &["two.gguf", "--force"]);
+    folder.bad(1, "export --model two.gguf --out three.gguf", &["two.gguf", "GGUF file already"]);
+    folder.bad(2, "export --model two/model --out three.gguf --type q4_0", &["q4_0", "q8_0"]);
+    let said = folder.json_line(&ask.replace("g.gguf", "two.gguf"));
+    assert_eq!(said["prompt_tokens"], alone["prompt_tokens"]);
+    let info = folder.json_line("info two.gguf --json");
+    assert_eq!(
+        (&info["kind"], &info["architecture"], &info["tokenizer"]),
+        (&"gguf".into(), &"llama".into(), &"gpt2".into())
+    );
+    assert!(info["types"]["Q8_0"].as_u64() > Some(10) && info["parameters"] == value["parameters"], "{info}");
+    let cut = folder.bytes("two.gguf");
+    folder.put("cut.gguf", &cut[..cut.len() / 2]);
+    folder.bad(1, &ask.replace("g.gguf", "cut.gguf").replace(" --json", ""), &["cut.gguf", "truncated"]);
+}

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::fields::{Fields, read_object, read_object_if_there};
+use super::fields::{Fields, read_object_if_there};
+use super::source::ModelFiles;
 use crate::{Error, Result};
 
 /// The architectures that the decoder knows.
@@ -71,15 +72,15 @@ pub struct DecoderConfig {
 }
 
 impl DecoderConfig {
-    /// Reads `config.json` and, if there, `generation_config.json` of a model folder.
+    /// Reads `config.json` and, if there, `generation_config.json` of a model folder; or the metadata of a GGUF file.
     ///
     /// # Errors
     /// A file that is missing or no JSON, an architecture other than Llama and Qwen2, a field that is missing or
     /// impossible, or one that asks for what the decoder does not do (sliding windows, quantised weights, another
     /// activation or rotary scaling, several modalities).
     pub fn read(folder: &Path) -> Result<DecoderConfig> {
-        let path = folder.join("config.json");
-        let mut config = DecoderConfig::from_object(&read_object(&path)?, &path)?;
+        let (path, object) = ModelFiles::open(folder)?.config()?;
+        let mut config = DecoderConfig::from_object(&object, &path)?;
         let path = folder.join("generation_config.json");
         if let Some(object) = read_object_if_there(path.clone())? {
             let more = Fields::new(&path, &object).token_ids("eos_token_id")?;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::fields::read_object;
+use super::source::ModelFiles;
 use crate::io::atomic_folder::FolderWriter;
 use crate::io::tensor_writer::{TensorWriter, notes};
 use crate::io::{DecoderConfig, TensorSpec};
@@ -38,7 +38,7 @@ pub struct ModelWriter {
 }
 
 impl ModelWriter {
-    /// Prepares the model folder `out`: `config.json` of the model folder `source` with its type set to `element`
+    /// Prepares the model folder `out`: `config.json` of the model folder or GGUF file `source` with its type set to `element`
     /// (f32, f16 or bf16), its tokenizer's files, and shards of at most `max_shard_bytes` (a larger tensor gets one to
     /// itself) for the tensors of `config`.
     ///
@@ -53,7 +53,12 @@ impl ModelWriter {
         max_shard_bytes: u64,
     ) -> Result<ModelWriter> {
         let folder = FolderWriter::create(out, force)?;
-        folder.write("config.json", &config_with_type(&source.join("config.json"), element)?)?;
+        let files = ModelFiles::open(source)?;
+        folder.write("config.json", &config_with_type(files.config()?.1, element)?)?;
+        #[cfg(feature = "train")]
+        for (name, text) in files.generated_tokenizer()?.into_iter().flatten() {
+            folder.write(name, text.as_bytes())?;
+        }
         for name in COPIED {
             let from = source.join(name);
             if from.is_file() {
@@ -134,8 +139,7 @@ fn plan_shards(specs: Vec<TensorSpec>, max: u64, out: &Path) -> Result<Vec<Vec<T
 }
 
 /// The source's `config.json` with the type of the new weights, under the old name and, if it is there, the new one.
-fn config_with_type(path: &Path, element: ElementType) -> Result<Vec<u8>> {
-    let mut object = read_object(path)?;
+fn config_with_type(mut object: serde_json::Map<String, Value>, element: ElementType) -> Result<Vec<u8>> {
     let name = match element {
         ElementType::F32 => "float32",
         ElementType::F16 => "float16",

@@ -8,6 +8,7 @@ mod adapter;
 mod config;
 mod export;
 mod fields;
+mod source;
 mod weights;
 
 pub use adapter::{AdapterKind, AdapterLayer, AdapterWeights};
@@ -15,4 +16,5 @@ pub use config::{DecoderConfig, Family, RopeScaling};
 pub use export::{MAX_SHARD_BYTES, ModelWriter};
 #[cfg(feature = "train")]
 pub(super) use fields::{read_object, read_object_if_there};
+pub(super) use source::ModelFiles;
 pub use weights::Weights;

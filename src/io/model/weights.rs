@@ -1,4 +1,4 @@
-//! A model's tensors, in one safetensors file or in shards under an index.
+//! A model's tensors, in one safetensors file, in shards under an index, or in a GGUF file.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -7,25 +7,33 @@ use bytemuck::cast_slice_mut;
 use serde_json::Value;
 
 use super::fields::read_object;
+use crate::io::gguf::{GgufWeights, is_gguf};
 use crate::io::{TensorFile, TensorInfo};
 use crate::{ElementType, Error, Result};
 
-/// The tensors of a model folder, opened header by header; none is held.
+/// The tensors of a model folder or of a GGUF file, opened header by header; none is held. Those of a GGUF file go by the names that the
+/// same model's folder has for them, and are dequantised as they are read.
 #[derive(Debug)]
 pub struct Weights {
     folder: PathBuf,
     files: Vec<TensorFile>,
     /// In which file each tensor is.
     places: HashMap<String, usize>,
+    /// Instead of them.
+    gguf: Option<GgufWeights>,
 }
 
 impl Weights {
-    /// Opens `model.safetensors`, or the shards that `model.safetensors.index.json` names.
+    /// Opens `model.safetensors` of a folder, or the shards that `model.safetensors.index.json` names; or a GGUF file.
     ///
     /// # Errors
-    /// Neither is there, the index is no JSON or names a file outside the folder, a shard is missing or truncated, or
+    /// Neither is there, the GGUF file is malformed or of an architecture or with a type of numbers that is not read, the index is no JSON or names a file outside the folder, a shard is missing or truncated, or
     /// does not hold a tensor that the index promises.
     pub fn open(folder: &Path) -> Result<Weights> {
+        if is_gguf(folder) {
+            let gguf = Some(GgufWeights::open(folder)?);
+            return Ok(Weights { folder: folder.to_path_buf(), files: Vec::new(), places: HashMap::new(), gguf });
+        }
         let index = folder.join("model.safetensors.index.json");
         let single = folder.join("model.safetensors");
         if index.is_file() {
@@ -43,7 +51,7 @@ impl Weights {
         }
         let file = TensorFile::open(&single)?;
         let places = file.tensors().keys().map(|name| (name.clone(), 0)).collect();
-        Ok(Weights { folder: folder.to_path_buf(), files: vec![file], places })
+        Ok(Weights { folder: folder.to_path_buf(), files: vec![file], places, gguf: None })
     }
 
     fn open_shards(folder: &Path, index: &Path) -> Result<Weights> {
@@ -75,22 +83,23 @@ impl Weights {
             }
             places.insert(tensor.clone(), number);
         }
-        Ok(Weights { folder: folder.to_path_buf(), files, places })
+        Ok(Weights { folder: folder.to_path_buf(), files, places, gguf: None })
     }
 
-    /// The folder.
+    /// The folder, or the GGUF file.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
     /// The names of all tensors, in no order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.places.keys().map(String::as_str)
+        let of_gguf = self.gguf.iter().flat_map(|gguf| gguf.names());
+        self.places.keys().map(String::as_str).chain(of_gguf)
     }
 
     /// Whether there is such a tensor.
     pub fn contains(&self, name: &str) -> bool {
-        self.places.contains_key(name)
+        self.places.contains_key(name) || self.gguf.iter().any(|gguf| gguf.contains(name))
     }
 
     fn file(&self, name: &str) -> Result<&TensorFile> {
@@ -105,7 +114,10 @@ impl Weights {
     /// # Errors
     /// No such tensor, another shape, or integers; the message names file, tensor, wanted and found.
     pub fn expect(&self, name: &str, shape: &[usize]) -> Result<&TensorInfo> {
-        self.file(name)?.expect(name, shape)
+        match &self.gguf {
+            Some(gguf) => gguf.expect(name, shape),
+            None => self.file(name)?.expect(name, shape),
+        }
     }
 
     /// Checks the presence, shape and type of all `tensors`, so that a bad model is refused before anything is loaded.
@@ -122,9 +134,11 @@ impl Weights {
     /// # Errors
     /// As [`Weights::expect`]; a range beyond the tensor's end; NaN or infinity; a file truncated meanwhile.
     pub fn read(&self, name: &str, shape: &[usize], first: usize, element: ElementType, out: &mut [u8]) -> Result<()> {
-        let file = self.file(name)?;
-        file.expect(name, shape)?;
-        file.read(name, first, element, out)
+        self.expect(name, shape)?;
+        if let Some(gguf) = &self.gguf {
+            return gguf.read(name, first, element, out);
+        }
+        self.file(name)?.read(name, first, element, out)
     }
 
     /// All of a tensor of `shape` as f32.
@@ -137,8 +151,12 @@ impl Weights {
         Ok(out)
     }
 
-    /// The type that most of the model's numbers have.
+    /// The type that most of the model's numbers have. Of a GGUF file the one that all its matrices have, or f32 where they differ or are
+    /// quantised: that holds them all exactly.
     pub fn element_type(&self) -> ElementType {
+        if let Some(gguf) = &self.gguf {
+            return gguf.element_type();
+        }
         let mut sizes: [(ElementType, usize); 4] =
             [ElementType::BF16, ElementType::F16, ElementType::F32, ElementType::F64].map(|element| (element, 0));
         for info in self.files.iter().flat_map(|file| file.tensors().values()) {

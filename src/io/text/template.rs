@@ -49,7 +49,8 @@ impl ChatTemplate {
     pub fn open(folder: &Path, tokenizer: &Tokenizer) -> Result<ChatTemplate> {
         let file = folder.join("chat_template.jinja");
         let older = folder.join("chat_template.json");
-        let settings = folder.join("tokenizer_config.json");
+        // A GGUF file's template came with its tokenizer.
+        let settings = if folder.is_file() { folder.to_path_buf() } else { folder.join("tokenizer_config.json") };
         let (path, source) = if file.is_file() {
             let text = std::fs::read_to_string(&file).map_err(Error::io("read", &file))?;
             (file, text.trim_start_matches('\u{feff}').to_owned())
@@ -79,6 +80,11 @@ impl ChatTemplate {
         let has = |word: &str| source.contains(word);
         let tokens = tokenizer.named_tokens();
         Ok(ChatTemplate { path, environment, tokens, dated: has("strftime_now"), blocks: has("endgeneration") })
+    }
+
+    /// The template that a field `chat_template` holds: a text, or the default one of a list.
+    pub(in crate::io) fn choose(value: &Value) -> Option<String> {
+        choose(value)
     }
 
     /// The same with another date for `strftime_now`.

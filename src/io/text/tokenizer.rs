@@ -39,13 +39,14 @@ pub(super) struct Token {
 }
 
 impl Tokenizer {
-    /// Reads `tokenizer.json` of a model folder and, where they are there, `tokenizer_config.json`, `special_tokens_map.json`,
+    /// Reads the tokenizer in a GGUF file, or `tokenizer.json` of a model folder and, where they are there, `tokenizer_config.json`, `special_tokens_map.json`,
     /// `config.json` and `generation_config.json`, as Transformers 5 does: special tokens are named by the map unless the settings list
     /// the added tokens; tokens that only the settings know are added; a Llama tokenizer (`tokenizer_class`) of a `llama` model gets its
     /// class's word boundaries, whatever its file says.
     ///
     /// # Errors
-    /// No `tokenizer.json`, or one that is malformed or has token ids of 2³⁰ or more; a file beside it that is no JSON object.
+    /// No `tokenizer.json`, a tokenizer of a kind that is not read from GGUF files, or one that is malformed or has token ids of 2³⁰ or more; a
+    /// file beside it that is no JSON object.
     pub fn open(folder: &Path) -> Result<Tokenizer> {
         Self::from_files(TokenizerFiles::read(folder)?)
     }
@@ -95,7 +96,7 @@ impl Tokenizer {
     }
 
     /// `tokenizer_config.json`, with what `special_tokens_map.json` adds; empty without them.
-    pub(super) fn settings(&self) -> &Map<String, Value> {
+    pub(in crate::io) fn settings(&self) -> &Map<String, Value> {
         &self.settings
     }
 

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use super::tokenizer_classes::of_class;
-use crate::io::model::read_object_if_there;
+use crate::io::gguf;
+use crate::io::model::{ModelFiles, read_object_if_there};
 use crate::{Error, Result};
 
 /// A tokenizer's parts.
@@ -23,8 +24,14 @@ pub(crate) struct TokenizerFiles {
 }
 
 impl TokenizerFiles {
-    /// Reads the files of a folder.
+    /// Reads the files of a folder, or what a GGUF file has in their place.
     pub fn read(folder: &Path) -> Result<TokenizerFiles> {
+        if let ModelFiles::Gguf(file) = ModelFiles::open(folder)? {
+            let parts = gguf::tokenizer(&file)?;
+            let ends = ends(&gguf::config(&file)?).collect();
+            let (path, json) = (folder.to_path_buf(), parts.json.to_string().into_bytes());
+            return Ok(TokenizerFiles { path, json, settings: parts.settings, ends });
+        }
         let path = folder.join("tokenizer.json");
         let json = std::fs::read(&path).map_err(|e| match e.kind() {
             std::io::ErrorKind::NotFound => {
