@@ -31,7 +31,7 @@ impl Attention {
         let length = LENGTH.min(tokens);
         let rows = tokens / length * length;
         let query = hidden / HEAD;
-        let heads = Heads { query, key_value: query / SHARED, width: HEAD };
+        let heads = Heads::new(query, query / SHARED, HEAD);
         let lengths = vec![length as u32; rows / length];
         let matrix = |seed, heads: usize| filled(device, (rows, heads * HEAD), element, seed);
         Ok(Attention {

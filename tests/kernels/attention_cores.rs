@@ -13,7 +13,8 @@ use crate::tensor_cores::with_tensor_cores;
 
 /// Forward and backward of f16 operands, with results of an element type.
 struct Case {
-    heads: Heads,
+    /// Heads of queries and of keys, and their width.
+    heads: (usize, usize, usize),
     /// Queries and keys.
     sequences: &'static [(u32, u32)],
     out: ElementType,
@@ -87,7 +88,8 @@ fn names(r: &Recorder) -> Vec<&'static str> {
 
 impl Case {
     fn verify(&self, device: &Device, record: Record) {
-        let Case { heads, out, .. } = *self;
+        let ((query, key_value, width), out) = (self.heads, self.out);
+        let heads = heads(query, key_value, width);
         let list = pack(self.sequences);
         let sequences = Sequences::of_family(device, Family::TensorCores, &list).unwrap();
         let last = list.last().unwrap();
@@ -146,18 +148,18 @@ impl Case {
     }
 }
 
-const fn heads(query: usize, key_value: usize, width: usize) -> Heads {
-    Heads { query, key_value, width }
+fn heads(query: usize, key_value: usize, width: usize) -> Heads {
+    Heads::new(query, key_value, width)
 }
 
 /// Every width of fragments, whole tiles and others, shared heads, several sequences, keys of a cache, keys that nobody sees.
 const CASES: &[Case] = &[
-    Case { heads: heads(1, 1, 16), sequences: &[(1, 1), (17, 17)], out: F32 },
-    Case { heads: heads(4, 2, 32), sequences: &[(40, 40), (5, 5), (32, 32)], out: F16 },
-    Case { heads: heads(3, 1, 64), sequences: &[(33, 33), (64, 64)], out: F32 },
-    Case { heads: heads(2, 1, 80), sequences: &[(1, 70), (3, 40)], out: F16 },
-    Case { heads: heads(2, 2, 96), sequences: &[(35, 66)], out: F32 },
-    Case { heads: heads(2, 1, 128), sequences: &[(0, 7), (70, 70), (2, 34)], out: F32 },
+    Case { heads: (1, 1, 16), sequences: &[(1, 1), (17, 17)], out: F32 },
+    Case { heads: (4, 2, 32), sequences: &[(40, 40), (5, 5), (32, 32)], out: F16 },
+    Case { heads: (3, 1, 64), sequences: &[(33, 33), (64, 64)], out: F32 },
+    Case { heads: (2, 1, 80), sequences: &[(1, 70), (3, 40)], out: F16 },
+    Case { heads: (2, 2, 96), sequences: &[(35, 66)], out: F32 },
+    Case { heads: (2, 1, 128), sequences: &[(0, 7), (70, 70), (2, 34)], out: F32 },
 ];
 
 #[test]

@@ -199,7 +199,7 @@ fn rotation_in_place() {
 fn attention_and_its_gradients() {
     for device in devices() {
         for width in [4, 20, 64, 128] {
-            let heads = Heads { query: 4, key_value: 2, width };
+            let heads = Heads::new(4, 2, width);
             let lengths = [5, 40, 1];
             let n = lengths.iter().sum::<u32>() as usize;
             let (wide, narrow) = (4 * width, 2 * width);

@@ -231,7 +231,7 @@ fn contrastive_losses() {
 /// more of them.
 #[test]
 fn attention() {
-    let heads = Heads { query: 4, key_value: 2, width: 8 };
+    let heads = Heads::new(4, 2, 8);
     let (n, qs, ks) = (45, 32, 16);
     for (device, family) in nn_attention::families() {
         let list = Sequences::packed(&device, &[5, 40]).unwrap().list().to_vec();

@@ -138,7 +138,7 @@ pub fn record_all(device: &Device, r: &mut Recorder) {
     layer_norm::backward(r, 1e-5, &a, &row, &b, (&c, true), Some(&other_row), None).unwrap();
     let frequencies = rotary::Frequencies::new(device, 8, 1e4, None).unwrap();
     rotary::record(r, &frequencies, &ids, 4, &a, false).unwrap();
-    let heads = attention::Heads { query: 4, key_value: 1, width: 8 };
+    let heads = attention::Heads::new(4, 1, 8);
     let sequences = attention::Sequences::packed(device, &[4, ROWS as u32 - 4]).unwrap();
     let ([k, v, dk, dv], lse) = ([(); 4].map(|()| t(8)), t(4));
     attention::forward(r, heads, &sequences, &a, &k, &v, &b, &lse).unwrap();
@@ -173,7 +173,7 @@ pub fn record_cooperative(device: &Device, r: &mut Recorder) {
     let list = crate::nn_attention::pack(&[(40, 40), (5, 9)]);
     let (n, m) = (45, 49);
     let sequences = Sequences::of_family(device, Family::TensorCores, &list).unwrap();
-    let heads = Heads { query: 4, key_value: 1, width: 16 };
+    let heads = Heads::new(4, 1, 16);
     let halves = |seed: u64, rows: usize, width: usize| {
         let x = Tensor::new(device, rows, width, F16).unwrap();
         x.write_f32(device, &normal(seed, rows * width)).unwrap();

@@ -117,8 +117,8 @@ fn verify((device, family): &(Device, Family), heads: Heads, sequences: &[(u32, 
     }
 }
 
-const fn heads(query: usize, key_value: usize, width: usize) -> Heads {
-    Heads { query, key_value, width }
+fn heads(query: usize, key_value: usize, width: usize) -> Heads {
+    Heads::new(query, key_value, width)
 }
 
 #[test]

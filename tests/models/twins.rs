@@ -210,7 +210,7 @@ impl Twin {
     }
 
     fn heads(&self) -> Heads {
-        Heads { query: self.config.heads, key_value: self.config.kv_heads, width: self.config.head_dim }
+        Heads::new(self.config.heads, self.config.kv_heads, self.config.head_dim)
     }
 
     fn norm(&self) -> Norm<f64> {

@@ -29,15 +29,27 @@ pub(crate) struct DeltaParams {
     pub lse_stride: u32,
 }
 
-/// The heads of an attention.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The heads of an attention, and what they make of scores.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Heads {
     /// Query heads; a multiple of `key_value`.
     pub query: usize,
     /// Heads of keys and values.
     pub key_value: usize,
-    /// Elements of a head: a multiple of 4, at most `kernels::nn::attention::MAX_WIDTH`.
+    /// Elements of a head: an even number, at most `kernels::nn::attention::MAX_WIDTH`.
     pub width: usize,
+    /// What dots of queries and keys are multiplied by: a finite number above 0.
+    pub scale: f32,
+    /// Keys that a query sees at most, its own and those right before it; `None` for all before it. A query at position `i` of a sequence
+    /// sees the keys `j` with `i - window < j <= i`.
+    pub window: Option<u32>,
+}
+
+impl Heads {
+    /// Heads that scale by `1 / √width` and see everything before.
+    pub fn new(query: usize, key_value: usize, width: usize) -> Self {
+        Heads { query, key_value, width, scale: (1.0 / (width as f64).sqrt()) as f32, window: None }
+    }
 }
 
 #[repr(C)]
@@ -68,7 +80,6 @@ struct Shape<R> {
     /// Elements of a row.
     query: usize,
     key: usize,
-    /// 1 / √width.
     scale: R,
 }
 
@@ -80,7 +91,7 @@ impl<R: Float> Shape<R> {
             shared_by: heads.query / heads.key_value,
             query: heads.query * heads.width,
             key: heads.key_value * heads.width,
-            scale: R::from_f64(1.0 / (heads.width as f64).sqrt()),
+            scale: R::from_f64(f64::from(heads.scale)),
         }
     }
 
@@ -383,7 +394,7 @@ fn heads(p: &Params) -> Result<Heads> {
     let (query, shared_by, width) = (p.heads as usize, p.shared_by as usize, 4 * p.width4 as usize);
     let fit = query > 0 && width > 0 && shared_by > 0 && query.is_multiple_of(shared_by);
     check_params(fit, "heads without elements, or shared by no divisor of their number")?;
-    Ok(Heads { query, key_value: query / shared_by, width })
+    Ok(Heads { scale: p.scale, ..Heads::new(query, query / shared_by, width) })
 }
 
 /// Rows of queries and of keys that blocks name: after the last of each.
@@ -459,7 +470,7 @@ pub fn forward_twin(call: &mut HostCall<'_>) -> Result<()> {
 /// Buffers that do not fit the parameters.
 pub fn delta_twin(call: &mut HostCall<'_>) -> Result<()> {
     let p: DeltaParams = call.params()?;
-    let heads = Heads { query: p.heads as usize, key_value: p.heads as usize, width: 4 * p.width4 as usize };
+    let heads = Heads::new(p.heads as usize, p.heads as usize, 4 * p.width4 as usize);
     let (count, stride) = (p.count as usize, p.lse_stride as usize);
     check_params(
         heads.query > 0 && heads.query <= stride,

@@ -258,7 +258,13 @@ fn check(
     keys: &[(&'static str, &Tensor)],
     lse: &Tensor,
 ) -> Result<()> {
-    let Heads { query, key_value, width } = heads;
+    let Heads { query, key_value, width, scale, window } = heads;
+    if !(scale.is_finite() && scale > 0.0) {
+        return Err(Error::shape(name, "scale", "a finite number above 0", scale));
+    }
+    if let Some(window) = window {
+        return Err(Error::shape(name, "window", "none", window));
+    }
     if query == 0 || key_value == 0 || !query.is_multiple_of(key_value) {
         let got = format!("{query} and {key_value}");
         return Err(Error::shape(name, "heads", "query heads that are a multiple of the key heads", got));
@@ -320,7 +326,7 @@ impl Blocks<'_> {
                 query4: (heads.query * heads.width / 4) as u32,
                 key4: (heads.key_value * heads.width / 4) as u32,
                 lse_stride: 4 * self.lse.width4() as u32,
-                scale: (1.0 / (heads.width as f64).sqrt()) as f32,
+                scale: heads.scale,
                 width4: (heads.width / 4) as u32,
                 blocks: self.count.0 as u32,
             };

@@ -83,12 +83,26 @@ impl Frequencies {
             return Err(Error::argument("rope_theta", format!("{theta}; wants a number above 1, such as 10000")));
         }
         scaling.map_or(Ok(()), |s| s.check())?;
+        let plain = (0..head_width / 2).map(|j| theta.powf(-2.0 * j as f64 / head_width as f64));
+        let scaled: Vec<f64> = plain.map(|f| scaling.map_or(f, |s| s.apply(f))).collect();
+        Self::of(device, head_width, &scaled, 1.0)
+    }
+
+    /// Frequencies in radians per position, one for each pair of elements that turn: of a head's first `2 * frequencies.len()` elements, the
+    /// rotary width, the first half turns with the second; the rest of the head stays as it is. What turns is multiplied by `amplitude`, too
+    /// (the attention factor of YaRN and LongRoPE), there and back.
+    ///
+    /// # Errors
+    /// A head width that is odd or 0; no frequency, or more than half the width; one that is negative or not finite; an amplitude that is not
+    /// finite or not above 0; no memory.
+    pub fn of(device: &Device, head_width: usize, frequencies: &[f64], amplitude: f64) -> Result<Self> {
+        if 2 * frequencies.len() != head_width || amplitude != 1.0 {
+            return Err(Error::argument("rotary width", "that of the head, and an amplitude of 1"));
+        }
         let half = head_width / 2;
-        let turns = (0..half).map(|j| {
-            let plain = theta.powf(-2.0 * j as f64 / head_width as f64);
-            let turns = scaling.map_or(plain, |s| s.apply(plain)) / std::f64::consts::TAU;
-            // In units of 2^-64; `as` cuts off, and a turn or more cannot be: frequencies are at most 1 (scaling lowers them).
-            (turns.fract() * 2f64.powi(64)) as u64
+        let turns = frequencies.iter().map(|f| {
+            // In units of 2^-64; `as` cuts off, and whole turns do not matter.
+            ((f / std::f64::consts::TAU).fract() * 2f64.powi(64)) as u64
         });
         let turns: Vec<u64> = turns.collect();
         let high = turns.iter().map(|t| (t >> 32) as u32);

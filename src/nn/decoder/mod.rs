@@ -153,7 +153,7 @@ impl Decoder {
 
     /// Heads of the attention.
     pub(crate) fn heads(&self) -> Heads {
-        Heads { query: self.config.heads, key_value: self.config.kv_heads, width: self.config.head_dim }
+        Heads::new(self.config.heads, self.config.kv_heads, self.config.head_dim)
     }
 }
 
