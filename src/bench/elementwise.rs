@@ -2,11 +2,10 @@
 
 use super::case::{Case, Sizes, numbers};
 use crate::device::{Device, Recorder, Tensor};
+use crate::kernels::nn::gate::Act;
 use crate::kernels::nn::gelu::{self as gelu_kernels, Form};
 use crate::kernels::nn::rotary::{self as rotation, Frequencies};
-use crate::kernels::nn::{
-    bias, elementwise as sums, embedding, layer_norm as layer, rms_norm as rms, silu_gate as gate,
-};
+use crate::kernels::nn::{bias, elementwise as sums, embedding, gate, layer_norm as layer, rms_norm as rms};
 use crate::kernels::optim::adamw_8bit::{self as eight_bits, Moments8};
 use crate::kernels::optim::{adamw as optimizer, norm as norms};
 use crate::tuning::{Attention, AttentionGradients};
@@ -65,14 +64,27 @@ pub(super) fn gelu_backward(device: &Device, sizes: &Sizes) -> Result<Case> {
 pub(super) fn silu_gate(device: &Device, sizes: &Sizes) -> Result<Case> {
     let batch = Batch { device, sizes };
     let (a, b, y) = (batch.filled(1)?, batch.filled(2)?, batch.empty()?);
-    Ok(batch.case((12, 15), &y.clone(), move |r| gate::forward(r, &a, &b, &y)))
+    Ok(batch.case((12, 15), &y.clone(), move |r| gate::forward(r, Act::Silu, &a, &b, &y)))
+}
+
+pub(super) fn gelu_gate(device: &Device, sizes: &Sizes) -> Result<Case> {
+    let batch = Batch { device, sizes };
+    let (a, b, y) = (batch.filled(1)?, batch.filled(2)?, batch.empty()?);
+    Ok(batch.case((12, 35), &y.clone(), move |r| gate::forward(r, Act::Gelu(Form::Tanh), &a, &b, &y)))
+}
+
+pub(super) fn gelu_gate_backward(device: &Device, sizes: &Sizes) -> Result<Case> {
+    let batch = Batch { device, sizes };
+    let (a, b, dy) = (batch.filled(1)?, batch.filled(2)?, batch.filled(3)?);
+    let (da, db) = (batch.empty()?, batch.empty()?);
+    Ok(batch.case((20, 75), &da.clone(), move |r| gate::backward(r, Act::Gelu(Form::Tanh), &a, &b, &dy, &da, &db)))
 }
 
 pub(super) fn silu_gate_backward(device: &Device, sizes: &Sizes) -> Result<Case> {
     let batch = Batch { device, sizes };
     let (a, b, dy) = (batch.filled(1)?, batch.filled(2)?, batch.filled(3)?);
     let (da, db) = (batch.empty()?, batch.empty()?);
-    Ok(batch.case((20, 20), &da.clone(), move |r| gate::backward(r, &a, &b, &dy, &da, &db)))
+    Ok(batch.case((20, 20), &da.clone(), move |r| gate::backward(r, Act::Silu, &a, &b, &dy, &da, &db)))
 }
 
 pub(super) fn rms_norm(device: &Device, sizes: &Sizes) -> Result<Case> {
@@ -121,6 +133,23 @@ pub(super) fn cast(device: &Device, sizes: &Sizes) -> Result<Case> {
     let shape = format!("[{tokens}, {hidden}] f32 to f16");
     // Rounded once: every bit must agree.
     Ok(Case::kernel(shape, (6 * count, count), (&result, true), move |r| sums::cast(r, &x, &y)))
+}
+
+pub(super) fn add_scaled(device: &Device, sizes: &Sizes) -> Result<Case> {
+    let batch = Batch { device, sizes };
+    let (x, y, z) = (batch.filled(1)?, batch.filled(2)?, batch.empty()?);
+    Ok(batch.case((12, 2), &z.clone(), move |r| sums::add_scaled(r, &x, 0.22, &y, &z)))
+}
+
+/// To rows of single heads.
+pub(super) fn split_heads(device: &Device, sizes: &Sizes) -> Result<Case> {
+    let batch = Batch { device, sizes };
+    let (heads, x) = (sizes.hidden / HEAD, batch.filled(1)?);
+    let y = Tensor::new(device, sizes.tokens * heads, HEAD, ElementType::F32)?;
+    let Sizes { tokens, hidden, .. } = *sizes;
+    let (count, result) = ((tokens * hidden) as u64, y.buffer().clone());
+    let shape = format!("[{tokens}, {heads} x {HEAD}]");
+    Ok(Case::kernel(shape, (8 * count, 0), (&result, true), move |r| sums::split_heads(r, heads, &x, &y)))
 }
 
 /// To what grows from run to run, and stays in range.

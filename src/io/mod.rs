@@ -49,8 +49,8 @@ pub use folder_lock::FolderLock;
 pub use format::FileFormat;
 pub use ids::{IdIndex, Ids};
 pub use model::{
-    AdapterKind, AdapterLayer, AdapterWeights, DecoderConfig, Family, MAX_SHARD_BYTES, ModelWriter, RopeScaling,
-    Weights,
+    Activation, AdapterKind, AdapterLayer, AdapterWeights, DecoderConfig, DecoderShape, Family, LayerKind,
+    MAX_SHARD_BYTES, ModelWriter, NormPlacement, QueryKeyNorm, Rope, RopeScaling, Stored, Weights,
 };
 pub use output::{Output, OutputOptions, ShardWriter};
 pub use records::{Record, Records};

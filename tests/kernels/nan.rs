@@ -9,7 +9,7 @@ use realign::host::nn::{cross_entropy as cross_entropy_host, gelu as gelu_host, 
 use realign::kernels::nn::attention::{self, Heads, Sequences};
 use realign::kernels::nn::cross_entropy::{self, IGNORED};
 use realign::kernels::nn::info_nce::{self, Temperature};
-use realign::kernels::nn::{bias, elementwise, gelu, layer_norm, pair_sigmoid, rms_norm, silu_gate};
+use realign::kernels::nn::{bias, elementwise, gate, gelu, layer_norm, pair_sigmoid, rms_norm};
 use realign::kernels::optim::{adamw, norm};
 
 use crate::nn::{normal, read_floats, run, tensor, wide, words, zeros};
@@ -108,13 +108,13 @@ fn element_by_element() {
         gelu::backward(r, gelu::Form::Tanh, &x, &dy, &dz).unwrap();
     });
     check("SiLU gate", 2, |io, r| {
-        let (gate, up, y) = (io.rows(), io.rows(), io.result(ROWS, WIDTH));
-        silu_gate::forward(r, &gate, &up, &y).unwrap();
+        let (g, up, y) = (io.rows(), io.rows(), io.result(ROWS, WIDTH));
+        gate::forward(r, gate::Act::Silu, &g, &up, &y).unwrap();
     });
     check("SiLU gate backward", 3, |io, r| {
-        let (gate, up, dy) = (io.rows(), io.rows(), io.rows());
+        let (g, up, dy) = (io.rows(), io.rows(), io.rows());
         let (dgate, dup) = (io.result(ROWS, WIDTH), io.result(ROWS, WIDTH));
-        silu_gate::backward(r, &gate, &up, &dy, &dgate, &dup).unwrap();
+        gate::backward(r, gate::Act::Silu, &g, &up, &dy, &dgate, &dup).unwrap();
     });
     check("sums", 2, |io, r| {
         let (x, y, sums) = (io.rows(), io.rows(), io.result(1, WIDTH));

@@ -127,8 +127,8 @@ pub fn record_all(device: &Device, r: &mut Recorder) {
     let ids = words(device, &places);
     gelu::forward(r, gelu::Form::Erf, &a, &b).unwrap();
     gelu::backward(r, gelu::Form::Tanh, &a, &b, &c).unwrap();
-    silu_gate::forward(r, &a, &b, &c).unwrap();
-    silu_gate::backward(r, &a, &b, &c, &d, &e).unwrap();
+    gate::forward(r, gate::Act::Silu, &a, &b, &c).unwrap();
+    gate::backward(r, gate::Act::Silu, &a, &b, &c, &d, &e).unwrap();
     elementwise::add(r, &a, &b).unwrap();
     elementwise::cast(r, &a, &b).unwrap();
     elementwise::scale(r, 2.0, &a).unwrap();

@@ -8,6 +8,7 @@ pub(crate) mod block;
 pub mod cross_entropy;
 pub mod elementwise;
 pub mod embedding;
+pub mod gate;
 pub mod gelu;
 pub mod info_nce;
 pub mod math;
@@ -15,7 +16,6 @@ pub mod norm;
 pub mod pair_sigmoid;
 pub mod parallel;
 pub mod rotary;
-pub mod silu_gate;
 
 use super::HostCall;
 use crate::Result;

@@ -35,6 +35,8 @@ pub struct ModelWriter {
     folder: FolderWriter,
     shards: Vec<TensorWriter>,
     places: BTreeMap<String, usize>,
+    /// The file's name of tensors that are parts of one there.
+    parts: BTreeMap<String, String>,
 }
 
 impl ModelWriter {
@@ -60,9 +62,13 @@ impl ModelWriter {
                 folder.copy(&from, name)?;
             }
         }
-        let specs = config.tensors().into_iter().map(|(name, shape)| TensorSpec::new(name, &shape, element)).collect();
+        let specs =
+            config.file_tensors().into_iter().map(|(name, shape)| TensorSpec::new(name, &shape, element)).collect();
         let plan = plan_shards(specs, max_shard_bytes, out)?;
-        let mut writer = ModelWriter { folder, shards: Vec::new(), places: BTreeMap::new() };
+        let part = |(name, shape): (String, Vec<usize>)| (config.stored(&name, &shape).name, name);
+        let parts = config.tensors().into_iter().map(part).filter(|(file, name)| file != name);
+        let parts = parts.map(|(file, name)| (name, file)).collect();
+        let mut writer = ModelWriter { folder, shards: Vec::new(), places: BTreeMap::new(), parts };
         let single = plan.len() == 1;
         let mut map = serde_json::Map::new();
         let mut total = 0;
@@ -86,11 +92,13 @@ impl ModelWriter {
         Ok(writer)
     }
 
-    /// Appends numbers to a tensor, row after row.
+    /// Appends numbers to a tensor, row after row. Tensors that files have as one, such as Phi-3's queries, keys and values, come in the order
+    /// of [`DecoderConfig::tensors`].
     ///
     /// # Errors
     /// No such tensor in the model, more numbers than it has, one that is not finite in the chosen type, a full disk.
     pub fn write(&mut self, name: &str, numbers: &[f32]) -> Result<()> {
+        let name = self.parts.get(name).map_or(name, String::as_str);
         let shard = self.places.get(name).and_then(|i| self.shards.get_mut(*i));
         let unknown = || Error::argument("tensor", format!("{name:?} is not one of the model's"));
         shard.ok_or_else(unknown)?.write(name, numbers)

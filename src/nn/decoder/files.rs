@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use super::{Decoder, Layer};
 use crate::device::{Device, Tensor};
 use crate::io::tensor_writer::{TensorWriter, notes};
-use crate::io::{DecoderConfig, MAX_SHARD_BYTES, ModelWriter, TensorSpec, Weights, atomic_folder::FolderWriter};
+use crate::io::{
+    DecoderConfig, MAX_SHARD_BYTES, ModelWriter, Stored, TensorSpec, Weights, atomic_folder::FolderWriter,
+};
 use crate::kernels::linalg::matmul::{self, Operand, Product};
 use crate::nn::linear::Linear;
-use crate::nn::parameters::Slot;
+use crate::nn::parameters::{Parameter, Slot};
 use crate::nn::{Precision, ShardedMatrix};
 use crate::{ElementType, Error, Result};
 
@@ -17,17 +19,17 @@ impl Decoder {
     /// `storage` (f32, f16 or bf16), by default as in the files; a decoder that is to train must be f32.
     ///
     /// # Errors
-    /// No such folder; a family that is not Llama's or Qwen2's; a tensor that is missing or has another shape; a number that
+    /// No such folder; a family or a field that the decoder does not know; a tensor that is missing or has another shape; a number that
     /// f16 cannot hold; no memory.
     pub fn open(device: &Device, folder: &Path, storage: Option<ElementType>) -> Result<Self> {
         let config = DecoderConfig::read(folder)?;
         let weights = Weights::open(folder)?;
-        weights.expect_all(&config.tensors())?;
+        weights.expect_all(&config.file_tensors())?;
         let storage = storage.unwrap_or(match weights.element_type() {
             half @ (ElementType::F16 | ElementType::BF16) => half,
             _ => ElementType::F32,
         });
-        Decoder::with_storage(device, &config, storage, |name, shape| weights.read_f32(name, shape))
+        Decoder::with_storage(device, &config, storage, |name, shape| config.load(&weights, name, shape))
     }
 
     /// As [`Self::open`], for a decoder that stays frozen and computes in [`Precision::Mixed`]: matrices are stored as `storage`, f16 or
@@ -38,8 +40,8 @@ impl Decoder {
     pub fn open_mixed(device: &Device, folder: &Path, storage: Option<ElementType>) -> Result<Self> {
         let config = DecoderConfig::read(folder)?;
         let weights = Weights::open(folder)?;
-        weights.expect_all(&config.tensors())?;
-        let load = |name: &str, shape: &[usize]| weights.read_f32(name, shape);
+        weights.expect_all(&config.file_tensors())?;
+        let load = |name: &str, shape: &[usize]| config.load(&weights, name, shape);
         let mut decoder = match storage {
             Some(storage) => Decoder::with_storage(device, &config, storage, load)?,
             None => Decoder::stored_in_halves(device, &config, load)?,
@@ -97,18 +99,26 @@ impl Decoder {
             return Err(Error::argument("model", "has no low-rank additions to write"));
         };
         let name = |name: &str| format!("base_model.model.{name}");
+        let stored = |p: &Parameter| match p.name.ends_with(".lora_B.weight") {
+            true => self.config.stored(&p.name, &p.shape),
+            false => Stored { name: p.name.clone(), shape: p.shape.clone(), first_row: 0 },
+        };
         let folder = FolderWriter::create(out, force)?;
-        let specs: Vec<_> = list.iter().map(|p| TensorSpec::new(name(&p.name), &p.shape, ElementType::F32)).collect();
+        let whole = list.iter().map(|p| stored(p)).filter(|stored| stored.first_row == 0);
+        let specs: Vec<_> = whole.map(|s| TensorSpec::new(name(&s.name), &s.shape, ElementType::F32)).collect();
         let mut writer = TensorWriter::start(folder.file(FILE)?, &out.join(FILE), &specs, notes(&[]))?;
         for parameter in list {
-            writer.write(&name(&parameter.name), &parameter.value.to_f32_blocking(device)?)?;
+            writer.write(&name(&stored(parameter).name), &parameter.value.to_f32_blocking(device)?)?;
         }
         writer.finish()?;
         let config = serde_json::json!({
             "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": base.display().to_string(),
             "r": self.rank, "lora_alpha": f64::from(scale) * self.rank as f64, "lora_dropout": 0.0, "bias": "none",
             "inference_mode": true,
-            "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+            "target_modules": match self.config.fused {
+                true => &["qkv_proj", "o_proj", "gate_up_proj", "down_proj"][..],
+                false => &["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+            },
         });
         folder.write("adapter_config.json", format!("{config:#}\n").as_bytes())?;
         folder.publish()?;

@@ -1,5 +1,5 @@
-//! Decoder language models of the Llama and Qwen2 families: RMSNorm, rotary embedding, grouped-query attention, SiLU-gated
-//! MLP, with biases on q, k and v and tied embeddings where the family has them.
+//! Decoder language models: RMSNorm, rotary embedding, grouped-query attention, gated MLP, and around them what
+//! [`DecoderConfig`] says of a family: where norms are, norms of queries and keys, windows, multipliers, biases, tied embeddings.
 
 mod backward;
 mod files;
@@ -7,7 +7,9 @@ mod forward;
 pub mod generate;
 mod head;
 mod low_rank;
+mod norms;
 mod precision;
+mod rotary;
 mod space;
 
 pub use forward::{Batch, Cache};
@@ -19,23 +21,33 @@ use super::linear::Linear;
 use super::parameters::{Parameters, Slot};
 use super::precision::Precision;
 use crate::device::Device;
-use crate::io::DecoderConfig;
+use crate::io::{Activation, DecoderConfig, LayerKind};
 use crate::kernels::nn::attention::Heads;
-use crate::kernels::nn::rotary::{Frequencies, Llama3Scaling};
-use crate::{ElementType, Result};
+use crate::kernels::nn::gate::Act;
+use crate::kernels::nn::gelu::Form;
+use crate::{ElementType, Error, Result};
 
 /// The parameters of one layer.
 #[derive(Clone, Debug)]
 pub(crate) struct Layer {
-    pub attention_norm: Slot,
+    pub kind: LayerKind,
+    /// Before attention.
+    pub attention_norm: Option<Slot>,
     pub q: Linear,
     pub k: Linear,
     pub v: Linear,
     pub o: Linear,
-    pub mlp_norm: Slot,
+    /// Of queries and of keys.
+    pub query_key_norms: Option<[Slot; 2]>,
+    /// Behind attention.
+    pub after_attention: Option<Slot>,
+    /// Before the MLP.
+    pub mlp_norm: Option<Slot>,
     pub gate: Linear,
     pub up: Linear,
     pub down: Linear,
+    /// Behind the MLP.
+    pub after_mlp: Option<Slot>,
 }
 
 impl Layer {
@@ -58,7 +70,7 @@ impl Layer {
 #[derive(Clone, Debug)]
 pub struct Decoder {
     config: DecoderConfig,
-    pub(crate) frequencies: Frequencies,
+    rotary: Vec<rotary::Rotary>,
     pub(crate) embedding: Slot,
     pub(crate) layers: Vec<Layer>,
     pub(crate) norm: Slot,
@@ -125,16 +137,11 @@ impl Decoder {
         let output =
             if config.tied_embeddings { embedding } else { builder.table("lm_head.weight", &[vocabulary, hidden])? };
         let parameters = builder.parameters;
-        let scaling = config.rope_scaling.map(|s| Llama3Scaling {
-            factor: s.factor,
-            low_freq_factor: s.low_frequency_factor,
-            high_freq_factor: s.high_frequency_factor,
-            original_max_position_embeddings: s.original_positions as f64,
-        });
-        let frequencies = Frequencies::new(device, config.head_dim, config.rope_theta, scaling)?;
+        let rotary = config.ropes.iter().map(|rope| rotary::Rotary::new(device, config.head_dim, rope));
+        let rotary = rotary.collect::<Result<_>>()?;
         Ok(Decoder {
             config: config.clone(),
-            frequencies,
+            rotary,
             embedding,
             layers,
             norm,
@@ -151,9 +158,19 @@ impl Decoder {
         &self.config
     }
 
-    /// Heads of the attention.
-    pub(crate) fn heads(&self) -> Heads {
-        Heads::new(self.config.heads, self.config.kv_heads, self.config.head_dim)
+    /// Heads of a layer's attention.
+    pub(crate) fn heads(&self, kind: LayerKind) -> Heads {
+        let DecoderConfig { heads, kv_heads, head_dim, attention_scale, .. } = self.config;
+        Heads { scale: attention_scale as f32, window: kind.window, ..Heads::new(heads, kv_heads, head_dim) }
+    }
+
+    /// What the MLP's gate is passed through.
+    pub(crate) fn act(&self) -> Act {
+        match self.config.activation {
+            Activation::Silu => Act::Silu,
+            Activation::Gelu => Act::Gelu(Form::Erf),
+            Activation::GeluTanh => Act::Gelu(Form::Tanh),
+        }
     }
 }
 
@@ -194,16 +211,42 @@ impl<F: FnMut(&str, &[usize]) -> Result<Vec<f32>>> Builder<'_, F> {
         let name = |suffix: &str| format!("model.layers.{index}.{suffix}");
         let (h, i) = (config.hidden_size, config.intermediate_size);
         let (queries, keys) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
+        let norms = config.norm_names();
+        let norm = |builder: &mut Self, norm: Option<&str>| norm.map(|norm| builder.add(&name(norm), &[h])).transpose();
+        let attention_norm = norm(self, norms.before_attention)?;
+        let q = self.linear(&name("self_attn.q_proj"), [queries, h], config.qkv_bias)?;
+        let k = self.linear(&name("self_attn.k_proj"), [keys, h], config.qkv_bias)?;
+        let v = self.linear(&name("self_attn.v_proj"), [keys, h], config.qkv_bias)?;
+        let o = self.linear(&name("self_attn.o_proj"), [h, queries], config.output_bias)?;
+        let query_key_norms = match config.query_key_widths() {
+            Some([q, k]) => Some([
+                self.add(&name("self_attn.q_norm.weight"), &[q])?,
+                self.add(&name("self_attn.k_norm.weight"), &[k])?,
+            ]),
+            None => None,
+        };
+        let after_attention = norm(self, norms.after_attention)?;
+        let mlp_norm = norm(self, norms.before_mlp)?;
+        let gate = self.linear(&name("mlp.gate_proj"), [i, h], config.mlp_bias)?;
+        let up = self.linear(&name("mlp.up_proj"), [i, h], config.mlp_bias)?;
+        let down = self.linear(&name("mlp.down_proj"), [h, i], config.mlp_bias)?;
+        let after_mlp = norm(self, norms.after_mlp)?;
+        let missing = || Error::argument("config", format!("has no kind of layer {index}"));
+        let kind = *config.layer_kinds.get(index).ok_or_else(missing)?;
         Ok(Layer {
-            attention_norm: self.add(&name("input_layernorm.weight"), &[h])?,
-            q: self.linear(&name("self_attn.q_proj"), [queries, h], config.qkv_bias)?,
-            k: self.linear(&name("self_attn.k_proj"), [keys, h], config.qkv_bias)?,
-            v: self.linear(&name("self_attn.v_proj"), [keys, h], config.qkv_bias)?,
-            o: self.linear(&name("self_attn.o_proj"), [h, queries], config.output_bias)?,
-            mlp_norm: self.add(&name("post_attention_layernorm.weight"), &[h])?,
-            gate: self.linear(&name("mlp.gate_proj"), [i, h], config.mlp_bias)?,
-            up: self.linear(&name("mlp.up_proj"), [i, h], config.mlp_bias)?,
-            down: self.linear(&name("mlp.down_proj"), [h, i], config.mlp_bias)?,
+            kind,
+            attention_norm,
+            q,
+            k,
+            v,
+            o,
+            query_key_norms,
+            after_attention,
+            mlp_norm,
+            gate,
+            up,
+            down,
+            after_mlp,
         })
     }
 }
