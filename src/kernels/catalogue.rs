@@ -35,6 +35,7 @@ pub static ALL: &[&KernelSpec] = &[
     &nn::norm::ROWS,
     &nn::norm::WEIGHT,
     &nn::rotary::SPEC,
+    &nn::rotary::ELEMENTS,
     &nn::attention::FORWARD,
     &nn::attention::FORWARD_TILED,
     &nn::attention::FORWARD_COOPERATIVE,

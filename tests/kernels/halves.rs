@@ -198,7 +198,7 @@ fn rotation_in_place() {
 #[test]
 fn attention_and_its_gradients() {
     for device in devices() {
-        for width in [4, 20, 64, 128] {
+        for width in [4, 6, 20, 64, 128, 192] {
             let heads = Heads::new(4, 2, width);
             let lengths = [5, 40, 1];
             let n = lengths.iter().sum::<u32>() as usize;

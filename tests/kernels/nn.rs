@@ -138,11 +138,18 @@ pub fn record_all(device: &Device, r: &mut Recorder) {
     layer_norm::backward(r, 1e-5, &a, &row, &b, (&c, true), Some(&other_row), None).unwrap();
     let frequencies = rotary::Frequencies::new(device, 8, 1e4, None).unwrap();
     rotary::record(r, &frequencies, &ids, 4, &a, false).unwrap();
+    let pairs = rotary::Frequencies::of(device, 2, &[0.5], 1.5).unwrap();
+    rotary::record(r, &pairs, &ids, 16, &a, true).unwrap();
     let heads = attention::Heads::new(4, 1, 8);
     let sequences = attention::Sequences::packed(device, &[4, ROWS as u32 - 4]).unwrap();
     let ([k, v, dk, dv], lse) = ([(); 4].map(|()| t(8)), t(4));
     attention::forward(r, heads, &sequences, &a, &k, &v, &b, &lse).unwrap();
     attention::backward(r, heads, &sequences, &a, &k, &v, &b, &lse, &c, &d, &dk, &dv).unwrap();
+    // Heads of a single pair, which see three keys.
+    let (heads, lse) = (attention::Heads { window: Some(3), ..attention::Heads::new(16, 4, 2) }, t(16));
+    attention::forward(r, heads, &sequences, &a, &k, &v, &b, &lse).unwrap();
+    attention::backward(r, heads, &sequences, &a, &k, &v, &b, &lse, &c, &d, &dk, &dv).unwrap();
+    let lse = t(4);
     embedding::gather(r, &a, None, &ids, &b).unwrap();
     let plan = embedding::ScatterPlan::new(device, &places).unwrap();
     embedding::scatter(r, &plan, &a, Some(&b), None).unwrap();

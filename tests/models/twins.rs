@@ -241,7 +241,10 @@ impl Twin {
 
     fn rotate(&self, batch: &Batch, heads: usize, inverse: bool, x: &mut Matrix) {
         let stride = x.stride();
-        rotary::rotate(&self.frequencies(), &batch.positions, (heads, inverse), &mut x.data, stride);
+        let frequencies = self.frequencies();
+        let head_width = self.config.head_dim;
+        let rotation = rotary::Rotation { frequencies: &frequencies, head_width, amplitude: 1.0 };
+        rotary::rotate(rotation, &batch.positions, (heads, inverse), &mut x.data, stride);
     }
 
     fn layer(&self, index: usize, batch: &Batch, x: Matrix) -> (Kept, Matrix) {
