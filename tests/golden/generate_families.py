@@ -258,7 +258,7 @@ ROPES = [
     ("phi3", {}, [9]),
     ("phi3", {"rope_scaling": {"type": "su", **LONG, "original_max_position_embeddings": 32}, "original_max_position_embeddings": 16, "max_position_embeddings": 64}, [9, 17]),
     ("phi3", {"rope_scaling": {"type": "yarn", **LONG, "original_max_position_embeddings": 16}, "max_position_embeddings": 131072}, [9, 4097]),
-    ("phi3", {"rope_scaling": {"type": "longrope", "short_factor": LONG["short_factor"][:4], "long_factor": LONG["long_factor"][:4]}, "partial_rotary_factor": 0.75, "max_position_embeddings": 131072,
+    ("phi3", {"rope_scaling": {"type": "longrope", "short_factor": LONG["short_factor"][:4], "long_factor": LONG["long_factor"][:4]}, "partial_rotary_factor": 0.7, "max_position_embeddings": 131072,
               "original_max_position_embeddings": 4096, "rope_theta": 1e4}, [9, 4096, 4097]),
     ("phi3", {"rope_parameters": {"rope_type": "default", "rope_theta": 50.0, "partial_rotary_factor": 0.5}, "partial_rotary_factor": 0.75}, [9]),
     ("phi3", {"partial_rotary_factor": 0.6}, [9]),

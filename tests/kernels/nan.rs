@@ -116,6 +116,22 @@ fn element_by_element() {
         let (dgate, dup) = (io.result(ROWS, WIDTH), io.result(ROWS, WIDTH));
         gate::backward(r, gate::Act::Silu, &g, &up, &dy, &dgate, &dup).unwrap();
     });
+    check("GELU gate", 2, |io, r| {
+        let (g, up, y, z) = (io.rows(), io.rows(), io.result(ROWS, WIDTH), io.result(ROWS, WIDTH));
+        gate::forward(r, gate::Act::Gelu(gelu::Form::Erf), &g, &up, &y).unwrap();
+        gate::forward(r, gate::Act::Gelu(gelu::Form::Tanh), &g, &up, &z).unwrap();
+    });
+    check("GELU gate backward", 3, |io, r| {
+        let (g, up, dy) = (io.rows(), io.rows(), io.rows());
+        for form in [gelu::Form::Erf, gelu::Form::Tanh] {
+            let (dgate, dup) = (io.result(ROWS, WIDTH), io.result(ROWS, WIDTH));
+            gate::backward(r, gate::Act::Gelu(form), &g, &up, &dy, &dgate, &dup).unwrap();
+        }
+    });
+    check("sums of multiples", 2, |io, r| {
+        let (x, y, z) = (io.rows(), io.rows(), io.result(ROWS, WIDTH));
+        elementwise::add_scaled(r, &x, 0.5, &y, &z).unwrap();
+    });
     check("sums", 2, |io, r| {
         let (x, y, sums) = (io.rows(), io.rows(), io.result(1, WIDTH));
         elementwise::add(r, &x, &y).unwrap();

@@ -131,6 +131,10 @@ pub fn record_all(device: &Device, r: &mut Recorder) {
     gate::backward(r, gate::Act::Silu, &a, &b, &c, &d, &e).unwrap();
     elementwise::add(r, &a, &b).unwrap();
     elementwise::cast(r, &a, &b).unwrap();
+    elementwise::add_scaled(r, &a, 2.0, &b, &c).unwrap();
+    elementwise::split_heads(r, 4, &a, &tensor(device, &normal(3, ROWS * 32), 8)).unwrap();
+    gate::forward(r, gate::Act::Gelu(gelu::Form::Erf), &a, &b, &c).unwrap();
+    gate::backward(r, gate::Act::Gelu(gelu::Form::Tanh), &a, &b, &c, &d, &e).unwrap();
     elementwise::scale(r, 2.0, &a).unwrap();
     bias::backward(r, &a, &row, true).unwrap();
     rms_norm::forward(r, 1e-5, &a, &row, &b).unwrap();

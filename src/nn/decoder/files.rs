@@ -1,5 +1,6 @@
 //! Decoders from and to model folders in Hugging Face's layout.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use super::{Decoder, Layer};
@@ -24,7 +25,7 @@ impl Decoder {
     pub fn open(device: &Device, folder: &Path, storage: Option<ElementType>) -> Result<Self> {
         let config = DecoderConfig::read(folder)?;
         let weights = Weights::open(folder)?;
-        weights.expect_all(&config.file_tensors())?;
+        expect_tensors(&config, &weights)?;
         let storage = storage.unwrap_or(match weights.element_type() {
             half @ (ElementType::F16 | ElementType::BF16) => half,
             _ => ElementType::F32,
@@ -40,7 +41,7 @@ impl Decoder {
     pub fn open_mixed(device: &Device, folder: &Path, storage: Option<ElementType>) -> Result<Self> {
         let config = DecoderConfig::read(folder)?;
         let weights = Weights::open(folder)?;
-        weights.expect_all(&config.file_tensors())?;
+        expect_tensors(&config, &weights)?;
         let load = |name: &str, shape: &[usize]| config.load(&weights, name, shape);
         let mut decoder = match storage {
             Some(storage) => Decoder::with_storage(device, &config, storage, load)?,
@@ -144,6 +145,27 @@ impl Decoder {
         }
         recorder.submit()?;
         Ok(sum)
+    }
+}
+
+/// Checks that the files hold what the configuration calls for, and nothing more in its layers: a norm or a bias that it does not name would
+/// be left out in silence.
+fn expect_tensors(config: &DecoderConfig, weights: &Weights) -> Result<()> {
+    let known = config.file_tensors();
+    weights.expect_all(&known)?;
+    let known: HashSet<String> = known.into_iter().map(|(name, _)| name).collect();
+    let of_layer = |name: &str| {
+        let rest = name.strip_prefix("model.layers.")?;
+        rest.split('.').next()?.parse::<usize>().ok().filter(|layer| *layer < config.layers)
+    };
+    let unknown =
+        |name: &&str| of_layer(name).is_some() && !known.contains(*name) && !name.ends_with("rotary_emb.inv_freq");
+    match weights.names().filter(unknown).min() {
+        None => Ok(()),
+        Some(name) => {
+            let problem = format!("holds tensor {name:?}, which its config.json does not call for");
+            Err(Error::format(weights.folder(), format!("{problem}; is this the model's own config.json?")))
+        }
     }
 }
 

@@ -90,6 +90,11 @@ impl Cache {
         self.length
     }
 
+    /// Says that nothing is in it.
+    pub(crate) fn restart(&mut self) {
+        self.length = 0;
+    }
+
     /// Says that `tokens` more are in it, once their forward pass is recorded.
     pub(crate) fn advance(&mut self, tokens: usize) {
         self.length += tokens;

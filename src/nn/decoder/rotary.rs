@@ -1,12 +1,13 @@
 //! Rotary embeddings whose frequencies may depend on the length of the sequence.
 //!
 //! `dynamic` and `longrope` have other frequencies for longer sequences. In a packed batch each sequence has those that it would have alone; in
-//! generation, new tokens have those of the length so far, and cached keys keep those that they were turned with, as Transformers does it.
+//! generation, new tokens have those of the length so far, and cached keys keep those that they were turned with, as Transformers does it;
+//! but Phi-3's are made anew, once, where the frequencies change.
 
 use super::{Batch, Decoder};
 use crate::Result;
 use crate::device::{Buffer, Device, Recorder, Tensor};
-use crate::io::Rope;
+use crate::io::{Family, Rope};
 use crate::kernels::nn::rotary::{self, Frequencies};
 
 /// One rotary embedding.
@@ -64,6 +65,12 @@ pub(super) struct Turn {
 }
 
 impl Decoder {
+    /// The length at which a generation's keys are to be made anew, if there is one.
+    pub(super) fn restarts_at(&self) -> Option<usize> {
+        let phi3 = self.config.family == Family::Phi3;
+        self.config.ropes.iter().find_map(Rope::switch).filter(|_| phi3)
+    }
+
     /// What turns the batch's rows, for each of the decoder's rotary embeddings.
     pub(super) fn turns(&self, device: &Device, batch: &Batch) -> Result<Vec<Vec<Turn>>> {
         self.rotary.iter().map(|rotary| rotary.turns(device, batch)).collect()

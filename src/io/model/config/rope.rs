@@ -319,6 +319,10 @@ impl Source<'_> {
             }
         };
         self.check_names(kind, own)?;
+        if matches!(kind, "yarn" | "longrope") && !width.is_multiple_of(2) {
+            let problem = format!("makes an odd width of {width}, which {kind:?} lacks");
+            return Err(self.error("partial_rotary_factor", &problem));
+        }
         match kind {
             "linear" => Ok(RopeScaling::Linear { factor: self.needed("factor")? }),
             "dynamic" => {
@@ -329,7 +333,7 @@ impl Source<'_> {
                 }
                 Ok(RopeScaling::Dynamic { factor: self.needed("factor")?, positions: self.context.positions })
             }
-            "yarn" => self.yarn(width),
+            "yarn" => self.yarn(),
             "longrope" => self.long_rope(width),
             "llama3" => self.llama3(),
             _ => Ok(RopeScaling::None),
@@ -356,12 +360,7 @@ impl Source<'_> {
         Ok(())
     }
 
-    fn yarn(&self, width: usize) -> Result<RopeScaling> {
-        if !width.is_multiple_of(2) {
-            return Err(
-                self.error("partial_rotary_factor", &format!("makes an odd width of {width}, which yarn lacks"))
-            );
-        }
+    fn yarn(&self) -> Result<RopeScaling> {
         let original_positions = self.original_positions()?;
         let factor = match self.positive("factor")? {
             Some(factor) => factor,
