@@ -89,6 +89,7 @@ static SOURCES: &[(&str, &str)] = sources![
     "nn/attention_vectors.wgsl",
     "nn/cores_16.wgsl",
     "nn/cores_emulated.wgsl",
+    "nn/gate_forms.wgsl",
     "nn/gelu_forms.wgsl",
     "nn/line_128.wgsl",
     "nn/line_64.wgsl",

@@ -102,7 +102,8 @@ class Case:
         for seed, (key, value) in enumerate(model.named_parameters()):
             center = 0.0 if "norm" not in key or "gemma" in name else 1.0
             self.weights[key] = (center + normal(value.shape, seed + 1) * (0.5 if "embed_tokens" in key else 0.3)).to(FLOAT32).double()
-        sizes = [("0.weight", (12, WIDTH)), ("0.bias", (12,)), ("2.weight", (self.hidden, 12)), ("2.bias", (self.hidden,))]
+        h = self.hidden
+        sizes = [("0.weight", (h, WIDTH)), ("0.bias", (h,)), ("2.weight", (h, h)), ("2.bias", (h,))]
         self.adapter = {f"model.mm_projector.{key}": 0.5 * normal(shape, 900 + i) for i, (key, shape) in enumerate(sizes)}
         self.adapter = {key: value.to(FLOAT32).double() for key, value in self.adapter.items()}
         self.embed = normal((len(LENGTHS), WIDTH), 950)
