@@ -14,7 +14,7 @@ struct Params {
     lse_stride: u32,
     // What dots are multiplied by.
     scale: f32,
-    // Elements of a head, and blocks; for the host twin.
+    // Elements of a head, and blocks, which the host twin reads.
     width: u32,
     blocks: u32,
     // Keys that a query sees at most, its own and those before it; at most 2^31, which is all of them.

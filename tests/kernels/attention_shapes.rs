@@ -107,8 +107,9 @@ fn a_window_takes_fewer_dispatches() {
         r.commands().len()
     };
     let heads = Heads::new(1, 1, 16);
-    // 4 · 16 FLOPs for each of 2048 · 2049 / 2 pairs, and of 2048 · 64 but for the first queries'.
-    assert_eq!((dispatches(heads), dispatches(windowed(heads, 64))), (129, 8));
+    // 4 · 16 FLOPs for each of 2048 · 2049 / 2 pairs, and of 2048 · 64 but for the first queries'; a block of 32 rows at least.
+    let (whole, part) = (dispatches(heads), dispatches(windowed(heads, 64)));
+    assert!(whole >= 64 && part == 8, "{whole}, {part}");
 }
 
 /// Keys of a block of queries, and queries of a block of keys, as `Sequences` makes them.

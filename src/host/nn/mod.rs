@@ -3,6 +3,7 @@
 //! Matrices are rows of a common `stride`, a multiple of 4; what lies beyond a row's width is zero.
 
 pub mod attention;
+pub mod attention_twins;
 pub mod bias;
 pub(crate) mod block;
 pub mod cross_entropy;

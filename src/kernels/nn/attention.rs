@@ -41,7 +41,7 @@ pub static FORWARD: KernelSpec = KernelSpec::new(
         Binding::read_write(5, "result5"),
         Binding::read_write(6, "lse"),
     ],
-    crate::host::nn::attention::forward_twin,
+    crate::host::nn::attention_twins::forward_twin,
 )
 .with_grid()
 .with_overrides(&["WIDTH4", "PAIR", "GROUP"])
@@ -85,7 +85,7 @@ pub static DELTA: KernelSpec = KernelSpec::new(
         Binding::read(3, "lse"),
         Binding::read_write(4, "stats"),
     ],
-    crate::host::nn::attention::delta_twin,
+    crate::host::nn::attention_twins::delta_twin,
 )
 .with_grid()
 .with_overrides(&["WIDTH4", "PAIR", "GROUP"])
@@ -105,7 +105,7 @@ pub static QUERIES: KernelSpec = KernelSpec::new(
         Binding::read(6, "blocks"),
         Binding::read_write(7, "result7"),
     ],
-    crate::host::nn::attention::queries_twin,
+    crate::host::nn::attention_twins::queries_twin,
 )
 .with_grid()
 .with_overrides(&["WIDTH4", "PAIR", "GROUP"])
@@ -158,7 +158,7 @@ pub static KEYS: KernelSpec = KernelSpec::new(
         Binding::read_write(7, "result7"),
         Binding::read_write(8, "result8"),
     ],
-    crate::host::nn::attention::keys_twin,
+    crate::host::nn::attention_twins::keys_twin,
 )
 .with_grid()
 .with_overrides(&["WIDTH4", "PAIR", "GROUP"])
