@@ -7,3 +7,8 @@
 fn write$(index: u32, value: vec4<f32>) {
     result$[index] = f16_words(value);
 }
+
+// Half an entry.
+fn write_pair$(index: u32, value: vec2<f32>) {
+    result$[index / 2u][index & 1u] = f16_bits(value.x) | (f16_bits(value.y) << 16u);
+}

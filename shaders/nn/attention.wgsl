@@ -1,4 +1,4 @@
-// Causal grouped-query attention, forward: out = softmax(q kT / sqrt(width)) v with the online softmax, 4 queries of one head to an
+// Causal grouped-query attention, forward: out = softmax(scale q kT) v with the online softmax, 4 queries of one head to an
 // invocation, one key at a time. Neighbouring invocations have neighbouring heads of the same queries, so that their loops agree.
 
 #import "nn/attention_rows.wgsl"
@@ -17,15 +17,15 @@ fn blend(rows: ptr<function, Rows4>, b: u32, before: vec4<f32>, p: vec4<f32>, va
     (*rows)[24u + b] = before.w * (*rows)[24u + b] + p.w * value;
 }
 
-fn blend_all(rows: ptr<function, Rows4>, before: vec4<f32>, p: vec4<f32>, base: u32) {
-    blend(rows, 0u, before, p, block3(base, 0u));
-    if (WIDTH4 > 4u) { blend(rows, 1u, before, p, block3(base, 1u)); }
-    if (WIDTH4 > 8u) { blend(rows, 2u, before, p, block3(base, 2u)); }
-    if (WIDTH4 > 12u) { blend(rows, 3u, before, p, block3(base, 3u)); }
-    if (WIDTH4 > 16u) { blend(rows, 4u, before, p, block3(base, 4u)); }
-    if (WIDTH4 > 20u) { blend(rows, 5u, before, p, block3(base, 5u)); }
-    if (WIDTH4 > 24u) { blend(rows, 6u, before, p, block3(base, 6u)); }
-    if (WIDTH4 > 28u) { blend(rows, 7u, before, p, block3(base, 7u)); }
+fn blend_all(rows: ptr<function, Rows4>, before: vec4<f32>, p: vec4<f32>, base: u32, start: u32) {
+    blend(rows, 0u, before, p, block3(base, start));
+    if (WIDTH4 > start + 4u) { blend(rows, 1u, before, p, block3(base, start + 4u)); }
+    if (WIDTH4 > start + 8u) { blend(rows, 2u, before, p, block3(base, start + 8u)); }
+    if (WIDTH4 > start + 12u) { blend(rows, 3u, before, p, block3(base, start + 12u)); }
+    if (WIDTH4 > start + 16u) { blend(rows, 4u, before, p, block3(base, start + 16u)); }
+    if (WIDTH4 > start + 20u) { blend(rows, 5u, before, p, block3(base, start + 20u)); }
+    if (WIDTH4 > start + 24u) { blend(rows, 6u, before, p, block3(base, start + 24u)); }
+    if (WIDTH4 > start + 28u) { blend(rows, 7u, before, p, block3(base, start + 28u)); }
 }
 
 fn element(index: u32) {
@@ -33,26 +33,36 @@ fn element(index: u32) {
     let head = at % params.heads;
     let block = blocks[at / params.heads];
     let held = block.y;
-    let query = block.x * params.query4 + head * WIDTH4;
-    let key = block.z * params.key4 + (head / params.shared_by) * WIDTH4;
-    let seen = vec4<u32>(block.w) + min(vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(held - 1u));
+    let query = block.x * params.query_stride + head_place(head);
+    let key = block.z * params.key_stride + head_place(head / params.shared_by);
+    // The queries' own keys.
+    let own = vec4<u32>(block.w - 1u) + min(vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(held - 1u));
     var queries: Rows4;
-    load1(&queries, held, query, params.query4);
+    load1(&queries, held, query, params.query_stride, 0u);
+    var more_queries: Rows4;
+    if (WIDTH4 > REST) { load1(&more_queries, held, query, params.query_stride, REST); }
     var rows: Rows4;
+    var more_rows: Rows4;
     var top = vec4<f32>(LEAST);
     var total = vec4<f32>(0.0);
-    for (var j = 0u; j < seen.w; j += 1u) {
-        let s = select(vec4<f32>(LEAST), params.scale * dots2(&queries, key + j * params.key4), vec4<u32>(j) < seen);
+    for (var j = first_seen(block.w); j <= own.w; j += 1u) {
+        let place = key + j * params.key_stride;
+        let seen = in_window(own - vec4<u32>(j));
+        var dots = dots2(&queries, place, 0u);
+        if (WIDTH4 > REST) { dots += dots2(&more_queries, place, REST); }
+        let s = select(vec4<f32>(LEAST), params.scale * dots, seen);
         let most = max(top, s);
         let before = exp(max(top - most, vec4<f32>(-100.0)));
         // WGSL does not promise that the exponential of so low a number is 0.
-        let p = select(vec4<f32>(0.0), keep_nan4(exp(s - most), s - most), vec4<u32>(j) < seen);
+        let p = select(vec4<f32>(0.0), keep_nan4(exp(s - most), s - most), seen);
         total = total * before + p;
-        blend_all(&rows, before, p, key + j * params.key4);
+        blend_all(&rows, before, p, place, 0u);
+        if (WIDTH4 > REST) { blend_all(&more_rows, before, p, place, REST); }
         top = most;
     }
     if (params.first + index < params.count) {
-        store_rows5(&rows, held, query, params.query4, 1.0 / total);
+        store_rows5(&rows, held, query, params.query_stride, 1.0 / total, 0u);
+        if (WIDTH4 > REST) { store_rows5(&more_rows, held, query, params.query_stride, 1.0 / total, REST); }
         let value = keep_nan4(top + log(total), total);
         let place = block.x * params.lse_stride + head;
         lse[place] = value.x;

@@ -35,17 +35,17 @@ fn write(result: u32, index: u32, row: u32, value: vec4<f32>) {
 }
 
 // Scores of keys that are not seen are the least.
-fn seen_scores(index: u32, key: u32, seen: u32) -> Pair {
+fn seen_scores(index: u32, key: u32, own: u32) -> Pair {
     let pair = pair_of(0u, index);
-    let columns = key + low_columns(index);
-    let low = select(vec4<f32>(LEAST), params.scale * pair.low, columns < vec4<u32>(seen));
-    let high = select(vec4<f32>(LEAST), params.scale * pair.high, columns + 4u < vec4<u32>(seen));
+    let before = own - key - low_columns(index);
+    let low = select(vec4<f32>(LEAST), params.scale * pair.low, in_window(before));
+    let high = select(vec4<f32>(LEAST), params.scale * pair.high, in_window(before - 4u));
     return Pair(low, high);
 }
 
 // WGSL does not promise that the exponential of a very low number is 0.
-fn weigh(scores: vec4<f32>, most: f32, columns: vec4<u32>, seen: u32) -> vec4<f32> {
-    return select(vec4<f32>(0.0), keep_nan4(exp(scores - most), scores - most), columns < vec4<u32>(seen));
+fn weigh(scores: vec4<f32>, most: f32, seen: vec4<bool>) -> vec4<f32> {
+    return select(vec4<f32>(0.0), keep_nan4(exp(scores - most), scores - most), seen);
 }
 
 @compute @workgroup_size(INVOCATIONS)
@@ -61,24 +61,26 @@ fn main(
     let place = place_of(index, subgroup, lane);
     let head = unit % params.heads;
     let block = blocks[unit / params.heads];
-    let queries = Rows(1u, (block.x * params.query4 + head * WIDTH4) / 2u, params.query4 / 2u, block.y);
-    let key = (block.z * params.key4 + (head / params.shared_by) * WIDTH4) / 2u;
+    let queries = Rows(1u, (block.x * params.query_stride + head_place(head)) / 2u, params.query_stride / 2u, block.y);
+    let key = (block.z * params.key_stride + head_place(head / params.shared_by)) / 2u;
     let last = block.w + block.y - 1u;
     let row = index / 4u;
-    let seen = block.w + min(row, block.y - 1u);
-    let stride = params.key4 / 2u;
+    // The query's own key, and the first that one of the queries sees.
+    let own = block.w - 1u + min(row, block.y - 1u);
+    let begin = first_seen(block.w);
+    let stride = params.key_stride / 2u;
     keep_tile(0u, bring(queries, index), index);
-    var next = bring(Rows(2u, key, stride, min(TILE, last)), index);
+    var next = bring(Rows(2u, key + begin * stride, stride, min(TILE, last - begin)), index);
     var top = LEAST;
-    for (var j = 0u; j < last; j += TILE) {
+    for (var j = begin; j < last; j += TILE) {
         keep_tile(1u, next, index);
         workgroupBarrier();
         // After the last ones the first again, for the second time.
-        let after = select(0u, j + TILE, j + TILE < last);
+        let after = select(begin, j + TILE, j + TILE < last);
         next = bring(Rows(2u, key + after * stride, stride, min(TILE, last - after)), index);
         put_dots(0u, 1u, 0u, place);
         workgroupBarrier();
-        let pair = seen_scores(index, j, seen);
+        let pair = seen_scores(index, j, own);
         let most = max(pair.low, pair.high);
         top = max(top, max(max(most.x, most.y), max(most.z, most.w)));
     }
@@ -90,20 +92,20 @@ fn main(
     var sums1: Sums;
     var sums2: Sums;
     var sums3: Sums;
-    for (var j = 0u; j < last; j += TILE) {
+    for (var j = begin; j < last; j += TILE) {
         keep_tile(1u, next, index);
         workgroupBarrier();
         let values = bring(Rows(3u, key + j * stride, stride, min(TILE, last - j)), index);
         put_dots(0u, 1u, 0u, place);
         workgroupBarrier();
-        let pair = seen_scores(index, j, seen);
-        let columns = j + low_columns(index);
-        let weights = Pair(weigh(pair.low, top, columns, seen), weigh(pair.high, top, columns + 4u, seen));
+        let pair = seen_scores(index, j, own);
+        let before = own - j - low_columns(index);
+        let weights = Pair(weigh(pair.low, top, in_window(before)), weigh(pair.high, top, in_window(before - 4u)));
         total += weights.low + weights.high;
         put_pair(0u, weights, index);
         keep_tile(1u, values, index);
         workgroupBarrier();
-        let after = select(0u, j + TILE, j + TILE < last);
+        let after = select(begin, j + TILE, j + TILE < last);
         next = bring(Rows(2u, key + after * stride, stride, min(TILE, last - after)), index);
         let w0 = weights_of(0u, 0u, place);
         let w1 = weights_of(0u, 16u, place);

@@ -17,30 +17,54 @@ fn element(index: u32) {
     let head = at % key_heads;
     let block = blocks[at / key_heads];
     let held = block.rows;
-    let key = block.row * params.key4 + head * WIDTH4;
-    let lower = vec4<i32>(block.lower) + vec4<i32>(0, 1, 2, 3);
+    let key = block.row * params.key_stride + head_place(head);
+    // The queries whose own keys these are.
+    let own = vec4<u32>(bitcast<u32>(block.lower)) + vec4<u32>(0u, 1u, 2u, 3u);
     var keys: Rows4;
-    load2(&keys, held, key, params.key4);
+    load2(&keys, held, key, params.key_stride, 0u);
     var values: Rows4;
-    load3(&values, held, key, params.key4);
+    load3(&values, held, key, params.key_stride, 0u);
+    var more_keys: Rows4;
+    var more_values: Rows4;
+    if (WIDTH4 > REST) {
+        load2(&more_keys, held, key, params.key_stride, REST);
+        load3(&more_values, held, key, params.key_stride, REST);
+    }
     var key_gradient: Rows4;
     var value_gradient: Rows4;
+    var more_key_gradient: Rows4;
+    var more_value_gradient: Rows4;
+    let end = end_of_queries(block);
     for (var shared_head = 0u; shared_head < params.shared_by; shared_head += 1u) {
         let query_head = head * params.shared_by + shared_head;
-        for (var i = u32(max(block.lower, 0)); i < block.queries; i += 1u) {
+        for (var i = first_query(block); i < end; i += 1u) {
             let row = block.first_query + i;
-            let place = row * params.query4 + query_head * WIDTH4;
+            let place = row * params.query_stride + head_place(query_head);
             let s = stat(row, query_head);
-            let sees = vec4<i32>(i32(i)) >= lower;
-            let score = params.scale * dots1(&keys, place) - s.x;
-            let p = select(vec4<f32>(0.0), probability(score), sees);
-            add4(&value_gradient, p, place);
-            add1(&key_gradient, p * (dots4(&values, place) - s.y), place);
+            var scores = dots1(&keys, place, 0u);
+            var slopes = dots4(&values, place, 0u);
+            if (WIDTH4 > REST) {
+                scores += dots1(&more_keys, place, REST);
+                slopes += dots4(&more_values, place, REST);
+            }
+            let p = select(vec4<f32>(0.0), probability(params.scale * scores - s.x), in_window(vec4<u32>(i) - own));
+            let d = p * (slopes - s.y);
+            add4(&value_gradient, p, place, 0u);
+            add1(&key_gradient, d, place, 0u);
+            if (WIDTH4 > REST) {
+                add4(&more_value_gradient, p, place, REST);
+                add1(&more_key_gradient, d, place, REST);
+            }
         }
     }
     if (params.first + index < params.count) {
-        store_rows7(&key_gradient, held, key, params.key4, vec4<f32>(params.scale));
-        store_rows8(&value_gradient, held, key, params.key4, vec4<f32>(1.0));
+        let factors = vec4<f32>(params.scale);
+        store_rows7(&key_gradient, held, key, params.key_stride, factors, 0u);
+        store_rows8(&value_gradient, held, key, params.key_stride, vec4<f32>(1.0), 0u);
+        if (WIDTH4 > REST) {
+            store_rows7(&more_key_gradient, held, key, params.key_stride, factors, REST);
+            store_rows8(&more_value_gradient, held, key, params.key_stride, vec4<f32>(1.0), REST);
+        }
     }
 }
 

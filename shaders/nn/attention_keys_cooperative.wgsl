@@ -48,8 +48,8 @@ struct Stats {
     deltas: vec4<f32>,
 }
 
-fn stats_of(block: Keys, queries: vec4<u32>, head: u32) -> Stats {
-    let rows = block.first_query + min(queries, vec4<u32>(block.queries - 1u));
+fn stats_of(block: Keys, end: u32, queries: vec4<u32>, head: u32) -> Stats {
+    let rows = block.first_query + min(queries, vec4<u32>(end - 1u));
     let s0 = stat(rows.x, head);
     let s1 = stat(rows.y, head);
     let s2 = stat(rows.z, head);
@@ -57,16 +57,16 @@ fn stats_of(block: Keys, queries: vec4<u32>, head: u32) -> Stats {
     return Stats(vec4<f32>(s0.x, s1.x, s2.x, s3.x), vec4<f32>(s0.y, s1.y, s2.y, s3.y));
 }
 
-// Probabilities of one key and four queries, 0 where the query does not see the key or is beyond the last.
-fn weigh(scores: vec4<f32>, sums: vec4<f32>, queries: vec4<u32>, block: Keys, lower: i32) -> vec4<f32> {
-    let sees = (vec4<i32>(queries) >= vec4<i32>(lower)) & (queries < vec4<u32>(block.queries));
+// Probabilities of one key, which is the query `own`'s, and four queries, 0 where the query does not see the key or is beyond the last.
+fn weigh(scores: vec4<f32>, sums: vec4<f32>, queries: vec4<u32>, end: u32, own: u32) -> vec4<f32> {
+    let sees = in_window(queries - own) & (queries < vec4<u32>(end));
     return select(vec4<f32>(0.0), probability(params.scale * scores - sums), sees);
 }
 
 // The rows of a head of queries from query i on.
-fn query_rows(operand: u32, block: Keys, head: u32, i: u32) -> Rows {
-    let first = ((block.first_query + i) * params.query4 + head * WIDTH4) / 2u;
-    return Rows(operand, first, params.query4 / 2u, min(TILE, block.queries - i));
+fn query_rows(operand: u32, block: Keys, end: u32, head: u32, i: u32) -> Rows {
+    let first = ((block.first_query + i) * params.query_stride + head_place(head)) / 2u;
+    return Rows(operand, first, params.query_stride / 2u, min(TILE, end - i));
 }
 
 @compute @workgroup_size(INVOCATIONS)
@@ -83,14 +83,15 @@ fn main(
     let key_heads = params.heads / params.shared_by;
     let head = unit % key_heads;
     let block = blocks[unit / key_heads];
-    let key = (block.row * params.key4 + head * WIDTH4) / 2u;
-    let keys = Rows(2u, key, params.key4 / 2u, block.rows);
-    let lower = block.lower + i32(index / 4u);
+    let key = (block.row * params.key_stride + head_place(head)) / 2u;
+    let keys = Rows(2u, key, params.key_stride / 2u, block.rows);
+    let own = bitcast<u32>(block.lower) + index / 4u;
+    let end = end_of_queries(block);
     keep_tile(KEYS, bring(keys, index), index);
-    keep_tile(VALUES, bring(Rows(3u, key, params.key4 / 2u, block.rows), index), index);
-    let start = u32(max(block.lower, 0));
+    keep_tile(VALUES, bring(Rows(3u, key, params.key_stride / 2u, block.rows), index), index);
+    let start = first_query(block);
     // Tiles of queries in each of the heads that share the keys.
-    let tiles = (max(block.queries, start) - start + TILE - 1u) / TILE;
+    let tiles = (max(end, start) - start + TILE - 1u) / TILE;
     var key0: Sums;
     var key1: Sums;
     var key2: Sums;
@@ -102,18 +103,18 @@ fn main(
     for (var turn = 0u; turn < tiles * params.shared_by; turn += 1u) {
         let i = start + TILE * (turn % tiles);
         let query_head = head * params.shared_by + turn / tiles;
-        keep_tile(QUERIES, bring(query_rows(1u, block, query_head, i), index), index);
-        keep_tile(OUTS, bring(query_rows(4u, block, query_head, i), index), index);
+        keep_tile(QUERIES, bring(query_rows(1u, block, end, query_head, i), index), index);
+        keep_tile(OUTS, bring(query_rows(4u, block, end, query_head, i), index), index);
         workgroupBarrier();
         let queries = i + low_columns(index);
-        let low = stats_of(block, queries, query_head);
-        let high = stats_of(block, queries + 4u, query_head);
+        let low = stats_of(block, end, queries, query_head);
+        let high = stats_of(block, end, queries + 4u, query_head);
         put_dots(KEYS, QUERIES, 0u, place);
         put_dots(VALUES, OUTS, 1u, place);
         workgroupBarrier();
         let s = pair_of(0u, index);
         let d = pair_of(1u, index);
-        let p = Pair(weigh(s.low, low.sums, queries, block, lower), weigh(s.high, high.sums, queries + 4u, block, lower));
+        let p = Pair(weigh(s.low, low.sums, queries, end, own), weigh(s.high, high.sums, queries + 4u, end, own));
         put_pair(0u, Pair(LIFT * p.low, LIFT * p.high), index);
         put_pair(1u, Pair(p.low * (d.low - low.deltas), p.high * (d.high - high.deltas)), index);
         workgroupBarrier();

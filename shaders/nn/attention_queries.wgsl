@@ -16,10 +16,11 @@ fn element(index: u32) {
     let head = at % params.heads;
     let block = blocks[at / params.heads];
     let held = block.y;
-    let query = block.x * params.query4 + head * WIDTH4;
-    let key = block.z * params.key4 + (head / params.shared_by) * WIDTH4;
+    let query = block.x * params.query_stride + head_place(head);
+    let key = block.z * params.key_stride + head_place(head / params.shared_by);
     let beyond = min(vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(held - 1u));
-    let seen = vec4<u32>(block.w) + beyond;
+    // The queries' own keys.
+    let own = vec4<u32>(block.w - 1u) + beyond;
     let rows = vec4<u32>(block.x) + beyond;
     let s0 = stat(rows.x, head);
     let s1 = stat(rows.y, head);
@@ -28,18 +29,34 @@ fn element(index: u32) {
     let lse = vec4<f32>(s0.x, s1.x, s2.x, s3.x);
     let delta = vec4<f32>(s0.y, s1.y, s2.y, s3.y);
     var queries: Rows4;
-    load1(&queries, held, query, params.query4);
+    load1(&queries, held, query, params.query_stride, 0u);
     var outs: Rows4;
-    load4(&outs, held, query, params.query4);
+    load4(&outs, held, query, params.query_stride, 0u);
+    var more_queries: Rows4;
+    var more_outs: Rows4;
+    if (WIDTH4 > REST) {
+        load1(&more_queries, held, query, params.query_stride, REST);
+        load4(&more_outs, held, query, params.query_stride, REST);
+    }
     var gradient: Rows4;
-    for (var j = 0u; j < seen.w; j += 1u) {
-        let place = key + j * params.key4;
-        let p = probability(params.scale * dots2(&queries, place) - lse);
-        let d = select(vec4<f32>(0.0), p * (dots3(&outs, place) - delta), vec4<u32>(j) < seen);
-        add2(&gradient, d, place);
+    var more_gradient: Rows4;
+    for (var j = first_seen(block.w); j <= own.w; j += 1u) {
+        let place = key + j * params.key_stride;
+        var scores = dots2(&queries, place, 0u);
+        var slopes = dots3(&outs, place, 0u);
+        if (WIDTH4 > REST) {
+            scores += dots2(&more_queries, place, REST);
+            slopes += dots3(&more_outs, place, REST);
+        }
+        let p = probability(params.scale * scores - lse);
+        let d = select(vec4<f32>(0.0), p * (slopes - delta), in_window(own - vec4<u32>(j)));
+        add2(&gradient, d, place, 0u);
+        if (WIDTH4 > REST) { add2(&more_gradient, d, place, REST); }
     }
     if (params.first + index < params.count) {
-        store_rows7(&gradient, held, query, params.query4, vec4<f32>(params.scale));
+        let factors = vec4<f32>(params.scale);
+        store_rows7(&gradient, held, query, params.query_stride, factors, 0u);
+        if (WIDTH4 > REST) { store_rows7(&more_gradient, held, query, params.query_stride, factors, REST); }
     }
 }
 

@@ -37,8 +37,8 @@ fn write(result: u32, index: u32, row: u32, value: vec4<f32>) {
 }
 
 // Probabilities, 0 where the query does not see the key.
-fn weigh(scores: vec4<f32>, sum: f32, columns: vec4<u32>, seen: u32) -> vec4<f32> {
-    return select(vec4<f32>(0.0), probability(params.scale * scores - sum), columns < vec4<u32>(seen));
+fn weigh(scores: vec4<f32>, sum: f32, seen: vec4<bool>) -> vec4<f32> {
+    return select(vec4<f32>(0.0), probability(params.scale * scores - sum), seen);
 }
 
 @compute @workgroup_size(INVOCATIONS)
@@ -54,23 +54,25 @@ fn main(
     let place = place_of(index, subgroup, lane);
     let head = unit % params.heads;
     let block = blocks[unit / params.heads];
-    let query = (block.x * params.query4 + head * WIDTH4) / 2u;
-    let queries = Rows(1u, query, params.query4 / 2u, block.y);
-    let key = (block.z * params.key4 + (head / params.shared_by) * WIDTH4) / 2u;
+    let query = (block.x * params.query_stride + head_place(head)) / 2u;
+    let queries = Rows(1u, query, params.query_stride / 2u, block.y);
+    let key = (block.z * params.key_stride + head_place(head / params.shared_by)) / 2u;
     let last = block.w + block.y - 1u;
     let row = min(index / 4u, block.y - 1u);
-    let seen = block.w + row;
+    // The query's own key, and the first that one of the queries sees.
+    let own = block.w - 1u + row;
+    let begin = first_seen(block.w);
     let sum_and_delta = stat(block.x + row, head);
-    let stride = params.key4 / 2u;
+    let stride = params.key_stride / 2u;
     keep_tile(QUERIES, bring(queries, index), index);
-    keep_tile(OUTS, bring(Rows(4u, query, params.query4 / 2u, block.y), index), index);
-    var keys = bring(Rows(2u, key, stride, min(TILE, last)), index);
-    var values = bring(Rows(3u, key, stride, min(TILE, last)), index);
+    keep_tile(OUTS, bring(Rows(4u, query, params.query_stride / 2u, block.y), index), index);
+    var keys = bring(Rows(2u, key + begin * stride, stride, min(TILE, last - begin)), index);
+    var values = bring(Rows(3u, key + begin * stride, stride, min(TILE, last - begin)), index);
     var sums0: Sums;
     var sums1: Sums;
     var sums2: Sums;
     var sums3: Sums;
-    for (var j = 0u; j < last; j += TILE) {
+    for (var j = begin; j < last; j += TILE) {
         keep_tile(KEYS, keys, index);
         keep_tile(VALUES, values, index);
         workgroupBarrier();
@@ -82,10 +84,10 @@ fn main(
         workgroupBarrier();
         let s = pair_of(0u, index);
         let d = pair_of(1u, index);
-        let columns = j + low_columns(index);
+        let before = own - j - low_columns(index);
         put_pair(0u, Pair(
-            weigh(s.low, sum_and_delta.x, columns, seen) * (d.low - sum_and_delta.y),
-            weigh(s.high, sum_and_delta.x, columns + 4u, seen) * (d.high - sum_and_delta.y),
+            weigh(s.low, sum_and_delta.x, in_window(before)) * (d.low - sum_and_delta.y),
+            weigh(s.high, sum_and_delta.x, in_window(before - 4u)) * (d.high - sum_and_delta.y),
         ), index);
         workgroupBarrier();
         let w0 = weights_of(0u, 0u, place);

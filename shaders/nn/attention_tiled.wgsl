@@ -1,19 +1,19 @@
 // Causal grouped-query attention, forward, for GPUs: 32 queries of one head to a workgroup, 32 keys at a time, with the online softmax.
 
 #import "nn/attention_tiles.wgsl"
-#import "operand" 1
-#import "operand" 2
-#import "operand" 3
+#import "nn/attention_vectors.wgsl" 1
+#import "nn/attention_vectors.wgsl" 2
+#import "nn/attention_vectors.wgsl" 3
 // First query row, rows, first key row, keys that the first query sees.
 @group(0) @binding(4) var<storage, read> blocks: array<vec4<u32>>;
-#import "result" 5
+#import "nn/attention_tile_result.wgsl" 5
 @group(0) @binding(6) var<storage, read_write> lse: array<f32>;
 
-fn fetch(operand: u32, index: u32) -> vec4<f32> {
+fn fetch(operand: u32, first: u32, c: u32) -> vec4<f32> {
     switch operand {
-        case 1u: { return read1(index); }
-        case 2u: { return read2(index); }
-        default: { return read3(index); }
+        case 1u: { return vector1(first, c); }
+        case 2u: { return vector2(first, c); }
+        default: { return vector3(first, c); }
     }
 }
 
@@ -42,8 +42,8 @@ fn sum_of_all(mine: vec4<f32>, at: vec2<u32>) -> vec4<f32> {
 }
 
 // WGSL does not promise that the exponential of a very low number is 0.
-fn weigh(scores: vec4<f32>, most: vec4<f32>, key: u32, seen: vec4<u32>) -> vec4<f32> {
-    return select(vec4<f32>(0.0), keep_nan4(exp(scores - most), scores - most), vec4<u32>(key) < seen);
+fn weigh(scores: vec4<f32>, most: vec4<f32>, seen: vec4<bool>) -> vec4<f32> {
+    return select(vec4<f32>(0.0), keep_nan4(exp(scores - most), scores - most), seen);
 }
 
 fn scaled(rows: mat4x4<f32>, factors: vec4<f32>) -> mat4x4<f32> {
@@ -52,18 +52,9 @@ fn scaled(rows: mat4x4<f32>, factors: vec4<f32>) -> mat4x4<f32> {
 
 fn scale_sums(sums: ptr<function, Sums>, factors: vec4<f32>) {
     (*sums)[0] = scaled((*sums)[0], factors);
-    if (WIDTH4 > 8u) { (*sums)[1] = scaled((*sums)[1], factors); }
-    if (WIDTH4 > 16u) { (*sums)[2] = scaled((*sums)[2], factors); }
-    if (WIDTH4 > 24u) { (*sums)[3] = scaled((*sums)[3], factors); }
-}
-
-fn store(rows: Rows, c: u32, values: mat4x4<f32>, at: vec2<u32>) {
-    if (c >= WIDTH4) { return; }
-    let first = rows.first + at.y * rows.stride + c;
-    if (at.y < rows.count) { write5(first, values[0]); }
-    if (at.y + 8u < rows.count) { write5(first + 8u * rows.stride, values[1]); }
-    if (at.y + 16u < rows.count) { write5(first + 16u * rows.stride, values[2]); }
-    if (at.y + 24u < rows.count) { write5(first + 24u * rows.stride, values[3]); }
+    if (part4() > 8u) { (*sums)[1] = scaled((*sums)[1], factors); }
+    if (part4() > 16u) { (*sums)[2] = scaled((*sums)[2], factors); }
+    if (part4() > 24u) { (*sums)[3] = scaled((*sums)[3], factors); }
 }
 
 #import "common/nan.wgsl"
@@ -75,49 +66,52 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_id) local: vec3<u32>,
 ) {
-    let index = params.first + grid.first + group.y * groups.x + group.x;
-    if (index >= params.count) { return; }
+    let unit = params.first + grid.first + group.y * groups.x + group.x;
+    if (unit >= params.count) { return; }
+    let index = unit / parts();
+    let start = (unit % parts()) * part4();
     let at = local.xy;
     let head = index % params.heads;
     let block = blocks[index / params.heads];
-    let queries = Rows(1u, block.x * params.query4 + head * WIDTH4, params.query4, block.y);
-    let key = block.z * params.key4 + (head / params.shared_by) * WIDTH4;
+    let queries = Rows(1u, block.x * params.query_stride + head_place(head), params.query_stride, block.y);
+    let key = block.z * params.key_stride + head_place(head / params.shared_by);
     let last = block.w + block.y - 1u;
-    let seen = vec4<u32>(block.w) + min(every_eighth(at.y), vec4<u32>(block.y - 1u));
+    // The queries' own keys.
+    let own = vec4<u32>(block.w - 1u) + min(every_eighth(at.y), vec4<u32>(block.y - 1u));
     var sums: Sums;
     var top = vec4<f32>(LEAST);
     // Over this invocation's columns alone, until the end.
     var total = vec4<f32>(0.0);
-    for (var j = 0u; j < last; j += TILE) {
-        let first = key + j * params.key4;
+    for (var j = first_seen(block.w); j < last; j += TILE) {
+        let first = key + j * params.key_stride;
         let count = min(TILE, last - j);
-        let s = params.scale * product(queries, Rows(2u, first, params.key4, count), at);
+        let s = params.scale * product(queries, Rows(2u, first, params.key_stride, count), at);
         let keys = every_eighth(j + at.x);
-        let s0 = select(vec4<f32>(LEAST), s[0], vec4<u32>(keys.x) < seen);
-        let s1 = select(vec4<f32>(LEAST), s[1], vec4<u32>(keys.y) < seen);
-        let s2 = select(vec4<f32>(LEAST), s[2], vec4<u32>(keys.z) < seen);
-        let s3 = select(vec4<f32>(LEAST), s[3], vec4<u32>(keys.w) < seen);
+        let s0 = select(vec4<f32>(LEAST), s[0], in_window(own - keys.x));
+        let s1 = select(vec4<f32>(LEAST), s[1], in_window(own - keys.y));
+        let s2 = select(vec4<f32>(LEAST), s[2], in_window(own - keys.z));
+        let s3 = select(vec4<f32>(LEAST), s[3], in_window(own - keys.w));
         let most = max(top, largest(max(max(s0, s1), max(s2, s3)), at));
         let p = mat4x4<f32>(
-            weigh(s0, most, keys.x, seen),
-            weigh(s1, most, keys.y, seen),
-            weigh(s2, most, keys.z, seen),
-            weigh(s3, most, keys.w, seen),
+            weigh(s0, most, in_window(own - keys.x)),
+            weigh(s1, most, in_window(own - keys.y)),
+            weigh(s2, most, in_window(own - keys.z)),
+            weigh(s3, most, in_window(own - keys.w)),
         );
         put_weights(p, at);
         let before = exp(max(top - most, vec4<f32>(-100.0)));
         total = total * before + ((p[0] + p[1]) + (p[2] + p[3]));
         scale_sums(&sums, before);
-        accumulate(&sums, Rows(3u, first, params.key4, count), at);
+        accumulate(&sums, Rows(3u, first, params.key_stride, count), start, at);
         top = most;
     }
     total = sum_of_all(total, at);
     scale_sums(&sums, 1.0 / total);
-    store(queries, at.x, sums[0], at);
-    if (WIDTH4 > 8u) { store(queries, at.x + 8u, sums[1], at); }
-    if (WIDTH4 > 16u) { store(queries, at.x + 16u, sums[2], at); }
-    if (WIDTH4 > 24u) { store(queries, at.x + 24u, sums[3], at); }
-    if (at.x == 0u) {
+    store5(queries, start + at.x, sums[0], at);
+    if (part4() > 8u) { store5(queries, start + at.x + 8u, sums[1], at); }
+    if (part4() > 16u) { store5(queries, start + at.x + 16u, sums[2], at); }
+    if (part4() > 24u) { store5(queries, start + at.x + 24u, sums[3], at); }
+    if (at.x == 0u && start == 0u) {
         let value = keep_nan4(top + log(total), total);
         let first = (block.x + at.y) * params.lse_stride + head;
         let step = 8u * params.lse_stride;

@@ -5,7 +5,9 @@
 // rows y + 8 i by columns x + 8 t; and what the 32 columns' rows add to results of 32 x width, of which it holds rows y + 8 i by
 // vectors x + 8 m. Arrays of sums are only indexed by constants, so that they stay in registers.
 //
-// The kernel has `fetch`, which reads an entry of one of its operands.
+// Of results that are wider than 32 vectors a workgroup makes a half: two of them make the same scores, each for its own.
+//
+// The kernel has `fetch`, which reads a vector of a head of one of its operands.
 
 #import "nn/attention_params.wgsl"
 
@@ -22,15 +24,24 @@ var<workgroup> weights: array<vec4<f32>, COLUMNS>;
 // Rows of one head of an operand.
 struct Rows {
     operand: u32,
-    // First vector, and vectors from a row to the next.
+    // Where the first begins, and how far it is from a row to the next.
     first: u32,
     stride: u32,
     count: u32,
 }
 
+// Parts of a result's vectors, and vectors of each: a multiple of 8, but for the last.
+fn parts() -> u32 {
+    return (WIDTH4 + 31u) / 32u;
+}
+
+fn part4() -> u32 {
+    return 8u * ((WIDTH4 + 8u * parts() - 1u) / (8u * parts()));
+}
+
 // Rows beyond the last are the last; vectors beyond the head are zero.
 fn vector(rows: Rows, row: u32, c: u32) -> vec4<f32> {
-    return keep(fetch(rows.operand, rows.first + min(row, rows.count - 1u) * rows.stride + place(c)), c);
+    return fetch(rows.operand, rows.first + min(row, rows.count - 1u) * rows.stride, c);
 }
 
 fn add_dots(sums: vec4<f32>, a: mat4x4<f32>, b: vec4<f32>) -> vec4<f32> {
@@ -101,7 +112,7 @@ fn put_weights(columns: mat4x4<f32>, at: vec2<u32>) {
     weights[first + 24u * PITCH] = columns[3];
 }
 
-// Vector i of matrix m is vector x + 8 m of row y + 8 i.
+// Vector i of matrix m is vector x + 8 m, from the part's first one on, of row y + 8 i.
 alias Sums = array<mat4x4<f32>, 4>;
 
 fn blend(sums: mat4x4<f32>, p: vec4<f32>, v: vec4<f32>) -> mat4x4<f32> {
@@ -115,18 +126,18 @@ fn blend(sums: mat4x4<f32>, p: vec4<f32>, v: vec4<f32>) -> mat4x4<f32> {
 
 fn add_row(sums: ptr<function, Sums>, p: vec4<f32>, first: u32) {
     (*sums)[0] = blend((*sums)[0], p, slices[first]);
-    if (WIDTH4 > 8u) { (*sums)[1] = blend((*sums)[1], p, slices[first + 8u]); }
-    if (WIDTH4 > 16u) { (*sums)[2] = blend((*sums)[2], p, slices[first + 16u]); }
-    if (WIDTH4 > 24u) { (*sums)[3] = blend((*sums)[3], p, slices[first + 24u]); }
+    if (part4() > 8u) { (*sums)[1] = blend((*sums)[1], p, slices[first + 8u]); }
+    if (part4() > 16u) { (*sums)[2] = blend((*sums)[2], p, slices[first + 16u]); }
+    if (part4() > 24u) { (*sums)[3] = blend((*sums)[3], p, slices[first + 24u]); }
 }
 
-// Adds the 32 rows of b, each by its weights: those beyond the last must weigh nothing.
-fn accumulate(sums: ptr<function, Sums>, b: Rows, at: vec2<u32>) {
+// Adds the 32 rows of b, each by its weights, from vector `start` on: those beyond the last must weigh nothing.
+fn accumulate(sums: ptr<function, Sums>, b: Rows, start: u32, at: vec2<u32>) {
     // 512 vectors at a time: all rows of a narrow head, half of them of a wide one.
-    let width = select(16u, 32u, WIDTH4 > 16u);
+    let width = select(16u, 32u, part4() > 16u);
     let rows = 512u / width;
     let local = 8u * at.y + at.x;
-    let c = local % width;
+    let c = start + local % width;
     let step = 64u / width;
     for (var first = 0u; first < TILE; first += rows) {
         let row = first + local / width;

@@ -1,9 +1,10 @@
-// y = x in another element type.
+// y = factor x, in another element type or the same.
 
 struct Params {
     count: u32,
     // Of y, where its rows do not start.
     first: u32,
+    factor: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -11,7 +12,7 @@ struct Params {
 #import "result" 2
 
 fn element(index: u32) {
-    let value = read1(min(index, params.count - 1u));
+    let value = params.factor * read1(min(index, params.count - 1u));
     if (index < params.count) { write2(params.first + index, value); }
 }
 

@@ -9,6 +9,9 @@ struct Params {
     // The id of the table's first row.
     first: u32,
     keep: u32,
+    // What rows of the table and visual rows are multiplied by.
+    scale: f32,
+    visual_scale: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -30,7 +33,8 @@ fn element(index: u32) {
     let visual_place = min(row, max(params.visual_rows, 1u) - 1u) * params.width4 + column;
     let from_visual = visual[select(0u, visual_place, params.visual_rows > 0u)];
     let known = row < select(params.table_rows, params.visual_rows, is_visual);
-    let value = select(vec4<f32>(0.0), select(from_table, from_visual, is_visual), known);
+    let scaled = select(params.scale * from_table, params.visual_scale * from_visual, is_visual);
+    let value = select(vec4<f32>(0.0), scaled, known);
     if (index < params.count && (known || params.keep == 0u)) { out_rows[index] = value; }
 }
 

@@ -8,6 +8,8 @@ struct Params {
     // The first of those ids that this dispatch adds to, and the id of the first row of `out_rows`.
     start: u32,
     first: u32,
+    // What is added is multiplied by it.
+    scale: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -25,7 +27,7 @@ fn element(index: u32) {
     let place = target_row * params.width4 + column;
     var total = out_rows[place];
     for (var i = first; i < end; i += 1u) {
-        total += read1(plan[2u * params.ids + 1u + i] * params.width4 + column);
+        total += params.scale * read1(plan[2u * params.ids + 1u + i] * params.width4 + column);
     }
     if (index < params.count) { out_rows[place] = total; }
 }

@@ -6,6 +6,8 @@ struct Params {
     width: u32,
     width4: u32,
     accumulate: u32,
+    // Added to the weight.
+    offset: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -20,7 +22,7 @@ fn element(index: u32) {
     let column = at % params.width4;
     let s = scalars[at / params.width4];
     let normal = (x[at] - s.x) * s.y;
-    var value = s.y * (dy[at] * weight[column] - s.z - normal * s.w);
+    var value = s.y * (dy[at] * (params.offset + weight[column]) - s.z - normal * s.w);
     let inside = vec4<u32>(4u * column) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.width);
     value = select(vec4<f32>(0.0), value, inside);
     value += select(vec4<f32>(0.0), dx[at], params.accumulate == 1u);

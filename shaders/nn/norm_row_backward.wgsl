@@ -10,6 +10,8 @@ struct Params {
     // As CENTER; the host twin reads it here.
     center: u32,
     accumulate: u32,
+    // Added to the weight.
+    offset: f32,
 }
 
 override GROUP: u32 = 64u;
@@ -58,7 +60,7 @@ fn run(group: u32, groups: u32, local: u32, team: u32, lane: u32) {
         for (var k = 0u; k < HELD; k += 1u) {
             let column = place(0u, k, lane);
             x[k] = select(vec4<f32>(0.0), x[k] - mean, inside(column));
-            g[k] = select(vec4<f32>(0.0), g[k] * read2(clamped(column)), inside(column));
+            g[k] = select(vec4<f32>(0.0), g[k] * (params.offset + read2(clamped(column))), inside(column));
             // Masked behind the product: a driver that fuses it with the addition would do so or not as it unrolls.
             squares += select(vec4<f32>(0.0), x[k] * x[k], inside(column));
             plain += g[k];

@@ -5,6 +5,8 @@ struct Params {
     width: u32,
     width4: u32,
     eps: f32,
+    // Added to the weight.
+    offset: f32,
 }
 
 override GROUP: u32 = 64u;
@@ -64,7 +66,7 @@ fn run(group: u32, groups: u32, local: u32, team: u32, lane: u32) {
                 for (var k = 0u; k < HELD; k += 1u) {
                     let column = place(tile, k, lane);
                     let at = clamped(column);
-                    let value = (x[k] - mean) * inverse * read2(at) + shift4(at);
+                    let value = (x[k] - mean) * inverse * (params.offset + read2(at)) + shift4(at);
                     if (within(column)) { store(base + column, value); }
                 }
             }

@@ -8,6 +8,8 @@ struct Params {
     eps: f32,
     // As CENTER; the host twin reads it here.
     center: u32,
+    // Added to the weight.
+    offset: f32,
 }
 
 override GROUP: u32 = 64u;
@@ -34,7 +36,7 @@ fn hold4(base: u32, column: u32) -> vec4<f32> {
 // dy weight.
 fn weighed4(base: u32, column: u32) -> vec4<f32> {
     let at = clamped(column);
-    return select(vec4<f32>(0.0), read2(at) * read3(base + at), within(column));
+    return select(vec4<f32>(0.0), (params.offset + read2(at)) * read3(base + at), within(column));
 }
 
 fn run(group: u32, groups: u32, local: u32, team: u32, lane: u32) {

@@ -1,61 +1,23 @@
-// Rotary position embedding in place: elements j and j + half of a head turn by position x frequency j.
-//
-// Frequencies are fractions of a turn in 64 bits, so that the angle is exact modulo a turn whatever the position, and sine and
-// cosine are polynomials: WGSL promises little of its own beyond pi.
+// Rotary position embedding in place: elements j and j + half of what turns of a head turn by position x frequency j, where heads and halves
+// are whole vectors.
 
-struct Params {
-    count: u32,
-    heads: u32,
-    // Vectors of half a head.
-    half4: u32,
-    // Vectors of a row.
-    width4: u32,
-    // 1, or -1 for the inverse.
-    sign: f32,
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> positions: array<u32>;
-// High words of all frequencies, then low words.
-@group(0) @binding(2) var<storage, read> frequencies: array<vec4<u32>>;
-#import "inout" 3
-
-// Upper words of the products of 32 bits by 32.
-fn product_high(a: u32, b: vec4<u32>) -> vec4<u32> {
-    let a0 = vec4<u32>(a & 0xffffu);
-    let a1 = vec4<u32>(a >> 16u);
-    let b0 = b & vec4<u32>(0xffffu);
-    let b1 = b >> vec4<u32>(16u);
-    let low = a0 * b0;
-    let middle = a1 * b0 + (low >> vec4<u32>(16u));
-    let other = a0 * b1 + (middle & vec4<u32>(0xffffu));
-    return a1 * b1 + (middle >> vec4<u32>(16u)) + (other >> vec4<u32>(16u));
-}
+#import "nn/rotary_params.wgsl"
 
 fn element(index: u32) {
     let at = min(index, params.count - 1u);
-    let j = at % params.half4;
-    let head = (at / params.half4) % params.heads;
-    let row = at / (params.half4 * params.heads);
-    let first = row * params.width4 + 2u * head * params.half4 + j;
-    let turns = positions[row] * frequencies[j] + product_high(positions[row], frequencies[params.half4 + j]);
-    // The nearest quarter turn, and the rest in [-pi / 4, pi / 4].
-    let quarter = (turns + vec4<u32>(0x20000000u)) >> vec4<u32>(30u);
-    let angle = vec4<f32>(bitcast<vec4<i32>>(turns - (quarter << vec4<u32>(30u)))) * 1.4629180792671596e-9;
-    let z = angle * angle;
-    let s = angle + angle * z * (-1.6666654611e-1 + z * (8.3321608736e-3 - z * 1.9515295891e-4));
-    let c = 1.0 - 0.5 * z + z * z * (4.166664568298827e-2 + z * (-1.388731625493765e-3 + z * 2.443315711809948e-5));
-    let swap = (quarter & vec4<u32>(1u)) == vec4<u32>(1u);
-    var sine = select(s, c, swap);
-    var cosine = select(c, -s, swap);
-    let negative = (quarter & vec4<u32>(2u)) == vec4<u32>(2u);
-    sine = params.sign * select(sine, -sine, negative);
-    cosine = select(cosine, -cosine, negative);
+    let half4 = params.turning / 4u;
+    let j = at % half4;
+    let head = (at / half4) % params.heads;
+    let row = at / (half4 * params.heads);
+    let first = row * params.width4 + head * (params.head / 4u) + j;
+    let t = turn(positions[row], frequencies[j], frequencies[half4 + j]);
+    let sine = params.sine * t.sine;
+    let cosine = params.cosine * t.cosine;
     let a = read3(first);
-    let b = read3(first + params.half4);
+    let b = read3(first + half4);
     if (index < params.count) {
         write3(first, a * cosine - b * sine);
-        write3(first + params.half4, b * cosine + a * sine);
+        write3(first + half4, b * cosine + a * sine);
     }
 }
 

@@ -1,7 +1,9 @@
 //! All cases.
 
 use super::case::{Case, Kind, Sizes};
-use super::{cosines, decoders, dispatches, elementwise, end_to_end, losses, products, rows, training, yardsticks};
+use super::{
+    attention, cosines, decoders, dispatches, elementwise, end_to_end, losses, products, rows, training, yardsticks,
+};
 use crate::Result;
 use crate::device::Device;
 
@@ -50,11 +52,15 @@ pub fn catalogue() -> Vec<Entry> {
         kernel("principal angles", cosines::principal_angles),
         kernel("add", elementwise::add),
         kernel("cast", elementwise::cast),
+        kernel("add scaled", elementwise::add_scaled),
+        kernel("heads", elementwise::split_heads),
         kernel("scale", elementwise::scale),
         kernel("gelu", elementwise::gelu),
         kernel("gelu backward", elementwise::gelu_backward),
         kernel("silu gate", elementwise::silu_gate),
         kernel("silu gate backward", elementwise::silu_gate_backward),
+        kernel("gelu gate", elementwise::gelu_gate),
+        kernel("gelu gate backward", elementwise::gelu_gate_backward),
         kernel("rms norm", elementwise::rms_norm),
         kernel("rms norm backward", elementwise::rms_norm_backward),
         kernel("rms norm backward, weight", elementwise::rms_norm_weight_backward),
@@ -62,6 +68,7 @@ pub fn catalogue() -> Vec<Entry> {
         kernel("layer norm backward", elementwise::layer_norm_backward),
         kernel("bias backward", elementwise::bias_backward),
         kernel("rotary", elementwise::rotary),
+        kernel("rotary of parts", elementwise::rotary_of_parts),
         kernel("embedding gather", elementwise::gather),
         kernel("embedding scatter", elementwise::scatter),
         kernel("cross entropy", losses::cross_entropy),
@@ -75,10 +82,14 @@ pub fn catalogue() -> Vec<Entry> {
         kernel("adamw", elementwise::adamw),
         kernel("adamw 8 bit", elementwise::adamw_8bit),
         kernel("adamw 8 bit, bf16", elementwise::adamw_8bit_bf16),
-        kernel("attention", elementwise::attention),
-        kernel("attention backward", elementwise::attention_backward),
-        kernel("attention in f16", elementwise::attention_of_halves),
-        kernel("attention backward in f16", elementwise::attention_backward_of_halves),
+        kernel("attention", attention::forward),
+        kernel("attention backward", attention::backward),
+        kernel("attention in f16", attention::of_halves),
+        kernel("attention backward in f16", attention::backward_of_halves),
+        kernel("attention, long", attention::long),
+        kernel("attention, long, in a window", attention::long_in_a_window),
+        kernel("attention backward, long", attention::long_backward),
+        kernel("attention backward, long, in a window", attention::long_backward_in_a_window),
         job("dispatches", dispatches::recorded),
         Entry {
             name: "dispatches, plain wgpu",
@@ -156,7 +167,7 @@ mod tests {
         assert_eq!(missing(&entries), [] as [&str; 0]);
         // A kernel without a case is found.
         entries.retain(|e| !e.name.starts_with("rotary") && !e.name.contains("gelu"));
-        let gone = ["gelu", "gelu backward", "rotary"];
+        let gone = ["gelu", "gelu backward", "rotary", "rotary elements"];
         let fused = ["matmul subgroup, gelu", "matmul direct, gelu", "matmul tiled, gelu", "matmul cooperative, gelu"];
         assert_eq!(missing(&entries), [&gone[..], &fused[..]].concat());
     }

@@ -5,7 +5,7 @@ use super::case::{Case, Items, Kind, Sizes};
 use super::catalogue::Entry;
 use super::training::{INPUT, LENGTH, batch};
 use crate::device::{Device, Tensor};
-use crate::io::{AdapterKind, DecoderConfig, Family};
+use crate::io::{AdapterKind, DecoderConfig, DecoderShape, Rope};
 use crate::nn::adapter::fresh;
 use crate::nn::decoder::LowRankOptions;
 use crate::nn::{Adapter, Decoder, Precision};
@@ -80,8 +80,7 @@ pub const SHAPES: [Shape; 4] = [
 
 impl Shape {
     fn config(&self) -> DecoderConfig {
-        DecoderConfig {
-            family: Family::Llama,
+        let shape = DecoderShape {
             hidden_size: self.hidden,
             layers: self.layers,
             heads: self.heads.0,
@@ -89,17 +88,9 @@ impl Shape {
             head_dim: self.head_dim,
             intermediate_size: self.intermediate,
             vocab_size: self.vocabulary,
-            rope_theta: 500_000.0,
-            rope_scaling: None,
-            norm_eps: 1e-5,
-            tied_embeddings: self.tied,
-            qkv_bias: false,
-            output_bias: false,
-            mlp_bias: false,
-            max_positions: None,
-            bos: None,
-            eos: Vec::new(),
-        }
+        };
+        let ropes = vec![Rope::plain(500_000.0, self.head_dim)];
+        DecoderConfig { ropes, tied_embeddings: self.tied, ..DecoderConfig::llama(shape) }
     }
 
     /// Elements of the matrices that a token is multiplied by, the output matrix's apart.

@@ -2,14 +2,12 @@
 
 use super::case::{Case, Sizes, numbers};
 use crate::device::{Device, Recorder, Tensor};
+use crate::kernels::nn::gate::Act;
 use crate::kernels::nn::gelu::{self as gelu_kernels, Form};
 use crate::kernels::nn::rotary::{self as rotation, Frequencies};
-use crate::kernels::nn::{
-    bias, elementwise as sums, embedding, layer_norm as layer, rms_norm as rms, silu_gate as gate,
-};
+use crate::kernels::nn::{bias, elementwise as sums, embedding, gate, layer_norm as layer, rms_norm as rms};
 use crate::kernels::optim::adamw_8bit::{self as eight_bits, Moments8};
 use crate::kernels::optim::{adamw as optimizer, norm as norms};
-use crate::tuning::{Attention, AttentionGradients};
 use crate::{ElementType, Result};
 
 /// Width of a head.
@@ -65,14 +63,27 @@ pub(super) fn gelu_backward(device: &Device, sizes: &Sizes) -> Result<Case> {
 pub(super) fn silu_gate(device: &Device, sizes: &Sizes) -> Result<Case> {
     let batch = Batch { device, sizes };
     let (a, b, y) = (batch.filled(1)?, batch.filled(2)?, batch.empty()?);
-    Ok(batch.case((12, 15), &y.clone(), move |r| gate::forward(r, &a, &b, &y)))
+    Ok(batch.case((12, 15), &y.clone(), move |r| gate::forward(r, Act::Silu, &a, &b, &y)))
+}
+
+pub(super) fn gelu_gate(device: &Device, sizes: &Sizes) -> Result<Case> {
+    let batch = Batch { device, sizes };
+    let (a, b, y) = (batch.filled(1)?, batch.filled(2)?, batch.empty()?);
+    Ok(batch.case((12, 35), &y.clone(), move |r| gate::forward(r, Act::Gelu(Form::Tanh), &a, &b, &y)))
+}
+
+pub(super) fn gelu_gate_backward(device: &Device, sizes: &Sizes) -> Result<Case> {
+    let batch = Batch { device, sizes };
+    let (a, b, dy) = (batch.filled(1)?, batch.filled(2)?, batch.filled(3)?);
+    let (da, db) = (batch.empty()?, batch.empty()?);
+    Ok(batch.case((20, 75), &da.clone(), move |r| gate::backward(r, Act::Gelu(Form::Tanh), &a, &b, &dy, &da, &db)))
 }
 
 pub(super) fn silu_gate_backward(device: &Device, sizes: &Sizes) -> Result<Case> {
     let batch = Batch { device, sizes };
     let (a, b, dy) = (batch.filled(1)?, batch.filled(2)?, batch.filled(3)?);
     let (da, db) = (batch.empty()?, batch.empty()?);
-    Ok(batch.case((20, 20), &da.clone(), move |r| gate::backward(r, &a, &b, &dy, &da, &db)))
+    Ok(batch.case((20, 20), &da.clone(), move |r| gate::backward(r, Act::Silu, &a, &b, &dy, &da, &db)))
 }
 
 pub(super) fn rms_norm(device: &Device, sizes: &Sizes) -> Result<Case> {
@@ -123,6 +134,23 @@ pub(super) fn cast(device: &Device, sizes: &Sizes) -> Result<Case> {
     Ok(Case::kernel(shape, (6 * count, count), (&result, true), move |r| sums::cast(r, &x, &y)))
 }
 
+pub(super) fn add_scaled(device: &Device, sizes: &Sizes) -> Result<Case> {
+    let batch = Batch { device, sizes };
+    let (x, y, z) = (batch.filled(1)?, batch.filled(2)?, batch.empty()?);
+    Ok(batch.case((12, 2), &z.clone(), move |r| sums::add_scaled(r, &x, 0.22, &y, &z)))
+}
+
+/// To rows of single heads.
+pub(super) fn split_heads(device: &Device, sizes: &Sizes) -> Result<Case> {
+    let batch = Batch { device, sizes };
+    let (heads, x) = (sizes.hidden / HEAD, batch.filled(1)?);
+    let y = Tensor::new(device, sizes.tokens * heads, HEAD, ElementType::F32)?;
+    let Sizes { tokens, hidden, .. } = *sizes;
+    let (count, result) = ((tokens * hidden) as u64, y.buffer().clone());
+    let shape = format!("[{tokens}, {heads} x {HEAD}]");
+    Ok(Case::kernel(shape, (8 * count, 0), (&result, true), move |r| sums::split_heads(r, heads, &x, &y)))
+}
+
 /// To what grows from run to run, and stays in range.
 pub(super) fn add(device: &Device, sizes: &Sizes) -> Result<Case> {
     let batch = Batch { device, sizes };
@@ -142,6 +170,17 @@ pub(super) fn rotary(device: &Device, sizes: &Sizes) -> Result<Case> {
     let batch = Batch { device, sizes };
     let (x, heads) = (batch.filled(1)?, sizes.hidden / HEAD);
     let frequencies = Frequencies::new(device, HEAD, 10_000.0, None)?;
+    let positions: Vec<u32> = (0..sizes.tokens).map(|i| (i % LENGTH) as u32).collect();
+    let positions = device.buffer_from("positions", bytemuck::cast_slice(&positions))?;
+    Ok(batch.case((8, 20), &x.clone(), move |r| rotation::record(r, &frequencies, &positions, heads, &x, false)))
+}
+
+/// Of parts of heads that are no whole vectors, element by element.
+pub(super) fn rotary_of_parts(device: &Device, sizes: &Sizes) -> Result<Case> {
+    let batch = Batch { device, sizes };
+    let (x, heads) = (batch.filled(1)?, sizes.hidden / HEAD);
+    let turning: Vec<f64> = (0..HEAD / 4 + 2).map(|j| 0.7f64.powi(j as i32)).collect();
+    let frequencies = Frequencies::of(device, HEAD, &turning, 1.0)?;
     let positions: Vec<u32> = (0..sizes.tokens).map(|i| (i % LENGTH) as u32).collect();
     let positions = device.buffer_from("positions", bytemuck::cast_slice(&positions))?;
     Ok(batch.case((8, 20), &x.clone(), move |r| rotation::record(r, &frequencies, &positions, heads, &x, false)))
@@ -214,44 +253,4 @@ fn adamw_8bit_on(device: &Device, sizes: &Sizes, element: ElementType, bytes: u6
     let case = batch
         .case((bytes, 100), &p.clone(), move |r| eight_bits::step(r, &hyper, (&scale, rounding), (&p, &g), &moments));
     Ok(Case { check: None, ..case })
-}
-
-fn attention_shape(a: &Attention) -> String {
-    format!("{} × {} tokens, {} heads over {}", a.count, a.length, a.heads.query, a.heads.key_value)
-}
-
-pub(super) fn attention(device: &Device, sizes: &Sizes) -> Result<Case> {
-    attention_of(device, sizes, ElementType::F32)
-}
-
-/// As mixed precision has it, on tensor cores where the device has some.
-pub(super) fn attention_of_halves(device: &Device, sizes: &Sizes) -> Result<Case> {
-    attention_of(device, sizes, ElementType::F16)
-}
-
-fn attention_of(device: &Device, sizes: &Sizes, element: ElementType) -> Result<Case> {
-    let a = Attention::new(device, (sizes.tokens, sizes.hidden), element)?;
-    let (shape, result) = (attention_shape(&a), a.out.buffer().clone());
-    let cost = (a.forward_bytes(), a.forward_flops());
-    let case = Case::kernel(shape, cost, (&result, false), move |r| a.forward(r));
-    // Probabilities are rounded to f16.
-    Ok(if element == ElementType::F16 { case.in_halves().rounding_on_cores(5e-4) } else { case })
-}
-
-pub(super) fn attention_backward(device: &Device, sizes: &Sizes) -> Result<Case> {
-    attention_backward_of(device, sizes, ElementType::F32)
-}
-
-/// As mixed precision has it, on tensor cores where the device has some.
-pub(super) fn attention_backward_of_halves(device: &Device, sizes: &Sizes) -> Result<Case> {
-    attention_backward_of(device, sizes, ElementType::F16)
-}
-
-fn attention_backward_of(device: &Device, sizes: &Sizes, element: ElementType) -> Result<Case> {
-    let a = AttentionGradients::new(Attention::new(device, (sizes.tokens, sizes.hidden), element)?)?;
-    let (shape, result) = (attention_shape(&a.forward), a.dk.buffer().clone());
-    let cost = (a.bytes(), a.flops());
-    let case = Case::kernel(shape, cost, (&result, false), move |r| a.backward(r));
-    // Probabilities and their gradients are rounded to f16.
-    Ok(if element == ElementType::F16 { case.in_halves().rounding_on_cores(2e-3) } else { case })
 }

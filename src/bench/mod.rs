@@ -5,6 +5,7 @@
 //! the adapter has them, else of the clock; each result says which. Clocks and power states of a device are unknown: compare
 //! within a run, or look at the spread; [`in_turns`] and [`Turns`] compare two builds, or devices, whose turns meet the same machine.
 
+mod attention;
 mod case;
 mod catalogue;
 mod compare;

@@ -2,7 +2,7 @@
 
 use super::case::{Case, Items, Sizes};
 use crate::device::{Device, Tensor};
-use crate::io::{AdapterKind, DecoderConfig, Family};
+use crate::io::{AdapterKind, DecoderConfig, DecoderShape};
 use crate::kernels::nn::embedding::VISUAL;
 use crate::nn::adapter::{AdapterSpace, fresh};
 use crate::nn::{Adapter, Decoder, Gradients};
@@ -19,8 +19,7 @@ pub const ADAPTER: [usize; 3] = [1280, 2048, 256];
 
 /// A Llama of 10 million parameters.
 pub fn decoder_config() -> DecoderConfig {
-    DecoderConfig {
-        family: Family::Llama,
+    DecoderConfig::llama(DecoderShape {
         hidden_size: 256,
         layers: 6,
         heads: 4,
@@ -28,17 +27,7 @@ pub fn decoder_config() -> DecoderConfig {
         head_dim: 64,
         intermediate_size: 688,
         vocab_size: 11_000,
-        rope_theta: 10_000.0,
-        rope_scaling: None,
-        norm_eps: 1e-5,
-        tied_embeddings: false,
-        qkv_bias: false,
-        output_bias: false,
-        mlp_bias: false,
-        max_positions: None,
-        bos: None,
-        eos: Vec::new(),
-    }
+    })
 }
 
 /// A step that can be repeated.

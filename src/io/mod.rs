@@ -57,8 +57,8 @@ pub use gguf::GgufSummary;
 pub use gguf::{GgufType, write_gguf};
 pub use ids::{IdIndex, Ids};
 pub use model::{
-    AdapterKind, AdapterLayer, AdapterWeights, DecoderConfig, Family, MAX_SHARD_BYTES, ModelWriter, RopeScaling,
-    Weights,
+    Activation, AdapterKind, AdapterLayer, AdapterWeights, DecoderConfig, DecoderShape, Family, LayerKind,
+    MAX_SHARD_BYTES, ModelWriter, NormPlacement, QueryKeyNorm, Rope, RopeScaling, Stored, Weights,
 };
 pub use output::{Output, OutputOptions, ShardWriter};
 pub use records::{Record, Records};

@@ -1,4 +1,4 @@
-//! Models: the adapter, decoder language models of the Llama and Qwen2 families, and a small dual encoder, forward and backward.
+//! Models: the adapter, decoder language models of the families that [`Family`](crate::io::Family) lists, and a small dual encoder, forward and backward.
 //!
 //! A model owns its [`Parameter`]s and records kernels; nothing here waits for a device. Every sequence of a batch is
 //! packed behind the other, so that a row of an activation `[n, d]` is one token and padding costs nothing.

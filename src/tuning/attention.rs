@@ -29,10 +29,20 @@ impl Attention {
     /// Some `tokens`, as many as make whole sequences, in a decoder of width `hidden`; all but the sums of exponentials has an element type.
     pub(crate) fn new(device: &Device, (tokens, hidden): (usize, usize), element: ElementType) -> Result<Self> {
         let length = LENGTH.min(tokens);
-        let rows = tokens / length * length;
+        Self::of(device, (length, tokens / length), (hidden, None), element)
+    }
+
+    /// `count` sequences of a length, in a decoder of width `hidden` whose queries see so many keys, or all.
+    pub(crate) fn of(
+        device: &Device,
+        (length, count): (usize, usize),
+        (hidden, window): (usize, Option<u32>),
+        element: ElementType,
+    ) -> Result<Self> {
+        let rows = length * count;
         let query = hidden / HEAD;
-        let heads = Heads { query, key_value: query / SHARED, width: HEAD };
-        let lengths = vec![length as u32; rows / length];
+        let heads = Heads { window, ..Heads::new(query, query / SHARED, HEAD) };
+        let lengths = vec![length as u32; count];
         let matrix = |seed, heads: usize| filled(device, (rows, heads * HEAD), element, seed);
         Ok(Attention {
             heads,
@@ -60,8 +70,11 @@ impl Attention {
 
     /// One product of a query with a key and one of a weight with a value, over all pairs.
     pub(crate) fn forward_flops(&self) -> u64 {
-        let causal = self.count as u64 * self.length as u64 * (self.length as u64 + 1) / 2;
-        4 * causal * (self.heads.query * HEAD) as u64
+        let length = self.length as u64;
+        let window = self.heads.window.map_or(length, |w| u64::from(w).min(length));
+        // The first queries see as many as are there, the others the window.
+        let causal = window * (window + 1) / 2 + (length - window) * window;
+        4 * self.count as u64 * causal * (self.heads.query * HEAD) as u64
     }
 }
 

@@ -83,7 +83,7 @@ fn near(got: &[f32], want: &[f32]) -> bool {
 
 /// Results and gradients of two sequences that share their heads' keys, of one with keys before its queries.
 fn attention_of(device: &Device, family: Family, width: usize) -> Result<[Vec<f32>; 5]> {
-    let heads = Heads { query: 2, key_value: 1, width };
+    let heads = Heads::new(2, 1, width);
     let sequence = |q_first, q_count, k_first, k_count| Sequence { q_first, q_count, k_first, k_count };
     let sequences = Sequences::of_family(device, family, &[sequence(0, 40, 0, 40), sequence(40, 7, 40, 50)])?;
     let (n, m, wide) = (47, 90, 2 * width);

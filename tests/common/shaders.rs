@@ -34,12 +34,13 @@ pub const COOPERATIVE: Capabilities =
     Capabilities::SUBGROUP.union(Capabilities::SHADER_FLOAT16).union(Capabilities::COOPERATIVE_MATRIX);
 
 /// The values of each override that make another kernel; those of the teams come with the variant.
-const CHOICES: [(&str, &[f64]); 11] = [
+const CHOICES: [(&str, &[f64]); 12] = [
     ("DOWN", &[0.0, 1.0]),
     ("VECTORS", &[0.0, 1.0, 9.0]),
     ("CENTER", &[0.0, 1.0]),
     ("FORM", &[0.0, 1.0]),
-    ("WIDTH4", &[1.0, 16.0, 20.0, 32.0]),
+    ("WIDTH4", &[1.0, 16.0, 20.0, 32.0, 64.0]),
+    ("PAIR", &[0.0, 1.0]),
     ("TRANSPOSE_A", &[0.0, 1.0]),
     ("TRANSPOSE_B", &[0.0, 1.0]),
     ("ACCUMULATE", &[0.0, 1.0]),

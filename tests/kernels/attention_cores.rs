@@ -13,9 +13,11 @@ use crate::tensor_cores::with_tensor_cores;
 
 /// Forward and backward of f16 operands, with results of an element type.
 struct Case {
-    heads: Heads,
+    /// Heads of queries and of keys, and their width.
+    heads: (usize, usize, usize),
     /// Queries and keys.
     sequences: &'static [(u32, u32)],
+    window: Option<u32>,
     out: ElementType,
 }
 
@@ -44,12 +46,14 @@ fn magnitudes(heads: Heads, sequences: &Sequences, [q, k, v, dout]: [&[f64]; 4])
     let (w, group) = (heads.width, heads.query / heads.key_value);
     let (qs, ks) = (heads.query * w, heads.key_value * w);
     let mut all = [q, q, k, k].map(|x| vec![0.0; x.len()]);
-    let scale = 1.0 / (w as f64).sqrt();
+    let scale = f64::from(heads.scale);
     for s in sequences.list() {
         for (i, h) in (0..s.q_count as usize).flat_map(|i| (0..heads.query).map(move |h| (i, h))) {
             let at = (s.q_first as usize + i) * qs + h * w;
             let key = |j: usize| (s.k_first as usize + j) * ks + h / group * w;
-            let seen = (s.k_count - s.q_count) as usize + i + 1;
+            let last = (s.k_count - s.q_count) as usize + i + 1;
+            let first = last.saturating_sub(heads.window.map_or(last, |w| w as usize));
+            let (seen, key) = (last - first, |j: usize| key(first + j));
             let of = |x: &[f64], y: &[f64], j: usize| dot(&x[at..at + w], &y[key(j)..key(j) + w]);
             let scores: Vec<f64> = (0..seen).map(|j| scale * of(q, k, j)).collect();
             let top = scores.iter().fold(f64::MIN, |m, &x| m.max(x));
@@ -87,7 +91,8 @@ fn names(r: &Recorder) -> Vec<&'static str> {
 
 impl Case {
     fn verify(&self, device: &Device, record: Record) {
-        let Case { heads, out, .. } = *self;
+        let ((query, key_value, width), out) = (self.heads, self.out);
+        let heads = Heads { window: self.window, ..heads(query, key_value, width) };
         let list = pack(self.sequences);
         let sequences = Sequences::of_family(device, Family::TensorCores, &list).unwrap();
         let last = list.last().unwrap();
@@ -146,18 +151,21 @@ impl Case {
     }
 }
 
-const fn heads(query: usize, key_value: usize, width: usize) -> Heads {
-    Heads { query, key_value, width }
+fn heads(query: usize, key_value: usize, width: usize) -> Heads {
+    Heads::new(query, key_value, width)
 }
 
-/// Every width of fragments, whole tiles and others, shared heads, several sequences, keys of a cache, keys that nobody sees.
+/// Every width of fragments, whole tiles and others, shared heads, several sequences, keys of a cache, keys that nobody sees; windows.
 const CASES: &[Case] = &[
-    Case { heads: heads(1, 1, 16), sequences: &[(1, 1), (17, 17)], out: F32 },
-    Case { heads: heads(4, 2, 32), sequences: &[(40, 40), (5, 5), (32, 32)], out: F16 },
-    Case { heads: heads(3, 1, 64), sequences: &[(33, 33), (64, 64)], out: F32 },
-    Case { heads: heads(2, 1, 80), sequences: &[(1, 70), (3, 40)], out: F16 },
-    Case { heads: heads(2, 2, 96), sequences: &[(35, 66)], out: F32 },
-    Case { heads: heads(2, 1, 128), sequences: &[(0, 7), (70, 70), (2, 34)], out: F32 },
+    Case { heads: (1, 1, 16), sequences: &[(1, 1), (17, 17)], window: None, out: F32 },
+    Case { heads: (4, 2, 32), sequences: &[(40, 40), (5, 5), (32, 32)], window: None, out: F16 },
+    Case { heads: (3, 1, 64), sequences: &[(33, 33), (64, 64)], window: None, out: F32 },
+    Case { heads: (2, 1, 80), sequences: &[(1, 70), (3, 40)], window: None, out: F16 },
+    Case { heads: (2, 2, 96), sequences: &[(35, 66)], window: None, out: F32 },
+    Case { heads: (2, 1, 128), sequences: &[(0, 7), (70, 70), (2, 34)], window: None, out: F32 },
+    Case { heads: (2, 1, 64), sequences: &[(100, 100), (3, 70)], window: Some(1), out: F32 },
+    Case { heads: (2, 1, 32), sequences: &[(100, 130), (1, 70)], window: Some(37), out: F16 },
+    Case { heads: (4, 2, 16), sequences: &[(70, 70), (2, 2)], window: Some(64), out: F32 },
 ];
 
 #[test]

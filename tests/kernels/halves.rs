@@ -4,7 +4,7 @@ use half::f16;
 use realign::ElementType;
 use realign::device::{Device, Recorder, Tensor};
 use realign::kernels::nn::attention::{self, Heads, Sequences};
-use realign::kernels::nn::{bias, elementwise, layer_norm, rms_norm, rotary, silu_gate};
+use realign::kernels::nn::{bias, elementwise, gate, layer_norm, rms_norm, rotary};
 
 use crate::common::devices;
 use crate::nn::{normal, run, tensor, words};
@@ -146,7 +146,7 @@ fn elements_and_rows() {
                 &[matrix(&a, d), matrix(&b, d)],
                 &[(d, true)],
                 |r, x, y| {
-                    silu_gate::forward(r, &x[0], &x[1], &y[0]).unwrap();
+                    gate::forward(r, gate::Act::Silu, &x[0], &x[1], &y[0]).unwrap();
                 },
             );
             same_when_rounded(
@@ -156,12 +156,12 @@ fn elements_and_rows() {
                 &[matrix(&a, d), matrix(&b, d)],
                 &[(d, true)],
                 |r, x, y| {
-                    silu_gate::forward_scaled(r, 0.0625, &x[0], &x[1], &y[0]).unwrap();
+                    gate::forward_scaled(r, (gate::Act::Silu, 0.0625), &x[0], &x[1], &y[0]).unwrap();
                 },
             );
             let operands = [matrix(&a, d), matrix(&b, d), matrix(&c, d)];
             same_when_rounded(&device, &what("silu gate backward"), n, &operands, &[(d, true); 2], |r, x, y| {
-                silu_gate::backward(r, &x[0], &x[1], &x[2], &y[0], &y[1]).unwrap();
+                gate::backward(r, gate::Act::Silu, &x[0], &x[1], &x[2], &y[0], &y[1]).unwrap();
             });
             let operands = [(&a[..], d, false), (&w, d, false), (&s, d, false)];
             same_when_rounded(&device, &what("rms norm"), n, &operands, &[(d, true)], |r, x, y| {
@@ -198,8 +198,8 @@ fn rotation_in_place() {
 #[test]
 fn attention_and_its_gradients() {
     for device in devices() {
-        for width in [4, 20, 64, 128] {
-            let heads = Heads { query: 4, key_value: 2, width };
+        for width in [4, 6, 20, 64, 128, 192] {
+            let heads = Heads::new(4, 2, width);
             let lengths = [5, 40, 1];
             let n = lengths.iter().sum::<u32>() as usize;
             let (wide, narrow) = (4 * width, 2 * width);
@@ -234,7 +234,7 @@ fn types_without_a_form_are_refused() {
         let mut r = device.recorder();
         let error = elementwise::cast(&mut r, &f32, &bf16).unwrap_err().to_string();
         assert!(error.contains("f32 or f16") && error.contains("bf16"), "{error}");
-        assert!(silu_gate::forward(&mut r, &bf16, &f32, &f32).is_err());
+        assert!(gate::forward(&mut r, gate::Act::Silu, &bf16, &f32, &f32).is_err());
         assert!(r.commands().is_empty());
     }
 }

@@ -9,7 +9,7 @@ use realign::host::nn::{cross_entropy as cross_entropy_host, gelu as gelu_host, 
 use realign::kernels::nn::attention::{self, Heads, Sequences};
 use realign::kernels::nn::cross_entropy::{self, IGNORED};
 use realign::kernels::nn::info_nce::{self, Temperature};
-use realign::kernels::nn::{bias, elementwise, gelu, layer_norm, pair_sigmoid, rms_norm, silu_gate};
+use realign::kernels::nn::{bias, elementwise, gate, gelu, layer_norm, pair_sigmoid, rms_norm};
 use realign::kernels::optim::{adamw, norm};
 
 use crate::nn::{normal, read_floats, run, tensor, wide, words, zeros};
@@ -108,13 +108,29 @@ fn element_by_element() {
         gelu::backward(r, gelu::Form::Tanh, &x, &dy, &dz).unwrap();
     });
     check("SiLU gate", 2, |io, r| {
-        let (gate, up, y) = (io.rows(), io.rows(), io.result(ROWS, WIDTH));
-        silu_gate::forward(r, &gate, &up, &y).unwrap();
+        let (g, up, y) = (io.rows(), io.rows(), io.result(ROWS, WIDTH));
+        gate::forward(r, gate::Act::Silu, &g, &up, &y).unwrap();
     });
     check("SiLU gate backward", 3, |io, r| {
-        let (gate, up, dy) = (io.rows(), io.rows(), io.rows());
+        let (g, up, dy) = (io.rows(), io.rows(), io.rows());
         let (dgate, dup) = (io.result(ROWS, WIDTH), io.result(ROWS, WIDTH));
-        silu_gate::backward(r, &gate, &up, &dy, &dgate, &dup).unwrap();
+        gate::backward(r, gate::Act::Silu, &g, &up, &dy, &dgate, &dup).unwrap();
+    });
+    check("GELU gate", 2, |io, r| {
+        let (g, up, y, z) = (io.rows(), io.rows(), io.result(ROWS, WIDTH), io.result(ROWS, WIDTH));
+        gate::forward(r, gate::Act::Gelu(gelu::Form::Erf), &g, &up, &y).unwrap();
+        gate::forward(r, gate::Act::Gelu(gelu::Form::Tanh), &g, &up, &z).unwrap();
+    });
+    check("GELU gate backward", 3, |io, r| {
+        let (g, up, dy) = (io.rows(), io.rows(), io.rows());
+        for form in [gelu::Form::Erf, gelu::Form::Tanh] {
+            let (dgate, dup) = (io.result(ROWS, WIDTH), io.result(ROWS, WIDTH));
+            gate::backward(r, gate::Act::Gelu(form), &g, &up, &dy, &dgate, &dup).unwrap();
+        }
+    });
+    check("sums of multiples", 2, |io, r| {
+        let (x, y, z) = (io.rows(), io.rows(), io.result(ROWS, WIDTH));
+        elementwise::add_scaled(r, &x, 0.5, &y, &z).unwrap();
     });
     check("sums", 2, |io, r| {
         let (x, y, sums) = (io.rows(), io.rows(), io.result(1, WIDTH));
@@ -231,7 +247,7 @@ fn contrastive_losses() {
 /// more of them.
 #[test]
 fn attention() {
-    let heads = Heads { query: 4, key_value: 2, width: 8 };
+    let heads = Heads::new(4, 2, 8);
     let (n, qs, ks) = (45, 32, 16);
     for (device, family) in nn_attention::families() {
         let list = Sequences::packed(&device, &[5, 40]).unwrap().list().to_vec();

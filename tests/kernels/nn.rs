@@ -127,10 +127,14 @@ pub fn record_all(device: &Device, r: &mut Recorder) {
     let ids = words(device, &places);
     gelu::forward(r, gelu::Form::Erf, &a, &b).unwrap();
     gelu::backward(r, gelu::Form::Tanh, &a, &b, &c).unwrap();
-    silu_gate::forward(r, &a, &b, &c).unwrap();
-    silu_gate::backward(r, &a, &b, &c, &d, &e).unwrap();
+    gate::forward(r, gate::Act::Silu, &a, &b, &c).unwrap();
+    gate::backward(r, gate::Act::Silu, &a, &b, &c, &d, &e).unwrap();
     elementwise::add(r, &a, &b).unwrap();
     elementwise::cast(r, &a, &b).unwrap();
+    elementwise::add_scaled(r, &a, 2.0, &b, &c).unwrap();
+    elementwise::split_heads(r, 4, &a, &tensor(device, &normal(3, ROWS * 32), 8)).unwrap();
+    gate::forward(r, gate::Act::Gelu(gelu::Form::Erf), &a, &b, &c).unwrap();
+    gate::backward(r, gate::Act::Gelu(gelu::Form::Tanh), &a, &b, &c, &d, &e).unwrap();
     elementwise::scale(r, 2.0, &a).unwrap();
     bias::backward(r, &a, &row, true).unwrap();
     rms_norm::forward(r, 1e-5, &a, &row, &b).unwrap();
@@ -138,11 +142,18 @@ pub fn record_all(device: &Device, r: &mut Recorder) {
     layer_norm::backward(r, 1e-5, &a, &row, &b, (&c, true), Some(&other_row), None).unwrap();
     let frequencies = rotary::Frequencies::new(device, 8, 1e4, None).unwrap();
     rotary::record(r, &frequencies, &ids, 4, &a, false).unwrap();
-    let heads = attention::Heads { query: 4, key_value: 1, width: 8 };
+    let pairs = rotary::Frequencies::of(device, 2, &[0.5], 1.5).unwrap();
+    rotary::record(r, &pairs, &ids, 16, &a, true).unwrap();
+    let heads = attention::Heads::new(4, 1, 8);
     let sequences = attention::Sequences::packed(device, &[4, ROWS as u32 - 4]).unwrap();
     let ([k, v, dk, dv], lse) = ([(); 4].map(|()| t(8)), t(4));
     attention::forward(r, heads, &sequences, &a, &k, &v, &b, &lse).unwrap();
     attention::backward(r, heads, &sequences, &a, &k, &v, &b, &lse, &c, &d, &dk, &dv).unwrap();
+    // Heads of a single pair, which see three keys.
+    let (heads, lse) = (attention::Heads { window: Some(3), ..attention::Heads::new(16, 4, 2) }, t(16));
+    attention::forward(r, heads, &sequences, &a, &k, &v, &b, &lse).unwrap();
+    attention::backward(r, heads, &sequences, &a, &k, &v, &b, &lse, &c, &d, &dk, &dv).unwrap();
+    let lse = t(4);
     embedding::gather(r, &a, None, &ids, &b).unwrap();
     let plan = embedding::ScatterPlan::new(device, &places).unwrap();
     embedding::scatter(r, &plan, &a, Some(&b), None).unwrap();
@@ -173,7 +184,7 @@ pub fn record_cooperative(device: &Device, r: &mut Recorder) {
     let list = crate::nn_attention::pack(&[(40, 40), (5, 9)]);
     let (n, m) = (45, 49);
     let sequences = Sequences::of_family(device, Family::TensorCores, &list).unwrap();
-    let heads = Heads { query: 4, key_value: 1, width: 16 };
+    let heads = Heads::new(4, 1, 16);
     let halves = |seed: u64, rows: usize, width: usize| {
         let x = Tensor::new(device, rows, width, F16).unwrap();
         x.write_f32(device, &normal(seed, rows * width)).unwrap();

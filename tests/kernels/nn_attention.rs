@@ -45,13 +45,16 @@ pub fn reference(heads: Heads, sequences: &[Sequence], [q, k, v, dout]: [&[f64];
     let (queries, keys) = (vec![0.0; q.len()], vec![0.0; k.len()]);
     let lse = vec![0.0; q.len() / w];
     let mut all = [queries.clone(), lse, queries.clone(), keys.clone(), keys.clone(), queries, keys];
-    let scale = 1.0 / (w as f64).sqrt();
+    let scale = f64::from(heads.scale);
     for s in sequences {
         for i in 0..s.q_count as usize {
             for h in 0..heads.query {
                 let at = (s.q_first as usize + i) * qs + h * w;
                 let key = |j: usize| (s.k_first as usize + j) * ks + h / group * w;
                 let seen = (s.k_count - s.q_count) as usize + i + 1;
+                let range = seen.saturating_sub(heads.window.map_or(seen, |w| w as usize))..seen;
+                let key = |j: usize| key(range.start + j);
+                let seen = range.len();
                 let scores: Vec<f64> = (0..seen).map(|j| scale * dot(&q[at..at + w], &k[key(j)..key(j) + w])).collect();
                 let top = scores.iter().fold(f64::MIN, |m, &x| m.max(x));
                 let sum: f64 = scores.iter().map(|x| (x - top).exp()).sum();
@@ -82,7 +85,7 @@ pub fn reference(heads: Heads, sequences: &[Sequence], [q, k, v, dout]: [&[f64];
 /// What f32 may err by, relative to the whole: scores of up to 10 with sums of up to 130 terms, exponentials, sums over keys.
 const BOUND: f64 = 1e-5;
 
-fn verify((device, family): &(Device, Family), heads: Heads, sequences: &[(u32, u32)], size: f32) {
+pub fn verify((device, family): &(Device, Family), heads: Heads, sequences: &[(u32, u32)], size: f32) {
     let list = pack(sequences);
     let (n, m) = rows(&list);
     let (qs, ks) = (heads.query * heads.width, heads.key_value * heads.width);
@@ -117,8 +120,8 @@ fn verify((device, family): &(Device, Family), heads: Heads, sequences: &[(u32, 
     }
 }
 
-const fn heads(query: usize, key_value: usize, width: usize) -> Heads {
-    Heads { query, key_value, width }
+fn heads(query: usize, key_value: usize, width: usize) -> Heads {
+    Heads::new(query, key_value, width)
 }
 
 #[test]
@@ -321,8 +324,12 @@ fn operands_that_do_not_fit() {
         refused(heads(2, 1, 8), (3, 20), (3, 8));
         refused(heads(3, 2, 8), (3, 24), (3, 16));
         refused(heads(2, 0, 8), (3, 16), (3, 8));
-        refused(heads(2, 1, 6), (3, 12), (3, 6));
-        refused(heads(2, 1, 132), (3, 264), (3, 132));
+        refused(heads(2, 1, 5), (3, 10), (3, 5));
+        refused(heads(2, 1, 258), (3, 516), (3, 258));
+        refused(Heads { window: Some(0), ..heads(2, 1, 8) }, (3, 16), (3, 8));
+        for scale in [0.0, -1.0, f32::INFINITY, f32::NAN] {
+            refused(Heads { scale, ..heads(2, 1, 8) }, (3, 16), (3, 8));
+        }
         assert!(r.commands().is_empty());
     }
 }

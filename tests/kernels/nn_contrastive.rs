@@ -267,7 +267,7 @@ fn unit_rows_and_their_gradient() {
 fn unit_rows_by_finite_differences() {
     let (n, d) = (3, 5);
     let (x, dy) = (wide(&normal(1, n * d)), wide(&normal(2, n * d)));
-    let norm = Norm { width: d, eps: f64::from(unit_rows::EPS), center: false };
+    let norm = Norm { width: d, eps: f64::from(unit_rows::EPS), center: false, offset: 0.0 };
     let weight = padded(&[1.0 / (d as f64).sqrt(); 5], d);
     let forward = |x: &[f64]| {
         let mut y = padded(x, d);

@@ -1,10 +1,10 @@
 //! GELU, the gated unit, sums and multiples, element by element, and column sums.
 
-use realign::Error;
-use realign::device::Device;
+use realign::device::{Device, Tensor};
 use realign::host::nn as host;
 use realign::kernels::nn::gelu::{self, Form};
-use realign::kernels::nn::{bias, elementwise, silu_gate};
+use realign::kernels::nn::{bias, elementwise, gate};
+use realign::{ElementType, Error};
 
 use crate::common::devices;
 use crate::golden::golden;
@@ -122,8 +122,8 @@ fn far_values_are_finite() {
             run(&device, |r| {
                 gelu::forward(r, form, &tx, &out[0]).unwrap();
                 gelu::backward(r, form, &tx, &ones, &out[1]).unwrap();
-                silu_gate::forward(r, &tx, &ones, &out[2]).unwrap();
-                silu_gate::backward(r, &tx, &ones, &ones, &out[3], &out[4]).unwrap();
+                gate::forward(r, gate::Act::Silu, &tx, &ones, &out[2]).unwrap();
+                gate::backward(r, gate::Act::Silu, &tx, &ones, &ones, &out[3], &out[4]).unwrap();
             });
             let values: Vec<_> = out.iter().map(|t| read(&device, t)).collect();
             for (i, &x) in x.iter().enumerate().take(8) {
@@ -148,8 +148,8 @@ fn gated_unit_of_all_shapes() {
             let [tg, tu, td] = [&gate, &up, &dy].map(|x| tensor(&device, x, d));
             let [y, dgate, dup] = [(); 3].map(|()| rubbish(&device, n, d));
             run(&device, |r| {
-                silu_gate::forward(r, &tg, &tu, &y).unwrap();
-                silu_gate::backward(r, &tg, &tu, &td, &dgate, &dup).unwrap();
+                gate::forward(r, gate::Act::Silu, &tg, &tu, &y).unwrap();
+                gate::backward(r, gate::Act::Silu, &tg, &tu, &td, &dgate, &dup).unwrap();
             });
             let what = format!("{} [{n}, {d}]", device.name());
             let each = |f: &dyn Fn(f64, f64, f64, f64) -> f64| -> Vec<f64> {
@@ -164,6 +164,99 @@ fn gated_unit_of_all_shapes() {
             let want = each(&|g, u, dy, s| dy * u * s * (1.0 + g * (1.0 - s)));
             let bounds = each(&|g, u, dy, s| (dy * u * s).abs() * (1.0 + g.abs()) * error(g));
             check(&read(&device, &dgate), &want, &bounds, &what);
+        }
+    }
+}
+
+#[test]
+fn unit_gated_by_gelu_of_all_shapes() {
+    for device in devices() {
+        for (n, d) in SHAPES {
+            for form in [Form::Erf, Form::Tanh] {
+                let [g, up, dy] = [3, 4, 5].map(|seed| normal(seed, n * d));
+                let g: Vec<f32> = g.iter().map(|x| 2.5 * x).collect();
+                let [tg, tu, td] = [&g, &up, &dy].map(|x| tensor(&device, x, d));
+                let [y, dgate, dup] = [(); 3].map(|()| rubbish(&device, n, d));
+                let act = gate::Act::Gelu(form);
+                run(&device, |r| {
+                    gate::forward_scaled(r, (act, 0.25), &tg, &tu, &y).unwrap();
+                    gate::backward(r, act, &tg, &tu, &td, &dgate, &dup).unwrap();
+                });
+                let what = format!("{} [{n}, {d}] {form:?}", device.name());
+                let all = |f: &dyn Fn(&(f64, f64, f64), f64, f64, f64) -> f64| -> Vec<f64> {
+                    let each = |((g, u), dy): ((f64, f64), f64)| f(&reference(form, g), g, u, dy);
+                    wide(&g).into_iter().zip(wide(&up)).zip(wide(&dy)).map(each).collect()
+                };
+                let error = |g: f64| 2.0 * gelu_error(form, g);
+                let bounds = all(&|r, g, u, _| (0.25 * r.0 * u).abs() * error(g) + 1e-14);
+                check(&read(&device, &y), &all(&|r, _, u, _| 0.25 * r.0 * u), &bounds, &what);
+                let bounds = all(&|r, g, _, dy| (dy * r.0).abs() * error(g) + 1e-14);
+                check(&read(&device, &dup), &all(&|r, _, _, dy| dy * r.0), &bounds, &what);
+                let bounds = all(&|r, g, u, dy| (dy * u).abs() * r.2 * error(g) + 1e-14);
+                check(&read(&device, &dgate), &all(&|r, _, u, dy| dy * u * r.1), &bounds, &what);
+            }
+        }
+    }
+}
+
+/// Heads of every even width, there and back, in both element types: no element is lost, and padding is zero.
+#[test]
+fn heads_apart_and_together() {
+    for device in devices() {
+        for (n, heads, width) in [(0, 2, 6), (1, 1, 2), (5, 3, 6), (7, 2, 10), (3, 5, 8), (65, 7, 20), (300, 4, 66)] {
+            for element in [ElementType::F32, ElementType::F16] {
+                let x: Vec<f32> = (0..n * heads * width).map(|i| (i % 2039) as f32).collect();
+                let make = |rows, width| Tensor::new(&device, rows, width, element).unwrap();
+                let (together, apart, back) = (make(n, heads * width), make(n * heads, width), make(n, heads * width));
+                for t in [&together, &apart, &back] {
+                    t.write_f32(&device, &vec![-5.0; t.rows() * t.width()]).unwrap();
+                }
+                together.write_f32(&device, &x).unwrap();
+                run(&device, |r| {
+                    elementwise::split_heads(r, heads, &together, &apart).unwrap();
+                    elementwise::join_heads(r, heads, &apart, &back).unwrap();
+                });
+                // The elements follow each other in both.
+                assert!(apart.to_f32_blocking(&device).unwrap() == x, "{} {n} {heads} {width}", device.name());
+                assert!(back.to_f32_blocking(&device).unwrap() == x, "{} {n} {heads} {width}", device.name());
+                if element == ElementType::F32 {
+                    // Which checks the padding.
+                    (read(&device, &apart), read(&device, &back));
+                }
+            }
+        }
+        let (a, b) = (zeros(&device, 3, 12), zeros(&device, 6, 6));
+        let mut r = device.recorder();
+        elementwise::split_heads(&mut r, 3, &a, &b).unwrap_err();
+        elementwise::join_heads(&mut r, 0, &b, &a).unwrap_err();
+        elementwise::split_heads(&mut r, 12, &a, &zeros(&device, 36, 1)).unwrap_err();
+        assert!(r.commands().is_empty());
+    }
+}
+
+#[test]
+fn sums_of_multiples() {
+    for device in devices() {
+        for (n, d) in SHAPES {
+            let (x, y) = (normal(6, n * d), normal(7, n * d));
+            let (tx, ty, z) = (tensor(&device, &x, d), tensor(&device, &y, d), rubbish(&device, n, d));
+            let multiple = rubbish(&device, n, d);
+            run(&device, |r| {
+                elementwise::add_scaled(r, &tx, 0.22, &ty, &z).unwrap();
+                elementwise::cast_scaled(r, 0.22, &ty, &multiple).unwrap();
+            });
+            let what = format!("{} [{n}, {d}]", device.name());
+            let factor = f64::from(0.22f32);
+            let want: Vec<f64> = wide(&x).iter().zip(wide(&y)).map(|(x, y)| x + factor * y).collect();
+            let bounds: Vec<f64> = wide(&x).iter().zip(wide(&y)).map(|(x, y)| 2.0 * U * (x.abs() + y.abs())).collect();
+            check(&read(&device, &z), &want, &bounds, &what);
+            let want: Vec<f64> = wide(&y).iter().map(|y| factor * y).collect();
+            let bounds: Vec<f64> = want.iter().map(|w| 2.0 * U * w.abs()).collect();
+            check(&read(&device, &multiple), &want, &bounds, &what);
+            let mut r = device.recorder();
+            elementwise::add_scaled(&mut r, &tx, f32::INFINITY, &ty, &z).unwrap_err();
+            elementwise::add_scaled(&mut r, &tx, 1.0, &ty, &ty).unwrap_err();
+            elementwise::cast_scaled(&mut r, f32::NAN, &ty, &multiple).unwrap_err();
         }
     }
 }
@@ -280,14 +373,16 @@ fn gradients_by_finite_differences() {
         finite_differences(&x, &dx, loss, &format!("{form:?}"));
     }
     let (mut dgate, mut dup) = (vec![0.0; 48], vec![0.0; 48]);
-    host::silu_gate::backward((&x, &up), &c, (&mut dgate, &mut dup));
-    let loss = |gate: &[f64], up: &[f64]| {
-        let mut y = vec![0.0; 48];
-        host::silu_gate::forward(1.0, gate, up, &mut y);
-        dot(&y, &c)
-    };
-    finite_differences(&x, &dgate, |gate| loss(gate, &up), "gate");
-    finite_differences(&up, &dup, |up| loss(&x, up), "up");
+    for act in [gate::Act::Silu, gate::Act::Gelu(Form::Erf), gate::Act::Gelu(Form::Tanh)] {
+        host::gate::backward(act, (&x, &up), &c, (&mut dgate, &mut dup));
+        let loss = |gate: &[f64], up: &[f64]| {
+            let mut y = vec![0.0; 48];
+            host::gate::forward(act, 1.0, gate, up, &mut y);
+            dot(&y, &c)
+        };
+        finite_differences(&x, &dgate, |gate| loss(gate, &up), "gate");
+        finite_differences(&up, &dup, |up| loss(&x, up), "up");
+    }
     let mut dbias = vec![0.0; 8];
     host::bias::backward(&c, &mut dbias, false);
     let loss = |bias: &[f64]| {
@@ -305,14 +400,14 @@ fn operands_that_do_not_fit() {
     for device in devices() {
         let (a, b, wrong) = (zeros(&device, 3, 5), zeros(&device, 3, 5), zeros(&device, 3, 6));
         let stranger = zeros(&Device::host(), 3, 5);
-        let half = realign::device::Tensor::new(&device, 3, 5, realign::ElementType::BF16).unwrap();
+        let half = Tensor::new(&device, 3, 5, ElementType::BF16).unwrap();
         let mut r = device.recorder();
         for other in [&wrong, &stranger, &half, &a] {
             shape(gelu::forward(&mut r, Form::Erf, &a, other));
             shape(elementwise::add(&mut r, &a, other));
-            shape(silu_gate::forward(&mut r, &a, &b, other));
+            shape(gate::forward(&mut r, gate::Act::Silu, &a, &b, other));
         }
-        shape(silu_gate::backward(&mut r, &a, &a, &a, &b, &b));
+        shape(gate::backward(&mut r, gate::Act::Silu, &a, &a, &a, &b, &b));
         shape(elementwise::scale(&mut r, f32::NAN, &a));
         shape(bias::backward(&mut r, &a, &b, true));
         assert!(r.commands().is_empty());

@@ -2,11 +2,13 @@
 
 use realign::ElementType;
 use realign::device::Tensor;
-use realign::kernels::nn::embedding::{ScatterPlan, VISUAL, gather, gather_shards, scatter, scatter_shards};
+use realign::kernels::nn::embedding::{Scales, ScatterPlan, VISUAL, gather, gather_shards, scatter, scatter_shards};
 
 use crate::common::{Rng, devices};
 use crate::nn::{normal, read, rubbish, run, tensor, wide, words, zeros};
 use crate::rows::{U, check};
+
+const ONE: Scales = Scales { table: 1.0, visual: 1.0 };
 
 fn ids(count: usize, vocabulary: u64, visual: u64) -> Vec<u32> {
     let mut rng = Rng(count as u64);
@@ -60,6 +62,47 @@ fn gather_and_scatter() {
     }
 }
 
+/// Powers of two as scales: exactly what the unscaled rows times the scale are, and gradients as if `dx` were scaled.
+#[test]
+fn scaled_rows() {
+    let scales = Scales { table: 4.0, visual: 0.5 };
+    for device in devices() {
+        for (n, d) in [(7, 3), (257, 17)] {
+            let ids = ids(n, 9, 5);
+            let [table, seen, dx] = [9, 5, n].map(|rows| normal(rows as u64, rows * d));
+            let [t, v, tdx] = [&table, &seen, &dx].map(|x| tensor(&device, x, d));
+            let scale = |id: &u32| if id & VISUAL == 0 { scales.table } else { scales.visual };
+            let times = |x: &[f32]| -> Vec<f32> {
+                x.chunks_exact(d)
+                    .zip(&ids)
+                    .flat_map(|(row, id)| row.iter().map(|x| scale(id) * x).collect::<Vec<_>>())
+                    .collect()
+            };
+            let scaled_dx = tensor(&device, &times(&dx), d);
+            let [plain, scaled] = [(); 2].map(|()| rubbish(&device, n, d));
+            let [(dt, dv), (et, ev)] = [(); 2].map(|()| (tensor(&device, &table, d), tensor(&device, &seen, d)));
+            let plan = ScatterPlan::new(&device, &ids).unwrap();
+            let words = words(&device, &ids);
+            run(&device, |r| {
+                gather(r, &t, Some(&v), &words, &plain).unwrap();
+                gather_shards(r, [(0, &t)].into_iter(), Some(&v), &words, (&scaled, scales)).unwrap();
+                scatter_shards(r, &plan, (&tdx, scales), [(0, &dt)].into_iter(), Some(&dv)).unwrap();
+                scatter(r, &plan, &scaled_dx, Some(&et), Some(&ev)).unwrap();
+            });
+            assert!(read(&device, &scaled) == times(&read(&device, &plain)), "{} [{n}, {d}]", device.name());
+            for (a, b) in [(dt, et), (dv, ev)] {
+                let (a, b) = (read(&device, &a), read(&device, &b));
+                let near = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-4;
+                assert!(a.iter().zip(&b).all(near), "{} [{n}, {d}]", device.name());
+            }
+            let bad = Scales { table: f32::NAN, ..scales };
+            let mut r = device.recorder();
+            gather_shards(&mut r, [(0, &t)].into_iter(), Some(&v), &words, (&scaled, bad)).unwrap_err();
+            scatter_shards(&mut r, &plan, (&tdx, bad), [(0, &t)].into_iter(), None).unwrap_err();
+        }
+    }
+}
+
 #[test]
 fn tables_of_16_bits() {
     for device in devices() {
@@ -106,9 +149,9 @@ fn tables_in_several_tensors() {
             let (words, plan) = (words(&device, &ids), ScatterPlan::new(&device, &ids).unwrap());
             run(&device, |r| {
                 gather(r, &whole, visible, &words, &outs[0]).unwrap();
-                gather_shards(r, shards(), visible, &words, &outs[1]).unwrap();
+                gather_shards(r, shards(), visible, &words, (&outs[1], ONE)).unwrap();
                 scatter(r, &plan, &tdx, Some(&whole), None).unwrap();
-                scatter_shards(r, &plan, &tdx, shards(), None).unwrap();
+                scatter_shards(r, &plan, (&tdx, ONE), shards(), None).unwrap();
             });
             let what = format!("{} [{n}, {d}] {sizes:?}", device.name());
             assert!(read(&device, &outs[0]) == read(&device, &outs[1]), "{what}");
@@ -119,12 +162,12 @@ fn tables_in_several_tensors() {
         // An id beyond all shards; shards that leave a gap; none.
         let (a, b, out) = (tensor(&device, &[1.0; 8], 4), tensor(&device, &[2.0; 8], 4), rubbish(&device, 3, 4));
         let ids = words(&device, &[4, 3, VISUAL]);
-        run(&device, |r| gather_shards(r, [(0, &a), (2, &b)].into_iter(), None, &ids, &out).unwrap());
+        run(&device, |r| gather_shards(r, [(0, &a), (2, &b)].into_iter(), None, &ids, (&out, ONE)).unwrap());
         assert_eq!(read(&device, &out), [[0.0; 4], [2.0; 4], [0.0; 4]].concat());
         let (plan, mut r) = (ScatterPlan::new(&device, &[4, 3, 0]).unwrap(), device.recorder());
-        scatter_shards(&mut r, &plan, &out, [(0, &a), (2, &b)].into_iter(), None).unwrap_err();
-        scatter_shards(&mut r, &plan, &out, [(0, &a), (3, &b)].into_iter(), None).unwrap_err();
-        gather_shards(&mut r, std::iter::empty(), None, &ids, &out).unwrap_err();
+        scatter_shards(&mut r, &plan, (&out, ONE), [(0, &a), (2, &b)].into_iter(), None).unwrap_err();
+        scatter_shards(&mut r, &plan, (&out, ONE), [(0, &a), (3, &b)].into_iter(), None).unwrap_err();
+        gather_shards(&mut r, std::iter::empty(), None, &ids, (&out, ONE)).unwrap_err();
         assert!(r.commands().is_empty());
     }
 }

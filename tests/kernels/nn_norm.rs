@@ -1,6 +1,6 @@
 //! RMSNorm and LayerNorm, forward and backward, in every shape of kernel.
 
-use realign::device::Device;
+use realign::device::{Device, Tensor};
 use realign::host::nn::norm::{self as host, Norm};
 use realign::kernels::nn::{layer_norm, rms_norm};
 
@@ -135,13 +135,38 @@ fn rows_of_zeros_give_zeros() {
     }
 }
 
+/// A weight that is 1 more by the offset gives what a weight gives that is 1 more by itself.
+#[test]
+fn weights_by_their_distance_from_one() {
+    for (name, device) in variants() {
+        for (n, d) in SHAPES {
+            let (x, dy, weight) = (normal(1, n * d), normal(4, n * d), normal(2, d));
+            // Numbers to which 1 can be added exactly.
+            let weight: Vec<f32> = weight.iter().map(|w| (w * 1024.0).round() / 1024.0).collect();
+            let more: Vec<f32> = weight.iter().map(|w| w + 1.0).collect();
+            let [tx, tdy, tw, tm] = [&x, &dy, &weight, &more].map(|v| tensor(&device, v, d));
+            let outs = [(); 2].map(|()| (rubbish(&device, n, d), rubbish(&device, n, d), zeros(&device, 1, d)));
+            run(&device, |r| {
+                for ((y, dx, dw), weight, offset) in [(&outs[0], &tw, 1.0), (&outs[1], &tm, 0.0)] {
+                    rms_norm::forward_offset(r, (EPS, offset), &tx, weight, y).unwrap();
+                    rms_norm::backward_offset(r, (EPS, offset), &tx, weight, &tdy, (dx, false), Some(dw)).unwrap();
+                }
+            });
+            let all = |(y, dx, dw): &(Tensor, Tensor, Tensor)| [y, dx, dw].map(|t| read(&device, t));
+            assert!(all(&outs[0]) == all(&outs[1]), "{name} [{n}, {d}]");
+            let (tx, tw) = (tensor(&device, &x, d), tensor(&device, &weight, d));
+            rms_norm::forward_offset(&mut device.recorder(), (EPS, f32::NAN), &tx, &tw, &outs[0].0).unwrap_err();
+        }
+    }
+}
+
 #[test]
 fn gradients_by_finite_differences() {
     let (n, d) = (3, 6);
     let [x, dy] = [1, 2].map(|s| padded(&wide(&normal(s, n * d)), d));
     let [weight, bias] = [3, 4].map(|s| padded(&wide(&normal(s, d)), d));
-    for center in [false, true] {
-        let norm = Norm { width: d, eps: 1e-5, center };
+    for (center, offset) in [(false, 0.0), (true, 0.0), (false, 1.0)] {
+        let norm = Norm { width: d, eps: 1e-5, center, offset };
         let loss = |x: &[f64], weight: &[f64], bias: &[f64]| {
             let mut y = vec![0.0; 8 * n];
             host::forward(norm, x, weight, center.then_some(bias), &mut y);
@@ -149,7 +174,7 @@ fn gradients_by_finite_differences() {
         };
         let (mut scalars, mut dx, mut dweight) = (vec![0.0; 4 * n], vec![0.0; 8 * n], vec![0.0; 8]);
         host::scalars(norm, (&x, &weight, &dy), &mut scalars);
-        host::backward(d, (&x, &weight, &dy), &scalars, &mut dx, false);
+        host::backward(norm, (&x, &weight, &dy), &scalars, &mut dx, false);
         host::weight_backward((&x, &dy), &scalars, &mut dweight);
         let at = |t: &[f64]| padded(t, d);
         finite_differences(&tight(&x, d), &tight(&dx, d), |x| loss(&at(x), &weight, &bias), "x");

@@ -7,8 +7,9 @@ use realign::host::linalg::matmul::{Stored, multiply};
 use realign::host::nn::attention::{self, Operands, Upstream};
 use realign::host::nn::cross_entropy::{self, Columns};
 use realign::host::nn::embedding::{self, Part};
+use realign::host::nn::gate::{self, Act};
 use realign::host::nn::norm::{self, Norm};
-use realign::host::nn::{bias, elementwise, gelu, rotary, silu_gate};
+use realign::host::nn::{bias, elementwise, gelu, rotary};
 use realign::io::DecoderConfig;
 use realign::kernels::nn::attention::Heads;
 use realign::kernels::nn::embedding::VISUAL;
@@ -210,11 +211,11 @@ impl Twin {
     }
 
     fn heads(&self) -> Heads {
-        Heads { query: self.config.heads, key_value: self.config.kv_heads, width: self.config.head_dim }
+        Heads::new(self.config.heads, self.config.kv_heads, self.config.head_dim)
     }
 
     fn norm(&self) -> Norm<f64> {
-        Norm { width: self.config.hidden_size, eps: self.config.norm_eps, center: false }
+        Norm { width: self.config.hidden_size, eps: self.config.norm_eps, center: false, offset: 0.0 }
     }
 
     fn normed(&self, name: &str, x: &Matrix) -> Matrix {
@@ -228,21 +229,22 @@ impl Twin {
         let mut scalars = vec![0.0; 4 * x.rows];
         let operands = (&x.data[..], &self.values[name].data[..], &dy.data[..]);
         norm::scalars(self.norm(), operands, &mut scalars);
-        norm::backward(x.width, operands, &scalars, &mut dx.data, true);
+        norm::backward(self.norm(), operands, &scalars, &mut dx.data, true);
         norm::weight_backward((&x.data, &dy.data), &scalars, &mut gradients.get_mut(name).unwrap().data);
     }
 
     /// In units of 2⁻⁶⁴ of a turn.
     fn frequencies(&self) -> Vec<u64> {
-        assert!(self.config.rope_scaling.is_none());
-        let width = self.config.head_dim as f64;
-        let turns = |j: usize| self.config.rope_theta.powf(-2.0 * j as f64 / width) / std::f64::consts::TAU;
-        (0..self.config.head_dim / 2).map(|j| (turns(j) * 2f64.powi(64)) as u64).collect()
+        let frequencies = self.config.ropes[0].frequencies(0);
+        frequencies.into_iter().map(|f| (f / std::f64::consts::TAU * 2f64.powi(64)) as u64).collect()
     }
 
     fn rotate(&self, batch: &Batch, heads: usize, inverse: bool, x: &mut Matrix) {
         let stride = x.stride();
-        rotary::rotate(&self.frequencies(), &batch.positions, (heads, inverse), &mut x.data, stride);
+        let frequencies = self.frequencies();
+        let head_width = self.config.head_dim;
+        let rotation = rotary::Rotation { frequencies: &frequencies, head_width, amplitude: 1.0 };
+        rotary::rotate(rotation, &batch.positions, (heads, inverse), &mut x.data, stride);
     }
 
     fn layer(&self, index: usize, batch: &Batch, x: Matrix) -> (Kept, Matrix) {
@@ -266,7 +268,7 @@ impl Twin {
         let b = self.normed(&format!("{p}post_attention_layernorm.weight"), &middle);
         let [gate, up] = ["mlp.gate_proj", "mlp.up_proj"].map(|n| linear(n, &b));
         let mut active = gate.like();
-        silu_gate::forward(1.0, &gate.data, &up.data, &mut active.data);
+        gate::forward(Act::Silu, 1.0, &gate.data, &up.data, &mut active.data);
         let mut out = linear("mlp.down_proj", &active);
         elementwise::add(&middle.data, &mut out.data);
         (Kept { x, a, q, k, v, mixed, sums, middle, b, gate, up, active, narrow }, out)
@@ -281,7 +283,7 @@ impl Twin {
         let (mut d_active, mut d_gate, mut d_up) = (kept.active.like(), kept.gate.like(), kept.up.like());
         back(gradients, "mlp.down_proj", &kept.active, d, &mut d_active);
         let to = (&mut d_gate.data[..], &mut d_up.data[..]);
-        silu_gate::backward((&kept.gate.data, &kept.up.data), &d_active.data, to);
+        gate::backward(Act::Silu, (&kept.gate.data, &kept.up.data), &d_active.data, to);
         let mut normed = kept.b.like();
         back(gradients, "mlp.gate_proj", &kept.b, &d_gate, &mut normed);
         back(gradients, "mlp.up_proj", &kept.b, &d_up, &mut normed);

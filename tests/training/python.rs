@@ -186,3 +186,42 @@ fn python_reads_what_a_finished_run_leaves() {
         }
     }
 }
+
+/// A model folder that was read and written again, and the file that it was read from: Transformers loads it with no key missing or
+/// unexpected, and the same numbers.
+const FAMILY: &str = r#"
+import sys
+try:
+    import torch
+    from transformers import AutoModelForCausalLM
+except ImportError:
+    print('not read by Transformers, which is not here')
+    sys.exit()
+from safetensors.numpy import load_file
+out, golden = sys.argv[1], load_file(sys.argv[2])
+model, info = AutoModelForCausalLM.from_pretrained(out, output_loading_info=True, dtype=torch.float32)
+assert not any(info[k] for k in ('missing_keys', 'unexpected_keys', 'mismatched_keys')), (out, info)
+for name, value in model.named_parameters():
+    assert (value.detach().numpy() == golden[name]).all(), name
+"#;
+
+#[test]
+fn transformers_reads_every_family() {
+    let Some(python) = python() else { return };
+    let device = Device::host();
+    let mut count = 0;
+    for entry in std::fs::read_dir(golden("families")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let Some(name) = name.strip_suffix(".safetensors") else { continue };
+        let (source, spot) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let weights = golden(&format!("families/{name}.safetensors"));
+        std::fs::copy(golden(&format!("families/{name}.config.json")), source.path().join("config.json")).unwrap();
+        std::fs::copy(&weights, source.path().join("model.safetensors")).unwrap();
+        let decoder = realign::nn::Decoder::open(&device, source.path(), None).unwrap();
+        let out = spot.path().join("out");
+        decoder.save_blocking(&device, (&out, false), source.path(), ElementType::F32).unwrap();
+        run(&python, FAMILY, &[&out, &weights]);
+        count += 1;
+    }
+    assert_eq!(count, 22);
+}

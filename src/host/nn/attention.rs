@@ -1,5 +1,5 @@
-//! Twins of `shaders/nn/attention*.wgsl`: tiles of 64 queries by 128 keys, or the reverse; a block of rows and a head to a task. faer
-//! multiplies the tiles where they lie.
+//! Attention on slices, for the twins of `shaders/nn/attention*.wgsl`: tiles of 64 queries by 128 keys, or the reverse; a block of rows and a
+//! head to a task. faer multiplies the tiles where they lie.
 
 use bytemuck::{Pod, Zeroable};
 use faer::MatRef;
@@ -8,10 +8,8 @@ use rayon::prelude::*;
 use super::block::{multiply, rows};
 use super::math::Float;
 use super::parallel::sum_of;
-use super::{floats, floats_mut};
-use crate::Result;
+use crate::host::dispatch_simd;
 use crate::host::real::{Real, dot};
-use crate::host::{HostCall, check_params, dispatch_simd, volume};
 
 /// Keys of one head: first row, rows, the sequence's first query row and queries, and (i32) the first query that sees the first key.
 pub(crate) type KeyBlock = [u32; 5];
@@ -19,26 +17,41 @@ pub(crate) type KeyBlock = [u32; 5];
 /// Queries of one head: first row, rows, first key row, keys that the first query sees.
 pub(crate) type QueryBlock = [u32; 4];
 
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-pub(crate) struct DeltaParams {
-    pub count: u32,
-    pub heads: u32,
-    pub width4: u32,
-    pub query4: u32,
-    pub lse_stride: u32,
-}
-
-/// The heads of an attention.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The heads of an attention, and what they make of scores.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Heads {
     /// Query heads; a multiple of `key_value`.
     pub query: usize,
     /// Heads of keys and values.
     pub key_value: usize,
-    /// Elements of a head: a multiple of 4, at most `kernels::nn::attention::MAX_WIDTH`.
+    /// Elements of a head: an even number, at most `kernels::nn::attention::MAX_WIDTH`.
     pub width: usize,
+    /// What dots of queries and keys are multiplied by: a finite number above 0.
+    pub scale: f32,
+    /// Keys that a query sees at most, its own and those right before it; `None` for all before it. A query at position `i` of a sequence
+    /// sees the keys `j` with `i - window < j <= i`.
+    pub window: Option<u32>,
 }
+
+impl Heads {
+    /// Heads that scale by `1 / √width` and see everything before.
+    pub fn new(query: usize, key_value: usize, width: usize) -> Self {
+        Heads { query, key_value, width, scale: (1.0 / (width as f64).sqrt()) as f32, window: None }
+    }
+
+    /// Elements from a row of queries to the next: rows are filled up to vectors of four.
+    pub(crate) fn query_stride(&self) -> usize {
+        (self.query * self.width).next_multiple_of(4)
+    }
+
+    /// The same of keys and values.
+    pub(crate) fn key_stride(&self) -> usize {
+        (self.key_value * self.width).next_multiple_of(4)
+    }
+}
+
+/// [`Params::window`] of all keys: no two places of a sequence are so far from each other.
+pub(crate) const ALL_KEYS: u32 = 1 << 31;
 
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -47,12 +60,13 @@ pub(crate) struct Params {
     pub first: u32,
     pub heads: u32,
     pub shared_by: u32,
-    pub query4: u32,
-    pub key4: u32,
+    pub query_stride: u32,
+    pub key_stride: u32,
     pub lse_stride: u32,
     pub scale: f32,
-    pub width4: u32,
+    pub width: u32,
     pub blocks: u32,
+    pub window: u32,
 }
 
 /// Rows of the other side that a block meets at a time.
@@ -65,11 +79,12 @@ struct Shape<R> {
     /// Query heads, and how many of them share a head of keys.
     heads: usize,
     shared_by: usize,
-    /// Elements of a row.
+    /// Elements from a row to the next.
     query: usize,
     key: usize,
-    /// 1 / √width.
     scale: R,
+    /// Keys that a query sees at most.
+    window: usize,
 }
 
 impl<R: Float> Shape<R> {
@@ -78,9 +93,10 @@ impl<R: Float> Shape<R> {
             width: heads.width,
             heads: heads.query,
             shared_by: heads.query / heads.key_value,
-            query: heads.query * heads.width,
-            key: heads.key_value * heads.width,
-            scale: R::from_f64(1.0 / (heads.width as f64).sqrt()),
+            query: heads.query_stride(),
+            key: heads.key_stride(),
+            scale: R::from_f64(f64::from(heads.scale)),
+            window: heads.window.unwrap_or(ALL_KEYS) as usize,
         }
     }
 
@@ -95,7 +111,26 @@ impl<R: Float> Shape<R> {
     }
 }
 
-/// The forward's operands: `q` `[n, query * width]`, `k` and `v` `[m, key_value * width]`.
+/// Which of a tile's keys its rows see: each row one more and one later than the row before.
+#[derive(Clone, Copy)]
+struct Seen {
+    /// Keys of the tile.
+    keys: usize,
+    /// Keys that the first row sees from the tile's start on, but for the window: none if negative.
+    end: isize,
+    window: usize,
+}
+
+impl Seen {
+    #[inline(always)]
+    fn of_row(&self, i: usize) -> (usize, usize) {
+        let within = |place: isize| place.clamp(0, self.keys as isize) as usize;
+        let end = self.end + i as isize;
+        (within(end - self.window as isize), within(end))
+    }
+}
+
+/// The forward's operands: `q` `[n, query * width]`, `k` and `v` `[m, key_value * width]`, rows filled up to a multiple of 4 elements.
 #[derive(Clone, Copy, Debug)]
 pub struct Operands<'a, R> {
     /// Queries.
@@ -106,13 +141,10 @@ pub struct Operands<'a, R> {
     pub v: &'a [R],
 }
 
-/// A tile of scores, rows of `keys` of which each sees one more than the one before, to exponentials about the rows' running
-/// maxima; what was summed so far is brought to the new maxima.
+/// A tile of scores to exponentials about the rows' running maxima; what was summed so far is brought to the new maxima.
 struct Exponentials<'a, R> {
     scores: &'a mut [R],
-    keys: usize,
-    /// Keys that the first row sees from the tile's start on: none if negative.
-    seen: isize,
+    seen: Seen,
     top: &'a mut [R],
     total: &'a mut [R],
     out: &'a mut [R],
@@ -124,11 +156,12 @@ impl<R: Float> pulp::NullaryFnOnce for Exponentials<'_, R> {
 
     #[inline(always)]
     fn call(self) {
-        let rows = self.scores.chunks_exact_mut(self.keys).zip(self.out.chunks_exact_mut(self.width));
+        let rows = self.scores.chunks_exact_mut(self.seen.keys).zip(self.out.chunks_exact_mut(self.width));
         for (i, (scores, out)) in rows.enumerate() {
-            let visible = (self.seen + i as isize).clamp(0, self.keys as isize) as usize;
-            let (p, hidden) = scores.split_at_mut(visible);
-            hidden.fill(R::ZERO);
+            let (start, end) = self.seen.of_row(i);
+            scores[..start].fill(R::ZERO);
+            scores[end..].fill(R::ZERO);
+            let p = &mut scores[start..end];
             let before = self.top[i];
             let most = p.iter().fold(before, |m, &s| Float::max(m, s));
             for s in p.iter_mut() {
@@ -159,14 +192,14 @@ fn forward_block<R: Float>(
     let (mut out, mut scores) = (vec![R::ZERO; count * width], vec![R::ZERO; count * TILE]);
     let (mut top, mut total) = (vec![R::LEAST; count], vec![R::ZERO; count]);
     let last = seen + count - 1;
-    for j in (0..last).step_by(TILE) {
+    for j in (seen.saturating_sub(shape.window)..last).step_by(TILE) {
         let keys = TILE.min(last - j);
         let scores = &mut scores[..count * keys];
         let tile = (key + j, keys);
         multiply((scores, keys), false, (queries, shape.key(k, tile, key_head).transpose()), shape.scale);
-        let seen = seen as isize - j as isize;
+        let seen = Seen { keys, end: seen as isize - j as isize, window: shape.window };
         let (top, total, out) = (&mut top[..], &mut total[..], &mut out[..]);
-        dispatch_simd(Exponentials { scores, keys, seen, top, total, out, width });
+        dispatch_simd(Exponentials { scores, seen, top, total, out, width });
         let p = rows(scores, keys, (count, keys));
         multiply((out, width), true, (p, shape.key(v, tile, key_head)), R::ONE);
     }
@@ -217,10 +250,11 @@ pub fn forward<R: Float>(
 
 /// Pairs of log-sum-exp and dout · out, for each row and head of `count`; rows of lse have `lse_stride`.
 pub fn delta<R: Float>(heads: Heads, (dout, out): (&[R], &[R]), (lse, lse_stride): (&[R], usize), stats: &mut [R]) {
-    let width = heads.width;
+    let (width, stride) = (heads.width, heads.query_stride());
     stats.par_chunks_exact_mut(2).enumerate().with_min_len(64).for_each(|(i, pair)| {
         let (row, head) = (i / heads.query, i % heads.query);
-        let range = i * width..(i + 1) * width;
+        let first = row * stride + head * width;
+        let range = first..first + width;
         pair.copy_from_slice(&[lse[row * lse_stride + head], dot(&dout[range.clone()], &out[range])]);
     });
 }
@@ -234,13 +268,11 @@ pub struct Upstream<'a, R> {
     pub stats: &'a [R],
 }
 
-/// A tile of scores to probabilities, and of `dout · v` to the scores' gradients, in rows of `keys`.
+/// A tile of scores to probabilities, and of `dout · v` to the scores' gradients.
 struct Slopes<'a, R> {
     p: &'a mut [R],
     d: &'a mut [R],
-    keys: usize,
-    /// Keys that the first row sees from the tile's start on: none if negative. The others see one more each.
-    seen: isize,
+    seen: Seen,
     /// The pairs of [`delta`] from the first row and this head on, and the elements from one row's pair to the next.
     stats: &'a [R],
     stride: usize,
@@ -251,16 +283,19 @@ impl<R: Float> pulp::NullaryFnOnce for Slopes<'_, R> {
 
     #[inline(always)]
     fn call(self) {
-        let tiles = self.p.chunks_exact_mut(self.keys).zip(self.d.chunks_exact_mut(self.keys));
+        let keys = self.seen.keys;
+        let tiles = self.p.chunks_exact_mut(keys).zip(self.d.chunks_exact_mut(keys));
         for (i, (p, d)) in tiles.enumerate() {
             let (lse, delta) = (self.stats[i * self.stride], self.stats[i * self.stride + 1]);
-            let visible = (self.seen + i as isize).clamp(0, self.keys as isize) as usize;
-            for (p, d) in p[..visible].iter_mut().zip(&mut d[..visible]) {
+            let (start, end) = self.seen.of_row(i);
+            for hidden in [0..start, end..keys] {
+                p[hidden.clone()].fill(R::ZERO);
+                d[hidden].fill(R::ZERO);
+            }
+            for (p, d) in p[start..end].iter_mut().zip(&mut d[start..end]) {
                 *p = Float::exp(Float::min(*p - lse, R::ZERO));
                 *d = *p * (*d - delta);
             }
-            p[visible..].fill(R::ZERO);
-            d[visible..].fill(R::ZERO);
         }
     }
 }
@@ -291,7 +326,8 @@ impl<R: Float> Tiles<R> {
         multiply((p, width), false, (shape.query(q, queries, head), key(k)), shape.scale);
         multiply((d, width), false, (shape.query(dout, queries, head), key(v)), R::ONE);
         let stats = &stats[2 * (queries.0 * shape.heads + head)..];
-        dispatch_simd(Slopes { p, d, keys: width, seen, stats, stride: 2 * shape.heads });
+        let seen = Seen { keys: width, end: seen, window: shape.window };
+        dispatch_simd(Slopes { p, d, seen, stats, stride: 2 * shape.heads });
         [rows(p, width, (count, width)), rows(d, width, (count, width))]
     }
 }
@@ -308,7 +344,7 @@ fn queries_block<R: Float>(
     let mut dq = vec![R::ZERO; count * width];
     let mut tiles = Tiles::new(count, TILE);
     let last = seen + count - 1;
-    for j in (0..last).step_by(TILE) {
+    for j in (seen.saturating_sub(shape.window)..last).step_by(TILE) {
         let keys = (key + j, TILE.min(last - j));
         let sees = seen as isize - j as isize;
         let [_, d] = tiles.fill(&shape, operands, upstream, ((first, count), keys), (head, sees));
@@ -343,11 +379,13 @@ fn keys_block<R: Float>(
 ) -> (Vec<R>, Vec<R>) {
     let [key, count, first, queries, _] = block.map(|x| x as usize);
     let (width, lower) = (shape.width, block[4] as i32 as isize);
+    // Queries after the last that sees the last key.
+    let end = (lower + (count - 1 + shape.window) as isize).clamp(0, queries as isize) as usize;
     let (mut dk, mut dv) = (vec![R::ZERO; count * width], vec![R::ZERO; count * width]);
     let mut tiles = Tiles::new(TILE, count);
     for query_head in head * shape.shared_by..(head + 1) * shape.shared_by {
-        for i in (lower.max(0) as usize..queries).step_by(TILE) {
-            let chosen = (first + i, TILE.min(queries - i));
+        for i in (lower.max(0) as usize..end).step_by(TILE) {
+            let chosen = (first + i, TILE.min(end - i));
             let seen = i as isize - lower + 1;
             let [p, d] = tiles.fill(&shape, operands, upstream, (chosen, (key, count)), (query_head, seen));
             let query = |data| shape.query(data, chosen, query_head);
@@ -376,125 +414,4 @@ pub fn keys_backward<R: Float>(
         place(dk, shape.key, rows, column, &keys, heads.width);
         place(dv, shape.key, rows, column, &values, heads.width);
     }
-}
-
-/// The heads, if they are some and the shared ones divide them.
-fn heads(p: &Params) -> Result<Heads> {
-    let (query, shared_by, width) = (p.heads as usize, p.shared_by as usize, 4 * p.width4 as usize);
-    let fit = query > 0 && width > 0 && shared_by > 0 && query.is_multiple_of(shared_by);
-    check_params(fit, "heads without elements, or shared by no divisor of their number")?;
-    Ok(Heads { query, key_value: query / shared_by, width })
-}
-
-/// Rows of queries and of keys that blocks name: after the last of each.
-#[derive(Clone, Copy)]
-struct Extent {
-    queries: usize,
-    keys: usize,
-}
-
-impl Extent {
-    fn of_queries(blocks: &[QueryBlock]) -> Result<Self> {
-        let mut extent = Extent { queries: 0, keys: 0 };
-        for [first, count, key, seen] in blocks.iter().map(|b| b.map(|x| x as usize)) {
-            check_params(count > 0, "a block without queries")?;
-            extent.queries = extent.queries.max(first + count);
-            extent.keys = extent.keys.max(key + seen + count - 1);
-        }
-        Ok(extent)
-    }
-
-    fn of_keys(blocks: &[KeyBlock]) -> Result<Self> {
-        let mut extent = Extent { queries: 0, keys: 0 };
-        for [key, count, first, queries, _] in blocks.iter().map(|b| b.map(|x| x as usize)) {
-            check_params(count > 0, "a block without keys")?;
-            extent.queries = extent.queries.max(first + queries);
-            extent.keys = extent.keys.max(key + count);
-        }
-        Ok(extent)
-    }
-
-    /// Elements of a matrix of the queries, and of the keys.
-    fn elements(&self, heads: Heads) -> (usize, usize) {
-        (volume([self.queries, heads.query, heads.width]), volume([self.keys, heads.key_value, heads.width]))
-    }
-
-    fn operands<'a>(&self, heads: Heads, call: &mut HostCall<'a>) -> Result<Operands<'a, f32>> {
-        let (q, k) = self.elements(heads);
-        Ok(Operands { q: floats(call, 0, q)?, k: floats(call, 1, k)?, v: floats(call, 2, k)? })
-    }
-
-    fn upstream<'a>(&self, heads: Heads, call: &mut HostCall<'a>) -> Result<Upstream<'a, f32>> {
-        let stats = volume([2, self.queries, heads.query]);
-        Ok(Upstream { dout: floats(call, 3, self.elements(heads).0)?, stats: floats(call, 4, stats)? })
-    }
-}
-
-/// The blocks in buffer `index`, of `N` words each. The host's memory is a whole number of 8 bytes, which a buffer need not be of blocks.
-fn blocks<const N: usize>(call: &mut HostCall<'_>, index: usize, p: &Params) -> Result<Vec<[u32; N]>> {
-    let count = p.blocks as usize;
-    let words: &[u32] = call.read_as(index, volume([count, N]))?;
-    Ok(words.as_chunks().0[..count].to_vec())
-}
-
-/// Runs the kernel: buffers are q, k, v, blocks, out, lse.
-///
-/// # Errors
-/// Buffers that do not fit the parameters.
-pub fn forward_twin(call: &mut HostCall<'_>) -> Result<()> {
-    let p: Params = call.params()?;
-    let (heads, blocks, stride) = (heads(&p)?, blocks(call, 3, &p)?, p.lse_stride as usize);
-    check_params(heads.query <= stride, "more heads than a row of log-sum-exps has room for")?;
-    let extent = Extent::of_queries(&blocks)?;
-    let operands = extent.operands(heads, call)?;
-    let out = floats_mut(call, 4, extent.elements(heads).0)?;
-    let lse = floats_mut(call, 5, volume([extent.queries, stride]))?;
-    forward(heads, &blocks, operands, out, (lse, stride));
-    Ok(())
-}
-
-/// Runs the kernel: buffers are dout, out, lse, stats.
-///
-/// # Errors
-/// Buffers that do not fit the parameters.
-pub fn delta_twin(call: &mut HostCall<'_>) -> Result<()> {
-    let p: DeltaParams = call.params()?;
-    let heads = Heads { query: p.heads as usize, key_value: p.heads as usize, width: 4 * p.width4 as usize };
-    let (count, stride) = (p.count as usize, p.lse_stride as usize);
-    check_params(
-        heads.query > 0 && heads.query <= stride,
-        "no heads, or more than a row of log-sum-exps has room for",
-    )?;
-    let elements = volume([count, heads.width]);
-    let rows = (floats(call, 0, elements)?, floats(call, 1, elements)?);
-    let lse = floats(call, 2, volume([count.div_ceil(heads.query), stride]))?;
-    delta(heads, rows, (lse, stride), &mut floats_mut(call, 3, 2 * count)?[..2 * count]);
-    Ok(())
-}
-
-/// Runs the kernel: buffers are q, k, v, dout, stats, blocks, dq.
-///
-/// # Errors
-/// Buffers that do not fit the parameters.
-pub fn queries_twin(call: &mut HostCall<'_>) -> Result<()> {
-    let p: Params = call.params()?;
-    let (heads, blocks) = (heads(&p)?, blocks(call, 5, &p)?);
-    let extent = Extent::of_queries(&blocks)?;
-    let (operands, upstream) = (extent.operands(heads, call)?, extent.upstream(heads, call)?);
-    queries_backward(heads, &blocks, operands, upstream, floats_mut(call, 6, extent.elements(heads).0)?);
-    Ok(())
-}
-
-/// Runs the kernel: buffers are q, k, v, dout, stats, blocks, dk, dv.
-///
-/// # Errors
-/// Buffers that do not fit the parameters.
-pub fn keys_twin(call: &mut HostCall<'_>) -> Result<()> {
-    let p: Params = call.params()?;
-    let (heads, blocks) = (heads(&p)?, blocks(call, 5, &p)?);
-    let extent = Extent::of_keys(&blocks)?;
-    let (operands, upstream) = (extent.operands(heads, call)?, extent.upstream(heads, call)?);
-    let (_, keys) = extent.elements(heads);
-    keys_backward(heads, &blocks, operands, upstream, (floats_mut(call, 6, keys)?, floats_mut(call, 7, keys)?));
-    Ok(())
 }

@@ -19,6 +19,8 @@ pub(crate) struct GatherParams {
     pub visual_rows: u32,
     pub first: u32,
     pub keep: u32,
+    pub scale: f32,
+    pub visual_scale: f32,
 }
 
 #[repr(C)]
@@ -29,6 +31,7 @@ pub(crate) struct ScatterParams {
     pub ids: u32,
     pub start: u32,
     pub first: u32,
+    pub scale: f32,
 }
 
 /// Bit of an id that means: a row of the visual tensor, not of the table.
@@ -48,15 +51,21 @@ struct Gather<'a, R> {
     visual: &'a [R],
     ids: &'a [u32],
     part: Part,
+    /// Of rows of the table and of visual rows.
+    scales: [R; 2],
 }
 
 impl<R: Float> Row<R> for Gather<'_, R> {
     #[inline(always)]
     fn row(&self, index: usize, out: &mut [R]) {
         let id = self.ids[index];
-        let (rows, first) = if id & VISUAL == 0 { (self.table, self.part.first) } else { (self.visual, 0) };
+        let [of_table, of_visual] = self.scales;
+        let (rows, first, scale) = match id & VISUAL {
+            0 => (self.table, self.part.first, of_table),
+            _ => (self.visual, 0, of_visual),
+        };
         match (id & !VISUAL).checked_sub(first).and_then(|i| rows.chunks_exact(out.len()).nth(i as usize)) {
-            Some(row) => out.copy_from_slice(row),
+            Some(row) => out.iter_mut().zip(row).for_each(|(out, &x)| *out = scale * x),
             None if self.part.keep => {}
             None => out.fill(R::ZERO),
         }
@@ -64,8 +73,20 @@ impl<R: Float> Row<R> for Gather<'_, R> {
 }
 
 /// `out[i] = table[ids[i]]`, or the visual row; all in rows of `stride`. An id without a row gives zeros, or as the part says.
-pub fn gather<R: Float>((table, visual): (&[R], &[R]), part: Part, ids: &[u32], out: &mut [R], stride: usize) {
-    for_each_row(&Gather { table, visual, ids, part }, out, stride);
+pub fn gather<R: Float>(tables: (&[R], &[R]), part: Part, ids: &[u32], out: &mut [R], stride: usize) {
+    gather_scaled(tables, [R::ONE; 2], part, ids, out, stride);
+}
+
+/// As [`gather`], rows of the table multiplied by `scales[0]` and visual rows by `scales[1]`.
+pub fn gather_scaled<R: Float>(
+    (table, visual): (&[R], &[R]),
+    scales: [R; 2],
+    part: Part,
+    ids: &[u32],
+    out: &mut [R],
+    stride: usize,
+) {
+    for_each_row(&Gather { table, visual, ids, part, scales }, out, stride);
 }
 
 struct GatherHalf<'a> {
@@ -74,6 +95,7 @@ struct GatherHalf<'a> {
     visual: &'a [f32],
     ids: &'a [u32],
     part: Part,
+    scales: [f32; 2],
 }
 
 impl Row<f32> for GatherHalf<'_> {
@@ -81,10 +103,14 @@ impl Row<f32> for GatherHalf<'_> {
     fn row(&self, index: usize, out: &mut [f32]) {
         let id = self.ids[index];
         if id & VISUAL != 0 {
-            return Gather { table: &[], visual: self.visual, ids: self.ids, part: self.part }.row(index, out);
+            let GatherHalf { visual, ids, part, scales, .. } = *self;
+            return Gather { table: &[], visual, ids, part, scales }.row(index, out);
         }
         match id.checked_sub(self.part.first).and_then(|i| self.table.chunks_exact(out.len()).nth(i as usize)) {
-            Some(row) => widen(self.element, row, out),
+            Some(row) => {
+                widen(self.element, row, out);
+                out.iter_mut().for_each(|x| *x *= self.scales[0]);
+            }
             None if self.part.keep => {}
             None => out.fill(0.0),
         }
@@ -93,9 +119,14 @@ impl Row<f32> for GatherHalf<'_> {
 
 /// `out[ids[k]] += Σ dx[positions]` over the positions from `firsts[k]` to `firsts[k + 1]`, in rows of `stride`; ids ascend, and
 /// `first` is the id of the first row of `out`.
-pub fn scatter<R: Float>(
+pub fn scatter<R: Float>(plan: (&[u32], &[u32], &[u32]), dx: &[R], (out, first): (&mut [R], u32), stride: usize) {
+    scatter_scaled(plan, (dx, R::ONE), (out, first), stride);
+}
+
+/// As [`scatter`], `dx` multiplied by `scale`.
+pub fn scatter_scaled<R: Float>(
     (ids, firsts, positions): (&[u32], &[u32], &[u32]),
-    dx: &[R],
+    (dx, scale): (&[R], R),
     (out, first): (&mut [R], u32),
     stride: usize,
 ) {
@@ -111,7 +142,7 @@ pub fn scatter<R: Float>(
     hit.into_par_iter().zip(firsts.par_windows(2)).for_each(|(row, places)| {
         for &position in &positions[places[0] as usize..places[1] as usize] {
             let from = &dx[position as usize * stride..][..stride];
-            row.iter_mut().zip(from).for_each(|(r, &d)| *r += d);
+            row.iter_mut().zip(from).for_each(|(r, &d)| *r += scale * d);
         }
     });
 }
@@ -127,12 +158,13 @@ pub fn gather_twin(call: &mut HostCall<'_>) -> Result<()> {
     let visual = &floats(call, 1, seen)?[..seen];
     let ids = call.read_as(2, count.checked_div(stride).unwrap_or(0))?;
     let out = &mut floats_mut(call, 3, count)?[..count];
+    let scales = [p.scale, p.visual_scale];
     let (element, elements) = (call.elements.0, volume([p.table_rows as usize, stride]));
     if element.bytes() == 2 {
         let table = &call.read_as::<u16>(0, elements)?[..elements];
-        for_each_row(&GatherHalf { table, element, visual, ids, part }, out, stride);
+        for_each_row(&GatherHalf { table, element, visual, ids, part, scales }, out, stride);
     } else {
-        gather((&floats(call, 0, elements)?[..elements], visual), part, ids, out, stride);
+        gather_scaled((&floats(call, 0, elements)?[..elements], visual), scales, part, ids, out, stride);
     }
     Ok(())
 }
@@ -160,6 +192,6 @@ pub fn scatter_twin(call: &mut HostCall<'_>) -> Result<()> {
             .iter()
             .all(|&at| (at as usize) < dx.len() / stride);
     check_params(fits, "a plan whose ids or positions are out of order or have no row")?;
-    scatter((ids, firsts, positions), dx, (out, p.first), stride);
+    scatter_scaled((ids, firsts, positions), (dx, p.scale), (out, p.first), stride);
     Ok(())
 }

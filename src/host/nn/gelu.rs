@@ -29,10 +29,7 @@ struct Value(Form);
 impl<R: Float> Map<R, 1, 1> for Value {
     #[inline(always)]
     fn map(&self, [x]: [R; 1], _: [R; 1]) -> [R; 1] {
-        [x * match self.0 {
-            Form::Erf => x.normal_cdf(),
-            Form::Tanh => tanh_gate(x),
-        }]
+        [value(self.0, x)]
     }
 }
 
@@ -41,16 +38,30 @@ struct Slope(Form);
 impl<R: Float> Map<R, 2, 1> for Slope {
     #[inline(always)]
     fn map(&self, [x, dy]: [R; 2], _: [R; 1]) -> [R; 1] {
-        let c = R::from_f64;
-        let a = x.max(c(-30.0)).min(c(30.0));
-        let slope = match self.0 {
-            Form::Erf => x.normal_cdf() + a * c(0.398_942_280_401_432_7) * (c(-0.5) * a * a).exp(),
-            Form::Tanh => {
-                let gate = tanh_gate(x);
-                gate + a * gate * (R::ONE - gate) * (c(TWICE_ROOT) + c(3.0 * TWICE_ROOT * CUBIC) * a * a)
-            }
-        };
-        [dy * slope]
+        [dy * slope(self.0, x)]
+    }
+}
+
+/// `x Φ(x)`.
+#[inline(always)]
+pub(super) fn value<R: Float>(form: Form, x: R) -> R {
+    x * match form {
+        Form::Erf => x.normal_cdf(),
+        Form::Tanh => tanh_gate(x),
+    }
+}
+
+/// Its derivative.
+#[inline(always)]
+pub(super) fn slope<R: Float>(form: Form, x: R) -> R {
+    let c = R::from_f64;
+    let a = x.max(c(-30.0)).min(c(30.0));
+    match form {
+        Form::Erf => x.normal_cdf() + a * c(0.398_942_280_401_432_7) * (c(-0.5) * a * a).exp(),
+        Form::Tanh => {
+            let gate = tanh_gate(x);
+            gate + a * gate * (R::ONE - gate) * (c(TWICE_ROOT) + c(3.0 * TWICE_ROOT * CUBIC) * a * a)
+        }
     }
 }
 

@@ -3,11 +3,13 @@
 //! Matrices are rows of a common `stride`, a multiple of 4; what lies beyond a row's width is zero.
 
 pub mod attention;
+pub mod attention_twins;
 pub mod bias;
 pub(crate) mod block;
 pub mod cross_entropy;
 pub mod elementwise;
 pub mod embedding;
+pub mod gate;
 pub mod gelu;
 pub mod info_nce;
 pub mod math;
@@ -15,7 +17,6 @@ pub mod norm;
 pub mod pair_sigmoid;
 pub mod parallel;
 pub mod rotary;
-pub mod silu_gate;
 
 use super::HostCall;
 use crate::Result;

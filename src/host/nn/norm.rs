@@ -18,6 +18,7 @@ pub(crate) struct BackwardParams {
     pub width: u32,
     pub width4: u32,
     pub accumulate: u32,
+    pub offset: f32,
 }
 
 #[repr(C)]
@@ -27,6 +28,7 @@ pub(crate) struct Params {
     pub width: u32,
     pub width4: u32,
     pub eps: f32,
+    pub offset: f32,
 }
 
 #[repr(C)]
@@ -37,6 +39,7 @@ pub(crate) struct ScalarsParams {
     pub width4: u32,
     pub eps: f32,
     pub center: u32,
+    pub offset: f32,
 }
 
 #[repr(C)]
@@ -48,6 +51,7 @@ pub(crate) struct RowsParams {
     pub eps: f32,
     pub center: u32,
     pub accumulate: u32,
+    pub offset: f32,
 }
 
 /// A normalisation: rows of `width` numbers, `eps` in the root, about the mean or about zero.
@@ -59,6 +63,8 @@ pub struct Norm<R> {
     pub eps: R,
     /// Whether about the mean.
     pub center: bool,
+    /// Added to the weight: 1 where a norm multiplies by 1 + w.
+    pub offset: R,
 }
 
 impl<R: Float> Norm<R> {
@@ -93,7 +99,7 @@ impl<R: Float> Row<R> for Forward<'_, R> {
         let x = &self.x[index * out.len()..][..out.len()];
         let (mean, inverse) = self.norm.moments(x);
         for ((y, &x), &w) in out.iter_mut().zip(x).zip(self.weight) {
-            *y = (x - mean) * inverse * w;
+            *y = (x - mean) * inverse * (self.norm.offset + w);
         }
         if let Some(bias) = self.bias {
             out.iter_mut().zip(bias).for_each(|(y, &b)| *y += b);
@@ -101,7 +107,7 @@ impl<R: Float> Row<R> for Forward<'_, R> {
     }
 }
 
-/// `y = (x - mean) weight / √(mean square + ε) + bias`; `x` and `y` `[n, stride]`, `weight` and `bias` `[stride]`.
+/// `y = (x - mean) (offset + weight) / √(mean square + ε) + bias`; `x` and `y` `[n, stride]`, `weight` and `bias` `[stride]`.
 pub fn forward<R: Float>(norm: Norm<R>, x: &[R], weight: &[R], bias: Option<&[R]>, y: &mut [R]) {
     for_each_row(&Forward { norm, x, weight, bias }, y, norm.stride());
 }
@@ -120,20 +126,24 @@ impl<R: Float> Row<R> for Scalars<'_, R> {
         let (x, dy) = (&self.x[index * stride..][..width], &self.dy[index * stride..][..width]);
         let (weight, width) = (&self.weight[..width], R::from_f64(width as f64));
         let (mean, inverse) = self.norm.moments(x);
-        let plain = if self.norm.center { dot(dy, weight) / width } else { R::ZERO };
-        let product = sum_of([dy, weight, x], |[dy, weight, x]| dy * weight * (x - mean)) * inverse / width;
+        let offset = self.norm.offset;
+        let plain = match self.norm.center {
+            true => sum_of([dy, weight], |[dy, weight]| dy * (offset + weight)) / width,
+            false => R::ZERO,
+        };
+        let product = sum_of([dy, weight, x], |[dy, weight, x]| dy * (offset + weight) * (x - mean)) * inverse / width;
         out.copy_from_slice(&[mean, inverse, plain, product]);
     }
 }
 
-/// The rows' scalars `[n, 4]`: mean, r = 1 / √(mean square + ε), and with g = dy weight, n = (x - mean) r: mean(g) (0 about zero)
+/// The rows' scalars `[n, 4]`: mean, r = 1 / √(mean square + ε), and with g = dy (offset + weight), n = (x - mean) r: mean(g) (0 about zero)
 /// and mean(g n). `x` and `dy` `[n, stride]`, `weight` `[stride]`.
 pub fn scalars<R: Float>(norm: Norm<R>, (x, weight, dy): (&[R], &[R], &[R]), out: &mut [R]) {
     for_each_result(&Scalars { norm, x, weight, dy }, out, 4, 2 * norm.stride());
 }
 
 struct Backward<'a, R> {
-    width: usize,
+    norm: Norm<R>,
     x: &'a [R],
     weight: &'a [R],
     dy: &'a [R],
@@ -147,24 +157,24 @@ impl<R: Float> Row<R> for Backward<'_, R> {
         let (stride, accumulate) = (out.len(), self.accumulate);
         let [mean, inverse, plain, product] = std::array::from_fn(|i| self.scalars[4 * index + i]);
         let (x, dy) = (&self.x[index * stride..][..stride], &self.dy[index * stride..][..stride]);
-        let rows = out[..self.width].iter_mut().zip(x).zip(dy).zip(self.weight);
+        let rows = out[..self.norm.width].iter_mut().zip(x).zip(dy).zip(self.weight);
         for (((out, &x), &dy), &w) in rows {
-            let value = inverse * (dy * w - plain - (x - mean) * inverse * product);
+            let value = inverse * (dy * (self.norm.offset + w) - plain - (x - mean) * inverse * product);
             *out = if accumulate { *out + value } else { value };
         }
-        out[self.width..].fill(R::ZERO);
+        out[self.norm.width..].fill(R::ZERO);
     }
 }
 
-/// `dx = r (g - mean(g) - n mean(g n))`, or `+=`, with the scalars of [`scalars`].
+/// `dx = r (g - mean(g) - n mean(g n))`, or `+=`, with the scalars of [`scalars`], which have ε and the mean in them.
 pub fn backward<R: Float>(
-    width: usize,
+    norm: Norm<R>,
     (x, weight, dy): (&[R], &[R], &[R]),
     scalars: &[R],
     dx: &mut [R],
     accumulate: bool,
 ) {
-    for_each_row(&Backward { width, x, weight, dy, scalars, accumulate }, dx, width.next_multiple_of(4));
+    for_each_row(&Backward { norm, x, weight, dy, scalars, accumulate }, dx, norm.stride());
 }
 
 struct Weight<'a, R> {
@@ -216,7 +226,8 @@ pub fn layer_twin(call: &mut HostCall<'_>) -> Result<()> {
 fn forward_of(call: &mut HostCall<'_>, center: bool) -> Result<()> {
     let p: Params = call.params()?;
     let stride = stride(p.width, p.width4)?;
-    let (norm, elements) = (Norm { width: p.width as usize, eps: p.eps, center }, volume([p.rows as usize, stride]));
+    let (norm, elements) =
+        (Norm { width: p.width as usize, eps: p.eps, center, offset: p.offset }, volume([p.rows as usize, stride]));
     let (x, weight) = (floats(call, 0, elements)?, floats(call, 1, stride)?);
     let bias = if center { Some(floats(call, 2, stride)?) } else { None };
     forward(norm, x, weight, bias, &mut floats_mut(call, 2 + usize::from(center), elements)?[..elements]);
@@ -229,7 +240,7 @@ fn forward_of(call: &mut HostCall<'_>, center: bool) -> Result<()> {
 /// Buffers that do not fit the parameters.
 pub fn scalars_twin(call: &mut HostCall<'_>) -> Result<()> {
     let p: ScalarsParams = call.params()?;
-    let norm = Norm { width: p.width as usize, eps: p.eps, center: p.center == 1 };
+    let norm = Norm { width: p.width as usize, eps: p.eps, center: p.center == 1, offset: p.offset };
     let (rows, stride) = (p.rows as usize, stride(p.width, p.width4)?);
     let elements = volume([rows, stride]);
     let operands = (floats(call, 0, elements)?, floats(call, 1, stride)?, floats(call, 2, elements)?);
@@ -247,7 +258,8 @@ pub fn backward_twin(call: &mut HostCall<'_>) -> Result<()> {
     let operands = (floats(call, 0, elements)?, floats(call, 1, stride)?, floats(call, 2, elements)?);
     let rows = elements.checked_div(stride).unwrap_or(0);
     let (scalars, dx) = (floats(call, 3, 4 * rows)?, &mut floats_mut(call, 4, elements)?[..elements]);
-    backward(p.width as usize, operands, scalars, dx, p.accumulate == 1);
+    let norm = Norm { width: p.width as usize, eps: 0.0, center: false, offset: p.offset };
+    backward(norm, operands, scalars, dx, p.accumulate == 1);
     Ok(())
 }
 
@@ -257,14 +269,14 @@ pub fn backward_twin(call: &mut HostCall<'_>) -> Result<()> {
 /// Buffers that do not fit the parameters.
 pub fn rows_twin(call: &mut HostCall<'_>) -> Result<()> {
     let p: RowsParams = call.params()?;
-    let norm = Norm { width: p.width as usize, eps: p.eps, center: p.center == 1 };
+    let norm = Norm { width: p.width as usize, eps: p.eps, center: p.center == 1, offset: p.offset };
     let (rows, stride) = (p.rows as usize, stride(p.width, p.width4)?);
     let elements = volume([rows, stride]);
     let operands = (floats(call, 0, elements)?, floats(call, 1, stride)?, floats(call, 2, elements)?);
     let scalars_of = &mut floats_mut(call, 3, 4 * rows)?[..4 * rows];
     scalars(norm, operands, scalars_of);
     let dx = &mut floats_mut(call, 4, elements)?[..elements];
-    backward(norm.width, operands, scalars_of, dx, p.accumulate == 1);
+    backward(norm, operands, scalars_of, dx, p.accumulate == 1);
     Ok(())
 }
 

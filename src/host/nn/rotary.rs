@@ -1,4 +1,4 @@
-//! Twin of `shaders/nn/rotary.wgsl`.
+//! Twin of `shaders/nn/rotary*.wgsl`.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -13,14 +13,26 @@ use crate::host::{HostCall, check_params, volume};
 pub(crate) struct Params {
     pub count: u32,
     pub heads: u32,
-    pub half4: u32,
+    pub head: u32,
+    pub turning: u32,
     pub width4: u32,
-    pub sign: f32,
+    pub cosine: f32,
+    pub sine: f32,
+}
+
+/// How heads turn.
+#[derive(Clone, Copy, Debug)]
+pub struct Rotation<'a> {
+    /// In units of 2⁻⁶⁴ of a turn per position: one for each pair of elements that turn.
+    pub frequencies: &'a [u64],
+    /// Elements of a head: the first of them, twice as many as there are frequencies, turn.
+    pub head_width: usize,
+    /// What the elements that turn are multiplied by.
+    pub amplitude: f64,
 }
 
 struct Turn<'a> {
-    /// In units of 2⁻⁶⁴ of a turn per position.
-    frequencies: &'a [u64],
+    rotation: Rotation<'a>,
     positions: &'a [u32],
     heads: usize,
     inverse: bool,
@@ -29,11 +41,13 @@ struct Turn<'a> {
 impl<R: Float> Row<R> for Turn<'_> {
     #[inline(always)]
     fn row(&self, index: usize, row: &mut [R]) {
-        let (half, position) = (self.frequencies.len(), u64::from(self.positions[index]));
-        for (j, &frequency) in self.frequencies.iter().enumerate() {
+        let Rotation { frequencies, head_width, amplitude } = self.rotation;
+        let (half, position) = (frequencies.len(), u64::from(self.positions[index]));
+        let amplitude = R::from_f64(amplitude);
+        for (j, &frequency) in frequencies.iter().enumerate() {
             let (sine, cosine) = R::sin_cos_turns(frequency.wrapping_mul(position));
-            let sine = if self.inverse { -sine } else { sine };
-            for head in row[..2 * half * self.heads].chunks_exact_mut(2 * half) {
+            let (sine, cosine) = (amplitude * if self.inverse { -sine } else { sine }, amplitude * cosine);
+            for head in row[..head_width * self.heads].chunks_exact_mut(head_width) {
                 let (a, b) = (head[j], head[j + half]);
                 head[j] = a * cosine - b * sine;
                 head[j + half] = b * cosine + a * sine;
@@ -42,16 +56,15 @@ impl<R: Float> Row<R> for Turn<'_> {
     }
 }
 
-/// Turns every head of `x`, rows of `stride`, `heads` heads of twice as many elements as there are frequencies (in units of 2⁻⁶⁴
-/// of a turn per position); row i by `positions[i]`, or back.
+/// Turns every head of `x`, rows of `stride`, `heads` heads; row i by `positions[i]`, or back.
 pub fn rotate<R: Float>(
-    frequencies: &[u64],
+    rotation: Rotation<'_>,
     positions: &[u32],
     (heads, inverse): (usize, bool),
     x: &mut [R],
     stride: usize,
 ) {
-    for_each_row(&Turn { frequencies, positions, heads, inverse }, x, stride);
+    for_each_row(&Turn { rotation, positions, heads, inverse }, x, stride);
 }
 
 /// Runs the kernel: buffers are positions, frequencies, x.
@@ -60,16 +73,22 @@ pub fn rotate<R: Float>(
 /// Buffers that do not fit the parameters.
 pub fn twin(call: &mut HostCall<'_>) -> Result<()> {
     let p: Params = call.params()?;
-    let (stride, half, turned) =
-        (4 * p.width4 as usize, 4 * p.half4 as usize, volume([p.heads as usize, p.half4 as usize]));
-    check_params(turned > 0 && volume([8, turned]) <= stride, "no heads, or more than a row has room for")?;
-    let rows = p.count as usize / turned;
+    let (stride, heads, head_width) = (volume([4, p.width4 as usize]), p.heads as usize, p.head as usize);
+    let turning = p.turning as usize;
+    let fit = heads > 0 && turning > 0 && 2 * turning <= head_width && volume([heads, head_width]) <= stride;
+    check_params(fit, "no heads, or more than a row has room for")?;
+    // As the kernel counts: vectors of halves, or heads.
+    let whole = head_width.is_multiple_of(4) && turning.is_multiple_of(4);
+    let rows = p.count as usize / volume([heads, if whole { turning / 4 } else { 1 }]);
     let positions: &[u32] = call.read_as(0, rows)?;
-    let words: &[u32] = call.read_as(1, 2 * half)?;
-    let (high, low) = words.split_at(half);
-    let frequencies: Vec<u64> = high.iter().zip(low).map(|(&h, &l)| (u64::from(h) << 32) | u64::from(l)).collect();
+    let filled = turning.next_multiple_of(4);
+    let words: &[u32] = call.read_as(1, 2 * filled)?;
+    let (high, low) = words.split_at(filled);
+    let all = high.iter().zip(low).map(|(&h, &l)| (u64::from(h) << 32) | u64::from(l));
+    let frequencies: Vec<u64> = all.take(turning).collect();
+    let rotation = Rotation { frequencies: &frequencies, head_width, amplitude: f64::from(p.cosine) };
     let elements = volume([rows, stride]);
     let x = &mut floats_mut(call, 2, elements)?[..elements];
-    rotate(&frequencies, positions, (p.heads as usize, p.sign < 0.0), x, stride);
+    rotate(rotation, positions, (heads, p.sine < 0.0), x, stride);
     Ok(())
 }

@@ -8,11 +8,10 @@ use serde_json::{Map, Value};
 use super::architecture::{ARCHITECTURES, Architecture};
 use super::kind::Kind;
 use super::names::{Change, stored_name, stored_row};
-use super::rope;
 use super::vocabulary::Source;
 use super::write::{Entries, GgufWriter, Planned, file_type, kind_for};
 use crate::io::model::{ModelFiles, read_object, read_object_if_there};
-use crate::io::{ChatTemplate, DecoderConfig, Tokenizer, Weights, atomic};
+use crate::io::{ChatTemplate, DecoderConfig, RopeScaling, Tokenizer, Weights, atomic};
 use crate::{ElementType, Error, Result};
 
 /// Numbers are converted in parts of about so many.
@@ -76,10 +75,8 @@ pub fn write_gguf(
         return Err(Error::format(file.path(), "is a GGUF file already; name a model's folder"));
     }
     let (path, object) = files.config()?;
-    let config = DecoderConfig::read(source)?;
     let architecture = architecture(&object, &path)?;
-    let weights = Weights::open(source)?;
-    weights.expect_all(&config.tensors())?;
+    let (config, weights) = Weights::with_config(source)?;
     let kind = stored.kind();
     let mut entries = Entries::default();
     general(&mut entries, architecture, source, kind);
@@ -178,6 +175,9 @@ fn shape(
     path: &Path,
 ) -> Result<()> {
     refuse_what_is_not_written(architecture, config, object, path)?;
+    let [rope] = &config.ropes[..] else {
+        return Err(Error::format(path, "has several rotary embeddings, which are not written as GGUF"));
+    };
     let key = |name: &str| format!("{}.{name}", architecture.name);
     let sizes = [
         ("block_count", config.layers),
@@ -188,14 +188,14 @@ fn shape(
         ("attention.head_count_kv", config.kv_heads),
         ("attention.key_length", config.head_dim),
         ("attention.value_length", config.head_dim),
-        ("rope.dimension_count", config.head_dim),
+        ("rope.dimension_count", rope.width),
         ("vocab_size", config.vocab_size),
     ];
     for (name, size) in sizes {
         entries.u32(&key(name), size as u32);
     }
     entries.f32(&key("attention.layer_norm_rms_epsilon"), config.norm_eps as f32);
-    entries.f32(&key("rope.freq_base"), config.rope_theta as f32);
+    entries.f32(&key("rope.freq_base"), rope.theta as f32);
     let number = |name: &str| object.get(name).and_then(Value::as_f64);
     if architecture.name == "granite" {
         let scales = [
@@ -262,7 +262,7 @@ fn scaling(
     let number = |name: &str| given.get(name).and_then(Value::as_f64);
     match text("rope_type").or(text("type")) {
         None | Some("default") => Ok(()),
-        Some("llama3") if config.rope_scaling.is_some() => Ok(()),
+        Some("llama3") if llama3_factors(config).is_some() => Ok(()),
         Some(kind @ ("linear" | "yarn")) => {
             entries.text(&key("rope.scaling.type"), kind);
             entries.f32(&key("rope.scaling.factor"), number("factor").unwrap_or(1.0) as f32);
@@ -285,10 +285,14 @@ fn scaling(
 
 /// By what each frequency is divided, where the model stretches them as Llama 3.
 fn llama3_factors(config: &DecoderConfig) -> Option<Vec<f32>> {
-    let scaling = config.rope_scaling?;
-    let bounds = (scaling.low_frequency_factor, scaling.high_frequency_factor, scaling.original_positions as f64);
-    let each = |i| rope::llama3(i, (config.head_dim, config.rope_theta), scaling.factor, bounds) as f32;
-    Some((0..config.head_dim / 2).map(each).collect())
+    let rope = config.ropes.first()?;
+    let RopeScaling::Llama3 { factor, low_frequency_factor, high_frequency_factor, original_positions } = rope.scaling
+    else {
+        return None;
+    };
+    let bounds = (low_frequency_factor, high_frequency_factor, original_positions as f64);
+    let each = |i| super::rope::llama3(i, (rope.width, rope.theta), factor, bounds) as f32;
+    Some((0..rope.width / 2).map(each).collect())
 }
 
 fn tokenizer(entries: &mut Entries, source: &Path, config: &DecoderConfig) -> Result<()> {

@@ -35,6 +35,8 @@ pub struct ModelWriter {
     folder: FolderWriter,
     shards: Vec<TensorWriter>,
     places: BTreeMap<String, usize>,
+    /// The file's name of tensors that are parts of one there.
+    parts: BTreeMap<String, String>,
 }
 
 impl ModelWriter {
@@ -54,7 +56,7 @@ impl ModelWriter {
     ) -> Result<ModelWriter> {
         let folder = FolderWriter::create(out, force)?;
         let files = ModelFiles::open(source)?;
-        folder.write("config.json", &config_with_type(files.config()?.1, element)?)?;
+        folder.write("config.json", &config_for(files.config()?, config, element)?)?;
         #[cfg(feature = "train")]
         for (name, text) in files.generated_tokenizer()?.into_iter().flatten() {
             folder.write(name, text.as_bytes())?;
@@ -65,9 +67,13 @@ impl ModelWriter {
                 folder.copy(&from, name)?;
             }
         }
-        let specs = config.tensors().into_iter().map(|(name, shape)| TensorSpec::new(name, &shape, element)).collect();
+        let specs =
+            config.file_tensors().into_iter().map(|(name, shape)| TensorSpec::new(name, &shape, element)).collect();
         let plan = plan_shards(specs, max_shard_bytes, out)?;
-        let mut writer = ModelWriter { folder, shards: Vec::new(), places: BTreeMap::new() };
+        let part = |(name, shape): (String, Vec<usize>)| (config.stored(&name, &shape).name, name);
+        let parts = config.tensors().into_iter().map(part).filter(|(file, name)| file != name);
+        let parts = parts.map(|(file, name)| (name, file)).collect();
+        let mut writer = ModelWriter { folder, shards: Vec::new(), places: BTreeMap::new(), parts };
         let single = plan.len() == 1;
         let mut map = serde_json::Map::new();
         let mut total = 0;
@@ -91,11 +97,13 @@ impl ModelWriter {
         Ok(writer)
     }
 
-    /// Appends numbers to a tensor, row after row.
+    /// Appends numbers to a tensor, row after row. Tensors that files have as one, such as Phi-3's queries, keys and values, come in the order
+    /// of [`DecoderConfig::tensors`].
     ///
     /// # Errors
     /// No such tensor in the model, more numbers than it has, one that is not finite in the chosen type, a full disk.
     pub fn write(&mut self, name: &str, numbers: &[f32]) -> Result<()> {
+        let name = self.parts.get(name).map_or(name, String::as_str);
         let shard = self.places.get(name).and_then(|i| self.shards.get_mut(*i));
         let unknown = || Error::argument("tensor", format!("{name:?} is not one of the model's"));
         shard.ok_or_else(unknown)?.write(name, numbers)
@@ -138,8 +146,13 @@ fn plan_shards(specs: Vec<TensorSpec>, max: u64, out: &Path) -> Result<Vec<Vec<T
     Ok(shards)
 }
 
-/// The source's `config.json` with the type of the new weights, under the old name and, if it is there, the new one.
-fn config_with_type(mut object: serde_json::Map<String, Value>, element: ElementType) -> Result<Vec<u8>> {
+/// The source's `config.json` with the type of the new weights, under the old name and, if it is there, the new one; as the model is, where
+/// it says otherwise: of a causal language model, whose output matrix is tied or not.
+fn config_for(
+    (path, mut object): (PathBuf, serde_json::Map<String, Value>),
+    config: &DecoderConfig,
+    element: ElementType,
+) -> Result<Vec<u8>> {
     let name = match element {
         ElementType::F32 => "float32",
         ElementType::F16 => "float16",
@@ -148,6 +161,13 @@ fn config_with_type(mut object: serde_json::Map<String, Value>, element: Element
             return Err(Error::argument("element", format!("models are written as f32, f16 or bf16, not {other}")));
         }
     };
+    if DecoderConfig::from_object(&object, &path)?.tied_embeddings != config.tied_embeddings {
+        object.insert("tie_word_embeddings".to_string(), Value::Bool(config.tied_embeddings));
+    }
+    let class = object.get("architectures").and_then(|list| list.get(0)).and_then(Value::as_str);
+    if let Some(bare) = class.and_then(|class| class.strip_suffix("Model")) {
+        object.insert("architectures".to_string(), json!([format!("{bare}ForCausalLM")]));
+    }
     let key = if object.contains_key("dtype") { "dtype" } else { "torch_dtype" };
     object.insert(key.to_string(), Value::String(name.to_string()));
     Ok(format!("{:#}\n", Value::Object(object)).into_bytes())

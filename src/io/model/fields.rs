@@ -45,6 +45,16 @@ impl<'a> Fields<'a> {
         self.object.get(name).filter(|value| !value.is_null())
     }
 
+    /// The names of all fields.
+    pub fn names(&self) -> impl Iterator<Item = &'a str> {
+        self.object.keys().map(String::as_str)
+    }
+
+    /// Whether the field is there and null.
+    pub fn is_null(&self, name: &str) -> bool {
+        self.object.get(name).is_some_and(Value::is_null)
+    }
+
     fn wrong(&self, name: &str, value: &Value, wanted: &str) -> Error {
         self.error(name, &format!("is {}, but {wanted} is needed", short(value)))
     }
@@ -65,6 +75,14 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// An integer from 0 to 2³⁰.
+    pub fn count_or(&self, name: &str, default: usize) -> Result<usize> {
+        match self.get(name) {
+            Some(value) if value.as_u64() == Some(0) => Ok(0),
+            _ => self.size_or(name, Some(default)),
+        }
+    }
+
     /// A finite number above 0.
     pub fn positive(&self, name: &str) -> Result<Option<f64>> {
         self.get(name)
@@ -73,11 +91,6 @@ impl<'a> Fields<'a> {
                 number.ok_or_else(|| self.wrong(name, value, "a number above 0"))
             })
             .transpose()
-    }
-
-    /// A finite number above 0 that must be there.
-    pub fn needed_positive(&self, name: &str) -> Result<f64> {
-        self.needed(name, self.positive(name)?)
     }
 
     pub fn bool_or(&self, name: &str, default: bool) -> Result<bool> {

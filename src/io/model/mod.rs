@@ -12,7 +12,9 @@ mod source;
 mod weights;
 
 pub use adapter::{AdapterKind, AdapterLayer, AdapterWeights};
-pub use config::{DecoderConfig, Family, RopeScaling};
+pub use config::{
+    Activation, DecoderConfig, DecoderShape, Family, LayerKind, NormPlacement, QueryKeyNorm, Rope, RopeScaling, Stored,
+};
 pub use export::{MAX_SHARD_BYTES, ModelWriter};
 #[cfg(feature = "train")]
 pub(super) use fields::{read_object, read_object_if_there};

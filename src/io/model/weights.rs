@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::fields::read_object;
 use crate::io::gguf::{GgufWeights, is_gguf};
-use crate::io::{TensorFile, TensorInfo};
+use crate::io::{DecoderConfig, TensorFile, TensorInfo};
 use crate::{ElementType, Error, Result};
 
 /// The tensors of a model folder or of a GGUF file, opened header by header; none is held. Those of a GGUF file go by the names that the
@@ -21,7 +21,12 @@ pub struct Weights {
     places: HashMap<String, usize>,
     /// Instead of them.
     gguf: Option<GgufWeights>,
+    /// Whether the files' names lack the `model.` in front: those of a model without its head (`LlamaModel`).
+    bare: bool,
 }
+
+/// What names of tensors begin with.
+const PREFIX: &str = "model.";
 
 impl Weights {
     /// Opens `model.safetensors` of a folder, or the shards that `model.safetensors.index.json` names; or a GGUF file.
@@ -32,11 +37,13 @@ impl Weights {
     pub fn open(folder: &Path) -> Result<Weights> {
         if is_gguf(folder) {
             let gguf = Some(GgufWeights::open(folder)?);
-            return Ok(Weights { folder: folder.to_path_buf(), files: Vec::new(), places: HashMap::new(), gguf });
+            let (folder, places) = (folder.to_path_buf(), HashMap::new());
+            return Ok(Weights { folder, files: Vec::new(), places, gguf, bare: false });
         }
         let index = folder.join("model.safetensors.index.json");
         let single = folder.join("model.safetensors");
-        if index.is_file() {
+        // As Transformers looks for them: an index beside a whole file was left behind.
+        if index.is_file() && !single.is_file() {
             return Weights::open_shards(folder, &index);
         }
         if !single.is_file() {
@@ -51,7 +58,7 @@ impl Weights {
         }
         let file = TensorFile::open(&single)?;
         let places = file.tensors().keys().map(|name| (name.clone(), 0)).collect();
-        Ok(Weights { folder: folder.to_path_buf(), files: vec![file], places, gguf: None })
+        Ok(Weights::of_files(folder, vec![file], places))
     }
 
     fn open_shards(folder: &Path, index: &Path) -> Result<Weights> {
@@ -83,7 +90,58 @@ impl Weights {
             }
             places.insert(tensor.clone(), number);
         }
-        Ok(Weights { folder: folder.to_path_buf(), files, places, gguf: None })
+        Ok(Weights::of_files(folder, files, places))
+    }
+
+    /// The configuration of a model folder or GGUF file, and its weights, which have all that it calls for.
+    ///
+    /// # Errors
+    /// As [`DecoderConfig::read`], [`Self::open`] and [`Self::expect`].
+    pub fn with_config(folder: &Path) -> Result<(DecoderConfig, Weights)> {
+        let mut config = DecoderConfig::read(folder)?;
+        let weights = Weights::open(folder)?;
+        if config.tied_embeddings && weights.has_own_head(config.vocab_size, config.hidden_size)? {
+            let problem = "the configuration ties the output matrix to the embedding table, but another lm_head.weight is stored";
+            log::warn!("{}: {problem}, which is used", folder.display());
+            config.tied_embeddings = false;
+        }
+        weights.expect_all(&config.file_tensors())?;
+        Ok((config, weights))
+    }
+
+    fn of_files(folder: &Path, files: Vec<TensorFile>, places: HashMap<String, usize>) -> Weights {
+        let bare = !places.keys().any(|name| name.starts_with(PREFIX)) && places.contains_key("embed_tokens.weight");
+        Weights { folder: folder.to_path_buf(), files, places, gguf: None, bare }
+    }
+
+    /// The name that the files have for a tensor.
+    fn stored<'a>(&self, name: &'a str) -> &'a str {
+        if self.bare { name.strip_prefix(PREFIX).unwrap_or(name) } else { name }
+    }
+
+    /// Whether the model has an output matrix of its own, other than its embedding table: one that is stored counts, whatever the configuration
+    /// says of ties, as with Transformers 5.
+    ///
+    /// # Errors
+    /// As [`Weights::read`].
+    fn has_own_head(&self, vocabulary: usize, hidden: usize) -> Result<bool> {
+        const NUMBERS: usize = 1 << 20;
+        let (head, table, shape) = ("lm_head.weight", "model.embed_tokens.weight", [vocabulary, hidden]);
+        if !self.contains(head) {
+            return Ok(false);
+        }
+        let total = vocabulary * hidden;
+        let mut blocks = [vec![0f32; total.min(NUMBERS)], vec![0f32; total.min(NUMBERS)]];
+        for first in (0..total).step_by(NUMBERS) {
+            let count = NUMBERS.min(total - first);
+            for (name, block) in [head, table].into_iter().zip(&mut blocks) {
+                self.read(name, &shape, first, ElementType::F32, cast_slice_mut(&mut block[..count]))?;
+            }
+            if blocks[0][..count] != blocks[1][..count] {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The folder, or the GGUF file.
@@ -99,11 +157,11 @@ impl Weights {
 
     /// Whether there is such a tensor.
     pub fn contains(&self, name: &str) -> bool {
-        self.places.contains_key(name) || self.gguf.iter().any(|gguf| gguf.contains(name))
+        self.places.contains_key(self.stored(name)) || self.gguf.iter().any(|gguf| gguf.contains(name))
     }
 
     fn file(&self, name: &str) -> Result<&TensorFile> {
-        self.places.get(name).and_then(|i| self.files.get(*i)).ok_or_else(|| {
+        self.places.get(self.stored(name)).and_then(|i| self.files.get(*i)).ok_or_else(|| {
             let problem = format!("the model has no tensor {name:?}, which its config.json calls for");
             Error::format(&self.folder, format!("{problem}; is it complete?"))
         })
@@ -116,7 +174,7 @@ impl Weights {
     pub fn expect(&self, name: &str, shape: &[usize]) -> Result<&TensorInfo> {
         match &self.gguf {
             Some(gguf) => gguf.expect(name, shape),
-            None => self.file(name)?.expect(name, shape),
+            None => self.file(name)?.expect(self.stored(name), shape),
         }
     }
 
@@ -138,7 +196,7 @@ impl Weights {
         if let Some(gguf) = &self.gguf {
             return gguf.read(name, first, element, out);
         }
-        self.file(name)?.read(name, first, element, out)
+        self.file(name)?.read(self.stored(name), first, element, out)
     }
 
     /// All of a tensor of `shape` as f32.

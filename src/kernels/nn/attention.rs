@@ -1,15 +1,20 @@
-//! Causal grouped-query attention, scale 1 / √width, never T × T: online softmax over the keys, backward by recomputation and in a
-//! fixed order. Packed sequences of any lengths; with more keys than queries it serves generation from a cache.
+//! Causal grouped-query attention, never T × T: online softmax over the keys, backward by recomputation and in a fixed order. Packed
+//! sequences of any lengths; with more keys than queries it serves generation from a cache. Heads have any even width up to [`MAX_WIDTH`], a
+//! scale of their own, and perhaps a sliding window, outside of which blocks of keys are never read.
 //!
 //! On a driver that runs on a CPU an invocation holds 4 queries (or, for the gradients of keys and values, 4 keys) of one head in
 //! registers and goes over the keys (or queries); on a GPU a workgroup of 64 takes 32 of them and multiplies tiles of 32 × 32 through
-//! workgroup memory, below 16 KiB for every width: see [`Family`]. The host engine takes tiles of 64 × 128. Sums are f32.
+//! workgroup memory, below 16 KiB for every width: see [`Family`]. The host engine takes tiles of 64 × 128. Sums are f32. Of heads wider
+//! than 128 such a workgroup makes half of the result's columns, which keeps its sums in registers; the scores are made for each half.
 //!
 //! On tensor cores a workgroup of 128 takes 32 rows. Their operands are f16; products have f32 sums, the softmax is f32, and what rows are added up by
 //! (probabilities, and their gradients times a factor) is rounded to f16, which adds an error of 2^-11 of each term. Since fragments cannot be scaled
 //! row by row, the forward goes over the keys twice: for the largest score of each query, then for the sums.
 //!
-//! FLOPs, with P pairs of a query and a key that it sees: forward 4 P width per query head, backward 14 P width (forward on tensor cores 6 P width).
+//! Heads whose width is no multiple of 4 begin at pairs of elements: their vectors are put together of two entries, and written by halves.
+//!
+//! FLOPs, with P pairs of a query and a key that it sees: forward 4 P width per query head, backward 14 P width (forward on tensor cores 6 P width; in
+//! tiles of heads wider than 128 6 and 22 P width).
 //! Bytes: q, k, v, out once, keys again for every block of queries from the caches.
 
 use super::super::{
@@ -18,7 +23,7 @@ use super::super::{
 pub use super::sequences::{Family, Sequence, Sequences};
 use crate::device::{Buffer, DeviceKind, Recorder, Tensor};
 pub use crate::host::nn::attention::Heads;
-use crate::host::nn::attention::{DeltaParams, Params};
+use crate::host::nn::attention::{ALL_KEYS, Params};
 use crate::spec::shader::source;
 use crate::spec::{Capabilities, in_range};
 use crate::{Error, Result};
@@ -36,10 +41,10 @@ pub static FORWARD: KernelSpec = KernelSpec::new(
         Binding::read_write(5, "result5"),
         Binding::read_write(6, "lse"),
     ],
-    crate::host::nn::attention::forward_twin,
+    crate::host::nn::attention_twins::forward_twin,
 )
 .with_grid()
-.with_overrides(&["WIDTH4", "GROUP"])
+.with_overrides(&["WIDTH4", "PAIR", "GROUP"])
 .for_cpus()
 .trusted(in_range::ATTENTION);
 
@@ -47,7 +52,7 @@ pub static FORWARD: KernelSpec = KernelSpec::new(
 pub static FORWARD_TILED: KernelSpec =
     KernelSpec::new("attention tiled", source!("nn/attention_tiled.wgsl"), FORWARD.bindings, FORWARD.twin)
         .with_grid()
-        .with_overrides(&["WIDTH4"])
+        .with_overrides(&["WIDTH4", "PAIR"])
         .trusted(in_range::ATTENTION);
 
 /// [`FORWARD`] for tensor cores: see [`Family::TensorCores`].
@@ -66,7 +71,7 @@ pub static FORWARD_COOPERATIVE: KernelSpec = KernelSpec::new(
     FORWARD.twin,
 )
 .with_grid()
-.with_overrides(&["WIDTH4"])
+.with_overrides(&["WIDTH4", "PAIR"])
 .trusted(in_range::ATTENTION);
 
 /// Log-sum-exp and dout · out of each row and head.
@@ -80,10 +85,10 @@ pub static DELTA: KernelSpec = KernelSpec::new(
         Binding::read(3, "lse"),
         Binding::read_write(4, "stats"),
     ],
-    crate::host::nn::attention::delta_twin,
+    crate::host::nn::attention_twins::delta_twin,
 )
 .with_grid()
-.with_overrides(&["GROUP"])
+.with_overrides(&["WIDTH4", "PAIR", "GROUP"])
 .trusted(in_range::ELEMENTS);
 
 /// The gradient by the queries.
@@ -100,10 +105,10 @@ pub static QUERIES: KernelSpec = KernelSpec::new(
         Binding::read(6, "blocks"),
         Binding::read_write(7, "result7"),
     ],
-    crate::host::nn::attention::queries_twin,
+    crate::host::nn::attention_twins::queries_twin,
 )
 .with_grid()
-.with_overrides(&["WIDTH4", "GROUP"])
+.with_overrides(&["WIDTH4", "PAIR", "GROUP"])
 .for_cpus()
 .trusted(in_range::ATTENTION);
 
@@ -115,7 +120,7 @@ pub static QUERIES_TILED: KernelSpec = KernelSpec::new(
     QUERIES.twin,
 )
 .with_grid()
-.with_overrides(&["WIDTH4"])
+.with_overrides(&["WIDTH4", "PAIR"])
 .trusted(in_range::ATTENTION);
 
 /// [`QUERIES`] for tensor cores: see [`Family::TensorCores`].
@@ -135,7 +140,7 @@ pub static QUERIES_COOPERATIVE: KernelSpec = KernelSpec::new(
     QUERIES.twin,
 )
 .with_grid()
-.with_overrides(&["WIDTH4"])
+.with_overrides(&["WIDTH4", "PAIR"])
 .trusted(in_range::ATTENTION);
 
 /// The gradients by the keys and the values.
@@ -153,10 +158,10 @@ pub static KEYS: KernelSpec = KernelSpec::new(
         Binding::read_write(7, "result7"),
         Binding::read_write(8, "result8"),
     ],
-    crate::host::nn::attention::keys_twin,
+    crate::host::nn::attention_twins::keys_twin,
 )
 .with_grid()
-.with_overrides(&["WIDTH4", "GROUP"])
+.with_overrides(&["WIDTH4", "PAIR", "GROUP"])
 .for_cpus()
 .trusted(in_range::ATTENTION);
 
@@ -164,7 +169,7 @@ pub static KEYS: KernelSpec = KernelSpec::new(
 pub static KEYS_TILED: KernelSpec =
     KernelSpec::new("attention keys backward tiled", source!("nn/attention_keys_tiled.wgsl"), KEYS.bindings, KEYS.twin)
         .with_grid()
-        .with_overrides(&["WIDTH4"])
+        .with_overrides(&["WIDTH4", "PAIR"])
         .trusted(in_range::ATTENTION);
 
 /// [`KEYS`] for tensor cores: see [`Family::TensorCores`].
@@ -185,7 +190,7 @@ pub static KEYS_COOPERATIVE: KernelSpec = KernelSpec::new(
     KEYS.twin,
 )
 .with_grid()
-.with_overrides(&["WIDTH4"])
+.with_overrides(&["WIDTH4", "PAIR"])
 .trusted(in_range::ATTENTION);
 
 /// The file that says how wide the rows in tensor cores' workgroup memory are, for heads of so many elements, and bytes of a tile of 32 of them.
@@ -201,6 +206,8 @@ struct Step {
     cores: &'static KernelSpec,
     /// Its operands, which tensor cores need in f16: bits as of the dispatch's halves.
     operands: u32,
+    /// FLOPs for each pair of a query and a key that it sees and each element of a head: of the scores, and of the results.
+    flops: (u64, u64),
     /// For tensor cores: tiles of operands, and bytes of workgroup memory besides.
     held: (u32, u32),
 }
@@ -214,6 +221,7 @@ const FORWARD_STEP: Step = Step {
     tiles: &FORWARD_TILED,
     cores: &FORWARD_COOPERATIVE,
     operands: 0b111,
+    flops: (2, 2),
     held: (2, WEIGHTS + SCORES + 512),
 };
 
@@ -222,6 +230,7 @@ const QUERIES_STEP: Step = Step {
     tiles: &QUERIES_TILED,
     cores: &QUERIES_COOPERATIVE,
     operands: 0b1111,
+    flops: (4, 2),
     held: (4, WEIGHTS + 2 * SCORES),
 };
 
@@ -230,6 +239,7 @@ const KEYS_STEP: Step = Step {
     tiles: &KEYS_TILED,
     cores: &KEYS_COOPERATIVE,
     operands: 0b1111,
+    flops: (4, 4),
     held: (4, 2 * WEIGHTS + 2 * SCORES),
 };
 
@@ -237,7 +247,8 @@ impl Step {
     /// The kernel for heads of a width and operands of which `halves` are f16.
     fn kernel(&self, family: Family, caps: &Capabilities, width: usize, halves: u32) -> &'static KernelSpec {
         let held = self.held.0 * line(width).1 + self.held.1;
-        let fits = halves & self.operands == self.operands && width.is_multiple_of(16) && held <= caps.workgroup_bytes;
+        let shape = width.is_multiple_of(16) && width <= CORES_WIDTH;
+        let fits = halves & self.operands == self.operands && shape && held <= caps.workgroup_bytes;
         match family {
             Family::Rows => self.rows,
             Family::TensorCores if fits => self.cores,
@@ -246,8 +257,14 @@ impl Step {
     }
 }
 
-/// Widest head that fits the registers.
-pub const MAX_WIDTH: usize = 128;
+/// Widest head: what an invocation holds of it, or of half of it, fits the registers.
+pub const MAX_WIDTH: usize = 256;
+
+/// Widest head for tensor cores.
+const CORES_WIDTH: usize = 128;
+
+/// Widest result of a workgroup of [`Family::Tiles`].
+const PART_WIDTH: usize = 128;
 
 /// What every function here checks.
 fn check(
@@ -258,25 +275,60 @@ fn check(
     keys: &[(&'static str, &Tensor)],
     lse: &Tensor,
 ) -> Result<()> {
-    let Heads { query, key_value, width } = heads;
+    let Heads { query, key_value, width, scale, window } = heads;
+    if !(scale.is_finite() && scale > 0.0) {
+        return Err(Error::shape(name, "scale", "a finite number above 0", scale));
+    }
+    if window == Some(0) {
+        return Err(Error::shape(name, "window", "a key at least, the query's own", 0));
+    }
     if query == 0 || key_value == 0 || !query.is_multiple_of(key_value) {
         let got = format!("{query} and {key_value}");
         return Err(Error::shape(name, "heads", "query heads that are a multiple of the key heads", got));
     }
-    if width == 0 || !width.is_multiple_of(4) || width > MAX_WIDTH {
-        return Err(Error::shape(name, "head width", format!("a multiple of 4 up to {MAX_WIDTH}"), width));
+    if width == 0 || !width.is_multiple_of(2) || width > MAX_WIDTH {
+        return Err(Error::shape(name, "head width", format!("an even number from 2 to {MAX_WIDTH}"), width));
     }
     for (tensors, heads, rows) in [(queries, query, sequences.rows.0), (keys, key_value, sequences.rows.1)] {
         let count = tensors[0].1.rows();
         for &(what, tensor) in tensors {
             check_float_matrix(recorder, name, (what, tensor), (count, heads * width))?;
-            check_index(name, tensor)?;
+            // Places in such rows are counted in pairs.
+            if check_index(name, tensor)? >= 1 << 31 && !width.is_multiple_of(4) {
+                let got = format!("[{}, {}]", tensor.rows(), tensor.width());
+                return Err(Error::shape(name, what, "fewer than 2^33 elements; split the rows", got));
+            }
         }
         if count < rows {
             return Err(Error::shape(name, tensors[0].0, format!("the sequences' {rows} rows"), count));
         }
     }
     check_matrix(recorder, name, ("lse", lse), (queries[0].1.rows(), query))
+}
+
+/// The shaders' numbers for heads of a width.
+fn constants(heads: Heads) -> [(&'static str, f64); 2] {
+    let pair = !heads.width.is_multiple_of(4);
+    [("WIDTH4", heads.width.div_ceil(4) as f64), ("PAIR", f64::from(u8::from(pair)))]
+}
+
+/// The parameters of the units `first .. end`.
+fn params(heads: Heads, (first, end): (usize, usize), lse: &Tensor, blocks: usize) -> Params {
+    // Pairs, or vectors.
+    let place = if heads.width.is_multiple_of(4) { 4 } else { 2 };
+    Params {
+        count: end as u32,
+        first: first as u32,
+        heads: heads.query as u32,
+        shared_by: (heads.query / heads.key_value) as u32,
+        query_stride: (heads.query_stride() / place) as u32,
+        key_stride: (heads.key_stride() / place) as u32,
+        lse_stride: 4 * lse.width4() as u32,
+        scale: heads.scale,
+        width: heads.width as u32,
+        blocks: blocks as u32,
+        window: heads.window.unwrap_or(ALL_KEYS).min(ALL_KEYS),
+    }
 }
 
 /// A kernel on blocks of rows, of either family.
@@ -287,7 +339,8 @@ struct Blocks<'a> {
     heads: Heads,
     /// Blocks, and heads of each.
     count: (usize, usize),
-    flops: u64,
+    /// Pairs of a query and a key that it sees.
+    pairs: u64,
     /// Iterations of an invocation at most.
     iterations: usize,
     lse: &'a Tensor,
@@ -299,31 +352,23 @@ struct Blocks<'a> {
 impl Blocks<'_> {
     /// In as many dispatches as keep each one short.
     fn record(self, recorder: &mut Recorder) -> Result<()> {
-        let Blocks { heads, family, .. } = self;
-        let count = self.count.0 * self.count.1;
+        let Blocks { heads, family, step, .. } = self;
         let caps = recorder.device().capabilities();
         let host = caps.kind == DeviceKind::Host;
-        let parts =
-            if host { 1 } else { self.flops.div_ceil(caps.dispatch_flops).clamp(1, count.max(1) as u64) as usize };
+        let kernel = step.kernel(family, caps, heads.width, self.halves);
+        // Workgroups that share a head's columns.
+        let sharing = if kernel.name == step.tiles.name { heads.width.div_ceil(PART_WIDTH) } else { 1 };
+        let count = self.count.0 * self.count.1 * sharing;
+        let flops = step.flops.0 * sharing as u64 + step.flops.1;
+        let flops = flops * self.pairs * (heads.query * heads.width) as u64;
+        let parts = if host { 1 } else { flops.div_ceil(caps.dispatch_flops).clamp(1, count.max(1) as u64) as usize };
         let part = count.div_ceil(parts).max(1);
-        let constants = [("WIDTH4", (heads.width / 4) as f64)];
-        let kernel = self.step.kernel(family, caps, heads.width, self.halves);
+        let constants = constants(heads);
         let cores = [("cores", "nn/cores_16.wgsl"), ("line", line(heads.width).0)];
         let files = if family == Family::TensorCores { &cores[..] } else { &[] };
         for first in (0..count).step_by(part) {
             let units = part.min(count - first);
-            let params = Params {
-                count: (first + units) as u32,
-                first: first as u32,
-                heads: heads.query as u32,
-                shared_by: (heads.query / heads.key_value) as u32,
-                query4: (heads.query * heads.width / 4) as u32,
-                key4: (heads.key_value * heads.width / 4) as u32,
-                lse_stride: 4 * self.lse.width4() as u32,
-                scale: (1.0 / (heads.width as f64).sqrt()) as f32,
-                width4: (heads.width / 4) as u32,
-                blocks: self.count.0 as u32,
-            };
+            let params = params(heads, (first, first + units), self.lse, self.count.0);
             let work =
                 Work { kernel, params: bytemuck::bytes_of(&params), buffers: self.buffers, constants: &constants };
             let work = work.check_iterations(recorder, self.iterations)?;
@@ -357,14 +402,13 @@ pub fn forward(
     check(recorder, FORWARD.name, (heads, sequences), &[("q", q), ("out", out)], &[("k", k), ("v", v)], lse)?;
     let buffers = [q.buffer(), k.buffer(), v.buffer(), &sequences.query_blocks, out.buffer(), lse.buffer()];
     check_written(FORWARD.name, &buffers, 2)?;
-    let flops = 4 * sequences.pairs * (heads.query * heads.width) as u64;
     Blocks {
         step: FORWARD_STEP,
         family: sequences.family,
         heads,
         count: (sequences.query_block_count, heads.query),
-        flops,
-        iterations: sequences.iterations.1,
+        pairs: sequences.pairs(heads.window),
+        iterations: sequences.iterations(heads).1,
         lse,
         buffers: &buffers,
         halves: halves_of([q, k, v]) | halves_of([out]) << 4,
@@ -411,28 +455,18 @@ pub fn backward(
     }
     // Two pairs to a texel.
     let stats = recorder.device().buffer("row statistics of attention", 8 * (count as u64).next_multiple_of(2))?;
-    let params = DeltaParams {
-        count: count as u32,
-        heads: heads.query as u32,
-        width4: (heads.width / 4) as u32,
-        query4: (heads.query * heads.width / 4) as u32,
-        lse_stride: 4 * lse.width4() as u32,
-    };
+    let params = params(heads, (0, count), lse, 0);
     let buffers = [dout, out.buffer(), lse.buffer(), &stats];
-    Work { kernel: &DELTA, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }.elements_halves(
-        recorder,
-        count,
-        delta_halves,
-    )?;
-    let pairs = sequences.pairs * (heads.query * heads.width) as u64;
+    Work { kernel: &DELTA, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &constants(heads) }
+        .elements_halves(recorder, count, delta_halves)?;
     let buffers = [q, k, v, dout, &stats, &sequences.query_blocks, dq.buffer()];
     let by_queries = Blocks {
         step: QUERIES_STEP,
         family: sequences.family,
         heads,
         count: (sequences.query_block_count, heads.query),
-        flops: 6 * pairs,
-        iterations: sequences.iterations.1,
+        pairs: sequences.pairs(heads.window),
+        iterations: sequences.iterations(heads).1,
         lse,
         buffers: &buffers,
         halves: halves | halves_of([dq]) << 6,
@@ -441,8 +475,7 @@ pub fn backward(
     Blocks {
         step: KEYS_STEP,
         count: (sequences.key_block_count, heads.key_value),
-        flops: 8 * pairs,
-        iterations: sequences.iterations.0 * heads.query / heads.key_value,
+        iterations: sequences.iterations(heads).0 * heads.query / heads.key_value,
         buffers: &[q, k, v, dout, &stats, &sequences.key_blocks, dk.buffer(), dv.buffer()],
         halves: halves | halves_of([dk, dv]) << 6,
         ..by_queries

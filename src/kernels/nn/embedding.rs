@@ -57,25 +57,50 @@ pub fn gather(
     ids: &Buffer,
     out: &Tensor,
 ) -> Result<()> {
-    gather_shards(recorder, std::iter::once((0, table)), visual, ids, out)
+    gather_shards(recorder, std::iter::once((0, table)), visual, ids, (out, Scales::default()))
 }
 
-/// As [`gather`], from a table in several tensors: `shards` gives each with the id of its first row.
+/// What rows are multiplied by as they are gathered, and their gradients as they are scattered.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scales {
+    /// Rows of the table.
+    pub table: f32,
+    /// Visual rows.
+    pub visual: f32,
+}
+
+impl Default for Scales {
+    fn default() -> Self {
+        Scales { table: 1.0, visual: 1.0 }
+    }
+}
+
+impl Scales {
+    fn check(self, name: &'static str) -> Result<Self> {
+        match self.table.is_finite() && self.visual.is_finite() {
+            true => Ok(self),
+            false => Err(Error::shape(name, "scales", "finite numbers", format!("{} and {}", self.table, self.visual))),
+        }
+    }
+}
+
+/// As [`gather`], from a table in several tensors: `shards` gives each with the id of its first row. Rows are multiplied by the scales.
 ///
 /// # Errors
-/// As [`gather`]; no shard.
+/// As [`gather`]; no shard; a scale that is not finite.
 pub fn gather_shards<'a>(
     recorder: &mut Recorder,
     shards: impl Iterator<Item = (usize, &'a Tensor)>,
     visual: Option<&Tensor>,
     ids: &Buffer,
-    out: &Tensor,
+    (out, scales): (&Tensor, Scales),
 ) -> Result<()> {
+    scales.check(GATHER.name)?;
     let mut any = false;
     for (first, table) in shards {
         // The first one writes every row, the others those that they have.
         let (visual, keep) = if any { (None, true) } else { (visual, false) };
-        gather_part(recorder, (table, first, keep), visual, ids, out)?;
+        gather_part(recorder, (table, first, keep), visual, ids, (out, scales))?;
         any = true;
     }
     if any { Ok(()) } else { Err(Error::shape(GATHER.name, "table", "at least one shard", 0)) }
@@ -86,7 +111,7 @@ fn gather_part(
     (table, first, keep): (&Tensor, usize, bool),
     visual: Option<&Tensor>,
     ids: &Buffer,
-    out: &Tensor,
+    (out, scales): (&Tensor, Scales),
 ) -> Result<()> {
     let name = GATHER.name;
     check_device(name, recorder.device(), &[table])?;
@@ -122,6 +147,8 @@ fn gather_part(
         visual_rows,
         first: first as u32,
         keep: keep.into(),
+        scale: scales.table,
+        visual_scale: scales.visual,
     };
     Work { kernel: &GATHER, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }.elements_from(
         recorder,
@@ -213,26 +240,30 @@ pub fn scatter(
     dtable: Option<&Tensor>,
     dvisual: Option<&Tensor>,
 ) -> Result<()> {
-    scatter_shards(recorder, plan, dx, dtable.into_iter().map(|table| (0, table)), dvisual)
+    let shards = dtable.into_iter().map(|table| (0, table));
+    scatter_shards(recorder, plan, (dx, Scales::default()), shards, dvisual)
 }
 
-/// As [`scatter`], to a table in several tensors: `shards` gives each with the id of its first row, in order; none for a frozen table.
+/// As [`scatter`], to a table in several tensors: `shards` gives each with the id of its first row, in order; none for a frozen table. What
+/// is added is multiplied by the scales.
 ///
 /// # Errors
-/// As [`scatter`]; shards that do not follow each other.
+/// As [`scatter`]; shards that do not follow each other; a scale that is not finite.
 pub fn scatter_shards<'a>(
     recorder: &mut Recorder,
     plan: &ScatterPlan,
-    dx: &Tensor,
+    (dx, scales): (&Tensor, Scales),
     shards: impl Iterator<Item = (usize, &'a Tensor)>,
     dvisual: Option<&Tensor>,
 ) -> Result<()> {
     let name = SCATTER.name;
+    scales.check(name)?;
     check_matrix(recorder, name, ("dx", dx), (plan.positions, dx.width()))?;
     check_index(name, dx)?;
     let visual = dvisual.map(|to| (0, to));
     let tables: (Vec<_>, Vec<_>) = (shards.collect(), visual.into_iter().collect());
-    for (what, part, to) in [("dtable", &plan.table, &tables.0), ("dvisual", &plan.visual, &tables.1)] {
+    let both = [("dtable", &plan.table, &tables.0, scales.table), ("dvisual", &plan.visual, &tables.1, scales.visual)];
+    for (what, part, to, scale) in both {
         let mut rows = 0;
         for (first, tensor) in to {
             check_matrix(recorder, name, (what, tensor), (tensor.rows(), dx.width()))?;
@@ -246,13 +277,18 @@ pub fn scatter_shards<'a>(
         if part.last() as usize >= rows {
             return Err(Error::shape(name, what, format!("more than {} rows", part.last()), rows));
         }
-        to.iter().try_for_each(|to| scatter_part(recorder, part, dx, *to))?;
+        to.iter().try_for_each(|to| scatter_part(recorder, part, (dx, scale), *to))?;
     }
     Ok(())
 }
 
 /// The rows of one tensor, the first of which has the id `first`.
-fn scatter_part(recorder: &mut Recorder, part: &Part, dx: &Tensor, (first, to): (usize, &Tensor)) -> Result<()> {
+fn scatter_part(
+    recorder: &mut Recorder,
+    part: &Part,
+    (dx, scale): (&Tensor, f32),
+    (first, to): (usize, &Tensor),
+) -> Result<()> {
     let buffers = [dx.buffer(), &part.words, to.buffer()];
     check_written(SCATTER.name, &buffers, 1)?;
     let place = |row: usize| part.ids.partition_point(|id| (*id as usize) < row);
@@ -262,7 +298,7 @@ fn scatter_part(recorder: &mut Recorder, part: &Part, dx: &Tensor, (first, to): 
     }
     let count = (end - start) * dx.width4();
     let (width4, ids) = (dx.width4() as u32, part.ids.len() as u32);
-    let params = ScatterParams { count: count as u32, width4, ids, start: start as u32, first: first as u32 };
+    let params = ScatterParams { count: count as u32, width4, ids, start: start as u32, first: first as u32, scale };
     Work { kernel: &SCATTER, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }
         .elements(recorder, count)
 }

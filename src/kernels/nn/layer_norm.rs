@@ -41,7 +41,7 @@ pub fn forward(
     bias: &Tensor,
     y: &Tensor,
 ) -> Result<()> {
-    norm::forward(recorder, &SPEC, eps, (x, &[("weight", weight), ("bias", bias)], y))
+    norm::forward(recorder, &SPEC, (eps, 0.0), (x, &[("weight", weight), ("bias", bias)], y))
 }
 
 /// Records the gradients: `dx` `[n, d]`, added to what is there if told so, `dweight` and `dbias` `[1, d]`, always added; `x`
@@ -60,7 +60,7 @@ pub fn backward(
     dweight: Option<&Tensor>,
     dbias: Option<&Tensor>,
 ) -> Result<()> {
-    norm::backward(recorder, Kind::Layer, eps, (x, weight, dy), (dx, accumulate_dx), dweight)?;
+    norm::backward(recorder, Kind::Layer, (eps, 0.0), (x, weight, dy), (dx, accumulate_dx), dweight)?;
     match dbias {
         Some(dbias) => bias::backward(recorder, dy, dbias, true),
         None => Ok(()),

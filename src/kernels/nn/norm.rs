@@ -89,7 +89,10 @@ pub(super) enum Kind {
     Layer,
 }
 
-fn check_eps(eps: f32) -> Result<()> {
+fn check_eps(eps: f32, offset: f32) -> Result<()> {
+    if !offset.is_finite() {
+        return Err(Error::argument("offset", format!("{offset}; give a finite number, such as 0 or 1")));
+    }
     match eps.is_finite() && eps > 0.0 {
         true => Ok(()),
         false => Err(Error::argument("eps", format!("{eps}; give a number above 0, such as 1e-5"))),
@@ -99,10 +102,10 @@ fn check_eps(eps: f32) -> Result<()> {
 pub(super) fn forward(
     recorder: &mut Recorder,
     kernel: &'static KernelSpec,
-    eps: f32,
+    (eps, offset): (f32, f32),
     (x, vectors, y): (&Tensor, &[(&'static str, &Tensor)], &Tensor),
 ) -> Result<()> {
-    check_eps(eps)?;
+    check_eps(eps, offset)?;
     check_matrix(recorder, kernel.name, ("x", x), (x.rows(), x.width()))?;
     check_float_matrix(recorder, kernel.name, ("y", y), (x.rows(), x.width()))?;
     for &vector in vectors {
@@ -115,7 +118,7 @@ pub(super) fn forward(
     if check_index(kernel.name, x)? == 0 {
         return Ok(());
     }
-    let params = Params { rows: x.rows() as u32, width: x.width() as u32, width4: x.width4() as u32, eps };
+    let params = Params { rows: x.rows() as u32, width: x.width() as u32, width4: x.width4() as u32, eps, offset };
     let halves = halves_of([y]) << (buffers.len() - 1);
     Work { kernel, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }.rows_halves(
         recorder,
@@ -127,12 +130,12 @@ pub(super) fn forward(
 pub(super) fn backward(
     recorder: &mut Recorder,
     kind: Kind,
-    eps: f32,
+    (eps, offset): (f32, f32),
     (x, weight, dy): (&Tensor, &Tensor, &Tensor),
     (dx, accumulate_dx): (&Tensor, bool),
     dweight: Option<&Tensor>,
 ) -> Result<()> {
-    check_eps(eps)?;
+    check_eps(eps, offset)?;
     let name = BACKWARD.name;
     for tensor in [("x", x), ("dy", dy), ("dx", dx)] {
         check_matrix(recorder, name, tensor, (x.rows(), x.width()))?;
@@ -148,11 +151,11 @@ pub(super) fn backward(
     }
     let scalars = recorder.device().buffer("row scalars of a normalisation", 16 * x.rows() as u64)?;
     if RowShape::of(recorder.device().capabilities(), x.width4()).whole {
-        record_rows(recorder, kind, eps, (x, weight, dy), &scalars, (dx, accumulate_dx))?;
+        record_rows(recorder, kind, (eps, offset), (x, weight, dy), &scalars, (dx, accumulate_dx))?;
     } else {
-        record_scalars(recorder, kind, eps, (x, weight, dy), &scalars)?;
+        record_scalars(recorder, kind, (eps, offset), (x, weight, dy), &scalars)?;
         let (width, width4) = (x.width() as u32, x.width4() as u32);
-        let params = BackwardParams { count, width, width4, accumulate: u32::from(accumulate_dx) };
+        let params = BackwardParams { count, width, width4, accumulate: u32::from(accumulate_dx), offset };
         let buffers = [x.buffer(), weight.buffer(), dy.buffer(), &scalars, dx.buffer()];
         Work { kernel: &BACKWARD, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }
             .elements(recorder, count as usize)?;
@@ -167,14 +170,14 @@ pub(super) fn backward(
 fn record_rows(
     recorder: &mut Recorder,
     kind: Kind,
-    eps: f32,
+    (eps, offset): (f32, f32),
     (x, weight, dy): (&Tensor, &Tensor, &Tensor),
     scalars: &Buffer,
     (dx, accumulate): (&Tensor, bool),
 ) -> Result<()> {
     let center = u32::from(kind == Kind::Layer);
     let (rows, width, width4) = (x.rows() as u32, x.width() as u32, x.width4() as u32);
-    let params = RowsParams { rows, width, width4, eps, center, accumulate: u32::from(accumulate) };
+    let params = RowsParams { rows, width, width4, eps, center, accumulate: u32::from(accumulate), offset };
     let buffers = [x.buffer(), weight.buffer(), dy.buffer(), scalars, dx.buffer()];
     let constants = [("CENTER", f64::from(center))];
     Work { kernel: &ROWS, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &constants }.rows(
@@ -187,13 +190,13 @@ fn record_rows(
 fn record_scalars(
     recorder: &mut Recorder,
     kind: Kind,
-    eps: f32,
+    (eps, offset): (f32, f32),
     (x, weight, dy): (&Tensor, &Tensor, &Tensor),
     scalars: &Buffer,
 ) -> Result<()> {
     let center = u32::from(kind == Kind::Layer);
     let (rows, width, width4) = (x.rows() as u32, x.width() as u32, x.width4() as u32);
-    let params = ScalarsParams { rows, width, width4, eps, center };
+    let params = ScalarsParams { rows, width, width4, eps, center, offset };
     let buffers = [x.buffer(), weight.buffer(), dy.buffer(), scalars];
     let constants = [("CENTER", f64::from(center))];
     Work { kernel: &SCALARS, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &constants }.rows(

@@ -1,4 +1,4 @@
-//! RMSNorm: `y = x w / √(mean(x²) + ε)`, row by row, sums in f32.
+//! RMSNorm: `y = x w / √(mean(x²) + ε)`, row by row, sums in f32; or with `1 + w` in place of `w`, as Gemma has it.
 //!
 //! Bytes: forward 8 per element (12 where a row is too wide for a workgroup's registers and leaves the caches between its two
 //! passes), backward 12, and 8 more for the weight (24 to 28 in three dispatches). FLOPs: 5 and 15.
@@ -32,7 +32,21 @@ pub static SPEC: KernelSpec = KernelSpec::new(
 /// Shapes that differ, other element types, `y` the memory of an operand, another device's tensors, an `eps` that is not
 /// above 0 (a row of zeros would be divided by 0).
 pub fn forward(recorder: &mut Recorder, eps: f32, x: &Tensor, weight: &Tensor, y: &Tensor) -> Result<()> {
-    norm::forward(recorder, &SPEC, eps, (x, &[("weight", weight)], y))
+    forward_offset(recorder, (eps, 0.0), x, weight, y)
+}
+
+/// As [`forward`], with `offset` added to the weight: 1 where files hold the weight's distance from 1.
+///
+/// # Errors
+/// As [`forward`]; an offset that is not finite.
+pub fn forward_offset(
+    recorder: &mut Recorder,
+    (eps, offset): (f32, f32),
+    x: &Tensor,
+    weight: &Tensor,
+    y: &Tensor,
+) -> Result<()> {
+    norm::forward(recorder, &SPEC, (eps, offset), (x, &[("weight", weight)], y))
 }
 
 /// Records the gradients: `dx` `[n, d]`, added to what is there if told so, and `dweight` `[1, d]`, always added; `x` and
@@ -49,5 +63,21 @@ pub fn backward(
     (dx, accumulate_dx): (&Tensor, bool),
     dweight: Option<&Tensor>,
 ) -> Result<()> {
-    norm::backward(recorder, Kind::Rms, eps, (x, weight, dy), (dx, accumulate_dx), dweight)
+    backward_offset(recorder, (eps, 0.0), x, weight, dy, (dx, accumulate_dx), dweight)
+}
+
+/// As [`backward`], of [`forward_offset`].
+///
+/// # Errors
+/// As [`backward`]; an offset that is not finite.
+pub fn backward_offset(
+    recorder: &mut Recorder,
+    (eps, offset): (f32, f32),
+    x: &Tensor,
+    weight: &Tensor,
+    dy: &Tensor,
+    dx: (&Tensor, bool),
+    dweight: Option<&Tensor>,
+) -> Result<()> {
+    norm::backward(recorder, Kind::Rms, (eps, offset), (x, weight, dy), dx, dweight)
 }

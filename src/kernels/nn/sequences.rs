@@ -3,11 +3,11 @@
 use std::cmp::Reverse;
 
 use crate::device::{Buffer, Capabilities, Device, DeviceKind};
-use crate::host::nn::attention::{KeyBlock, QueryBlock};
+use crate::host::nn::attention::{Heads, KeyBlock, QueryBlock};
 use crate::{Error, Result};
 
-/// One sequence: its rows among the packed queries and among the packed keys. Query `i` sees keys `0 ..= i + k_count - q_count`:
-/// in training both counts are the same; in generation the keys are the cache's and the queries the new ones.
+/// One sequence: its rows among the packed queries and among the packed keys. Query `i` sees keys `0 ..= i + k_count - q_count`, or
+/// the last of them (`Heads::window`): in training both counts are the same; in generation the keys are the cache's and the queries the new ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sequence {
     /// First query row.
@@ -31,10 +31,8 @@ pub struct Sequences {
     pub(super) key_block_count: usize,
     /// Rows that the tensors must have.
     pub(super) rows: (usize, usize),
-    /// Iterations at most over the queries and the keys of a sequence: one for each; at most 29 for a tile of 32.
-    pub(super) iterations: (usize, usize),
-    /// Pairs of a query and a key that it sees.
-    pub(super) pairs: u64,
+    /// The most queries and keys of a sequence.
+    longest: (u32, u32),
 }
 
 /// Which shaders compute attention. Each cuts sequences into blocks of its own; the host engine has but one way.
@@ -122,13 +120,8 @@ impl Sequences {
             queries.sort_by_key(|&[.., seen]| Reverse(seen));
             keys.sort_by_key(|&[.., queries, lower]| Reverse(i64::from(queries) - i64::from((lower as i32).max(0))));
         }
-        let pairs = |s: &Sequence| u64::from(s.q_count) * (2 * u64::from(s.k_count) + 1 - u64::from(s.q_count)) / 2;
-        let iterations = |n: u32| if family != Family::Rows { (n as usize).next_multiple_of(TILE) } else { n as usize };
         Ok(Sequences {
-            pairs: list.iter().map(pairs).sum(),
-            iterations: list
-                .iter()
-                .fold((0, 0), |(q, k), s| (q.max(iterations(s.q_count)), k.max(iterations(s.k_count)))),
+            longest: list.iter().fold((0, 0), |(q, k), s| (q.max(s.q_count), k.max(s.k_count))),
             list: list.to_vec(),
             family,
             query_block_count: queries.len(),
@@ -157,5 +150,33 @@ impl Sequences {
     /// The sequences.
     pub fn list(&self) -> &[Sequence] {
         &self.list
+    }
+
+    /// Pairs of a query and a key that it sees.
+    pub(super) fn pairs(&self, window: Option<u32>) -> u64 {
+        // The sum of the first `n` queries' keys, if the sequence begins with them.
+        let first = |n: u32| {
+            let whole = n.min(window.unwrap_or(n));
+            let (n, whole) = (u64::from(n), u64::from(whole));
+            whole * (whole + 1) / 2 + (n - whole) * whole
+        };
+        self.list.iter().map(|s| first(s.k_count) - first(s.k_count - s.q_count)).sum()
+    }
+
+    /// Iterations at most over the queries that see a block of keys, and over the keys that a block of queries sees: one for each; in tiles of
+    /// 32 at most 29 for one, and 37 where heads are wider than 128.
+    pub(super) fn iterations(&self, heads: Heads) -> (usize, usize) {
+        let (rows, wide) = match self.family {
+            Family::Rows => (self.family.block_rows(DeviceKind::Software) as usize, false),
+            Family::Tiles | Family::TensorCores => (TILE, heads.width > 128),
+        };
+        let iterations = |n: u32| {
+            let seen = (n as usize).min(heads.window.map_or(usize::MAX, |w| w as usize + rows - 1));
+            match self.family {
+                Family::Rows => seen,
+                _ => seen.next_multiple_of(TILE) * if wide { 40 } else { 32 } / 32,
+            }
+        };
+        (iterations(self.longest.0), iterations(self.longest.1))
     }
 }

@@ -1,12 +1,13 @@
 //! The backward pass, layer by layer from the last.
 
+use super::rotary::{self, Turn};
 use super::space::GradientSpace;
 use super::{Batch, Decoder, Keep, Layer, LayerSpace, Space};
 use crate::device::{Recorder, Tensor};
 use crate::kernels::nn::embedding::{self, ScatterPlan};
-use crate::kernels::nn::{attention, elementwise, rms_norm, rotary, silu_gate};
+use crate::kernels::nn::{attention, gate};
 use crate::nn::ShardedMatrix;
-use crate::nn::parameters::{Gradients, Slot};
+use crate::nn::parameters::Gradients;
 use crate::{Error, Result};
 
 impl Decoder {
@@ -24,20 +25,21 @@ impl Decoder {
         visual: Option<&Tensor>,
     ) -> Result<()> {
         let d = gradient_space(space)?;
+        let turns = self.turns(recorder.device(), batch.0)?;
         for (index, layer) in self.layers.iter().enumerate().rev() {
             let (x, saved) = (space.stream(index), space.layer(index));
             if space.keep == Keep::Inputs {
-                self.forward_layer(recorder, layer, batch.0, (x, saved), None, None)?;
+                self.forward_layer(recorder, layer, (batch.0, &turns), (x, saved), None, None)?;
             }
             self.backward_mlp(recorder, gradients, layer, saved, d)?;
-            self.backward_attention(recorder, gradients, layer, (batch.0, x), saved, d)?;
+            self.backward_attention(recorder, gradients, (layer, &turns), (batch.0, x), saved, d)?;
         }
         let table = gradients.get(self.embedding);
         if table.is_none() && visual.is_none() {
             return Ok(());
         }
         let shards = table.into_iter().flat_map(ShardedMatrix::shards);
-        embedding::scatter_shards(recorder, batch.1, &d.stream, shards, visual)
+        embedding::scatter_shards(recorder, batch.1, (&d.stream, self.embedding_scales()), shards, visual)
     }
 
     fn backward_mlp(
@@ -50,11 +52,13 @@ impl Decoder {
     ) -> Result<()> {
         let both = (&self.parameters, gradients);
         let narrow = |i: usize| saved.narrow.get(i).zip(d.narrow.as_ref());
-        let dy = d.stream_operand(recorder)?;
+        let dy = self.begin_branch_backward(recorder, gradients, &layer.mlp_branch(saved), saved, d)?;
         layer.down.backward(recorder, both, (&saved.active, dy), Some((&d.active, false)), narrow(6))?;
-        silu_gate::backward(recorder, &saved.gate, &saved.up, &d.active, &d.gate, &d.up)?;
-        layer.gate.backward(recorder, both, (&saved.mlp_input, &d.gate), Some((&d.normed, false)), narrow(4))?;
-        layer.up.backward(recorder, both, (&saved.mlp_input, &d.up), Some((&d.normed, true)), narrow(5))?;
+        gate::backward(recorder, self.act(), &saved.gate, &saved.up, &d.active, &d.gate, &d.up)?;
+        let input = Self::normed_again(&saved.middle, saved.mlp_input.as_ref());
+        let (to, add) = Self::normed_gradient(layer.mlp_norm, d);
+        layer.gate.backward(recorder, both, (input, &d.gate), Some((to, add)), narrow(4))?;
+        layer.up.backward(recorder, both, (input, &d.up), Some((to, true)), narrow(5))?;
         self.backward_norm(recorder, gradients, layer.mlp_norm, &saved.middle, d)
     }
 
@@ -62,14 +66,14 @@ impl Decoder {
         &self,
         recorder: &mut Recorder,
         gradients: &Gradients,
-        layer: &Layer,
+        (layer, turns): (&Layer, &[Vec<Turn>]),
         (batch, x): (&Batch, &Tensor),
         saved: &LayerSpace,
         d: &GradientSpace,
     ) -> Result<()> {
-        let (both, heads) = ((&self.parameters, gradients), self.heads());
+        let (both, heads) = ((&self.parameters, gradients), self.heads(layer.kind));
         let narrow = |i: usize| saved.narrow.get(i).zip(d.narrow.as_ref());
-        let dy = d.stream_operand(recorder)?;
+        let dy = self.begin_branch_backward(recorder, gradients, &layer.attention_branch(saved), saved, d)?;
         layer.o.backward(
             recorder,
             both,
@@ -94,36 +98,18 @@ impl Decoder {
             &d.k,
             &d.v,
         )?;
-        rotary::record(recorder, &self.frequencies, &batch.positions, heads.query, &d.q, true)?;
-        rotary::record(recorder, &self.frequencies, &batch.positions, heads.key_value, &d.k, true)?;
-        let a = &saved.attention_input;
-        layer.q.backward(recorder, both, (a, &d.q), Some((&d.normed, false)), narrow(0))?;
-        layer.k.backward(recorder, both, (a, &d.k), Some((&d.normed, true)), narrow(1))?;
-        layer.v.backward(recorder, both, (a, &d.v), Some((&d.normed, true)), narrow(2))?;
+        if let Some(turns) = layer.kind.rope.and_then(|rope| turns.get(rope)) {
+            rotary::record(recorder, turns, heads.query, &d.q, true)?;
+            rotary::record(recorder, turns, heads.key_value, &d.k, true)?;
+        }
+        let dq = self.norm_heads_backward(recorder, gradients, (layer, 0), saved, (&d.q, d))?;
+        let dk = self.norm_heads_backward(recorder, gradients, (layer, 1), saved, (&d.k, d))?;
+        let a = Self::normed_again(x, saved.attention_input.as_ref());
+        let (to, add) = Self::normed_gradient(layer.attention_norm, d);
+        layer.q.backward(recorder, both, (a, &dq), Some((to, add)), narrow(0))?;
+        layer.k.backward(recorder, both, (a, &dk), Some((to, true)), narrow(1))?;
+        layer.v.backward(recorder, both, (a, &d.v), Some((to, true)), narrow(2))?;
         self.backward_norm(recorder, gradients, layer.attention_norm, x, d)
-    }
-
-    /// Adds what the norm passes back to the gradient of the stream.
-    fn backward_norm(
-        &self,
-        recorder: &mut Recorder,
-        gradients: &Gradients,
-        norm: Slot,
-        x: &Tensor,
-        d: &GradientSpace,
-    ) -> Result<()> {
-        let weight = self.parameters.tensor(norm)?;
-        let eps = self.config().norm_eps as f32;
-        rms_norm::backward(recorder, eps, x, weight, &d.normed, (&d.stream, true), gradients.tensor(norm)?)
-    }
-}
-
-impl GradientSpace {
-    /// The gradient of the residual stream as products read it; records its rounding where they read f16.
-    fn stream_operand(&self, recorder: &mut Recorder) -> Result<&Tensor> {
-        let Some(rounded) = &self.rounded else { return Ok(&self.stream) };
-        elementwise::cast(recorder, &self.stream, rounded)?;
-        Ok(rounded)
     }
 }
 

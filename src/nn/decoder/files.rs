@@ -1,33 +1,43 @@
 //! Decoders from and to model folders in Hugging Face's layout.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use super::{Decoder, Layer};
 use crate::device::{Device, Tensor};
 use crate::io::tensor_writer::{TensorWriter, notes};
-use crate::io::{DecoderConfig, MAX_SHARD_BYTES, ModelWriter, TensorSpec, Weights, atomic_folder::FolderWriter};
+use crate::io::{
+    DecoderConfig, MAX_SHARD_BYTES, ModelWriter, Stored, TensorSpec, Weights, atomic_folder::FolderWriter,
+};
 use crate::kernels::linalg::matmul::{self, Operand, Product};
 use crate::nn::linear::Linear;
-use crate::nn::parameters::Slot;
+use crate::nn::parameters::{Parameter, Slot};
 use crate::nn::{Precision, ShardedMatrix};
 use crate::{ElementType, Error, Result};
 
 impl Decoder {
     /// Reads a model folder: `config.json` and one or many safetensors files, of any float type. Matrices are stored as
-    /// `storage` (f32, f16 or bf16), by default as in the files; a decoder that is to train must be f32.
+    /// `storage` (f32, f16 or bf16), by default each as in the files; a decoder that is to train must be f32.
     ///
     /// # Errors
-    /// No such folder; a family that is not Llama's or Qwen2's; a tensor that is missing or has another shape; a number that
+    /// No such folder; a family or a field that the decoder does not know; a tensor that is missing or has another shape; a number that
     /// f16 cannot hold; no memory.
     pub fn open(device: &Device, folder: &Path, storage: Option<ElementType>) -> Result<Self> {
-        let config = DecoderConfig::read(folder)?;
-        let weights = Weights::open(folder)?;
-        weights.expect_all(&config.tensors())?;
-        let storage = storage.unwrap_or(match weights.element_type() {
-            half @ (ElementType::F16 | ElementType::BF16) => half,
-            _ => ElementType::F32,
-        });
-        Decoder::with_storage(device, &config, storage, |name, shape| weights.read_f32(name, shape))
+        let (config, weights) = Weights::with_config(folder)?;
+        let load = |name: &str, shape: &[usize]| config.load(&weights, name, shape);
+        match storage {
+            Some(storage) => Decoder::with_storage(device, &config, storage, load),
+            None => {
+                let stored = |name: &str, shape: &[usize]| {
+                    let stored = config.stored(name, shape);
+                    Ok(match weights.expect(&stored.name, &stored.shape)?.element {
+                        Some(half @ (ElementType::F16 | ElementType::BF16)) => half,
+                        _ => ElementType::F32,
+                    })
+                };
+                Decoder::stored_as(device, &config, &stored, load)
+            }
+        }
     }
 
     /// As [`Self::open`], for a decoder that stays frozen and computes in [`Precision::Mixed`]: matrices are stored as `storage`, f16 or
@@ -38,8 +48,8 @@ impl Decoder {
     pub fn open_mixed(device: &Device, folder: &Path, storage: Option<ElementType>) -> Result<Self> {
         let config = DecoderConfig::read(folder)?;
         let weights = Weights::open(folder)?;
-        weights.expect_all(&config.tensors())?;
-        let load = |name: &str, shape: &[usize]| weights.read_f32(name, shape);
+        expect_tensors(&config, &weights)?;
+        let load = |name: &str, shape: &[usize]| config.load(&weights, name, shape);
         let mut decoder = match storage {
             Some(storage) => Decoder::with_storage(device, &config, storage, load)?,
             None => Decoder::stored_in_halves(device, &config, load)?,
@@ -97,18 +107,26 @@ impl Decoder {
             return Err(Error::argument("model", "has no low-rank additions to write"));
         };
         let name = |name: &str| format!("base_model.model.{name}");
+        let stored = |p: &Parameter| match p.name.ends_with(".lora_B.weight") {
+            true => self.config.stored(&p.name, &p.shape),
+            false => Stored { name: p.name.clone(), shape: p.shape.clone(), first_row: 0 },
+        };
         let folder = FolderWriter::create(out, force)?;
-        let specs: Vec<_> = list.iter().map(|p| TensorSpec::new(name(&p.name), &p.shape, ElementType::F32)).collect();
+        let whole = list.iter().map(|p| stored(p)).filter(|stored| stored.first_row == 0);
+        let specs: Vec<_> = whole.map(|s| TensorSpec::new(name(&s.name), &s.shape, ElementType::F32)).collect();
         let mut writer = TensorWriter::start(folder.file(FILE)?, &out.join(FILE), &specs, notes(&[]))?;
         for parameter in list {
-            writer.write(&name(&parameter.name), &parameter.value.to_f32_blocking(device)?)?;
+            writer.write(&name(&stored(parameter).name), &parameter.value.to_f32_blocking(device)?)?;
         }
         writer.finish()?;
         let config = serde_json::json!({
             "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": base.display().to_string(),
             "r": self.rank, "lora_alpha": f64::from(scale) * self.rank as f64, "lora_dropout": 0.0, "bias": "none",
             "inference_mode": true,
-            "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+            "target_modules": match self.config.fused {
+                true => &["qkv_proj", "o_proj", "gate_up_proj", "down_proj"][..],
+                false => &["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+            },
         });
         folder.write("adapter_config.json", format!("{config:#}\n").as_bytes())?;
         folder.publish()?;
@@ -134,6 +152,27 @@ impl Decoder {
         }
         recorder.submit()?;
         Ok(sum)
+    }
+}
+
+/// Checks that the files hold what the configuration calls for, and nothing more in its layers: a norm or a bias that it does not name would
+/// be left out in silence.
+fn expect_tensors(config: &DecoderConfig, weights: &Weights) -> Result<()> {
+    let known = config.file_tensors();
+    weights.expect_all(&known)?;
+    let known: HashSet<String> = known.into_iter().map(|(name, _)| name).collect();
+    let of_layer = |name: &str| {
+        let rest = name.strip_prefix("model.layers.")?;
+        rest.split('.').next()?.parse::<usize>().ok().filter(|layer| *layer < config.layers)
+    };
+    let unknown =
+        |name: &&str| of_layer(name).is_some() && !known.contains(*name) && !name.ends_with("rotary_emb.inv_freq");
+    match weights.names().filter(unknown).min() {
+        None => Ok(()),
+        Some(name) => {
+            let problem = format!("holds tensor {name:?}, which its config.json does not call for");
+            Err(Error::format(weights.folder(), format!("{problem}; is this the model's own config.json?")))
+        }
     }
 }
 

@@ -1,10 +1,11 @@
 //! The forward pass.
 
+use super::rotary::{self, Turn};
 use super::{Decoder, Layer, LayerSpace, Space};
 use crate::device::{Buffer, Device, Purpose, Recorder, Tensor};
 use crate::kernels::nn::attention::{self, Sequences};
-use crate::kernels::nn::{embedding, rms_norm, rotary, silu_gate};
-use crate::nn::linear::Then;
+use crate::kernels::nn::embedding::{self, Scales};
+use crate::kernels::nn::gate;
 use crate::{Error, Result};
 
 /// A packed batch on the device: `n` tokens of several sequences, one sequence behind the other.
@@ -16,6 +17,9 @@ pub struct Batch {
     pub(crate) positions: Buffer,
     /// The sequences.
     pub(crate) sequences: Sequences,
+    /// The positions, and of each the length of its sequence so far: of the keys that it may see at most.
+    pub(super) places: Vec<u32>,
+    pub(super) lengths: Vec<u32>,
     tokens: usize,
 }
 
@@ -37,6 +41,8 @@ impl Batch {
             ids: device.buffer_from("token ids", bytemuck::cast_slice(ids))?,
             positions: device.buffer_from("positions", bytemuck::cast_slice(positions))?,
             sequences,
+            places: positions.to_vec(),
+            lengths: lengths(positions),
             tokens: ids.len(),
         })
     }
@@ -45,6 +51,17 @@ impl Batch {
     pub fn tokens(&self) -> usize {
         self.tokens
     }
+}
+
+/// The length of each token's sequence, by its last position: a sequence goes on as long as positions count up.
+fn lengths(positions: &[u32]) -> Vec<u32> {
+    let mut lengths: Vec<u32> = positions.iter().map(|position| position.saturating_add(1)).collect();
+    for i in (1..positions.len()).rev() {
+        if positions[i - 1].checked_add(1) == Some(positions[i]) {
+            lengths[i - 1] = lengths[i];
+        }
+    }
+    lengths
 }
 
 /// Keys and values of the tokens so far, of every layer: `[capacity, key-value width]`.
@@ -73,6 +90,11 @@ impl Cache {
         self.length
     }
 
+    /// Says that nothing is in it.
+    pub(crate) fn restart(&mut self) {
+        self.length = 0;
+    }
+
     /// Says that `tokens` more are in it, once their forward pass is recorded.
     pub(crate) fn advance(&mut self, tokens: usize) {
         self.length += tokens;
@@ -93,12 +115,13 @@ impl Decoder {
         cache: Option<&Cache>,
     ) -> Result<()> {
         let table = self.parameters.get(self.embedding).value.shards();
-        embedding::gather_shards(recorder, table, visual, &batch.ids, space.stream(0))?;
+        embedding::gather_shards(recorder, table, visual, &batch.ids, (space.stream(0), self.embedding_scales()))?;
+        let turns = self.turns(recorder.device(), batch)?;
         for (index, layer) in self.layers.iter().enumerate() {
             let saved = space.layer(index);
             let cached = cache.map(|c| (&c.layers[index], c.length));
             let out = Some(space.stream(index + 1));
-            self.forward_layer(recorder, layer, batch, (space.stream(index), saved), cached, out)?;
+            self.forward_layer(recorder, layer, (batch, &turns), (space.stream(index), saved), cached, out)?;
         }
         Ok(())
     }
@@ -109,20 +132,28 @@ impl Decoder {
         &self,
         recorder: &mut Recorder,
         layer: &Layer,
-        batch: &Batch,
+        (batch, turns): (&Batch, &[Vec<Turn>]),
         (x, saved): (&Tensor, &LayerSpace),
         cached: Option<(&(Tensor, Tensor), usize)>,
         out: Option<&Tensor>,
     ) -> Result<()> {
-        let (p, eps, heads) = (&self.parameters, self.config().norm_eps as f32, self.heads());
+        let (p, heads) = (&self.parameters, self.heads(layer.kind));
         let narrow = |i: usize| saved.narrow.get(i);
-        let a = &saved.attention_input;
-        rms_norm::forward(recorder, eps, x, p.tensor(layer.attention_norm)?, a)?;
-        layer.q.forward(recorder, p, a, &saved.q, narrow(0))?;
-        layer.k.forward(recorder, p, a, &saved.k, narrow(1))?;
+        let a = self.normed(recorder, layer.attention_norm, x, saved.attention_input.as_ref())?;
+        // With norms of their own, queries and keys are kept as the projections gave them, too.
+        let [q, k] = match &saved.projected[..] {
+            [q, k] => [q, k],
+            _ => [&saved.q, &saved.k],
+        };
+        layer.q.forward(recorder, p, a, q, narrow(0))?;
+        layer.k.forward(recorder, p, a, k, narrow(1))?;
         layer.v.forward(recorder, p, a, &saved.v, narrow(2))?;
-        rotary::record(recorder, &self.frequencies, &batch.positions, heads.query, &saved.q, false)?;
-        rotary::record(recorder, &self.frequencies, &batch.positions, heads.key_value, &saved.k, false)?;
+        self.norm_heads(recorder, (layer, 0), saved, &saved.q)?;
+        self.norm_heads(recorder, (layer, 1), saved, &saved.k)?;
+        if let Some(turns) = layer.kind.rope.and_then(|rope| turns.get(rope)) {
+            rotary::record(recorder, turns, heads.query, &saved.q, false)?;
+            rotary::record(recorder, turns, heads.key_value, &saved.k, false)?;
+        }
         let (k, v) = match cached {
             None => (&saved.k, &saved.v),
             Some(((k, v), length)) => {
@@ -131,26 +162,31 @@ impl Decoder {
                 (k, v)
             }
         };
-        attention::forward(
-            recorder,
-            heads,
-            &batch.sequences,
-            &saved.q,
-            k,
-            v,
-            &saved.attention_output,
-            &saved.log_sums,
-        )?;
-        layer.o.forward_then(recorder, p, &saved.attention_output, (&saved.middle, Then::Add(x)), narrow(3))?;
-        rms_norm::forward(recorder, eps, &saved.middle, p.tensor(layer.mlp_norm)?, &saved.mlp_input)?;
-        layer.gate.forward(recorder, p, &saved.mlp_input, &saved.gate, narrow(4))?;
-        layer.up.forward(recorder, p, &saved.mlp_input, &saved.up, narrow(5))?;
-        silu_gate::forward_scaled(recorder, 1.0 / layer.down.input_factor, &saved.gate, &saved.up, &saved.active)?;
-        match out {
-            Some(out) => {
-                layer.down.forward_then(recorder, p, &saved.active, (out, Then::Add(&saved.middle)), narrow(6))
-            }
-            None => layer.down.forward_narrow(recorder, p, &saved.active, narrow(6)),
-        }
+        let (q, output, sums) = (&saved.q, &saved.attention_output, &saved.log_sums);
+        attention::forward(recorder, heads, &batch.sequences, q, k, v, output, sums)?;
+        self.end_branch(recorder, &layer.attention_branch(saved), saved, (x, Some(&saved.middle)))?;
+        let b = self.normed(recorder, layer.mlp_norm, &saved.middle, saved.mlp_input.as_ref())?;
+        layer.gate.forward(recorder, p, b, &saved.gate, narrow(4))?;
+        layer.up.forward(recorder, p, b, &saved.up, narrow(5))?;
+        let scaled = (self.act(), 1.0 / layer.down.input_factor);
+        gate::forward_scaled(recorder, scaled, &saved.gate, &saved.up, &saved.active)?;
+        self.end_branch(recorder, &layer.mlp_branch(saved), saved, (&saved.middle, out))
+    }
+
+    /// What embeddings and visual tokens are multiplied by.
+    pub(super) fn embedding_scales(&self) -> Scales {
+        Scales { table: self.config().embedding_scale as f32, visual: self.config().visual_scale as f32 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::lengths;
+
+    #[test]
+    fn lengths_of_packed_sequences() {
+        assert_eq!(lengths(&[0, 1, 2, 0, 0, 1]), [3, 3, 3, 1, 2, 2]);
+        assert_eq!(lengths(&[7]), [8]);
+        assert_eq!(lengths(&[5, 6]), [7, 7]);
     }
 }

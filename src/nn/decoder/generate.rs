@@ -95,6 +95,8 @@ pub struct Generator<'a> {
     max_tokens: usize,
     /// What the next forward pass reads.
     pending: Vec<u32>,
+    /// The prompt and all tokens so far.
+    all: Vec<u32>,
     visual: Option<Tensor>,
     step: u64,
     /// The forward pass that [`Self::tick`] is at.
@@ -133,6 +135,7 @@ impl<'a> Generator<'a> {
             logits: Logits::new(device, decoder, 1)?,
             max_tokens,
             pending: prompt.to_vec(),
+            all: prompt.to_vec(),
             visual: visual.cloned(),
             step: 0,
             pieces: None,
@@ -142,6 +145,7 @@ impl<'a> Generator<'a> {
 
     /// Records the forward pass of what is pending.
     fn record(&mut self) -> Result<Recorder> {
+        self.restart_if_frequencies_change()?;
         let (n, before) = (self.pending.len(), self.cache.length());
         let positions: Vec<u32> = (before as u32..(before + n) as u32).collect();
         let sequence = Sequence { q_first: 0, q_count: n as u32, k_first: 0, k_count: (before + n) as u32 };
@@ -153,6 +157,18 @@ impl<'a> Generator<'a> {
         self.decoder.logits(&mut recorder, &last, (&space, &self.logits))?;
         self.cache.advance(n);
         Ok(recorder)
+    }
+
+    /// Phi-3's keys are made anew where its sequence becomes longer than that of the short frequencies, as Transformers has it.
+    fn restart_if_frequencies_change(&mut self) -> Result<()> {
+        let before = self.cache.length();
+        let crosses = |limit: usize| before > 0 && before < limit && before + self.pending.len() >= limit;
+        if self.decoder.restarts_at().is_some_and(crosses) {
+            self.cache.restart();
+            self.pending.clone_from(&self.all);
+            self.space = Space::new(&self.device, self.decoder, self.pending.len(), Keep::Nothing)?;
+        }
+        Ok(())
     }
 
     /// Submits the forward pass, or what [`Self::tick`] has left of it; whether there is a token to come.
@@ -210,6 +226,7 @@ impl<'a> Generator<'a> {
         let token = self.sampling.choose(logits, self.step);
         self.step += 1;
         self.pending = vec![token];
+        self.all.push(token);
         Ok(token)
     }
 

@@ -261,18 +261,18 @@ impl Decoder {
     ) -> Result<()> {
         let (stream, s) = (space.0.stream(self.config().layers), space.1.first_rows(head.count)?);
         let norm = self.parameters.tensor(self.norm)?;
-        let eps = self.config().norm_eps as f32;
+        let constants = self.norm_constants();
         embedding::gather(recorder, stream, None, &head.rows, &s.rows)?;
-        rms_norm::forward(recorder, eps, &s.rows, norm, &s.normed)?;
+        rms_norm::forward_offset(recorder, constants, &s.rows, norm, &s.normed)?;
         for first in (0..head.count).step_by(s.cut.rows) {
             self.loss_block(recorder, head, (first, s.cut.rows.min(head.count - first)), &s, backward)?;
         }
         cross_entropy::finish(recorder, &s.state, &head.labels, &head.losses)?;
         let Some((gradients, _)) = backward else { return Ok(()) };
         let d = gradient_space(space.0)?;
-        rms_norm::backward(
+        rms_norm::backward_offset(
             recorder,
-            eps,
+            constants,
             &s.rows,
             norm,
             &s.d_normed,
@@ -315,7 +315,12 @@ impl Decoder {
     fn chunk_logits(&self, recorder: &mut Recorder, normed: Operand<'_>, chunk: Chunk, logits: &Tensor) -> Result<()> {
         let output = shard_of(self.parameters.get(self.output).operand(), chunk)?;
         let weight = Operand::new(output).rows(chunk.row, chunk.width).transposed();
-        matmul::record(recorder, Product::default(), (normed, weight), (logits, 0))
+        matmul::record(recorder, self.logits_product(false), (normed, weight), (logits, 0))
+    }
+
+    /// A product with the output matrix or back from it, divided as logits are.
+    fn logits_product(&self, accumulate: bool) -> Product {
+        Product { alpha: (1.0 / self.config().logits_divisor) as f32, accumulate, upper: false }
     }
 
     /// From the gradient of a block's logits to that of its rows, written or added to, and of the output matrix.
@@ -326,7 +331,7 @@ impl Decoder {
         (d_logits, first, chunk): (&Tensor, usize, Chunk),
         (s, accumulate): (&HeadSpace, bool),
     ) -> Result<()> {
-        let product = |accumulate| Product { alpha: 1.0, accumulate, upper: false };
+        let product = |accumulate| self.logits_product(accumulate);
         let output = shard_of(self.parameters.get(self.output).operand(), chunk)?;
         let output = Operand::new(output).rows(chunk.row, chunk.width);
         matmul::record(recorder, product(accumulate), (Operand::new(d_logits), output), (&s.d_normed, first))?;
@@ -346,7 +351,7 @@ impl Decoder {
         let stream = space.stream(self.config().layers);
         embedding::gather(recorder, stream, None, rows, &s.rows)?;
         let norm = self.parameters.tensor(self.norm)?;
-        rms_norm::forward(recorder, self.config().norm_eps as f32, &s.rows, norm, &s.normed)?;
+        rms_norm::forward_offset(recorder, self.norm_constants(), &s.rows, norm, &s.normed)?;
         for (shard, part) in s.parts.iter().enumerate() {
             let whole = Chunk { shard, row: 0, first: 0, width: part.width() };
             self.chunk_logits(recorder, Operand::new(&s.normed), whole, part)?;

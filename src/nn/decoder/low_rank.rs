@@ -19,7 +19,8 @@ pub struct LowRankOptions {
 
 impl Decoder {
     /// Gives every linear layer a low-rank addition: `A` normal of standard deviation `1 / r`, `B` zero, so that the model
-    /// computes the same as before. Their names end in `lora_A.weight` and `lora_B.weight`.
+    /// computes the same as before. Their names end in `lora_A.weight` and `lora_B.weight`. Projections that the model's files have as one
+    /// share their `A`, as PEFT has it.
     ///
     /// # Errors
     /// A rank of 0; additions that are there already; no memory.
@@ -39,7 +40,11 @@ impl Decoder {
                 let mut a = normals(rank * columns, options.seed, stream);
                 a.iter_mut().for_each(|x| *x /= rank as f32);
                 stream += 1;
-                let a = parameters.add(device, &name("lora_A"), &[rank, columns], &a)?;
+                let shared = self.config.stored(&name("lora_A"), &[rank, columns]).name;
+                let a = match parameters.slot(&shared) {
+                    Some(slot) => slot,
+                    None => parameters.add(device, &shared, &[rank, columns], &a)?,
+                };
                 let b = parameters.add(device, &name("lora_B"), &[rows, rank], &vec![0.0; rows * rank])?;
                 linear.low_rank = Some(LowRank { a, b, scale });
             }

@@ -1,5 +1,5 @@
-//! Decoder language models of the Llama and Qwen2 families: RMSNorm, rotary embedding, grouped-query attention, SiLU-gated
-//! MLP, with biases on q, k and v and tied embeddings where the family has them.
+//! Decoder language models: RMSNorm, rotary embedding, grouped-query attention, gated MLP, and around them what
+//! [`DecoderConfig`] says of a family: where norms are, norms of queries and keys, windows, multipliers, biases, tied embeddings.
 
 mod backward;
 mod files;
@@ -7,7 +7,9 @@ mod forward;
 pub mod generate;
 mod head;
 mod low_rank;
+mod norms;
 mod precision;
+mod rotary;
 mod space;
 
 pub use forward::{Batch, Cache};
@@ -19,23 +21,33 @@ use super::linear::Linear;
 use super::parameters::{Parameters, Slot};
 use super::precision::Precision;
 use crate::device::Device;
-use crate::io::DecoderConfig;
+use crate::io::{Activation, DecoderConfig, LayerKind};
 use crate::kernels::nn::attention::Heads;
-use crate::kernels::nn::rotary::{Frequencies, Llama3Scaling};
-use crate::{ElementType, Result};
+use crate::kernels::nn::gate::Act;
+use crate::kernels::nn::gelu::Form;
+use crate::{ElementType, Error, Result};
 
 /// The parameters of one layer.
 #[derive(Clone, Debug)]
 pub(crate) struct Layer {
-    pub attention_norm: Slot,
+    pub kind: LayerKind,
+    /// Before attention.
+    pub attention_norm: Option<Slot>,
     pub q: Linear,
     pub k: Linear,
     pub v: Linear,
     pub o: Linear,
-    pub mlp_norm: Slot,
+    /// Of queries and of keys.
+    pub query_key_norms: Option<[Slot; 2]>,
+    /// Behind attention.
+    pub after_attention: Option<Slot>,
+    /// Before the MLP.
+    pub mlp_norm: Option<Slot>,
     pub gate: Linear,
     pub up: Linear,
     pub down: Linear,
+    /// Behind the MLP.
+    pub after_mlp: Option<Slot>,
 }
 
 impl Layer {
@@ -58,7 +70,7 @@ impl Layer {
 #[derive(Clone, Debug)]
 pub struct Decoder {
     config: DecoderConfig,
-    pub(crate) frequencies: Frequencies,
+    rotary: Vec<rotary::Rotary>,
     pub(crate) embedding: Slot,
     pub(crate) layers: Vec<Layer>,
     pub(crate) norm: Slot,
@@ -97,7 +109,7 @@ impl Decoder {
         storage: ElementType,
         load: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>,
     ) -> Result<Self> {
-        Self::built(config, Builder { device, parameters: Parameters::default(), storage, load, fall_back: false })
+        Self::built(config, Builder { device, parameters: Parameters::default(), storage: Storage::All(storage), load })
     }
 
     /// As [`Self::with_storage`], each matrix in f16, or in bf16 if it has numbers beyond f16.
@@ -109,8 +121,17 @@ impl Decoder {
         config: &DecoderConfig,
         load: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>,
     ) -> Result<Self> {
-        let storage = ElementType::F16;
-        Self::built(config, Builder { device, parameters: Parameters::default(), storage, load, fall_back: true })
+        Self::built(config, Builder { device, parameters: Parameters::default(), storage: Storage::Halves, load })
+    }
+
+    /// As [`Self::with_storage`], each matrix as `storage` says by its name and shape.
+    pub(super) fn stored_as(
+        device: &Device,
+        config: &DecoderConfig,
+        storage: &dyn Fn(&str, &[usize]) -> Result<ElementType>,
+        load: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>,
+    ) -> Result<Self> {
+        Self::built(config, Builder { device, parameters: Parameters::default(), storage: Storage::By(storage), load })
     }
 
     fn built<F>(config: &DecoderConfig, mut builder: Builder<'_, F>) -> Result<Self>
@@ -125,16 +146,11 @@ impl Decoder {
         let output =
             if config.tied_embeddings { embedding } else { builder.table("lm_head.weight", &[vocabulary, hidden])? };
         let parameters = builder.parameters;
-        let scaling = config.rope_scaling.map(|s| Llama3Scaling {
-            factor: s.factor,
-            low_freq_factor: s.low_frequency_factor,
-            high_freq_factor: s.high_frequency_factor,
-            original_max_position_embeddings: s.original_positions as f64,
-        });
-        let frequencies = Frequencies::new(device, config.head_dim, config.rope_theta, scaling)?;
+        let rotary = config.ropes.iter().map(|rope| rotary::Rotary::new(device, config.head_dim, rope));
+        let rotary = rotary.collect::<Result<_>>()?;
         Ok(Decoder {
             config: config.clone(),
-            frequencies,
+            rotary,
             embedding,
             layers,
             norm,
@@ -151,37 +167,60 @@ impl Decoder {
         &self.config
     }
 
-    /// Heads of the attention.
-    pub(crate) fn heads(&self) -> Heads {
-        Heads { query: self.config.heads, key_value: self.config.kv_heads, width: self.config.head_dim }
+    /// Heads of a layer's attention.
+    pub(crate) fn heads(&self, kind: LayerKind) -> Heads {
+        let DecoderConfig { heads, kv_heads, head_dim, attention_scale, .. } = self.config;
+        Heads { scale: attention_scale as f32, window: kind.window, ..Heads::new(heads, kv_heads, head_dim) }
     }
+
+    /// What the MLP's gate is passed through.
+    pub(crate) fn act(&self) -> Act {
+        match self.config.activation {
+            Activation::Silu => Act::Silu,
+            Activation::Gelu => Act::Gelu(Form::Erf),
+            Activation::GeluTanh => Act::Gelu(Form::Tanh),
+        }
+    }
+}
+
+/// What matrices are stored as.
+enum Storage<'a> {
+    /// All alike.
+    All(ElementType),
+    /// In f16, or in bf16 where one has numbers beyond f16.
+    Halves,
+    /// By name and shape.
+    By(&'a dyn Fn(&str, &[usize]) -> Result<ElementType>),
 }
 
 struct Builder<'a, F> {
     device: &'a Device,
     parameters: Parameters,
-    storage: ElementType,
+    storage: Storage<'a>,
     load: F,
-    /// Whether a matrix that `storage` cannot hold is stored in bf16.
-    fall_back: bool,
 }
 
 impl<F: FnMut(&str, &[usize]) -> Result<Vec<f32>>> Builder<'_, F> {
     fn add(&mut self, name: &str, shape: &[usize]) -> Result<Slot> {
         let data = (self.load)(name, shape)?;
-        let element = if shape.len() == 2 { self.storage_of(&data) } else { ElementType::F32 };
+        let element = if shape.len() == 2 { self.storage_of(name, shape, &data)? } else { ElementType::F32 };
         self.parameters.add_as(self.device, name, shape, &data, element)
     }
 
     fn table(&mut self, name: &str, shape: &[usize]) -> Result<Slot> {
         let data = (self.load)(name, shape)?;
-        let element = self.storage_of(&data);
+        let element = self.storage_of(name, shape, &data)?;
         self.parameters.add_table(self.device, name, shape, &data, element)
     }
 
-    fn storage_of(&self, data: &[f32]) -> ElementType {
+    fn storage_of(&self, name: &str, shape: &[usize], data: &[f32]) -> Result<ElementType> {
         let beyond = |x: &f32| x.is_finite() && !half::f16::from_f32(*x).is_finite();
-        if self.fall_back && data.iter().any(beyond) { ElementType::BF16 } else { self.storage }
+        match self.storage {
+            Storage::All(element) => Ok(element),
+            Storage::Halves if data.iter().any(beyond) => Ok(ElementType::BF16),
+            Storage::Halves => Ok(ElementType::F16),
+            Storage::By(storage) => storage(name, shape),
+        }
     }
 
     fn linear(&mut self, name: &str, shape: [usize; 2], bias: bool) -> Result<Linear> {
@@ -194,16 +233,42 @@ impl<F: FnMut(&str, &[usize]) -> Result<Vec<f32>>> Builder<'_, F> {
         let name = |suffix: &str| format!("model.layers.{index}.{suffix}");
         let (h, i) = (config.hidden_size, config.intermediate_size);
         let (queries, keys) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
+        let norms = config.norm_names();
+        let norm = |builder: &mut Self, norm: Option<&str>| norm.map(|norm| builder.add(&name(norm), &[h])).transpose();
+        let attention_norm = norm(self, norms.before_attention)?;
+        let q = self.linear(&name("self_attn.q_proj"), [queries, h], config.qkv_bias)?;
+        let k = self.linear(&name("self_attn.k_proj"), [keys, h], config.qkv_bias)?;
+        let v = self.linear(&name("self_attn.v_proj"), [keys, h], config.qkv_bias)?;
+        let o = self.linear(&name("self_attn.o_proj"), [h, queries], config.output_bias)?;
+        let query_key_norms = match config.query_key_widths() {
+            Some([q, k]) => Some([
+                self.add(&name("self_attn.q_norm.weight"), &[q])?,
+                self.add(&name("self_attn.k_norm.weight"), &[k])?,
+            ]),
+            None => None,
+        };
+        let after_attention = norm(self, norms.after_attention)?;
+        let mlp_norm = norm(self, norms.before_mlp)?;
+        let gate = self.linear(&name("mlp.gate_proj"), [i, h], config.mlp_bias)?;
+        let up = self.linear(&name("mlp.up_proj"), [i, h], config.mlp_bias)?;
+        let down = self.linear(&name("mlp.down_proj"), [h, i], config.mlp_bias)?;
+        let after_mlp = norm(self, norms.after_mlp)?;
+        let missing = || Error::argument("config", format!("has no kind of layer {index}"));
+        let kind = *config.layer_kinds.get(index).ok_or_else(missing)?;
         Ok(Layer {
-            attention_norm: self.add(&name("input_layernorm.weight"), &[h])?,
-            q: self.linear(&name("self_attn.q_proj"), [queries, h], config.qkv_bias)?,
-            k: self.linear(&name("self_attn.k_proj"), [keys, h], config.qkv_bias)?,
-            v: self.linear(&name("self_attn.v_proj"), [keys, h], config.qkv_bias)?,
-            o: self.linear(&name("self_attn.o_proj"), [h, queries], config.output_bias)?,
-            mlp_norm: self.add(&name("post_attention_layernorm.weight"), &[h])?,
-            gate: self.linear(&name("mlp.gate_proj"), [i, h], config.mlp_bias)?,
-            up: self.linear(&name("mlp.up_proj"), [i, h], config.mlp_bias)?,
-            down: self.linear(&name("mlp.down_proj"), [h, i], config.mlp_bias)?,
+            kind,
+            attention_norm,
+            q,
+            k,
+            v,
+            o,
+            query_key_norms,
+            after_attention,
+            mlp_norm,
+            gate,
+            up,
+            down,
+            after_mlp,
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use super::Decoder;
 use crate::device::{Device, Purpose, Tensor};
+use crate::io::{NormPlacement, QueryKeyNorm};
 use crate::{ElementType, Result};
 
 /// What the forward pass keeps for the backward pass.
@@ -18,19 +19,28 @@ pub enum Keep {
 /// Activations of one layer, `[n, ...]`.
 #[derive(Clone, Debug)]
 pub struct LayerSpace {
-    pub(crate) attention_input: Tensor,
+    /// None where projections read the stream as it is.
+    pub(crate) attention_input: Option<Tensor>,
+    /// Queries and keys before their norms, in f32, where they have norms.
+    pub(crate) projected: Vec<Tensor>,
     pub(crate) q: Tensor,
     pub(crate) k: Tensor,
     pub(crate) v: Tensor,
     pub(crate) attention_output: Tensor,
     pub(crate) log_sums: Tensor,
     pub(crate) middle: Tensor,
-    pub(crate) mlp_input: Tensor,
+    pub(crate) mlp_input: Option<Tensor>,
     pub(crate) gate: Tensor,
     pub(crate) up: Tensor,
     pub(crate) active: Tensor,
     /// `x Aᵀ` of the seven linear layers, where there are low-rank additions.
     pub(crate) narrow: Vec<Tensor>,
+    /// Results of attention and MLP before the norms behind them, where there are such norms.
+    pub(crate) branches: Vec<Tensor>,
+    /// Of all layers: what is to be added to the stream, where it is not added as it is made.
+    pub(crate) scratch: Option<Tensor>,
+    /// Of all layers: rows of single heads before and after their norm, where heads' rows do not begin at a multiple of 4 elements.
+    pub(crate) heads_apart: Option<[Tensor; 2]>,
 }
 
 /// Gradients of one layer's activations; layers take turns.
@@ -40,6 +50,10 @@ pub(crate) struct GradientSpace {
     pub stream: Tensor,
     /// The same in f16, for products to read; none where they read f32.
     pub rounded: Option<Tensor>,
+    /// Of a branch's result, where it is not the stream's.
+    pub branch: Option<Tensor>,
+    /// Rows of single heads, gradients of the norms' results and of what they read, for queries and for keys.
+    pub heads_apart: Vec<[Tensor; 2]>,
     /// Of a norm's output.
     pub normed: Tensor,
     pub attention_output: Tensor,
@@ -75,7 +89,8 @@ impl Space {
         let label = (Purpose::Activations, "residual stream");
         let stream = |_| Tensor::labelled(device, label, (tokens, config.hidden_size), ElementType::F32);
         let stream = (0..streams).map(stream).collect::<Result<_>>()?;
-        let layers = (0..layers).map(|_| LayerSpace::new(device, decoder, tokens)).collect::<Result<_>>()?;
+        let shared = Shared::new(device, decoder, tokens)?;
+        let layers = (0..layers).map(|_| LayerSpace::new(device, decoder, tokens, &shared)).collect::<Result<_>>()?;
         let gradients = (keep != Keep::Nothing).then(|| GradientSpace::new(device, decoder, tokens)).transpose()?;
         Ok(Space { keep, stream, layers, gradients })
     }
@@ -103,8 +118,46 @@ impl Space {
     }
 }
 
-impl LayerSpace {
+/// What all layers share.
+struct Shared {
+    scratch: Option<Tensor>,
+    heads_apart: Option<[Tensor; 2]>,
+}
+
+impl Shared {
     fn new(device: &Device, decoder: &Decoder, tokens: usize) -> Result<Self> {
+        let config = decoder.config();
+        let make = |name, shape| Tensor::labelled(device, (Purpose::Activations, name), shape, ElementType::F32);
+        let scratch = config.norms != NormPlacement::Before || config.residual_scale != 1.0;
+        let per_head = config.query_key_norm == Some(QueryKeyNorm::PerHead);
+        let apart = || make("single heads", (tokens * config.heads, config.head_dim));
+        let heads_apart = per_head && !config.head_dim.is_multiple_of(4);
+        Ok(Shared {
+            scratch: scratch.then(|| make("result of a branch", (tokens, config.hidden_size))).transpose()?,
+            heads_apart: heads_apart.then(|| Ok::<_, crate::Error>([apart()?, apart()?])).transpose()?,
+        })
+    }
+}
+
+/// The first rows of a tensor that has several for each token, `tokens` of `all`.
+fn first_tokens(t: &Tensor, tokens: usize, all: usize) -> Result<Tensor> {
+    t.first_rows(t.rows() / all.max(1) * tokens)
+}
+
+fn first_of(tensors: &[Tensor], n: usize) -> Result<Vec<Tensor>> {
+    tensors.iter().map(|t| t.first_rows(n)).collect()
+}
+
+fn first_if(tensor: Option<&Tensor>, n: usize) -> Result<Option<Tensor>> {
+    tensor.map(|t| t.first_rows(n)).transpose()
+}
+
+fn first_pair([a, b]: &[Tensor; 2], n: usize, all: usize) -> Result<[Tensor; 2]> {
+    Ok([first_tokens(a, n, all)?, first_tokens(b, n, all)?])
+}
+
+impl LayerSpace {
+    fn new(device: &Device, decoder: &Decoder, tokens: usize, shared: &Shared) -> Result<Self> {
         let config = decoder.config();
         let label = |name| (Purpose::Activations, name);
         let element = decoder.precision().activations();
@@ -113,36 +166,51 @@ impl LayerSpace {
         let (h, i) = (config.hidden_size, config.intermediate_size);
         let (queries, keys) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
         let narrow = if decoder.rank > 0 { 7 } else { 0 };
+        // Without a norm before them, projections read the stream itself, unless it is to be rounded.
+        let input = config.norms != NormPlacement::After || element != ElementType::F32;
+        let input = |name| input.then(|| make(name, h)).transpose();
+        let projected = [("queries before their norm", queries), ("keys before their norm", keys)];
+        let projected = projected.into_iter().filter(|_| config.query_key_norm.is_some());
+        let branches = if config.norms == NormPlacement::Before { 0 } else { 2 };
         Ok(LayerSpace {
-            attention_input: make("attention input", h)?,
+            attention_input: input("attention input")?,
+            projected: projected.map(|(name, width)| make_f32(name, width)).collect::<Result<_>>()?,
             q: make("queries", queries)?,
             k: make("keys", keys)?,
             v: make("values", keys)?,
             attention_output: make("attention outputs", queries)?,
             log_sums: make_f32("attention sums", config.heads)?,
             middle: make_f32("stream after attention", h)?,
-            mlp_input: make("MLP input", h)?,
+            mlp_input: input("MLP input")?,
             gate: make("MLP gate", i)?,
             up: make("MLP up", i)?,
             active: make("MLP activation", i)?,
             narrow: (0..narrow).map(|_| make("low-rank products", decoder.rank)).collect::<Result<_>>()?,
+            branches: (0..branches).map(|_| make_f32("branch before its norm", h)).collect::<Result<_>>()?,
+            scratch: shared.scratch.clone(),
+            heads_apart: shared.heads_apart.clone(),
         })
     }
 
     fn first_rows(&self, n: usize) -> Result<Self> {
+        let all = self.q.rows();
         Ok(LayerSpace {
-            attention_input: self.attention_input.first_rows(n)?,
+            attention_input: first_if(self.attention_input.as_ref(), n)?,
+            projected: first_of(&self.projected, n)?,
             q: self.q.first_rows(n)?,
             k: self.k.first_rows(n)?,
             v: self.v.first_rows(n)?,
             attention_output: self.attention_output.first_rows(n)?,
             log_sums: self.log_sums.first_rows(n)?,
             middle: self.middle.first_rows(n)?,
-            mlp_input: self.mlp_input.first_rows(n)?,
+            mlp_input: first_if(self.mlp_input.as_ref(), n)?,
             gate: self.gate.first_rows(n)?,
             up: self.up.first_rows(n)?,
             active: self.active.first_rows(n)?,
-            narrow: self.narrow.iter().map(|t| t.first_rows(n)).collect::<Result<_>>()?,
+            narrow: first_of(&self.narrow, n)?,
+            branches: first_of(&self.branches, n)?,
+            scratch: first_if(self.scratch.as_ref(), n)?,
+            heads_apart: self.heads_apart.as_ref().map(|both| first_pair(both, n, all)).transpose()?,
         })
     }
 }
@@ -153,12 +221,24 @@ impl GradientSpace {
         let label = |name| (Purpose::Backward, name);
         let element = decoder.precision().activations();
         let make = |name, width| Tensor::labelled(device, label(name), (tokens, width), element);
-        let make_f32 = |name, width| Tensor::labelled(device, label(name), (tokens, width), ElementType::F32);
+        let of_shape = |name, shape| Tensor::labelled(device, label(name), shape, ElementType::F32);
+        let make_f32 = |name, width| of_shape(name, (tokens, width));
         let (h, i) = (config.hidden_size, config.intermediate_size);
         let (queries, keys) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
+        let halves = element != ElementType::F32;
+        let branch = config.norms != NormPlacement::Before || (config.residual_scale != 1.0 && !halves);
+        let apart = |width: usize| {
+            let per_head = config.query_key_norm == Some(QueryKeyNorm::PerHead);
+            let width_of_row = if per_head { config.head_dim } else { width };
+            let one = || of_shape("single heads", (tokens * (width / width_of_row), width_of_row));
+            Ok([one()?, one()?])
+        };
+        let heads_apart = [queries, keys].into_iter().filter(|_| config.query_key_norm.is_some());
         Ok(GradientSpace {
             stream: make_f32("of the residual stream", h)?,
-            rounded: (element != ElementType::F32).then(|| make("of the residual stream", h)).transpose()?,
+            rounded: halves.then(|| make("of the residual stream", h)).transpose()?,
+            branch: branch.then(|| make_f32("of a branch", h)).transpose()?,
+            heads_apart: heads_apart.map(apart).collect::<Result<_>>()?,
             normed: make_f32("of a norm's output", h)?,
             attention_output: make("attention outputs", queries)?,
             q: make("queries", queries)?,
@@ -172,9 +252,12 @@ impl GradientSpace {
     }
 
     fn first_rows(&self, n: usize) -> Result<Self> {
+        let all = self.q.rows();
         Ok(GradientSpace {
             stream: self.stream.first_rows(n)?,
-            rounded: self.rounded.as_ref().map(|t| t.first_rows(n)).transpose()?,
+            rounded: first_if(self.rounded.as_ref(), n)?,
+            branch: first_if(self.branch.as_ref(), n)?,
+            heads_apart: self.heads_apart.iter().map(|both| first_pair(both, n, all)).collect::<Result<_>>()?,
             normed: self.normed.first_rows(n)?,
             attention_output: self.attention_output.first_rows(n)?,
             q: self.q.first_rows(n)?,
@@ -183,7 +266,7 @@ impl GradientSpace {
             gate: self.gate.first_rows(n)?,
             up: self.up.first_rows(n)?,
             active: self.active.first_rows(n)?,
-            narrow: self.narrow.as_ref().map(|t| t.first_rows(n)).transpose()?,
+            narrow: first_if(self.narrow.as_ref(), n)?,
         })
     }
 }
@@ -205,6 +288,7 @@ mod tests {
         fn all(&self) -> Vec<&Tensor> {
             let LayerSpace {
                 attention_input,
+                projected,
                 q,
                 k,
                 v,
@@ -216,19 +300,37 @@ mod tests {
                 up,
                 active,
                 narrow,
+                branches,
+                scratch,
+                heads_apart,
             } = self;
-            let list = [attention_input, q, k, v, attention_output, log_sums, middle, mlp_input, gate, up, active];
-            list.into_iter().chain(narrow).collect()
+            let list = [q, k, v, attention_output, log_sums, middle, gate, up, active];
+            let inputs = attention_input.iter().chain(mlp_input).chain(scratch).chain(heads_apart.iter().flatten());
+            list.into_iter().chain(narrow).chain(projected).chain(branches).chain(inputs).collect()
         }
     }
 
     impl GradientSpace {
         /// All but the stream's, which the loss leaves there.
         fn all(&self) -> Vec<&Tensor> {
-            let GradientSpace { stream: _, rounded, normed, attention_output, q, k, v, gate, up, active, narrow } =
-                self;
+            let GradientSpace {
+                stream: _,
+                rounded,
+                branch,
+                heads_apart,
+                normed,
+                attention_output,
+                q,
+                k,
+                v,
+                gate,
+                up,
+                active,
+                narrow,
+            } = self;
             let list = [normed, attention_output, q, k, v, gate, up, active];
-            list.into_iter().chain(narrow).chain(rounded).collect()
+            let rest = narrow.iter().chain(rounded).chain(branch).chain(heads_apart.iter().flatten());
+            list.into_iter().chain(rest).collect()
         }
     }
 

@@ -1,34 +1,36 @@
-//! SiLU-gated unit of the Llama and Qwen2 families: `y = gate σ(gate) up`.
+//! Gated unit: `y = act(gate) up`, of SiLU (SwiGLU) or GELU (GEGLU).
 //!
-//! Bytes: forward 12 per element, backward 20; half of that in f16. FLOPs: about 15 and 20.
+//! Bytes: forward 12 per element, backward 20; half of that in f16. FLOPs: about 15 and 20 with SiLU, 35 and 75 with GELU.
 
 use super::super::{Binding, KernelSpec, Work, check_float_matrix, check_index, check_written, halves_of};
 use crate::device::{Recorder, Tensor};
-use crate::host::nn::silu_gate::Params;
+pub use crate::host::nn::gate::Act;
+use crate::host::nn::gate::Params;
+use crate::host::nn::gelu::Form;
 use crate::spec::in_range;
 use crate::spec::shader::source;
 use crate::{Error, Result};
 
 /// The forward kernel.
 pub static FORWARD: KernelSpec = KernelSpec::new(
-    "silu gate",
-    source!("nn/silu_gate.wgsl"),
+    "gate",
+    source!("nn/gate.wgsl"),
     &[
         Binding::uniform("params"),
         Binding::read(1, "operand1"),
         Binding::read(2, "operand2"),
         Binding::read_write(3, "result3"),
     ],
-    crate::host::nn::silu_gate::forward_twin,
+    crate::host::nn::gate::forward_twin,
 )
 .with_grid()
-.with_overrides(&["GROUP"])
+.with_overrides(&["ACT", "FORM", "GROUP"])
 .trusted(in_range::ELEMENTS);
 
 /// The backward kernel.
 pub static BACKWARD: KernelSpec = KernelSpec::new(
-    "silu gate backward",
-    source!("nn/silu_gate_backward.wgsl"),
+    "gate backward",
+    source!("nn/gate_backward.wgsl"),
     &[
         Binding::uniform("params"),
         Binding::read(1, "operand1"),
@@ -37,16 +39,16 @@ pub static BACKWARD: KernelSpec = KernelSpec::new(
         Binding::read_write(4, "result4"),
         Binding::read_write(5, "result5"),
     ],
-    crate::host::nn::silu_gate::backward_twin,
+    crate::host::nn::gate::backward_twin,
 )
 .with_grid()
-.with_overrides(&["GROUP"])
+.with_overrides(&["ACT", "FORM", "GROUP"])
 .trusted(in_range::ELEMENTS);
 
 fn record<const N: usize>(
     recorder: &mut Recorder,
     kernel: &'static KernelSpec,
-    factor: f32,
+    (act, factor): (Act, f32),
     tensors: [(&'static str, &Tensor); N],
     written: usize,
 ) -> Result<()> {
@@ -60,31 +62,42 @@ fn record<const N: usize>(
     if count == 0 {
         return Ok(());
     }
-    let params = Params { count, factor };
-    Work { kernel, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }.elements_halves(
+    let params = Params { count, factor, act: act.number() };
+    let form = match act {
+        Act::Silu => 0.0,
+        Act::Gelu(form) => f64::from(u32::from(form == Form::Tanh)),
+    };
+    let constants = [("ACT", f64::from(u32::from(act != Act::Silu))), ("FORM", form)];
+    Work { kernel, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &constants }.elements_halves(
         recorder,
         count as usize,
         halves_of(tensors.map(|(_, t)| t)),
     )
 }
 
-/// Records `y = gate σ(gate) up`, all `[n, d]`, each f32 or f16.
+/// Records `y = act(gate) up`, all `[n, d]`, each f32 or f16.
 ///
 /// # Errors
 /// Shapes that differ, other element types, `y` the memory of an operand, another device's tensors.
-pub fn forward(recorder: &mut Recorder, gate: &Tensor, up: &Tensor, y: &Tensor) -> Result<()> {
-    forward_scaled(recorder, 1.0, gate, up, y)
+pub fn forward(recorder: &mut Recorder, act: Act, gate: &Tensor, up: &Tensor, y: &Tensor) -> Result<()> {
+    forward_scaled(recorder, (act, 1.0), gate, up, y)
 }
 
 /// As [`forward`], with `y` times `factor`, a power of two that keeps it in f16's range.
 ///
 /// # Errors
 /// As [`forward`]; a factor that is not finite.
-pub fn forward_scaled(recorder: &mut Recorder, factor: f32, gate: &Tensor, up: &Tensor, y: &Tensor) -> Result<()> {
+pub fn forward_scaled(
+    recorder: &mut Recorder,
+    (act, factor): (Act, f32),
+    gate: &Tensor,
+    up: &Tensor,
+    y: &Tensor,
+) -> Result<()> {
     if !factor.is_finite() {
         return Err(Error::argument("factor", format!("{factor}; give a finite factor")));
     }
-    record(recorder, &FORWARD, factor, [("gate", gate), ("up", up), ("y", y)], 1)
+    record(recorder, &FORWARD, (act, factor), [("gate", gate), ("up", up), ("y", y)], 1)
 }
 
 /// Records both gradients, all `[n, d]`, each f32 or f16; `gate` and `up` are the forward's inputs, `dy` is the gradient by `y` without a
@@ -94,11 +107,12 @@ pub fn forward_scaled(recorder: &mut Recorder, factor: f32, gate: &Tensor, up: &
 /// As [`forward`].
 pub fn backward(
     recorder: &mut Recorder,
+    act: Act,
     gate: &Tensor,
     up: &Tensor,
     dy: &Tensor,
     dgate: &Tensor,
     dup: &Tensor,
 ) -> Result<()> {
-    record(recorder, &BACKWARD, 1.0, [("gate", gate), ("up", up), ("dy", dy), ("dgate", dgate), ("dup", dup)], 2)
+    record(recorder, &BACKWARD, (act, 1.0), [("gate", gate), ("up", up), ("dy", dy), ("dgate", dgate), ("dup", dup)], 2)
 }

@@ -1,7 +1,10 @@
-// Gradient of the SiLU-gated unit: with s = sigmoid(gate), dup = dy gate s, dgate = dy up s (1 + gate (1 - s)).
+// Gradient of the gated unit: dup = dy act(gate), dgate = dy up act'(gate).
 
 struct Params {
     count: u32,
+    factor: f32,
+    // As ACT; the host twin reads it here.
+    act: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -11,17 +14,16 @@ struct Params {
 #import "result" 4
 #import "result" 5
 
-#import "nn/sigmoid.wgsl"
+#import "nn/gate_forms.wgsl"
 
 fn element(index: u32) {
     let at = min(index, params.count - 1u);
-    let g = read1(at);
-    let s = sigmoid(g);
-    let d = read3(at) * s;
-    let to_gate = d * read2(at) * (1.0 + g * (1.0 - s));
+    let both = activated_with_slope(read1(at));
+    let d = read3(at);
+    let to_gate = d * read2(at) * both[1];
     if (index < params.count) {
         write4(index, to_gate);
-        write5(index, d * g);
+        write5(index, d * both[0]);
     }
 }
 

@@ -1,0 +1,120 @@
+//! Twin of `shaders/nn/gate*.wgsl`.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::gelu::{self, Form};
+use super::math::Float;
+use super::parallel::{Map, for_each_element};
+use super::{floats, floats_mut};
+use crate::Result;
+use crate::host::{HostCall, check_params};
+
+/// What a gate is passed through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// `x σ(x)`.
+    Silu,
+    /// `x Φ(x)`, in one of its two forms.
+    Gelu(Form),
+}
+
+impl Act {
+    /// As the parameter blocks have it.
+    pub(crate) fn number(self) -> u32 {
+        match self {
+            Act::Silu => 0,
+            Act::Gelu(Form::Erf) => 1,
+            Act::Gelu(Form::Tanh) => 2,
+        }
+    }
+
+    fn of(number: u32) -> Result<Act> {
+        check_params(number <= 2, "an activation that there is not")?;
+        Ok(match number {
+            0 => Act::Silu,
+            1 => Act::Gelu(Form::Erf),
+            _ => Act::Gelu(Form::Tanh),
+        })
+    }
+
+    /// Value and derivative.
+    #[inline(always)]
+    fn both<R: Float>(self, x: R) -> (R, R) {
+        match self {
+            Act::Silu => {
+                let s = x.sigmoid();
+                (x * s, s * (R::ONE + x * (R::ONE - s)))
+            }
+            Act::Gelu(form) => (gelu::value(form, x), gelu::slope(form, x)),
+        }
+    }
+
+    #[inline(always)]
+    fn value<R: Float>(self, x: R) -> R {
+        match self {
+            Act::Silu => x * x.sigmoid(),
+            Act::Gelu(form) => gelu::value(form, x),
+        }
+    }
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct Params {
+    pub count: u32,
+    pub factor: f32,
+    pub act: u32,
+}
+
+struct Value<R> {
+    act: Act,
+    factor: R,
+}
+
+impl<R: Float> Map<R, 2, 1> for Value<R> {
+    #[inline(always)]
+    fn map(&self, [gate, up]: [R; 2], _: [R; 1]) -> [R; 1] {
+        [self.factor * (self.act.value(gate) * up)]
+    }
+}
+
+struct Gradient(Act);
+
+impl<R: Float> Map<R, 3, 2> for Gradient {
+    #[inline(always)]
+    fn map(&self, [gate, up, dy]: [R; 3], _: [R; 2]) -> [R; 2] {
+        let (value, slope) = self.0.both(gate);
+        [dy * up * slope, dy * value]
+    }
+}
+
+/// `y = factor act(gate) up`, slices of one length.
+pub fn forward<R: Float>(act: Act, factor: R, gate: &[R], up: &[R], y: &mut [R]) {
+    for_each_element(&Value { act, factor }, [gate, up], [y]);
+}
+
+/// Both gradients, slices of one length.
+pub fn backward<R: Float>(act: Act, (gate, up): (&[R], &[R]), dy: &[R], (dgate, dup): (&mut [R], &mut [R])) {
+    for_each_element(&Gradient(act), [gate, up, dy], [dgate, dup]);
+}
+
+/// Runs the kernel: buffers are gate, up, y.
+///
+/// # Errors
+/// Buffers that do not fit the parameters; an activation that there is not.
+pub fn forward_twin(call: &mut HostCall<'_>) -> Result<()> {
+    let Params { factor, act, .. } = call.params()?;
+    forward(Act::of(act)?, factor, floats(call, 0, 0)?, floats(call, 1, 0)?, floats_mut(call, 2, 0)?);
+    Ok(())
+}
+
+/// Runs the kernel: buffers are gate, up, dy, dgate, dup.
+///
+/// # Errors
+/// Buffers that do not fit the parameters; an activation that there is not.
+pub fn backward_twin(call: &mut HostCall<'_>) -> Result<()> {
+    let Params { act, .. } = call.params()?;
+    let operands = (floats(call, 0, 0)?, floats(call, 1, 0)?);
+    backward(Act::of(act)?, operands, floats(call, 2, 0)?, (floats_mut(call, 3, 0)?, floats_mut(call, 4, 0)?));
+    Ok(())
+}
