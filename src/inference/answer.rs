@@ -6,8 +6,9 @@ use std::path::Path;
 use crate::device::{Device, Tensor};
 use crate::io::{AdapterKind, AdapterWeights, ChatDate, ChatTemplate, TOKEN, TextStream, Tokenizer, Turn, VISUAL};
 use crate::nn::adapter::fresh;
+use crate::nn::decoder::OpenDecoder;
 use crate::nn::decoder::generate::{Generator, NextToken, Sampling};
-use crate::nn::{Adapter, Decoder, Precision};
+use crate::nn::{Adapter, Decoder};
 use crate::train::Model;
 use crate::{Error, Result};
 
@@ -89,10 +90,10 @@ impl Assistant {
         adapter: &Path,
         visual_tokens: impl Into<Option<usize>>,
     ) -> Result<Self> {
-        Self::open_in(device, model, adapter, visual_tokens.into(), Precision::F32)
+        Self::open_in(device, model, adapter, visual_tokens.into(), OpenDecoder::default())
     }
 
-    /// As [`Self::open`], computing in `precision`.
+    /// As [`Self::open`], with more choices for the decoder.
     ///
     /// # Errors
     /// As there.
@@ -101,9 +102,9 @@ impl Assistant {
         model: &Path,
         adapter: &Path,
         visual_tokens: Option<usize>,
-        precision: Precision,
+        options: OpenDecoder<'_>,
     ) -> Result<Self> {
-        let decoder = decoder(device, model, precision)?;
+        let decoder = Decoder::open_with(device, model, options)?;
         let weights = AdapterWeights::load(adapter)?;
         let hidden = decoder.config().hidden_size;
         weights.check_fits(weights.inputs(), hidden, adapter)?;
@@ -116,8 +117,8 @@ impl Assistant {
     ///
     /// # Errors
     /// A file that is missing or malformed; no memory.
-    pub fn open_text(device: &Device, model: &Path, precision: Precision) -> Result<Self> {
-        let decoder = decoder(device, model, precision)?;
+    pub fn open_text(device: &Device, model: &Path, options: OpenDecoder<'_>) -> Result<Self> {
+        let decoder = Decoder::open_with(device, model, options)?;
         // A model is a decoder behind an adapter; this one is never asked.
         let adapter = Adapter::new(device, &fresh(AdapterKind::Linear, 1, decoder.config().hidden_size, 0))?;
         Ok(Assistant { sees: false, ..Self::of(device, model, Model { adapter, decoder }, 1)? })
@@ -238,13 +239,6 @@ impl Assistant {
             }
             Some(room) => Ok(room.min(wanted)),
         }
-    }
-}
-
-fn decoder(device: &Device, model: &Path, precision: Precision) -> Result<Decoder> {
-    match precision {
-        Precision::F32 => Decoder::open(device, model, None),
-        Precision::Mixed => Decoder::open_mixed(device, model, None),
     }
 }
 

@@ -56,6 +56,7 @@ pub use gguf::GgufSummary;
 #[cfg(feature = "train")]
 pub use gguf::{GgufType, write_gguf};
 pub use ids::{IdIndex, Ids};
+pub(crate) use model::read_object as read_json_object;
 pub use model::{
     Activation, AdapterKind, AdapterLayer, AdapterWeights, DecoderConfig, DecoderShape, Family, LayerKind,
     MAX_SHARD_BYTES, ModelWriter, NormPlacement, QueryKeyNorm, Rope, RopeScaling, Stored, Weights,

@@ -176,7 +176,12 @@ fn files(settings: &Settings) -> Result<Vec<InputFile>> {
         files.push(InputFile { role: role.to_string(), path: path.to_path_buf(), text })
     };
     add("data", &settings.data, true);
-    let texts = [("ids", &settings.ids), ("stats", &settings.stats), ("init_adapter", &settings.init_adapter)];
+    let texts = [
+        ("ids", &settings.ids),
+        ("stats", &settings.stats),
+        ("init_adapter", &settings.init_adapter),
+        ("init_lora", &settings.init_lora),
+    ];
     for (role, path) in texts.into_iter().filter_map(|(role, path)| Some((role, path.as_ref()?))) {
         match path.is_dir() {
             true => listed(path)?.iter().for_each(|file| add(role, file, false)),

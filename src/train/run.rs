@@ -6,7 +6,7 @@
 //!   log.jsonl              step, loss, lr, grad_norm, tokens of each logged step
 //!   checkpoints/step-…/    parameters, optimiser, place in the data
 //!   adapter.safetensors    the result, under LLaVA's names
-//!   model/                 the decoder in Hugging Face's layout, where it trained
+//!   model/                 the decoder in Hugging Face's layout, where it trained, or with the additions merged into it if asked for
 //!   lora/                  the low-rank additions in PEFT's layout, where there are such
 //! ```
 
@@ -24,7 +24,7 @@ use super::visual::VisualInputs;
 use super::{Checkpoints, Model, Trainer, Trains};
 use crate::device::Device;
 use crate::error::{Problem, Remedy};
-use crate::io::{AdapterWeights, ChatDate, ChatTemplate, FolderLock, Samples, Tokenizer, write_atomically};
+use crate::io::{AdapterWeights, ChatDate, ChatTemplate, FolderLock, Samples, Tokenizer, Weights, write_atomically};
 use crate::nn::adapter::fresh;
 use crate::nn::decoder::LowRankOptions;
 use crate::nn::{Adapter, Decoder, Precision};
@@ -84,7 +84,7 @@ pub struct Run {
 pub struct Finished {
     /// The adapter.
     pub adapter: PathBuf,
-    /// The decoder's folder, where it trained.
+    /// The decoder's folder, where it trained, or low-rank additions were to be merged into it.
     pub model: Option<PathBuf>,
     /// The low-rank additions' folder, where there are such.
     pub low_rank: Option<PathBuf>,
@@ -271,7 +271,16 @@ impl Run {
             finished.low_rank =
                 Some(decoder.save_low_rank_blocking(&self.device, &folder, &self.settings.model, true)?);
         }
-        let (folder, element) = (out.join("model"), self.settings.export_dtype);
+        if self.settings.train == Trained::Lora && !self.settings.merge_lora {
+            return Ok(finished);
+        }
+        let element = match self.settings.export_dtype {
+            Some(element) => element,
+            None => Some(Weights::open(&self.settings.model)?.element_type())
+                .filter(|element| *element != ElementType::F64)
+                .unwrap_or(ElementType::F32),
+        };
+        let folder = out.join("model");
         finished.model = Some(decoder.save_blocking(&self.device, (&folder, true), &self.settings.model, element)?);
         Ok(finished)
     }
@@ -364,7 +373,9 @@ fn model(device: &Device, settings: &Settings, width: usize) -> Result<Model> {
             weights
         }
     };
-    if settings.train == Trained::Lora {
+    if let (Trained::Lora, Some(folder)) = (settings.train, &settings.init_lora) {
+        decoder.open_low_rank(device, folder)?;
+    } else if settings.train == Trained::Lora {
         let alpha = settings.lora_alpha as f32;
         decoder.add_low_rank(device, LowRankOptions { rank: settings.lora_rank, alpha, seed: settings.seed })?;
     }

@@ -15,6 +15,7 @@ fn the_trained_decoder_is_written_in_the_type_that_is_asked_for() {
     for trained in [Trained::All, Trained::Lora] {
         let (_folder, mut settings) = setup(Stage::Two);
         (settings.train, settings.epochs, settings.lora_rank) = (trained, 3.0, 3);
+        settings.merge_lora = trained == Trained::Lora;
         finish(Run::start(&host, settings.clone(), Start::New).unwrap());
         let read = || {
             let weights = Weights::open(&settings.out.join("model")).unwrap();
@@ -27,7 +28,7 @@ fn the_trained_decoder_is_written_in_the_type_that_is_asked_for() {
         assert_eq!(element, ElementType::F32);
         for wanted in [ElementType::F16, ElementType::BF16] {
             // A finished run writes its results again.
-            let again = settings.clone().export_dtype(wanted);
+            let again = settings.clone().export_dtype(Some(wanted));
             Run::start(&host, again, Start::Resume).unwrap().finish().unwrap();
             let (element, rounded) = read();
             assert_eq!(element, wanted);
@@ -55,6 +56,6 @@ fn what_has_no_effect_is_said_and_what_contradicts_is_refused() {
     refused(Run::start(&host, linear, Start::New), &["linear", "init_adapter", "mlp2x_gelu"]);
     let tokens = settings.clone().adapter_tokens(2).visual_tokens(2);
     refused(Run::start(&host, tokens, Start::New), &["adapter_tokens: 2", "makes 1"]);
-    let double = settings.export_dtype(ElementType::F64);
+    let double = settings.export_dtype(Some(ElementType::F64));
     refused(Run::start(&host, double, Start::New), &["export_dtype", "bf16"]);
 }

@@ -143,6 +143,7 @@ fn training_goes_as_from_the_folder() {
             let run = |model: &Path| {
                 let (_spot, mut settings) = setup(stage);
                 (settings.model, settings.train, settings.max_steps) = (model.to_path_buf(), trained, Some(3));
+                settings.merge_lora = trained == Trained::Lora;
                 settings.init_adapter = None;
                 finish(Run::start(&host, settings.clone(), Start::New).unwrap());
                 let adapter = std::fs::read(settings.out.join("adapter.safetensors")).unwrap();

@@ -15,6 +15,7 @@ mod gguf;
 mod inputs;
 mod limits;
 mod locks;
+mod low_rank;
 mod mixed_precision;
 mod models;
 mod nans;

@@ -4,6 +4,7 @@ use realign::ElementType;
 use realign::device::Device;
 use realign::inference::{AnswerOptions, Assistant, score};
 use realign::io::{Role, SampleOptions, Turn};
+use realign::nn::decoder::OpenDecoder;
 use realign::nn::{Decoder, Precision};
 use realign::optim::MomentType;
 use realign::train::{EmbeddingFiles, Form, LogRecord, Run, Settings, Stage, Start, Tick, Trained, VisualInputs, data};
@@ -204,7 +205,14 @@ fn what_is_asked_in_mixed_precision_is_near() {
     let adapter = settings.init_adapter.clone().unwrap();
     for device in devices() {
         let scores = [Precision::F32, Precision::Mixed].map(|precision| {
-            let assistant = Assistant::open_in(&device, &settings.model, &adapter, Some(1), precision).unwrap();
+            let assistant = Assistant::open_in(
+                &device,
+                &settings.model,
+                &adapter,
+                Some(1),
+                OpenDecoder { precision, ..OpenDecoder::default() },
+            )
+            .unwrap();
             assert_eq!(assistant.model.decoder.precision(), precision);
             let files = EmbeddingFiles {
                 inputs: &settings.embeddings,

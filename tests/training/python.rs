@@ -178,7 +178,7 @@ fn python_reads_what_a_finished_run_leaves() {
     for (stage, trained) in [(Stage::One, Trained::Adapter), (Stage::Two, Trained::All), (Stage::Two, Trained::Lora)] {
         for kind in ["llama", "qwen2"] {
             let (folder, settings) = setup_of(stage, kind);
-            let settings = settings.train(trained).epochs(3.0).lora_rank(3);
+            let settings = settings.train(trained).epochs(3.0).lora_rank(3).merge_lora(trained == Trained::Lora);
             let out = settings.out.clone();
             finish(Run::start(&Device::host(), settings, Start::New).unwrap());
             // The folder's model has its adapter within; LLaVA keeps it so.

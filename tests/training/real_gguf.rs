@@ -11,7 +11,8 @@ use std::path::PathBuf;
 use realign::device::Device;
 use realign::inference::{AnswerOptions, Assistant, End};
 use realign::io::{Role, Tokenizer, Turn};
-use realign::nn::{Decoder, Precision};
+use realign::nn::Decoder;
+use realign::nn::decoder::OpenDecoder;
 
 use super::gguf::logits;
 
@@ -55,7 +56,7 @@ fn the_file_gives_the_tokens_logits_and_answer_of_transformers() {
             println!("{}: logits differ by {off} at most", device.name());
             assert!(off < 1e-3);
         }
-        let assistant = Assistant::open_text(&device, &file(), Precision::F32).unwrap();
+        let assistant = Assistant::open_text(&device, &file(), OpenDecoder::default()).unwrap();
         let turn = Turn { role: Role::User, text: "What is the capital of France?".to_owned() };
         let prompt = assistant.chat(&[turn]).unwrap();
         assert_eq!(prompt, PROMPT);

@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
+use realign::ElementType;
 use realign::align::Method;
 use realign::inference::AnswerOptions;
 use realign::io::{ChatDate, Join, SkipBad};
 use realign::nn::Precision;
+use realign::nn::decoder::OpenDecoder;
 use realign::nn::decoder::generate::Sampling;
 use realign::train::EmbeddingFiles;
 
@@ -30,6 +32,12 @@ pub struct ModelArgs {
     /// What the language model computes in: mixed halves its memory, f16 for weights and activations, f32 for sums.
     #[arg(long, default_value = "f32", value_parser = parse_precision, value_name = "f32|mixed")]
     pub precision: Precision,
+    /// What the language model's matrices are stored as; by default each as in its file, and f16 with --precision mixed.
+    #[arg(long, value_parser = parse_weights, value_name = "f32|f16|bf16")]
+    weights: Option<ElementType>,
+    /// Low-rank additions to the language model: a folder in PEFT's layout, such as the one that a run leaves in OUT/lora.
+    #[arg(long, value_name = "DIR")]
+    lora: Option<PathBuf>,
     /// The date that a chat template writes, where it writes one, as 2026-01-31; by default today.
     #[arg(long, value_name = "DATE")]
     pub date: Option<ChatDate>,
@@ -39,7 +47,21 @@ fn parse_precision(text: &str) -> Result<Precision, String> {
     text.parse().map_err(|_| format!("'{text}' is unknown; choose f32 or mixed"))
 }
 
+fn parse_weights(text: &str) -> Result<ElementType, String> {
+    match text {
+        "f32" => Ok(ElementType::F32),
+        "f16" => Ok(ElementType::F16),
+        "bf16" => Ok(ElementType::BF16),
+        other => Err(format!("'{other}' is unknown; choose f32, f16 or bf16")),
+    }
+}
+
 impl ModelArgs {
+    /// How the language model is opened.
+    pub fn decoder(&self) -> OpenDecoder<'_> {
+        OpenDecoder { precision: self.precision, weights: self.weights, low_rank: self.lora.as_deref() }
+    }
+
     /// The adapter; only `generate` goes without.
     pub fn adapter(&self) -> Result<&Path> {
         self.adapter.as_deref().context("--adapter is missing")

@@ -37,10 +37,7 @@ fn open_model(device: &Device, args: &ModelArgs) -> Result<(Model, usize)> {
     let hidden = DecoderConfig::read(&args.model)?.hidden_size;
     weights.check_fits(weights.inputs(), hidden, adapter)?;
     let visual_tokens = weights.visual_tokens_or(args.visual_tokens(), hidden, adapter)?;
-    let decoder = match args.precision {
-        Precision::F32 => Decoder::open(device, &args.model, None)?,
-        Precision::Mixed => Decoder::open_mixed(device, &args.model, None)?,
-    };
+    let decoder = Decoder::open_with(device, &args.model, args.decoder())?;
     Ok((Model { adapter: Adapter::new(device, &weights)?, decoder }, visual_tokens))
 }
 
@@ -125,8 +122,8 @@ pub fn generate(args: &GenerateArgs) -> Result<()> {
     let embedding = embedding(args)?;
     let (model, visual_tokens) = (&args.model, args.model.visual_tokens());
     let assistant = match model.adapter_if_given() {
-        Some(adapter) => Assistant::open_in(&device, &model.model, adapter, visual_tokens, model.precision)?,
-        None => Assistant::open_text(&device, &model.model, model.precision)?,
+        Some(adapter) => Assistant::open_in(&device, &model.model, adapter, visual_tokens, model.decoder())?,
+        None => Assistant::open_text(&device, &model.model, model.decoder())?,
     };
     let assistant = model.date.into_iter().fold(assistant, Assistant::at);
     if let Some(numbers) = &embedding {
@@ -176,7 +173,7 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
     let Questions { questions, missing, skipped_bad } = Questions::read(&args.data.data, &embeddings.index, options)?;
     let (model, visual_tokens) = (&args.model, args.model.visual_tokens());
     let adapter = model.adapter()?;
-    let assistant = Assistant::open_in(&device, &model.model, adapter, visual_tokens, model.precision)?;
+    let assistant = Assistant::open_in(&device, &model.model, adapter, visual_tokens, model.decoder())?;
     let assistant = model.date.into_iter().fold(assistant, Assistant::at);
     check_width(adapter, assistant.model.adapter.input(), embeddings.rows.width())?;
     let start = Instant::now();

@@ -96,7 +96,7 @@ fn killed_at_any_moment_a_run_resumes_to_the_same_weights() {
     let mut random = Random(seed.wrapping_mul(2).wrapping_add(1));
     let folder = folder();
     for device in devices() {
-        let lora = format!("{STAGE2} --train lora --lora-rank 3 --epochs 16");
+        let lora = format!("{STAGE2} --train lora --lora-rank 3 --epochs 16 --merge-lora");
         let (one, two) = (format!("{STAGE1} --epochs 60"), format!("{STAGE2} --epochs 16"));
         // How many files are left: the adapter and the log, the decoder, the additions.
         for (mode, line, files) in [("stage1", one, 2), ("stage2", two, 3), ("lora", lora, 4)] {
@@ -342,7 +342,7 @@ fn gguf_files_are_models() {
     let seen = format!("{ask} --image-embedding image.npy --row 0 --adapter run/adapter.safetensors");
     assert_eq!(folder.json_line(&seen)["prompt_tokens"].as_u64(), alone["prompt_tokens"].as_u64().map(|n| n + 2));
     let stage2 = "train stage2 --model g.gguf --data conversations.json --embeddings image.npy --ids image_ids.json --init-adapter \
-                  run/adapter.safetensors --train lora --lora-rank 2 --max-steps 2 --device host --out two";
+                  run/adapter.safetensors --train lora --lora-rank 2 --merge-lora --max-steps 2 --device host --out two";
     folder.good(stage2);
     let value = folder.json_line("export --model two/model --out two.gguf --type q8_0 --json");
     assert_eq!(value["bytes"].as_u64(), Some(folder.bytes("two.gguf").len() as u64));

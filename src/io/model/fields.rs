@@ -17,7 +17,7 @@ pub(super) struct Fields<'a> {
 }
 
 /// Reads a JSON file whose outermost value is an object.
-pub(in crate::io) fn read_object(path: &Path) -> Result<Map<String, Value>> {
+pub(crate) fn read_object(path: &Path) -> Result<Map<String, Value>> {
     let text = plain::read_bytes(path)?;
     match serde_json::from_slice(&text) {
         Ok(Value::Object(object)) => Ok(object),

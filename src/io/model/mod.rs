@@ -16,7 +16,8 @@ pub use config::{
     Activation, DecoderConfig, DecoderShape, Family, LayerKind, NormPlacement, QueryKeyNorm, Rope, RopeScaling, Stored,
 };
 pub use export::{MAX_SHARD_BYTES, ModelWriter};
+pub(crate) use fields::read_object;
 #[cfg(feature = "train")]
-pub(super) use fields::{read_object, read_object_if_there};
+pub(super) use fields::read_object_if_there;
 pub(super) use source::ModelFiles;
 pub use weights::Weights;

@@ -101,7 +101,8 @@ impl Weights {
         let mut config = DecoderConfig::read(folder)?;
         let weights = Weights::open(folder)?;
         if config.tied_embeddings && weights.has_own_head(config.vocab_size, config.hidden_size)? {
-            let problem = "the configuration ties the output matrix to the embedding table, but another lm_head.weight is stored";
+            let problem =
+                "the configuration ties the output matrix to the embedding table, but another lm_head.weight is stored";
             log::warn!("{}: {problem}, which is used", folder.display());
             config.tied_embeddings = false;
         }

@@ -5,15 +5,23 @@ use std::path::{Path, PathBuf};
 
 use super::{Decoder, Layer};
 use crate::device::{Device, Tensor};
-use crate::io::tensor_writer::{TensorWriter, notes};
-use crate::io::{
-    DecoderConfig, MAX_SHARD_BYTES, ModelWriter, Stored, TensorSpec, Weights, atomic_folder::FolderWriter,
-};
+use crate::io::{DecoderConfig, MAX_SHARD_BYTES, ModelWriter, Weights};
 use crate::kernels::linalg::matmul::{self, Operand, Product};
 use crate::nn::linear::Linear;
-use crate::nn::parameters::{Parameter, Slot};
+use crate::nn::parameters::Slot;
 use crate::nn::{Precision, ShardedMatrix};
 use crate::{ElementType, Error, Result};
+
+/// How a decoder is opened; by default in f32, its matrices as in the files.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OpenDecoder<'a> {
+    /// What it computes in.
+    pub precision: Precision,
+    /// What its matrices are stored as: f32, f16 or bf16.
+    pub weights: Option<ElementType>,
+    /// A folder of low-rank additions in PEFT's layout, which stay apart from the matrices.
+    pub low_rank: Option<&'a Path>,
+}
 
 impl Decoder {
     /// Reads a model folder: `config.json` and one or many safetensors files, of any float type. Matrices are stored as
@@ -38,6 +46,22 @@ impl Decoder {
                 Decoder::stored_as(device, &config, &stored, load)
             }
         }
+    }
+
+    /// As [`Self::open`], with more choices; for inference, or for training an adapter or low-rank additions.
+    ///
+    /// # Errors
+    /// As [`Self::open`], [`Self::open_mixed`] and [`Self::open_low_rank`].
+    pub fn open_with(device: &Device, folder: &Path, options: OpenDecoder<'_>) -> Result<Self> {
+        let mut decoder = match options.precision {
+            Precision::F32 => Decoder::open(device, folder, options.weights)?,
+            Precision::Mixed => Decoder::open_mixed(device, folder, options.weights)?,
+        };
+        if let Some(additions) = options.low_rank {
+            decoder.open_low_rank(device, additions)?;
+            decoder.compute_in(device, options.precision)?;
+        }
+        Ok(decoder)
     }
 
     /// As [`Self::open`], for a decoder that stays frozen and computes in [`Precision::Mixed`]: matrices are stored as `storage`, f16 or
@@ -94,47 +118,8 @@ impl Decoder {
         writer.commit()
     }
 
-    /// Writes the low-rank additions as PEFT names and lays them out: a folder of `adapter_model.safetensors` and
-    /// `adapter_config.json`.
-    ///
-    /// # Errors
-    /// There are none; `out` exists and `force` is off; a full disk; the device was lost.
-    pub fn save_low_rank_blocking(&self, device: &Device, out: &Path, base: &Path, force: bool) -> Result<PathBuf> {
-        const FILE: &str = "adapter_model.safetensors";
-        let list: Vec<_> = self.parameters.iter().filter(|p| is_low_rank(&p.name)).collect();
-        let scale = self.additions().first().and_then(|l| l.low_rank.as_ref()).map(|l| l.scale);
-        let Some(scale) = scale else {
-            return Err(Error::argument("model", "has no low-rank additions to write"));
-        };
-        let name = |name: &str| format!("base_model.model.{name}");
-        let stored = |p: &Parameter| match p.name.ends_with(".lora_B.weight") {
-            true => self.config.stored(&p.name, &p.shape),
-            false => Stored { name: p.name.clone(), shape: p.shape.clone(), first_row: 0 },
-        };
-        let folder = FolderWriter::create(out, force)?;
-        let whole = list.iter().map(|p| stored(p)).filter(|stored| stored.first_row == 0);
-        let specs: Vec<_> = whole.map(|s| TensorSpec::new(name(&s.name), &s.shape, ElementType::F32)).collect();
-        let mut writer = TensorWriter::start(folder.file(FILE)?, &out.join(FILE), &specs, notes(&[]))?;
-        for parameter in list {
-            writer.write(&name(&stored(parameter).name), &parameter.value.to_f32_blocking(device)?)?;
-        }
-        writer.finish()?;
-        let config = serde_json::json!({
-            "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": base.display().to_string(),
-            "r": self.rank, "lora_alpha": f64::from(scale) * self.rank as f64, "lora_dropout": 0.0, "bias": "none",
-            "inference_mode": true,
-            "target_modules": match self.config.fused {
-                true => &["qkv_proj", "o_proj", "gate_up_proj", "down_proj"][..],
-                false => &["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
-            },
-        });
-        folder.write("adapter_config.json", format!("{config:#}\n").as_bytes())?;
-        folder.publish()?;
-        Ok(out.to_path_buf())
-    }
-
     /// The linear layers that have low-rank additions.
-    fn additions(&self) -> Vec<&Linear> {
+    pub(super) fn additions(&self) -> Vec<&Linear> {
         self.layers.iter().flat_map(linears).filter(|linear| linear.low_rank.is_some()).collect()
     }
 
@@ -181,6 +166,6 @@ fn linears(layer: &Layer) -> [&Linear; 7] {
     [q, k, v, o, gate, up, down]
 }
 
-fn is_low_rank(name: &str) -> bool {
+pub(super) fn is_low_rank(name: &str) -> bool {
     name.contains(".lora_")
 }

@@ -2,7 +2,7 @@
 
 use super::Decoder;
 use crate::device::Device;
-use crate::host::gaussian::normals;
+use crate::host::split_mix::{STEP, SplitMix64, mix, unit};
 use crate::nn::linear::LowRank;
 use crate::{Error, Result};
 
@@ -18,8 +18,8 @@ pub struct LowRankOptions {
 }
 
 impl Decoder {
-    /// Gives every linear layer a low-rank addition: `A` normal of standard deviation `1 / r`, `B` zero, so that the model
-    /// computes the same as before. Their names end in `lora_A.weight` and `lora_B.weight`. Projections that the model's files have as one
+    /// Gives every linear layer a low-rank addition: `A` as PEFT draws it (uniform within `1 / √inputs`, Kaiming's with a = √5),
+    /// `B` zero, so that the model computes the same as before. Their names end in `lora_A.weight` and `lora_B.weight`. Projections that the model's files have as one
     /// share their `A`, as PEFT has it.
     ///
     /// # Errors
@@ -30,15 +30,17 @@ impl Decoder {
         }
         let (rank, scale) = (options.rank, options.alpha / options.rank as f32);
         let parameters = &mut self.parameters;
-        let mut stream = 0;
+        let mut stream = 0u64;
         for (index, layer) in self.layers.iter_mut().enumerate() {
             for (name, linear) in layer.linears() {
                 let &[rows, columns] = &parameters.get(linear.weight).shape[..] else {
                     return Err(Error::argument("model", format!("{name} is not a matrix")));
                 };
                 let name = |part: &str| format!("model.layers.{index}.{name}.{part}.weight");
-                let mut a = normals(rank * columns, options.seed, stream);
-                a.iter_mut().for_each(|x| *x /= rank as f32);
+                let bound = 1.0 / (columns as f64).sqrt();
+                let mut random = SplitMix64::new(mix(options.seed.wrapping_add(STEP.wrapping_mul(stream))));
+                let a: Vec<f32> =
+                    (0..rank * columns).map(|_| ((2.0 * unit(random.next()) - 1.0) * bound) as f32).collect();
                 stream += 1;
                 let shared = self.config.stored(&name("lora_A"), &[rank, columns]).name;
                 let a = match parameters.slot(&shared) {

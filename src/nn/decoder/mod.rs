@@ -8,10 +8,12 @@ pub mod generate;
 mod head;
 mod low_rank;
 mod norms;
+mod peft;
 mod precision;
 mod rotary;
 mod space;
 
+pub use files::OpenDecoder;
 pub use forward::{Batch, Cache};
 pub use head::{Head, HeadSpace, Logits, LogitsBlock};
 pub use low_rank::LowRankOptions;

@@ -202,6 +202,10 @@ settings! {
     lora_rank: usize = |_s| 16, true;
     /// Their scale is this divided by the rank.
     lora_alpha: f64 = |_s| 32.0, true;
+    /// Low-rank additions to go on from: a folder in PEFT's layout, which brings its rank and alpha.
+    init_lora: Option<PathBuf> = |_s| None, true;
+    /// Also write the decoder with its low-rank additions merged into it, beside the additions.
+    merge_lora: bool = |_s| false, false;
     /// The type of the frozen decoder's weights: f32, f16 or bf16; by default that of the files.
     weights: Option<ElementType> = |_s| None, true;
     /// What the decoder computes in: f32, or mixed (f16 products and activations, f32 sums and masters); by default mixed for an adapter where
@@ -209,8 +213,8 @@ settings! {
     precision: Option<Precision> = |_s| None, true;
     /// Keep only each layer's input and compute the rest again in the backward pass: less memory, more time.
     recompute: bool = |_s| false, true;
-    /// The type of the decoder that is written at the end: f32, f16 or bf16.
-    export_dtype: ElementType = |_s| ElementType::F32, false;
+    /// The type of the decoder that is written at the end: f32, f16 or bf16; by default that of most of the model's files.
+    export_dtype: Option<ElementType> = |_s| None, false;
     /// Optimiser steps per log line.
     log_every: u64 = |_s| 1, false;
     /// Optimiser steps per checkpoint; 0 saves at the end only.
@@ -350,9 +354,12 @@ impl Settings {
             ),
             (
                 "export_dtype",
-                self.train == Trained::Adapter && self.export_dtype != ElementType::F32,
-                "a frozen decoder is not written",
+                (self.train == Trained::Adapter || (self.train == Trained::Lora && !self.merge_lora))
+                    && self.export_dtype.is_some(),
+                "a frozen decoder is not written, unless low-rank additions are merged into it (merge_lora)",
             ),
+            ("merge_lora", self.merge_lora && self.train != Trained::Lora, "there are no low-rank additions"),
+            ("init_lora", self.init_lora.is_some() && self.train != Trained::Lora, "there are no low-rank additions"),
         ];
         let told = list.into_iter().filter(|(_, ignored, _)| *ignored);
         told.map(|(key, _, why)| format!("{key} is ignored: {why}")).collect()
@@ -426,7 +433,7 @@ impl Settings {
             ),
             (
                 "export_dtype",
-                matches!(self.export_dtype, ElementType::F32 | ElementType::F16 | ElementType::BF16),
+                matches!(self.export_dtype, None | Some(ElementType::F32 | ElementType::F16 | ElementType::BF16)),
                 "f32, f16 or bf16 is needed",
             ),
             ("log_every", self.log_every >= 1, "at least 1 is needed"),
@@ -440,7 +447,7 @@ impl Settings {
 }
 
 /// Settings that say where files lie.
-const PLACES: [&str; 7] = ["data", "embeddings", "ids", "init_adapter", "model", "noise_images", "stats"];
+const PLACES: [&str; 8] = ["data", "embeddings", "ids", "init_adapter", "init_lora", "model", "noise_images", "stats"];
 
 /// Words for an unknown key, with the nearest known one.
 fn unknown(key: &str) -> String {
