@@ -202,10 +202,23 @@ fn open_regular(path: &Path) -> Result<(File, u64)> {
     Ok((file, len))
 }
 
+/// What to do with a file of another type.
+fn unknown_type(path: &Path) -> Error {
+    let ending = path.extension().and_then(|end| end.to_str()).unwrap_or("").to_ascii_lowercase();
+    let hint = match ending.as_str() {
+        "npz" => "; save one of its arrays: np.save(\"rows.npy\", np.load(…)[\"name\"])",
+        "pt" | "pth" | "bin" | "pkl" | "pickle" => {
+            "; pickles are not read: np.save(\"rows.npy\", torch.load(…).float().numpy())"
+        }
+        "csv" | "tsv" | "json" | "jsonl" => "; texts are not read as rows: np.save(\"rows.npy\", …)",
+        _ => "",
+    };
+    let problem = "unknown file type; the name must end in .npy, .safetensors, .parquet or .arrow";
+    Error::format(path, format!("{problem}{hint}"))
+}
+
 fn inspect(path: &Path, options: &OpenOptions) -> Result<(Found, FileFormat, u64)> {
-    let format = FileFormat::from_path(path).ok_or_else(|| {
-        Error::format(path, "unknown file type; the name must end in .npy, .safetensors, .parquet or .arrow")
-    })?;
+    let format = FileFormat::from_path(path).ok_or_else(|| unknown_type(path))?;
     let (file, len) = open_regular(path)?;
     let found = match format {
         FileFormat::Npy => npy::inspect(&file, len, path, options.vector),

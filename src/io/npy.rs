@@ -79,7 +79,8 @@ fn read_header(file: &File, len: u64, path: &Path) -> Result<(Vec<u8>, u64)> {
     let known = len.min(12) as usize;
     positional::read(file, &mut start[..known], 0).map_err(Error::io("read", path))?;
     if known < 10 || start[..6] != *MAGIC {
-        return Err(Error::format(path, "not an npy file: it does not start with \\x93NUMPY"));
+        let hint = "np.memmap and tofile write numbers alone: read them with np.fromfile, and np.save the array";
+        return Err(Error::format(path, format!("not an npy file: it does not start with \\x93NUMPY; {hint}")));
     }
     let (text_len, text_at) = match (start[6], start[7]) {
         (1, 0) => (u64::from(u16::from_le_bytes([start[8], start[9]])), 10),

@@ -264,6 +264,9 @@ impl Records {
                 return Ok(Some(Ok(Record { index, line, object })));
             }
             Ok(_) => "an object is needed".to_string(),
+            Err(e) if e.is_eof() && self.form == Form::Lines => {
+                format!("{}; a file holds one object per line, or one array of objects", broken(&e, line))
+            }
             Err(e) => broken(&e, line),
         };
         let bad = BadRecord { index, place: place(index, self.telling(line), None), problem };

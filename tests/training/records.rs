@@ -231,7 +231,7 @@ fn bad_records_are_listed_together_or_left_out() {
             };
             assert!(error.contains(&place), "{place:?} is not in: {error}");
         }
-        assert!(!error.contains(if name == "d.json" { "line" } else { "none" }), "{error}");
+        assert_eq!(error.contains("(line "), name != "d.json", "{error}");
         refused(conversations(name, &text, &options(SkipBad::AtMost(count - 1))), &["and 5 may be left out"]);
         for allowed in [SkipBad::AtMost(count), SkipBad::AtMost(1000), SkipBad::All] {
             let samples = conversations(name, &text, &options(allowed)).unwrap();
@@ -268,6 +268,10 @@ fn a_line_that_is_no_json_is_bad_and_an_array_has_an_end() {
         let samples = conversations("d.jsonl", &text, &options(SkipBad::AtMost(1))).unwrap();
         assert_eq!((samples.len(), samples.skipped_bad()), (2, 1), "{broken}");
     }
+    refused(
+        conversations("d.json", "{\n \"id\": 5\n}\n", &options(SkipBad::default())),
+        &["record 0 (line 1)", "one object per line"],
+    );
     let array = format!("[{good}, {{\"id\": 5 5}}, {good}]");
     let error = conversations("d.json", &array, &options(SkipBad::All)).unwrap_err().to_string();
     assert!(error.contains("record 1: not valid JSON") && !error.contains("line"), "{error}");

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::inspect::args::{AdaptersArgs, InfoArgs};
 use crate::shared::{show, zero_rows};
+use crate::wording::words;
 
 /// Files of more bytes are not read for what they hold: some ten seconds at a disk's speed.
 const MOST_READ: u64 = 16 << 30;
@@ -81,7 +82,7 @@ pub fn info(args: &InfoArgs) -> Result<()> {
         .collect();
     let mut value = json!({
         "kind": "rows", "rows": dataset.rows(), "width": dataset.width(), "dtype": dataset.element_type().name(),
-        "shards": shards, "zero_rows": count_zero_rows(&dataset)?,
+        "shards": shards, "zero_rows": count_zero_rows(&dataset),
     });
     if !args.json {
         value["shards"] = json!(dataset.shards().len());
@@ -89,18 +90,32 @@ pub fn info(args: &InfoArgs) -> Result<()> {
     show::result(args.json, &value)
 }
 
-/// Rows of zeros, with a warning if there are any; nothing of files that take long to read.
-fn count_zero_rows(dataset: &Dataset) -> Result<Option<u64>> {
+/// Rows of zeros, with a warning if there are any; nothing of files that take long to read, or that cannot be read to their end, which is
+/// said.
+fn count_zero_rows(dataset: &Dataset) -> Option<u64> {
     let row = dataset.width() as u64 * dataset.element_type().bytes() as u64;
     let bytes = dataset.rows().saturating_mul(row);
     if bytes > MOST_READ {
         let size = bytes >> 30;
         log::warn!("rows of zeros are not counted in {size} GiB of rows; realign stats counts them while it reads");
-        return Ok(None);
+        return None;
     }
-    let bar = show::progress(dataset.rows(), "reading");
-    let most = (READ_BYTES / row.max(1)).clamp(1, dataset.rows().max(1)) as usize;
-    let (mut rows, mut block) = (DatasetRows::new(dataset), vec![0; most * row as usize]);
+    let mut rows = DatasetRows::new(dataset);
+    match read_all(&mut rows, (READ_BYTES / row.max(1)).clamp(1, dataset.rows().max(1)) as usize, row as usize) {
+        Ok(()) => {
+            zero_rows::warn(dataset, rows.zero_rows());
+            Some(rows.zero_rows().count)
+        }
+        Err(error) => {
+            log::warn!("its rows cannot be used: {}", words(&error));
+            None
+        }
+    }
+}
+
+fn read_all(rows: &mut DatasetRows<'_>, most: usize, row_bytes: usize) -> realign::Result<()> {
+    let bar = show::progress(rows.rows(), "reading");
+    let mut block = vec![0; most * row_bytes];
     loop {
         match rows.next(most, &mut block)? as u64 {
             0 => break,
@@ -108,8 +123,7 @@ fn count_zero_rows(dataset: &Dataset) -> Result<Option<u64>> {
         }
     }
     bar.finish_and_clear();
-    zero_rows::warn(dataset, rows.zero_rows());
-    Ok(Some(rows.zero_rows().count))
+    Ok(())
 }
 
 fn gguf(summary: &GgufSummary) -> Value {

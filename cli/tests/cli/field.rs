@@ -76,6 +76,12 @@ fn rows_of_zeros_are_counted_and_said_by_every_command_that_reads_rows() {
     let (value, said) = told(&folder, "info m.st --json");
     assert_eq!(value["zero_rows"], 2);
     has(&said, &["m.st: 2 of 9 rows are zero"]);
+    // What cannot be read to its end is said, and what the header tells is told all the same.
+    let gone = with_zeros(&[]);
+    folder.put("nan.npy", &npy("<f4", &[f64::NAN, 1.0, 0.0, 0.0], 2));
+    assert_eq!(told(&folder, "info nan.npy --json").0["zero_rows"], 1);
+    folder.put("cut.npy", &gone[..gone.len() - 4]);
+    folder.bad(1, "info cut.npy --json", &["cut.npy", "truncated"]);
     folder.put("a.safetensors", &safetensors(&[("rows", &[0.0, 0.0, 1.0, 0.0], 2)]));
     assert_eq!(told(&folder, "info a.safetensors --json").0["zero_rows"], 1);
 }

@@ -98,13 +98,20 @@ impl Contents {
     }
 }
 
+/// Whether it is a file, and no stream; a file ends as it starts.
 fn starts_with_magic(file: &File, len: u64, path: &Path) -> Result<bool> {
-    let mut start = [0; MAGIC.len()];
+    let (mut start, mut end) = ([0; MAGIC.len()], [0; MAGIC.len()]);
     if len < MAGIC_BYTES {
         return Err(damaged(format!("it has {len} bytes"), path));
     }
     positional::read(file, &mut start, 0).map_err(Error::io("read", path))?;
-    Ok(start == *MAGIC)
+    positional::read(file, &mut end, len - MAGIC.len() as u64).map_err(Error::io("read", path))?;
+    match (start == *MAGIC, end == *MAGIC) {
+        (true, false) => {
+            Err(Error::format(path, "truncated: its end, an index of its batches, is missing; copy it again"))
+        }
+        (is_file, _) => Ok(is_file),
+    }
 }
 
 /// The header of the message at `at` and where it starts; nothing at the end of the stream.
@@ -113,12 +120,17 @@ fn header(file: &File, (at, len): (u64, u64), path: &Path) -> Result<Option<(Vec
     let known = (len - at).min(8) as usize;
     positional::read(file, &mut words[..known], at).map_err(Error::io("read", path))?;
     let (prefix, size) = match words.split_at(4) {
-        _ if known < 4 => return Ok(None),
+        // A stream may end without the word that says so.
+        _ if known == 0 => return Ok(None),
         (first, second) if first == CONTINUATION => (8, second),
         (first, _) => (4, first),
     };
+    if known < prefix {
+        let problem = format!("truncated: it ends inside the length of the message at byte {at}");
+        return Err(Error::format(path, format!("{problem}; copy it again")));
+    }
     let size = i32::from_le_bytes([size[0], size[1], size[2], size[3]]);
-    if size == 0 || known < prefix {
+    if size == 0 {
         return Ok(None);
     }
     let start = at + prefix as u64;
