@@ -278,7 +278,7 @@ fn unit_rows_by_finite_differences() {
     let operands = (&padded(&x, d)[..], &weight[..], &padded(&dy, d)[..]);
     norm::scalars(norm, operands, &mut scalars);
     let mut dx = padded(&x, d);
-    norm::backward(d, operands, &scalars, &mut dx, false);
+    norm::backward(norm, operands, &scalars, &mut dx, false);
     finite_differences(&x, &tight(&dx, d), |x| dot(&forward(x), &dy), "unit rows");
 }
 
