@@ -34,7 +34,8 @@ pub const COOPERATIVE: Capabilities =
     Capabilities::SUBGROUP.union(Capabilities::SHADER_FLOAT16).union(Capabilities::COOPERATIVE_MATRIX);
 
 /// The values of each override that make another kernel; those of the teams come with the variant.
-const CHOICES: [(&str, &[f64]); 12] = [
+const CHOICES: [(&str, &[f64]); 13] = [
+    ("ACT", &[0.0, 1.0]),
     ("DOWN", &[0.0, 1.0]),
     ("VECTORS", &[0.0, 1.0, 9.0]),
     ("CENTER", &[0.0, 1.0]),

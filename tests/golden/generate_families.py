@@ -181,7 +181,7 @@ class Case:
                 held.append(value)
         adapter = {key: value.clone().requires_grad_() for key, value in self.adapter.items()}
         main = lists[0] + list(adapter.values())
-        optimizer = torch.optim.AdamW(main, lr=2e-3, weight_decay=0.1, betas=(0.9, 0.999), eps=1e-8)
+        optimizer = torch.optim.AdamW(main, lr=5e-4, weight_decay=0.1, betas=(0.9, 0.999), eps=1e-8)
         steps = []
         for _ in range(STEPS):
             optimizer.zero_grad()

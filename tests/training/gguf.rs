@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use realign::ElementType;
 use realign::device::{Device, Tensor};
 use realign::io::{
-    AdapterKind, ChatTemplate, DecoderConfig, GgufType, Role, TensorFile, Tokenizer, Turn, Weights, write_gguf,
+    AdapterKind, ChatTemplate, DecoderConfig, GgufType, Role, RopeScaling, TensorFile, Tokenizer, Turn, Weights,
+    write_gguf,
 };
 use realign::nn::{Adapter, Decoder, adapter};
 use realign::train::{Batch, IGNORED, Model, Run, Stage, Start, Trained};
@@ -190,8 +191,9 @@ fn folders_become_files_and_come_back() {
                 assert_eq!(heard, before.parameters());
                 // Its constants are f32 in the file, and it always has a longest context.
                 assert!((after.norm_eps / before.norm_eps - 1.0).abs() < 1e-7);
-                assert!((after.rope_theta / before.rope_theta - 1.0).abs() < 1e-7);
-                (after.norm_eps, after.rope_theta) = (before.norm_eps, before.rope_theta);
+                let theta = |config: &DecoderConfig| config.ropes[0].theta;
+                assert!((theta(&after) / theta(&before) - 1.0).abs() < 1e-7);
+                (after.norm_eps, after.ropes[0].theta) = (before.norm_eps, theta(&before));
                 before.max_positions.get_or_insert(2048);
                 let ends = |config: &DecoderConfig| config.eos.clone();
                 assert!(ends(&before).iter().all(|end| ends(&after).contains(end)), "{name}");
@@ -249,8 +251,8 @@ fn what_gguf_says_in_another_way_comes_back() {
     let out = folder.join("out.gguf");
     write_gguf(folder, (&out, false), GgufType::Q8_0, |_| {}).unwrap();
     let (before, after) = (DecoderConfig::read(folder).unwrap(), DecoderConfig::read(&out).unwrap());
-    assert!(before.rope_scaling.is_some());
-    assert_eq!(after.rope_scaling, before.rope_scaling);
+    assert!(matches!(before.ropes[0].scaling, RopeScaling::Llama3 { .. }));
+    assert_eq!(after.ropes[0].scaling, before.ropes[0].scaling);
     refused(write_gguf(folder, (&out, false), GgufType::F16, |_| {}), &["out.gguf", "exists"]);
     refused(
         write_gguf(&out, (&folder.join("b.gguf"), false), GgufType::F16, |_| {}),

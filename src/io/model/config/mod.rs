@@ -156,9 +156,14 @@ impl DecoderConfig {
     pub fn read(folder: &Path) -> Result<DecoderConfig> {
         let (path, object) = ModelFiles::open(folder)?.config()?;
         let mut config = DecoderConfig::from_object(&object, &path)?;
+        let named = object.contains_key("eos_token_id");
         let path = folder.join("generation_config.json");
         if let Some(object) = read_object_if_there(path.clone())? {
             let more = Fields::new(&path, &object).token_ids("eos_token_id")?;
+            if !named && !more.is_empty() {
+                // What the family has where nobody says otherwise.
+                config.eos.clear();
+            }
             config.eos.extend(more);
         }
         config.eos.sort_unstable();
