@@ -23,7 +23,7 @@ fn npy_of_another_kind() {
     bad_npy("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,)}", 4, &["structured", "astype"]);
     bad_npy("{'descr': '<f4', 'fortran_order': True, 'shape': (1, 2)}", 8, &["Fortran", "np.ascontiguousarray"]);
     bad_npy("{'descr': '<f4', 'fortran_order': False, 'shape': (2,)}", 8, &["1-D", "[2]", "a.reshape"]);
-    bad_npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1, 1, 2)}", 8, &["3-D", "a.reshape"]);
+    bad_npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2, 2)}", 16, &["3-D", "a.reshape"]);
     bad_npy("{'descr': '<f4', 'fortran_order': False, 'shape': ()}", 4, &["0-D", "a.reshape"]);
     bad_npy("{'descr': '<f4', 'fortran_order': False, 'shape': (0, 2)}", 0, &["empty", "0 rows of 2"]);
     bad_npy("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 0)}", 0, &["empty", "2 rows of 0"]);
@@ -89,7 +89,7 @@ fn inputs_that_are_not_there_or_not_ours() {
     refused(open(&[path]), &["holds no .npy"]);
     refused(open(&[&path.join("*.npy")]), &["no file matches"]);
     refused(open(&[&path.join("***.npy")]), &["not a valid pattern"]);
-    refused(open(&[&put(path, "a.csv", b"1,2")]), &["a.csv", ".npy, .safetensors or .parquet"]);
+    refused(open(&[&put(path, "a.csv", b"1,2")]), &["a.csv", ".npy, .safetensors, .parquet or .arrow"]);
     let a = put(path, "a.npy", &counting("<f4", 2, 3));
     refused(open(&[&a, &a]), &["a.npy", "named twice"]);
     refused(open(&[&a, &path.join("*.npy")]), &["a.npy", "named twice"]);

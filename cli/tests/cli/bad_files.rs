@@ -46,7 +46,7 @@ fn files_that_are_no_rows() {
     folder.bad(1, "stats two.safetensors --key z --out o.st", &["two.safetensors", "\"z\"", "\"x\""]);
     folder.good("stats two.safetensors --key y --out y.st");
     folder.put("text.csv", b"1,2");
-    refused(&folder, "text.csv", &[".npy, .safetensors or .parquet"]);
+    refused(&folder, "text.csv", &[".npy, .safetensors, .parquet or .arrow"]);
     folder.bad(1, "stats nothing_*.npy --out o.st", &["nothing_*.npy", "no file matches"]);
     std::fs::create_dir(folder.at("hollow")).unwrap();
     refused(&folder, "hollow", &["holds no"]);

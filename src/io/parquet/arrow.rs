@@ -21,6 +21,8 @@ use crate::{Error, Result};
 const MAGIC: &[u8; 6] = b"ARROW1";
 /// The magic word, and bytes that align what follows.
 const MAGIC_BYTES: u64 = 8;
+/// So many they are in files of writers that align further, all of them zeros.
+const MOST_MAGIC_BYTES: u64 = 64;
 /// Stands before a message's length since format version 0.15.
 const CONTINUATION: [u8; 4] = [0xff; 4];
 
@@ -51,7 +53,7 @@ impl Contents {
     }
 
     fn walk(file: &File, len: u64, path: &Path) -> Result<Contents> {
-        let mut at = if starts_with_magic(file, len, path)? { MAGIC_BYTES } else { 0 };
+        let mut at = if starts_with_magic(file, len, path)? { after_magic(file, len, path)? } else { 0 };
         let mut found: Option<(SchemaRef, MetadataVersion)> = None;
         let (mut messages, mut rows) = (Vec::new(), 0u64);
         while let Some((text, start)) = header(file, (at, len), path)? {
@@ -112,6 +114,19 @@ fn starts_with_magic(file: &File, len: u64, path: &Path) -> Result<bool> {
         }
         (is_file, _) => Ok(is_file),
     }
+}
+
+/// Where a file's first message starts.
+fn after_magic(file: &File, len: u64, path: &Path) -> Result<u64> {
+    let (mut at, mut word) = (MAGIC_BYTES, [0; 8]);
+    while at < MOST_MAGIC_BYTES && at + 8 <= len {
+        positional::read(file, &mut word, at).map_err(Error::io("read", path))?;
+        if word != [0; 8] {
+            break;
+        }
+        at += 8;
+    }
+    Ok(at)
 }
 
 /// The header of the message at `at` and where it starts; nothing at the end of the stream.
