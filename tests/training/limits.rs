@@ -137,6 +137,7 @@ fn low_rank_additions_to_a_base_of_16_bits() {
     let (_folder, mut settings) = setup(Stage::Two);
     (settings.train, settings.epochs, settings.lora_rank, settings.lr) = (Trained::Lora, 4.0, 3, 5e-3);
     settings.model = rounded(&settings, &settings.out.with_file_name("bf16"));
+    (settings.merge_lora, settings.export_dtype) = (true, Some(ElementType::F32));
     for device in devices() {
         let run = |name: &str, weights: Option<ElementType>| {
             let settings = settings.clone().out(settings.out.with_file_name(name)).weights(weights);

@@ -28,9 +28,9 @@ impl TokenizerFiles {
     pub fn read(folder: &Path) -> Result<TokenizerFiles> {
         if let ModelFiles::Gguf(file) = ModelFiles::open(folder)? {
             let parts = gguf::tokenizer(&file)?;
-            let ends = ends(&gguf::config(&file)?).collect();
             let (path, json) = (folder.to_path_buf(), parts.json.to_string().into_bytes());
-            return Ok(TokenizerFiles { path, json, settings: parts.settings, ends });
+            // The settings name its one end; others are the model's configuration's.
+            return Ok(TokenizerFiles { path, json, settings: parts.settings, ends: BTreeSet::new() });
         }
         let path = folder.join("tokenizer.json");
         let json = std::fs::read(&path).map_err(|e| match e.kind() {

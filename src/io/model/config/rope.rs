@@ -229,7 +229,8 @@ fn one(fields: &Fields, objects: &[Fields], theta: Option<f64>, flat: bool, cont
     let part = source.part()?;
     // As `int(head_dim * partial_rotary_factor)`; an odd number makes one pair more.
     let width = (context.head_dim as f64 * part) as usize;
-    if width == 0 || width.next_multiple_of(2) > context.head_dim {
+    // Heads of an odd width are refused under their own name.
+    if context.head_dim.is_multiple_of(2) && (width == 0 || width.next_multiple_of(2) > context.head_dim) {
         return Err(source.error("partial_rotary_factor", &format!("turns {width} of {} elements", context.head_dim)));
     }
     let scaling = source.scaling(width)?;
