@@ -6,7 +6,7 @@ mod moments;
 use crate::device::{Buffer, Device, Recorder};
 use crate::kernels::optim::adamw::{Hyper, Rounding};
 use crate::kernels::optim::norm;
-use crate::nn::{Gradients, Parameters, ShardedMatrix};
+use crate::nn::{Gradients, Parameter, Parameters, ShardedMatrix};
 use crate::{Error, Result};
 
 pub use loss_scale::LossScale;
@@ -40,6 +40,21 @@ impl Default for AdamWOptions {
     }
 }
 
+/// What is particular to a parameter.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ParameterRule {
+    /// What the step's learning rate is multiplied by.
+    pub rate: f64,
+    /// Whether the weight decay counts.
+    pub decays: bool,
+}
+
+impl Default for ParameterRule {
+    fn default() -> Self {
+        ParameterRule { rate: 1.0, decays: true }
+    }
+}
+
 /// Moments of one model's training parameters.
 type OfModel = Vec<Option<Moments>>;
 
@@ -48,6 +63,8 @@ type OfModel = Vec<Option<Moments>>;
 pub struct AdamW {
     options: AdamWOptions,
     models: Vec<OfModel>,
+    /// By model and parameter; none where all are alike.
+    rules: Vec<Vec<ParameterRule>>,
     partials: Buffer,
     scale: Buffer,
     step: u64,
@@ -67,7 +84,17 @@ impl AdamW {
             return Err(Error::argument("training", "nothing trains: every parameter is frozen"));
         }
         let (partials, scale) = (norm::partials(device, count)?, device.buffer("gradient scale", 8)?);
-        Ok(AdamW { options, models, partials, scale, step: 0 })
+        Ok(AdamW { options, models, rules: Vec::new(), partials, scale, step: 0 })
+    }
+
+    /// Gives each parameter of `models`, those that the optimiser was made for, the rule that `rule` says by the model's number.
+    pub fn set_rules(&mut self, models: &[&Parameters], rule: impl Fn(usize, &Parameter) -> ParameterRule) {
+        let of_model = |(i, model): (usize, &&Parameters)| model.iter().map(|p| rule(i, p)).collect();
+        self.rules = models.iter().enumerate().map(of_model).collect();
+    }
+
+    fn rule(&self, model: usize, parameter: usize) -> ParameterRule {
+        self.rules.get(model).and_then(|rules| rules.get(parameter)).copied().unwrap_or_default()
     }
 
     /// Steps taken.
@@ -106,17 +133,24 @@ impl AdamW {
         if models.len() != self.models.len() || !models.iter().zip(&self.models).all(same) {
             return Err(Error::argument("optimiser", "was made for other models, or for other parameters of them"));
         }
-        let all = || models.iter().zip(&self.models).flat_map(|((p, g), m)| p.iter().zip(g.slots()).zip(m));
-        let training = || all().filter_map(|((p, g), m)| Some((p, g?, m.as_ref()?)));
-        let gradients = training().flat_map(|(_, gradient, _)| gradient.shards());
+        let all = || {
+            let both = models.iter().zip(&self.models).enumerate();
+            both.flat_map(|(i, ((p, g), m))| {
+                p.iter().zip(g.slots()).zip(m).enumerate().map(move |(j, all)| ((i, j), all))
+            })
+        };
+        let training = || all().filter_map(|(place, ((p, g), m))| Some((place, p, g?, m.as_ref()?)));
+        let gradients = training().flat_map(|(_, _, gradient, _)| gradient.shards());
         for (slot, (_, gradient)) in gradients.enumerate() {
             norm::square_sum(recorder, gradient, &self.partials, slot)?;
         }
         norm::clip(recorder, &self.partials, self.options.max_norm, factor, &self.scale)?;
         let AdamWOptions { beta1, beta2, eps, weight_decay, .. } = self.options;
-        let hyper = Hyper { lr, beta1, beta2, eps, weight_decay, step: self.step + 1 };
         let mut rounding = Rounding { seed: self.options.seed, tensor: 0 };
-        for (parameter, gradient, moments) in training() {
+        for ((model, number), parameter, gradient, moments) in training() {
+            let rule = self.rule(model, number);
+            let (lr, weight_decay) = (lr * rule.rate, if rule.decays { weight_decay } else { 0.0 });
+            let hyper = Hyper { lr, beta1, beta2, eps, weight_decay, step: self.step + 1 };
             moments.step(recorder, &hyper, (&self.scale, rounding), (&parameter.value, gradient))?;
             rounding.tensor += moments.shards() as u32;
         }

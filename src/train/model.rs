@@ -6,7 +6,7 @@ use crate::kernels::nn::embedding::{ScatterPlan, VISUAL};
 use crate::nn::adapter::AdapterSpace;
 use crate::nn::decoder::{self, Head, HeadSpace, Keep, Logits, Space};
 use crate::nn::{Adapter, Decoder, Gradients};
-use crate::optim::{AdamW, AdamWOptions};
+use crate::optim::{AdamW, AdamWOptions, ParameterRule};
 use crate::{ElementType, Error, Result};
 
 use super::Batch;
@@ -243,6 +243,15 @@ impl Trainer {
     /// Nothing was accumulated; the device was lost.
     pub fn step(&mut self, lr: f64) -> Result<()> {
         self.record_step(lr)?.submit().map(drop)
+    }
+
+    /// The adapter's learning rate is that of a step times `adapter_rate`; with `matrices_only`, biases and the weights of norms do not decay.
+    pub fn set_rules(&mut self, adapter_rate: f64, matrices_only: bool) {
+        let models = [&self.model.adapter.parameters, &self.model.decoder.parameters];
+        self.optimizer.set_rules(&models, |model, parameter| ParameterRule {
+            rate: if model == 0 { adapter_rate } else { 1.0 },
+            decays: !matrices_only || parameter.shape.len() > 1,
+        });
     }
 
     /// As [`Self::step`], for the caller to submit.

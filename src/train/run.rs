@@ -415,5 +415,10 @@ fn trainer(device: &Device, model: Model, settings: &Settings) -> Result<Trainer
         moments: settings.optimizer,
         seed: settings.seed,
     };
-    Trainer::new(device, model, trains, (options, settings.recompute))
+    let mut trainer = Trainer::new(device, model, trains, (options, settings.recompute))?;
+    let adapter_rate = settings.projector_lr.map_or(1.0, |rate| rate / settings.lr);
+    if adapter_rate != 1.0 || settings.decay_matrices_only {
+        trainer.set_rules(adapter_rate, settings.decay_matrices_only);
+    }
+    Ok(trainer)
 }

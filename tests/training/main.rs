@@ -25,6 +25,7 @@ mod python;
 mod real_gguf;
 mod real_model;
 mod records;
+mod rules;
 mod runs;
 mod settings;
 mod switches;

@@ -170,6 +170,8 @@ settings! {
     window: usize = |_s| 32, true;
     /// The highest learning rate.
     lr: f64 = |stage| if stage == Stage::One { 5e-4 } else { 1e-5 }, true;
+    /// The adapter's highest learning rate, where it is another.
+    projector_lr: Option<f64> = |_s| None, true;
     /// What follows the warm-up: cosine, linear or constant.
     schedule: ScheduleKind = |_s| ScheduleKind::Cosine, true;
     /// The part of the steps in which the learning rate rises.
@@ -180,6 +182,8 @@ settings! {
     master_weights: ElementType = |_s| ElementType::F32, true;
     /// AdamW's decoupled weight decay.
     weight_decay: f64 = |_s| 0.0, true;
+    /// Biases and the weights of norms do not decay, as Transformers' Trainer has it.
+    decay_matrices_only: bool = |_s| false, true;
     /// AdamW's first decay rate.
     beta1: f64 = |_s| 0.9, true;
     /// AdamW's second decay rate.
@@ -405,6 +409,7 @@ impl Settings {
             ("accumulate", self.accumulate >= 1, "at least 1 is needed"),
             ("window", self.window >= 1, "at least 1 is needed"),
             ("lr", positive(self.lr), "a number above 0 is needed"),
+            ("projector_lr", self.projector_lr.is_none_or(positive), "a number above 0 is needed"),
             ("warmup_ratio", (0.0..=1.0).contains(&self.warmup_ratio), "a number from 0 to 1 is needed"),
             ("weight_decay", at_least_0(self.weight_decay), "a number of at least 0 is needed"),
             ("beta1", (0.0..1.0).contains(&self.beta1), "a number from 0 to below 1 is needed"),
