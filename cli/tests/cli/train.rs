@@ -293,7 +293,7 @@ fn questions_have_types_and_several_right_answers() {
     folder.put("bad.json", br#"[{"id": 1, "image": "nowhere", "question": "what?", "answer": "x"}]"#);
     folder.bad(1, &line.replace("q.json", "bad.json"), &["bad.json", "nowhere", "--skip-missing"]);
     folder.put("bad.json", br#"[{"id": 1, "question": "what?"}]"#);
-    folder.bad(1, &line.replace("q.json", "bad.json"), &["bad.json", "line 1", "answer"]);
+    folder.bad(1, &line.replace("q.json", "bad.json"), &["bad.json", "record 0", "answer"]);
 }
 
 #[test]
