@@ -16,5 +16,6 @@ pub use config::{DecoderConfig, Family, RopeScaling};
 pub use export::{MAX_SHARD_BYTES, ModelWriter};
 #[cfg(feature = "train")]
 pub(super) use fields::{read_object, read_object_if_there};
+#[cfg(feature = "train")]
 pub(super) use source::ModelFiles;
 pub use weights::Weights;
