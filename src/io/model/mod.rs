@@ -19,5 +19,6 @@ pub use export::{MAX_SHARD_BYTES, ModelWriter};
 pub(crate) use fields::read_object;
 #[cfg(feature = "train")]
 pub(super) use fields::read_object_if_there;
+#[cfg(feature = "train")]
 pub(super) use source::ModelFiles;
 pub use weights::Weights;
