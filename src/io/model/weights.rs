@@ -1,6 +1,6 @@
 //! A model's tensors, in one safetensors file, in shards under an index, or in a GGUF file.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use bytemuck::cast_slice_mut;
@@ -106,8 +106,30 @@ impl Weights {
             log::warn!("{}: {problem}, which is used", folder.display());
             config.tied_embeddings = false;
         }
-        weights.expect_all(&config.file_tensors())?;
+        weights.expect_exactly(&config)?;
         Ok((config, weights))
+    }
+
+    /// Checks that the files hold what the configuration calls for, and nothing more in its layers: a norm or a bias that it does not name would
+    /// be left out in silence.
+    fn expect_exactly(&self, config: &DecoderConfig) -> Result<()> {
+        let known = config.file_tensors();
+        self.expect_all(&known)?;
+        let known: HashSet<&str> = known.iter().map(|(name, _)| self.stored(name)).collect();
+        let layers = self.stored("model.layers.");
+        let of_layer = |name: &str| {
+            let rest = name.strip_prefix(layers)?;
+            rest.split('.').next()?.parse::<usize>().ok().filter(|layer| *layer < config.layers)
+        };
+        let unknown =
+            |name: &&str| of_layer(name).is_some() && !known.contains(*name) && !name.ends_with("rotary_emb.inv_freq");
+        match self.names().filter(unknown).min() {
+            None => Ok(()),
+            Some(name) => {
+                let problem = format!("holds tensor {name:?}, which its config.json does not call for");
+                Err(Error::format(&self.folder, format!("{problem}; is this the model's own config.json?")))
+            }
+        }
     }
 
     fn of_files(folder: &Path, files: Vec<TensorFile>, places: HashMap<String, usize>) -> Weights {

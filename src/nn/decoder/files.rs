@@ -1,16 +1,15 @@
 //! Decoders from and to model folders in Hugging Face's layout.
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use super::{Decoder, Layer};
 use crate::device::{Device, Tensor};
-use crate::io::{DecoderConfig, MAX_SHARD_BYTES, ModelWriter, Weights};
+use crate::io::{MAX_SHARD_BYTES, ModelWriter, Weights};
 use crate::kernels::linalg::matmul::{self, Operand, Product};
 use crate::nn::linear::Linear;
 use crate::nn::parameters::Slot;
 use crate::nn::{Precision, ShardedMatrix};
-use crate::{ElementType, Error, Result};
+use crate::{ElementType, Result};
 
 /// How a decoder is opened; by default in f32, its matrices as in the files.
 #[derive(Clone, Copy, Debug, Default)]
@@ -70,9 +69,7 @@ impl Decoder {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_mixed(device: &Device, folder: &Path, storage: Option<ElementType>) -> Result<Self> {
-        let config = DecoderConfig::read(folder)?;
-        let weights = Weights::open(folder)?;
-        expect_tensors(&config, &weights)?;
+        let (config, weights) = Weights::with_config(folder)?;
         let load = |name: &str, shape: &[usize]| config.load(&weights, name, shape);
         let mut decoder = match storage {
             Some(storage) => Decoder::with_storage(device, &config, storage, load)?,
@@ -137,27 +134,6 @@ impl Decoder {
         }
         recorder.submit()?;
         Ok(sum)
-    }
-}
-
-/// Checks that the files hold what the configuration calls for, and nothing more in its layers: a norm or a bias that it does not name would
-/// be left out in silence.
-fn expect_tensors(config: &DecoderConfig, weights: &Weights) -> Result<()> {
-    let known = config.file_tensors();
-    weights.expect_all(&known)?;
-    let known: HashSet<String> = known.into_iter().map(|(name, _)| name).collect();
-    let of_layer = |name: &str| {
-        let rest = name.strip_prefix("model.layers.")?;
-        rest.split('.').next()?.parse::<usize>().ok().filter(|layer| *layer < config.layers)
-    };
-    let unknown =
-        |name: &&str| of_layer(name).is_some() && !known.contains(*name) && !name.ends_with("rotary_emb.inv_freq");
-    match weights.names().filter(unknown).min() {
-        None => Ok(()),
-        Some(name) => {
-            let problem = format!("holds tensor {name:?}, which its config.json does not call for");
-            Err(Error::format(weights.folder(), format!("{problem}; is this the model's own config.json?")))
-        }
     }
 }
 
