@@ -97,6 +97,7 @@ impl Records {
     }
 
     /// What is wrong with a record.
+    #[cfg(feature = "train")]
     pub(super) fn bad(&self, record: &Record, problem: String) -> BadRecord {
         BadRecord { index: record.index, place: self.place(record), problem }
     }

@@ -171,7 +171,7 @@ pub(super) struct Batches {
 impl Batches {
     /// The next batch that has rows; `None` at the end.
     pub fn next(&mut self) -> Result<Option<RecordBatch>> {
-        while let Some(message) = self.messages.next() {
+        for message in self.messages.by_ref() {
             if let Some(rows) = message.rows
                 && self.skip >= rows
             {
