@@ -398,10 +398,10 @@ fn windows_and_kinds_of_layers() {
         json!({"model_type": "smollm3", "use_sliding_window": true, "sliding_window": 5, "no_rope_layer_interval": 2});
     assert_eq!(windows(smol), [none, five, none, five]);
     refused(
-        parse(json!({"model_type": "qwen3", "layer_types": ["sliding_attention"; 4]})),
+        parse(json!({"model_type": "qwen3", "layer_types": vec!["sliding_attention"; 4]})),
         &["layer_types", "sliding_window"],
     );
-    let mistral = json!({"model_type": "mistral", "sliding_window": 5, "layer_types": ["full_attention"; 4]});
+    let mistral = json!({"model_type": "mistral", "sliding_window": 5, "layer_types": vec!["full_attention"; 4]});
     refused(parse(mistral), &["layer_types", "mistral"]);
     refused(parse(json!({"model_type": "smollm3", "no_rope_layers": [1, 0]})), &["no_rope_layers", "4"]);
     refused(parse(json!({"model_type": "phi3", "attention_bias": true})), &["attention_bias", "phi3"]);
