@@ -131,7 +131,7 @@ impl Decoder {
     }
 
     /// Where the gradient of what [`Self::normed`] gave goes, and whether it is added: the stream's itself where there is no norm.
-    pub(super) fn normed_gradient<'a>(norm: Option<Slot>, d: &'a GradientSpace) -> (&'a Tensor, bool) {
+    pub(super) fn normed_gradient(norm: Option<Slot>, d: &GradientSpace) -> (&Tensor, bool) {
         if norm.is_some() { (&d.normed, false) } else { (&d.stream, true) }
     }
 

@@ -179,16 +179,7 @@ pub(super) fn read(fields: &Fields, context: &Context) -> Result<(Rope, Option<R
         return by_layer_type(fields, (scaling, parameters), context);
     }
     let chosen = scaling.or(parameters);
-    Ok((
-        one(
-            fields,
-            chosen.as_ref().map_or(&[][..], std::slice::from_ref),
-            fields.positive("rope_theta")?,
-            true,
-            context,
-        )?,
-        None,
-    ))
+    Ok((one(fields, chosen.as_slice(), fields.positive("rope_theta")?, true, context)?, None))
 }
 
 /// Gemma 3's: `rope_parameters` has one for each type of layer, and `rope_scaling` is about those with full attention.
