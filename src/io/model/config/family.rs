@@ -136,7 +136,7 @@ const BASE: Row = Row {
     own: &[],
 };
 
-/// All families, in the order of [`Family`].
+/// All families.
 static TABLE: [Row; 10] = [
     BASE,
     Row {
@@ -290,21 +290,5 @@ pub(super) fn row(fields: &Fields) -> Result<&'static Row> {
             Err(fields.error("architectures", &problem))
         }
         _ => Ok(found),
-    }
-}
-
-/// The row of a family.
-pub(super) fn of(family: Family) -> &'static Row {
-    // The table has the order of the enumeration, which a test holds.
-    &TABLE[family as usize]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::TABLE;
-
-    #[test]
-    fn rows_have_the_order_of_the_families() {
-        assert!(TABLE.iter().enumerate().all(|(place, row)| row.family as usize == place));
     }
 }

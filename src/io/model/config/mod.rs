@@ -198,7 +198,7 @@ impl DecoderConfig {
         let size = |name: &str, default: usize| fields.size_or(name, Some(default));
         let heads = size("num_attention_heads", heads)?;
         let hidden_size = size("hidden_size", hidden)?;
-        let head_dim = size("head_dim", row.head_dim.unwrap_or((hidden_size / heads).max(1)))?;
+        let head_dim = head_dim(&fields, row, (hidden_size, heads))?;
         let layers = size("num_hidden_layers", layers)?;
         let positions = size("max_position_embeddings", row.positions)?;
         let (rope, sliding_rope) = rope::read(&fields, &rope::Context { row, head_dim, positions })?;
@@ -241,17 +241,6 @@ impl DecoderConfig {
     }
 
     fn check_shapes(&self, fields: &Fields) -> Result<()> {
-        let derived = fields.get("head_dim").is_none() && self.family_head_dim().is_none();
-        if derived && !self.hidden_size.is_multiple_of(self.heads) {
-            let problem = format!("is {}, which {} heads do not divide", self.hidden_size, self.heads);
-            return Err(fields.error("hidden_size", &problem));
-        }
-        if !self.head_dim.is_multiple_of(2) || self.head_dim > 256 {
-            let name = if derived { "hidden_size" } else { "head_dim" };
-            let problem =
-                format!("makes heads {} wide; the decoder has heads of an even width up to 256", self.head_dim);
-            return Err(fields.error(name, &problem));
-        }
         if !self.heads.is_multiple_of(self.kv_heads) {
             let problem = format!("is {}, which does not divide the {} heads", self.kv_heads, self.heads);
             return Err(fields.error("num_key_value_heads", &problem));
@@ -260,10 +249,6 @@ impl DecoderConfig {
             return Err(fields.error("vocab_size", "must be below 2^30"));
         }
         Ok(())
-    }
-
-    fn family_head_dim(&self) -> Option<usize> {
-        family::of(self.family).head_dim
     }
 
     fn check_ids(&self, path: &Path) -> Result<()> {
@@ -275,6 +260,22 @@ impl DecoderConfig {
             }
         }
     }
+}
+
+/// The width of a head: the file's, the family's, or the model's width over its heads.
+fn head_dim(fields: &Fields, row: &Row, (hidden, heads): (usize, usize)) -> Result<usize> {
+    let derived = fields.get("head_dim").is_none() && row.head_dim.is_none();
+    if derived && !hidden.is_multiple_of(heads) {
+        let problem = format!("is {hidden}, which {heads} heads do not divide");
+        return Err(fields.error("hidden_size", &problem));
+    }
+    let width = fields.size_or("head_dim", Some(row.head_dim.unwrap_or((hidden / heads).max(1))))?;
+    if !width.is_multiple_of(2) || width > 256 {
+        let name = if derived { "hidden_size" } else { "head_dim" };
+        let problem = format!("makes heads {width} wide; the decoder has heads of an even width up to 256");
+        return Err(fields.error(name, &problem));
+    }
+    Ok(width)
 }
 
 /// Multipliers of a decoder.
