@@ -222,7 +222,7 @@ fn folders_become_files_and_come_back() {
                 assert_eq!(new.bos(), old.bos());
                 let turn = Turn { role: Role::User, text: "what?".to_owned() };
                 let render = |path: &Path, tokenizer: &Tokenizer| {
-                    ChatTemplate::open(path, tokenizer).unwrap().render(&[turn.clone()], true).unwrap()
+                    ChatTemplate::open(path, tokenizer).unwrap().render(std::slice::from_ref(&turn), true).unwrap()
                 };
                 assert_eq!(render(&out, &new), render(source, &old), "{name}");
             }

@@ -233,7 +233,7 @@ fn refuse_what_is_not_written(
             architecture.name
         ));
     }
-    let rotates = |layer: usize| u64::from((layer + 1) % 4 != 0);
+    let rotates = |layer: usize| u64::from(!(layer + 1).is_multiple_of(4));
     if let Some(layers) = object.get("no_rope_layers").and_then(Value::as_array)
         && (0..config.layers).any(|layer| layers.get(layer).and_then(Value::as_u64) != Some(rotates(layer)))
     {
