@@ -258,7 +258,8 @@ fn particular(
         }
         "smollm3" => {
             let layers = keys.needed("block_count")?;
-            let rotates: Vec<u8> = (1..=layers).map(|layer| u8::from(layer % SMOLLM3_INTERVAL != 0)).collect();
+            let rotates: Vec<u8> =
+                (1..=layers).map(|layer| u8::from(!layer.is_multiple_of(SMOLLM3_INTERVAL))).collect();
             put("no_rope_layer_interval", json!(SMOLLM3_INTERVAL));
             put("no_rope_layers", json!(rotates));
             put("use_sliding_window", json!(false));
