@@ -13,6 +13,7 @@ mod outputs;
 mod parquet;
 mod round_trip;
 mod shards;
+mod zero_rows;
 
 use std::path::{Path, PathBuf};
 

@@ -10,6 +10,7 @@ mod dialogues;
 mod eight_bits;
 mod endurance;
 mod exports;
+mod folders;
 mod frames;
 mod gguf;
 mod inputs;
