@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use half::bf16;
 use realign::ElementType;
@@ -47,14 +48,19 @@ fn configure(folder: &Path, change: impl FnOnce(&mut Value)) {
     std::fs::write(path, config.to_string()).unwrap();
 }
 
+/// One device for all: it alone reads its own buffers.
+fn host() -> &'static Device {
+    static HOST: LazyLock<Device> = LazyLock::new(Device::host);
+    &HOST
+}
+
 fn opened(folder: &Path) -> Decoder {
-    Decoder::open(&Device::host(), folder, None).unwrap()
+    Decoder::open(host(), folder, None).unwrap()
 }
 
 /// A decoder's parameters, by name.
 fn numbers(decoder: &Decoder) -> BTreeMap<String, Vec<f32>> {
-    let device = Device::host();
-    decoder.parameters.iter().map(|p| (p.name.clone(), p.value.to_f32_blocking(&device).unwrap())).collect()
+    decoder.parameters.iter().map(|p| (p.name.clone(), p.value.to_f32_blocking(host()).unwrap())).collect()
 }
 
 #[test]
@@ -75,7 +81,7 @@ fn matrices_keep_each_their_own_type() {
             let round = |x: &f32| if name.contains(halved) { bf16::from_f32(*x).to_f32() } else { *x };
             assert!(found.iter().zip(&all[&name].1).all(|(a, b)| *a == round(b)), "{halved}: {name}");
         }
-        let wide = Decoder::open(&Device::host(), folder.path(), Some(ElementType::F32)).unwrap();
+        let wide = Decoder::open(host(), folder.path(), Some(ElementType::F32)).unwrap();
         assert!(wide.parameters.iter().all(|p| p.value.element_type() == ElementType::F32));
     }
 }
@@ -91,7 +97,7 @@ fn a_stored_output_matrix_counts_whatever_ties_are_said() {
     assert_eq!(numbers(&decoder)["lm_head.weight"], all["lm_head.weight"].1);
     // What is written says what it is.
     let out = folder.path().join("out");
-    decoder.save_blocking(&Device::host(), (&out, false), folder.path(), ElementType::F32).unwrap();
+    decoder.save_blocking(host(), (&out, false), folder.path(), ElementType::F32).unwrap();
     let written: Value = serde_json::from_slice(&std::fs::read(out.join("config.json")).unwrap()).unwrap();
     assert_eq!(written["tie_word_embeddings"], false);
     assert_eq!(tensors(&out.join("model.safetensors"))["lm_head.weight"], all["lm_head.weight"]);
@@ -131,7 +137,7 @@ fn a_model_without_its_head_has_shorter_names() {
     let decoder = opened(folder.path());
     assert_eq!(numbers(&decoder), numbers(&opened(whole.path())));
     let out = folder.path().join("out");
-    decoder.save_blocking(&Device::host(), (&out, false), folder.path(), ElementType::F32).unwrap();
+    decoder.save_blocking(host(), (&out, false), folder.path(), ElementType::F32).unwrap();
     let written: Value = serde_json::from_slice(&std::fs::read(out.join("config.json")).unwrap()).unwrap();
     assert_eq!(written["architectures"], json!(["LlamaForCausalLM"]));
     assert_eq!(numbers(&opened(&out)), numbers(&decoder));
@@ -160,5 +166,5 @@ fn projectors_have_transformers_names_too() {
         let names = if prefix.contains("multi") { ["linear_1", "linear_2"] } else { ["0", "2"] };
         assert_eq!(of(prefix, names).unwrap().layers, wanted.layers, "{prefix}");
     }
-    refused(of("multi_modal_projector.", ["linear_0", "linear_2"]), &["linear_0"]);
+    refused(of("multi_modal_projector.", ["linear_0", "linear_2"]), &["does not belong", "mlpNx_gelu"]);
 }
