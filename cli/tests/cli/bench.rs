@@ -30,7 +30,18 @@ fn results_say_what_was_measured_and_how() {
         }
         let results = value["results"].as_array().unwrap();
         let names: Vec<&str> = results.iter().map(|r| r["name"].as_str().unwrap()).collect();
-        assert_eq!(names, ["apply", "product A Bᵀ + bias, gelu", "gelu", "gelu backward", "apply to rows"]);
+        assert_eq!(
+            names,
+            [
+                "apply",
+                "product A Bᵀ + bias, gelu",
+                "gelu",
+                "gelu backward",
+                "gelu gate",
+                "gelu gate backward",
+                "apply to rows"
+            ]
+        );
         for r in results {
             let time = |key: &str| r[key].as_f64().unwrap();
             assert!(time("seconds_q1") <= time("seconds") && time("seconds") <= time("seconds_q3"), "{r}");
@@ -80,7 +91,18 @@ fn builds_are_timed_in_turns() {
     let value = parsed(&folder.bytes("r.json"));
     // The results of this build are in the file as ever.
     let results: Vec<&str> = value["results"].as_array().unwrap().iter().map(|r| r["name"].as_str().unwrap()).collect();
-    assert_eq!(results, ["product A Bᵀ + bias, gelu", "gelu", "gelu backward", "rotary"]);
+    assert_eq!(
+        results,
+        [
+            "product A Bᵀ + bias, gelu",
+            "gelu",
+            "gelu backward",
+            "gelu gate",
+            "gelu gate backward",
+            "rotary",
+            "rotary of parts"
+        ]
+    );
     let against = &value["against"];
     assert_eq!((&against["binary"], &against["version"]), (&own.into(), &value["version"]));
     assert_eq!((&against["rounds"], &against["in_turns"]), (&4.into(), &true.into()));
