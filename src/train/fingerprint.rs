@@ -68,9 +68,10 @@ impl Fingerprints {
     /// A file that can no longer be read.
     pub(super) fn wait(&self) -> Result<Vec<Fingerprint>> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken = std::mem::replace(&mut *state, State::Failed("the thread that reads them was lost".to_string()));
+        let lost = "the thread that reads them was lost; start the run again";
+        let taken = std::mem::replace(&mut *state, State::Failed(lost.to_string()));
         let done = match taken {
-            State::Running(thread) => thread.join().unwrap_or_else(|_| Ok(Vec::new())),
+            State::Running(thread) => thread.join().unwrap_or_else(|_| Err(Error::argument("inputs", lost))),
             State::Done(found) => Ok(found),
             State::Failed(problem) => Err(Error::argument("inputs", problem)),
         };

@@ -166,6 +166,19 @@ fn added_tokens_without_a_row_are_refused_by_use() {
     refused(Tokenizer::open(folder.path()).unwrap().fitted_to(100), &["belongs to the model"]);
 }
 
+/// Code points that mark places while a template is read are no text.
+#[test]
+fn marks_of_the_program_are_no_text() {
+    let record = record();
+    let folder = folder(&record, &record["folders"]["l3-blocks"]);
+    let tokenizer = Tokenizer::open(folder.path()).unwrap();
+    let template = ChatTemplate::open(folder.path(), &tokenizer).unwrap();
+    for mark in ["a\u{FDD0}b", "a\u{FDD1}", "\u{FDD2}b"] {
+        let turns = [Turn { role: Role::User, text: mark.to_owned() }];
+        refused(template.prompt(&turns, &tokenizer, 1), &["turn 0", "U+FDD0", "remove"]);
+    }
+}
+
 /// A template that demands a system turn can still be asked with one, and a plain text needs no template at all.
 #[test]
 fn a_template_that_refuses_the_probe_blocks_nothing() {

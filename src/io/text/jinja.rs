@@ -19,6 +19,8 @@ type Outcome<T> = std::result::Result<T, minijinja::Error>;
 const FUEL: u64 = 50_000_000;
 /// Around what a `{% generation %}` block writes. No character: Unicode keeps these code points for a program's own use.
 pub(super) const BLOCK: [char; 2] = ['\u{FDD0}', '\u{FDD1}'];
+/// Stands for a response while its place is looked for; such a code point, too.
+pub(super) const MARKER: char = '\u{FDD2}';
 /// The template's name in its environment.
 pub(super) const TEMPLATE: &str = "chat";
 
@@ -39,17 +41,17 @@ pub(super) fn environment(source: &str, path: &Path) -> Result<Environment<'stat
     environment.add_function("_generation", generation);
     environment.add_filter("_percent", percent);
     environment.add_filter("tojson", to_json);
-    set_date(&mut environment, ChatDate::now());
+    set_date(&mut environment, ChatDate::now);
     environment
         .add_template_owned(TEMPLATE, translate(source))
         .map_err(|e| Error::format(path, format!("the chat template is not valid: {e}")))?;
     Ok(environment)
 }
 
-/// What `strftime_now` says from now on.
-pub(super) fn set_date(environment: &mut Environment<'static>, date: ChatDate) {
+/// What `strftime_now` says from now on, asked each time.
+pub(super) fn set_date(environment: &mut Environment<'static>, date: impl Fn() -> ChatDate + Send + Sync + 'static) {
     environment.add_function("strftime_now", move |format: String| -> Outcome<String> {
-        date.format(&format).ok_or_else(|| refused(format!("strftime_now knows no format {format:?}")))
+        date().format(&format).ok_or_else(|| refused(format!("strftime_now knows no format {format:?}")))
     });
 }
 
@@ -414,7 +416,8 @@ mod tests {
     #[test]
     fn dates_are_the_callers() {
         let mut environment = environment("{{ strftime_now('%d %b %Y') }}", Path::new("x")).unwrap();
-        set_date(&mut environment, "2024-07-26".parse().unwrap());
+        let date: ChatDate = "2024-07-26".parse().unwrap();
+        set_date(&mut environment, move || date);
         assert_eq!(environment.get_template(TEMPLATE).unwrap().render(()).unwrap(), "26 Jul 2024");
     }
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::chat::Turn;
 use super::date::ChatDate;
-use super::jinja::{self, BLOCK, TEMPLATE};
+use super::jinja::{self, BLOCK, MARKER, TEMPLATE};
 use super::tokenizer::{Tokenizer, object};
 use crate::{Error, Result};
 
@@ -90,7 +90,7 @@ impl ChatTemplate {
     /// The same with another date for `strftime_now`.
     #[must_use]
     pub fn at(mut self, date: ChatDate) -> ChatTemplate {
-        jinja::set_date(&mut self.environment, date);
+        jinja::set_date(&mut self.environment, move || date);
         self
     }
 
@@ -114,6 +114,13 @@ impl ChatTemplate {
     }
 
     pub(super) fn render_blocks(&self, turns: &[Turn], add_generation_prompt: bool) -> Result<Rendered> {
+        // They would be taken for this program's own marks.
+        let own =
+            |turn: &Turn| turn.text.contains(BLOCK) || (turn.text.contains(MARKER) && turn.text.chars().count() > 1);
+        if let Some(i) = turns.iter().position(own) {
+            let problem = "has a code point of U+FDD0 to U+FDD2, which no text may have; remove it";
+            return Err(Error::argument("conversation", format!("turn {i} {problem}")));
+        }
         let message = |turn: &Turn| context! { role => turn.role.name(), content => turn.text.as_str() };
         let messages: Vec<minijinja::Value> = turns.iter().map(message).collect();
         let named: BTreeMap<String, String> = self.tokens.iter().cloned().collect();

@@ -6,13 +6,11 @@
 use std::ops::Range;
 
 use super::chat::{IMAGE, Role, Turn};
+use super::jinja::MARKER;
 use super::samples::{TARGET, VISUAL};
 use super::template::ChatTemplate;
 use super::tokenizer::{Token, Tokenizer};
 use crate::{Error, Result};
-
-/// Stands for a response while its place is looked for; Unicode keeps this code point for a program's own use.
-const MARKER: &str = "\u{FDD2}";
 
 /// What the model is to say, in bytes of the rendered text.
 #[derive(Debug, PartialEq, Eq)]
@@ -138,7 +136,7 @@ impl ChatTemplate {
         }
         // By what changes when it does.
         let mut changed = turns.to_vec();
-        changed[i].text = MARKER.to_owned();
+        changed[i].text = MARKER.to_string();
         let other = self.render(&changed, false)?;
         if other == text || !other.contains(MARKER) {
             return Ok(None);

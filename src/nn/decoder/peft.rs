@@ -65,6 +65,9 @@ impl Decoder {
                 linear.low_rank = Some(LowRank { a: slot, b, scale });
             }
         }
+        if known == 0 {
+            return Err(Error::format(file.path(), "holds no low-rank additions to this model's linear layers"));
+        }
         self.rank = rank;
         if known == file.tensors().len() {
             return Ok(());

@@ -340,7 +340,7 @@ impl Settings {
 
     /// What is set and has no effect: texts, a line each.
     pub fn ignored(&self) -> Vec<String> {
-        let two = self.stage == Stage::Two;
+        let (two, plain) = (self.stage == Stage::Two, Settings::new(self.stage));
         let stage_two = "stage 2 takes image embeddings as they are";
         let list = [
             ("stats", two && self.stats.is_some(), stage_two),
@@ -363,6 +363,11 @@ impl Settings {
                 "a frozen decoder is not written, unless low-rank additions are merged into it (merge_lora)",
             ),
             ("merge_lora", self.merge_lora && self.train != Trained::Lora, "there are no low-rank additions"),
+            (
+                "lora_rank and lora_alpha",
+                self.init_lora.is_some() && (self.lora_rank, self.lora_alpha) != (plain.lora_rank, plain.lora_alpha),
+                "init_lora brings its own",
+            ),
             ("init_lora", self.init_lora.is_some() && self.train != Trained::Lora, "there are no low-rank additions"),
         ];
         let told = list.into_iter().filter(|(_, ignored, _)| *ignored);
