@@ -37,6 +37,7 @@
 //! | `report` | charts as SVG and HTML pages (feature `report`) |
 //! | `train` | the two-stage training loop: settings, data, runs, checkpoints (feature `train`) |
 //! | `inference` | answers, scores and accuracy of trained models (feature `train`) |
+//! | `encode` | pictures and texts to vectors (features `pictures`, `encode`) |
 //! | `experiment` | digits with captions, a dual encoder and the monitor of its gap (feature `experiment`) |
 #![deny(missing_docs, unsafe_code)]
 
@@ -45,6 +46,8 @@ pub mod align;
 pub mod bench;
 pub mod device;
 pub mod element;
+#[cfg(any(feature = "encode", feature = "pictures"))]
+pub mod encode;
 pub mod error;
 #[cfg(feature = "experiment")]
 pub mod experiment;

@@ -4,7 +4,7 @@
 mod batch;
 mod checkpoint;
 pub mod data;
-mod fingerprint;
+pub(crate) mod fingerprint;
 mod log;
 mod model;
 pub mod noise;
