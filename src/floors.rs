@@ -19,6 +19,7 @@ const FLOORS: &[&[&str]] = &[
     &["optim"],
     &["train"],
     &["inference"],
+    &["encode"],
     &["experiment"],
     &["bench"],
 ];
