@@ -37,7 +37,7 @@
 //! | `report` | charts as SVG and HTML pages (feature `report`) |
 //! | `train` | the two-stage training loop: settings, data, runs, checkpoints (feature `train`) |
 //! | `inference` | answers, scores and accuracy of trained models (feature `train`) |
-//! | `encode` | pictures and texts to vectors (features `pictures`, `encode`) |
+//! | `encode` | pictures and texts to vectors: preprocessing (feature `pictures`), the towers of CLIP and SigLIP, sentence-transformers (`encode`) |
 //! | `experiment` | digits with captions, a dual encoder and the monitor of its gap (feature `experiment`) |
 #![deny(missing_docs, unsafe_code)]
 

@@ -270,7 +270,7 @@ fn gradients_by_finite_differences() {
     let [k, v] = [3, 4].map(|s| wide(&normal(s, 11 * 16)));
     let run = |q: &[f64], k: &[f64], v: &[f64]| {
         let (mut out, mut lse) = (vec![0.0; 8 * 32], vec![0.0; 8 * 4]);
-        host::forward(h, &blocks, Operands { q, k, v }, &mut out, (&mut lse, 4));
+        host::forward((h, host::Mask::Causal), &blocks, Operands { q, k, v }, &mut out, (&mut lse, 4));
         (out, lse)
     };
     let (out, lse) = run(&q, &k, &v);
@@ -278,7 +278,7 @@ fn gradients_by_finite_differences() {
     host::delta(h, (&c, &out), (&lse, 4), &mut stats);
     let (operands, upstream) = (Operands { q: &q[..], k: &k, v: &v }, Upstream { dout: &c[..], stats: &stats });
     let (mut dq, mut dk, mut dv) = (vec![0.0; q.len()], vec![0.0; k.len()], vec![0.0; v.len()]);
-    host::queries_backward(h, &blocks, operands, upstream, &mut dq);
+    host::queries_backward((h, host::Mask::Causal), &blocks, operands, upstream, &mut dq);
     host::keys_backward(h, &key_blocks, operands, upstream, (&mut dk, &mut dv));
     finite_differences(&q, &dq, |q| dot(&run(q, &k, &v).0, &c), "q");
     finite_differences(&k, &dk, |k| dot(&run(&q, k, &v).0, &c), "k");

@@ -21,6 +21,8 @@ use crate::shared::outputs::Outputs;
 use crate::shared::show;
 use crate::train;
 
+/// Texts of a batch by default: the encoder cuts it into parts that suit its device.
+const TEXTS: usize = 256;
 /// Lines that a run prints where stderr is no terminal.
 const LINES: u64 = 10;
 
@@ -60,9 +62,6 @@ pub fn embed(args: &EmbedArgs) -> Result<()> {
     });
     args.json.finish(&value, || summary(&embedded, seconds))
 }
-
-/// Texts of a batch by default.
-const TEXTS: usize = 64;
 
 /// The files beside the rows, which the library checks, too; and no output may be an input.
 fn check_outputs(args: &EmbedArgs) -> Result<()> {

@@ -10,6 +10,7 @@ mod inputs;
 mod job;
 mod output;
 mod state;
+mod towers;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

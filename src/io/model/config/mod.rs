@@ -19,6 +19,9 @@ pub use layers::LayerKind;
 pub use rope::{Rope, RopeScaling};
 pub use tensors::Stored;
 
+#[cfg(feature = "encode")]
+pub(super) use keys::says_nothing;
+
 use family::{AttentionBias, Row};
 
 /// What the MLP's gate is passed through.
