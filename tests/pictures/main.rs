@@ -1,8 +1,11 @@
 //! Pictures against Pillow and Transformers' Pillow-backed image processors: the golden files are in `tests/golden/pictures`.
 
+#[path = "../common/mod.rs"]
+mod common;
 mod embed;
 mod files;
 mod resized;
+mod rows;
 
 use std::path::{Path, PathBuf};
 
