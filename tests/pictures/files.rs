@@ -43,11 +43,12 @@ fn lossy_files_are_near_pillow_s_pixels() {
         let off: Vec<f64> = picture.rgb().iter().zip(pillow.rgb()).map(|(a, b)| f64::from(a.abs_diff(*b))).collect();
         let (mean, most) = (off.iter().sum::<f64>() / off.len() as f64, off.iter().copied().fold(0.0, f64::max));
         println!("{name}: mean {mean:.3}, most {most}");
-        // At full resolution only the last bits of the transform differ; at half of it whole pixels beside an edge of colours.
-        let bounds = if name.contains("42") || name.starts_with("lossy") || name.starts_with("progr") {
-            (1.0, 40.0)
-        } else {
-            (0.2, 3.0)
+        // At full resolution only the last bits of the transform differ; at half of it whole pixels beside an edge of colours. Of 5 bits Pillow cuts
+        // what the decoder rounds.
+        let bounds = match name.as_str() {
+            "bits15.bmp" => (1.0, 1.0),
+            name if name.contains("42") || name.starts_with("lossy") || name.starts_with("progr") => (1.0, 40.0),
+            _ => (0.2, 3.0),
         };
         assert!(mean <= bounds.0 && most <= bounds.1, "{name}: mean {mean}, most {most}");
         tried += 1;

@@ -39,7 +39,7 @@ pub fn embed(args: &EmbedArgs) -> Result<()> {
     let device = args.device.request()?;
     let start = Instant::now();
     train::watch_for_stop("stopping after this batch; Ctrl-C again to stop at once")?;
-    let embedded = match &inputs {
+    let (embedded, running) = match &inputs {
         Inputs::Pictures(list, preprocessor) => {
             let encoder = ImageEncoder::load(&device, &args.model)?;
             let batch = args.batch_size.map_or(encoder.batch(), |n| n as usize);
@@ -53,14 +53,15 @@ pub fn embed(args: &EmbedArgs) -> Result<()> {
     };
     let seconds = start.elapsed().as_secs_f64();
     let path = |path: &PathBuf| path.display().to_string();
-    let made = embedded.rows - embedded.resumed;
+    // Of the rows that were made now, without the time that loading took.
+    let speed = (embedded.rows - embedded.resumed) as f64 / running.max(1e-9);
     let value = json!({
         "rows": embedded.rows, "width": embedded.width, "resumed": embedded.resumed, "skipped_bad": embedded.skipped_bad,
-        "cut": embedded.cut, "device": device.name(), "seconds": seconds, "rows_per_second": made as f64 / seconds.max(1e-9),
+        "cut": embedded.cut, "device": device.name(), "seconds": seconds, "rows_per_second": speed,
         "out": path(&args.out), "files": embedded.files.iter().map(path).collect::<Vec<_>>(),
         "ids": embedded.ids.as_ref().map(path), "dtype": args.dtype.name(), "normalized": args.normalize,
     });
-    args.json.finish(&value, || summary(&embedded, seconds))
+    args.json.finish(&value, || summary(&embedded, speed))
 }
 
 /// The files beside the rows, which the library checks, too; and no output may be an input.
@@ -79,13 +80,13 @@ fn open(args: &EmbedArgs) -> Result<Inputs> {
     Ok(Inputs::Pictures(Arc::new(list), Box::new(preprocessor)))
 }
 
-/// Runs a job with its progress on stderr.
+/// Runs a job with its progress on stderr; how long it took, in seconds.
 fn run(
     args: &EmbedArgs,
     (count, what): (usize, &'static str),
     batch: usize,
     job: impl FnOnce(&EmbedOptions<'_>) -> realign::Result<Embedded>,
-) -> Result<Embedded> {
+) -> Result<(Embedded, f64)> {
     let start = match (args.resume, args.json.force) {
         (true, _) => Start::Resume,
         (false, true) => Start::Replace,
@@ -109,12 +110,11 @@ fn run(
     if matches!(result, Err(realign::Error::Stopped)) {
         eprintln!("what was made is kept; go on with the same command and --resume");
     }
-    Ok(result?)
+    Ok((result?, progress.began.elapsed().as_secs_f64()))
 }
 
-fn summary(embedded: &Embedded, seconds: f64) -> String {
+fn summary(embedded: &Embedded, speed: f64) -> String {
     let Embedded { rows, width, skipped_bad, cut, files, .. } = embedded;
-    let speed = (rows - embedded.resumed) as f64 / seconds.max(1e-9);
     let mut text = match &files[..] {
         [one] => one.display().to_string(),
         all => format!("{} to {}", all[0].display(), all[all.len() - 1].display()),

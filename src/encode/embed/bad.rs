@@ -34,7 +34,8 @@ impl Bad {
             SkipBad::AtMost(most) => {
                 let more = if most > 0 { format!(", and {most} may be left out") } else { String::new() };
                 let problem = Problem::new(self.words(kind, &format!("cannot be used{more}")));
-                Err(Error::Argument { argument: "inputs", problem: problem.remedy(Remedy::SkipBad { count }) })
+                let argument = if kind == "pictures" { "images" } else { "texts" };
+                Err(Error::Argument { argument, problem: problem.remedy(Remedy::SkipBad { count }) })
             }
         }
     }
@@ -47,10 +48,11 @@ impl Bad {
     }
 
     fn words(&self, kind: &str, what: &str) -> String {
-        let head = format!("{} {kind} {what}", self.places.len());
+        let count = self.places.len();
+        let head = format!("{count} {} {what}", if count == 1 { kind.trim_end_matches('s') } else { kind });
         match &self.first[..] {
-            [one] if self.places.len() == 1 => format!("{head}: {one}"),
-            all if self.places.len() == all.len() => format!("{head}:\n  {}", all.join("\n  ")),
+            [one] if count == 1 => format!("{head}: {one}"),
+            all if count == all.len() => format!("{head}:\n  {}", all.join("\n  ")),
             all => format!("{head}; the first {}:\n  {}", all.len(), all.join("\n  ")),
         }
     }
