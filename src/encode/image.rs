@@ -81,6 +81,12 @@ impl ImageEncoder {
         Ok(encoder)
     }
 
+    /// A tower of this shape whose numbers are made up.
+    #[cfg(feature = "bench")]
+    pub(crate) fn random(device: &Device, config: ImageConfig) -> Result<ImageEncoder> {
+        ImageEncoder::build(&mut Loader::random(device), config, "")
+    }
+
     fn build(loader: &mut Loader<'_>, config: ImageConfig, prefix: &str) -> Result<ImageEncoder> {
         let (width, eps) = (config.blocks.width, config.blocks.norm_eps);
         let name = |part: &str| format!("{prefix}{part}");

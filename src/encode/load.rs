@@ -70,16 +70,31 @@ impl Norm {
     }
 }
 
+/// Where numbers come from.
+#[derive(Clone, Copy)]
+pub(super) enum Source<'a> {
+    Files(&'a Weights),
+    /// Of benchmarks: numbers that keep rows at about their size.
+    #[cfg(feature = "bench")]
+    Random,
+}
+
 /// Reads tensors by name, and remembers which.
 pub(super) struct Loader<'a> {
     pub device: &'a Device,
-    weights: &'a Weights,
+    source: Source<'a>,
     known: HashSet<String>,
 }
 
 impl<'a> Loader<'a> {
     pub fn new(device: &'a Device, weights: &'a Weights) -> Self {
-        Loader { device, weights, known: HashSet::new() }
+        Loader { device, source: Source::Files(weights), known: HashSet::new() }
+    }
+
+    /// One that makes numbers up.
+    #[cfg(feature = "bench")]
+    pub fn random(device: &'a Device) -> Self {
+        Loader { device, source: Source::Random, known: HashSet::new() }
     }
 
     /// All of a tensor of this shape.
@@ -88,15 +103,20 @@ impl<'a> Loader<'a> {
     /// No such tensor, another shape, integers; NaN or infinity.
     pub fn numbers(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
         self.known.insert(name.to_owned());
-        self.weights.read_f32(name, shape)
+        match self.source {
+            Source::Files(weights) => weights.read_f32(name, shape),
+            #[cfg(feature = "bench")]
+            Source::Random => Ok(random(name, shape)),
+        }
     }
 
     /// What a matrix is stored as: what it is in its file; on the host engine, which would widen it for each product, f32.
     fn element(&self, name: &str, shape: &[usize]) -> Result<ElementType> {
-        if self.device.capabilities().kind == DeviceKind::Host {
-            return Ok(ElementType::F32);
-        }
-        Ok(match self.weights.expect(name, shape)?.element {
+        let weights = match self.source {
+            Source::Files(weights) if self.device.capabilities().kind != DeviceKind::Host => weights,
+            _ => return Ok(ElementType::F32),
+        };
+        Ok(match weights.expect(name, shape)?.element {
             Some(half @ (ElementType::F16 | ElementType::BF16)) => half,
             _ => ElementType::F32,
         })
@@ -145,14 +165,27 @@ impl<'a> Loader<'a> {
             let ids = name.ends_with("position_ids") || name.ends_with("token_type_ids");
             rest.is_some_and(|rest| !harmless(rest)) && !ids && !self.known.contains(*name)
         };
-        match self.weights.names().filter(unknown).min() {
+        let Source::Files(weights) = self.source else { return Ok(()) };
+        match weights.names().filter(unknown).min() {
             None => Ok(()),
             Some(name) => {
                 let problem = format!("holds tensor {name:?}, which its config.json does not call for");
-                Err(Error::format(self.weights.folder(), format!("{problem}; is this the model's own config.json?")))
+                Err(Error::format(weights.folder(), format!("{problem}; is this the model's own config.json?")))
             }
         }
     }
+}
+
+/// Numbers for benchmarks: norms leave rows as they are, and matrices keep their size.
+#[cfg(feature = "bench")]
+fn random(name: &str, shape: &[usize]) -> Vec<f32> {
+    let (count, rows) = (shape.iter().product::<usize>(), shape.first().copied().unwrap_or(1).max(1));
+    if name.contains("norm") || name.contains("layrnorm") {
+        return vec![if name.ends_with("weight") { 1.0 } else { 0.0 }; count];
+    }
+    let seed = name.bytes().fold(7u32, |seed, byte| seed.wrapping_mul(31).wrapping_add(byte.into()));
+    let scale = 1.7 / ((count / rows).max(1) as f32).sqrt();
+    crate::tuning::numbers(seed, count).into_iter().map(|x| scale * x).collect()
 }
 
 /// The matrix as one tensor.

@@ -6,6 +6,8 @@ use serde_json::Value;
 
 use super::super::fields::Fields;
 use super::table::{CLIP_LAYER, Family, Tower, row};
+#[cfg(feature = "bench")]
+use super::TowerActivation;
 use super::{BlocksConfig, activation, keys, with_config};
 use crate::Result;
 
@@ -114,6 +116,24 @@ impl ImageConfig {
             return Err(fields.error("num_channels", &format!("is {}; images have 3", config.channels)));
         }
         Ok(config)
+    }
+
+    /// CLIP's tower of another shape: width, layers, heads, width inside the MLP, side of the image, of a patch, and numbers of an embedding.
+    #[cfg(feature = "bench")]
+    pub fn clip_shaped([width, layers, heads, inner, image, patch, out]: [usize; 7]) -> ImageConfig {
+        let activation = TowerActivation::QuickGelu;
+        let norm_eps = 1e-5;
+        ImageConfig {
+            blocks: BlocksConfig { width, layers, heads, inner, activation, norm_eps, norms_after: false, names: &CLIP_LAYER },
+            image,
+            patch,
+            channels: 3,
+            class_token: true,
+            patch_bias: false,
+            norm_before: true,
+            head: ImageHead::Class(out),
+            prefixes: &[""],
+        }
     }
 
     /// Tokens of an image.
