@@ -8,6 +8,7 @@ pub mod attention_twins;
 pub mod bias;
 pub(crate) mod block;
 pub mod cross_entropy;
+pub mod dropout;
 pub mod elementwise;
 pub mod embedding;
 pub mod gate;

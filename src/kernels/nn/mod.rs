@@ -6,6 +6,7 @@ pub mod add_rows;
 pub mod attention;
 pub mod bias;
 pub mod cross_entropy;
+pub mod dropout;
 pub mod elementwise;
 pub mod embedding;
 pub mod gate;
