@@ -318,7 +318,7 @@ mod tests {
             .zip(words)
             .for_each(|(bad, word)| assert!(bad.1.contains(word) && bad.1.contains("line"), "{bad:?}"));
         assert_eq!(list.texts(0).unwrap().map(|t| t.unwrap().0).collect::<Vec<_>>(), [0, 3]);
-        assert_eq!((list.len(), list.is_empty(), list.path()), (6, false, &path[..].as_ref()));
+        assert_eq!((list.len(), list.is_empty(), list.path()), (6, false, path.as_path()));
     }
 
     #[test]
