@@ -43,7 +43,7 @@ impl Bad {
     /// Says which were left out, if any were.
     pub fn warn(&self, kind: &str) {
         if !self.places.is_empty() {
-            log::warn!("{}", self.words(kind, "cannot be used and are left out"));
+            log::warn!("{}", self.words(kind, "cannot be used: left out"));
         }
     }
 
