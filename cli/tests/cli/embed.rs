@@ -139,7 +139,7 @@ fn bad_inputs_are_named() {
         (format!("embed --model nowhere {images}"), &["nowhere"]),
         (
             "embed --model clip --images pictures --out o.csv --device host".into(),
-            &["--out", ".npy, .safetensors or .parquet"],
+            &["o.csv", ".npy, .safetensors or .parquet"],
         ),
         (
             "embed --model clip --images pictures --out no/o.npy --device host".into(),
@@ -221,9 +221,9 @@ fn bmp(width: usize, height: usize) -> Vec<u8> {
 fn a_killed_run_goes_on() {
     let (folder, store) = (place(), Folder::fresh());
     // Each picture takes some milliseconds to decode; links cost nothing.
-    store.put("big.bmp", &bmp(1600, 1200));
+    store.put("big.bmp", &bmp(1200, 900));
     std::fs::create_dir(store.at("many")).unwrap();
-    for i in 0..600 {
+    for i in 0..400 {
         std::fs::hard_link(store.at("big.bmp"), store.at("many").join(format!("{i:04}.bmp"))).unwrap();
     }
     let many = store.at("many").display().to_string();
@@ -240,10 +240,16 @@ fn a_killed_run_goes_on() {
     child.wait().unwrap();
     assert!(!folder.at("part.npy").exists());
     folder.bad(1, &part, &["part.npy.unfinished", "--resume", "--force"]);
-    folder.bad(1, &format!("{part} --resume --normalize"), &["--resume", "normalize is true and was false"]);
+    let state = folder.bytes("part.npy.unfinished/state.json");
+    let refused = folder.run(&format!("{part} --resume --normalize"));
+    let stderr = String::from_utf8_lossy(&refused.stderr);
+    assert!(refused.status.code() == Some(1) && stderr.contains("--resume: the run's settings changed"), "{stderr}");
+    assert!(
+        stderr.contains("normalize is true and was false") && folder.bytes("part.npy.unfinished/state.json") == state
+    );
     let made = folder.json_quiet(&format!("{part} --resume --json"));
     let resumed = made["resumed"].as_u64().unwrap();
-    assert!(made["rows"] == 600 && (1..600).contains(&resumed), "{made}");
+    assert!(made["rows"] == 400 && (1..400).contains(&resumed), "{made}");
     assert!(folder.bytes("part.npy") == folder.bytes("whole.npy"));
     assert_eq!(folder.bytes("part.txt"), folder.bytes("whole.txt"));
     assert!(!folder.at("part.npy.unfinished").exists());

@@ -22,10 +22,10 @@ impl Output {
     pub fn new(path: &Path, shard_rows: Option<u64>, inputs: u64) -> Result<Output> {
         let format = FileFormat::from_path(path).filter(|format| FileFormat::WRITTEN.contains(format));
         let format = format.ok_or_else(|| {
-            Error::argument("out", format!("{}: end the name in .npy, .safetensors or .parquet", path.display()))
+            Error::format(path, "is no name of a format that is written; end it in .npy, .safetensors or .parquet")
         })?;
         if path.file_stem().is_none_or(|stem| stem.to_str().is_none()) {
-            return Err(Error::argument("out", format!("{}: the name is no UTF-8", path.display())));
+            return Err(Error::format(path, "the name is no UTF-8; choose another"));
         }
         match shard_rows {
             Some(0) => return Err(Error::argument("shard_rows", "0; give 1 or more")),

@@ -5,9 +5,9 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::super::fields::Fields;
-use super::table::{CLIP_LAYER, Family, Tower, row};
 #[cfg(feature = "bench")]
 use super::TowerActivation;
+use super::table::{CLIP_LAYER, Family, Tower, row};
 use super::{BlocksConfig, activation, keys, with_config};
 use crate::Result;
 
@@ -124,7 +124,16 @@ impl ImageConfig {
         let activation = TowerActivation::QuickGelu;
         let norm_eps = 1e-5;
         ImageConfig {
-            blocks: BlocksConfig { width, layers, heads, inner, activation, norm_eps, norms_after: false, names: &CLIP_LAYER },
+            blocks: BlocksConfig {
+                width,
+                layers,
+                heads,
+                inner,
+                activation,
+                norm_eps,
+                norms_after: false,
+                names: &CLIP_LAYER,
+            },
             image,
             patch,
             channels: 3,
