@@ -222,6 +222,17 @@ pub(super) fn widen(raw: &[u8], stored: ElementType, out: &mut [f32]) {
     }
 }
 
+/// The first of these numbers of f32, f16 or bf16, little-endian, that is not finite.
+#[cfg(feature = "train")]
+pub(super) fn not_finite(bytes: &[u8], element: ElementType) -> Option<f32> {
+    let halves = || bytes.as_chunks::<2>().0.iter().map(|word| u16::from_le_bytes(*word));
+    match element {
+        ElementType::F16 => halves().map(|bits| f16::from_bits(bits).to_f32()).find(|x| !x.is_finite()),
+        ElementType::BF16 => halves().map(|bits| bf16::from_bits(bits).to_f32()).find(|x| !x.is_finite()),
+        _ => bytes.as_chunks::<4>().0.iter().map(|word| f32::from_le_bytes(*word)).find(|x| !x.is_finite()),
+    }
+}
+
 /// f32 to the little-endian bytes of f32, f16 or bf16, ties to even. Sizes must agree.
 pub(super) fn narrow(numbers: &[f32], element: ElementType, out: &mut [u8]) {
     fn each<const N: usize>(numbers: &[f32], out: &mut [u8], convert: impl Fn(f32) -> [u8; N]) {

@@ -15,6 +15,7 @@ mod plan;
 mod pretrain;
 mod resume;
 mod run;
+mod saving;
 pub mod schedule;
 pub mod settings;
 mod step;

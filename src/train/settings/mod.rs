@@ -223,6 +223,8 @@ settings! {
     log_every: u64 = |_s| 1, false;
     /// Optimiser steps per checkpoint; 0 saves at the end only.
     checkpoint_every: u64 = |_s| 500, false;
+    /// MiB of the host's memory for a checkpoint that is written while the run goes on; with 0 the run waits until it is written.
+    checkpoint_memory: u64 = |_s| 1024, false;
     /// Checkpoints that stay.
     keep: usize = |_s| 2, false;
     /// Held-out data.
