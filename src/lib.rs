@@ -43,6 +43,7 @@
 pub mod align;
 #[cfg(feature = "bench")]
 pub mod bench;
+mod blocks;
 pub mod device;
 pub mod element;
 pub mod error;

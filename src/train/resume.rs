@@ -66,7 +66,10 @@ impl Run {
         let parts = training.iter().flat_map(|(_, parts)| parts);
         let sources = parts.flat_map(|(name, content)| Source::of(name, content)).collect();
         // Without memory for it, the run waits for the checkpoint: then more than what is on its way is of no use.
-        let memory = self.settings.checkpoint_memory.saturating_mul(1 << 20).max(IN_FLIGHT);
+        let memory = match self.settings.checkpoint_memory {
+            0 => IN_FLIGHT,
+            most => most.saturating_mul(1 << 20),
+        };
         Saving::begin(&self.device, (self.step(), memory), sources, writer)
     }
 

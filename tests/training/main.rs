@@ -3,6 +3,7 @@
 mod adapters;
 mod ahead;
 mod batches;
+mod blocks;
 mod checkpoints;
 mod configs;
 mod conversations;
@@ -28,6 +29,7 @@ mod real_model;
 mod records;
 mod rules;
 mod runs;
+mod saving;
 mod settings;
 mod switches;
 mod texts;

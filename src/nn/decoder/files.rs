@@ -8,7 +8,7 @@ use crate::io::{MAX_SHARD_BYTES, ModelWriter, Weights};
 use crate::kernels::linalg::matmul::{self, Operand, Product};
 use crate::nn::linear::Linear;
 use crate::nn::parameters::Slot;
-use crate::nn::{Precision, ShardedMatrix};
+use crate::nn::{Parameter, Precision, ShardedMatrix};
 use crate::{ElementType, Result};
 
 /// How a decoder is opened; by default in f32, its matrices as in the files.
@@ -16,7 +16,7 @@ use crate::{ElementType, Result};
 pub struct OpenDecoder<'a> {
     /// What it computes in.
     pub precision: Precision,
-    /// What its matrices are stored as: f32, f16 or bf16.
+    /// What its matrices are stored as: f32, f16, bf16 or Q8_0.
     pub weights: Option<ElementType>,
     /// A folder of low-rank additions in PEFT's layout, which stay apart from the matrices.
     pub low_rank: Option<&'a Path>,
@@ -24,7 +24,7 @@ pub struct OpenDecoder<'a> {
 
 impl Decoder {
     /// Reads a model folder: `config.json` and one or many safetensors files, of any float type. Matrices are stored as
-    /// `storage` (f32, f16 or bf16), by default each as in the files; a decoder that is to train must be f32.
+    /// `storage` (f32, f16, bf16 or Q8_0), by default each as in the files; a decoder that is to train must be f32.
     ///
     /// # Errors
     /// No such folder; a family or a field that the decoder does not know; a tensor that is missing or has another shape; a number that
@@ -63,8 +63,8 @@ impl Decoder {
         Ok(decoder)
     }
 
-    /// As [`Self::open`], for a decoder that stays frozen and computes in [`Precision::Mixed`]: matrices are stored as `storage`, f16 or
-    /// bf16, by default f16, or bf16 where one has numbers beyond f16.
+    /// As [`Self::open`], for a decoder that stays frozen and computes in [`Precision::Mixed`]: matrices are stored as `storage`, f16,
+    /// bf16 or Q8_0, by default f16, or bf16 where one has numbers beyond f16.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -79,18 +79,34 @@ impl Decoder {
         Ok(decoder)
     }
 
-    /// Writes the model into `writer` tensor by tensor, low-rank additions merged into the matrices that they add to.
+    /// Writes the model into `writer` tensor by tensor, low-rank additions merged into the matrices that they add to; of matrices in Q8_0, the
+    /// numbers that they stand for.
     ///
     /// # Errors
     /// A number that is not finite; a full disk; the device was lost.
     pub fn write_blocking(&self, device: &Device, writer: &mut ModelWriter) -> Result<()> {
+        self.write_from(device, writer, |_| Ok(None))
+    }
+
+    /// As [`Self::write_blocking`], with the numbers that `exact` has of a parameter in place of those on the device.
+    fn write_from(
+        &self,
+        device: &Device,
+        writer: &mut ModelWriter,
+        exact: impl Fn(&Parameter) -> Result<Option<Vec<f32>>>,
+    ) -> Result<()> {
         let additions = self.additions();
         for (slot, parameter) in self.parameters.iter().enumerate() {
             if is_low_rank(&parameter.name) {
                 continue;
             }
             let merged = additions.iter().find(|linear| linear.weight == slot);
-            let merged = merged.map(|linear| self.merged(device, linear)).transpose()?.map(ShardedMatrix::from);
+            let exact = exact(parameter)?;
+            if let (None, Some(numbers)) = (merged, &exact) {
+                writer.write(&parameter.name, numbers)?;
+                continue;
+            }
+            let merged = merged.map(|linear| self.merged(device, linear, exact)).transpose()?.map(ShardedMatrix::from);
             for (_, shard) in merged.as_ref().unwrap_or(&parameter.value).shards() {
                 writer.write(&parameter.name, &shard.to_f32_blocking(device)?)?;
             }
@@ -99,10 +115,10 @@ impl Decoder {
     }
 
     /// Writes the model as the folder `out`, in f32, f16 or bf16 (rounded to nearest), with the configuration and the tokenizer of the
-    /// folder `source`.
+    /// folder `source`. Matrices in Q8_0 are written as they are in `source`, which the decoder was opened from.
     ///
     /// # Errors
-    /// As [`Self::write_blocking`]; another type, or a number that f16 cannot hold; `out` exists and `force` is off.
+    /// As [`Self::write_blocking`]; another type, or a number that f16 cannot hold; `out` exists and `force` is off; `source` cannot be read.
     pub fn save_blocking(
         &self,
         device: &Device,
@@ -111,7 +127,14 @@ impl Decoder {
         element: ElementType,
     ) -> Result<PathBuf> {
         let mut writer = ModelWriter::create(out, force, source, &self.config, element, MAX_SHARD_BYTES)?;
-        self.write_blocking(device, &mut writer)?;
+        let in_blocks = |p: &Parameter| p.value.element_type() == ElementType::Q8_0;
+        let files = self.parameters.iter().any(in_blocks).then(|| Weights::with_config(source)).transpose()?;
+        self.write_from(device, &mut writer, |parameter| match &files {
+            Some((config, weights)) if in_blocks(parameter) => {
+                config.load(weights, &parameter.name, &parameter.shape).map(Some)
+            }
+            _ => Ok(None),
+        })?;
         writer.commit()
     }
 
@@ -120,12 +143,13 @@ impl Decoder {
         self.layers.iter().flat_map(linears).filter(|linear| linear.low_rank.is_some()).collect()
     }
 
-    /// W + scale B A, in f32.
-    fn merged(&self, device: &Device, linear: &Linear) -> Result<Tensor> {
+    /// W + scale B A, in f32; W as it is on the device, or as these numbers say.
+    fn merged(&self, device: &Device, linear: &Linear, exact: Option<Vec<f32>>) -> Result<Tensor> {
         let value = |slot: Slot| self.parameters.tensor(slot);
         let weight = value(linear.weight)?;
         // By way of the host, which widens what has 16 bits.
-        let sum = Tensor::from_f32(device, &weight.to_f32_blocking(device)?, weight.width())?;
+        let numbers = exact.map_or_else(|| weight.to_f32_blocking(device), Ok)?;
+        let sum = Tensor::from_f32(device, &numbers, weight.width())?;
         let mut recorder = device.recorder();
         if let Some(low_rank) = &linear.low_rank {
             let product = Product { alpha: low_rank.scale, accumulate: true, upper: false };

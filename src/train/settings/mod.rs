@@ -210,7 +210,7 @@ settings! {
     init_lora: Option<PathBuf> = |_s| None, true;
     /// Also write the decoder with its low-rank additions merged into it, beside the additions.
     merge_lora: bool = |_s| false, false;
-    /// The type of the frozen decoder's weights: f32, f16 or bf16; by default that of the files.
+    /// The type of the frozen decoder's weights: f32, f16, bf16, or q8_0 (blocks of 8 bits); by default that of the files.
     weights: Option<ElementType> = |_s| None, true;
     /// What the decoder computes in: f32, or mixed (f16 products and activations, f32 sums and masters); by default mixed for an adapter where
     /// tensor cores are found to compute right, else f32.
