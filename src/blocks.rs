@@ -79,7 +79,8 @@ mod tests {
     #[test]
     fn blocks_come_back() {
         for blocks in [1, 2, 3, 8] {
-            let numbers: Vec<f32> = (0..32 * blocks).map(|i| ((i * 37 % 101) as f32 - 50.0) * 0.01 * (1 + i / 32) as f32).collect();
+            let numbers: Vec<f32> =
+                (0..32 * blocks).map(|i| ((i * 37 % 101) as f32 - 50.0) * 0.01 * (1 + i / 32) as f32).collect();
             let words = to_device("x", &numbers).unwrap();
             assert_eq!(4 * words.len() as u64, device_bytes(numbers.len() as u64).unwrap());
             let mut back = vec![f32::NAN; numbers.len()];

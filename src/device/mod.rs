@@ -348,7 +348,9 @@ impl Device {
             return Err(Error::shape("read", "part of a buffer", want, format!("{bytes} from {first}")));
         }
         match (&self.0.engine, buffer.storage()) {
-            (Engine::Gpu(gpu), Storage::Gpu(memory)) => Ok(Pending::new(gpu.read_part(memory, (first, bytes), into)?)),
+            (Engine::Gpu(gpu), Storage::Gpu(memory)) => {
+                Ok(Pending::new(gpu.read_part(memory, (first, bytes), into)?))
+            }
             (Engine::Host, Storage::Host(memory)) => {
                 into.clear();
                 memory.read(|all| into.extend_from_slice(&all[first as usize..(first + bytes) as usize]));

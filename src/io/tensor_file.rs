@@ -217,8 +217,8 @@ pub(super) fn widen(raw: &[u8], stored: ElementType, out: &mut [f32]) {
         ElementType::F16 => each(raw, out, |b| f16::from_le_bytes(b).to_f32()),
         ElementType::BF16 => each(raw, out, |b| bf16::from_le_bytes(b).to_f32()),
         ElementType::F64 => each(raw, out, |b| f64::from_le_bytes(b) as f32),
-        // Fixed is never in a file, see `ElementType`.
-        ElementType::F32 | ElementType::Fixed => each(raw, out, f32::from_le_bytes),
+        // Fixed is never in a file, see `ElementType`, nor are blocks in these.
+        ElementType::F32 | ElementType::Fixed | ElementType::Q8_0 => each(raw, out, f32::from_le_bytes),
     }
 }
 

@@ -244,7 +244,8 @@ impl Saving {
         state.held += count;
         let spare = state.spare.pop().unwrap_or_default();
         drop(state);
-        let block = Block { tensor: source.tensor.clone(), bytes: Vec::new(), count: count as usize, rows: source.rows };
+        let block =
+            Block { tensor: source.tensor.clone(), bytes: Vec::new(), count: count as usize, rows: source.rows };
         let whole = count.next_multiple_of(4);
         let pending = self.device.begin_read_part(&source.buffer, (first, whole), spare)?;
         self.coming.push_back((block, pending));

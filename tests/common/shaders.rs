@@ -70,8 +70,7 @@ pub struct Variant {
 /// products of 32 or 64 bits.
 pub fn variants() -> Vec<Variant> {
     let mut all = Vec::new();
-    let rows =
-        [ElementType::F32, ElementType::F16, ElementType::BF16, ElementType::Fixed, ElementType::Q8_0];
+    let rows = [ElementType::F32, ElementType::F16, ElementType::BF16, ElementType::Fixed, ElementType::Q8_0];
     let outputs = [ElementType::F32, ElementType::F16, ElementType::BF16];
     for rows in rows {
         let in_blocks = rows == ElementType::Q8_0;

@@ -52,7 +52,8 @@ fn a_product_by_blocks_has_the_bits_of_one_by_their_numbers() {
             // Five rows before those that are used.
             let (blocks, wide) = quantized(&device, &numbers(2, (rows + 5) * width), width);
             let full = Tensor::from_f32(&device, &wide, width).unwrap();
-            for (element, accumulate) in [(ElementType::F32, false), (ElementType::F32, true), (ElementType::F16, false)]
+            for (element, accumulate) in
+                [(ElementType::F32, false), (ElementType::F32, true), (ElementType::F16, false)]
             {
                 let a = Tensor::new(&device, m, k, element).unwrap();
                 a.write_f32(&device, &normal(1, m * k)).unwrap();

@@ -146,7 +146,8 @@ fn merged_models_are_made_of_the_files() {
         (settings.lr, settings.weights) = (1e-9, Some(ElementType::Q8_0));
         finish(Run::start(&device, settings.clone(), Start::New).unwrap());
         let config = DecoderConfig::read(&settings.model).unwrap();
-        let [before, after] = [&settings.model, &settings.out.join("model")].map(|folder| Weights::open(folder).unwrap());
+        let [before, after] =
+            [&settings.model, &settings.out.join("model")].map(|folder| Weights::open(folder).unwrap());
         for (name, shape) in config.tensors() {
             let [before, after] = [&before, &after].map(|weights| weights.read_f32(&name, &shape).unwrap());
             let far = before.iter().zip(&after).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);

@@ -205,7 +205,10 @@ fn how_long_a_run_stands_still() {
                 let all = began.elapsed().as_secs_f64();
                 drop(run);
                 let (name, whole) = (device.name(), began.elapsed().as_secs_f64());
-                println!("{name}, turn {turn}, {memory} MiB: steps of {} s; {all:.1} s, {whole:.1} s with the last checkpoint", times.join(", "));
+                println!(
+                    "{name}, turn {turn}, {memory} MiB: steps of {} s; {all:.1} s, {whole:.1} s with the last checkpoint",
+                    times.join(", ")
+                );
             }
         }
     }

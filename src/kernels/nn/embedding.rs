@@ -115,10 +115,7 @@ fn gather_part(
 ) -> Result<()> {
     let name = GATHER.name;
     check_device(name, recorder.device(), &[table])?;
-    if !matches!(
-        table.element_type(),
-        ElementType::F32 | ElementType::F16 | ElementType::BF16 | ElementType::Q8_0
-    ) {
+    if !matches!(table.element_type(), ElementType::F32 | ElementType::F16 | ElementType::BF16 | ElementType::Q8_0) {
         return Err(Error::shape(name, "table", "f32, f16, bf16 or q8_0", table.element_type()));
     }
     check_index(name, table)?;

@@ -22,12 +22,12 @@ pub use space::{Keep, LayerSpace, Space};
 use super::linear::Linear;
 use super::parameters::{Parameters, Slot};
 use super::precision::Precision;
+use crate::blocks::BLOCK;
 use crate::device::Device;
 use crate::io::{Activation, DecoderConfig, LayerKind};
 use crate::kernels::nn::attention::Heads;
 use crate::kernels::nn::gate::Act;
 use crate::kernels::nn::gelu::Form;
-use crate::blocks::BLOCK;
 use crate::{ElementType, Error, Result};
 
 /// The parameters of one layer.
