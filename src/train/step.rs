@@ -15,7 +15,7 @@ const PIECE: usize = 8;
 pub enum Tick {
     /// Work was recorded or submitted; there is more of this step.
     Submitted,
-    /// The device is not done with what was submitted.
+    /// The device is not done with what was submitted, or a checkpoint not copied as far as the next work needs.
     Waiting,
     /// The step is done.
     Stepped(LogRecord),

@@ -126,7 +126,7 @@ fn errors_of_the_writer_come_to_light() {
             let unused = (0..table.rows() as u32).rev().find(|row| is_unused(&run, *row)).unwrap();
             numbers[unused as usize * table.width()] = f32::NAN;
             table.write_f32(&device, &numbers).unwrap();
-            let error = (0..10_000).find_map(|_| match way {
+            let error = (0..100_000_000).find_map(|_| match way {
                 Way::Whole => run.advance().err(),
                 Way::Ahead => run.advance_ahead().err(),
                 Way::Frames => run.tick().err(),
