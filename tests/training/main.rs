@@ -4,6 +4,7 @@ mod adapters;
 mod ahead;
 mod batches;
 mod blocks;
+mod budget;
 mod checkpoints;
 mod configs;
 mod conversations;
