@@ -151,3 +151,44 @@ fn what_is_no_matrix_in_blocks_is_refused() {
         realign::kernels::stats::normalize::record(&mut r, &blocks, &full, 32, &status).unwrap_err();
     }
 }
+
+/// Products by blocks beside those by bf16, in turns, at a training batch's rows and at a token's. Run with `--ignored --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn how_fast_beside_bf16() {
+    let (n, k) = (2048, 2048);
+    for device in devices() {
+        let data = normal(1, n * k);
+        let blocks = Tensor::quantized(&device, LABEL, &data, k).unwrap();
+        let brain = Tensor::new(&device, n, k, ElementType::BF16).unwrap();
+        brain.write_f32(&device, &data).unwrap();
+        for (m, turned, repeats) in [(1, true, 8), (128, true, 2), (128, false, 2), (512, true, 1)] {
+            let a = tensor(&device, &normal(2, m * k), k);
+            let c = rubbish(&device, m, n);
+            let time = |b: &Tensor| {
+                let began = std::time::Instant::now();
+                let mut r = device.recorder();
+                for _ in 0..repeats {
+                    let b = if turned { Operand::new(b).transposed() } else { Operand::new(b) };
+                    matmul::record(&mut r, Product::default(), (Operand::new(&a), b), (&c, 0)).unwrap();
+                }
+                r.submit().unwrap().wait().unwrap();
+                began.elapsed().as_secs_f64() / f64::from(repeats)
+            };
+            (time(&brain), time(&blocks));
+            let mut turns: Vec<(f64, f64)> = (0..9).map(|_| (time(&brain), time(&blocks))).collect();
+            turns.sort_by(|x, y| (x.1 / x.0).total_cmp(&(y.1 / y.0)));
+            let ratios = [0, 4, 8].map(|i| turns[i].1 / turns[i].0);
+            let best = turns.iter().map(|t| t.0).fold(f64::MAX, f64::min);
+            println!(
+                "{}: [{m}, {k}] by [{n}, {k}]{}: bf16 {:.2} ms at best; blocks take {:.2} times as long ({:.2} to {:.2})",
+                device.name(),
+                if turned { "ᵀ" } else { "" },
+                best * 1e3,
+                ratios[1],
+                ratios[0],
+                ratios[2]
+            );
+        }
+    }
+}
