@@ -12,6 +12,7 @@ mod field;
 mod geometry;
 mod json;
 mod outputs;
+mod plan;
 mod shards;
 mod train;
 
