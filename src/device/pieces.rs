@@ -111,7 +111,6 @@ pub(crate) fn block_on<T>(device: &Device, future: impl Future<Output = Result<T
 }
 
 /// Ready when it is looked at for the second time: where a future must not do all at once.
-#[cfg(feature = "train")]
 pub(crate) async fn yield_now() {
     let mut seen = false;
     std::future::poll_fn(|_| if std::mem::replace(&mut seen, true) { Poll::Ready(()) } else { Poll::Pending }).await;

@@ -72,10 +72,17 @@ fn evaluated(device: &Device, settings: &Settings, folder: &Path) -> [f64; 3] {
 
 #[test]
 fn answers_while_training_are_those_of_what_is_written() {
+    let (_spoken, speaks) = setup(Stage::Two);
+    finish(Run::start(&Device::host(), speaks.clone(), Start::New).unwrap());
+    let spoken = speaks.out.clone();
     for device in devices() {
         for (stage, trained) in MODES {
             let (_folder, mut settings) = setup(stage);
             (settings.train, settings.epochs, settings.lora_rank) = (trained, 24.0, 4);
+            if stage == Stage::One {
+                // One that has no words would give no answer that has any right.
+                (settings.model, settings.init_adapter) = (spoken.join("model"), Some(spoken.join("adapter.safetensors")));
+            }
             settings.eval_data = Some(settings.data.clone());
             (settings.eval_every, settings.eval_generate, settings.eval_max_tokens) = (8, 9, 12);
             (settings.keep_best, settings.eval_metric) = (true, EvalMetric::F1);
@@ -187,8 +194,8 @@ fn spoilt(folder: &Path) -> (PathBuf, Settings) {
     let n = turns.len();
     list.iter_mut().enumerate().for_each(|(i, record)| record["conversations"] = turns[(i + 5) % n].clone());
     settings.eval_data = Some(put(folder, "spoilt.json", records.to_string()));
-    (settings.schedule, settings.warmup_ratio) = (ScheduleKind::Constant, 0.0);
-    (settings.eval_every, settings.checkpoint_every, settings.max_steps) = (2, 4, Some(40));
+    (settings.schedule, settings.warmup_ratio, settings.lr) = (ScheduleKind::Constant, 0.0, 4e-3);
+    (settings.eval_every, settings.checkpoint_every, settings.max_steps) = (2, 4, Some(60));
     (kept, settings)
 }
 
@@ -212,9 +219,10 @@ fn patience_ends_a_run_and_the_best_is_that_of_its_step() {
             steps += 1;
         }
         let (best, value) = run.best().unwrap();
-        let why = run.stopped_early().expect("it went on");
+        let losses = std::fs::read_to_string(settings.out.join("log.jsonl")).unwrap();
+        let why = run.stopped_early().unwrap_or_else(|| panic!("it went on: {losses}"));
         assert_eq!((run.step(), steps), (best + 6, best + 6), "{why}");
-        assert!(best > 0 && run.step() < 40, "best after step {best}");
+        assert!(best > 0 && run.step() < 60, "best after step {best}");
         assert_eq!(why, format!("eval_loss has not improved in 3 evaluations since step {best} ({value})"));
         let finished = run.finish().unwrap();
         assert_eq!(last_line(&settings)["stopped_early"], Value::from(why));
@@ -261,6 +269,7 @@ fn patience_is_counted_across_a_resumption() {
         run.advance().unwrap();
     }
     let (end, line) = (run.step(), last_line(&settings));
+    assert!(run.stopped_early().is_some(), "it went on");
     drop(run);
     // The checkpoint before the end is one of every fourth step.
     let killed = settings.clone().out(settings.out.with_file_name("killed"));
@@ -321,4 +330,30 @@ fn what_cannot_be_asked_for_is_named() {
     refused(settings.clone().set("eval-metric", "accuracy"), &["eval-metric", "loss, exact_match, lenient_match, f1"]);
     assert!(held_out.clone().patience(2).ignored().iter().any(|line| line.contains("eval_every is 0")));
     assert!(held_out.ignored().is_empty());
+}
+
+/// A template that writes the date: the log says which, and a resumed run repeats it, also where its settings are lost.
+#[test]
+fn the_date_is_in_the_log_and_comes_back() {
+    let (_folder, mut settings) = mixed(Stage::Two);
+    let template = "{{ bos_token }}{{ strftime_now('%d') }}{% for m in messages %}<|start_header_id|>{{ m.role }}<|end_header_id|>\n\n\
+                    {{ m.content }}<|eot_id|>{% endfor %}\
+                    {% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}";
+    put(&settings.model, "chat_template.jinja", template);
+    settings.log_every = 1;
+    let host = Device::host();
+    let dated = settings.clone().date(Some("2020-02-03".parse().unwrap()));
+    let mut run = Run::start(&host, dated, Start::New).unwrap();
+    (0..2).for_each(|_| drop(run.advance().unwrap()));
+    run.save().unwrap();
+    drop(run);
+    let log = std::fs::read_to_string(settings.out.join("log.jsonl")).unwrap();
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((&lines[0]["start"]["date"], lines[1].get("start")), (&"2020-02-03".into(), None));
+    std::fs::remove_file(settings.out.join("run.toml")).unwrap();
+    let run = Run::start(&host, settings.clone(), Start::Resume).unwrap();
+    assert_eq!(run.settings().date.map(|date| date.to_string()), Some("2020-02-03".to_owned()));
+    finish(run);
+    let after = std::fs::read_to_string(settings.out.join("log.jsonl")).unwrap();
+    assert!(after.starts_with(&log) && after.matches("\"start\"").count() == 1, "{after}");
 }

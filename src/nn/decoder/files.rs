@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{Decoder, Layer};
-use crate::device::{Device, Tensor, block_on};
+use crate::device::{Device, Tensor, block_on, yield_now};
 use crate::io::{MAX_SHARD_BYTES, ModelWriter, Weights};
 use crate::kernels::linalg::matmul::{self, Operand, Product};
 use crate::nn::linear::Linear;
@@ -103,6 +103,7 @@ impl Decoder {
             };
             for (_, shard) in merged.as_ref().unwrap_or(&parameter.value).shards() {
                 writer.write(&parameter.name, &shard.to_f32(device).await?)?;
+                yield_now().await;
             }
         }
         Ok(())

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::Decoder;
 use super::files::is_low_rank;
-use crate::device::{Device, block_on};
+use crate::device::{Device, block_on, yield_now};
 use crate::io::tensor_writer::{TensorWriter, notes};
 use crate::io::{DecoderConfig, Stored, TensorFile, TensorSpec, atomic_folder::FolderWriter, read_json_object};
 use crate::nn::linear::LowRank;
@@ -116,6 +116,7 @@ impl Decoder {
         for parameter in list {
             let name = name(parameter);
             writer.write(&name, &parameter.value.to_f32(device).await?)?;
+            yield_now().await;
             let module = name.rsplit('.').nth(2).unwrap_or_default().to_owned();
             if !targets.contains(&module) {
                 targets.push(module);
