@@ -2,7 +2,7 @@
 // far below a number's last digit still add up. The 16 random bits of an element come from its place, the step and the run's seed.
 
 #import "product"
-#import "common/gaussian.wgsl"
+#import "common/philox.wgsl"
 #import "common/unpack_bf16.wgsl"
 
 @group(0) @binding(3) var<storage, read_write> parameters: array<vec2<u32>>;

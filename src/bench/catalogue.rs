@@ -67,6 +67,7 @@ pub fn catalogue() -> Vec<Entry> {
         kernel("layer norm", elementwise::layer_norm),
         kernel("layer norm backward", elementwise::layer_norm_backward),
         kernel("bias backward", elementwise::bias_backward),
+        kernel("dropout", elementwise::dropout),
         kernel("rotary", elementwise::rotary),
         kernel("rotary of parts", elementwise::rotary_of_parts),
         kernel("embedding gather", elementwise::gather),

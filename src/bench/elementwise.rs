@@ -2,6 +2,7 @@
 
 use super::case::{Case, Sizes, numbers};
 use crate::device::{Device, Recorder, Tensor};
+use crate::kernels::nn::dropout::{Mask, record as drop_elements};
 use crate::kernels::nn::gate::Act;
 use crate::kernels::nn::gelu::{self as gelu_kernels, Form};
 use crate::kernels::nn::rotary::{self as rotation, Frequencies};
@@ -163,6 +164,20 @@ pub(super) fn scale(device: &Device, sizes: &Sizes) -> Result<Case> {
     let batch = Batch { device, sizes };
     let y = batch.filled(1)?;
     Ok(batch.case((8, 1), &y.clone(), move |r| sums::scale(r, -1.0, &y)))
+}
+
+pub(super) fn dropout(device: &Device, sizes: &Sizes) -> Result<Case> {
+    let batch = Batch { device, sizes };
+    let (x, y) = (batch.filled(1)?, batch.empty()?);
+    let words = |of: &dyn Fn(usize) -> usize| -> Result<_> {
+        let words: Vec<u32> = (0..sizes.tokens).map(|i| of(i) as u32).collect();
+        device.buffer_from("places", bytemuck::cast_slice(&words))
+    };
+    let (positions, samples) = (words(&|i| i % LENGTH)?, words(&|i| i / LENGTH)?);
+    Ok(batch.case((8, 40), &y.clone(), move |r| {
+        let mask = Mask { positions: &positions, samples: &samples, module: 1, key: [2, 3], probability: 0.1 };
+        drop_elements(r, mask, 1.0, &x, (&y, false))
+    }))
 }
 
 /// In place: rows are turned further from run to run.

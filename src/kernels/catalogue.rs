@@ -34,6 +34,7 @@ pub static ALL: &[&KernelSpec] = &[
     &nn::norm::BACKWARD,
     &nn::norm::ROWS,
     &nn::norm::WEIGHT,
+    &nn::dropout::SPEC,
     &nn::rotary::SPEC,
     &nn::rotary::ELEMENTS,
     &nn::attention::FORWARD,

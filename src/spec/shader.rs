@@ -49,6 +49,7 @@ static SOURCES: &[(&str, &str)] = sources![
     "common/out_bf16.wgsl",
     "common/out_f16.wgsl",
     "common/out_f32.wgsl",
+    "common/philox.wgsl",
     "common/product_u32.wgsl",
     "common/product_u64.wgsl",
     "common/result_f16.wgsl",

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::order::BatchLimit;
 use super::settings::{Settings, Stage};
 use super::visual::{EmbeddingFiles, NamedEmbeddings, VisualInputs};
 use super::{Batch, Losses, Trainer};
@@ -159,19 +160,37 @@ impl HeldOut {
         self.inputs.rows(&[row])
     }
 
-    /// The forward pass of the batch that begins with sample `first`, without noise; `None` beyond the end.
+    /// The forward pass of the batch that begins with sample `first`, without noise, and where the next one begins; `None` beyond the end.
     pub(super) fn record(
         &mut self,
         trainer: &mut Trainer,
         first: usize,
-        batch_size: usize,
-    ) -> Result<Option<(Recorder, Losses)>> {
-        let end = self.samples.len().min(first.saturating_add(batch_size));
+        limit: BatchLimit,
+    ) -> Result<Option<(Recorder, Losses, usize)>> {
+        let end = self.end_of_batch(first, limit);
         if first >= end {
             return Ok(None);
         }
         let batch = Batch::pack(&self.samples, &(first as u32..end as u32).collect::<Vec<_>>())?;
         let embeddings = self.inputs.clean(&batch)?;
-        trainer.record_evaluation(&batch, &embeddings).map(Some)
+        let (recorder, losses) = trainer.record_evaluation(&batch, &embeddings)?;
+        Ok(Some((recorder, losses, end)))
+    }
+
+    /// Where the batch that begins with sample `first` ends; it has one sample at least.
+    fn end_of_batch(&self, first: usize, limit: BatchLimit) -> usize {
+        let all = self.samples.len();
+        match limit {
+            BatchLimit::Samples(size) => all.min(first.saturating_add(size)),
+            BatchLimit::Tokens(most) => {
+                let length = |i: usize| self.samples.get(i).map_or(0, |sample| sample.entries.len());
+                let (mut end, mut tokens) = (first, 0);
+                while end < all && (end == first || tokens + length(end) <= most) {
+                    tokens += length(end);
+                    end += 1;
+                }
+                end
+            }
+        }
     }
 }

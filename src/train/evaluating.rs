@@ -87,10 +87,11 @@ impl Run {
             return self.go_on_in(Phase::Evaluating(e));
         }
         let Some(held_out) = &mut self.held_out else { return self.close(e.record, e.step) };
-        if let Some((recorder, losses)) = held_out.record(&mut self.trainer, e.next, self.settings.batch_size)? {
+        let limit = self.settings.batch_limit();
+        if let Some((recorder, losses, end)) = held_out.record(&mut self.trainer, e.next, limit)? {
             e.pieces.push(recorder, pace.piece());
             e.losses = Some(losses);
-            e.next += self.settings.batch_size;
+            e.next = end;
             return self.go_on_in(Phase::Evaluating(e));
         }
         let loss = e.total.0 / e.total.1 as f64;

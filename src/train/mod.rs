@@ -28,11 +28,11 @@ pub use checkpoint::{Checkpoint, CheckpointWriter, Checkpoints, RunState};
 pub use data::{Form, SampleData};
 pub use log::{LogRecord, RunLog};
 pub use model::{Losses, Scorer, Trainer, Trains};
-pub use noise::noise_key;
-pub use order::{DataOrder, OrderOptions, Position};
+pub use noise::{dropout_key, noise_key};
+pub use order::{BatchLimit, DataOrder, OrderOptions, Position};
 #[cfg(feature = "report")]
 pub use page::write_report;
-pub use plan::{MemoryPlan, PlanOptions, plan};
+pub use plan::{MemoryPlan, PlanOptions, PlanShape, plan, plan_settings};
 pub use pretrain::{PretrainOptions, pretrain};
 pub use results::Finished;
 pub use run::{Run, Start};

@@ -9,7 +9,7 @@ use crate::nn::{Gradients, Model};
 use crate::optim::{AdamW, AdamWOptions, ParameterRule};
 use crate::{ElementType, Error, Result};
 
-use super::Batch;
+use super::{Batch, dropout_key};
 
 /// Which parameters train.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +112,8 @@ pub struct Trainer {
     room: Option<Room>,
     targets: usize,
     loss_scale: f32,
+    /// What the masks of dropout hang on.
+    dropout_seed: u64,
 }
 
 impl Trainer {
@@ -153,6 +155,7 @@ impl Trainer {
             room: None,
             targets: 0,
             loss_scale: 1.0,
+            dropout_seed: options.seed,
         })
     }
 
@@ -205,6 +208,8 @@ impl Trainer {
         let gradients = Some((&self.adapter_gradients, &self.decoder_gradients));
         let (room, both) = ((&mut self.room, self.keep), (batch, embeddings));
         let gradients = gradients.map(|both| (both, self.loss_scale));
+        let key = dropout_key(self.dropout_seed, self.optimizer.step());
+        let gradients = gradients.map(|(both, scale)| Backward { gradients: both, scale, dropout: key });
         let (recorder, losses) = record(&self.device, &self.model, room, both, gradients)?;
         self.targets += losses.count;
         Ok((recorder, losses))
@@ -349,6 +354,22 @@ fn decoder_ids(model: &Model, batch: &Batch) -> Vec<u32> {
     ids
 }
 
+/// What a training pass has beside a forward pass.
+struct Backward<'a> {
+    /// Of the adapter and of the decoder.
+    gradients: (&'a Gradients, &'a Gradients),
+    /// The loss's factor.
+    scale: f32,
+    /// The key of dropout's masks.
+    dropout: [u32; 2],
+}
+
+/// The number of each token's sample.
+fn samples_of(batch: &Batch) -> Vec<u32> {
+    let of = |(&(_, count), &sample): (&(u32, u32), &u32)| std::iter::repeat_n(sample, count as usize);
+    batch.sequences.iter().zip(&batch.samples).flat_map(of).collect()
+}
+
 fn packed(device: &Device, batch: &Batch, ids: &[u32]) -> Result<decoder::Batch> {
     let sequence =
         |&(first, count): &(u32, u32)| Sequence { q_first: first, q_count: count, k_first: first, k_count: count };
@@ -362,7 +383,7 @@ fn record(
     model: &Model,
     (room, keep): (&mut Option<Room>, Keep),
     (batch, embeddings): (&Batch, &Tensor),
-    gradients: Option<((&Gradients, &Gradients), f32)>,
+    backward: Option<Backward<'_>>,
 ) -> Result<(Recorder, Losses)> {
     check(model, batch, embeddings)?;
     let rows = batch.embedding_rows.len();
@@ -378,7 +399,11 @@ fn record(
     let ids = decoder_ids(model, batch);
     let plan = ScatterPlan::new(device, &ids)?;
     plan.check(model.decoder.config().vocab_size, rows * model.tokens_per_embedding())?;
-    let packed = packed(device, batch, &ids)?;
+    let mut packed = packed(device, batch, &ids)?;
+    let dropout = model.decoder.dropout;
+    if let Some(backward) = backward.as_ref().filter(|_| dropout > 0.0) {
+        packed = packed.with_dropout(device, &samples_of(batch), (dropout, backward.dropout))?;
+    }
     let head = Head::new(device, &batch.labels)?;
     let visual = if rows > 0 { Some(model.as_tokens(adapter.output())?) } else { None };
 
@@ -387,9 +412,9 @@ fn record(
         model.adapter.forward(&mut recorder, embeddings, &adapter)?;
     }
     model.decoder.forward(&mut recorder, &packed, visual.as_ref(), &space, None)?;
-    let backward = gradients.map(|((_, decoder), scale)| (decoder, scale));
-    model.decoder.loss(&mut recorder, &head, (&space, &room.head), backward)?;
-    if let Some(((adapter_gradients, decoder_gradients), _)) = gradients {
+    let of_loss = backward.as_ref().map(|b| (b.gradients.1, b.scale));
+    model.decoder.loss(&mut recorder, &head, (&space, &room.head), of_loss)?;
+    if let Some(Backward { gradients: (adapter_gradients, decoder_gradients), .. }) = backward {
         let d_visual = room.d_visual.first_rows(rows)?;
         recorder.clear(d_visual.buffer());
         let d_tokens = if rows > 0 { Some(model.as_tokens(&d_visual)?) } else { None };

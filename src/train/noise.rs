@@ -10,6 +10,11 @@ pub fn noise_key(seed: u64, step: u64) -> [u32; 2] {
     [key as u32, (key >> 32) as u32]
 }
 
+/// The key of dropout's masks for a step of a run: another than that of its noise.
+pub fn dropout_key(seed: u64, step: u64) -> [u32; 2] {
+    noise_key(mix(seed ^ 0x6472_6f70_6f75_7421), step)
+}
+
 /// Standard normal numbers `[samples.len(), width]`. `samples` are the numbers of the rows' samples in the data: each
 /// sample's noise depends on its number, the seed and the step alone.
 pub fn noise(width: usize, samples: &[u32], (seed, step): (u64, u64)) -> Vec<f32> {

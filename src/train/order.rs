@@ -1,15 +1,27 @@
 //! The order of the data: shuffled anew in each pass, with samples of like length side by side.
 
+use super::schedule::total_steps;
 use crate::host::split_mix::SplitMix64;
 use crate::{Error, Result};
+
+/// What ends a batch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BatchLimit {
+    /// So many samples, at least 1.
+    Samples(usize),
+    /// So many tokens (positions, visual ones included), at least those of the longest sample: as many samples as fit, so that the
+    /// memory of a step does not hang on which samples meet.
+    Tokens(usize),
+}
 
 /// How batches are made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct OrderOptions {
-    /// Samples in a batch, at least 1.
-    pub batch_size: usize,
-    /// Batches in a window: the samples of so many batches are sorted by length before they are cut into batches. 1 sorts
-    /// nothing across batches; more saves padding and attention, and makes the order a little less random.
+    /// What ends a batch.
+    pub limit: BatchLimit,
+    /// Batches in a window: the samples of so many batches (by a budget of tokens, of so many of the mean length) are sorted by length
+    /// before they are cut into batches. 1 sorts nothing across batches; more saves padding and attention, and makes the order a little
+    /// less random.
     pub window: usize,
     /// What the shuffling depends on, besides the number of the pass.
     pub seed: u64,
@@ -39,10 +51,17 @@ impl DataOrder {
     /// Starts at the first batch of the first pass over samples of these `lengths` (in tokens).
     ///
     /// # Errors
-    /// No samples, 2³¹ or more, or a batch size or window of 0.
+    /// No samples, 2³¹ or more; a batch size or window of 0; a sample beyond the budget of tokens.
     pub fn new(lengths: Vec<u32>, options: OrderOptions) -> Result<DataOrder> {
-        if options.batch_size == 0 {
-            return Err(Error::argument("batch_size", "at least 1 is needed"));
+        let longest = lengths.iter().copied().max().unwrap_or(0) as usize;
+        match options.limit {
+            BatchLimit::Samples(0) => return Err(Error::argument("batch_size", "at least 1 is needed")),
+            BatchLimit::Tokens(most) if most < longest.max(1) => {
+                let problem =
+                    format!("{most} are fewer than the longest sample has, {longest}; raise it, or lower max_length");
+                return Err(Error::argument("batch_tokens", problem));
+            }
+            _ => {}
         }
         if options.window == 0 {
             return Err(Error::argument("window", "at least 1 batch is needed"));
@@ -56,9 +75,26 @@ impl DataOrder {
         Ok(order)
     }
 
-    /// Batches in a pass; the last of a pass may be smaller than the others.
-    pub fn batches_per_epoch(&self) -> u64 {
-        self.lengths.len().div_ceil(self.options.batch_size) as u64
+    /// Batches in the present pass; the last of a pass may be smaller than the others. With a budget of tokens passes differ.
+    pub fn batches(&self) -> u64 {
+        self.starts.len().saturating_sub(1) as u64
+    }
+
+    /// Optimiser steps of `epochs` passes from the first on, `accumulate` batches to a step; the last step of a pass may have fewer.
+    pub fn total_steps(&self, accumulate: u64, epochs: f64) -> u64 {
+        if let BatchLimit::Samples(_) = self.options.limit {
+            return total_steps(self.batches(), accumulate, epochs);
+        }
+        // Each pass is cut in its own way.
+        let mut pass = DataOrder { position: Position::default(), ..self.clone() };
+        let (mut steps, mut left) = (0.0, epochs);
+        while left > 0.0 {
+            pass.arrange();
+            steps += pass.batches().div_ceil(accumulate.max(1)) as f64 * left.min(1.0);
+            left -= 1.0;
+            pass.position.epoch += 1;
+        }
+        (steps.ceil() as u64).max(1)
     }
 
     /// The place of the batch that comes next.
@@ -69,20 +105,20 @@ impl DataOrder {
     /// Goes to a place, as a resumed run does; the batches from there on are those of an uninterrupted run.
     ///
     /// # Errors
-    /// More batches than a pass has: the position is of other data or another batch size.
+    /// More batches than that pass has: the position is of other data or another batch size.
     pub fn seek(&mut self, position: Position) -> Result<()> {
-        let batches = self.batches_per_epoch();
-        if position.batch >= batches {
-            let problem =
-                format!("batch {} of a pass of {batches}: the data or the batch size changed", position.batch);
-            return Err(Error::argument("data position", problem));
-        }
-        let arranged = self.position.epoch == position.epoch;
-        self.position = position;
-        if !arranged {
+        let before = std::mem::replace(&mut self.position, position);
+        if before.epoch != position.epoch {
             self.arrange();
         }
-        Ok(())
+        let batches = self.batches();
+        if position.batch < batches {
+            return Ok(());
+        }
+        self.position = before;
+        self.arrange();
+        let problem = format!("batch {} of a pass of {batches}: the data or the batch size changed", position.batch);
+        Err(Error::argument("data position", problem))
     }
 
     /// The samples of the next batch, shortest first, by their numbers; moves on.
@@ -93,7 +129,7 @@ impl DataOrder {
             _ => Vec::new(),
         };
         self.position.batch += 1;
-        if self.position.batch == self.batches_per_epoch() {
+        if self.position.batch == self.batches() {
             self.position = Position { epoch: self.position.epoch + 1, batch: 0 };
             self.arrange();
         }
@@ -105,15 +141,14 @@ impl DataOrder {
         let mut random = Random::new(self.options.seed, self.position.epoch);
         self.samples = (0..self.lengths.len() as u32).collect();
         random.shuffle(&mut self.samples);
-        let size = self.options.batch_size;
-        for window in self.samples.chunks_mut(size.saturating_mul(self.options.window)) {
+        let window = self.samples_of_window();
+        for window in self.samples.chunks_mut(window) {
             // The number decides among equals, so that the result does not hang on the sorting algorithm.
             window.sort_unstable_by_key(|sample| (self.lengths[*sample as usize], *sample));
         }
         // Within a window the batches go from short to long; shuffled, a step's length says nothing about its place.
         let n = self.samples.len();
-        let mut batches: Vec<(usize, usize)> = (0..n).step_by(size).map(|at| (at, (at + size).min(n))).collect();
-        let full = n / size;
+        let (mut batches, full) = self.cut();
         random.shuffle(&mut batches[..full]);
         let mut samples = Vec::with_capacity(n);
         self.starts.clear();
@@ -123,6 +158,45 @@ impl DataOrder {
             self.starts.push(samples.len() as u32);
         }
         self.samples = samples;
+    }
+}
+
+impl DataOrder {
+    /// How many samples are sorted together.
+    fn samples_of_window(&self) -> usize {
+        let batch = match self.options.limit {
+            BatchLimit::Samples(size) => size,
+            BatchLimit::Tokens(most) => {
+                let tokens: u64 = self.lengths.iter().map(|length| u64::from(*length)).sum();
+                ((most as u128 * self.lengths.len() as u128 / u128::from(tokens.max(1))) as usize).max(1)
+            }
+        };
+        batch.saturating_mul(self.options.window)
+    }
+
+    /// Places in [`Self::samples`] where batches begin and end, and how many of them are full.
+    fn cut(&self) -> (Vec<(usize, usize)>, usize) {
+        let n = self.samples.len();
+        match self.options.limit {
+            BatchLimit::Samples(size) => {
+                ((0..n).step_by(size).map(|at| (at, at.saturating_add(size).min(n))).collect(), n / size)
+            }
+            BatchLimit::Tokens(most) => {
+                let (mut batches, mut start, mut tokens) = (Vec::new(), 0, 0);
+                for (at, sample) in self.samples.iter().enumerate() {
+                    let length = self.lengths[*sample as usize] as usize;
+                    if at > start && tokens + length > most {
+                        batches.push((start, at));
+                        (start, tokens) = (at, 0);
+                    }
+                    tokens += length;
+                }
+                // What is left over is no full one.
+                let full = batches.len();
+                batches.push((start, n));
+                (batches, full)
+            }
+        }
     }
 }
 

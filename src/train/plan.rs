@@ -1,8 +1,16 @@
 //! What a run would take of a device's memory: its own buffers, made on a device that holds nothing ([`Device::plan`]).
 
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::order::BatchLimit;
+use super::settings::{Settings, Trained};
+use super::visual::EmbeddingFiles;
 use super::{Batch, Model, Trainer, Trains};
+use crate::align::Statistics;
 use crate::device::{Device, Purpose, Tensor};
-use crate::io::{AdapterKind, DecoderConfig, VISUAL};
+use crate::io::{AdapterKind, AdapterWeights, DecoderConfig, VISUAL, Weights, read_json_object};
 use crate::nn::adapter::fresh;
 use crate::nn::decoder::LowRankOptions;
 use crate::nn::{Adapter, Decoder, Precision};
@@ -10,7 +18,7 @@ use crate::optim::{AdamWOptions, MomentType};
 use crate::{ElementType, Error, Result};
 
 /// The run that is planned.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PlanOptions {
     /// How the decoder's matrices are stored; f32 or bf16 where they learn.
     pub storage: ElementType,
@@ -22,6 +30,10 @@ pub struct PlanOptions {
     pub trains: Trains,
     /// Rank of the low-rank additions, 0 without.
     pub rank: usize,
+    /// The linear layers that get them; none named are all.
+    pub targets: Vec<String>,
+    /// Whether elements of their inputs are left out.
+    pub dropout: bool,
     /// Whether activations are computed again in the backward pass.
     pub recompute: bool,
     /// The adapter.
@@ -61,6 +73,119 @@ pub struct MemoryPlan {
     pub peak: u64,
 }
 
+/// What settings do not say of a run that is planned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PlanShape {
+    /// Width of the embeddings; by default that of the files, the statistics or the adapter that the settings name.
+    pub embedding_width: Option<usize>,
+    /// Positions of each sample, visual ones included; by default the longest that the settings allow, which is the most that a run can take.
+    pub length: Option<usize>,
+}
+
+/// Plans the run of some settings on a device, of which its limits matter alone. Of the model only `config.json` and the headers of its files are
+/// read, if there are such; data is not read at all. Where a folder's matrices have several types, the most frequent one stands for all.
+///
+/// # Errors
+/// As [`plan`]; settings out of range; no model, or one that is not known; no width of embeddings.
+pub fn plan_settings(device: &Device, settings: &Settings, shape: PlanShape) -> Result<(PlanOptions, MemoryPlan)> {
+    settings.check_values()?;
+    let weights = Weights::with_config(&settings.model);
+    let config = match &weights {
+        Ok((config, _)) => config.clone(),
+        Err(_) => DecoderConfig::read(&settings.model)?,
+    };
+    let files = match &weights {
+        Ok((_, weights)) => weights.element_type(),
+        Err(_) => configured_type(&settings.model)?,
+    };
+    let precision = settings.precision.unwrap_or(match settings.train {
+        Trained::Lora => Precision::F32,
+        _ => Precision::for_training(device),
+    });
+    let storage = match (settings.train, settings.weights, precision) {
+        (Trained::All, ..) => settings.master_weights,
+        (_, Some(asked), _) => asked,
+        (_, None, Precision::Mixed) => ElementType::F16,
+        (_, None, Precision::F32) if matches!(files, ElementType::F16 | ElementType::BF16) => files,
+        _ => ElementType::F32,
+    };
+    let longest = config.max_positions.map_or(settings.max_length, |most| most.min(settings.max_length));
+    let length = shape.length.unwrap_or(longest);
+    let (rank, targets) = match (settings.train, &settings.init_lora) {
+        (Trained::Lora, Some(folder)) => (rank_of(folder)?, Vec::new()),
+        (Trained::Lora, None) => (settings.lora_rank, settings.lora_targets.clone()),
+        _ => (0, Vec::new()),
+    };
+    let (adapter, adapter_tokens, width) = adapter(settings, &config)?;
+    let embedding_width = match shape.embedding_width.or(width) {
+        Some(width) => width,
+        None => width_of(settings)?,
+    };
+    let options = PlanOptions {
+        storage,
+        precision,
+        moments: settings.optimizer,
+        trains: settings.trains(),
+        rank,
+        targets,
+        dropout: rank > 0 && settings.lora_dropout > 0.0,
+        recompute: settings.recompute,
+        adapter,
+        embedding_width,
+        visual_tokens: adapter_tokens,
+        batch_size: match settings.batch_limit() {
+            BatchLimit::Samples(size) => size,
+            BatchLimit::Tokens(most) => (most / length.max(1)).max(1),
+        },
+        length,
+        max_binding: device.capabilities().max_binding,
+    };
+    let planned = plan(&config, &options)?;
+    Ok((options, planned))
+}
+
+/// The type that a folder's `config.json` names, where its weights are not there.
+fn configured_type(model: &Path) -> Result<ElementType> {
+    let object = read_json_object(&model.join("config.json"))?;
+    let name = object.get("dtype").or(object.get("torch_dtype")).and_then(Value::as_str).unwrap_or_default();
+    Ok(match name {
+        "bfloat16" => ElementType::BF16,
+        "float16" => ElementType::F16,
+        _ => ElementType::F32,
+    })
+}
+
+/// The adapter's kind, the tokens that it makes, and where one is given the width of what it reads.
+fn adapter(settings: &Settings, config: &DecoderConfig) -> Result<(AdapterKind, usize, Option<usize>)> {
+    let Some(path) = &settings.init_adapter else { return Ok((settings.adapter, settings.adapter_tokens, None)) };
+    let weights = AdapterWeights::load(path)?;
+    weights.check_fits(weights.inputs(), config.hidden_size, path)?;
+    Ok((weights.kind, weights.outputs() / config.hidden_size.max(1), Some(weights.inputs())))
+}
+
+/// The rank of a folder of low-rank additions.
+fn rank_of(folder: &Path) -> Result<usize> {
+    let path = folder.join("adapter_config.json");
+    let rank = read_json_object(&path)?.get("r").and_then(Value::as_u64).filter(|rank| *rank > 0);
+    rank.map(|rank| rank as usize).ok_or_else(|| Error::format(&path, "has no \"r\" above 0"))
+}
+
+/// The width of the embeddings or of the statistics that the settings name.
+fn width_of(settings: &Settings) -> Result<usize> {
+    if !settings.embeddings.is_empty() {
+        let (key, column) = (settings.key.as_deref(), settings.column.as_deref());
+        let files = EmbeddingFiles { inputs: &settings.embeddings, ids: None, key, column, id_column: None };
+        return Ok(files.dataset()?.width());
+    }
+    match &settings.stats {
+        Some(path) => Ok(Statistics::load(path)?.width()),
+        None => Err(Error::argument(
+            "embedding_width",
+            "is not known; give it, or name embeddings, statistics or an adapter",
+        )),
+    }
+}
+
 /// Plans a run of a model: a step of a batch of `batch_size` samples of `length` positions.
 ///
 /// # Errors
@@ -78,7 +203,8 @@ pub fn plan(config: &DecoderConfig, options: &PlanOptions) -> Result<MemoryPlan>
     let layers = device.memory(Purpose::Weights) - tables;
     if options.rank > 0 {
         let low_rank = LowRankOptions { rank: options.rank, alpha: options.rank as f32, seed: 0 };
-        decoder.add_low_rank(&device, low_rank)?;
+        decoder.add_low_rank_to(&device, low_rank, &options.targets)?;
+        decoder.set_dropout(if options.dropout { 0.5 } else { 0.0 })?;
     }
     decoder.compute_in(&device, options.precision)?;
     let weights = fresh(options.adapter, options.embedding_width, config.hidden_size * options.visual_tokens, 0);

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::order::{DataOrder, OrderOptions};
+use super::order::{BatchLimit, DataOrder, OrderOptions};
 use super::schedule::{Schedule, ScheduleKind};
 use super::{Batch, Model, Trainer, Trains};
 use crate::device::{Device, Tensor};
@@ -49,7 +49,7 @@ pub fn pretrain(
     on_step: &mut dyn FnMut(u64, f64) -> Result<()>,
 ) -> Result<()> {
     let decoder = Decoder::open(device, from, Some(ElementType::F32))?;
-    let order = OrderOptions { batch_size: options.batch_size, window: 8, seed: options.seed };
+    let order = OrderOptions { limit: BatchLimit::Samples(options.batch_size), window: 8, seed: options.seed };
     let mut order = DataOrder::new(samples.lengths(), order)?;
     // The trainer's model has an adapter; texts have nothing for it, and it stays behind.
     let width = decoder.config().hidden_size;

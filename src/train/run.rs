@@ -23,11 +23,11 @@ use super::evaluating::Asker;
 use super::fingerprint::Fingerprints;
 use super::log::{LogRecord, RunLog, start_of};
 use super::order::{DataOrder, OrderOptions};
-use super::schedule::{Schedule, total_steps};
+use super::schedule::Schedule;
 use super::settings::{Settings, Stage, Trained};
 use super::step::{Phase, Unread};
 use super::visual::VisualInputs;
-use super::{Checkpoints, Finished, Model, Trainer, Trains, results};
+use super::{Checkpoints, Finished, Model, Trainer, results};
 use crate::device::{Device, block_on};
 use crate::error::{Problem, Remedy};
 use crate::io::{
@@ -100,6 +100,7 @@ impl Run {
     pub fn start(device: &Device, mut settings: Settings, start: Start) -> Result<Run> {
         settings.validate()?;
         settings.ignored().iter().for_each(|line| log::warn!("{line}"));
+        settings.hints().iter().for_each(|line| log::warn!("{line}"));
         let out = settings.out.clone();
         // Before anything is read, if the folder is there: reading may take minutes. Else once all else is found to be good.
         let lock = if out.is_dir() { Some(FolderLock::acquire(&out)?) } else { None };
@@ -116,11 +117,10 @@ impl Run {
         let trainer = trainer(device, model, &settings)?;
         let asker = held_out.as_ref().map(|held_out| Asker::new(device, &settings, held_out, &trainer.model));
         let asker = asker.transpose()?.flatten();
-        let options = OrderOptions { batch_size: settings.batch_size, window: settings.window, seed: settings.seed };
+        let options = OrderOptions { limit: settings.batch_limit(), window: settings.window, seed: settings.seed };
         let order = DataOrder::new(data.samples.lengths(), options)?;
-        let total = settings
-            .max_steps
-            .unwrap_or_else(|| total_steps(order.batches_per_epoch(), settings.accumulate as u64, settings.epochs));
+        let total =
+            settings.max_steps.unwrap_or_else(|| order.total_steps(settings.accumulate as u64, settings.epochs));
         let schedule = Schedule::with_ratio(settings.schedule, settings.lr, settings.warmup_ratio, total)?;
         let lock = lock.map_or_else(|| create_locked(&out, start), Ok)?;
         if start == Start::Replace {
@@ -176,6 +176,11 @@ impl Run {
     /// Optimiser steps of the whole run.
     pub fn total(&self) -> u64 {
         self.schedule.total
+    }
+
+    /// Where it runs.
+    pub fn device(&self) -> &Device {
+        &self.device
     }
 
     /// Positions seen since the start, visual ones included.
@@ -396,7 +401,11 @@ fn model(device: &Device, settings: &Settings, width: usize) -> Result<Model> {
         decoder.open_low_rank(device, folder)?;
     } else if settings.train == Trained::Lora {
         let alpha = settings.lora_alpha as f32;
-        decoder.add_low_rank(device, LowRankOptions { rank: settings.lora_rank, alpha, seed: settings.seed })?;
+        let options = LowRankOptions { rank: settings.lora_rank, alpha, seed: settings.seed };
+        decoder.add_low_rank_to(device, options, &settings.lora_targets)?;
+    }
+    if settings.train == Trained::Lora {
+        decoder.set_dropout(settings.lora_dropout as f32)?;
     }
     decoder.compute_in(device, precision)?;
     Ok(Model { adapter: Adapter::new(device, &weights)?, decoder })
@@ -420,11 +429,6 @@ fn check_wanted(settings: &Settings, weights: &AdapterWeights, hidden: usize) ->
 }
 
 fn trainer(device: &Device, model: Model, settings: &Settings) -> Result<Trainer> {
-    let trains = match (settings.stage, settings.train) {
-        (Stage::One, _) | (_, Trained::Adapter) => Trains::Adapter,
-        (_, Trained::All) => Trains::All,
-        (_, Trained::Lora) => Trains::LowRank,
-    };
     let options = AdamWOptions {
         beta1: settings.beta1,
         beta2: settings.beta2,
@@ -434,7 +438,7 @@ fn trainer(device: &Device, model: Model, settings: &Settings) -> Result<Trainer
         moments: settings.optimizer,
         seed: settings.seed,
     };
-    let mut trainer = Trainer::new(device, model, trains, (options, settings.recompute))?;
+    let mut trainer = Trainer::new(device, model, settings.trains(), (options, settings.recompute))?;
     let adapter_rate = settings.projector_lr.map_or(1.0, |rate| rate / settings.lr);
     if adapter_rate != 1.0 || settings.decay_matrices_only {
         trainer.set_rules(adapter_rate, settings.decay_matrices_only);

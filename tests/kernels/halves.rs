@@ -4,7 +4,7 @@ use half::f16;
 use realign::ElementType;
 use realign::device::{Device, Recorder, Tensor};
 use realign::kernels::nn::attention::{self, Heads, Sequences};
-use realign::kernels::nn::{bias, elementwise, gate, layer_norm, rms_norm, rotary};
+use realign::kernels::nn::{bias, dropout, elementwise, gate, layer_norm, rms_norm, rotary};
 
 use crate::common::devices;
 use crate::nn::{normal, run, tensor, words};
@@ -236,5 +236,24 @@ fn types_without_a_form_are_refused() {
         assert!(error.contains("f32 or f16") && error.contains("bf16"), "{error}");
         assert!(gate::forward(&mut r, gate::Act::Silu, &bf16, &f32, &f32).is_err());
         assert!(r.commands().is_empty());
+    }
+}
+
+#[test]
+fn dropout_of_halves() {
+    for device in devices() {
+        for (n, d) in SHAPES {
+            let (x, y) = (data(1, n * d), data(2, n * d));
+            let at = words(&device, &(0..n as u32).collect::<Vec<_>>());
+            let mask = dropout::Mask { positions: &at, samples: &at, module: 1, key: [2, 3], probability: 0.4 };
+            for (x_half, y_half) in [(true, true), (true, false), (false, true)] {
+                let inputs: [Input<'_>; 2] = [(&x, d, x_half), (&y, d, y_half)];
+                for accumulate in [false, true] {
+                    same_when_rounded(&device, "dropout", n, &inputs, &[], |r, x, _| {
+                        dropout::record(r, mask, 1.25, &x[0], (&x[1], accumulate)).unwrap();
+                    });
+                }
+            }
+        }
     }
 }

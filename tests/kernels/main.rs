@@ -25,6 +25,7 @@ mod nn;
 mod nn_attention;
 mod nn_contrastive;
 mod nn_cross_entropy;
+mod nn_dropout;
 mod nn_elements;
 mod nn_embedding;
 mod nn_norm;

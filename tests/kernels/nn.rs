@@ -136,6 +136,8 @@ pub fn record_all(device: &Device, r: &mut Recorder) {
     gate::forward(r, gate::Act::Gelu(gelu::Form::Erf), &a, &b, &c).unwrap();
     gate::backward(r, gate::Act::Gelu(gelu::Form::Tanh), &a, &b, &c, &d, &e).unwrap();
     elementwise::scale(r, 2.0, &a).unwrap();
+    let mask = dropout::Mask { positions: &ids, samples: &ids, module: 1, key: [2, 3], probability: 0.5 };
+    dropout::record(r, mask, 2.0, &a, (&b, true)).unwrap();
     bias::backward(r, &a, &row, true).unwrap();
     rms_norm::forward(r, 1e-5, &a, &row, &b).unwrap();
     layer_norm::forward(r, 1e-5, &a, &row, &row, &b).unwrap();

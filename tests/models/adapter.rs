@@ -148,7 +148,7 @@ fn the_twins_in_f64_against_pytorch() {
     let named = |name: &str| format!("model.mm_projector.{name}");
     let width = |name: &str| if name == "0.weight" { d } else { h };
     let values = LAYERS.map(|n| (named(n), Matrix::new(&doubles(&format!("init.{n}")), width(n)))).into();
-    let twin = Twin { config, values, low_rank_scale: 1.0 };
+    let twin = Twin { config, values, low_rank_scale: 1.0, mask: None };
     let x = Matrix::new(&doubles("x"), d);
     let pass = twin.adapter(&x);
     let (loss, dout) = loss(&pass.out.tight());

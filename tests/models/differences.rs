@@ -76,10 +76,10 @@ const SCALE: f64 = 1.5;
 #[test]
 fn linear_layers_and_their_low_rank_additions() {
     let (values, x, dy) = layer();
-    let (_, narrow) = linear(&values, SCALE, "l", &x);
+    let (_, narrow) = linear((&values, SCALE, None), "l", &x);
     let (mut gradients, mut dx) = (zeros_like(&values), Matrix::zeros(x.rows, x.width));
     linear_backward((&values, SCALE), &mut gradients, "l", (&x, &narrow), (&dy, &mut dx));
-    let value = |values: &Tensors, x: &Matrix| dot(&linear(values, SCALE, "l", x).0.tight(), &dy.tight());
+    let value = |values: &Tensors, x: &Matrix| dot(&linear((values, SCALE, None), "l", x).0.tight(), &dy.tight());
     elementwise(&x, &dx, |x| value(&values, x), "x");
     for (name, gradient) in &gradients {
         let f = |moved: &Matrix| {
@@ -95,7 +95,7 @@ fn linear_layers_and_their_low_rank_additions() {
 #[test]
 fn linear_layers_on_devices() {
     let (values, x, dy) = layer();
-    let (y, narrow) = linear(&values, SCALE, "l", &x);
+    let (y, narrow) = linear((&values, SCALE, None), "l", &x);
     let (mut gradients, mut dx) = (zeros_like(&values), Matrix::zeros(x.rows, x.width));
     linear_backward((&values, SCALE), &mut gradients, "l", (&x, &narrow), (&dy, &mut dx));
     for device in devices() {

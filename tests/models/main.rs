@@ -3,6 +3,7 @@
 
 mod adapter;
 mod differences;
+mod dropout;
 mod families;
 mod limits;
 mod low_rank;

@@ -16,7 +16,7 @@ pub fn twin(kind: &str) -> Twin {
     let weights = Golden::open(&format!("{kind}.safetensors"));
     let matrix = |name: &str| Matrix::new(&weights.doubles(name), *weights.shape(name).last().unwrap());
     let values = weights.tensors().names().into_iter().map(|name| (name.to_owned(), matrix(name))).collect();
-    Twin { config, values, low_rank_scale: 1.0 }
+    Twin { config, values, low_rank_scale: 1.0, mask: None }
 }
 
 /// Frobenius norm of the difference over that of `want`.

@@ -30,19 +30,19 @@ const STEPS: usize = 2;
 
 /// Visual tokens of a sample.
 #[derive(Clone, Copy, Debug)]
-struct Visual {
+pub struct Visual {
     /// Of which the adapter makes so many.
-    tokens: usize,
-    count: usize,
+    pub tokens: usize,
+    pub count: usize,
 }
 
 /// A model's shape.
 #[derive(Clone, Copy, Debug)]
-struct Shape {
-    tied: bool,
-    biases: bool,
-    storage: ElementType,
-    visual: Visual,
+pub struct Shape {
+    pub tied: bool,
+    pub biases: bool,
+    pub storage: ElementType,
+    pub visual: Visual,
 }
 
 fn shapes() -> Vec<Shape> {
@@ -112,13 +112,13 @@ impl Shape {
         HIDDEN * self.visual.tokens
     }
 
-    fn twin(self, low_rank: bool) -> Twin {
+    pub fn twin(self, low_rank: bool) -> Twin {
         let mut values = self.values();
         values.retain(|name, _| low_rank || !name.contains(".lora_"));
-        Twin { config: self.config(), values, low_rank_scale: SCALE }
+        Twin { config: self.config(), values, low_rank_scale: SCALE, mask: None }
     }
 
-    fn model(self, device: &Device, twin: &Twin) -> Model {
+    pub fn model(self, device: &Device, twin: &Twin) -> Model {
         let values = |name: &str| -> Vec<f32> { twin.values[name].tight().iter().map(|x| *x as f32).collect() };
         let mut decoder =
             Decoder::with_storage(device, &twin.config, self.storage, |name, _| Ok(values(name))).unwrap();
@@ -163,14 +163,14 @@ impl Shape {
     }
 
     /// The batches of a step: one, or several whose gradients add up.
-    fn batches(self, accumulate: bool) -> Vec<(Batch, Matrix)> {
+    pub fn batches(self, accumulate: bool) -> Vec<(Batch, Matrix)> {
         let lengths: &[&[usize]] = if accumulate { &[&[9, 7], &[12], &[6, 8, 10]] } else { &[&[9, 7, 11]] };
         lengths.iter().map(|lengths| self.batch(lengths)).collect()
     }
 }
 
 /// Sums of the gradients of a step's batches by the f64 twins, and the losses.
-fn wanted(twin: &Twin, batches: &[(Batch, Matrix)]) -> (Tensors, Vec<f64>) {
+pub fn wanted(twin: &Twin, batches: &[(Batch, Matrix)]) -> (Tensors, Vec<f64>) {
     let mut sums: Tensors = twin.values.iter().map(|(n, v)| (n.clone(), Matrix::zeros(v.rows, v.width))).collect();
     let mut losses = Vec::new();
     for (batch, embeddings) in batches {
@@ -186,10 +186,10 @@ fn wanted(twin: &Twin, batches: &[(Batch, Matrix)]) -> (Tensors, Vec<f64>) {
 
 /// What a run computed, all of it as bits.
 #[derive(Debug, Default, PartialEq)]
-struct Bits {
-    losses: Vec<u32>,
-    evaluated: Vec<u32>,
-    gradients: Vec<(String, Vec<u32>)>,
+pub struct Bits {
+    pub losses: Vec<u32>,
+    pub evaluated: Vec<u32>,
+    pub gradients: Vec<(String, Vec<u32>)>,
     norms: Vec<u32>,
     parameters: Vec<Vec<u32>>,
 }
@@ -198,12 +198,12 @@ fn bits(numbers: Vec<f32>) -> Vec<u32> {
     numbers.into_iter().map(f32::to_bits).collect()
 }
 
-fn floats(bits: &[u32]) -> Vec<f64> {
+pub fn floats(bits: &[u32]) -> Vec<f64> {
     bits.iter().map(|b| f64::from(f32::from_bits(*b))).collect()
 }
 
 /// Two steps; gradients, losses and evaluation are those of the first.
-fn run(device: &Device, model: Model, trains: Trains, batches: &[(Batch, Matrix)], recompute: bool) -> Bits {
+pub fn run(device: &Device, model: Model, trains: Trains, batches: &[(Batch, Matrix)], recompute: bool) -> Bits {
     let upload = |m: &Matrix| {
         let numbers: Vec<f32> = m.tight().iter().map(|x| *x as f32).collect();
         Tensor::from_f32(device, &numbers, m.width).unwrap()

@@ -73,6 +73,20 @@ pub struct Twin {
     pub values: Tensors,
     /// What low-rank additions are multiplied by.
     pub low_rank_scale: f64,
+    /// What elements of their inputs are multiplied by, where there is dropout.
+    pub mask: Option<Mask>,
+}
+
+/// A factor by a layer's name, a row and a column.
+pub type Mask = Box<dyn Fn(&str, usize, usize) -> f64>;
+
+fn masked(mask: Option<&Mask>, name: &str, x: &Matrix) -> Option<Matrix> {
+    let mask = mask?;
+    let (mut out, stride) = (x.like(), x.stride());
+    for (i, (out, x)) in out.data.iter_mut().zip(&x.data).enumerate() {
+        *out = mask(name, i / stride, i % stride) * x;
+    }
+    Some(out)
 }
 
 /// What a linear layer's backward pass needs: its input, and `x Aᵀ` where it has a low-rank addition.
@@ -82,7 +96,11 @@ struct Input<'a> {
 }
 
 /// `y = x Wᵀ + b + scale (x Aᵀ) Bᵀ` of the layer `name`, and `x Aᵀ`.
-pub fn linear(values: &Tensors, scale: f64, name: &str, x: &Matrix) -> (Matrix, Option<Matrix>) {
+pub fn linear(
+    (values, scale, mask): (&Tensors, f64, Option<&Mask>),
+    name: &str,
+    x: &Matrix,
+) -> (Matrix, Option<Matrix>) {
     let weight = &values[&format!("{name}.weight")];
     let mut y = Matrix::zeros(x.rows, weight.rows);
     product(&mut y, (x, false), (weight, true), 1.0, false);
@@ -92,7 +110,8 @@ pub fn linear(values: &Tensors, scale: f64, name: &str, x: &Matrix) -> (Matrix, 
     let (a, b) = (format!("{name}.lora_A.weight"), format!("{name}.lora_B.weight"));
     let narrow = values.get(&a).map(|a| {
         let mut narrow = Matrix::zeros(x.rows, a.rows);
-        product(&mut narrow, (x, false), (a, true), 1.0, false);
+        let left = masked(mask, name, x);
+        product(&mut narrow, (left.as_ref().unwrap_or(x), false), (a, true), 1.0, false);
         product(&mut y, (&narrow, false), (&values[&b], true), scale, true);
         narrow
     });
@@ -101,7 +120,7 @@ pub fn linear(values: &Tensors, scale: f64, name: &str, x: &Matrix) -> (Matrix, 
 
 /// Adds the gradients of the layer's parameters to `gradients`, and that of its input to `dx`.
 pub fn linear_backward(
-    (values, scale): (&Tensors, f64),
+    (values, scale, mask): (&Tensors, f64, Option<&Mask>),
     gradients: &mut Tensors,
     name: &str,
     (x, narrow): (&Matrix, &Option<Matrix>),
@@ -118,8 +137,12 @@ pub fn linear_backward(
     let mut dnarrow = narrow.like();
     product(&mut dnarrow, (dy, false), (&values[&b], false), scale, false);
     product(gradients.get_mut(&b).unwrap(), (dy, true), (narrow, false), scale, true);
-    product(gradients.get_mut(&a).unwrap(), (&dnarrow, true), (x, false), 1.0, true);
-    product(dx, (&dnarrow, false), (&values[&a], false), 1.0, true);
+    let left = masked(mask, name, x);
+    product(gradients.get_mut(&a).unwrap(), (&dnarrow, true), (left.as_ref().unwrap_or(x), false), 1.0, true);
+    let mut addition = dx.like();
+    product(&mut addition, (&dnarrow, false), (&values[&a], false), 1.0, false);
+    let addition = masked(mask, name, &addition).unwrap_or(addition);
+    dx.data.iter_mut().zip(&addition.data).for_each(|(dx, a)| *dx += a);
 }
 
 /// A table that is whole.
@@ -182,11 +205,11 @@ const PROJECTOR: &str = "model.mm_projector";
 
 impl Twin {
     fn linear(&self, name: &str, x: &Matrix) -> (Matrix, Option<Matrix>) {
-        linear(&self.values, self.low_rank_scale, name, x)
+        linear((&self.values, self.low_rank_scale, self.mask.as_ref()), name, x)
     }
 
     fn backward(&self, gradients: &mut Tensors, name: &str, input: Input<'_>, dy: &Matrix, dx: &mut Matrix) {
-        let parameters = (&self.values, self.low_rank_scale);
+        let parameters = (&self.values, self.low_rank_scale, self.mask.as_ref());
         linear_backward(parameters, gradients, name, (input.x, input.narrow), (dy, dx));
     }
 

@@ -81,7 +81,8 @@ fn answers_while_training_are_those_of_what_is_written() {
             (settings.train, settings.epochs, settings.lora_rank) = (trained, 24.0, 4);
             if stage == Stage::One {
                 // One that has no words would give no answer that has any right.
-                (settings.model, settings.init_adapter) = (spoken.join("model"), Some(spoken.join("adapter.safetensors")));
+                (settings.model, settings.init_adapter) =
+                    (spoken.join("model"), Some(spoken.join("adapter.safetensors")));
             }
             settings.eval_data = Some(settings.data.clone());
             (settings.eval_every, settings.eval_generate, settings.eval_max_tokens) = (8, 9, 12);

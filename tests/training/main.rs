@@ -3,6 +3,7 @@
 mod adapters;
 mod ahead;
 mod batches;
+mod budget;
 mod checkpoints;
 mod configs;
 mod conversations;

@@ -3,17 +3,17 @@
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
-use realign::train::{DataOrder, OrderOptions, Position, Schedule, ScheduleKind, noise, schedule};
+use realign::train::{BatchLimit, DataOrder, OrderOptions, Position, Schedule, ScheduleKind, noise, schedule};
 
 use super::{golden, refused};
 
 fn order(n: usize, batch_size: usize, window: usize, seed: u64) -> DataOrder {
     let lengths = (0..n as u32).map(|i| i.wrapping_mul(2_654_435_761) % 97).collect();
-    DataOrder::new(lengths, OrderOptions { batch_size, window, seed }).unwrap()
+    DataOrder::new(lengths, OrderOptions { limit: BatchLimit::Samples(batch_size), window, seed }).unwrap()
 }
 
 fn pass(order: &mut DataOrder) -> Vec<Vec<u32>> {
-    (0..order.batches_per_epoch()).map(|_| order.next_batch()).collect()
+    (0..order.batches()).map(|_| order.next_batch()).collect()
 }
 
 #[test]
@@ -43,7 +43,8 @@ fn the_shuffle_is_uniform() {
     let (n, runs) = (5usize, 20_000);
     let mut counts = [[0f64; 5]; 5];
     for seed in 0..runs {
-        let mut order = DataOrder::new(vec![1; n], OrderOptions { batch_size: 1, window: 1, seed }).unwrap();
+        let mut order =
+            DataOrder::new(vec![1; n], OrderOptions { limit: BatchLimit::Samples(1), window: 1, seed }).unwrap();
         for (place, batch) in pass(&mut order).iter().enumerate() {
             counts[place][batch[0] as usize] += 1.0;
         }
@@ -69,16 +70,61 @@ proptest! {
         let (mut a, mut b) = (order(n, size, window, seed), order(n, size, window, seed));
         (0..stop).for_each(|_| drop(a.next_batch()));
         b.seek(a.position()).unwrap();
-        for _ in 0..2 * b.batches_per_epoch() {
+        for _ in 0..2 * b.batches() {
             prop_assert_eq!(a.next_batch(), b.next_batch());
         }
         prop_assert_eq!(a.position(), b.position());
     }
 }
 
+/// With a budget of tokens batches hold as many samples as fit, all of them in a pass, and a resumed run gets the same ones.
+#[test]
+fn a_budget_of_tokens_is_kept_and_used() {
+    let lengths: Vec<u32> = (0..500u32).map(|i| 1 + i.wrapping_mul(2_654_435_761) % 97).collect();
+    let total: u64 = lengths.iter().map(|length| u64::from(*length)).sum();
+    let new = |budget, window, seed| {
+        DataOrder::new(lengths.clone(), OrderOptions { limit: BatchLimit::Tokens(budget), window, seed }).unwrap()
+    };
+    let tokens = |batch: &[u32]| batch.iter().map(|i| lengths[*i as usize] as usize).sum::<usize>();
+    for (budget, window, seed) in [(97, 1, 0), (256, 4, 1), (1024, 32, 2), (1 << 30, 1, 3)] {
+        let mut order = new(budget, window, seed);
+        let batches = pass(&mut order);
+        assert_eq!(batches.iter().flatten().collect::<BTreeSet<_>>().len(), 500);
+        assert_eq!(batches.iter().map(Vec::len).sum::<usize>(), 500);
+        assert!(batches.iter().all(|batch| !batch.is_empty() && tokens(batch) <= budget), "{budget}");
+        // No batch but the last has room for a longest sample, so that none could take its neighbour's.
+        let (_, full) = batches.split_last().unwrap();
+        assert!(full.iter().all(|batch| tokens(batch) + 97 > budget), "{budget}");
+        assert!(batches.len() as u64 <= total.div_ceil((budget as u64).saturating_sub(96)), "{budget}");
+        let second = pass(&mut order);
+        assert!(budget == 1 << 30 || batches != second, "{budget}");
+        // From any place on.
+        let mut at = new(budget, window, seed);
+        at.seek(Position { epoch: 1, batch: second.len() as u64 / 2 }).unwrap();
+        assert_eq!(at.next_batch(), second[second.len() / 2]);
+        let wrong = Position { epoch: 1, batch: second.len() as u64 };
+        refused(at.seek(wrong), &["batch", "the data or the batch size changed"]);
+        if let Some(next) = second.get(second.len() / 2 + 1) {
+            assert_eq!(&at.next_batch(), next);
+        }
+    }
+    // A pass's own steps are counted: passes are cut differently.
+    let mut order = new(256, 4, 1);
+    let counts: Vec<u64> = (0..3).map(|_| pass(&mut order).len() as u64).collect();
+    let steps = |n: u64| n.div_ceil(3);
+    assert_eq!(new(256, 4, 1).total_steps(3, 3.0), counts.iter().map(|n| steps(*n)).sum::<u64>());
+    let half = (steps(counts[0]) as f64 + 0.5 * steps(counts[1]) as f64).ceil() as u64;
+    assert_eq!(new(256, 4, 1).total_steps(3, 1.5), half);
+    let order = |limit| DataOrder::new(vec![7, 9, 3], OrderOptions { limit, window: 1, seed: 0 });
+    refused(order(BatchLimit::Tokens(8)), &["batch_tokens", "8", "9", "max_length"]);
+    refused(order(BatchLimit::Tokens(0)), &["batch_tokens"]);
+}
+
 #[test]
 fn impossible_orders_are_refused() {
-    let new = |n, batch_size, window| DataOrder::new(vec![1; n], OrderOptions { batch_size, window, seed: 0 });
+    let new = |n, batch_size, window| {
+        DataOrder::new(vec![1; n], OrderOptions { limit: BatchLimit::Samples(batch_size), window, seed: 0 })
+    };
     refused(new(0, 1, 1), &["samples"]);
     refused(new(1, 0, 1), &["batch_size"]);
     refused(new(1, 1, 0), &["window"]);

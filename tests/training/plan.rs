@@ -24,6 +24,8 @@ const OPTIONS: PlanOptions = PlanOptions {
     moments: MomentType::F32,
     trains: Trains::All,
     rank: 0,
+    targets: Vec::new(),
+    dropout: false,
     recompute: false,
     adapter: AdapterKind::Mlp(2),
     embedding_width: 48,
@@ -40,7 +42,8 @@ fn real(options: &PlanOptions) -> (Device, Trainer) {
     let mut decoder = Decoder::with_storage(&device, &config, options.storage, zeros).unwrap();
     if options.rank > 0 {
         let low_rank = LowRankOptions { rank: options.rank, alpha: 1.0, seed: 0 };
-        decoder.add_low_rank(&device, low_rank).unwrap();
+        decoder.add_low_rank_to(&device, low_rank, &options.targets).unwrap();
+        decoder.set_dropout(if options.dropout { 0.1 } else { 0.0 }).unwrap();
     }
     decoder.compute_in(&device, options.precision).unwrap();
     let weights = fresh(options.adapter, 48, config.hidden_size * options.visual_tokens, 0);
@@ -81,6 +84,16 @@ fn a_plan_is_what_a_run_takes() {
         PlanOptions { moments: MomentType::Dynamic8, storage: ElementType::BF16, ..OPTIONS },
         PlanOptions { trains: Trains::Adapter, storage: ElementType::BF16, ..OPTIONS },
         PlanOptions { trains: Trains::LowRank, rank: 4, storage: ElementType::F16, ..OPTIONS },
+        PlanOptions { trains: Trains::LowRank, rank: 4, dropout: true, ..OPTIONS },
+        PlanOptions {
+            trains: Trains::LowRank,
+            rank: 4,
+            dropout: true,
+            targets: vec!["q_proj".into(), "down_proj".into()],
+            precision: Precision::Mixed,
+            storage: ElementType::BF16,
+            ..OPTIONS
+        },
     ] {
         let planned = plan(&tiny(), &options).unwrap();
         let (device, _trainer) = real(&options);

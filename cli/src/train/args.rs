@@ -1,11 +1,11 @@
 //! The arguments of `train`: every setting is a flag.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::builder::NonEmptyStringValueParser;
 use clap::parser::ValueSource;
-use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Subcommand};
+use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Subcommand, ValueEnum};
 use realign::train::{KeyKind, Settings, Stage};
 
 use crate::shared::device::DeviceArgs;
@@ -22,6 +22,49 @@ pub enum StageArgs {
     Stage1(RunArgs),
     /// Adapter and language model learn to answer about real image embeddings.
     Stage2(RunArgs),
+    /// The memory that a run would take, before anything of it is loaded.
+    Plan(PlanArgs),
+}
+
+/// The two trainings.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum StageName {
+    Stage1,
+    Stage2,
+}
+
+#[derive(Args)]
+pub struct PlanArgs {
+    /// Which training; its recipe is what is not set.
+    #[arg(default_value = "stage2")]
+    stage: StageName,
+    /// Settings in TOML; flags of the same names go before it.
+    #[arg(long, value_name = "run.toml")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    flags: SettingFlags,
+    /// Positions of each sample; by default max_length, the most that a run can take.
+    #[arg(long, value_name = "N")]
+    pub length: Option<usize>,
+    /// Width of the embeddings; by default that of --embeddings, --stats or --init-adapter.
+    #[arg(long, value_name = "N")]
+    pub embedding_width: Option<usize>,
+    #[command(flatten)]
+    pub device: DeviceArgs,
+    /// Bytes as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl PlanArgs {
+    /// The recipe, then the file, then the flags.
+    pub fn settings(&self) -> Result<Settings> {
+        let stage = match self.stage {
+            StageName::Stage1 => Stage::One,
+            StageName::Stage2 => Stage::Two,
+        };
+        self.flags.settings(stage, self.config.as_deref())
+    }
 }
 
 #[derive(Args)]
@@ -47,20 +90,27 @@ pub struct RunArgs {
 impl RunArgs {
     /// The recipe, then the file, then the flags.
     pub fn settings(&self, stage: Stage) -> Result<Settings> {
-        let mut settings = Settings::new(stage);
-        if let Some(path) = &self.config {
-            settings.read(path)?;
-        }
-        for (key, values) in &self.flags.given {
-            settings.set_all(key, values)?;
-        }
-        Ok(settings)
+        self.flags.settings(stage, self.config.as_deref())
     }
 }
 
 /// Settings that were given as flags, in the order in which they are declared.
 struct SettingFlags {
     given: Vec<(&'static str, Vec<String>)>,
+}
+
+impl SettingFlags {
+    /// The recipe, then the file, then these.
+    fn settings(&self, stage: Stage, config: Option<&Path>) -> Result<Settings> {
+        let mut settings = Settings::new(stage);
+        if let Some(path) = config {
+            settings.read(path)?;
+        }
+        for (key, values) in &self.given {
+            settings.set_all(key, values)?;
+        }
+        Ok(settings)
+    }
 }
 
 impl Args for SettingFlags {

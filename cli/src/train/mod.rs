@@ -1,6 +1,7 @@
 //! `train`.
 
 pub mod args;
+mod plan;
 
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,6 +34,7 @@ pub fn train(args: &TrainArgs) -> Result<()> {
     let (stage, args) = match &args.stage {
         StageArgs::Stage1(args) => (Stage::One, args),
         StageArgs::Stage2(args) => (Stage::Two, args),
+        StageArgs::Plan(args) => return plan::plan(args),
     };
     let settings = args.settings(stage)?;
     settings.validate()?;

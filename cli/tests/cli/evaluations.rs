@@ -25,11 +25,16 @@ fn numbers_while_training_are_those_of_evaluate() {
         let ask = |more: &str| folder.json_line(&format!("evaluate {more} --limit 9 --max-tokens 12 --json {device}"));
         for (out, line, question) in [
             (
-                "one",
-                STAGE1,
-                "--plain --data texts.jsonl --embeddings text.npy --ids text_ids.txt --stats s.safetensors --model m",
+                "two",
+                STAGE2.to_owned(),
+                "--data conversations.json --embeddings image.npy --ids image_ids.json --model two/model",
             ),
-            ("two", STAGE2, "--data conversations.json --embeddings image.npy --ids image_ids.json --model two/model"),
+            (
+                "one",
+                // A model that has words to say.
+                STAGE1.replace("--model m", "--model two/model").replace("a.safetensors", "two/adapter.safetensors"),
+                "--plain --data texts.jsonl --embeddings text.npy --ids text_ids.txt --stats s.safetensors --model two/model",
+            ),
         ] {
             let run = format!("{line} --epochs 30 {evaluation} --out {out} --force {device}");
             let value = folder.json_quiet(&run);
@@ -47,7 +52,8 @@ fn numbers_while_training_are_those_of_evaluate() {
                 (value["best"].as_str(), &value["stopped_early"]),
                 (Some(&*format!("{out}/best")), &Value::Null)
             );
-            let question = question.replace("two/model", "two/best/model");
+            let question =
+                if out == "two" { question.replace("two/model", "two/best/model") } else { question.to_owned() };
             let kept = ask(&format!("{question} --adapter {out}/best/adapter.safetensors"));
             assert_eq!(kept["f1"], value["best_value"]);
             let page = String::from_utf8(folder.bytes(&format!("{out}/report.html"))).unwrap();

@@ -7,6 +7,7 @@ pub mod attention_twins;
 pub mod bias;
 pub(crate) mod block;
 pub mod cross_entropy;
+pub mod dropout;
 pub mod elementwise;
 pub mod embedding;
 pub mod gate;

@@ -31,7 +31,7 @@ impl Decoder {
             if space.keep == Keep::Inputs {
                 self.forward_layer(recorder, layer, (batch.0, &turns), (x, saved), None, None)?;
             }
-            self.backward_mlp(recorder, gradients, layer, saved, d)?;
+            self.backward_mlp(recorder, gradients, (layer, batch.0), saved, d)?;
             self.backward_attention(recorder, gradients, (layer, &turns), (batch.0, x), saved, d)?;
         }
         let table = gradients.get(self.embedding);
@@ -46,13 +46,13 @@ impl Decoder {
         &self,
         recorder: &mut Recorder,
         gradients: &Gradients,
-        layer: &Layer,
+        (layer, batch): (&Layer, &Batch),
         saved: &LayerSpace,
         d: &GradientSpace,
     ) -> Result<()> {
         let both = (&self.parameters, gradients);
-        let narrow = |i: usize| saved.narrow.get(i).zip(d.narrow.as_ref());
-        let dy = self.begin_branch_backward(recorder, gradients, &layer.mlp_branch(saved), saved, d)?;
+        let narrow = |i: usize| saved.narrow(i, batch).zip(d.narrow.as_ref());
+        let dy = self.begin_branch_backward(recorder, gradients, &layer.mlp_branch(saved, batch), saved, d)?;
         layer.down.backward(recorder, both, (&saved.active, dy), Some((&d.active, false)), narrow(6))?;
         gate::backward(recorder, self.act(), &saved.gate, &saved.up, &d.active, &d.gate, &d.up)?;
         let input = Self::normed_again(&saved.middle, saved.mlp_input.as_ref());
@@ -72,8 +72,8 @@ impl Decoder {
         d: &GradientSpace,
     ) -> Result<()> {
         let (both, heads) = ((&self.parameters, gradients), self.heads(layer.kind));
-        let narrow = |i: usize| saved.narrow.get(i).zip(d.narrow.as_ref());
-        let dy = self.begin_branch_backward(recorder, gradients, &layer.attention_branch(saved), saved, d)?;
+        let narrow = |i: usize| saved.narrow(i, batch).zip(d.narrow.as_ref());
+        let dy = self.begin_branch_backward(recorder, gradients, &layer.attention_branch(saved, batch), saved, d)?;
         layer.o.backward(
             recorder,
             both,

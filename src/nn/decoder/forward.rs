@@ -4,6 +4,7 @@ use super::rotary::{self, Turn};
 use super::{Decoder, Layer, LayerSpace, Space};
 use crate::device::{Buffer, Device, Purpose, Recorder, Tensor};
 use crate::kernels::nn::attention::{self, Sequences};
+use crate::kernels::nn::dropout::Mask;
 use crate::kernels::nn::embedding::{self, Scales};
 use crate::kernels::nn::gate;
 use crate::{Error, Result};
@@ -20,7 +21,25 @@ pub struct Batch {
     /// The positions, and of each the length of its sequence so far: of the keys that it may see at most.
     pub(super) places: Vec<u32>,
     pub(super) lengths: Vec<u32>,
+    pub(super) dropout: Option<BatchDropout>,
     tokens: usize,
+}
+
+/// What dropout hangs on beside a token's position.
+#[derive(Clone, Debug)]
+pub(super) struct BatchDropout {
+    /// The number of each token's sample.
+    samples: Buffer,
+    key: [u32; 2],
+    probability: f32,
+}
+
+impl BatchDropout {
+    /// The mask, but for the module's number.
+    pub fn mask<'a>(&'a self, batch: &'a Batch) -> Mask<'a> {
+        let BatchDropout { ref samples, key, probability } = *self;
+        Mask { positions: &batch.positions, samples, module: 0, key, probability }
+    }
 }
 
 impl Batch {
@@ -43,8 +62,27 @@ impl Batch {
             sequences,
             places: positions.to_vec(),
             lengths: lengths(positions),
+            dropout: None,
             tokens: ids.len(),
         })
+    }
+
+    /// The same in training with [`Decoder::set_dropout`]: `samples` `[n]` are the numbers of the tokens' samples, on which, with positions and
+    /// `key`, it hangs what is left out.
+    ///
+    /// # Errors
+    /// Another number of samples; no memory.
+    pub(crate) fn with_dropout(
+        self,
+        device: &Device,
+        samples: &[u32],
+        (probability, key): (f32, [u32; 2]),
+    ) -> Result<Self> {
+        if samples.len() != self.tokens {
+            return Err(Error::shape("batch", "samples", self.tokens, samples.len()));
+        }
+        let samples = device.buffer_from("samples", bytemuck::cast_slice(samples))?;
+        Ok(Batch { dropout: Some(BatchDropout { samples, key, probability }), ..self })
     }
 
     /// Number of tokens.
@@ -138,7 +176,7 @@ impl Decoder {
         out: Option<&Tensor>,
     ) -> Result<()> {
         let (p, heads) = (&self.parameters, self.heads(layer.kind));
-        let narrow = |i: usize| saved.narrow.get(i);
+        let narrow = |i: usize| saved.narrow(i, batch);
         let a = self.normed(recorder, layer.attention_norm, x, saved.attention_input.as_ref())?;
         // With norms of their own, queries and keys are kept as the projections gave them, too.
         let [q, k] = match &saved.projected[..] {
@@ -164,13 +202,13 @@ impl Decoder {
         };
         let (q, output, sums) = (&saved.q, &saved.attention_output, &saved.log_sums);
         attention::forward(recorder, heads, &batch.sequences, q, k, v, output, sums)?;
-        self.end_branch(recorder, &layer.attention_branch(saved), saved, (x, Some(&saved.middle)))?;
+        self.end_branch(recorder, &layer.attention_branch(saved, batch), saved, (x, Some(&saved.middle)))?;
         let b = self.normed(recorder, layer.mlp_norm, &saved.middle, saved.mlp_input.as_ref())?;
         layer.gate.forward(recorder, p, b, &saved.gate, narrow(4))?;
         layer.up.forward(recorder, p, b, &saved.up, narrow(5))?;
         let scaled = (self.act(), 1.0 / layer.down.input_factor);
         gate::forward_scaled(recorder, scaled, &saved.gate, &saved.up, &saved.active)?;
-        self.end_branch(recorder, &layer.mlp_branch(saved), saved, (&saved.middle, out))
+        self.end_branch(recorder, &layer.mlp_branch(saved, batch), saved, (&saved.middle, out))
     }
 
     /// What embeddings and visual tokens are multiplied by.

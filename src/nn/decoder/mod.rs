@@ -80,6 +80,8 @@ pub struct Decoder {
     pub(crate) output: Slot,
     /// Rank of the low-rank additions, 0 without.
     pub(crate) rank: usize,
+    /// How likely an element of a low-rank addition's input is left out in training.
+    pub(crate) dropout: f32,
     precision: Precision,
     /// How the loss cuts its logits; to be set before there is work space for it.
     pub logits_block: LogitsBlock,
@@ -158,6 +160,7 @@ impl Decoder {
             norm,
             output,
             rank: 0,
+            dropout: 0.0,
             precision: Precision::F32,
             logits_block: LogitsBlock::default(),
             parameters,

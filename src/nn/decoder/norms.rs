@@ -1,11 +1,11 @@
 //! The norms of a layer: before attention and MLP or behind them, and of queries and keys.
 
 use super::space::GradientSpace;
-use super::{Decoder, Layer, LayerSpace};
+use super::{Batch, Decoder, Layer, LayerSpace};
 use crate::device::{Recorder, Tensor};
 use crate::io::QueryKeyNorm;
 use crate::kernels::nn::{elementwise, rms_norm};
-use crate::nn::linear::{Linear, Then};
+use crate::nn::linear::{Linear, Narrow, Then};
 use crate::nn::parameters::{Gradients, Slot};
 use crate::{ElementType, Error, Result};
 
@@ -18,17 +18,17 @@ pub(super) struct Branch<'a> {
     /// Its place in [`LayerSpace::branches`].
     pub place: usize,
     /// What the projection reads, and its low-rank product.
-    pub input: (&'a Tensor, Option<&'a Tensor>),
+    pub input: (&'a Tensor, Option<Narrow<'a>>),
 }
 
 impl Layer {
-    pub(super) fn attention_branch<'a>(&'a self, saved: &'a LayerSpace) -> Branch<'a> {
-        let input = (&saved.attention_output, saved.narrow.get(3));
+    pub(super) fn attention_branch<'a>(&'a self, saved: &'a LayerSpace, batch: &'a Batch) -> Branch<'a> {
+        let input = (&saved.attention_output, saved.narrow(3, batch));
         Branch { linear: &self.o, norm: self.after_attention, place: 0, input }
     }
 
-    pub(super) fn mlp_branch<'a>(&'a self, saved: &'a LayerSpace) -> Branch<'a> {
-        let input = (&saved.active, saved.narrow.get(6));
+    pub(super) fn mlp_branch<'a>(&'a self, saved: &'a LayerSpace, batch: &'a Batch) -> Branch<'a> {
+        let input = (&saved.active, saved.narrow(6, batch));
         Branch { linear: &self.down, norm: self.after_mlp, place: 1, input }
     }
 }

@@ -125,13 +125,18 @@ impl Decoder {
         writer.finish()?;
         let config = json!({
             "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": base.display().to_string(),
-            "r": self.rank, "lora_alpha": f64::from(scale) * self.rank as f64, "lora_dropout": 0.0, "bias": "none",
+            "r": self.rank, "lora_alpha": f64::from(scale) * self.rank as f64, "lora_dropout": short(self.dropout), "bias": "none",
             "inference_mode": true, "target_modules": targets,
         });
         folder.write(CONFIG, format!("{config:#}\n").as_bytes())?;
         folder.publish()?;
         Ok(out.to_path_buf())
     }
+}
+
+/// A number as f64 with the digits that its f32 has.
+fn short(x: f32) -> f64 {
+    x.to_string().parse().unwrap_or(f64::from(x))
 }
 
 /// How files have a factor: parts of fused projections share their A, and their B are parts of one.

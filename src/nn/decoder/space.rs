@@ -1,8 +1,9 @@
 //! Work space of a decoder: the activations that the backward pass needs, and what it writes.
 
-use super::Decoder;
+use super::{Batch, Decoder};
 use crate::device::{Device, Purpose, Tensor};
 use crate::io::{NormPlacement, QueryKeyNorm};
+use crate::nn::linear::{Dropout, DropoutRoom, Narrow};
 use crate::{ElementType, Result};
 
 /// What the forward pass keeps for the backward pass.
@@ -35,6 +36,8 @@ pub struct LayerSpace {
     pub(crate) active: Tensor,
     /// `x Aᵀ` of the seven linear layers, where there are low-rank additions.
     pub(crate) narrow: Vec<Tensor>,
+    /// Of all layers: room for what dropout leaves of rows of each width, where there is dropout.
+    pub(crate) dropout: Vec<DropoutRoom>,
     /// Results of attention and MLP before the norms behind them, where there are such norms.
     pub(crate) branches: Vec<Tensor>,
     /// Of all layers: what is to be added to the stream, where it is not added as it is made.
@@ -120,6 +123,7 @@ impl Space {
 
 /// What all layers share.
 struct Shared {
+    dropout: Vec<DropoutRoom>,
     scratch: Option<Tensor>,
     heads_apart: Option<[Tensor; 2]>,
 }
@@ -132,7 +136,16 @@ impl Shared {
         let per_head = config.query_key_norm == Some(QueryKeyNorm::PerHead);
         let apart = || make("single heads", (tokens * config.heads, config.head_dim));
         let heads_apart = per_head && !config.head_dim.is_multiple_of(4);
+        let mut widths = vec![config.hidden_size, config.heads * config.head_dim, config.intermediate_size];
+        widths.sort_unstable();
+        widths.dedup();
+        widths.retain(|_| decoder.dropout > 0.0);
+        let element = decoder.precision().activations();
         Ok(Shared {
+            dropout: widths
+                .into_iter()
+                .map(|w| DropoutRoom::new(device, (tokens, w), element))
+                .collect::<Result<_>>()?,
             scratch: scratch.then(|| make("result of a branch", (tokens, config.hidden_size))).transpose()?,
             heads_apart: heads_apart.then(|| Ok::<_, crate::Error>([apart()?, apart()?])).transpose()?,
         })
@@ -187,9 +200,16 @@ impl LayerSpace {
             active: make("MLP activation", i)?,
             narrow: (0..narrow).map(|_| make("low-rank products", decoder.rank)).collect::<Result<_>>()?,
             branches: (0..branches).map(|_| make_f32("branch before its norm", h)).collect::<Result<_>>()?,
+            dropout: shared.dropout.clone(),
             scratch: shared.scratch.clone(),
             heads_apart: shared.heads_apart.clone(),
         })
+    }
+
+    /// Where the low-rank product of a linear layer goes, by its place in [`Layer::linears`](super::Layer::linears).
+    pub(super) fn narrow<'a>(&'a self, place: usize, batch: &'a Batch) -> Option<Narrow<'a>> {
+        let dropout = batch.dropout.as_ref().map(|drop| Dropout { mask: drop.mask(batch), rooms: &self.dropout });
+        self.narrow.get(place).map(|product| Narrow { product, dropout })
     }
 
     fn first_rows(&self, n: usize) -> Result<Self> {
@@ -208,6 +228,7 @@ impl LayerSpace {
             up: self.up.first_rows(n)?,
             active: self.active.first_rows(n)?,
             narrow: first_of(&self.narrow, n)?,
+            dropout: self.dropout.iter().map(|room| room.first_rows(n)).collect::<Result<_>>()?,
             branches: first_of(&self.branches, n)?,
             scratch: first_if(self.scratch.as_ref(), n)?,
             heads_apart: self.heads_apart.as_ref().map(|both| first_pair(both, n, all)).transpose()?,
@@ -300,13 +321,15 @@ mod tests {
                 up,
                 active,
                 narrow,
+                dropout,
                 branches,
                 scratch,
                 heads_apart,
             } = self;
             let list = [q, k, v, attention_output, log_sums, middle, gate, up, active];
+            let dropout = dropout.iter().flat_map(DropoutRoom::all);
             let inputs = attention_input.iter().chain(mlp_input).chain(scratch).chain(heads_apart.iter().flatten());
-            list.into_iter().chain(narrow).chain(projected).chain(branches).chain(inputs).collect()
+            list.into_iter().chain(narrow).chain(projected).chain(branches).chain(inputs).chain(dropout).collect()
         }
     }
 

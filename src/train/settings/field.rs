@@ -154,6 +154,27 @@ impl Field for Vec<PathBuf> {
     }
 }
 
+impl Field for Vec<String> {
+    const KIND: KeyKind = KeyKind::List;
+
+    fn from_text(text: &str) -> Result<Vec<String>, String> {
+        let names: Vec<String> = text.split(',').map(|part| part.trim().to_string()).collect();
+        if names.iter().any(String::is_empty) { Err("an empty name".to_string()) } else { Ok(names) }
+    }
+
+    fn from_value(value: &Value) -> Result<Vec<String>, String> {
+        match value {
+            Value::Array(list) => list.iter().map(String::from_value).collect(),
+            Value::String(text) => Self::from_text(text),
+            other => wrong("a list of names", other),
+        }
+    }
+
+    fn to_value(&self) -> Option<Value> {
+        (!self.is_empty()).then(|| Value::Array(self.iter().filter_map(Field::to_value).collect()))
+    }
+}
+
 impl<T: Field> Field for Option<T> {
     const KIND: KeyKind = T::KIND;
 
