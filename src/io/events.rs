@@ -122,12 +122,12 @@ fn event(step: u64) -> Vec<u8> {
 
 /// A field's number, below 16, and how its value is written.
 fn tag(field: u8, wire: u8) -> u8 {
-    field << 3 | wire
+    (field << 3) | wire
 }
 
 fn varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
-        out.push(value as u8 | 0x80);
+        out.push((value as u8) | 0x80);
         value >>= 7;
     }
     out.push(value as u8);

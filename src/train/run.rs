@@ -161,11 +161,17 @@ impl Run {
             run.restore(&checkpoint)?;
             run.saved = Some(run.step());
         }
-        run.log = RunLog::resume(&out.join(LOG), run.step())?;
-        let goes_on = (start == Start::Resume).then(|| run.step() + 1);
-        run.events = run.settings.tensorboard.then(|| EventWriter::new(&out, goes_on));
-        write_atomically(&out.join(SETTINGS), true, run.settings.to_toml().as_bytes())?;
+        run.begin_log(start)?;
         Ok(run)
+    }
+
+    /// Opens the log behind the step at which the run starts, and writes the settings beside it.
+    fn begin_log(&mut self, start: Start) -> Result<()> {
+        let out = &self.settings.out;
+        self.log = RunLog::resume(&out.join(LOG), self.step())?;
+        let goes_on = (start == Start::Resume).then(|| self.step() + 1);
+        self.events = self.settings.tensorboard.then(|| EventWriter::new(out, goes_on));
+        write_atomically(&out.join(SETTINGS), true, self.settings.to_toml().as_bytes())
     }
 
     /// Optimiser steps submitted.
