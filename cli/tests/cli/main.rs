@@ -7,6 +7,7 @@ mod behaviour;
 mod bench;
 mod damaged;
 mod environment;
+mod evaluations;
 mod experiment;
 mod field;
 mod geometry;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{Decoder, Layer};
-use crate::device::{Device, Tensor};
+use crate::device::{Device, Tensor, block_on, yield_now};
 use crate::io::{MAX_SHARD_BYTES, ModelWriter, Weights};
 use crate::kernels::linalg::matmul::{self, Operand, Product};
 use crate::nn::linear::Linear;
@@ -84,15 +84,26 @@ impl Decoder {
     /// # Errors
     /// A number that is not finite; a full disk; the device was lost.
     pub fn write_blocking(&self, device: &Device, writer: &mut ModelWriter) -> Result<()> {
+        block_on(device, self.write(device, writer))
+    }
+
+    /// As [`Self::write_blocking`], without waiting: see [`Device::read`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn write(&self, device: &Device, writer: &mut ModelWriter) -> Result<()> {
         let additions = self.additions();
         for (slot, parameter) in self.parameters.iter().enumerate() {
             if is_low_rank(&parameter.name) {
                 continue;
             }
-            let merged = additions.iter().find(|linear| linear.weight == slot);
-            let merged = merged.map(|linear| self.merged(device, linear)).transpose()?.map(ShardedMatrix::from);
+            let merged = match additions.iter().find(|linear| linear.weight == slot) {
+                Some(linear) => Some(ShardedMatrix::from(self.merged(device, linear).await?)),
+                None => None,
+            };
             for (_, shard) in merged.as_ref().unwrap_or(&parameter.value).shards() {
-                writer.write(&parameter.name, &shard.to_f32_blocking(device)?)?;
+                writer.write(&parameter.name, &shard.to_f32(device).await?)?;
+                yield_now().await;
             }
         }
         Ok(())
@@ -110,8 +121,22 @@ impl Decoder {
         source: &Path,
         element: ElementType,
     ) -> Result<PathBuf> {
+        block_on(device, self.save(device, (out, force), source, element))
+    }
+
+    /// As [`Self::save_blocking`], without waiting: see [`Device::read`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn save(
+        &self,
+        device: &Device,
+        (out, force): (&Path, bool),
+        source: &Path,
+        element: ElementType,
+    ) -> Result<PathBuf> {
         let mut writer = ModelWriter::create(out, force, source, &self.config, element, MAX_SHARD_BYTES)?;
-        self.write_blocking(device, &mut writer)?;
+        self.write(device, &mut writer).await?;
         writer.commit()
     }
 
@@ -121,11 +146,11 @@ impl Decoder {
     }
 
     /// W + scale B A, in f32.
-    fn merged(&self, device: &Device, linear: &Linear) -> Result<Tensor> {
+    async fn merged(&self, device: &Device, linear: &Linear) -> Result<Tensor> {
         let value = |slot: Slot| self.parameters.tensor(slot);
         let weight = value(linear.weight)?;
         // By way of the host, which widens what has 16 bits.
-        let sum = Tensor::from_f32(device, &weight.to_f32_blocking(device)?, weight.width())?;
+        let sum = Tensor::from_f32(device, &weight.to_f32(device).await?, weight.width())?;
         let mut recorder = device.recorder();
         if let Some(low_rank) = &linear.low_rank {
             let product = Product { alpha: low_rank.scale, accumulate: true, upper: false };
