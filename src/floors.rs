@@ -17,7 +17,7 @@ const FLOORS: &[&[&str]] = &[
     &["geometry"],
     &["align"],
     &["nn", "nalgebra"],
-    &["optim"],
+    &["optim", "answers"],
     &["train"],
     &["inference"],
     &["experiment"],

@@ -41,6 +41,8 @@
 #![deny(missing_docs, unsafe_code)]
 
 pub mod align;
+#[cfg(feature = "train")]
+mod answers;
 #[cfg(feature = "bench")]
 pub mod bench;
 mod blocks;

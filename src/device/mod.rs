@@ -17,6 +17,7 @@ pub use buffer::{Buffer, Tensor};
 pub(crate) use buffer::{Storage, pad_rows};
 pub use environment::backends_of;
 pub use pieces::{Pending, Piece, Pieces};
+pub(crate) use pieces::{block_on, yield_now};
 pub use recorder::{Command, Dispatch, Recorder, Submission};
 pub use select::{DeviceOptions, Selection, adapters, list_adapters};
 pub use slots::{DownloadSlot, UploadSlot};

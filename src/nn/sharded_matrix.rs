@@ -97,6 +97,18 @@ impl ShardedMatrix {
         Ok(all)
     }
 
+    /// As [`Self::to_f32_blocking`], without waiting: see [`Device::read`].
+    ///
+    /// # Errors
+    /// The device was lost.
+    pub async fn to_f32(&self, device: &Device) -> Result<Vec<f32>> {
+        let mut all = Vec::with_capacity(self.rows * self.width());
+        for shard in &self.shards {
+            all.extend(shard.to_f32(device).await?);
+        }
+        Ok(all)
+    }
+
     /// Replaces the rows of a table of f32 or bf16 by these, tight, `[rows, width]`.
     ///
     /// # Errors

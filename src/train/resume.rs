@@ -34,7 +34,7 @@ impl Run {
         let (sum, targets) = self.pending();
         let mut more = Map::new();
         more.insert("adapter".to_string(), json!(self.device.name()));
-        more.insert("best_eval_loss".to_string(), json!(self.best));
+        more.insert("evaluations".to_string(), self.evaluations_to_json());
         // As bits: the next log line must come out the same.
         more.insert("pending".to_string(), json!([sum.to_bits(), targets]));
         let inputs = self.fingerprints.wait()?;
@@ -108,7 +108,7 @@ impl Run {
         }
         self.order.seek(state.position)?;
         self.tokens = state.tokens;
-        self.best = state.more.get("best_eval_loss").and_then(Value::as_f64);
+        self.restore_evaluations(state.more.get("evaluations"));
         let pending = state.more.get("pending").and_then(Value::as_array);
         let number = |i: usize| pending.and_then(|list| list.get(i)).and_then(Value::as_u64).unwrap_or(0);
         self.set_pending((f64::from_bits(number(0)), number(1)));

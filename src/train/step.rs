@@ -1,5 +1,6 @@
 //! One optimiser step in pieces, so that an app can train inside its own frame loop.
 
+use super::evaluating::{Asking, Evaluation};
 use super::model::Losses;
 use super::run::Run;
 use super::visual::judge;
@@ -22,7 +23,7 @@ pub enum Tick {
 }
 
 /// Sum of some losses, and how many they are.
-type Sum = (f64, u64);
+pub(super) type Sum = (f64, u64);
 
 /// How far the present step is.
 #[derive(Default)]
@@ -36,6 +37,10 @@ pub(super) enum Phase {
     Reading,
     /// The held-out data is computed.
     Evaluating(Box<Evaluation>),
+    /// It is answered.
+    Asking(Box<Asking>),
+    /// What the best evaluation saw is written.
+    Keeping(LogRecord, Sum, Pending<()>),
     /// A checkpoint is begun.
     Saving(LogRecord),
 }
@@ -62,20 +67,6 @@ pub(super) struct Unread {
     submitted: Submission,
 }
 
-/// Held-out data so far.
-pub(super) struct Evaluation {
-    record: LogRecord,
-    /// Of the step, for the log.
-    step: Sum,
-    /// Of the batches that were read.
-    total: Sum,
-    /// The sample that the next batch begins with.
-    next: usize,
-    pieces: Pieces,
-    losses: Option<Losses>,
-    reading: Option<Pending<Sum>>,
-}
-
 impl std::fmt::Debug for Phase {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
@@ -83,12 +74,14 @@ impl std::fmt::Debug for Phase {
             Phase::Batches(_) => "Batches",
             Phase::Reading => "Reading",
             Phase::Evaluating(_) => "Evaluating",
+            Phase::Asking(_) => "Asking",
+            Phase::Keeping(..) => "Keeping",
             Phase::Saving(_) => "Saving",
         })
     }
 }
 
-async fn sum(device: &Device, losses: &Losses) -> Result<Sum> {
+pub(super) async fn sum(device: &Device, losses: &Losses) -> Result<Sum> {
     let bytes = losses.begin_read(device)?.into_future().await?;
     Ok((losses.sum_of(&bytes), losses.count as u64))
 }
@@ -98,7 +91,7 @@ const AHEAD: usize = 1;
 
 /// How a step is gone through.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Pace {
+pub(super) enum Pace {
     /// A piece each time, once the device is done with the one before.
     Frames,
     /// All at once.
@@ -106,7 +99,7 @@ enum Pace {
 }
 
 impl Pace {
-    fn piece(self) -> usize {
+    pub(super) fn piece(self) -> usize {
         match self {
             Pace::Frames => PIECE,
             Pace::Whole => usize::MAX,
@@ -114,7 +107,7 @@ impl Pace {
     }
 
     /// Submits what is due; whether all of it is done, or at least in the device's hands.
-    fn submit(self, pieces: &mut Pieces) -> Result<Option<Tick>> {
+    pub(super) fn submit(self, pieces: &mut Pieces) -> Result<Option<Tick>> {
         if self == Pace::Whole {
             return pieces.submit_all().map(|()| None);
         }
@@ -257,6 +250,11 @@ impl Run {
                 None => self.wait_in(Phase::Reading),
             },
             Phase::Evaluating(evaluation) => self.go_on_evaluating(evaluation, pace),
+            Phase::Asking(asking) => self.go_on_asking(asking, pace),
+            Phase::Keeping(record, sum, mut writing) => match writing.try_take(&self.device)? {
+                Some(()) => self.close(record, sum),
+                None => self.wait_in(Phase::Keeping(record, sum, writing)),
+            },
             Phase::Saving(record) => match self.may_go_on_saving(record.step, in_frames)? {
                 true => Ok(Tick::Stepped(record)),
                 false => self.wait_in(Phase::Saving(record)),
@@ -269,7 +267,7 @@ impl Run {
         Ok(Tick::Waiting)
     }
 
-    fn go_on_in(&mut self, phase: Phase) -> Result<Tick> {
+    pub(super) fn go_on_in(&mut self, phase: Phase) -> Result<Tick> {
         self.phase = phase;
         Ok(Tick::Submitted)
     }
@@ -348,52 +346,11 @@ impl Run {
         if !self.evaluates(record.step) {
             return self.close(record, sum);
         }
-        let pieces = Pieces::default();
-        let begun = Evaluation { record, step: sum, total: (0.0, 0), next: 0, pieces, losses: None, reading: None };
-        self.go_on_in(Phase::Evaluating(Box::new(begun)))
-    }
-
-    fn go_on_evaluating(&mut self, mut e: Box<Evaluation>, pace: Pace) -> Result<Tick> {
-        if let Some(reading) = &mut e.reading {
-            let Some((sum, targets)) = reading.try_take(&self.device)? else {
-                return self.wait_in(Phase::Evaluating(e));
-            };
-            e.total = (e.total.0 + sum, e.total.1 + targets);
-            e.reading = None;
-        }
-        if let Some(tick) = pace.submit(&mut e.pieces)? {
-            self.phase = Phase::Evaluating(e);
-            return Ok(tick);
-        }
-        if let Some(losses) = e.losses.take() {
-            let device = self.device.clone();
-            e.reading = Some(Pending::new(async move { sum(&device, &losses).await }));
-            return self.go_on_in(Phase::Evaluating(e));
-        }
-        let Some(held_out) = &mut self.held_out else { return self.close(e.record, e.step) };
-        let limit = self.settings.batch_limit();
-        if let Some((recorder, losses, end)) = held_out.record(&mut self.trainer, e.next, limit)? {
-            e.pieces.push(recorder, pace.piece());
-            e.losses = Some(losses);
-            e.next = end;
-            return self.go_on_in(Phase::Evaluating(e));
-        }
-        let loss = e.total.0 / e.total.1 as f64;
-        e.record.more.push(("eval_loss", loss));
-        if loss.is_finite() {
-            self.best = Some(self.best.map_or(loss, |best| best.min(loss)));
-        } else {
-            // The log has null for it, which is easily missed.
-            log::warn!(
-                "step {}: the held-out data's loss is {loss}; check its embeddings and the weights",
-                e.record.step
-            );
-        }
-        self.close(e.record, e.step)
+        self.go_on_in(Phase::Evaluating(Evaluation::begin(record, sum)))
     }
 
     /// Log line and checkpoint, as they are due.
-    fn close(&mut self, record: LogRecord, sum: Sum) -> Result<Tick> {
+    pub(super) fn close(&mut self, record: LogRecord, sum: Sum) -> Result<Tick> {
         self.log_step(&record, sum)?;
         if !self.saves(record.step) {
             return Ok(Tick::Stepped(record));

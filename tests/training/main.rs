@@ -11,6 +11,8 @@ mod conversations;
 mod dialogues;
 mod eight_bits;
 mod endurance;
+mod evaluations;
+mod events;
 mod exports;
 mod folders;
 mod frames;

@@ -225,6 +225,18 @@ pub struct EvaluateArgs {
     /// Letter case and a final full stop do not matter.
     #[arg(long)]
     pub lenient: bool,
+    /// No chat template: the records are captions, and the model is to say them, as stage 1 trains: BOS, image, one line of answer.
+    #[arg(long)]
+    pub plain: bool,
+    /// Ask the first so many records alone.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: Option<u32>,
+    /// Align the embeddings first, as stage 1 does: statistics from realign fit.
+    #[arg(long, value_name = "S.safetensors")]
+    pub stats: Option<PathBuf>,
+    /// The aligner, if not the one that the statistics were fitted for.
+    #[arg(long, requires = "stats", value_name = "METHOD")]
+    pub aligner: Option<Method>,
     /// Every question's answer, as JSON lines.
     #[arg(long, value_name = "OUT.jsonl")]
     pub predictions: Option<PathBuf>,

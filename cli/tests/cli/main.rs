@@ -7,11 +7,13 @@ mod behaviour;
 mod bench;
 mod damaged;
 mod environment;
+mod evaluations;
 mod experiment;
 mod field;
 mod geometry;
 mod json;
 mod outputs;
+mod plan;
 mod shards;
 mod train;
 

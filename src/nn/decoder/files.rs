@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::{Decoder, Layer};
-use crate::device::{Device, Tensor};
-use crate::io::{MAX_SHARD_BYTES, ModelWriter, Weights};
+use crate::device::{Device, Tensor, block_on, yield_now};
+use crate::io::{DecoderConfig, MAX_SHARD_BYTES, ModelWriter, Weights};
 use crate::kernels::linalg::matmul::{self, Operand, Product};
 use crate::nn::linear::Linear;
 use crate::nn::parameters::Slot;
@@ -85,30 +85,47 @@ impl Decoder {
     /// # Errors
     /// A number that is not finite; a full disk; the device was lost.
     pub fn write_blocking(&self, device: &Device, writer: &mut ModelWriter) -> Result<()> {
-        self.write_from(device, writer, |_| Ok(None))
+        block_on(device, self.write(device, writer))
     }
 
-    /// As [`Self::write_blocking`], with the numbers that `exact` has of a parameter in place of those on the device.
-    fn write_from(
+    /// As [`Self::write_blocking`], without waiting: see [`Device::read`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn write(&self, device: &Device, writer: &mut ModelWriter) -> Result<()> {
+        self.write_from(device, writer, None).await
+    }
+
+    /// As [`Self::write`]; matrices in Q8_0 have the numbers of these files.
+    async fn write_from(
         &self,
         device: &Device,
         writer: &mut ModelWriter,
-        exact: impl Fn(&Parameter) -> Result<Option<Vec<f32>>>,
+        files: Option<&(DecoderConfig, Weights)>,
     ) -> Result<()> {
         let additions = self.additions();
         for (slot, parameter) in self.parameters.iter().enumerate() {
             if is_low_rank(&parameter.name) {
                 continue;
             }
+            let exact = match files {
+                Some((config, weights)) if is_in_blocks(parameter) => {
+                    Some(config.load(weights, &parameter.name, &parameter.shape)?)
+                }
+                _ => None,
+            };
             let merged = additions.iter().find(|linear| linear.weight == slot);
-            let exact = exact(parameter)?;
             if let (None, Some(numbers)) = (merged, &exact) {
                 writer.write(&parameter.name, numbers)?;
                 continue;
             }
-            let merged = merged.map(|linear| self.merged(device, linear, exact)).transpose()?.map(ShardedMatrix::from);
+            let merged = match merged {
+                Some(linear) => Some(ShardedMatrix::from(self.merged(device, linear, exact).await?)),
+                None => None,
+            };
             for (_, shard) in merged.as_ref().unwrap_or(&parameter.value).shards() {
-                writer.write(&parameter.name, &shard.to_f32_blocking(device)?)?;
+                writer.write(&parameter.name, &shard.to_f32(device).await?)?;
+                yield_now().await;
             }
         }
         Ok(())
@@ -126,15 +143,23 @@ impl Decoder {
         source: &Path,
         element: ElementType,
     ) -> Result<PathBuf> {
+        block_on(device, self.save(device, (out, force), source, element))
+    }
+
+    /// As [`Self::save_blocking`], without waiting: see [`Device::read`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn save(
+        &self,
+        device: &Device,
+        (out, force): (&Path, bool),
+        source: &Path,
+        element: ElementType,
+    ) -> Result<PathBuf> {
         let mut writer = ModelWriter::create(out, force, source, &self.config, element, MAX_SHARD_BYTES)?;
-        let in_blocks = |p: &Parameter| p.value.element_type() == ElementType::Q8_0;
-        let files = self.parameters.iter().any(in_blocks).then(|| Weights::with_config(source)).transpose()?;
-        self.write_from(device, &mut writer, |parameter| match &files {
-            Some((config, weights)) if in_blocks(parameter) => {
-                config.load(weights, &parameter.name, &parameter.shape).map(Some)
-            }
-            _ => Ok(None),
-        })?;
+        let files = self.parameters.iter().any(is_in_blocks).then(|| Weights::with_config(source)).transpose()?;
+        self.write_from(device, &mut writer, files.as_ref()).await?;
         writer.commit()
     }
 
@@ -144,11 +169,14 @@ impl Decoder {
     }
 
     /// W + scale B A, in f32; W as it is on the device, or as these numbers say.
-    fn merged(&self, device: &Device, linear: &Linear, exact: Option<Vec<f32>>) -> Result<Tensor> {
+    async fn merged(&self, device: &Device, linear: &Linear, exact: Option<Vec<f32>>) -> Result<Tensor> {
         let value = |slot: Slot| self.parameters.tensor(slot);
         let weight = value(linear.weight)?;
         // By way of the host, which widens what has 16 bits.
-        let numbers = exact.map_or_else(|| weight.to_f32_blocking(device), Ok)?;
+        let numbers = match exact {
+            Some(numbers) => numbers,
+            None => weight.to_f32(device).await?,
+        };
         let sum = Tensor::from_f32(device, &numbers, weight.width())?;
         let mut recorder = device.recorder();
         if let Some(low_rank) = &linear.low_rank {
@@ -159,6 +187,10 @@ impl Decoder {
         recorder.submit()?;
         Ok(sum)
     }
+}
+
+fn is_in_blocks(parameter: &Parameter) -> bool {
+    parameter.value.element_type() == ElementType::Q8_0
 }
 
 fn linears(layer: &Layer) -> [&Linear; 7] {

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use toml::Value;
 
-use super::{KeyKind, NoiseShape, Trained};
+use super::{EvalMetric, KeyKind, NoiseShape, Trained};
 use crate::ElementType;
 use crate::align::Method;
 use crate::io::{AdapterKind, ChatDate, Join, SkipBad};
@@ -254,7 +254,15 @@ const ELEMENTS: &[(&str, ElementType)] =
 
 const OPTIMIZERS: &[(&str, MomentType)] = &[("adamw", MomentType::F32), ("adamw8bit", MomentType::Dynamic8)];
 
+const METRICS: &[(&str, EvalMetric)] = &[
+    ("loss", EvalMetric::Loss),
+    ("exact_match", EvalMetric::ExactMatch),
+    ("lenient_match", EvalMetric::LenientMatch),
+    ("f1", EvalMetric::F1),
+];
+
 words! {
+    EvalMetric: |text| one_of(text, METRICS), |value: &EvalMetric| value.name();
     Trained: |text| one_of(text, TRAINED), |value: &Trained| name_of(*value, TRAINED);
     NoiseShape: |text| one_of(text, SHAPES), |value: &NoiseShape| name_of(*value, SHAPES);
     Join: |text| one_of(text, JOINS), |value: &Join| name_of(*value, JOINS);
