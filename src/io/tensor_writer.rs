@@ -41,6 +41,7 @@ pub(crate) struct TensorWriter {
     path: PathBuf,
     file: File,
     /// Bytes and sum of what comes before the tensors.
+    #[cfg(feature = "train")]
     header: (u64, crc32fast::Hasher),
     open: BTreeMap<String, Place>,
 }
@@ -50,6 +51,7 @@ struct Place {
     next: u64,
     end: u64,
     /// Of the bytes so far.
+    #[cfg(feature = "train")]
     sum: crc32fast::Hasher,
     /// Of its numbers; `None` for bytes.
     element: Option<ElementType>,
@@ -63,6 +65,7 @@ impl Place {
     /// Writes the next bytes.
     fn put(&mut self, file: &File, bytes: &[u8]) -> std::io::Result<()> {
         positional::write(file, bytes, self.next)?;
+        #[cfg(feature = "train")]
         self.sum.update(bytes);
         self.next += bytes.len() as u64;
         Ok(())
@@ -116,7 +119,13 @@ impl TensorWriter {
         let mut open = BTreeMap::new();
         for tensor in plan {
             let element = elements.get(tensor.name.as_str()).copied();
-            let place = Place { next: at, end: at + tensor.bytes, sum: crc32fast::Hasher::new(), element };
+            let place = Place {
+                next: at,
+                end: at + tensor.bytes,
+                #[cfg(feature = "train")]
+                sum: crc32fast::Hasher::new(),
+                element,
+            };
             at = place.end;
             if let Some(twice) = open.insert(tensor.name.clone(), place) {
                 let problem = format!("tensor {:?} ({} bytes) is to be written twice", tensor.name, twice.end);
@@ -125,9 +134,13 @@ impl TensorWriter {
         }
         positional::reserve(&file, at).map_err(Error::io("write", path))?;
         positional::write(&file, &header, 0).map_err(Error::io("write", path))?;
-        let mut sum = crc32fast::Hasher::new();
-        sum.update(&header);
-        Ok(TensorWriter { path: path.to_path_buf(), file, header: (header.len() as u64, sum), open })
+        Ok(TensorWriter {
+            path: path.to_path_buf(),
+            file,
+            #[cfg(feature = "train")]
+            header: (header.len() as u64, summed(&header)),
+            open,
+        })
     }
 
     /// Appends numbers to a tensor, converted to its type.
@@ -208,6 +221,14 @@ impl TensorWriter {
         }
         self.file.sync_all().map_err(Error::io("write", &self.path))
     }
+}
+
+/// The sum of some bytes, to which others may be added.
+#[cfg(feature = "train")]
+fn summed(bytes: &[u8]) -> crc32fast::Hasher {
+    let mut sum = crc32fast::Hasher::new();
+    sum.update(bytes);
+    sum
 }
 
 /// Whether a number stays finite in `element`.
