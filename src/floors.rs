@@ -8,6 +8,7 @@ use std::path::Path;
 const FLOORS: &[&[&str]] = &[
     &["element", "remedy", "setters"],
     &["error"],
+    &["blocks"],
     &["spec", "io"],
     &["host", "gpu", "report"],
     &["device"],

@@ -45,6 +45,7 @@ pub mod align;
 mod answers;
 #[cfg(feature = "bench")]
 pub mod bench;
+mod blocks;
 pub mod device;
 pub mod element;
 pub mod error;

@@ -39,6 +39,8 @@ pub fn catalogue() -> Vec<Entry> {
         kernel("product Aᵀ B", products::of_transposed),
         kernel("product A Bᵀ, B in f16", products::by_f16),
         kernel("product A Bᵀ, B in bf16", products::by_bf16),
+        kernel("product A Bᵀ, B in q8_0", products::by_q8_0),
+        kernel("product A B, B in q8_0", products::by_q8_0_plain),
         kernel("product A B in f16", products::halves),
         kernel("product A Bᵀ in f16", products::halves_by_transposed),
         kernel("product Aᵀ B in f16, to f32", products::halves_of_transposed),

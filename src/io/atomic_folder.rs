@@ -60,13 +60,6 @@ impl FolderWriter {
         file.write_all(bytes).and_then(|()| file.sync_all()).map_err(Error::io("write", &path))
     }
 
-    /// A file of the folder in the making, to read it again.
-    #[cfg(feature = "train")]
-    pub fn open(&self, name: &str) -> Result<File> {
-        let path = self.temporary.path().join(name);
-        File::open(&path).map_err(Error::io("read", &path))
-    }
-
     /// Copies a file into it.
     pub fn copy(&self, from: &Path, name: &str) -> Result<()> {
         std::fs::copy(from, self.temporary.path().join(name)).map(drop).map_err(Error::io("copy", from))

@@ -18,6 +18,7 @@ mod pretrain;
 mod results;
 mod resume;
 mod run;
+mod saving;
 pub mod schedule;
 pub mod settings;
 mod step;

@@ -23,6 +23,7 @@ use super::evaluating::Asker;
 use super::fingerprint::Fingerprints;
 use super::log::{LogRecord, RunLog, start_of};
 use super::order::{DataOrder, OrderOptions};
+use super::saving::Saving;
 use super::schedule::Schedule;
 use super::settings::{Settings, Stage, Trained};
 use super::step::{Phase, Unread};
@@ -83,8 +84,14 @@ pub struct Run {
     pub(super) loss_scale: Option<LossScale>,
     /// Sums since the last logged step: negative log-likelihood and targets.
     pending: (f64, u64),
-    /// The step of the newest checkpoint.
+    /// The step of the newest checkpoint, be it still on its way.
     pub(super) saved: Option<u64>,
+    /// The checkpoint that is on its way. Before the lock: it is finished when this is dropped.
+    pub(super) saving: Option<Saving>,
+    /// Whether the run can go on only when more of that is written.
+    pub(super) is_behind: bool,
+    /// Whether it was said that a checkpoint waited for the one before.
+    pub(super) told: bool,
     /// What the inputs hold.
     pub(super) fingerprints: Fingerprints,
     /// Of the run's folder.
@@ -152,6 +159,9 @@ impl Run {
             loss_scale: (precision == Precision::Mixed).then(LossScale::default),
             pending: (0.0, 0),
             saved: None,
+            saving: None,
+            is_behind: false,
+            told: false,
             fingerprints,
             _lock: lock,
         };
@@ -221,10 +231,13 @@ impl Run {
     }
 
     /// Refuses a step that no further one can mend.
-    pub(super) fn check_finite(&self, step: u64, loss: f64, grad_norm: f64) -> Result<()> {
+    pub(super) fn check_finite(&mut self, step: u64, loss: f64, grad_norm: f64) -> Result<()> {
         let mends_itself = self.loss_scale.is_some();
         if loss.is_finite() && (grad_norm.is_finite() || mends_itself) {
             return Ok(());
+        }
+        if let Err(e) = self.finish_saving() {
+            log::error!("{e}");
         }
         let kept = match self.checkpoints.list()?.last() {
             Some((step, path)) => format!("the checkpoint of step {step} is kept in {}", path.display()),

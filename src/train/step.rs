@@ -16,7 +16,7 @@ const PIECE: usize = 8;
 pub enum Tick {
     /// Work was recorded or submitted; there is more of this step.
     Submitted,
-    /// The device is not done with what was submitted.
+    /// The device is not done with what was submitted, or a checkpoint not copied as far as the next work needs.
     Waiting,
     /// The step is done.
     Stepped(LogRecord),
@@ -41,8 +41,8 @@ pub(super) enum Phase {
     Asking(Box<Asking>),
     /// What the best evaluation saw is written.
     Keeping(LogRecord, Sum, Pending<()>),
-    /// A checkpoint is written.
-    Saving(LogRecord, Pending<()>),
+    /// A checkpoint is begun.
+    Saving(LogRecord),
 }
 
 /// The batches of a step so far.
@@ -50,8 +50,10 @@ pub(super) enum Phase {
 pub(super) struct Batches {
     losses: Vec<Losses>,
     pieces: Pieces,
-    /// Whether the optimiser's step is among the pieces, and so nothing follows.
+    /// Whether these are all the step's batches.
     complete: bool,
+    /// Whether the optimiser's step is among the pieces, and so nothing follows.
+    steps: bool,
 }
 
 /// A step whose numbers are on their way.
@@ -74,7 +76,7 @@ impl std::fmt::Debug for Phase {
             Phase::Evaluating(_) => "Evaluating",
             Phase::Asking(_) => "Asking",
             Phase::Keeping(..) => "Keeping",
-            Phase::Saving(..) => "Saving",
+            Phase::Saving(_) => "Saving",
         })
     }
 }
@@ -120,8 +122,8 @@ impl Pace {
 impl Run {
     /// Does the next piece of the present step, and never waits for the device: records a batch, submits a few kernels (less than
     /// a layer), or looks whether the numbers have come. The evaluation and the checkpoint that are due come in pieces, too. On
-    /// the host engine a piece is computed before this returns. A kernel that runs for the first time is compiled, and files are read
-    /// and written, within the call.
+    /// the host engine a piece is computed before this returns. A kernel that runs for the first time is compiled, and files are read, within
+    /// the call; a checkpoint is copied from the device within the next step's calls, and written by a thread of its own.
     ///
     /// At any time the device has at most one piece of the run to work on. An app whose frames have time left calls this again until it
     /// is [`Tick::Waiting`].
@@ -132,22 +134,23 @@ impl Run {
         self.go_on(Pace::Frames)
     }
 
-    /// One optimiser step, with the log line, evaluation and checkpoint that are due after it, waiting for the device.
+    /// One optimiser step, with the log line and evaluation that are due after it, waiting for the device. A checkpoint that is due is begun:
+    /// it is written while the next step runs, and whole at the latest after [`Self::save`], [`Self::finish`] or the run's end.
     ///
     /// # Errors
     /// A loss or gradient that is not finite (the checkpoints before it stay); an embedding that is not there; no memory; a
-    /// full disk; the device was lost.
+    /// full disk, perhaps found while an earlier step's checkpoint was written; the device was lost.
     pub fn advance(&mut self) -> Result<LogRecord> {
         loop {
             match self.go_on(Pace::Whole)? {
                 Tick::Submitted => {}
-                Tick::Waiting => self.device.wait()?,
+                Tick::Waiting => self.rest()?,
                 Tick::Stepped(record) => return Ok(record),
             }
         }
     }
 
-    /// Writes a checkpoint, if there is none of this step. Between the ticks of a step there is nothing to save.
+    /// Writes a checkpoint, if there is none of this step, and waits until it is there. Between the ticks of a step there is nothing to save.
     ///
     /// # Errors
     /// A step has begun; a full disk; the device was lost.
@@ -156,9 +159,10 @@ impl Run {
             return Err(Error::argument("save", "a step has begun; finish it first with advance"));
         }
         self.settle(0)?;
+        self.finish_saving()?;
         if self.saved != Some(self.step()) {
-            self.checkpoint()?.wait(&self.device)?;
-            self.saved = Some(self.step());
+            self.start_saving()?;
+            self.finish_saving()?;
         }
         Ok(())
     }
@@ -178,7 +182,7 @@ impl Run {
             }
             match self.go_on(Pace::Whole)? {
                 Tick::Submitted => {}
-                Tick::Waiting => self.device.wait()?,
+                Tick::Waiting => self.rest()?,
                 Tick::Stepped(record) => return Ok(Some(record)),
             }
         }
@@ -224,6 +228,8 @@ impl Run {
     }
 
     fn go_on(&mut self, pace: Pace) -> Result<Tick> {
+        let in_frames = pace == Pace::Frames;
+        let pace = if self.tend_saving(in_frames)? { Pace::Frames } else { pace };
         match std::mem::take(&mut self.phase) {
             Phase::Idle => {
                 self.trainer.clear()?;
@@ -249,12 +255,9 @@ impl Run {
                 Some(()) => self.close(record, sum),
                 None => self.wait_in(Phase::Keeping(record, sum, writing)),
             },
-            Phase::Saving(record, mut pending) => match pending.try_take(&self.device)? {
-                Some(()) => {
-                    self.saved = Some(record.step);
-                    Ok(Tick::Stepped(record))
-                }
-                None => self.wait_in(Phase::Saving(record, pending)),
+            Phase::Saving(record) => match self.may_go_on_saving(record.step, in_frames)? {
+                true => Ok(Tick::Stepped(record)),
+                false => self.wait_in(Phase::Saving(record)),
             },
         }
     }
@@ -279,11 +282,18 @@ impl Run {
         self.tokens += batch.tokens() as u64;
         // A pass ends with the step that it is in.
         batches.complete = batches.losses.len() >= self.settings.accumulate || self.order.position().batch == 0;
-        if batches.complete {
-            self.rate = self.schedule.rate(self.step());
-            batches.pieces.push(self.trainer.record_step(self.rate)?, pace.piece());
+        if batches.complete && self.is_copied() {
+            self.record_step(&mut batches, pace)?;
         }
         self.go_on_in(Phase::Batches(batches))
+    }
+
+    /// Records the optimiser's step.
+    fn record_step(&mut self, batches: &mut Batches, pace: Pace) -> Result<()> {
+        self.rate = self.schedule.rate(self.step());
+        batches.pieces.push(self.trainer.record_step(self.rate)?, pace.piece());
+        batches.steps = true;
+        Ok(())
     }
 
     fn go_on_with_batches(&mut self, mut batches: Batches, pace: Pace) -> Result<Tick> {
@@ -293,6 +303,14 @@ impl Run {
         }
         if !batches.complete {
             return self.record_batch(batches, pace);
+        }
+        if !batches.steps {
+            // What it changes must have been copied.
+            if !self.is_copied() {
+                return self.wait_for_copies(Phase::Batches(batches));
+            }
+            self.record_step(&mut batches, pace)?;
+            return self.go_on_in(Phase::Batches(batches));
         }
         let record = LogRecord { step: self.step(), lr: self.rate, tokens: self.tokens, ..LogRecord::default() };
         let numbers = self.begin_reading(batches.losses)?;
@@ -337,7 +355,6 @@ impl Run {
         if !self.saves(record.step) {
             return Ok(Tick::Stepped(record));
         }
-        let writing = self.checkpoint()?;
-        self.go_on_in(Phase::Saving(record, writing))
+        self.go_on_in(Phase::Saving(record))
     }
 }

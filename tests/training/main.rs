@@ -3,6 +3,7 @@
 mod adapters;
 mod ahead;
 mod batches;
+mod blocks;
 mod budget;
 mod checkpoints;
 mod configs;
@@ -31,6 +32,7 @@ mod real_model;
 mod records;
 mod rules;
 mod runs;
+mod saving;
 mod settings;
 mod switches;
 mod texts;

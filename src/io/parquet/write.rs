@@ -113,7 +113,9 @@ impl Writer {
             ElementType::F16 => numbers::<Float16Type>(block),
             ElementType::F32 => numbers::<Float32Type>(block),
             ElementType::F64 => numbers::<Float64Type>(block),
-            ElementType::BF16 | ElementType::Fixed => return Err(cannot_hold(self.element, &self.path)),
+            ElementType::BF16 | ElementType::Fixed | ElementType::Q8_0 => {
+                return Err(cannot_hold(self.element, &self.path));
+            }
         };
         let kind = self.schema.field(self.index).data_type();
         // `create` checked that the width fits.
@@ -173,7 +175,7 @@ fn number_type(element: ElementType, path: &Path) -> Result<DataType> {
         ElementType::F16 => Ok(DataType::Float16),
         ElementType::F32 => Ok(DataType::Float32),
         ElementType::F64 => Ok(DataType::Float64),
-        ElementType::BF16 | ElementType::Fixed => Err(cannot_hold(element, path)),
+        ElementType::BF16 | ElementType::Fixed | ElementType::Q8_0 => Err(cannot_hold(element, path)),
     }
 }
 

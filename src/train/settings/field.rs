@@ -250,7 +250,7 @@ const PRECISIONS: &[(&str, Precision)] = &[("f32", Precision::F32), ("mixed", Pr
 const KINDS: &[(&str, ScheduleKind)] =
     &[("cosine", ScheduleKind::Cosine), ("linear", ScheduleKind::Linear), ("constant", ScheduleKind::Constant)];
 const ELEMENTS: &[(&str, ElementType)] =
-    &[("f32", ElementType::F32), ("f16", ElementType::F16), ("bf16", ElementType::BF16)];
+    &[("f32", ElementType::F32), ("f16", ElementType::F16), ("bf16", ElementType::BF16), ("q8_0", ElementType::Q8_0)];
 
 const OPTIMIZERS: &[(&str, MomentType)] = &[("adamw", MomentType::F32), ("adamw8bit", MomentType::Dynamic8)];
 

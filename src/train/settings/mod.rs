@@ -172,7 +172,7 @@ settings! {
     init_lora: Option<PathBuf> = |_s| None, true;
     /// Also write the decoder with its low-rank additions merged into it, beside the additions.
     merge_lora: bool = |_s| false, false;
-    /// The type of the frozen decoder's weights: f32, f16 or bf16; by default that of the files.
+    /// The type of the frozen decoder's weights: f32, f16, bf16, or q8_0 (blocks of 8 bits); by default that of the files.
     weights: Option<ElementType> = |_s| None, true;
     /// What the decoder computes in: f32, or mixed (f16 products and activations, f32 sums and masters); by default mixed for an adapter where
     /// tensor cores are found to compute right, else f32.
@@ -185,6 +185,8 @@ settings! {
     log_every: u64 = |_s| 1, false;
     /// Optimiser steps per checkpoint; 0 saves at the end only.
     checkpoint_every: u64 = |_s| 500, false;
+    /// MiB of the host's memory for a checkpoint that is written while the run goes on; with 0 the run waits until it is written.
+    checkpoint_memory: u64 = |_s| 1024, false;
     /// Checkpoints that stay.
     keep: usize = |_s| 2, false;
     /// Held-out data.
