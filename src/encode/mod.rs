@@ -9,6 +9,7 @@
 //! padded, as the model was trained. In the last block only those rows are computed that pooling reads, where it reads single rows.
 
 mod blocks;
+mod decoder;
 mod heads;
 mod image;
 mod load;
@@ -16,6 +17,7 @@ mod pooling;
 mod sentence;
 mod text;
 mod tokens;
+mod tower;
 
 pub use image::{ImageEncoder, ImageSpace};
 pub use text::{Pooling, TextEncoder, TextOptions, TextRows};

@@ -2,6 +2,8 @@
 //! host engine and on a driver.
 
 mod bad_input;
+mod decoders;
+mod real_model;
 mod variants;
 
 use std::path::{Path, PathBuf};
@@ -50,6 +52,11 @@ fn texts(name: &str) -> Vec<String> {
     let json: serde_json::Value =
         serde_json::from_slice(&std::fs::read(folder(name).join("expected.json")).unwrap()).unwrap();
     json["texts"].as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
+}
+
+/// The texts again and again.
+fn again(texts: &[String], times: usize) -> Vec<String> {
+    texts.iter().cycle().take(times * texts.len()).cloned().collect()
 }
 
 /// The largest relative difference of a row.
