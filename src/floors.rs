@@ -20,6 +20,7 @@ const FLOORS: &[&[&str]] = &[
     &["optim", "answers"],
     &["train"],
     &["inference"],
+    &["encode"],
     &["experiment"],
     &["bench"],
 ];

@@ -37,6 +37,7 @@
 //! | `report` | charts as SVG and HTML pages (feature `report`) |
 //! | `train` | the two-stage training loop: settings, data, runs, checkpoints (feature `train`) |
 //! | `inference` | answers, scores and accuracy of trained models (feature `train`) |
+//! | `encode` | pictures and texts to vectors: the towers of CLIP and SigLIP, sentence-transformers (feature `encode`) |
 //! | `experiment` | digits with captions, a dual encoder and the monitor of its gap (feature `experiment`) |
 #![deny(missing_docs, unsafe_code)]
 
@@ -49,6 +50,8 @@ mod blocks;
 pub mod device;
 pub mod element;
 pub mod error;
+#[cfg(feature = "encode")]
+pub mod encode;
 #[cfg(feature = "experiment")]
 pub mod experiment;
 #[cfg(test)]

@@ -1,10 +1,11 @@
 """The cases of `realign bench` in NumPy, PyTorch and other Rust libraries, on the same shapes, beside realign's own results in one run.
 
-    python tools/bench_peers.py REALIGN [--device host] [--peer NAME]... [--torch-device cpu|cuda] [--quick] [--out DIR]
+    python tools/bench_peers.py REALIGN [--device host] [--peer NAME]... [--torch-device cpu|cuda] [--quick] [--encoders] [--out DIR]
 
 Peers: numpy (the default), torch, and, with `cargo build --release --manifest-path tools/peers/Cargo.toml` done before, burn, candle, faer and
 nalgebra. REALIGN is the program; it runs first and after the peers, and the better of the two counts. Prints a table of ratios and writes one
-results file for each peer, of the form that `realign bench --compare` reads.
+results file for each peer, of the form that `realign bench --compare` reads. With --encoders it is image towers of real shapes instead, in
+Transformers with PyTorch (peer torch).
 """
 
 import argparse
@@ -128,6 +129,28 @@ def torch_cases(s, device):
     }
 
 
+def encoder_cases(device, quick):
+    """CLIP's image tower in Transformers, random weights, f32, PyTorch's own attention."""
+    import torch
+    import transformers
+
+    b = dict(hidden_size=768, num_hidden_layers=12, num_attention_heads=12, intermediate_size=3072, image_size=224, patch_size=32, projection_dim=512)
+    l = dict(hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, intermediate_size=4096, image_size=336, patch_size=14, projection_dim=768)
+    shapes = {"ViT-B/32": (b, (1, 32)), "ViT-L/14-336": (l, (1,) if quick else (1, 32))}
+    cases = {}
+    for name, (shape, counts) in shapes.items():
+        model = transformers.CLIPVisionModelWithProjection(transformers.CLIPVisionConfig(**shape)).eval().to(device)
+        for count in counts:
+            pixels = torch.rand(count, 3, shape["image_size"], shape["image_size"], device=device)
+
+            def call(model=model, pixels=pixels):
+                with torch.inference_mode():
+                    return model(pixel_values=pixels).image_embeds.cpu()
+
+            cases[f"{name}-shaped encoder of {count} image{'s' * (count > 1)}"] = call
+    return cases
+
+
 def measure(call, wait, seconds):
     for _ in range(2):
         call()
@@ -175,6 +198,7 @@ def main():
     parser.add_argument("--peer", action="append", choices=["numpy", "torch", "burn", "candle", "faer", "nalgebra"])
     parser.add_argument("--torch-device", default="cpu")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--encoders", action="store_true", help="image towers alone, of peer torch")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("."))
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -182,7 +206,7 @@ def main():
     # The sizes are realign's.
     sizes = realign(args.realign, args, ["gradient norm"], args.out / "realign.json")["sizes"]
     peers = {}
-    for peer in args.peer or ["numpy"]:
+    for peer in ["torch"] if args.encoders else args.peer or ["numpy"]:
         if peer == "numpy":
             peers[peer] = (np.__version__, "cpu", numpy_cases(sizes), lambda: None)
         elif peer != "torch":
@@ -192,7 +216,8 @@ def main():
 
             wait = torch.cuda.synchronize if args.torch_device == "cuda" else lambda: None
             where = torch.cuda.get_device_name() if args.torch_device == "cuda" else f"cpu, {torch.get_num_threads()} threads"
-            peers[peer] = (torch.__version__, where, torch_cases(sizes, args.torch_device), wait)
+            cases = encoder_cases(args.torch_device, args.quick) if args.encoders else torch_cases(sizes, args.torch_device)
+            peers[peer] = (torch.__version__, where, cases, wait)
     names = list(dict.fromkeys(case for _, _, cases, _ in peers.values() for case in cases))
     ours = realign(args.realign, args, names, args.out / "realign.json")
     files = {}
@@ -204,11 +229,11 @@ def main():
     for r in again["results"]:
         best[r["name"]] = min(best.get(r["name"], np.inf), r.get("seconds", np.inf))
     print(f"realign {ours['version']} on {ours['device']['name']}; its rate over the peer's (above 1: realign is faster)")
-    print(f"{'case':24} " + " ".join(f"{peer + ' ' + file['version']:>16}" for peer, file in files.items()) + "   ms")
+    print(f"{'case':40} " + " ".join(f"{peer + ' ' + file['version']:>16}" for peer, file in files.items()) + "   ms")
     for name in names:
         if name in best:
             theirs = [next((r["seconds"] for r in f["results"] if r["name"] == name), None) for f in files.values()]
-            print(f"{name:24} " + " ".join(f"{t / best[name]:16.2f}" if t else f"{'–':>16}" for t in theirs) + f"   {1e3 * best[name]:.2f}")
+            print(f"{name:40} " + " ".join(f"{t / best[name]:16.2f}" if t else f"{'–':>16}" for t in theirs) + f"   {1e3 * best[name]:.2f}")
 
 
 if __name__ == "__main__":

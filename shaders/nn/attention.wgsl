@@ -1,4 +1,4 @@
-// Causal grouped-query attention, forward: out = softmax(scale q kT) v with the online softmax, 4 queries of one head to an
+// Grouped-query attention, causal or not, forward: out = softmax(scale q kT) v with the online softmax, 4 queries of one head to an
 // invocation, one key at a time. Neighbouring invocations have neighbouring heads of the same queries, so that their loops agree.
 
 #import "nn/attention_rows.wgsl"
@@ -35,8 +35,8 @@ fn element(index: u32) {
     let held = block.y;
     let query = block.x * params.query_stride + head_place(head);
     let key = block.z * params.key_stride + head_place(head / params.shared_by);
-    // The queries' own keys.
-    let own = vec4<u32>(block.w - 1u) + min(vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(held - 1u));
+    // The queries' own keys, or the last that they see.
+    let own = vec4<u32>(block.w - 1u) + params.causal * min(vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(held - 1u));
     var queries: Rows4;
     load1(&queries, held, query, params.query_stride, 0u);
     var more_queries: Rows4;

@@ -1,4 +1,4 @@
-// Causal grouped-query attention, forward, on tensor cores: 32 queries of one head to a workgroup, 32 keys at a time. Keys are gone over twice: first
+// Grouped-query attention, causal or not, forward, on tensor cores: 32 queries of one head to a workgroup, 32 keys at a time. Keys are gone over twice: first
 // for the largest score of each query, so that the sums that follow stay in fragments, which cannot be scaled row by row.
 
 #import "cores"
@@ -63,10 +63,10 @@ fn main(
     let block = blocks[unit / params.heads];
     let queries = Rows(1u, (block.x * params.query_stride + head_place(head)) / 2u, params.query_stride / 2u, block.y);
     let key = (block.z * params.key_stride + head_place(head / params.shared_by)) / 2u;
-    let last = block.w + block.y - 1u;
+    let last = block.w + params.causal * (block.y - 1u);
     let row = index / 4u;
     // The query's own key, and the first that one of the queries sees.
-    let own = block.w - 1u + min(row, block.y - 1u);
+    let own = block.w - 1u + params.causal * min(row, block.y - 1u);
     let begin = first_seen(block.w);
     let stride = params.key_stride / 2u;
     keep_tile(0u, bring(queries, index), index);

@@ -19,6 +19,8 @@ struct Params {
     blocks: u32,
     // Keys that a query sees at most, its own and those before it; at most 2^31, which is all of them.
     window: u32,
+    // 1 if each query of a block sees a key more than the one before, 0 if all see those that the first sees.
+    causal: u32,
 }
 
 // Vectors of a head, the last of which may be half a one.

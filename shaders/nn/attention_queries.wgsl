@@ -20,7 +20,7 @@ fn element(index: u32) {
     let key = block.z * params.key_stride + head_place(head / params.shared_by);
     let beyond = min(vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(held - 1u));
     // The queries' own keys.
-    let own = vec4<u32>(block.w - 1u) + beyond;
+    let own = vec4<u32>(block.w - 1u) + params.causal * beyond;
     let rows = vec4<u32>(block.x) + beyond;
     let s0 = stat(rows.x, head);
     let s1 = stat(rows.y, head);

@@ -57,10 +57,10 @@ fn main(
     let query = (block.x * params.query_stride + head_place(head)) / 2u;
     let queries = Rows(1u, query, params.query_stride / 2u, block.y);
     let key = (block.z * params.key_stride + head_place(head / params.shared_by)) / 2u;
-    let last = block.w + block.y - 1u;
+    let last = block.w + params.causal * (block.y - 1u);
     let row = min(index / 4u, block.y - 1u);
     // The query's own key, and the first that one of the queries sees.
-    let own = block.w - 1u + row;
+    let own = block.w - 1u + params.causal * row;
     let begin = first_seen(block.w);
     let sum_and_delta = stat(block.x + row, head);
     let stride = params.key_stride / 2u;

@@ -45,10 +45,10 @@ fn main(
     let queries = Rows(1u, query, params.query_stride, block.y);
     let outs = Rows(4u, query, params.query_stride, block.y);
     let key = block.z * params.key_stride + head_place(head / params.shared_by);
-    let last = block.w + block.y - 1u;
+    let last = block.w + params.causal * (block.y - 1u);
     let rows = min(every_eighth(at.y), vec4<u32>(block.y - 1u));
     // The queries' own keys.
-    let own = vec4<u32>(block.w - 1u) + rows;
+    let own = vec4<u32>(block.w - 1u) + params.causal * rows;
     let s0 = stat(block.x + rows.x, head);
     let s1 = stat(block.x + rows.y, head);
     let s2 = stat(block.x + rows.z, head);

@@ -1,4 +1,4 @@
-// Causal grouped-query attention, forward, for GPUs: 32 queries of one head to a workgroup, 32 keys at a time, with the online softmax.
+// Grouped-query attention, causal or not, forward, for GPUs: 32 queries of one head to a workgroup, 32 keys at a time, with the online softmax.
 
 #import "nn/attention_tiles.wgsl"
 #import "nn/attention_vectors.wgsl" 1
@@ -75,9 +75,9 @@ fn main(
     let block = blocks[index / params.heads];
     let queries = Rows(1u, block.x * params.query_stride + head_place(head), params.query_stride, block.y);
     let key = block.z * params.key_stride + head_place(head / params.shared_by);
-    let last = block.w + block.y - 1u;
-    // The queries' own keys.
-    let own = vec4<u32>(block.w - 1u) + min(every_eighth(at.y), vec4<u32>(block.y - 1u));
+    let last = block.w + params.causal * (block.y - 1u);
+    // The queries' own keys, or the last that they see.
+    let own = vec4<u32>(block.w - 1u) + params.causal * min(every_eighth(at.y), vec4<u32>(block.y - 1u));
     var sums: Sums;
     var top = vec4<f32>(LEAST);
     // Over this invocation's columns alone, until the end.

@@ -1,8 +1,8 @@
-// GELU and its derivative, exact (erf) and by tanh, of any x: a NaN gives one.
+// GELU and its derivative, exact (erf), by tanh and by the logistic function, of any x: a NaN gives one.
 
 #import "common/nan.wgsl"
 
-// 0: erf, 1: tanh.
+// 0: erf, 1: tanh, 2: x sigmoid(1.702 x).
 override FORM: u32 = 0u;
 
 // Normal distribution function: the complementary error function of Numerical Recipes, of relative error 1.2e-7.
@@ -28,8 +28,13 @@ fn tanh_gate(x: vec4<f32>) -> vec4<f32> {
     return 1.0 / (1.0 + exp(-max(twice_u, vec4<f32>(-80.0))));
 }
 
+fn quick_gate(x: vec4<f32>) -> vec4<f32> {
+    return 1.0 / (1.0 + exp(-max(1.702 * x, vec4<f32>(-80.0))));
+}
+
 fn gelu(x: vec4<f32>) -> vec4<f32> {
     if (FORM == 1u) { return x * tanh_gate(x); }
+    if (FORM == 2u) { return x * quick_gate(x); }
     return x * normal_cdf(x);
 }
 
@@ -42,6 +47,10 @@ fn finite_slope(x: vec4<f32>) -> vec4<f32> {
     if (FORM == 1u) {
         let gate = tanh_gate(x);
         return gate + a * gate * (1.0 - gate) * (1.5957691 + 0.21406445 * a * a);
+    }
+    if (FORM == 2u) {
+        let gate = quick_gate(x);
+        return gate + 1.702 * a * gate * (1.0 - gate);
     }
     return normal_cdf(x) + a * 0.39894228 * exp(-0.5 * a * a);
 }

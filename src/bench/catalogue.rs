@@ -2,7 +2,7 @@
 
 use super::case::{Case, Kind, Sizes};
 use super::{
-    attention, cosines, decoders, dispatches, elementwise, end_to_end, losses, products, rows, training, yardsticks,
+    attention, cosines, decoders, dispatches, elementwise, encoders, end_to_end, losses, products, rows, training, yardsticks,
 };
 use crate::Result;
 use crate::device::Device;
@@ -47,6 +47,7 @@ pub fn catalogue() -> Vec<Entry> {
         kernel("product A Bᵀ + bias", products::with_bias),
         kernel("product A Bᵀ + residual", products::with_residual),
         kernel("product A Bᵀ + bias, gelu", products::with_gelu),
+        kernel("product A Bᵀ + bias, activation", products::with_activation),
         kernel("exact product Aᵀ B", products::exact),
         kernel("10 best of each row", cosines::nearest_of_rows),
         kernel("10 best of each column", cosines::nearest_of_columns),
@@ -93,6 +94,10 @@ pub fn catalogue() -> Vec<Entry> {
         kernel("attention, long, in a window", attention::long_in_a_window),
         kernel("attention backward, long", attention::long_backward),
         kernel("attention backward, long, in a window", attention::long_backward_in_a_window),
+        kernel("attention, all to all", encoders::attention),
+        kernel("patches", encoders::patches),
+        kernel("add rows", encoders::add_rows),
+        kernel("pool", encoders::pool),
         job("dispatches", dispatches::recorded),
         Entry {
             name: "dispatches, plain wgpu",
@@ -112,6 +117,7 @@ pub fn catalogue() -> Vec<Entry> {
         job("stage 2 step", training::stage2_case),
     ];
     all.extend(decoders::ENTRIES);
+    all.extend(encoders::ENTRIES);
     all
 }
 

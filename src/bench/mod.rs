@@ -13,6 +13,7 @@ mod cosines;
 pub mod decoders;
 mod dispatches;
 mod elementwise;
+mod encoders;
 mod end_to_end;
 mod host;
 mod losses;

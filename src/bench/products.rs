@@ -5,6 +5,7 @@ use crate::device::{Device, Purpose, Tensor};
 use crate::kernels::linalg::epilogue::Epilogue;
 use crate::kernels::linalg::exact_product::{self, Digits, LARGEST, Sums};
 use crate::kernels::linalg::matmul::{self, Operand, Product};
+use crate::kernels::nn::gate::Act;
 use crate::kernels::nn::gelu::Form;
 use crate::{ElementType, Result};
 
@@ -150,6 +151,7 @@ enum After {
     Bias,
     Residual,
     Gelu,
+    Act,
 }
 
 /// By a layer's transposed weight, with an epilogue of `flops` FLOPs an element and `bytes` bytes an element besides the product's.
@@ -166,6 +168,7 @@ fn fused(device: &Device, sizes: &Sizes, after: After, (bytes, flops): (u64, u64
             After::Bias => Epilogue::Add { bias: Some(&row), residual: None },
             After::Residual => Epilogue::Add { bias: None, residual: Some(&other) },
             After::Gelu => Epilogue::Gelu { form: Form::Erf, bias: Some(&row), before: &other },
+            After::Act => Epilogue::Act { act: Act::Gelu(Form::Quick), bias: Some(&row) },
         };
         let operands = (Operand::new(&a), Operand::new(&b).transposed());
         matmul::record_fused(r, Product::default(), epilogue, operands, (&c, 0))
@@ -183,4 +186,9 @@ pub(super) fn with_residual(device: &Device, sizes: &Sizes) -> Result<Case> {
 /// GELU's argument is written, too.
 pub(super) fn with_gelu(device: &Device, sizes: &Sizes) -> Result<Case> {
     fused(device, sizes, After::Gelu, (4, 31))
+}
+
+/// The quick form of GELU, of which nothing is kept.
+pub(super) fn with_activation(device: &Device, sizes: &Sizes) -> Result<Case> {
+    fused(device, sizes, After::Act, (0, 16))
 }

@@ -60,6 +60,8 @@ pub use gguf::GgufSummary;
 #[cfg(feature = "train")]
 pub use gguf::{GgufType, write_gguf};
 pub use ids::{IdIndex, Ids};
+#[cfg(feature = "encode")]
+pub(crate) use model::encoder;
 pub(crate) use model::read_object as read_json_object;
 pub use model::{
     Activation, AdapterKind, AdapterLayer, AdapterWeights, DecoderConfig, DecoderShape, Family, LayerKind,

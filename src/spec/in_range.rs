@@ -8,6 +8,9 @@
 /// An invocation's index is clamped below `count`, and every other index is made of it; the wrapper checks that the operands hold as many.
 pub(crate) const ELEMENTS: &str = "indices are clamped below the count, which every operand holds";
 
+/// As [`ELEMENTS`]; spans have a row at least and end at the operand's last, which the wrapper checks against the list that they are made of.
+pub(crate) const SPANS: &str = "indices are clamped below the count, and spans end at the operand's rows";
+
 /// A team's row is clamped below `rows`, its vectors end at `width4`, and only a team's own row is written; the wrapper checks that the
 /// operands hold so many rows of this width. Workgroup memory is indexed by the invocation, of 256 at most, or by its block of 16 or its
 /// subgroup of 4 or more. A lane's column is clamped below `width4`; it holds 8 vectors at most, see `RowShape`, and one where a team is one invocation.

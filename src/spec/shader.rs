@@ -110,6 +110,7 @@ static SOURCES: &[(&str, &str)] = sources![
     "linalg/eight_half.wgsl",
     "linalg/eight_half_even.wgsl",
     "linalg/eight_rounded.wgsl",
+    "linalg/epilogue_act.wgsl",
     "linalg/epilogue_gelu.wgsl",
     "linalg/epilogue_linear.wgsl",
     "linalg/epilogue_none.wgsl",

@@ -35,11 +35,11 @@ pub const COOPERATIVE: Capabilities =
 
 /// The values of each override that make another kernel; those of the teams come with the variant.
 const CHOICES: [(&str, &[f64]); 13] = [
-    ("ACT", &[0.0, 1.0]),
+    ("ACT", &[0.0, 1.0, 2.0, 3.0]),
     ("DOWN", &[0.0, 1.0]),
     ("VECTORS", &[0.0, 1.0, 9.0]),
     ("CENTER", &[0.0, 1.0]),
-    ("FORM", &[0.0, 1.0]),
+    ("FORM", &[0.0, 1.0, 2.0]),
     ("WIDTH4", &[1.0, 16.0, 20.0, 32.0, 64.0]),
     ("PAIR", &[0.0, 1.0]),
     ("TRANSPOSE_A", &[0.0, 1.0]),

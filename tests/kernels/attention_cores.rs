@@ -2,7 +2,7 @@
 
 use realign::ElementType::{self, F16, F32};
 use realign::device::{Command, Device, Recorder, Tensor};
-use realign::kernels::nn::attention::{self, Family, Heads, Sequences};
+use realign::kernels::nn::attention::{self, Family, Heads, Mask, Sequences};
 
 use crate::common::gpu;
 use crate::halves::round;
@@ -18,6 +18,7 @@ struct Case {
     /// Queries and keys.
     sequences: &'static [(u32, u32)],
     window: Option<u32>,
+    mask: Mask,
     out: ElementType,
 }
 
@@ -42,7 +43,7 @@ pub fn emulate(r: &mut Recorder, tell: &dyn Fn(&mut Recorder)) {
 type Record<'a> = &'a dyn Fn(&mut Recorder, &dyn Fn(&mut Recorder));
 
 /// Sums of the magnitudes of what out, dq, dk and dv add up, whose factors are rounded to f16.
-fn magnitudes(heads: Heads, sequences: &Sequences, [q, k, v, dout]: [&[f64]; 4]) -> [Vec<f64>; 4] {
+fn magnitudes((heads, mask): (Heads, Mask), sequences: &Sequences, [q, k, v, dout]: [&[f64]; 4]) -> [Vec<f64>; 4] {
     let (w, group) = (heads.width, heads.query / heads.key_value);
     let (qs, ks) = (heads.query * w, heads.key_value * w);
     let mut all = [q, q, k, k].map(|x| vec![0.0; x.len()]);
@@ -51,7 +52,10 @@ fn magnitudes(heads: Heads, sequences: &Sequences, [q, k, v, dout]: [&[f64]; 4])
         for (i, h) in (0..s.q_count as usize).flat_map(|i| (0..heads.query).map(move |h| (i, h))) {
             let at = (s.q_first as usize + i) * qs + h * w;
             let key = |j: usize| (s.k_first as usize + j) * ks + h / group * w;
-            let last = (s.k_count - s.q_count) as usize + i + 1;
+            let last = match mask {
+                Mask::Causal => (s.k_count - s.q_count) as usize + i + 1,
+                Mask::Full => s.k_count as usize,
+            };
             let first = last.saturating_sub(heads.window.map_or(last, |w| w as usize));
             let (seen, key) = (last - first, |j: usize| key(first + j));
             let of = |x: &[f64], y: &[f64], j: usize| dot(&x[at..at + w], &y[key(j)..key(j) + w]);
@@ -94,7 +98,7 @@ impl Case {
         let ((query, key_value, width), out) = (self.heads, self.out);
         let heads = Heads { window: self.window, ..heads(query, key_value, width) };
         let list = pack(self.sequences);
-        let sequences = Sequences::of_family(device, Family::TensorCores, &list).unwrap();
+        let sequences = Sequences::of_family_masked(device, Family::TensorCores, self.mask, &list).unwrap();
         let last = list.last().unwrap();
         let (n, m) = ((last.q_first + last.q_count) as usize, (last.k_first + last.k_count) as usize);
         let (qs, ks) = (heads.query * heads.width, heads.key_value * heads.width);
@@ -126,8 +130,8 @@ impl Case {
         });
         let operands = [&wide(&q)[..], &wide(&k), &wide(&v), &wide(&dout)];
         let [want_out, want_lse, want_dq, want_dk, want_dv, gross_dq, gross_dk] =
-            nn_attention::reference(heads, &list, operands);
-        let [out_terms, dq_terms, dk_terms, dv_terms] = magnitudes(heads, &sequences, operands);
+            nn_attention::reference_masked((heads, self.mask), &list, operands);
+        let [out_terms, dq_terms, dk_terms, dv_terms] = magnitudes((heads, self.mask), &sequences, operands);
         let norm = |x: &[f64]| dot(x, x).sqrt();
         // Terms' factors and results of f16 err by half an ulp, 2^-11; dout . out of a rounded out by as much, and what f32 errs by.
         let ulp = 2f64.powi(-11);
@@ -157,15 +161,16 @@ fn heads(query: usize, key_value: usize, width: usize) -> Heads {
 
 /// Every width of fragments, whole tiles and others, shared heads, several sequences, keys of a cache, keys that nobody sees; windows.
 const CASES: &[Case] = &[
-    Case { heads: (1, 1, 16), sequences: &[(1, 1), (17, 17)], window: None, out: F32 },
-    Case { heads: (4, 2, 32), sequences: &[(40, 40), (5, 5), (32, 32)], window: None, out: F16 },
-    Case { heads: (3, 1, 64), sequences: &[(33, 33), (64, 64)], window: None, out: F32 },
-    Case { heads: (2, 1, 80), sequences: &[(1, 70), (3, 40)], window: None, out: F16 },
-    Case { heads: (2, 2, 96), sequences: &[(35, 66)], window: None, out: F32 },
-    Case { heads: (2, 1, 128), sequences: &[(0, 7), (70, 70), (2, 34)], window: None, out: F32 },
-    Case { heads: (2, 1, 64), sequences: &[(100, 100), (3, 70)], window: Some(1), out: F32 },
-    Case { heads: (2, 1, 32), sequences: &[(100, 130), (1, 70)], window: Some(37), out: F16 },
-    Case { heads: (4, 2, 16), sequences: &[(70, 70), (2, 2)], window: Some(64), out: F32 },
+    Case { heads: (1, 1, 16), sequences: &[(1, 1), (17, 17)], window: None, mask: Mask::Causal, out: F32 },
+    Case { heads: (4, 2, 32), sequences: &[(40, 40), (5, 5), (32, 32)], window: None, mask: Mask::Causal, out: F16 },
+    Case { heads: (3, 1, 64), sequences: &[(33, 33), (64, 64)], window: None, mask: Mask::Causal, out: F32 },
+    Case { heads: (2, 1, 80), sequences: &[(1, 70), (3, 40)], window: None, mask: Mask::Causal, out: F16 },
+    Case { heads: (2, 2, 96), sequences: &[(35, 66)], window: None, mask: Mask::Causal, out: F32 },
+    Case { heads: (2, 1, 128), sequences: &[(0, 7), (70, 70), (2, 34)], window: None, mask: Mask::Causal, out: F32 },
+    Case { heads: (2, 1, 64), sequences: &[(100, 100), (3, 70)], window: Some(1), mask: Mask::Causal, out: F32 },
+    Case { heads: (2, 1, 32), sequences: &[(100, 130), (1, 70)], window: Some(37), mask: Mask::Causal, out: F16 },
+    Case { heads: (4, 2, 16), sequences: &[(70, 70), (2, 2)], window: Some(64), mask: Mask::Causal, out: F32 },
+    Case { heads: (4, 2, 64), sequences: &[(70, 70), (1, 50), (40, 3)], window: None, mask: Mask::Full, out: F32 },
 ];
 
 #[test]

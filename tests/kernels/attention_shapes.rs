@@ -133,12 +133,12 @@ fn twin(heads: Heads, list: &[Sequence], [q, k, v, dout]: [&[f64]; 4]) -> [Vec<f
     let (queries, keys) = blocks(list, 7);
     let operands = Operands { q, k, v };
     let (mut out, mut lse) = (vec![0.0; q.len()], vec![0.0; rows * heads.query]);
-    host::forward(heads, &queries, operands, &mut out, (&mut lse, heads.query));
+    host::forward((heads, host::Mask::Causal), &queries, operands, &mut out, (&mut lse, heads.query));
     let mut stats = vec![0.0; 2 * rows * heads.query];
     host::delta(heads, (dout, &out), (&lse, heads.query), &mut stats);
     let upstream = Upstream { dout, stats: &stats };
     let (mut dq, mut dk, mut dv) = (vec![0.0; q.len()], vec![0.0; k.len()], vec![0.0; v.len()]);
-    host::queries_backward(heads, &queries, operands, upstream, &mut dq);
+    host::queries_backward((heads, host::Mask::Causal), &queries, operands, upstream, &mut dq);
     host::keys_backward(heads, &keys, operands, upstream, (&mut dk, &mut dv));
     [out, lse, dq, dk, dv]
 }

@@ -3,13 +3,14 @@
 use realign::device::{Command, Device, Tensor};
 use realign::kernels::linalg::epilogue::Epilogue;
 use realign::kernels::linalg::matmul::{self, Operand, Product};
+use realign::kernels::nn::gate::Act;
 use realign::kernels::nn::gelu::{self, Form};
 use realign::nn::linear::{Linear, LowRank, Narrow, Then};
 use realign::nn::parameters::Parameters;
 
 use crate::common::gpu;
 use crate::matmul::variants;
-use crate::nn::{normal, read, rubbish, run, tensor, wide, zeros};
+use crate::nn::{exp_error, normal, read, rubbish, run, tensor, wide, zeros};
 use crate::nn_elements::{gelu_error, reference};
 use crate::rows::{U, check};
 
@@ -85,6 +86,33 @@ impl Case {
             values.iter().zip(&argument).map(|(y, &x)| y.abs() * gelu_error(form, f64::from(x)) + 1e-14).collect();
         check(&got[n..(m + 1) * n], &values, &bounds, what);
     }
+
+    /// An activation of the sum: its slope, which is 1.13 at most, passes the sum's error on.
+    fn verify_act(&self, device: &Device, (act, biased): (Act, bool), what: &str) {
+        let (m, n, k) = self.shape;
+        let (before, bias) = (normal(3, (m + 2) * n), normal(4, n));
+        let (operands, mut want, mut sizes) = self.product(device, &before);
+        for i in (0..m * n).filter(|_| biased) {
+            want[i] += f64::from(bias[i % n]);
+            sizes[i] += f64::from(bias[i % n].abs());
+        }
+        let (tb, c) = (tensor(device, &bias, n), tensor(device, &before, n));
+        self.record(device, &operands, &c, Epilogue::Act { act, bias: biased.then_some(&tb) });
+        let got = read(device, &c);
+        assert_eq!((&got[..n], &got[(m + 1) * n..]), (&before[..n], &before[(m + 1) * n..]), "{what}: rows around");
+        let values = want.iter().map(|&x| match act {
+            Act::Gelu(form) => (reference(form, x).0, gelu_error(form, x)),
+            Act::Silu => (x / (1.0 + (-x).exp()), 1e-6 + exp_error(x)),
+            Act::Relu => (x.max(0.0), 0.0),
+            Act::Tanh => (x.tanh(), 1e-6 + exp_error(2.0 * x.abs().min(10.0))),
+        });
+        let (values, errors): (Vec<f64>, Vec<f64>) = values.unzip();
+        let bound = |i: usize| {
+            let size = if act == Act::Tanh { 1.0 } else { values[i].abs() };
+            1.2 * (k + 4) as f64 * U * sizes[i] + size * errors[i] + 1e-14
+        };
+        check(&got[n..(m + 1) * n], &values, &(0..m * n).map(bound).collect::<Vec<_>>(), what);
+    }
 }
 
 #[test]
@@ -97,9 +125,14 @@ fn every_epilogue_of_every_shader() {
                 for terms in [(true, false), (false, true), (true, true), (false, false)] {
                     case.verify_sums(&device, terms, &format!("{what} {terms:?}"));
                 }
-                for kind in [(Form::Erf, true), (Form::Tanh, true), (Form::Erf, false)] {
+                for kind in [(Form::Erf, true), (Form::Tanh, true), (Form::Quick, true), (Form::Erf, false)] {
                     case.verify_gelu(&device, kind, &format!("{what} {kind:?}"));
                 }
+                for kind in [(Act::Gelu(Form::Quick), true), (Act::Gelu(Form::Erf), false), (Act::Silu, true)] {
+                    case.verify_act(&device, kind, &format!("{what} {kind:?}"));
+                }
+                case.verify_act(&device, (Act::Relu, true), &what);
+                case.verify_act(&device, (Act::Tanh, false), &what);
             }
         }
     }
@@ -112,6 +145,7 @@ fn long_sums_get_their_epilogue_once() {
         let case = Case { shape: (3, 6, (1 << 15) + 5), transpose: (false, true), accumulate: false };
         case.verify_sums(&device, (true, true), &name);
         case.verify_gelu(&device, (Form::Erf, true), &name);
+        case.verify_act(&device, (Act::Gelu(Form::Tanh), true), &name);
     }
 }
 
@@ -145,6 +179,7 @@ fn a_product_and_its_epilogue_are_one_dispatch() {
         assert_eq!(plain(Epilogue::Add { bias: None, residual: None }), product, "{name}");
         assert_eq!(plain(bias(&row)), format!("{product}, add"));
         assert_eq!(plain(kept(&d)), format!("{product}, gelu"));
+        assert_eq!(plain(Epilogue::Act { act: Act::Silu, bias: Some(&row) }), format!("{product}, act"));
     }
 }
 
@@ -206,6 +241,7 @@ fn operands_that_do_not_fit() {
         refused(bias(&stranger));
         refused(residual(&t(6, 7)));
         refused(residual(&c));
+        refused(Epilogue::Act { act: Act::Relu, bias: Some(&t(1, 8)) });
         refused(kept(&t(5, 8)));
         refused(kept(&t(4, 7)));
         assert!(r.commands().is_empty());

@@ -28,6 +28,7 @@ mod nn_cross_entropy;
 mod nn_dropout;
 mod nn_elements;
 mod nn_embedding;
+mod nn_encoders;
 mod nn_norm;
 mod nn_rotary;
 mod normalize;

@@ -123,7 +123,7 @@ fn element_by_element() {
     });
     check("GELU gate backward", 3, |io, r| {
         let (g, up, dy) = (io.rows(), io.rows(), io.rows());
-        for form in [gelu::Form::Erf, gelu::Form::Tanh] {
+        for form in [gelu::Form::Erf, gelu::Form::Tanh, gelu::Form::Quick] {
             let (dgate, dup) = (io.result(ROWS, WIDTH), io.result(ROWS, WIDTH));
             gate::backward(r, gate::Act::Gelu(form), &g, &up, &dy, &dgate, &dup).unwrap();
         }
@@ -308,7 +308,7 @@ fn clipping_and_steps() {
 #[test]
 fn twins_in_f64() {
     let mut y = [0.0; 4];
-    for form in [gelu::Form::Erf, gelu::Form::Tanh] {
+    for form in [gelu::Form::Erf, gelu::Form::Tanh, gelu::Form::Quick] {
         gelu_host::backward(form, &[f64::NAN; 4], &[1.0; 4], &mut y);
         assert!(y.iter().all(|y| y.is_nan()));
     }

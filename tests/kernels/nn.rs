@@ -157,6 +157,13 @@ pub fn record_all(device: &Device, r: &mut Recorder) {
     attention::backward(r, heads, &sequences, &a, &k, &v, &b, &lse, &c, &d, &dk, &dv).unwrap();
     let lse = t(4);
     embedding::gather(r, &a, None, &ids, &b).unwrap();
+    let sequences = attention::Sequences::packed_masked(device, attention::Mask::Full, &[4, ROWS as u32 - 4]).unwrap();
+    attention::forward(r, attention::Heads::new(4, 1, 8), &sequences, &a, &k, &v, &c, &lse).unwrap();
+    let cut = patches::Cut { channels: 2, lines: 4, pixels: 4, side: 2 };
+    patches::record(r, cut, &a, &tensor(device, &normal(4, ROWS * 32), 8)).unwrap();
+    add_rows::record(r, &b, &ids, &a).unwrap();
+    let spans = pool::Spans::new(device, &[[0, 4], [4, 1], [2, 7]]).unwrap();
+    pool::record(r, pool::Kind::Mean, &a, &spans, &tensor(device, &normal(5, 96), 32)).unwrap();
     let plan = embedding::ScatterPlan::new(device, &places).unwrap();
     embedding::scatter(r, &plan, &a, Some(&b), None).unwrap();
     let nll = device.buffer("nll", 4 * ROWS as u64).unwrap();

@@ -1,8 +1,8 @@
-//! Causal grouped-query attention against the full matrix of probabilities in f64.
+//! Grouped-query attention, causal and of all to all, against the full matrix of probabilities in f64.
 
 use realign::device::{Command, Device};
 use realign::host::nn::attention::{self as host, Operands, Upstream};
-use realign::kernels::nn::attention::{Family, Heads, Sequence, Sequences, backward, forward};
+use realign::kernels::nn::attention::{Family, Heads, Mask, Sequence, Sequences, backward, forward};
 
 use crate::common::{devices, gpu};
 use crate::nn::{check_relative, dot, finite_differences, normal, read, rubbish, run, tensor, wide, zeros};
@@ -39,7 +39,16 @@ fn magnitude(a: &[f64], b: &[f64]) -> f64 {
 
 /// out, lse, dq, dk, dv from the definition, with every probability; then the sums of the magnitudes of what dq and dk add up, which
 /// cancel: a single key has no gradient at all.
-pub fn reference(heads: Heads, sequences: &[Sequence], [q, k, v, dout]: [&[f64]; 4]) -> [Vec<f64>; 7] {
+pub fn reference(heads: Heads, sequences: &[Sequence], operands: [&[f64]; 4]) -> [Vec<f64>; 7] {
+    reference_masked((heads, Mask::Causal), sequences, operands)
+}
+
+/// The same, seeing what the mask says.
+pub fn reference_masked(
+    (heads, mask): (Heads, Mask),
+    sequences: &[Sequence],
+    [q, k, v, dout]: [&[f64]; 4],
+) -> [Vec<f64>; 7] {
     let (w, group) = (heads.width, heads.query / heads.key_value);
     let (qs, ks) = (heads.query * w, heads.key_value * w);
     let (queries, keys) = (vec![0.0; q.len()], vec![0.0; k.len()]);
@@ -51,7 +60,10 @@ pub fn reference(heads: Heads, sequences: &[Sequence], [q, k, v, dout]: [&[f64];
             for h in 0..heads.query {
                 let at = (s.q_first as usize + i) * qs + h * w;
                 let key = |j: usize| (s.k_first as usize + j) * ks + h / group * w;
-                let seen = (s.k_count - s.q_count) as usize + i + 1;
+                let seen = match mask {
+                    Mask::Causal => (s.k_count - s.q_count) as usize + i + 1,
+                    Mask::Full => s.k_count as usize,
+                };
                 let range = seen.saturating_sub(heads.window.map_or(seen, |w| w as usize))..seen;
                 let key = |j: usize| key(range.start + j);
                 let seen = range.len();
@@ -85,13 +97,22 @@ pub fn reference(heads: Heads, sequences: &[Sequence], [q, k, v, dout]: [&[f64];
 /// What f32 may err by, relative to the whole: scores of up to 10 with sums of up to 130 terms, exponentials, sums over keys.
 const BOUND: f64 = 1e-5;
 
-pub fn verify((device, family): &(Device, Family), heads: Heads, sequences: &[(u32, u32)], size: f32) {
+pub fn verify(device: &(Device, Family), heads: Heads, sequences: &[(u32, u32)], size: f32) {
+    verify_masked(device, (heads, Mask::Causal), sequences, size);
+}
+
+fn verify_masked(
+    (device, family): &(Device, Family),
+    (heads, mask): (Heads, Mask),
+    sequences: &[(u32, u32)],
+    size: f32,
+) {
     let list = pack(sequences);
     let (n, m) = rows(&list);
     let (qs, ks) = (heads.query * heads.width, heads.key_value * heads.width);
     let scaled = |seed, count| normal(seed, count).iter().map(|x| x * size).collect::<Vec<f32>>();
     let (q, k, v, dout) = (scaled(1, n * qs), scaled(2, m * ks), normal(3, m * ks), normal(4, n * qs));
-    let sequences = Sequences::of_family(device, *family, &list).unwrap();
+    let sequences = Sequences::of_family_masked(device, *family, mask, &list).unwrap();
     let [tq, tdout] = [&q, &dout].map(|x| tensor(device, x, qs));
     let [tk, tv] = [&k, &v].map(|x| tensor(device, x, ks));
     let (out, lse, dq) = (rubbish(device, n, qs), rubbish(device, n, heads.query), rubbish(device, n, qs));
@@ -100,7 +121,7 @@ pub fn verify((device, family): &(Device, Family), heads: Heads, sequences: &[(u
         forward(r, heads, &sequences, &tq, &tk, &tv, &out, &lse).unwrap();
         backward(r, heads, &sequences, &tq, &tk, &tv, &out, &lse, &tdout, &dq, &dk, &dv).unwrap();
     });
-    let want = reference(heads, &list, [&wide(&q), &wide(&k), &wide(&v), &wide(&dout)]);
+    let want = reference_masked((heads, mask), &list, [&wide(&q), &wide(&k), &wide(&v), &wide(&dout)]);
     let norm = |x: &[f64]| dot(x, x).sqrt();
     // dout · v and dout · out err as sums do, relative to their magnitudes, and their difference is what counts.
     let cancelled = |i: usize| 2.0 * sum_error(heads.width, U) * norm(&want[i]);
@@ -115,7 +136,7 @@ pub fn verify((device, family): &(Device, Family), heads: Heads, sequences: &[(u
         let got = read(device, tensor);
         let difference: Vec<f64> = got.iter().zip(want).map(|(&g, w)| f64::from(g) - w).collect();
         let (error, bound) = (norm(&difference), BOUND * norm(want) + extra);
-        let what = format!("{} {family:?} {heads:?} {sequences:?} {name}", device.name());
+        let what = format!("{} {family:?} {mask:?} {heads:?} {sequences:?} {name}", device.name());
         assert!(error <= bound, "{what}: {error:e} of {:e}, allowed {bound:e}", norm(want));
     }
 }
@@ -149,6 +170,37 @@ fn a_cache_of_keys() {
         verify(&device, heads(4, 2, 16), &[(1, 130), (3, 70), (17, 17), (1, 1)], 1.0);
         verify(&device, heads(8, 2, 64), &[(1, 65)], 1.0);
         verify(&device, heads(2, 1, 128), &[(66, 200)], 1.0);
+    }
+}
+
+/// Lengths, heads and widths again, packed; queries of their own number, one for many keys, and many for few.
+#[test]
+fn all_see_all() {
+    let full = |h: Heads| (h, Mask::Full);
+    for device in families() {
+        for h in [heads(1, 1, 16), heads(4, 2, 16), heads(8, 1, 64), heads(4, 2, 128), heads(3, 3, 20), heads(5, 5, 6)] {
+            for n in [0, 1, 2, 17, 130] {
+                verify_masked(&device, full(h), &[(n, n)], 1.0);
+            }
+        }
+        verify_masked(&device, full(heads(4, 2, 16)), &[(5, 5), (1, 1), (67, 67), (2, 2), (64, 64)], 1.0);
+        verify_masked(&device, full(heads(4, 2, 16)), &[(1, 130), (1, 70), (1, 1), (1, 33)], 1.0);
+        verify_masked(&device, full(heads(2, 1, 64)), &[(70, 3), (0, 7), (33, 32), (1, 1)], 1.0);
+        verify_masked(&device, full(heads(2, 1, 256)), &[(40, 66)], 1.0);
+    }
+}
+
+#[test]
+fn masks_that_do_not_fit() {
+    for device in devices() {
+        let list = pack(&[(3, 3), (2, 0)]);
+        assert!(Sequences::masked(&device, Mask::Full, &list).unwrap_err().to_string().contains("a key at least"));
+        Sequences::masked(&device, Mask::Full, &pack(&[(0, 0), (3, 2)])).unwrap();
+        let sequences = Sequences::packed_masked(&device, Mask::Full, &[3]).unwrap();
+        let [q, k, v, out, lse] = [8, 8, 8, 8, 1].map(|d| zeros(&device, 3, d));
+        let windowed = Heads { window: Some(2), ..heads(1, 1, 8) };
+        let error = forward(&mut device.recorder(), windowed, &sequences, &q, &k, &v, &out, &lse).unwrap_err();
+        assert!(error.to_string().contains("window"), "{error}");
     }
 }
 
@@ -270,7 +322,7 @@ fn gradients_by_finite_differences() {
     let [k, v] = [3, 4].map(|s| wide(&normal(s, 11 * 16)));
     let run = |q: &[f64], k: &[f64], v: &[f64]| {
         let (mut out, mut lse) = (vec![0.0; 8 * 32], vec![0.0; 8 * 4]);
-        host::forward(h, &blocks, Operands { q, k, v }, &mut out, (&mut lse, 4));
+        host::forward((h, host::Mask::Causal), &blocks, Operands { q, k, v }, &mut out, (&mut lse, 4));
         (out, lse)
     };
     let (out, lse) = run(&q, &k, &v);
@@ -278,7 +330,7 @@ fn gradients_by_finite_differences() {
     host::delta(h, (&c, &out), (&lse, 4), &mut stats);
     let (operands, upstream) = (Operands { q: &q[..], k: &k, v: &v }, Upstream { dout: &c[..], stats: &stats });
     let (mut dq, mut dk, mut dv) = (vec![0.0; q.len()], vec![0.0; k.len()], vec![0.0; v.len()]);
-    host::queries_backward(h, &blocks, operands, upstream, &mut dq);
+    host::queries_backward((h, host::Mask::Causal), &blocks, operands, upstream, &mut dq);
     host::keys_backward(h, &key_blocks, operands, upstream, (&mut dk, &mut dv));
     finite_differences(&q, &dq, |q| dot(&run(q, &k, &v).0, &c), "q");
     finite_differences(&k, &dk, |k| dot(&run(&q, k, &v).0, &c), "k");

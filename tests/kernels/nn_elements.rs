@@ -35,6 +35,9 @@ fn phi(x: f64) -> f64 {
     0.5 * erfc(-x / 2f64.sqrt())
 }
 
+/// All that go by the name.
+const FORMS: [Form; 3] = [Form::Erf, Form::Tanh, Form::Quick];
+
 /// Value and slope of GELU, and the magnitude of the slope's terms.
 pub fn reference(form: Form, x: f64) -> (f64, f64, f64) {
     match form {
@@ -48,6 +51,11 @@ pub fn reference(form: Form, x: f64) -> (f64, f64, f64) {
             let (half, slope) = (0.5 * (1.0 + t), 0.5 * x * (1.0 - t * t) * root * (1.0 + 3.0 * 0.044715 * x * x));
             (x * half, half + slope, half + slope.abs())
         }
+        Form::Quick => {
+            let s = 1.0 / (1.0 + (-1.702 * x).exp());
+            let slope = 1.702 * x * s * (1.0 - s);
+            (x * s, s + slope, s + slope.abs())
+        }
     }
 }
 
@@ -56,6 +64,7 @@ pub fn gelu_error(form: Form, x: f64) -> f64 {
     let argument = match form {
         Form::Erf => x * x / 2.0,
         Form::Tanh => (1.6 * (x + 0.05 * x.powi(3))).abs().min(90.0),
+        Form::Quick => 1.702 * x.abs(),
     };
     1e-6 + exp_error(argument)
 }
@@ -67,7 +76,7 @@ type Formula<'a> = &'a dyn Fn(&(f64, f64, f64), f64, f64, f64) -> f64;
 fn gelu_of_all_shapes() {
     for device in devices() {
         for (n, d) in SHAPES {
-            for form in [Form::Erf, Form::Tanh] {
+            for form in FORMS {
                 let (x, dy) = (normal(n as u64, n * d), normal(2, n * d));
                 let x: Vec<f32> = x.iter().map(|x| 2.5 * x).collect();
                 let (y, dx) = (rubbish(&device, n, d), rubbish(&device, n, d));
@@ -121,7 +130,7 @@ fn far_values_are_finite() {
     for device in devices() {
         let (tx, ones) = (tensor(&device, &x, 12), tensor(&device, &[1.0; 12], 12));
         let out: Vec<_> = (0..5).map(|_| rubbish(&device, 1, 12)).collect();
-        for form in [Form::Erf, Form::Tanh] {
+        for form in FORMS {
             run(&device, |r| {
                 gelu::forward(r, form, &tx, &out[0]).unwrap();
                 gelu::backward(r, form, &tx, &ones, &out[1]).unwrap();
@@ -175,7 +184,7 @@ fn gated_unit_of_all_shapes() {
 fn unit_gated_by_gelu_of_all_shapes() {
     for device in devices() {
         for (n, d) in SHAPES {
-            for form in [Form::Erf, Form::Tanh] {
+            for form in FORMS {
                 let [g, up, dy] = [3, 4, 5].map(|seed| normal(seed, n * d));
                 let g: Vec<f32> = g.iter().map(|x| 2.5 * x).collect();
                 let [tg, tu, td] = [&g, &up, &dy].map(|x| tensor(&device, x, d));
@@ -197,6 +206,40 @@ fn unit_gated_by_gelu_of_all_shapes() {
                 check(&read(&device, &dup), &all(&|r, _, _, dy| dy * r.0), &bounds, &what);
                 let bounds = all(&|r, g, u, dy| (dy * u).abs() * r.2 * error(g) + 1e-14);
                 check(&read(&device, &dgate), &all(&|r, _, u, dy| dy * u * r.1), &bounds, &what);
+            }
+        }
+    }
+}
+
+/// The larger of x and 0 exactly, the hyperbolic tangent to a few 1e-7.
+#[test]
+fn unit_gated_by_other_functions() {
+    for device in devices() {
+        for (n, d) in SHAPES {
+            let [g, up, dy] = [3, 4, 5].map(|seed| normal(seed, n * d));
+            let [tg, tu, td] = [&g, &up, &dy].map(|x| tensor(&device, x, d));
+            for act in [gate::Act::Relu, gate::Act::Tanh] {
+                let [y, dgate, dup] = [(); 3].map(|()| rubbish(&device, n, d));
+                run(&device, |r| {
+                    gate::forward(r, act, &tg, &tu, &y).unwrap();
+                    gate::backward(r, act, &tg, &tu, &td, &dgate, &dup).unwrap();
+                });
+                let both = |x: f64| match act {
+                    gate::Act::Relu => (x.max(0.0), f64::from(u8::from(x > 0.0))),
+                    _ => (x.tanh(), 1.0 - x.tanh().powi(2)),
+                };
+                let all = |f: &dyn Fn((f64, f64), f64, f64) -> f64| -> Vec<f64> {
+                    let rows = wide(&g).into_iter().zip(wide(&up)).zip(wide(&dy));
+                    rows.map(|((g, u), dy)| f(both(g), u, dy)).collect()
+                };
+                let what = format!("{} [{n}, {d}] {act:?}", device.name());
+                // The logistic function of 2 x errs by 1e-7 and its exponential; so does twice it less 1, absolutely.
+                let error = 2.0 * (1e-7 + exp_error(4.0));
+                let bound = |x: f64| x.abs() * error;
+                check(&read(&device, &y), &all(&|f, u, _| f.0 * u), &all(&|_, u, _| bound(u)), &what);
+                check(&read(&device, &dup), &all(&|f, _, dy| f.0 * dy), &all(&|_, _, dy| bound(dy)), &what);
+                let bounds = all(&|_, u, dy| 2.0 * bound(u * dy));
+                check(&read(&device, &dgate), &all(&|f, u, dy| f.1 * u * dy), &bounds, &what);
             }
         }
     }
@@ -367,7 +410,7 @@ fn column_sums_in_slices() {
 fn gradients_by_finite_differences() {
     let x: Vec<f64> = (0..48).map(|i| f64::from(i) * 0.21 - 5.0).collect();
     let (up, c) = (wide(&normal(14, 48)), wide(&normal(15, 48)));
-    for form in [Form::Erf, Form::Tanh] {
+    for form in FORMS {
         let mut dx = vec![0.0; 48];
         host::gelu::backward(form, &x, &c, &mut dx);
         let loss = |x: &[f64]| {
@@ -378,7 +421,7 @@ fn gradients_by_finite_differences() {
         finite_differences(&x, &dx, loss, &format!("{form:?}"));
     }
     let (mut dgate, mut dup) = (vec![0.0; 48], vec![0.0; 48]);
-    for act in [gate::Act::Silu, gate::Act::Gelu(Form::Erf), gate::Act::Gelu(Form::Tanh)] {
+    for act in [gate::Act::Silu, gate::Act::Tanh, gate::Act::Relu].into_iter().chain(FORMS.map(gate::Act::Gelu)) {
         host::gate::backward(act, (&x, &up), &c, (&mut dgate, &mut dup));
         let loss = |gate: &[f64], up: &[f64]| {
             let mut y = vec![0.0; 48];

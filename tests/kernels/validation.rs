@@ -15,6 +15,7 @@ use realign::kernels::linalg::epilogue::Epilogue;
 use realign::kernels::linalg::exact_product::{self, Digits, Placement, Sums};
 use realign::kernels::linalg::matmul::{self, Operand, Product};
 use realign::kernels::linalg::tiles::{Multiplier, Tile};
+use realign::kernels::nn::gate::Act;
 use realign::kernels::nn::gelu::Form;
 use realign::kernels::stats::{moments, normalize, power_sums};
 use realign::kernels::{ALL, Binding, BindingKind, GRID_BINDING, KernelSpec, shader};
@@ -208,7 +209,8 @@ fn dispatches(device: &Device) -> Vec<Dispatch> {
     let operands = (Operand::new(&square), Operand::new(&square));
     let [c, before] = [(); 2].map(|()| Tensor::new(device, 8, 8, ElementType::F32).unwrap());
     let add = Epilogue::Add { bias: None, residual: Some(&before) };
-    for fused in [Epilogue::None, add, Epilogue::Gelu { form: Form::Erf, bias: None, before: &before }] {
+    let act = Epilogue::Act { act: Act::Gelu(Form::Quick), bias: None };
+    for fused in [Epilogue::None, add, act, Epilogue::Gelu { form: Form::Erf, bias: None, before: &before }] {
         matmul::record_fused(&mut recorder, Product::default(), fused, operands, (&c, 0)).unwrap();
         for tile in Tile::ALL.into_iter().filter(|tile| tile.multiplier().0 == Multiplier::Cooperative) {
             matmul::record_parts(&mut recorder, (Product::default(), fused), operands, (&c, 0), tile).unwrap();

@@ -285,7 +285,7 @@ impl Twin {
         let (mut mixed, mut sums) = (q.like(), Matrix::zeros(x.rows, heads.query));
         let blocks: Vec<[u32; 4]> = batch.sequences.iter().map(|&(first, count)| [first, count, first, 1]).collect();
         let (operands, stride) = (Operands { q: &q.data, k: &k.data, v: &v.data }, sums.stride());
-        attention::forward(heads, &blocks, operands, &mut mixed.data, (&mut sums.data, stride));
+        attention::forward((heads, attention::Mask::Causal), &blocks, operands, &mut mixed.data, (&mut sums.data, stride));
         let mut middle = linear("self_attn.o_proj", &mixed);
         elementwise::add(&x.data, &mut middle.data);
         let b = self.normed(&format!("{p}post_attention_layernorm.weight"), &middle);
@@ -331,7 +331,7 @@ impl Twin {
         let upstream = Upstream { dout: &d_mixed.data, stats: &stats };
         let (mut d_q, mut d_k, mut d_v) = (kept.q.like(), kept.k.like(), kept.v.like());
         let queries: Vec<[u32; 4]> = batch.sequences.iter().map(|&(first, count)| [first, count, first, 1]).collect();
-        attention::queries_backward(heads, &queries, operands, upstream, &mut d_q.data);
+        attention::queries_backward((heads, attention::Mask::Causal), &queries, operands, upstream, &mut d_q.data);
         let keys: Vec<[u32; 5]> =
             batch.sequences.iter().map(|&(first, count)| [first, count, first, count, 0]).collect();
         attention::keys_backward(heads, &keys, operands, upstream, (&mut d_k.data, &mut d_v.data));

@@ -7,6 +7,7 @@ use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
 use crate::blocks;
+use crate::host::nn::gate::{self, Act};
 use crate::host::nn::gelu::{self, Form};
 use crate::host::nn::math::Float;
 use crate::host::real::widen;
@@ -39,12 +40,13 @@ pub(crate) struct Params {
     pub padding: u32,
 }
 
-/// As the host's twins read them: a bias, a residual, and GELU by tanh.
+/// As the host's twins read them: a bias and a residual.
 pub(crate) const BIAS: u32 = 1;
 
 pub(crate) const RESIDUAL: u32 = 2;
 
-pub(crate) const TANH: u32 = 4;
+/// Which form of GELU, or which activation, from this bit on.
+pub(crate) const FORM: u32 = 4;
 
 /// A stored matrix: rows of `stride` elements, of which a part is used.
 #[derive(Clone, Copy, Debug)]
@@ -156,8 +158,21 @@ pub fn gelu_twin(call: &mut HostCall<'_>) -> Result<()> {
     }
     let (y, before) = (&mut c[first..first + count], &mut before[..count]);
     before.copy_from_slice(y);
-    let form = if p.epilogue & TANH != 0 { Form::Tanh } else { Form::Erf };
-    gelu::forward(form, before, y);
+    gelu::forward(Form::of(p.epilogue / FORM)?, before, y);
+    Ok(())
+}
+
+/// Runs the kernel with [`Epilogue::Act`](crate::kernels::linalg::epilogue::Epilogue): buffers are a, b, c, bias.
+///
+/// # Errors
+/// Buffers that do not fit the parameters; an activation that there is not.
+pub fn act_twin(call: &mut HostCall<'_>) -> Result<()> {
+    let p: Params = call.params()?;
+    let (act, stride) = (Act::of(p.epilogue / FORM)?, 4 * p.c_stride as usize);
+    let bias = if p.epilogue & BIAS != 0 { Some(call.read_as::<f32>(3, stride)?) } else { None };
+    let c: &mut [f32] = call.write_as(2, 0)?;
+    product(call, c)?;
+    finished(&p, c, |_, y| gate::activate(act, bias, y));
     Ok(())
 }
 

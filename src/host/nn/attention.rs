@@ -50,6 +50,22 @@ impl Heads {
     }
 }
 
+/// Which keys the queries of a sequence see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mask {
+    /// Their own and those before it, as far as a window reaches.
+    Causal,
+    /// All of the sequence's.
+    Full,
+}
+
+impl Mask {
+    /// Keys by which a query sees more than the one before, as the parameter blocks have it.
+    pub(crate) fn step(self) -> u32 {
+        u32::from(self == Mask::Causal)
+    }
+}
+
 /// [`Params::window`] of all keys: no two places of a sequence are so far from each other.
 pub(crate) const ALL_KEYS: u32 = 1 << 31;
 
@@ -67,6 +83,7 @@ pub(crate) struct Params {
     pub width: u32,
     pub blocks: u32,
     pub window: u32,
+    pub causal: u32,
 }
 
 /// Rows of the other side that a block meets at a time.
@@ -85,10 +102,12 @@ struct Shape<R> {
     scale: R,
     /// Keys that a query sees at most.
     window: usize,
+    /// Keys by which a query of a block sees more than the one before: 1, or 0 where all see the same.
+    step: usize,
 }
 
 impl<R: Float> Shape<R> {
-    fn new(heads: Heads) -> Self {
+    fn new(heads: Heads, mask: Mask) -> Self {
         Shape {
             width: heads.width,
             heads: heads.query,
@@ -97,6 +116,7 @@ impl<R: Float> Shape<R> {
             key: heads.key_stride(),
             scale: R::from_f64(f64::from(heads.scale)),
             window: heads.window.unwrap_or(ALL_KEYS) as usize,
+            step: mask.step() as usize,
         }
     }
 
@@ -111,7 +131,7 @@ impl<R: Float> Shape<R> {
     }
 }
 
-/// Which of a tile's keys its rows see: each row one more and one later than the row before.
+/// Which of a tile's keys its rows see: each row one more and one later than the row before, or all the same.
 #[derive(Clone, Copy)]
 struct Seen {
     /// Keys of the tile.
@@ -119,13 +139,14 @@ struct Seen {
     /// Keys that the first row sees from the tile's start on, but for the window: none if negative.
     end: isize,
     window: usize,
+    step: usize,
 }
 
 impl Seen {
     #[inline(always)]
     fn of_row(&self, i: usize) -> (usize, usize) {
         let within = |place: isize| place.clamp(0, self.keys as isize) as usize;
-        let end = self.end + i as isize;
+        let end = self.end + (self.step * i) as isize;
         (within(end - self.window as isize), within(end))
     }
 }
@@ -191,13 +212,13 @@ fn forward_block<R: Float>(
     let queries = shape.query(q, (first, count), head);
     let (mut out, mut scores) = (vec![R::ZERO; count * width], vec![R::ZERO; count * TILE]);
     let (mut top, mut total) = (vec![R::LEAST; count], vec![R::ZERO; count]);
-    let last = seen + count - 1;
+    let last = seen + shape.step * (count - 1);
     for j in (seen.saturating_sub(shape.window)..last).step_by(TILE) {
         let keys = TILE.min(last - j);
         let scores = &mut scores[..count * keys];
         let tile = (key + j, keys);
         multiply((scores, keys), false, (queries, shape.key(k, tile, key_head).transpose()), shape.scale);
-        let seen = Seen { keys, end: seen as isize - j as isize, window: shape.window };
+        let seen = Seen { keys, end: seen as isize - j as isize, window: shape.window, step: shape.step };
         let (top, total, out) = (&mut top[..], &mut total[..], &mut out[..]);
         dispatch_simd(Exponentials { scores, seen, top, total, out, width });
         let p = rows(scores, keys, (count, keys));
@@ -232,13 +253,13 @@ fn tasks<B: Copy + Send>(blocks: &[B], heads: usize) -> Vec<(B, usize)> {
 /// `out` `[n, query * width]` and `lse`, rows of `lse_stride`. Blocks are `[first query row, rows (up to 64), first key row, keys that
 /// the first query sees]`.
 pub fn forward<R: Float>(
-    heads: Heads,
+    (heads, mask): (Heads, Mask),
     blocks: &[[u32; 4]],
     operands: Operands<'_, R>,
     out: &mut [R],
     (lse, lse_stride): (&mut [R], usize),
 ) {
-    let shape = Shape::new(heads);
+    let shape = Shape::new(heads, mask);
     let work = tasks(blocks, heads.query).into_par_iter();
     let done: Vec<_> = work.map(|(block, head)| (block, head, forward_block(shape, operands, block, head))).collect();
     for ([first, count, ..], head, (rows, sums)) in done {
@@ -318,7 +339,7 @@ impl<R: Float> Tiles<R> {
         Operands { q, k, v }: Operands<'_, R>,
         Upstream { dout, stats }: Upstream<'_, R>,
         (queries, keys): ((usize, usize), (usize, usize)),
-        (head, seen): (usize, isize),
+        (head, seen, step): (usize, isize, usize),
     ) -> [MatRef<'_, R>; 2] {
         let (key_head, (count, width)) = (head / shape.shared_by, (queries.1, keys.1));
         let (p, d) = (&mut self.p[..count * width], &mut self.d[..count * width]);
@@ -326,7 +347,7 @@ impl<R: Float> Tiles<R> {
         multiply((p, width), false, (shape.query(q, queries, head), key(k)), shape.scale);
         multiply((d, width), false, (shape.query(dout, queries, head), key(v)), R::ONE);
         let stats = &stats[2 * (queries.0 * shape.heads + head)..];
-        let seen = Seen { keys: width, end: seen, window: shape.window };
+        let seen = Seen { keys: width, end: seen, window: shape.window, step };
         dispatch_simd(Slopes { p, d, seen, stats, stride: 2 * shape.heads });
         [rows(p, width, (count, width)), rows(d, width, (count, width))]
     }
@@ -343,11 +364,11 @@ fn queries_block<R: Float>(
     let (width, key_head) = (shape.width, head / shape.shared_by);
     let mut dq = vec![R::ZERO; count * width];
     let mut tiles = Tiles::new(count, TILE);
-    let last = seen + count - 1;
+    let last = seen + shape.step * (count - 1);
     for j in (seen.saturating_sub(shape.window)..last).step_by(TILE) {
         let keys = (key + j, TILE.min(last - j));
         let sees = seen as isize - j as isize;
-        let [_, d] = tiles.fill(&shape, operands, upstream, ((first, count), keys), (head, sees));
+        let [_, d] = tiles.fill(&shape, operands, upstream, ((first, count), keys), (head, sees, shape.step));
         multiply((&mut dq, width), true, (d, shape.key(operands.k, keys, key_head)), shape.scale);
     }
     dq
@@ -355,13 +376,13 @@ fn queries_block<R: Float>(
 
 /// `dq`, `[n, query * width]`; blocks as [`forward`]'s.
 pub fn queries_backward<R: Float>(
-    heads: Heads,
+    (heads, mask): (Heads, Mask),
     blocks: &[[u32; 4]],
     operands: Operands<'_, R>,
     upstream: Upstream<'_, R>,
     dq: &mut [R],
 ) {
-    let shape = Shape::new(heads);
+    let shape = Shape::new(heads, mask);
     let work = tasks(blocks, heads.query).into_par_iter();
     let done: Vec<_> =
         work.map(|(block, head)| (block, head, queries_block(shape, operands, upstream, block, head))).collect();
@@ -387,7 +408,7 @@ fn keys_block<R: Float>(
         for i in (lower.max(0) as usize..end).step_by(TILE) {
             let chosen = (first + i, TILE.min(end - i));
             let seen = i as isize - lower + 1;
-            let [p, d] = tiles.fill(&shape, operands, upstream, (chosen, (key, count)), (query_head, seen));
+            let [p, d] = tiles.fill(&shape, operands, upstream, (chosen, (key, count)), (query_head, seen, 1));
             let query = |data| shape.query(data, chosen, query_head);
             multiply((&mut dv, width), true, (p.transpose(), query(upstream.dout)), R::ONE);
             multiply((&mut dk, width), true, (d.transpose(), query(operands.q)), shape.scale);
@@ -405,7 +426,8 @@ pub fn keys_backward<R: Float>(
     upstream: Upstream<'_, R>,
     (dk, dv): (&mut [R], &mut [R]),
 ) {
-    let shape = Shape::new(heads);
+    // Its blocks say which queries see a key.
+    let shape = Shape::new(heads, Mask::Causal);
     let work = tasks(blocks, heads.key_value).into_par_iter();
     let done: Vec<_> =
         work.map(|(block, head)| (block, head, keys_block(shape, operands, upstream, block, head))).collect();

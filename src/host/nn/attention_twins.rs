@@ -1,7 +1,7 @@
 //! The twins of `shaders/nn/attention*.wgsl`: what a dispatch binds, as the slices of [`super::attention`].
 
 use super::attention::{
-    ALL_KEYS, Heads, KeyBlock, Operands, Params, QueryBlock, Upstream, delta, forward, keys_backward, queries_backward,
+    ALL_KEYS, Heads, KeyBlock, Mask, Operands, Params, QueryBlock, Upstream, delta, forward, keys_backward, queries_backward,
 };
 use super::{floats, floats_mut};
 use crate::Result;
@@ -17,6 +17,10 @@ fn heads(p: &Params) -> Result<Heads> {
     Ok(Heads { query, key_value: query / shared_by, width, scale: p.scale, window })
 }
 
+fn mask(p: &Params) -> Mask {
+    if p.causal == 0 { Mask::Full } else { Mask::Causal }
+}
+
 /// Rows of queries and of keys that blocks name: after the last of each.
 #[derive(Clone, Copy)]
 struct Extent {
@@ -25,12 +29,12 @@ struct Extent {
 }
 
 impl Extent {
-    fn of_queries(blocks: &[QueryBlock]) -> Result<Self> {
+    fn of_queries(blocks: &[QueryBlock], mask: Mask) -> Result<Self> {
         let mut extent = Extent { queries: 0, keys: 0 };
         for [first, count, key, seen] in blocks.iter().map(|b| b.map(|x| x as usize)) {
-            check_params(count > 0, "a block without queries")?;
+            check_params(count > 0 && seen > 0, "a block without queries, or queries that see no key")?;
             extent.queries = extent.queries.max(first + count);
-            extent.keys = extent.keys.max(key + seen + count - 1);
+            extent.keys = extent.keys.max(key + seen + mask.step() as usize * (count - 1));
         }
         Ok(extent)
     }
@@ -76,11 +80,11 @@ pub fn forward_twin(call: &mut HostCall<'_>) -> Result<()> {
     let p: Params = call.params()?;
     let (heads, blocks, stride) = (heads(&p)?, blocks(call, 3, &p)?, p.lse_stride as usize);
     check_params(heads.query <= stride, "more heads than a row of log-sum-exps has room for")?;
-    let extent = Extent::of_queries(&blocks)?;
+    let extent = Extent::of_queries(&blocks, mask(&p))?;
     let operands = extent.operands(heads, call)?;
     let out = floats_mut(call, 4, extent.elements(heads).0)?;
     let lse = floats_mut(call, 5, volume([extent.queries, stride]))?;
-    forward(heads, &blocks, operands, out, (lse, stride));
+    forward((heads, mask(&p)), &blocks, operands, out, (lse, stride));
     Ok(())
 }
 
@@ -107,9 +111,9 @@ pub fn delta_twin(call: &mut HostCall<'_>) -> Result<()> {
 pub fn queries_twin(call: &mut HostCall<'_>) -> Result<()> {
     let p: Params = call.params()?;
     let (heads, blocks) = (heads(&p)?, blocks(call, 5, &p)?);
-    let extent = Extent::of_queries(&blocks)?;
+    let extent = Extent::of_queries(&blocks, mask(&p))?;
     let (operands, upstream) = (extent.operands(heads, call)?, extent.upstream(heads, call)?);
-    queries_backward(heads, &blocks, operands, upstream, floats_mut(call, 6, extent.elements(heads).0)?);
+    queries_backward((heads, mask(&p)), &blocks, operands, upstream, floats_mut(call, 6, extent.elements(heads).0)?);
     Ok(())
 }
 

@@ -7,15 +7,19 @@ use super::math::Float;
 use super::parallel::{Map, for_each_element};
 use super::{floats, floats_mut};
 use crate::Result;
-use crate::host::{HostCall, check_params};
+use crate::host::{HostCall, check_params, dispatch_simd};
 
 /// What a gate is passed through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
     /// `x σ(x)`.
     Silu,
-    /// `x Φ(x)`, in one of its two forms.
+    /// `x Φ(x)`, in one of its forms.
     Gelu(Form),
+    /// The larger of x and 0.
+    Relu,
+    /// The hyperbolic tangent.
+    Tanh,
 }
 
 impl Act {
@@ -23,17 +27,19 @@ impl Act {
     pub(crate) fn number(self) -> u32 {
         match self {
             Act::Silu => 0,
-            Act::Gelu(Form::Erf) => 1,
-            Act::Gelu(Form::Tanh) => 2,
+            Act::Gelu(form) => 1 + form.number(),
+            Act::Relu => 4,
+            Act::Tanh => 5,
         }
     }
 
-    fn of(number: u32) -> Result<Act> {
-        check_params(number <= 2, "an activation that there is not")?;
+    pub(crate) fn of(number: u32) -> Result<Act> {
+        check_params(number <= 5, "an activation that there is not")?;
         Ok(match number {
             0 => Act::Silu,
-            1 => Act::Gelu(Form::Erf),
-            _ => Act::Gelu(Form::Tanh),
+            4 => Act::Relu,
+            5 => Act::Tanh,
+            form => Act::Gelu(Form::of(form - 1)?),
         })
     }
 
@@ -46,6 +52,14 @@ impl Act {
                 (x * s, s * (R::ONE + x * (R::ONE - s)))
             }
             Act::Gelu(form) => (gelu::value(form, x), gelu::slope(form, x)),
+            // A NaN stays one, and has one for its slope.
+            Act::Relu if x > R::ZERO => (x, R::ONE),
+            Act::Relu if x <= R::ZERO => (R::ZERO, R::ZERO),
+            Act::Relu => (x, x),
+            Act::Tanh => {
+                let t = tanh(x);
+                (t, R::ONE - t * t)
+            }
         }
     }
 
@@ -54,8 +68,22 @@ impl Act {
         match self {
             Act::Silu => x * x.sigmoid(),
             Act::Gelu(form) => gelu::value(form, x),
+            Act::Relu => relu(x),
+            Act::Tanh => tanh(x),
         }
     }
+}
+
+#[inline(always)]
+fn relu<R: Float>(x: R) -> R {
+    x.max(R::ZERO)
+}
+
+/// 2 σ(2x) - 1, within 2e-7, absolute: as the shaders have it.
+#[inline(always)]
+fn tanh<R: Float>(x: R) -> R {
+    let two = R::from_f64(2.0);
+    two * (two * x).sigmoid() - R::ONE
 }
 
 #[repr(C)]
@@ -86,6 +114,29 @@ impl<R: Float> Map<R, 3, 2> for Gradient {
         let (value, slope) = self.0.both(gate);
         [dy * up * slope, dy * value]
     }
+}
+
+struct Activated<'a, R> {
+    act: Act,
+    bias: Option<&'a [R]>,
+    row: &'a mut [R],
+}
+
+impl<R: Float> pulp::NullaryFnOnce for Activated<'_, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        match self.bias {
+            Some(bias) => self.row.iter_mut().zip(bias).for_each(|(y, &b)| *y = self.act.value(*y + b)),
+            None => self.row.iter_mut().for_each(|y| *y = self.act.value(*y)),
+        }
+    }
+}
+
+/// `row = act(row + bias)`, on one core.
+pub fn activate<R: Float>(act: Act, bias: Option<&[R]>, row: &mut [R]) {
+    dispatch_simd(Activated { act, bias, row });
 }
 
 /// `y = factor act(gate) up`, slices of one length.

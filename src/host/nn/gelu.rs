@@ -6,15 +6,37 @@ use super::math::Float;
 use super::parallel::{Map, for_each_element};
 use super::{floats, floats_mut};
 use crate::Result;
-use crate::host::HostCall;
+use crate::host::{HostCall, check_params};
 
-/// Which of the two functions that go by the name.
+/// Which of the functions that go by the name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// Exact: `Φ(x) = (1 + erf(x / √2)) / 2`.
     Erf,
     /// `Φ(x) ≈ (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2`.
     Tanh,
+    /// `Φ(x) ≈ σ(1.702 x)`: CLIP's quick GELU.
+    Quick,
+}
+
+impl Form {
+    /// As the parameter blocks have it.
+    pub(crate) fn number(self) -> u32 {
+        match self {
+            Form::Erf => 0,
+            Form::Tanh => 1,
+            Form::Quick => 2,
+        }
+    }
+
+    pub(crate) fn of(number: u32) -> Result<Form> {
+        check_params(number <= 2, "a form of GELU that there is not")?;
+        Ok(match number {
+            0 => Form::Erf,
+            1 => Form::Tanh,
+            _ => Form::Quick,
+        })
+    }
 }
 
 #[repr(C)]
@@ -48,6 +70,7 @@ pub(super) fn value<R: Float>(form: Form, x: R) -> R {
     x * match form {
         Form::Erf => x.normal_cdf(),
         Form::Tanh => tanh_gate(x),
+        Form::Quick => (R::from_f64(QUICK) * x).sigmoid(),
     }
 }
 
@@ -62,9 +85,15 @@ pub(super) fn slope<R: Float>(form: Form, x: R) -> R {
             let gate = tanh_gate(x);
             gate + a * gate * (R::ONE - gate) * (c(TWICE_ROOT) + c(3.0 * TWICE_ROOT * CUBIC) * a * a)
         }
+        Form::Quick => {
+            let gate = (c(QUICK) * x).sigmoid();
+            gate + c(QUICK) * a * gate * (R::ONE - gate)
+        }
     }
 }
 
+/// The quick form's factor.
+const QUICK: f64 = 1.702;
 /// 2 √(2/π).
 const TWICE_ROOT: f64 = 1.595_769_121_605_730_8;
 /// The cubic term of the form by tanh.
@@ -88,8 +117,8 @@ pub fn backward<R: Float>(form: Form, x: &[R], dy: &[R], dx: &mut [R]) {
     for_each_element(&Slope(form), [x, dy], [dx]);
 }
 
-fn form(params: Params) -> Form {
-    if params.form == 1 { Form::Tanh } else { Form::Erf }
+fn form(params: Params) -> Result<Form> {
+    Form::of(params.form)
 }
 
 /// Runs the kernel: buffers are x, y.
@@ -97,7 +126,7 @@ fn form(params: Params) -> Form {
 /// # Errors
 /// Buffers that do not fit the parameters.
 pub fn forward_twin(call: &mut HostCall<'_>) -> Result<()> {
-    let form = form(call.params()?);
+    let form = form(call.params()?)?;
     forward(form, floats(call, 0, 0)?, floats_mut(call, 1, 0)?);
     Ok(())
 }
@@ -107,7 +136,7 @@ pub fn forward_twin(call: &mut HostCall<'_>) -> Result<()> {
 /// # Errors
 /// Buffers that do not fit the parameters.
 pub fn backward_twin(call: &mut HostCall<'_>) -> Result<()> {
-    let form = form(call.params()?);
+    let form = form(call.params()?)?;
     backward(form, floats(call, 0, 0)?, floats(call, 1, 0)?, floats_mut(call, 2, 0)?);
     Ok(())
 }

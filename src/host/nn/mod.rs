@@ -2,6 +2,7 @@
 //!
 //! Matrices are rows of a common `stride`, a multiple of 4; what lies beyond a row's width is zero.
 
+pub mod add_rows;
 pub mod attention;
 pub mod attention_twins;
 pub mod bias;
@@ -17,6 +18,8 @@ pub mod math;
 pub mod norm;
 pub mod pair_sigmoid;
 pub mod parallel;
+pub mod patches;
+pub mod pool;
 pub mod rotary;
 
 use super::HostCall;

@@ -6,6 +6,8 @@
 
 mod adapter;
 mod config;
+#[cfg(feature = "encode")]
+pub(crate) mod encoder;
 mod export;
 mod fields;
 mod source;

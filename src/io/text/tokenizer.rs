@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 use tokenizers::{AddedToken, Tokenizer as HuggingFace};
+#[cfg(feature = "encode")]
+use tokenizers::{PostProcessor, TruncationDirection};
 
 use super::chat::IMAGE;
 use super::samples::{TOKEN, VISUAL};
@@ -166,6 +168,41 @@ impl Tokenizer {
         let encoding = self.inner.encode_fast(text, false).map_err(|e| self.error("encode a text", &e))?;
         self.check_rows(encoding.get_ids())?;
         Ok(encoding.get_ids().to_vec())
+    }
+
+    /// How many marks the tokenizer puts around a text.
+    #[cfg(feature = "encode")]
+    pub(crate) fn marks(&self) -> usize {
+        self.inner.get_post_processor().map_or(0, |marks| marks.added_tokens(false))
+    }
+
+    /// The most tokens of a text, as `tokenizer_config.json` has it.
+    #[cfg(feature = "encode")]
+    pub(crate) fn longest(&self) -> Option<usize> {
+        let longest = self.settings.get("model_max_length").and_then(Value::as_u64);
+        // Transformers writes 10^30 where there is no limit.
+        longest.and_then(|n| usize::try_from(n).ok()).filter(|n| (1..1 << 30).contains(n))
+    }
+
+    /// The tokens of a text as an encoder takes them, between the marks that the tokenizer puts around it: at most `most`, for which the text is
+    /// cut and not its marks. Whether it was cut comes with them.
+    ///
+    /// # Errors
+    /// As [`Self::encode`].
+    #[cfg(feature = "encode")]
+    pub(crate) fn encode_marked(&self, text: &str, most: usize) -> Result<(Vec<u32>, bool)> {
+        let failed = |e: tokenizers::Error| self.error("encode a text", &e);
+        let mut encoding = self.inner.encode(text, false).map_err(failed)?;
+        let room = most.saturating_sub(self.marks());
+        let cut = encoding.len() > room;
+        if cut {
+            let left = self.settings.get("truncation_side").and_then(Value::as_str) == Some("left");
+            let direction = if left { TruncationDirection::Left } else { TruncationDirection::Right };
+            encoding.truncate(room, 0, direction);
+        }
+        let marked = self.inner.post_process(encoding, None, true).map_err(failed)?;
+        self.check_rows(marked.get_ids())?;
+        Ok((marked.get_ids().to_vec(), cut))
     }
 
     /// As [`Self::encode`], with the place of each token in the text.

@@ -17,6 +17,8 @@ enum Class {
     Qwen2,
     Gpt2,
     Gemma,
+    /// Gemma's, in lower case.
+    Siglip2,
 }
 
 impl Class {
@@ -26,6 +28,7 @@ impl Class {
             "Qwen2Tokenizer" => Some(Class::Qwen2),
             "GPT2Tokenizer" => Some(Class::Gpt2),
             "GemmaTokenizer" => Some(Class::Gemma),
+            "Siglip2Tokenizer" => Some(Class::Siglip2),
             _ => None,
         }
     }
@@ -51,7 +54,7 @@ impl Class {
             Class::Gpt2 => {
                 &[("unk_token", "<|endoftext|>"), ("bos_token", "<|endoftext|>"), ("eos_token", "<|endoftext|>")]
             }
-            Class::Gemma => &[
+            Class::Gemma | Class::Siglip2 => &[
                 ("unk_token", "<unk>"),
                 ("bos_token", "<bos>"),
                 ("eos_token", "<eos>"),
@@ -137,14 +140,15 @@ fn rebuild(tokenizer: &mut Value, class: Class, settings: &Map<String, Value>) {
             (json!({"type": "NFC"}), words, bytes(true, true), None)
         }
         Class::Gpt2 => (Value::Null, bytes(flag("add_prefix_space", false), true), bytes(true, true), None),
-        Class::Gemma => {
+        Class::Gemma | Class::Siglip2 => {
             let spaces = json!({"type": "Replace", "pattern": {"String": " "}, "content": "▁"});
             let words =
                 json!({"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": false});
-            (spaces, words, pieces(&[]), unknown)
+            let lower = json!({"type": "Sequence", "normalizers": [{"type": "Lowercase"}, spaces.clone()]});
+            (if class == Class::Siglip2 { lower } else { spaces }, words, pieces(&[]), unknown)
         }
     };
-    let sentence_piece = matches!(class, Class::Llama | Class::Gemma);
+    let sentence_piece = matches!(class, Class::Llama | Class::Gemma | Class::Siglip2);
     tokenizer["normalizer"] = normalizer;
     tokenizer["pre_tokenizer"] = words;
     tokenizer["decoder"] = decoder;
@@ -180,6 +184,8 @@ mod tests {
             (Some("GPT2Tokenizer"), "llama", true, Some(Class::Gpt2)),
             (Some("GPT2Tokenizer"), "granite", true, None),
             (Some("GemmaTokenizerFast"), "gemma3_text", false, Some(Class::Gemma)),
+            (Some("GemmaTokenizerFast"), "siglip", false, Some(Class::Gemma)),
+            (Some("Siglip2Tokenizer"), "siglip", false, Some(Class::Siglip2)),
             (None, "llama", false, None),
         ] {
             assert_eq!(class_of(hub, kind, byte_level), wanted, "{hub:?} {kind} {byte_level}");

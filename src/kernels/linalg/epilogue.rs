@@ -1,4 +1,4 @@
-//! What happens to a finished product before it is written: a bias, a residual or GELU, without another pass over it.
+//! What happens to a finished product before it is written: a bias, a residual, GELU or another activation, without another pass over it.
 //!
 //! It saves, per element of C, 8 bytes for a bias and 8 of a residual's 12; GELU's 8, though 4 remain for what its backward pass
 //! reads. FLOPs: 1, 1 and about 30 per element.
@@ -6,7 +6,8 @@
 use super::super::{Binding, KernelSpec, check_float_matrix, check_matrix};
 use super::matmul::{self, COOPERATIVE, DIRECT, Operand, SUBGROUP, TILED};
 use crate::device::{Buffer, Recorder, Tensor};
-use crate::host::linalg::matmul::{BIAS, RESIDUAL, TANH};
+use crate::host::linalg::matmul::{BIAS, FORM, RESIDUAL};
+use crate::kernels::nn::gate::{self, Act};
 use crate::kernels::nn::gelu::Form;
 use crate::spec::{Constant, Multiplier};
 use crate::{ElementType, Error, Result};
@@ -34,18 +35,25 @@ pub enum Epilogue<'a> {
         /// Where GELU's argument is kept.
         before: &'a Tensor,
     },
+    /// `C = act(X + bias)`, of which nothing is kept: for inference.
+    Act {
+        /// Which function.
+        act: Act,
+        /// The row, `[1, n]`.
+        bias: Option<&'a Tensor>,
+    },
 }
 
 /// Tensor cores' operands are buffers, the others' texels.
 macro_rules! bindings {
-    ($kind:ident, $last:expr) => {{
+    ($kind:ident $(, $last:expr)?) => {{
         const BINDINGS: &[Binding] = &[
             Binding::uniform("params"),
             Binding::$kind(1, "operand1"),
             Binding::$kind(2, "operand2"),
             Binding::read_write(3, "inout3"),
             Binding::read(4, "bias"),
-            $last,
+            $($last,)?
         ];
         BINDINGS
     }};
@@ -66,6 +74,21 @@ pub static GELU: [KernelSpec; 4] = [
     gelu("matmul tiled, gelu", &TILED, bindings!(texels, Binding::read_write(5, "result5"))),
     gelu("matmul cooperative, gelu", &COOPERATIVE, bindings!(read, Binding::read_write(5, "result5"))),
 ];
+
+/// [`Epilogue::Act`] of each shader, by [`Multiplier`].
+pub static ACT: [KernelSpec; 4] = [
+    act("matmul subgroup, act", &SUBGROUP, bindings!(texels)),
+    act("matmul direct, act", &DIRECT, bindings!(texels)),
+    act("matmul tiled, act", &TILED, bindings!(texels)),
+    act("matmul cooperative, act", &COOPERATIVE, bindings!(read)),
+];
+
+const fn act(name: &'static str, plain: &KernelSpec, bindings: &'static [Binding]) -> KernelSpec {
+    KernelSpec::new(name, plain.source, bindings, crate::host::linalg::matmul::act_twin)
+        .with_overrides(&["TRANSPOSE_A", "TRANSPOSE_B", "ACCUMULATE", "UPPER", "BIAS", "ACT", "FORM"])
+        .with_imports(&[("epilogue", "linalg/epilogue_act.wgsl")])
+        .like(plain)
+}
 
 const fn add(name: &'static str, plain: &KernelSpec, bindings: &'static [Binding]) -> KernelSpec {
     KernelSpec::new(name, plain.source, bindings, crate::host::linalg::matmul::add_twin)
@@ -101,6 +124,7 @@ impl<'a> Epilogue<'a> {
             Epilogue::None => return Ok(()),
             Epilogue::Add { bias, residual } => (bias, residual.map(|t| ("residual", t))),
             Epilogue::Gelu { bias, before, .. } => (bias, Some(("before", before))),
+            Epilogue::Act { bias, .. } => (bias, None),
         };
         let all = bias.map(|t| ("bias", t, 1)).into_iter().chain(matrix.map(|(name, t)| (name, t, m)));
         for (name, tensor, rows) in all {
@@ -134,27 +158,31 @@ impl<'a> Epilogue<'a> {
             Epilogue::None => Fused {
                 kernel: matmul::kernel(multiplier),
                 flags: 0,
-                constants: [("BIAS", 0.0), ("RESIDUAL", 0.0)],
+                constants: vec![("BIAS", 0.0), ("RESIDUAL", 0.0)],
                 buffers: [None, None],
                 kept: ElementType::F32,
             },
             Epilogue::Add { bias, residual } => Fused {
                 kernel: &ADD[multiplier as usize],
                 flags: flag(bias, BIAS) | flag(residual, RESIDUAL),
-                constants: [("BIAS", override_of(bias)), ("RESIDUAL", override_of(residual))],
+                constants: vec![("BIAS", override_of(bias)), ("RESIDUAL", override_of(residual))],
                 buffers: [buffer(bias), buffer(residual)],
                 kept: ElementType::F32,
             },
-            Epilogue::Gelu { form, bias, before } => {
-                let tanh = u8::from(form == Form::Tanh);
-                Fused {
-                    kernel: &GELU[multiplier as usize],
-                    flags: flag(bias, BIAS) | if tanh == 1 { TANH } else { 0 },
-                    constants: [("BIAS", override_of(bias)), ("FORM", f64::from(tanh))],
-                    buffers: [buffer(bias), Some(before.buffer().clone())],
-                    kept: before.element_type(),
-                }
-            }
+            Epilogue::Gelu { form, bias, before } => Fused {
+                kernel: &GELU[multiplier as usize],
+                flags: flag(bias, BIAS) | FORM * form.number(),
+                constants: vec![("BIAS", override_of(bias)), ("FORM", f64::from(form.number()))],
+                buffers: [buffer(bias), Some(before.buffer().clone())],
+                kept: before.element_type(),
+            },
+            Epilogue::Act { act, bias } => Fused {
+                kernel: &ACT[multiplier as usize],
+                flags: flag(bias, BIAS) | FORM * act.number(),
+                constants: [&[("BIAS", override_of(bias))][..], &gate::constants(act)].concat(),
+                buffers: [buffer(bias), None],
+                kept: ElementType::F32,
+            },
         }
     }
 }
@@ -163,7 +191,7 @@ impl<'a> Epilogue<'a> {
 pub(super) struct Fused {
     pub kernel: &'static KernelSpec,
     pub flags: u32,
-    pub constants: [Constant; 2],
+    pub constants: Vec<Constant>,
     pub buffers: [Option<Buffer>; 2],
     /// The element type of what is kept from before GELU.
     pub kept: ElementType,

@@ -341,20 +341,19 @@ fn dispatch(
     let filler = if left.bytes() < 16 { recorder.device().idle()? } else { left.clone() };
     let fused = epilogue.of(multiplier, &filler);
     params.epilogue = fused.flags;
-    let constants = [
+    let own = [
         ("TRANSPOSE_A", f64::from(params.transpose_a)),
         ("TRANSPOSE_B", f64::from(params.transpose_b)),
         ("ACCUMULATE", f64::from(params.accumulate)),
         ("UPPER", f64::from(params.upper)),
-        fused.constants[0],
-        fused.constants[1],
     ];
+    let constants = [&own[..], &fused.constants].concat();
     let elements = (b.element_type(), c.element_type());
     let device = recorder.device();
     let operands = [a, b].map(|operand| (operand.element_type(), operand.width4()));
     let imports = [shape, &files(device.capabilities(), operands, [c.element_type(), fused.kept])].concat();
     let choice = Choice { family: "products", elements, imports: &imports, constants: &constants };
-    let variant = device.variant_for(choice, || Ok((imports.clone(), constants.to_vec())))?;
+    let variant = device.variant_for(choice, || Ok((imports.clone(), constants.clone())))?;
     let halves = halves_of([a]) | halves_of([c]) << 2 | u32::from(fused.kept == ElementType::F16) << 4;
     let dispatch = Dispatch::new(fused.kernel).variant(variant).params(&params).elements(elements.0, elements.1);
     let buffers = [&left, &right, c.buffer()].into_iter().chain(fused.buffers.iter().flatten());

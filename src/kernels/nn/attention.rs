@@ -1,4 +1,4 @@
-//! Causal grouped-query attention, never T × T: online softmax over the keys, backward by recomputation and in a fixed order. Packed
+//! Grouped-query attention, causal or of all to all ([`Mask`]), never T × T: online softmax over the keys, backward by recomputation and in a fixed order. Packed
 //! sequences of any lengths; with more keys than queries it serves generation from a cache. Heads have any even width up to [`MAX_WIDTH`], a
 //! scale of their own, and perhaps a sliding window, outside of which blocks of keys are never read.
 //!
@@ -20,7 +20,7 @@
 use super::super::{
     Binding, KernelSpec, Work, check_float_matrix, check_index, check_matrix, check_written, grid, halves_of,
 };
-pub use super::sequences::{Family, Sequence, Sequences};
+pub use super::sequences::{Family, Mask, Sequence, Sequences};
 use crate::device::{Buffer, DeviceKind, Recorder, Tensor};
 pub use crate::host::nn::attention::Heads;
 use crate::host::nn::attention::{ALL_KEYS, Params};
@@ -279,6 +279,9 @@ fn check(
     if !(scale.is_finite() && scale > 0.0) {
         return Err(Error::shape(name, "scale", "a finite number above 0", scale));
     }
+    if window.is_some() && sequences.mask == Mask::Full {
+        return Err(Error::shape(name, "window", "none, where every query sees all keys", "one"));
+    }
     if window == Some(0) {
         return Err(Error::shape(name, "window", "a key at least, the query's own", 0));
     }
@@ -313,7 +316,12 @@ fn constants(heads: Heads) -> [(&'static str, f64); 2] {
 }
 
 /// The parameters of the units `first .. end`.
-fn params(heads: Heads, (first, end): (usize, usize), lse: &Tensor, blocks: usize) -> Params {
+fn params(
+    (heads, mask): (Heads, Mask),
+    (first, end): (usize, usize),
+    lse: &Tensor,
+    blocks: usize,
+) -> Params {
     // Pairs, or vectors.
     let place = if heads.width.is_multiple_of(4) { 4 } else { 2 };
     Params {
@@ -328,6 +336,7 @@ fn params(heads: Heads, (first, end): (usize, usize), lse: &Tensor, blocks: usiz
         width: heads.width as u32,
         blocks: blocks as u32,
         window: heads.window.unwrap_or(ALL_KEYS).min(ALL_KEYS),
+        causal: mask.step(),
     }
 }
 
@@ -337,6 +346,7 @@ struct Blocks<'a> {
     step: Step,
     family: Family,
     heads: Heads,
+    mask: Mask,
     /// Blocks, and heads of each.
     count: (usize, usize),
     /// Pairs of a query and a key that it sees.
@@ -352,7 +362,7 @@ struct Blocks<'a> {
 impl Blocks<'_> {
     /// In as many dispatches as keep each one short.
     fn record(self, recorder: &mut Recorder) -> Result<()> {
-        let Blocks { heads, family, step, .. } = self;
+        let Blocks { heads, mask, family, step, .. } = self;
         let caps = recorder.device().capabilities();
         let host = caps.kind == DeviceKind::Host;
         let kernel = step.kernel(family, caps, heads.width, self.halves);
@@ -368,7 +378,7 @@ impl Blocks<'_> {
         let files = if family == Family::TensorCores { &cores[..] } else { &[] };
         for first in (0..count).step_by(part) {
             let units = part.min(count - first);
-            let params = params(heads, (first, first + units), self.lse, self.count.0);
+            let params = params((heads, mask), (first, first + units), self.lse, self.count.0);
             let work =
                 Work { kernel, params: bytemuck::bytes_of(&params), buffers: self.buffers, constants: &constants };
             let work = work.check_iterations(recorder, self.iterations)?;
@@ -406,6 +416,7 @@ pub fn forward(
         step: FORWARD_STEP,
         family: sequences.family,
         heads,
+        mask: sequences.mask,
         count: (sequences.query_block_count, heads.query),
         pairs: sequences.pairs(heads.window),
         iterations: sequences.iterations(heads).1,
@@ -455,7 +466,7 @@ pub fn backward(
     }
     // Two pairs to a texel.
     let stats = recorder.device().buffer("row statistics of attention", 8 * (count as u64).next_multiple_of(2))?;
-    let params = params(heads, (0, count), lse, 0);
+    let params = params((heads, sequences.mask), (0, count), lse, 0);
     let buffers = [dout, out.buffer(), lse.buffer(), &stats];
     Work { kernel: &DELTA, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &constants(heads) }
         .elements_halves(recorder, count, delta_halves)?;
@@ -464,6 +475,7 @@ pub fn backward(
         step: QUERIES_STEP,
         family: sequences.family,
         heads,
+        mask: sequences.mask,
         count: (sequences.query_block_count, heads.query),
         pairs: sequences.pairs(heads.window),
         iterations: sequences.iterations(heads).1,

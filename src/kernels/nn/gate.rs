@@ -1,4 +1,4 @@
-//! Gated unit: `y = act(gate) up`, of SiLU (SwiGLU) or GELU (GEGLU).
+//! Gated unit: `y = act(gate) up`, of SiLU (SwiGLU), GELU (GEGLU) or another [`Act`].
 //!
 //! Bytes: forward 12 per element, backward 20; half of that in f16. FLOPs: about 15 and 20 with SiLU, 35 and 75 with GELU.
 
@@ -6,8 +6,7 @@ use super::super::{Binding, KernelSpec, Work, check_float_matrix, check_index, c
 use crate::device::{Recorder, Tensor};
 pub use crate::host::nn::gate::Act;
 use crate::host::nn::gate::Params;
-use crate::host::nn::gelu::Form;
-use crate::spec::in_range;
+use crate::spec::{Constant, in_range};
 use crate::spec::shader::source;
 use crate::{Error, Result};
 
@@ -45,6 +44,17 @@ pub static BACKWARD: KernelSpec = KernelSpec::new(
 .with_overrides(&["ACT", "FORM", "GROUP"])
 .trusted(in_range::ELEMENTS);
 
+/// The values of the shaders' overrides.
+pub(in crate::kernels) fn constants(act: Act) -> [Constant; 2] {
+    let (act, form) = match act {
+        Act::Silu => (0, 0),
+        Act::Gelu(form) => (1, form.number()),
+        Act::Relu => (2, 0),
+        Act::Tanh => (3, 0),
+    };
+    [("ACT", f64::from(act)), ("FORM", f64::from(form))]
+}
+
 fn record<const N: usize>(
     recorder: &mut Recorder,
     kernel: &'static KernelSpec,
@@ -63,11 +73,7 @@ fn record<const N: usize>(
         return Ok(());
     }
     let params = Params { count, factor, act: act.number() };
-    let form = match act {
-        Act::Silu => 0.0,
-        Act::Gelu(form) => f64::from(u32::from(form == Form::Tanh)),
-    };
-    let constants = [("ACT", f64::from(u32::from(act != Act::Silu))), ("FORM", form)];
+    let constants = constants(act);
     Work { kernel, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &constants }.elements_halves(
         recorder,
         count as usize,

@@ -1,4 +1,4 @@
-//! GELU: `y = x Φ(x)`, exactly or by tanh.
+//! GELU: `y = x Φ(x)`, exactly, by tanh, or by the logistic function.
 //!
 //! Bytes: forward 8 per element, backward 12. FLOPs: about 30 and 45.
 
@@ -48,7 +48,7 @@ fn record(
     if count == 0 {
         return Ok(());
     }
-    let form = u32::from(form == Form::Tanh);
+    let form = form.number();
     let params = Params { count, form };
     let constants = [("FORM", f64::from(form))];
     Work { kernel, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &constants }

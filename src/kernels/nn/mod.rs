@@ -2,6 +2,7 @@
 //!
 //! Gradients are written unless a function says that it adds to them. All sums have a fixed order: no float atomics.
 
+pub mod add_rows;
 pub mod attention;
 pub mod bias;
 pub mod cross_entropy;
@@ -14,6 +15,8 @@ pub mod info_nce;
 pub mod layer_norm;
 pub mod norm;
 pub mod pair_sigmoid;
+pub mod patches;
+pub mod pool;
 pub mod rms_norm;
 pub mod rotary;
 pub(crate) mod sequences;

@@ -3,11 +3,12 @@
 use std::cmp::Reverse;
 
 use crate::device::{Buffer, Capabilities, Device, DeviceKind};
+pub use crate::host::nn::attention::Mask;
 use crate::host::nn::attention::{Heads, KeyBlock, QueryBlock};
 use crate::{Error, Result};
 
 /// One sequence: its rows among the packed queries and among the packed keys. Query `i` sees keys `0 ..= i + k_count - q_count`, or
-/// the last of them (`Heads::window`): in training both counts are the same; in generation the keys are the cache's and the queries the new ones.
+/// the last of them (`Heads::window`), or all of them ([`Mask::Full`]): in training both counts are the same; in generation the keys are the cache's and the queries the new ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sequence {
     /// First query row.
@@ -24,6 +25,7 @@ pub struct Sequence {
 #[derive(Clone, Debug)]
 pub struct Sequences {
     list: Vec<Sequence>,
+    pub(super) mask: Mask,
     pub(super) family: Family,
     pub(super) query_blocks: Buffer,
     pub(super) query_block_count: usize,
@@ -78,22 +80,40 @@ impl Sequences {
     /// The sequences, in order of their rows and without overlaps, for the device's [`Family`].
     ///
     /// # Errors
-    /// As [`Sequences::of_family`].
+    /// As [`Sequences::of_family_masked`].
     pub fn new(device: &Device, list: &[Sequence]) -> Result<Self> {
-        Self::of_family(device, Family::of(device.capabilities()), list)
+        Self::masked(device, Mask::Causal, list)
+    }
+
+    /// The sequences, whose queries see what the mask says.
+    ///
+    /// # Errors
+    /// As [`Sequences::of_family_masked`].
+    pub fn masked(device: &Device, mask: Mask, list: &[Sequence]) -> Result<Self> {
+        Self::of_family_masked(device, Family::of(device.capabilities()), mask, list)
     }
 
     /// [`Sequences::new`] for a family of one's own choice.
     ///
     /// # Errors
-    /// Fewer keys than queries in a sequence; sequences that overlap or are out of order; 2³¹ rows or more; no memory.
+    /// As [`Sequences::of_family_masked`].
     pub fn of_family(device: &Device, family: Family, list: &[Sequence]) -> Result<Self> {
+        Self::of_family_masked(device, family, Mask::Causal, list)
+    }
+
+    /// [`Sequences::masked`] for a family of one's own choice.
+    ///
+    /// # Errors
+    /// Fewer keys than queries in a sequence, or with [`Mask::Full`] none; sequences that overlap or are out of order; 2³¹ rows or more; no memory.
+    pub fn of_family_masked(device: &Device, family: Family, mask: Mask, list: &[Sequence]) -> Result<Self> {
         let (mut q_end, mut k_end) = (0u64, 0u64);
         for (i, s) in list.iter().enumerate() {
             let wrong =
                 |expected: String| Err(Error::shape("attention", format!("sequence {i}"), expected, format!("{s:?}")));
-            if s.k_count < s.q_count {
-                return wrong("at least as many keys as queries".into());
+            match mask {
+                Mask::Causal if s.k_count < s.q_count => return wrong("at least as many keys as queries".into()),
+                Mask::Full if s.k_count == 0 && s.q_count > 0 => return wrong("a key at least".into()),
+                _ => {}
             }
             if u64::from(s.q_first) < q_end || u64::from(s.k_first) < k_end {
                 return wrong(format!("queries from row {q_end} and keys from row {k_end} on"));
@@ -106,13 +126,21 @@ impl Sequences {
         let rows = family.block_rows(device.capabilities().kind);
         let (mut queries, mut keys) = (Vec::<QueryBlock>::new(), Vec::<KeyBlock>::new());
         for s in list {
-            let before = s.k_count - s.q_count;
             for i in (0..s.q_count).step_by(rows as usize) {
-                queries.push([s.q_first + i, rows.min(s.q_count - i), s.k_first, before + i + 1]);
+                let seen = match mask {
+                    Mask::Causal => s.k_count - s.q_count + i + 1,
+                    Mask::Full => s.k_count,
+                };
+                queries.push([s.q_first + i, rows.min(s.q_count - i), s.k_first, seen]);
             }
             for j in (0..s.k_count).step_by(rows as usize) {
-                let lower = j as i32 - before as i32;
-                keys.push([s.k_first + j, rows.min(s.k_count - j), s.q_first, s.q_count, lower as u32]);
+                let count = rows.min(s.k_count - j);
+                let lower = match mask {
+                    Mask::Causal => j as i32 - (s.k_count - s.q_count) as i32,
+                    // So far before the first query that it sees the block's last key.
+                    Mask::Full => -(count as i32),
+                };
+                keys.push([s.k_first + j, count, s.q_first, s.q_count, lower as u32]);
             }
         }
         if family != Family::Rows {
@@ -123,6 +151,7 @@ impl Sequences {
         Ok(Sequences {
             longest: list.iter().fold((0, 0), |(q, k), s| (q.max(s.q_count), k.max(s.k_count))),
             list: list.to_vec(),
+            mask,
             family,
             query_block_count: queries.len(),
             query_blocks: device.buffer_from("query blocks", bytemuck::cast_slice(&queries))?,
@@ -137,6 +166,14 @@ impl Sequences {
     /// # Errors
     /// As [`Sequences::new`].
     pub fn packed(device: &Device, lengths: &[u32]) -> Result<Self> {
+        Self::packed_masked(device, Mask::Causal, lengths)
+    }
+
+    /// As [`Sequences::packed`], seeing what the mask says.
+    ///
+    /// # Errors
+    /// As [`Sequences::new`].
+    pub fn packed_masked(device: &Device, mask: Mask, lengths: &[u32]) -> Result<Self> {
         let mut first = 0u32;
         let mut list = Vec::with_capacity(lengths.len());
         for &n in lengths {
@@ -144,7 +181,7 @@ impl Sequences {
             first =
                 first.checked_add(n).ok_or_else(|| Error::shape("attention", "lengths", "a sum below 2^31", "more"))?;
         }
-        Self::new(device, &list)
+        Self::masked(device, mask, &list)
     }
 
     /// The sequences.
@@ -154,6 +191,9 @@ impl Sequences {
 
     /// Pairs of a query and a key that it sees.
     pub(super) fn pairs(&self, window: Option<u32>) -> u64 {
+        if self.mask == Mask::Full {
+            return self.list.iter().map(|s| u64::from(s.q_count) * u64::from(s.k_count)).sum();
+        }
         // The sum of the first `n` queries' keys, if the sequence begins with them.
         let first = |n: u32| {
             let whole = n.min(window.unwrap_or(n));

@@ -143,6 +143,12 @@ fn neutral(name: &str) -> Option<&'static [Neutral]> {
     })
 }
 
+/// Whether a field of any model says nothing about what it computes, by its name or, with this value, by that.
+#[cfg(feature = "encode")]
+pub(in super::super) fn says_nothing(name: &str, value: &Value) -> bool {
+    HARMLESS.contains(&name) || neutral(name).is_some_and(|values| values.iter().any(|n| n.is(value)))
+}
+
 #[derive(Clone, Copy, PartialEq)]
 enum Neutral {
     False,

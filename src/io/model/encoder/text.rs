@@ -1,0 +1,266 @@
+//! The text towers of CLIP and SigLIP, and encoders of BERT's kind.
+
+use std::path::Path;
+
+use super::super::fields::Fields;
+use super::image::section;
+use super::table::{BERT_LAYER, CLIP_LAYER, DISTILBERT_LAYER, Family, Row, Tower, row};
+use super::{BlocksConfig, activation, keys, with_config};
+use crate::Result;
+
+/// Which token of CLIP's ends a text.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum EndRule {
+    /// The first of those with the largest id: files of the older generation, whose `eos_token_id` is 2.
+    Largest,
+    /// The first with this id, or else the first of all.
+    First(u32),
+}
+
+/// What makes one row of a text's rows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum TextPooling {
+    /// The row of the token that ends the text.
+    End(EndRule),
+    /// The last row, which may be padding.
+    Last,
+    /// What the folder's modules say.
+    Modules,
+}
+
+/// The matrix behind pooling.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Projection {
+    /// What files call it, and whether below the tower's own names.
+    pub name: &'static str,
+    pub within: bool,
+    pub width: usize,
+    pub bias: bool,
+}
+
+/// The shape of a text tower.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct TextConfig {
+    pub blocks: BlocksConfig,
+    /// What names of its tensors may begin with.
+    pub prefixes: &'static [&'static str],
+    pub vocabulary: usize,
+    /// Rows of the table of positions, and the row of a text's first token.
+    pub position_rows: usize,
+    pub first_position: usize,
+    /// Kinds of tokens, of which texts have the first; 0 without.
+    pub types: usize,
+    pub names: &'static TableNames,
+    /// Whether a token sees only those before it.
+    pub causal: bool,
+    /// Whether texts are padded to all positions, and padding is seen as other tokens are.
+    pub padded: bool,
+    /// The token that pads, where the tokenizer names none.
+    pub pad: u32,
+    pub pooling: TextPooling,
+    pub projection: Option<Projection>,
+}
+
+/// What files call the tables before the blocks, and the norms around them.
+#[derive(PartialEq, Eq, Debug)]
+pub(crate) struct TableNames {
+    pub tokens: &'static str,
+    pub positions: &'static str,
+    pub types: &'static str,
+    /// Before the blocks.
+    pub norm: Option<&'static str>,
+    /// Behind them.
+    pub last_norm: Option<&'static str>,
+}
+
+static CLIP_TABLES: TableNames = TableNames {
+    tokens: "embeddings.token_embedding.weight",
+    positions: "embeddings.position_embedding.weight",
+    types: "",
+    norm: None,
+    last_norm: Some("final_layer_norm"),
+};
+
+static BERT_TABLES: TableNames = TableNames {
+    tokens: "embeddings.word_embeddings.weight",
+    positions: "embeddings.position_embeddings.weight",
+    types: "embeddings.token_type_embeddings.weight",
+    norm: Some("embeddings.LayerNorm"),
+    last_norm: None,
+};
+
+/// Fields of a text section that are read.
+const READ: [&str; 12] = [
+    "eos_token_id",
+    "hidden_act",
+    "hidden_size",
+    "intermediate_size",
+    "layer_norm_eps",
+    "max_position_embeddings",
+    "num_attention_heads",
+    "num_hidden_layers",
+    "pad_token_id",
+    "position_embedding_type",
+    "projection_dim",
+    "vocab_size",
+];
+
+impl TextConfig {
+    /// Reads `config.json` of a folder with a text tower: of a whole model or of the tower alone.
+    ///
+    /// # Errors
+    /// A file that is missing or no JSON; a model of another kind; a field that is impossible or not known.
+    pub fn read(folder: &Path) -> Result<TextConfig> {
+        with_config(folder, |fields| {
+            let row = row(fields, Tower::Text)?;
+            let whole = row.section(Tower::Text).unwrap_or_default();
+            let empty = serde_json::Map::new();
+            let section = section(fields, whole, &empty)?;
+            let config = match row.family {
+                Family::Clip => {
+                    let projection = if whole.is_empty() { &section } else { fields };
+                    TextConfig::clip(&section, projection.size_or("projection_dim", Some(512))?)
+                }
+                Family::Siglip => TextConfig::siglip(&section),
+                Family::Bert | Family::Roberta => TextConfig::bert(&section, row),
+                Family::DistilBert => TextConfig::distilbert(&section),
+            }?;
+            config.blocks.check(&section)?;
+            if config.vocabulary >= 1 << 30 {
+                return Err(section.error("vocab_size", "must be below 2^30"));
+            }
+            Ok(config)
+        })
+    }
+
+    fn clip(fields: &Fields, projection: usize) -> Result<TextConfig> {
+        keys::check(fields, &READ)?;
+        let size = |name: &str, default: usize| fields.size_or(name, Some(default));
+        let end = match fields.token_ids("eos_token_id")?[..] {
+            _ if fields.is_null("eos_token_id") => return Err(fields.error("eos_token_id", "is null")),
+            [] => EndRule::First(49_407),
+            [2] => EndRule::Largest,
+            [id] => EndRule::First(id),
+            _ => return Err(fields.error("eos_token_id", "names several tokens; one ends a text")),
+        };
+        Ok(TextConfig {
+            blocks: BlocksConfig {
+                width: size("hidden_size", 512)?,
+                layers: size("num_hidden_layers", 12)?,
+                heads: size("num_attention_heads", 8)?,
+                inner: size("intermediate_size", 2048)?,
+                activation: activation(fields, "hidden_act", "quick_gelu")?,
+                norm_eps: fields.positive("layer_norm_eps")?.unwrap_or(1e-5),
+                norms_after: false,
+                names: &CLIP_LAYER,
+            },
+            prefixes: &["text_model.", ""],
+            vocabulary: size("vocab_size", 49_408)?,
+            position_rows: size("max_position_embeddings", 77)?,
+            first_position: 0,
+            types: 0,
+            names: &CLIP_TABLES,
+            causal: true,
+            padded: false,
+            pad: 0,
+            pooling: TextPooling::End(end),
+            projection: Some(Projection { name: "text_projection", within: false, width: projection, bias: false }),
+        })
+    }
+
+    fn siglip(fields: &Fields) -> Result<TextConfig> {
+        keys::check(fields, &[&READ[..], &["projection_size"]].concat())?;
+        let size = |name: &str, default: usize| fields.size_or(name, Some(default));
+        let width = size("hidden_size", 768)?;
+        let head = Projection { name: "head", within: true, width: size("projection_size", width)?, bias: true };
+        Ok(TextConfig {
+            blocks: BlocksConfig {
+                width,
+                layers: size("num_hidden_layers", 12)?,
+                heads: size("num_attention_heads", 12)?,
+                inner: size("intermediate_size", 3072)?,
+                activation: activation(fields, "hidden_act", "gelu_pytorch_tanh")?,
+                norm_eps: fields.positive("layer_norm_eps")?.unwrap_or(1e-6),
+                norms_after: false,
+                names: &CLIP_LAYER,
+            },
+            prefixes: &["text_model.", ""],
+            vocabulary: size("vocab_size", 32_000)?,
+            position_rows: size("max_position_embeddings", 64)?,
+            first_position: 0,
+            types: 0,
+            names: &CLIP_TABLES,
+            causal: false,
+            padded: true,
+            pad: fields.count_or("pad_token_id", 1)? as u32,
+            pooling: TextPooling::Last,
+            projection: Some(head),
+        })
+    }
+
+    fn bert(fields: &Fields, row: &Row) -> Result<TextConfig> {
+        keys::check(fields, &[&READ[..], &["type_vocab_size"]].concat())?;
+        keys::absolute_positions(fields)?;
+        let roberta = row.family == Family::Roberta;
+        let size = |name: &str, default: usize| fields.size_or(name, Some(default));
+        let pad = fields.count_or("pad_token_id", usize::from(roberta))?;
+        Ok(TextConfig {
+            blocks: BlocksConfig {
+                width: size("hidden_size", 768)?,
+                layers: size("num_hidden_layers", 12)?,
+                heads: size("num_attention_heads", 12)?,
+                inner: size("intermediate_size", 3072)?,
+                activation: activation(fields, "hidden_act", "gelu")?,
+                norm_eps: fields.positive("layer_norm_eps")?.unwrap_or(1e-12),
+                norms_after: true,
+                names: &BERT_LAYER,
+            },
+            prefixes: if roberta { &["", "roberta."] } else { &["", "bert."] },
+            vocabulary: size("vocab_size", if row.model_type == "roberta" { 50_265 } else { 30_522 })?,
+            position_rows: size("max_position_embeddings", 512)?,
+            // RoBERTa's positions are counted from behind the padding's id on.
+            first_position: if roberta { pad + 1 } else { 0 },
+            types: size("type_vocab_size", 2)?,
+            names: &BERT_TABLES,
+            causal: false,
+            padded: false,
+            pad: pad as u32,
+            pooling: TextPooling::Modules,
+            projection: None,
+        })
+    }
+
+    fn distilbert(fields: &Fields) -> Result<TextConfig> {
+        let own = ["activation", "dim", "hidden_dim", "n_heads", "n_layers", "max_position_embeddings", "vocab_size"];
+        keys::check(fields, &[&own[..], &["pad_token_id"]].concat())?;
+        let size = |name: &str, default: usize| fields.size_or(name, Some(default));
+        Ok(TextConfig {
+            blocks: BlocksConfig {
+                width: size("dim", 768)?,
+                layers: size("n_layers", 6)?,
+                heads: size("n_heads", 12)?,
+                inner: size("hidden_dim", 3072)?,
+                activation: activation(fields, "activation", "gelu")?,
+                norm_eps: 1e-12,
+                norms_after: true,
+                names: &DISTILBERT_LAYER,
+            },
+            prefixes: &["", "distilbert."],
+            vocabulary: size("vocab_size", 30_522)?,
+            position_rows: size("max_position_embeddings", 512)?,
+            first_position: 0,
+            types: 0,
+            names: &BERT_TABLES,
+            causal: false,
+            padded: false,
+            pad: 0,
+            pooling: TextPooling::Modules,
+            projection: None,
+        })
+    }
+
+    /// The most tokens of a text.
+    pub fn positions(&self) -> usize {
+        self.position_rows.saturating_sub(self.first_position)
+    }
+}
