@@ -37,7 +37,7 @@
 //! | `report` | charts as SVG and HTML pages (feature `report`) |
 //! | `train` | the two-stage training loop: settings, data, runs, checkpoints (feature `train`) |
 //! | `inference` | answers, scores and accuracy of trained models (feature `train`) |
-//! | `encode` | pictures and texts to vectors: the towers of CLIP and SigLIP, sentence-transformers (feature `encode`) |
+//! | `encode` | pictures and texts to vectors: preprocessing (feature `pictures`), the towers of CLIP and SigLIP, sentence-transformers (`encode`) |
 //! | `experiment` | digits with captions, a dual encoder and the monitor of its gap (feature `experiment`) |
 #![deny(missing_docs, unsafe_code)]
 
@@ -49,9 +49,9 @@ pub mod bench;
 mod blocks;
 pub mod device;
 pub mod element;
-pub mod error;
-#[cfg(feature = "encode")]
+#[cfg(any(feature = "encode", feature = "pictures"))]
 pub mod encode;
+pub mod error;
 #[cfg(feature = "experiment")]
 pub mod experiment;
 #[cfg(test)]

@@ -289,6 +289,7 @@ mod tests {
             "score",
             "generate",
             "evaluate",
+            "embed",
             "bench",
             "tune",
             "demo",

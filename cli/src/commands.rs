@@ -5,13 +5,14 @@ use clap::{Parser, Subcommand};
 
 use crate::align::args::{ApplyArgs, FitArgs, MergeArgs, StatsArgs};
 use crate::bench::args::{BenchArgs, TuneArgs};
+use crate::encode::args::EmbedArgs;
 use crate::experiment::args::{DemoArgs, ExperimentArgs};
 use crate::export::ExportArgs;
 use crate::geometry::args::{AnglesArgs, CalibrateArgs, CompareArgs, DriftArgs, FrameArgs, MeasureArgs};
 use crate::inference::args::{EvaluateArgs, GenerateArgs, ScoreArgs};
 use crate::inspect::args::{AdaptersArgs, InfoArgs};
 use crate::train::args::TrainArgs;
-use crate::{align, bench, experiment, export, geometry, inference, inspect, train};
+use crate::{align, bench, encode, experiment, export, geometry, inference, inspect, train};
 
 /// Closes the modality gap between text and image embeddings, on any GPU or none.
 #[derive(Parser)]
@@ -28,6 +29,8 @@ pub struct Cli {
 pub enum Command {
     /// Lists the devices that --device can name.
     Adapters(AdaptersArgs),
+    /// Makes embeddings of pictures or texts with an encoder: CLIP, SigLIP, sentence-transformers.
+    Embed(EmbedArgs),
     /// Counts one side's moments, for merging and fitting later.
     Stats(StatsArgs),
     /// Merges moments counted apart, exactly, in any order; and covariances, up to rounding.
@@ -75,6 +78,7 @@ impl Command {
     pub fn run(&self) -> Result<()> {
         match self {
             Command::Adapters(args) => inspect::adapters(args),
+            Command::Embed(args) => encode::embed(args),
             Command::Stats(args) => align::fit::stats(args),
             Command::Merge(args) => align::fit::merge(args),
             Command::Fit(args) => align::fit::fit(args),

@@ -3,6 +3,7 @@
 mod align;
 mod bench;
 mod commands;
+mod encode;
 mod experiment;
 mod export;
 mod geometry;

@@ -2,7 +2,8 @@
 
 use super::case::{Case, Kind, Sizes};
 use super::{
-    attention, cosines, decoders, dispatches, elementwise, encoders, end_to_end, losses, products, rows, training, yardsticks,
+    attention, cosines, decoders, dispatches, elementwise, encoders, end_to_end, losses, products, rows, training,
+    yardsticks,
 };
 use crate::Result;
 use crate::device::Device;

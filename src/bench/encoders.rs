@@ -61,9 +61,7 @@ pub(super) fn attention(device: &Device, sizes: &Sizes) -> Result<Case> {
     let (shape, result) = (format!("{count} × {length} tokens, {heads} heads"), out.buffer().clone());
     let work = (16 * (n * width) as u64, 4 * (n * length * width) as u64);
     let of = attend::Heads::new(heads, heads, 64);
-    Ok(Case::kernel(shape, work, (&result, false), move |r| {
-        attend::forward(r, of, &sequences, &q, &k, &v, &out, &lse)
-    }))
+    Ok(Case::kernel(shape, work, (&result, false), move |r| attend::forward(r, of, &sequences, &q, &k, &v, &out, &lse)))
 }
 
 /// A tower's shape.

@@ -70,9 +70,8 @@ pub(super) struct BlockSpace {
 
 impl BlockSpace {
     pub fn new(device: &Device, blocks: &Blocks, tokens: usize) -> Result<Self> {
-        let make = |name, width| {
-            Tensor::labelled(device, (Purpose::Activations, name), (tokens, width), ElementType::F32)
-        };
+        let make =
+            |name, width| Tensor::labelled(device, (Purpose::Activations, name), (tokens, width), ElementType::F32);
         let (width, all) = (blocks.width, blocks.heads.all());
         Ok(BlockSpace {
             stream: make("stream of a tower", width)?,
@@ -105,10 +104,7 @@ impl BlockSpace {
 
 /// The attention of some heads, by the width that files give them.
 pub(super) fn heads_of(heads: HeadShape) -> Heads {
-    Heads {
-        scale: (1.0 / (heads.width as f64).sqrt()) as f32,
-        ..Heads::new(heads.count, heads.count, heads.stored())
-    }
+    Heads { scale: (1.0 / (heads.width as f64).sqrt()) as f32, ..Heads::new(heads.count, heads.count, heads.stored()) }
 }
 
 impl Blocks {
@@ -218,10 +214,7 @@ impl Mlp {
 
     /// The layers `inner` and `outer` of a tower.
     pub fn load(loader: &mut Loader<'_>, [inner, outer]: [&str; 2], [width, wide]: [usize; 2]) -> Result<Self> {
-        Ok(Mlp {
-            inner: loader.linear(inner, [wide, width], true)?,
-            outer: loader.linear(outer, [width, wide], true)?,
-        })
+        Ok(Mlp { inner: loader.linear(inner, [wide, width], true)?, outer: loader.linear(outer, [width, wide], true)? })
     }
 }
 

@@ -26,7 +26,8 @@ impl DecoderTower {
         let decoder = Decoder::open(device, folder, None)?;
         let windows = decoder.config().layer_kinds.iter().any(|kind| kind.window.is_some());
         if bidirectional && windows {
-            let problem = format!("{} has layers that see a window of tokens, which have no other side", folder.display());
+            let problem =
+                format!("{} has layers that see a window of tokens, which have no other side", folder.display());
             return Err(Error::argument("bidirectional", problem));
         }
         Ok(DecoderTower { decoder, mask: if bidirectional { Mask::Full } else { Mask::Causal } })

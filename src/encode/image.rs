@@ -96,8 +96,7 @@ impl ImageEncoder {
         let columns = config.channels * config.patch * config.patch;
         let weight = loader.made(&format!("{patch}.weight"), &shape, (&numbers, columns))?;
         let bias = config.patch_bias.then(|| loader.row(&format!("{patch}.bias"), width)).transpose()?;
-        let mut positions =
-            loader.numbers(&name("embeddings.position_embedding.weight"), &[config.tokens(), width])?;
+        let mut positions = loader.numbers(&name("embeddings.position_embedding.weight"), &[config.tokens(), width])?;
         if config.class_token {
             let class = loader.numbers(&name("embeddings.class_embedding"), &[width])?;
             positions.iter_mut().zip(class).for_each(|(position, x)| *position += x);
@@ -240,9 +239,8 @@ impl ImageSpace {
         let (tokens, width) = (config.tokens(), config.blocks.width);
         let all = images.checked_mul(tokens).filter(|all| (1..1 << 31).contains(all));
         let all = all.ok_or_else(|| Error::argument("images", format!("{images}; from 1 to 2^31 tokens can be")))?;
-        let make = |name, rows, width| {
-            Tensor::labelled(device, (Purpose::Activations, name), (rows, width), ElementType::F32)
-        };
+        let make =
+            |name, rows, width| Tensor::labelled(device, (Purpose::Activations, name), (rows, width), ElementType::F32);
         let words = |name, words: &[u32]| device.buffer_from(name, bytemuck::cast_slice(words));
         let places: Vec<u32> = (0..all).map(|row| (row % tokens) as u32).collect();
         let projected = config.class_token.then(|| {

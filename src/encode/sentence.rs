@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::load::{Linear, Loader, Then, act};
 use crate::device::{Device, Purpose, Recorder, Tensor};
-use crate::io::{TensorFile, Weights};
 use crate::io::encoder::{Module, Projection};
+use crate::io::{TensorFile, Weights};
 use crate::kernels::nn::gate::Act;
 use crate::kernels::nn::unit_rows;
 use crate::{ElementType, Error, Result};
@@ -31,7 +31,8 @@ impl Step {
                 Module::Normalize => steps.push(Step::Normalize(unit_rows::weight(device, width)?)),
                 Module::Dense { folder, input, output, bias, activation } => {
                     if *input != width {
-                        let problem = format!("field \"in_features\" is {input}, but the rows before it have {width} numbers");
+                        let problem =
+                            format!("field \"in_features\" is {input}, but the rows before it have {width} numbers");
                         return Err(Error::format(folder.join("config.json"), problem));
                     }
                     let weights = Weights::open(folder)?;

@@ -3,13 +3,13 @@
 use super::blocks::{BlockSpace, Blocks, Chosen};
 use super::load::{Loader, Norm};
 use super::text::Batch;
+use crate::Result;
 use crate::device::{Device, Recorder, Tensor};
 use crate::io::encoder::TextConfig;
 use crate::kernels::nn::add_rows;
 use crate::kernels::nn::attention::{Mask, Sequence, Sequences};
 use crate::kernels::nn::embedding::{self, Scales};
 use crate::nn::ShardedMatrix;
-use crate::Result;
 
 /// A tower of CLIP's, SigLIP's or BERT's kind.
 #[derive(Debug)]

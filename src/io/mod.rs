@@ -38,15 +38,20 @@ mod parquet;
 #[cfg(not(feature = "parquet"))]
 #[path = "parquet_off.rs"]
 mod parquet;
+#[cfg(feature = "pictures")]
+mod pictures;
 pub(crate) mod plain;
 mod positional;
 mod records;
+#[cfg(all(feature = "encode", feature = "pictures"))]
+pub(crate) mod rows_file;
 mod safetensors;
 mod shard_names;
 mod tensor_file;
 pub(crate) mod tensor_writer;
 #[cfg(feature = "train")]
 mod text;
+mod texts;
 
 pub use arrays::{write_ids, write_npy};
 pub use atomic::{check_writable, write_atomically};
@@ -68,6 +73,8 @@ pub use model::{
     MAX_SHARD_BYTES, ModelWriter, NormPlacement, QueryKeyNorm, Rope, RopeScaling, Stored, Weights,
 };
 pub use output::{Output, OutputOptions, ShardWriter};
+#[cfg(feature = "pictures")]
+pub use pictures::PictureList;
 pub use records::{Record, Records};
 pub use tensor_file::{TensorFile, TensorInfo};
 pub use tensor_writer::TensorSpec;
@@ -78,3 +85,4 @@ pub use text::{
     ChatDate, ChatTemplate, IMAGE, Join, Question, QuestionOptions, Questions, Role, Sample, SampleOptions, Samples,
     SkipBad, TARGET, TOKEN, TextStream, Tokenizer, Turn, VISUAL,
 };
+pub use texts::{BadText, TextList, Texts};

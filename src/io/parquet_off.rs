@@ -15,6 +15,9 @@ pub(super) enum Reader {}
 #[derive(Debug)]
 pub(super) enum Writer {}
 
+#[derive(Debug)]
+pub(super) enum NamedWriter {}
+
 fn off(path: &Path) -> Error {
     Error::format(
         path,
@@ -57,6 +60,24 @@ impl Writer {
     }
 
     pub(super) fn write(&mut self, _rows: &[u8]) -> Result<()> {
+        match *self {}
+    }
+
+    pub(super) fn finish(self) -> Result<()> {
+        match self {}
+    }
+}
+
+impl NamedWriter {
+    pub(super) fn create(_file: File, path: &Path, _kind: (usize, ElementType)) -> Result<NamedWriter> {
+        Err(off(path))
+    }
+
+    pub(super) fn write<'a>(
+        &mut self,
+        _ids: &mut dyn Iterator<Item = std::borrow::Cow<'a, str>>,
+        _rows: &[u8],
+    ) -> Result<()> {
         match *self {}
     }
 

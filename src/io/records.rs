@@ -96,6 +96,11 @@ impl Records {
         Error::format(&self.path, format!("{}: {problem}", self.place(record)))
     }
 
+    /// Where a record is, in words.
+    pub(super) fn place_of(&self, record: &Record) -> String {
+        self.place(record)
+    }
+
     /// What is wrong with a record.
     #[cfg(feature = "train")]
     pub(super) fn bad(&self, record: &Record, problem: String) -> BadRecord {

@@ -33,7 +33,7 @@ struct InputFile {
 
 /// What a file holds, in few bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Fingerprint {
+pub(crate) struct Fingerprint {
     role: String,
     path: PathBuf,
     bytes: u64,
@@ -116,12 +116,18 @@ impl Fingerprint {
         Ok(Fingerprint { role, path, bytes, crc32: crc.finalize() })
     }
 
+    /// The file's length and checksum.
+    #[cfg(all(feature = "encode", feature = "pictures"))]
+    pub(crate) fn sums(&self) -> (u64, u32) {
+        (self.bytes, self.crc32)
+    }
+
     /// As a checkpoint keeps it.
-    pub(super) fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         json!({"role": self.role, "file": self.path.display().to_string(), "bytes": self.bytes, "crc32": self.crc32})
     }
 
-    fn from_json(value: &Value) -> Option<Fingerprint> {
+    pub(crate) fn from_json(value: &Value) -> Option<Fingerprint> {
         Some(Fingerprint {
             role: value.get("role")?.as_str()?.to_owned(),
             path: value.get("file")?.as_str()?.into(),
@@ -129,6 +135,12 @@ impl Fingerprint {
             crc32: u32::try_from(value.get("crc32")?.as_u64()?).ok()?,
         })
     }
+}
+
+/// The fingerprint of one file; `text` has it read as a whole, however large.
+#[cfg(all(feature = "encode", feature = "pictures"))]
+pub(crate) fn of_file(role: &str, path: &Path, text: bool) -> Result<Fingerprint> {
+    Fingerprint::of(InputFile { role: role.to_owned(), path: path.to_path_buf(), text })
 }
 
 /// What a checkpoint keeps; `None` in those of before there was such.
@@ -140,7 +152,7 @@ pub(super) fn of_checkpoint(value: Option<&Value>) -> Option<Vec<Fingerprint>> {
 ///
 /// # Errors
 /// Names each file that is another, or was added or is gone.
-pub(super) fn check(then: &[Fingerprint], now: &[Fingerprint]) -> Result<()> {
+pub(crate) fn check(then: &[Fingerprint], now: &[Fingerprint]) -> Result<()> {
     let mut changes = Vec::new();
     let of = |list: &[Fingerprint], role: &str| list.iter().filter(|f| f.role == role).cloned().collect::<Vec<_>>();
     let mut roles: Vec<&str> = then.iter().chain(now).map(|f| &f.role[..]).collect();

@@ -6,7 +6,7 @@ mod best;
 mod checkpoint;
 pub mod data;
 mod evaluating;
-mod fingerprint;
+pub(crate) mod fingerprint;
 mod log;
 mod model;
 pub mod noise;

@@ -25,7 +25,8 @@ fn models_of_another_kind_are_named() {
     has(&image_error("clip_quick", |c| c["model_type"] = json!("llama")), &["\"llama\"", "\"clip\""]);
     has(&image_error("siglip", |c| c["model_type"] = json!("siglip2")), &["NaFlex"]);
     has(&image_error("siglip", |c| drop(c.as_object_mut().unwrap().remove("model_type"))), &[]);
-    let none = |c: &mut Value| c.as_object_mut().unwrap().retain(|key, _| key != "model_type" && key != "architectures");
+    let none =
+        |c: &mut Value| c.as_object_mut().unwrap().retain(|key, _| key != "model_type" && key != "architectures");
     has(&text_error("clip_quick", none), &["model_type", "is missing"]);
 }
 
@@ -59,8 +60,14 @@ fn sizes_that_do_not_fit_are_refused() {
     has(&image_error("clip_quick", vision("num_channels", json!(1))), &["num_channels"]);
     has(&image_error("clip_quick", vision("image_size", json!(56))), &["position_embedding", "[10, 40]", "[17, 40]"]);
     has(&image_error("clip_quick", vision("num_hidden_layers", json!(3))), &["vision_model.encoder.layers.2"]);
-    has(&image_error("clip_quick", vision("num_hidden_layers", json!(1))), &["vision_model.encoder.layers.1", "call for"]);
-    has(&image_error("clip_quick", |c| c["projection_dim"] = json!(21)), &["visual_projection", "[20, 40]", "[21, 40]"]);
+    has(
+        &image_error("clip_quick", vision("num_hidden_layers", json!(1))),
+        &["vision_model.encoder.layers.1", "call for"],
+    );
+    has(
+        &image_error("clip_quick", |c| c["projection_dim"] = json!(21)),
+        &["visual_projection", "[20, 40]", "[21, 40]"],
+    );
     has(&text_error("clip_quick", |c| c["text_config"]["vocab_size"] = json!(40)), &["40"]);
     has(&text_error("minilm", |c| c["max_position_embeddings"] = json!(41)), &["position_embeddings"]);
 }

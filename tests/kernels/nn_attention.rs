@@ -178,7 +178,8 @@ fn a_cache_of_keys() {
 fn all_see_all() {
     let full = |h: Heads| (h, Mask::Full);
     for device in families() {
-        for h in [heads(1, 1, 16), heads(4, 2, 16), heads(8, 1, 64), heads(4, 2, 128), heads(3, 3, 20), heads(5, 5, 6)] {
+        for h in [heads(1, 1, 16), heads(4, 2, 16), heads(8, 1, 64), heads(4, 2, 128), heads(3, 3, 20), heads(5, 5, 6)]
+        {
             for n in [0, 1, 2, 17, 130] {
                 verify_masked(&device, full(h), &[(n, n)], 1.0);
             }

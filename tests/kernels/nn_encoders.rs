@@ -58,7 +58,9 @@ fn rows_of_a_table_are_added() {
         for (n, d) in SHAPES {
             let (mut rng, table_rows) = (Rng(n as u64), 5);
             // An id beyond the table adds nothing.
-            let ids: Vec<u32> = (0..n).map(|_| [(rng.next() % 6) as u32, embedding::VISUAL][usize::from(rng.next() % 7 == 0)]).collect();
+            let ids: Vec<u32> = (0..n)
+                .map(|_| [(rng.next() % 6) as u32, embedding::VISUAL][usize::from(rng.next() % 7 == 0)])
+                .collect();
             let (table, y) = (normal(1, table_rows * d), normal(2, n * d));
             let (t, sums) = (tensor(&device, &table, d), tensor(&device, &y, d));
             let ids_on = words(&device, if n == 0 { &[0] } else { &ids });
@@ -117,7 +119,11 @@ fn a_nan_is_pooled_as_one() {
                 let y = rubbish(&device, 1, 4);
                 run(&device, |r| pool::record(r, kind, &tx, &spans, &y).unwrap());
                 let got = read(&device, &y);
-                assert!(got[0].is_nan() && got[1..].iter().all(|x| x.is_finite()), "{} {kind:?} {got:?}", device.name());
+                assert!(
+                    got[0].is_nan() && got[1..].iter().all(|x| x.is_finite()),
+                    "{} {kind:?} {got:?}",
+                    device.name()
+                );
             }
         }
     }

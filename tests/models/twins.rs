@@ -285,7 +285,13 @@ impl Twin {
         let (mut mixed, mut sums) = (q.like(), Matrix::zeros(x.rows, heads.query));
         let blocks: Vec<[u32; 4]> = batch.sequences.iter().map(|&(first, count)| [first, count, first, 1]).collect();
         let (operands, stride) = (Operands { q: &q.data, k: &k.data, v: &v.data }, sums.stride());
-        attention::forward((heads, attention::Mask::Causal), &blocks, operands, &mut mixed.data, (&mut sums.data, stride));
+        attention::forward(
+            (heads, attention::Mask::Causal),
+            &blocks,
+            operands,
+            &mut mixed.data,
+            (&mut sums.data, stride),
+        );
         let mut middle = linear("self_attn.o_proj", &mixed);
         elementwise::add(&x.data, &mut middle.data);
         let b = self.normed(&format!("{p}post_attention_layernorm.weight"), &middle);

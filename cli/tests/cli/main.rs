@@ -6,6 +6,7 @@ mod bad_stats;
 mod behaviour;
 mod bench;
 mod damaged;
+mod embed;
 mod environment;
 mod evaluations;
 mod experiment;

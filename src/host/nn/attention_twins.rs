@@ -1,7 +1,8 @@
 //! The twins of `shaders/nn/attention*.wgsl`: what a dispatch binds, as the slices of [`super::attention`].
 
 use super::attention::{
-    ALL_KEYS, Heads, KeyBlock, Mask, Operands, Params, QueryBlock, Upstream, delta, forward, keys_backward, queries_backward,
+    ALL_KEYS, Heads, KeyBlock, Mask, Operands, Params, QueryBlock, Upstream, delta, forward, keys_backward,
+    queries_backward,
 };
 use super::{floats, floats_mut};
 use crate::Result;

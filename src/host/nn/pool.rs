@@ -88,7 +88,10 @@ pub fn twin(call: &mut HostCall<'_>) -> Result<()> {
     let p: Params = call.params()?;
     let kind = [Kind::Mean, Kind::Max, Kind::RootMean].into_iter().find(|kind| kind.number() == p.kind);
     let (stride, count) = (4 * p.width4 as usize, p.spans as usize);
-    check_params(stride > 0 && volume([count, stride]) == 4 * p.count as usize, "rows without columns, or not as many")?;
+    check_params(
+        stride > 0 && volume([count, stride]) == 4 * p.count as usize,
+        "rows without columns, or not as many",
+    )?;
     let words: &[u32] = call.read_as(1, volume([count, 2]))?;
     let spans = &words.as_chunks::<2>().0[..count];
     check_params(spans.iter().all(|span| span[1] > 0), "a span without rows")?;

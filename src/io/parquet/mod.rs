@@ -4,6 +4,7 @@ mod arrow;
 mod choose;
 mod guard;
 mod ids;
+mod named;
 mod read;
 mod write;
 
@@ -22,6 +23,7 @@ use crate::{ElementType, Error, Result};
 use choose::{choose, element_type, is_nested};
 use guard::guarded;
 pub(super) use ids::read_ids;
+pub(super) use named::NamedWriter;
 pub(super) use read::{Reader, inspect};
 pub(super) use write::Writer;
 

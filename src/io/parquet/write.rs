@@ -20,7 +20,7 @@ use super::{batch_rows, build, is_nested, next_batch, open, write_error};
 use crate::{ElementType, Error, Result};
 
 /// The column's name where the input had none.
-const DEFAULT_COLUMN: &str = "embedding";
+pub(super) const DEFAULT_COLUMN: &str = "embedding";
 /// A row group is held in memory until it is full: at most so many rows, and about so many bytes of embeddings.
 const GROUP_ROWS: usize = 10_000;
 const GROUP_BYTES: usize = 64 << 20;
@@ -60,10 +60,9 @@ impl Writer {
         let number = number_type(element, path)?;
         let size = i32::try_from(width)
             .map_err(|_| Error::format(path, format!("parquet lists hold at most {} numbers", i32::MAX)))?;
-        let group_rows = (GROUP_BYTES / (width * element.bytes())).clamp(1, GROUP_ROWS);
         let properties = WriterProperties::builder()
             .set_compression(Compression::SNAPPY)
-            .set_max_row_group_row_count(Some(group_rows));
+            .set_max_row_group_row_count(Some(group_rows(width, element)));
         let (schema, index, others, properties) = match &input.layout {
             Layout::Parquet(column) if !column.arrow => {
                 let (schema, others, properties) =
@@ -109,14 +108,7 @@ impl Writer {
 
     /// The rows as an array of the column's kind of list.
     fn list(&self, block: &[u8]) -> Result<ArrayRef> {
-        let values: ArrayRef = match self.element {
-            ElementType::F16 => numbers::<Float16Type>(block),
-            ElementType::F32 => numbers::<Float32Type>(block),
-            ElementType::F64 => numbers::<Float64Type>(block),
-            ElementType::BF16 | ElementType::Fixed | ElementType::Q8_0 => {
-                return Err(cannot_hold(self.element, &self.path));
-            }
-        };
+        let values = number_array(self.element, block, &self.path)?;
         let kind = self.schema.field(self.index).data_type();
         // `create` checked that the width fits.
         let width = self.width as i32;
@@ -137,6 +129,21 @@ impl Writer {
             DataType::LargeList(_) => Arc::new(LargeListArray::from(list)),
             _ => Arc::new(list),
         })
+    }
+}
+
+/// Rows of a group.
+pub(super) fn group_rows(width: usize, element: ElementType) -> usize {
+    (GROUP_BYTES / (width * element.bytes()).max(1)).clamp(1, GROUP_ROWS)
+}
+
+/// Numbers as an array of their type.
+pub(super) fn number_array(element: ElementType, block: &[u8], path: &Path) -> Result<ArrayRef> {
+    match element {
+        ElementType::F16 => Ok(numbers::<Float16Type>(block)),
+        ElementType::F32 => Ok(numbers::<Float32Type>(block)),
+        ElementType::F64 => Ok(numbers::<Float64Type>(block)),
+        ElementType::BF16 | ElementType::Fixed | ElementType::Q8_0 => Err(cannot_hold(element, path)),
     }
 }
 
@@ -170,7 +177,7 @@ where
     Arc::new(PrimitiveArray::<T>::from(bytemuck::pod_collect_to_vec::<u8, T::Native>(block)))
 }
 
-fn number_type(element: ElementType, path: &Path) -> Result<DataType> {
+pub(super) fn number_type(element: ElementType, path: &Path) -> Result<DataType> {
     match element {
         ElementType::F16 => Ok(DataType::Float16),
         ElementType::F32 => Ok(DataType::Float32),
@@ -243,7 +250,7 @@ fn carry_over(mut properties: WriterPropertiesBuilder, metadata: &ParquetMetaDat
 }
 
 /// Embeddings neither repeat nor compress: dictionaries, codecs and minima would cost time and save nothing.
-fn plain_embeddings(properties: WriterPropertiesBuilder, field: &Field) -> WriterPropertiesBuilder {
+pub(super) fn plain_embeddings(properties: WriterPropertiesBuilder, field: &Field) -> WriterPropertiesBuilder {
     let mut parts = vec![field.name().clone()];
     let mut kind = field.data_type();
     while let Some(item) = item_of(kind) {

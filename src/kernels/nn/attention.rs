@@ -316,12 +316,7 @@ fn constants(heads: Heads) -> [(&'static str, f64); 2] {
 }
 
 /// The parameters of the units `first .. end`.
-fn params(
-    (heads, mask): (Heads, Mask),
-    (first, end): (usize, usize),
-    lse: &Tensor,
-    blocks: usize,
-) -> Params {
+fn params((heads, mask): (Heads, Mask), (first, end): (usize, usize), lse: &Tensor, blocks: usize) -> Params {
     // Pairs, or vectors.
     let place = if heads.width.is_multiple_of(4) { 4 } else { 2 };
     Params {

@@ -6,8 +6,8 @@ use super::super::{Binding, KernelSpec, Work, check_float_matrix, check_index, c
 use crate::device::{Recorder, Tensor};
 pub use crate::host::nn::gate::Act;
 use crate::host::nn::gate::Params;
-use crate::spec::{Constant, in_range};
 use crate::spec::shader::source;
+use crate::spec::{Constant, in_range};
 use crate::{Error, Result};
 
 /// The forward kernel.

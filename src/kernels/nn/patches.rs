@@ -2,7 +2,9 @@
 //!
 //! Bytes: 8 per element of a patch, 6 where patches are f16. No FLOPs.
 
-use super::super::{Binding, KernelSpec, Work, check_float_matrix, check_index, check_matrix, check_written, halves_of};
+use super::super::{
+    Binding, KernelSpec, Work, check_float_matrix, check_index, check_matrix, check_written, halves_of,
+};
 use crate::device::{Recorder, Tensor};
 pub use crate::host::nn::patches::Cut;
 use crate::host::nn::patches::Params;

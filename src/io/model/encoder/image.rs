@@ -5,9 +5,9 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::super::fields::Fields;
-use super::table::{CLIP_LAYER, Family, Tower, row};
 #[cfg(feature = "bench")]
 use super::TowerActivation;
+use super::table::{CLIP_LAYER, Family, Tower, row};
 use super::{BlocksConfig, activation, keys, with_config};
 use crate::Result;
 
@@ -124,7 +124,16 @@ impl ImageConfig {
         let activation = TowerActivation::QuickGelu;
         let norm_eps = 1e-5;
         ImageConfig {
-            blocks: BlocksConfig { width, layers, heads, inner, activation, norm_eps, norms_after: false, names: &CLIP_LAYER },
+            blocks: BlocksConfig {
+                width,
+                layers,
+                heads,
+                inner,
+                activation,
+                norm_eps,
+                norms_after: false,
+                names: &CLIP_LAYER,
+            },
             image,
             patch,
             channels: 3,
@@ -159,10 +168,7 @@ pub(super) fn section<'a>(
     if name.is_empty() {
         return Ok(fields.clone());
     }
-    keys::check(
-        fields,
-        &["projection_dim", "vision_config", "text_config", "vision_config_dict", "text_config_dict"],
-    )?;
+    keys::check(fields, &["projection_dim", "vision_config", "text_config", "vision_config_dict", "text_config_dict"])?;
     // The older form has the last word, and where it says nothing the class's defaults do.
     let older = fields.object(&format!("{name}_dict"))?;
     Ok(older.or(fields.object(name)?).unwrap_or_else(|| Fields::new(fields.path, empty)))
@@ -176,7 +182,10 @@ fn side(fields: &Fields, name: &str, default: usize) -> Result<usize> {
             let first = sides.first().and_then(Value::as_u64).filter(|n| (1..=1 << 14).contains(n));
             let same = sides.len() == 2 && sides.first() == sides.last();
             first.filter(|_| same).map(|n| n as usize).ok_or_else(|| {
-                fields.error(name, &format!("is {}; one number, or two that are equal, is needed", Value::from(sides.clone())))
+                fields.error(
+                    name,
+                    &format!("is {}; one number, or two that are equal, is needed", Value::from(sides.clone())),
+                )
             })
         }
     }

@@ -30,7 +30,13 @@ pub enum Pool {
 pub(crate) enum Module {
     Pooling(Pool),
     /// A linear layer, whose weights lie in a folder of their own.
-    Dense { folder: PathBuf, input: usize, output: usize, bias: bool, activation: Option<TowerActivation> },
+    Dense {
+        folder: PathBuf,
+        input: usize,
+        output: usize,
+        bias: bool,
+        activation: Option<TowerActivation>,
+    },
     /// Rows divided by their norms.
     Normalize,
 }
@@ -103,7 +109,8 @@ impl SentenceFolder {
         let name = kind.rsplit('.').next().unwrap_or_default();
         let at = folder.join(fields.text("path")?.unwrap_or_default());
         if (place == 0) != (name == "Transformer") || !kind.starts_with("sentence_transformers.") {
-            let problem = format!("is {kind:?}, as module {place}; a Transformer comes first, then Pooling, Dense and Normalize");
+            let problem =
+                format!("is {kind:?}, as module {place}; a Transformer comes first, then Pooling, Dense and Normalize");
             return Err(fields.error("type", &problem));
         }
         match name {
@@ -194,7 +201,10 @@ fn pooling(folder: &Path) -> Result<(Pool, bool)> {
     let object = read_object(&path)?;
     let fields = Fields::new(&path, &object);
     let names: Vec<&str> = MODES.iter().map(|(name, _)| *name).collect();
-    refuse_others(&fields, &[&names[..], &["word_embedding_dimension", "embedding_dimension", "include_prompt"]].concat())?;
+    refuse_others(
+        &fields,
+        &[&names[..], &["word_embedding_dimension", "embedding_dimension", "include_prompt"]].concat(),
+    )?;
     let pools_prompt = fields.bool_or("include_prompt", true)?;
     if let Some(mode) = fields.text("pooling_mode")? {
         let pool = match mode {
@@ -203,7 +213,11 @@ fn pooling(folder: &Path) -> Result<(Pool, bool)> {
             "max" => Pool::Max,
             "mean_sqrt_len_tokens" => Pool::RootMean,
             "lasttoken" => Pool::Last,
-            _ => return Err(fields.error("pooling_mode", "is none of cls, mean, max, mean_sqrt_len_tokens and lasttoken")),
+            _ => {
+                return Err(
+                    fields.error("pooling_mode", "is none of cls, mean, max, mean_sqrt_len_tokens and lasttoken")
+                );
+            }
         };
         return Ok((pool, pools_prompt));
     }
