@@ -16,15 +16,19 @@ pub enum ElementType {
     /// 32-bit fixed point with one power-of-two exponent per row: how f64 rows travel to a device, which keeps
     /// 2⁻³¹ of a row's largest element. Never in a file.
     Fixed,
+    /// GGUF's blocks of 32 integers of 8 bits with a scale in f16, so that 8.5 bits hold a number: matrices on a device that are only read, in
+    /// rows of a multiple of 32.
+    Q8_0,
 }
 
 impl ElementType {
-    /// Bytes of one element.
+    /// Bytes of one element; of Q8_0 without its share of the scale.
     pub const fn bytes(self) -> usize {
         match self {
             ElementType::F16 | ElementType::BF16 => 2,
             ElementType::F32 | ElementType::Fixed => 4,
             ElementType::F64 => 8,
+            ElementType::Q8_0 => 1,
         }
     }
 
@@ -36,6 +40,7 @@ impl ElementType {
             ElementType::F32 => "f32",
             ElementType::F64 => "f64",
             ElementType::Fixed => "fixed",
+            ElementType::Q8_0 => "q8_0",
         }
     }
 }

@@ -42,8 +42,11 @@
 #![deny(missing_docs, unsafe_code)]
 
 pub mod align;
+#[cfg(feature = "train")]
+mod answers;
 #[cfg(feature = "bench")]
 pub mod bench;
+mod blocks;
 pub mod device;
 pub mod element;
 #[cfg(any(feature = "encode", feature = "pictures"))]

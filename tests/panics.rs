@@ -92,8 +92,8 @@ fn buffer(roomy: bool) -> impl Strategy<Value = Filled> {
 }
 
 fn element() -> impl Strategy<Value = ElementType> {
-    use ElementType::{BF16, F16, F32, F64, Fixed};
-    prop_oneof![4 => Just(F32), 1 => Just(F16), 1 => Just(BF16), 1 => Just(F64), 1 => Just(Fixed)]
+    use ElementType::{BF16, F16, F32, F64, Fixed, Q8_0};
+    prop_oneof![4 => Just(F32), 1 => Just(F16), 1 => Just(BF16), 1 => Just(F64), 1 => Just(Fixed), 1 => Just(Q8_0)]
 }
 
 fn call() -> impl Strategy<Value = Call> {

@@ -8,7 +8,8 @@ struct Params {
     width4: u32,
     // Words below it leave their element out.
     threshold: u32,
-    module: u32,
+    // The number of the module.
+    mask: u32,
     key0: u32,
     key1: u32,
     factor: f32,
@@ -27,7 +28,7 @@ struct Params {
 fn element(index: u32) {
     let at = min(index, params.count - 1u);
     let row = at / params.width4;
-    let counter = vec4<u32>(at % params.width4, samples[row], positions[row], params.module);
+    let counter = vec4<u32>(at % params.width4, samples[row], positions[row], params.mask);
     let words = philox(counter, vec2<u32>(params.key0, params.key1));
     let kept = select(vec4<f32>(0.0), params.factor * read3(at), words >= vec4<u32>(params.threshold));
     let before = select(vec4<f32>(0.0), read4(at), params.accumulate == 1u);

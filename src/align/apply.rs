@@ -181,7 +181,8 @@ pub(super) fn encode(value: f64, to: &mut [u8], to_type: ElementType) {
     match to_type {
         ElementType::F16 => to.copy_from_slice(&f16::from_f32(to_odd(value)).to_le_bytes()),
         ElementType::BF16 => to.copy_from_slice(&bf16::from_f32(to_odd(value)).to_le_bytes()),
-        ElementType::F32 | ElementType::Fixed => to.copy_from_slice(&(value as f32).to_le_bytes()),
+        // No output is in blocks.
+        ElementType::F32 | ElementType::Fixed | ElementType::Q8_0 => to.copy_from_slice(&(value as f32).to_le_bytes()),
         ElementType::F64 => to.copy_from_slice(&value.to_le_bytes()),
     }
 }

@@ -2,7 +2,8 @@
 
 use super::case::{Case, Kind, Sizes};
 use super::{
-    attention, cosines, decoders, dispatches, elementwise, encoders, end_to_end, losses, products, rows, training, yardsticks,
+    attention, cosines, decoders, dispatches, elementwise, encoders, end_to_end, losses, products, rows, training,
+    yardsticks,
 };
 use crate::Result;
 use crate::device::Device;
@@ -39,6 +40,8 @@ pub fn catalogue() -> Vec<Entry> {
         kernel("product Aᵀ B", products::of_transposed),
         kernel("product A Bᵀ, B in f16", products::by_f16),
         kernel("product A Bᵀ, B in bf16", products::by_bf16),
+        kernel("product A Bᵀ, B in q8_0", products::by_q8_0),
+        kernel("product A B, B in q8_0", products::by_q8_0_plain),
         kernel("product A B in f16", products::halves),
         kernel("product A Bᵀ in f16", products::halves_by_transposed),
         kernel("product Aᵀ B in f16, to f32", products::halves_of_transposed),

@@ -94,7 +94,7 @@ fn images<const SHAPE: usize, const COUNT: usize>(device: &Device, _: &Sizes) ->
     let shape = &SHAPES[SHAPE];
     let encoder = ImageEncoder::random(device, ImageConfig::clip_shaped(shape.sizes))?;
     let pixels = numbers(1, COUNT * 3 * shape.sizes[4].pow(2));
-    let what = format!("{COUNT} × 3 × {0} × {0}", shape.sizes[4]);
+    let what = format!("{}, {COUNT} × 3 × {1} × {1}", shape.name, shape.sizes[4]);
     let items = Items { count: COUNT as u64, unit: "images" };
     let call = move || encoder.encode_blocking(&pixels).map(drop);
     Ok(Case::job(what, items, call).with_flops(COUNT as u64 * shape.flops()))

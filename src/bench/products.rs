@@ -1,7 +1,7 @@
 //! Products of matrices: plain, by a weight of 16 bits, of halves, and with an epilogue.
 
 use super::case::{Case, Sizes, numbers};
-use crate::device::{Device, Tensor};
+use crate::device::{Device, Purpose, Tensor};
 use crate::kernels::linalg::epilogue::Epilogue;
 use crate::kernels::linalg::exact_product::{self, Digits, LARGEST, Sums};
 use crate::kernels::linalg::matmul::{self, Operand, Product};
@@ -71,6 +71,29 @@ pub(super) fn by_f16(device: &Device, sizes: &Sizes) -> Result<Case> {
 pub(super) fn by_bf16(device: &Device, sizes: &Sizes) -> Result<Case> {
     let b = numbers(2, sizes.side * sizes.side).into_iter().flat_map(|x| half::bf16::from_f32(x).to_le_bytes());
     by_half(device, sizes, (ElementType::BF16, b.collect()))
+}
+
+/// By the transposed weight of a frozen layer in blocks: 17 bytes to 16 elements of it.
+pub(super) fn by_q8_0(device: &Device, sizes: &Sizes) -> Result<Case> {
+    by_blocks(device, sizes, true)
+}
+
+/// As the gradient passes a frozen layer in blocks.
+pub(super) fn by_q8_0_plain(device: &Device, sizes: &Sizes) -> Result<Case> {
+    by_blocks(device, sizes, false)
+}
+
+fn by_blocks(device: &Device, sizes: &Sizes, turned: bool) -> Result<Case> {
+    let n = sizes.side.next_multiple_of(32);
+    let (a, c) = (matrix(device, 1, n)?, empty(device, n)?);
+    let b = Tensor::quantized(device, (Purpose::Data, "b"), &numbers(2, n * n), n)?;
+    let result = c.buffer().clone();
+    let work = (8 * (n * n) as u64 + b.buffer().bytes(), 2 * (n * n * n) as u64);
+    Ok(Case::kernel(format!("[{n}, {n}] f32 by q8_0"), work, (&result, false), move |r| {
+        let b = Operand::new(&b);
+        let b = if turned { b.transposed() } else { b };
+        matmul::record(r, Product::default(), (Operand::new(&a), b), (&c, 0))
+    }))
 }
 
 /// Of halves to halves, as mixed precision has them: 2 bytes an element of all three.

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use super::{Device, Engine};
+use crate::blocks;
 use crate::error::Problem;
 use crate::gpu::GpuMemory;
 use crate::spec::{Purpose, Use};
@@ -183,15 +184,19 @@ impl Tensor {
         element: ElementType,
         used: Use,
     ) -> Result<Self> {
-        if width == 0 || element == ElementType::F64 {
+        let in_blocks = element == ElementType::Q8_0;
+        if width == 0 || element == ElementType::F64 || (in_blocks && !width.is_multiple_of(blocks::BLOCK)) {
             return Err(Error::shape(
                 "tensor",
                 "shape",
-                "a width above 0, not f64",
+                "a width above 0, in q8_0 a multiple of 32; not f64",
                 format!("[{rows}, {width}] {element}"),
             ));
         }
-        let bytes = (rows as u64).saturating_mul(Self::stride_of(width, element) as u64);
+        let bytes = match in_blocks {
+            true => blocks::device_bytes((rows as u64).saturating_mul(width as u64)).unwrap_or(u64::MAX),
+            false => (rows as u64).saturating_mul(Self::stride_of(width, element) as u64),
+        };
         let label = format!("{} ({name} [{rows}, {width}] {element})", purpose.name());
         let buffer = Buffer::new(device, &label, bytes, (used, purpose))?;
         Ok(Tensor { buffer, rows, width, element })
@@ -217,6 +222,9 @@ impl Tensor {
         element: ElementType,
     ) -> Result<Self> {
         let tight = width.saturating_mul(element.bytes());
+        if element == ElementType::Q8_0 {
+            return Err(Error::shape("tensor", "data", "numbers: blocks of q8_0 are made of f32", "bytes"));
+        }
         if tight == 0 || !data.len().is_multiple_of(tight) {
             return Err(Error::shape("tensor", "data", format!("whole rows of {tight} bytes"), data.len()));
         }
@@ -233,6 +241,20 @@ impl Tensor {
     /// As [`Tensor::from_bytes`].
     pub fn from_f32(device: &Device, data: &[f32], width: usize) -> Result<Self> {
         Self::from_bytes(device, bytemuck::cast_slice(data), width, ElementType::F32)
+    }
+
+    /// A tensor of blocks of Q8_0, of f32 rows of a multiple of 32 elements: each 32 numbers are the integers nearest to them over the
+    /// largest of their magnitudes over 127, as llama.cpp makes them.
+    ///
+    /// # Errors
+    /// As [`Tensor::from_bytes`]; another width; a number that is not finite, or beyond 8.3 million.
+    pub fn quantized(device: &Device, label: (Purpose, &str), data: &[f32], width: usize) -> Result<Self> {
+        if width == 0 || !data.len().is_multiple_of(width) {
+            return Err(Error::shape("tensor", "data", format!("whole rows of {width} numbers"), data.len()));
+        }
+        let tensor = Self::labelled(device, label, (data.len() / width, width), ElementType::Q8_0)?;
+        device.write(&tensor.buffer, bytemuck::cast_slice(&blocks::to_device(label.1, data)?))?;
+        Ok(tensor)
     }
 
     /// Replaces the rows of a tensor of f32, f16 or bf16, to which numbers are rounded to nearest, by these, tight, `[n, width]`.
@@ -276,11 +298,16 @@ impl Tensor {
     }
 
     fn decode_f32(&self, bytes: &[u8]) -> Vec<f32> {
+        if self.element == ElementType::Q8_0 {
+            let mut numbers = vec![0.0; self.rows * self.width];
+            blocks::from_device(&bytemuck::pod_collect_to_vec(bytes), 0, &mut numbers);
+            return numbers;
+        }
         let widen = |e: &[u8]| match self.element {
             ElementType::F16 => half::f16::from_le_bytes([e[0], e[1]]).to_f32(),
             ElementType::BF16 => half::bf16::from_le_bytes([e[0], e[1]]).to_f32(),
             ElementType::Fixed => i32::from_le_bytes([e[0], e[1], e[2], e[3]]) as f32,
-            ElementType::F32 | ElementType::F64 => f32::from_le_bytes([e[0], e[1], e[2], e[3]]),
+            _ => f32::from_le_bytes([e[0], e[1], e[2], e[3]]),
         };
         let rows = bytes.chunks_exact(self.row_bytes()).take(self.rows);
         rows.flat_map(|r| r.chunks_exact(self.element.bytes()).take(self.width).map(widen)).collect()
@@ -313,6 +340,9 @@ impl Tensor {
 
     /// Bytes of a padded row.
     pub(crate) fn stride_of(width: usize, element: ElementType) -> usize {
+        if element == ElementType::Q8_0 {
+            return width.div_ceil(blocks::BLOCK).saturating_mul(blocks::BLOCK + 2);
+        }
         width.div_ceil(4).saturating_mul(4 * element.bytes())
     }
 

@@ -16,9 +16,8 @@ use buffer::SharedBuffer;
 pub use buffer::{Buffer, Tensor};
 pub(crate) use buffer::{Storage, pad_rows};
 pub use environment::backends_of;
-#[cfg(feature = "train")]
-pub(crate) use pieces::yield_now;
 pub use pieces::{Pending, Piece, Pieces};
+pub(crate) use pieces::{block_on, yield_now};
 pub use recorder::{Command, Dispatch, Recorder, Submission};
 pub use select::{DeviceOptions, Selection, adapters, list_adapters};
 pub use slots::{DownloadSlot, UploadSlot};
@@ -328,6 +327,37 @@ impl Device {
             }
             (Engine::Plan, _) => Err(Error::argument("device", "one that plans has nothing to read")),
             _ => Err(Error::shape("read", "buffer", "a buffer of this device", "another device's")),
+        }
+    }
+
+    /// As [`Self::begin_read`], so many bytes of the buffer from the first number on, both multiples of 4, in memory that the caller has no
+    /// more use for.
+    ///
+    /// # Errors
+    /// As [`Device::read`]; more bytes than the buffer has.
+    #[cfg(feature = "train")]
+    pub(crate) fn begin_read_part(
+        &self,
+        buffer: &Buffer,
+        (first, bytes): (u64, u64),
+        mut into: Vec<u8>,
+    ) -> Result<Pending<Vec<u8>>> {
+        buffer.check_device("read", self)?;
+        let inside = first.checked_add(bytes).is_some_and(|end| end <= buffer.bytes());
+        if !inside || !first.is_multiple_of(4) || !bytes.is_multiple_of(4) {
+            let want = format!("multiples of 4 within {} bytes", buffer.bytes());
+            return Err(Error::shape("read", "part of a buffer", want, format!("{bytes} from {first}")));
+        }
+        match (&self.0.engine, buffer.storage()) {
+            (Engine::Gpu(gpu), Storage::Gpu(memory)) => {
+                Ok(Pending::new(gpu.read_part(memory, (first, bytes), into)?))
+            }
+            (Engine::Host, Storage::Host(memory)) => {
+                into.clear();
+                memory.read(|all| into.extend_from_slice(&all[first as usize..(first + bytes) as usize]));
+                Ok(Pending::new(std::future::ready(Ok(into))))
+            }
+            _ => Err(Error::argument("device", "one that plans has nothing to read")),
         }
     }
 

@@ -93,18 +93,24 @@ impl<T> Pending<T> {
     ///
     /// # Errors
     /// As [`Self::try_take`].
-    pub fn wait(mut self, device: &Device) -> Result<T> {
-        loop {
-            match self.try_take(device)? {
-                Some(value) => return Ok(value),
-                None => device.wait()?,
-            }
+    pub fn wait(self, device: &Device) -> Result<T> {
+        block_on(device, self.0)
+    }
+}
+
+/// Waits for a future that makes progress when its device is polled.
+pub(crate) fn block_on<T>(device: &Device, future: impl Future<Output = Result<T>>) -> Result<T> {
+    let mut future = std::pin::pin!(future);
+    loop {
+        device.poll()?;
+        match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(result) => return result,
+            Poll::Pending => device.wait()?,
         }
     }
 }
 
 /// Ready when it is looked at for the second time: where a future must not do all at once.
-#[cfg(feature = "train")]
 pub(crate) async fn yield_now() {
     let mut seen = false;
     std::future::poll_fn(|_| if std::mem::replace(&mut seen, true) { Poll::Ready(()) } else { Poll::Pending }).await;

@@ -10,6 +10,8 @@
 
 #[cfg(feature = "encode")]
 mod blocks;
+#[cfg(feature = "encode")]
+mod decoder;
 #[cfg(all(feature = "encode", feature = "pictures"))]
 pub mod embed;
 #[cfg(feature = "encode")]
@@ -28,6 +30,8 @@ mod sentence;
 mod text;
 #[cfg(feature = "encode")]
 mod tokens;
+#[cfg(feature = "encode")]
+mod tower;
 
 #[cfg(feature = "encode")]
 pub use image::{ImageEncoder, ImageSpace};

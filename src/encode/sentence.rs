@@ -1,9 +1,11 @@
 //! What follows on a text's row in folders of sentence-transformers: dense layers and the division by the norm.
 
+use std::path::Path;
+
 use super::load::{Linear, Loader, Then, act};
 use crate::device::{Device, Purpose, Recorder, Tensor};
-use crate::io::Weights;
 use crate::io::encoder::{Module, Projection};
+use crate::io::{TensorFile, Weights};
 use crate::kernels::nn::gate::Act;
 use crate::kernels::nn::unit_rows;
 use crate::{ElementType, Error, Result};
@@ -43,6 +45,30 @@ impl Step {
             }
         }
         Ok((steps, width))
+    }
+
+    /// The projection that a safetensors file holds for rows of `width` numbers, and the width behind it.
+    ///
+    /// # Errors
+    /// No such file; no matrix for such rows, or several; a bias of another length.
+    pub fn of_file(device: &Device, file: &Path, width: usize) -> Result<(Step, usize)> {
+        let tensors = TensorFile::open(file)?;
+        let fit = |shape: &[usize]| matches!(shape, [rows, columns] if *rows > 0 && *columns == width);
+        let found: Vec<_> = tensors.tensors().iter().filter(|(_, info)| fit(&info.shape)).collect();
+        let [(name, info)] = found[..] else {
+            let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
+            let problem = format!("holds {} matrices of {width} columns {names:?}; one is needed", names.len());
+            return Err(Error::format(file, problem));
+        };
+        let out = info.shape[0];
+        let weight = Tensor::from_f32(device, &tensors.read_f32(name, &info.shape)?, width)?;
+        let bias = match name.strip_suffix("weight").map(|stem| format!("{stem}bias")) {
+            Some(bias) if tensors.tensors().contains_key(&bias) => {
+                Some(Tensor::from_f32(device, &tensors.read_f32(&bias, &[out])?, out)?)
+            }
+            _ => None,
+        };
+        Ok((Step::Dense(Linear { weight, bias }, None), out))
     }
 
     /// The projection of a tower.

@@ -1,20 +1,19 @@
-//! Text towers.
+//! Encoders of texts.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::blocks::{BlockSpace, Blocks, Chosen};
-use super::load::{Loader, Norm};
+use super::blocks::BlockSpace;
+use super::decoder::DecoderTower;
+use super::load::Loader;
 use super::sentence::Step;
-use super::tokens::{TextTokens, Treatment};
+use super::tokens::{Room, TextTokens, Treatment};
+use super::tower::TextTower;
 use crate::device::{Device, DeviceKind, Purpose, Recorder, Tensor};
 use crate::io::Weights;
 pub use crate::io::encoder::Pool as Pooling;
-use crate::io::encoder::{EndRule, Module, SentenceFolder, TextConfig, TextPooling, prefix_of};
-use crate::kernels::nn::add_rows;
-use crate::kernels::nn::attention::{Mask, Sequence, Sequences};
-use crate::kernels::nn::embedding::{self, Scales};
+use crate::io::encoder::{EndRule, Module, SentenceFolder, TextConfig, TextPooling, is_decoder, prefix_of};
 use crate::kernels::nn::pool::{self, Kind, Spans};
-use crate::nn::ShardedMatrix;
+use crate::nn::decoder::Space;
 use crate::setters::setters;
 use crate::{ElementType, Error, Result};
 
@@ -26,12 +25,22 @@ pub struct TextOptions {
     pub prompt: Option<String>,
     /// The same by the name that a folder of sentence-transformers has for it (`query`); without both, the folder's default.
     pub prompt_name: Option<String>,
-    /// How rows of tokens are pooled where the folder does not say it: an encoder of BERT's kind without `modules.json`; the mean where nobody
-    /// says it.
+    /// How rows of tokens are pooled where the folder does not say it: of an encoder of BERT's kind without `modules.json`, by the mean where nobody
+    /// says it; of a decoder, by the last token's row.
     pub pooling: Option<Pooling>,
+    /// Whether a decoder's tokens see those behind them, too, as LLM2Vec's do.
+    pub bidirectional: bool,
+    /// A safetensors file with one matrix `[out, width]`, and perhaps a bias `[out]`, that a decoder's rows are multiplied by.
+    pub projection: Option<PathBuf>,
 }
 
-setters!(TextOptions { prompt: Option<String>, prompt_name: Option<String>, pooling: Option<Pooling> });
+setters!(TextOptions {
+    prompt: Option<String>,
+    prompt_name: Option<String>,
+    pooling: Option<Pooling>,
+    bidirectional: bool,
+    projection: Option<PathBuf>,
+});
 
 /// Embeddings of texts.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,24 +51,31 @@ pub struct TextRows {
     pub cut: usize,
 }
 
-/// The text tower of a model folder (CLIP, SigLIP, or a sentence-transformers folder of BERT's kind), on a device. It computes in f32; matrices that
-/// are stored as f16 or bf16 stay so on a GPU.
+/// The text tower of a model folder (CLIP, SigLIP, a sentence-transformers folder of BERT's kind, or a decoder), on a device. It computes in f32;
+/// matrices that are stored as f16 or bf16 stay so on a GPU, and a decoder's anywhere.
 #[derive(Debug)]
 pub struct TextEncoder {
     device: Device,
     tokens: TextTokens,
-    table: ShardedMatrix,
-    /// With the first kind of tokens added, where a model has kinds.
-    positions: Tensor,
-    norm: Option<Norm>,
-    blocks: Blocks,
-    last_norm: Option<Norm>,
+    body: Body,
     pooled: Pooled,
-    causal: bool,
     steps: Vec<Step>,
     width: usize,
-    stream_width: usize,
-    inner_width: usize,
+    /// Width of the stream, and inside the MLP.
+    widths: [usize; 2],
+}
+
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one to an encoder")]
+enum Body {
+    Tower(TextTower),
+    Decoder(DecoderTower),
+}
+
+/// Work space of either.
+enum BodySpace {
+    Tower(BlockSpace),
+    Decoder(Space),
 }
 
 /// What makes one row of a text's rows.
@@ -74,20 +90,20 @@ enum Pooled {
 }
 
 /// Texts of a batch, packed.
-struct Batch {
-    ids: Vec<u32>,
-    places: Vec<u32>,
-    lengths: Vec<u32>,
+pub(super) struct Batch {
+    pub ids: Vec<u32>,
+    pub places: Vec<u32>,
+    pub lengths: Vec<u32>,
     /// The row of each text that pooling reads, where it reads one.
-    chosen: Option<Vec<u32>>,
-    spans: Vec<[u32; 2]>,
+    pub chosen: Option<Vec<u32>>,
+    pub spans: Vec<[u32; 2]>,
 }
 
 /// Tokens of a batch on the host and on other devices.
 const TOKENS: [usize; 2] = [2048, 16_384];
 
 impl TextEncoder {
-    /// Reads the text tower and the tokenizer of a model folder in Hugging Face's layout.
+    /// Reads the text tower and the tokenizer of a model folder in Hugging Face's layout; a decoder may be a GGUF file, too.
     ///
     /// # Errors
     /// No such folder; a model of another kind; a field or a module that is not known; a tensor that is missing, has another shape or is one more
@@ -96,25 +112,11 @@ impl TextEncoder {
     pub fn load(device: &Device, folder: &Path, options: &TextOptions) -> Result<TextEncoder> {
         let sentence = SentenceFolder::read(folder)?;
         let inside = sentence.as_ref().map_or(folder, |s| &s.transformer);
-        let config = TextConfig::read(inside)?;
-        let prompt = prompt(folder, sentence.as_ref(), options)?;
-        let treatment = match &sentence {
-            Some(s) => Treatment { max_length: s.max_length, strip: true, lower_case: s.lower_case },
-            None => Treatment::default(),
+        let mut encoder = match is_decoder(inside)? {
+            true => TextEncoder::of_decoder(device, (folder, inside), sentence.as_ref(), options)?,
+            false => TextEncoder::of_tower(device, (folder, inside), sentence.as_ref(), options)?,
         };
-        let tokens = TextTokens::open(inside, &config, treatment, prompt)?;
-        let pooled = pooled(folder, (&config, sentence.as_ref()), options, &tokens)?;
-        let weights = Weights::open(inside)?;
-        let prefix = prefix_of(&weights, config.prefixes, config.names.tokens)?;
-        let mut loader = Loader::new(device, &weights);
-        let (mut encoder, modules) = (TextEncoder::build(&mut loader, &config, (prefix, tokens, pooled))?, sentence);
-        // What stands beside a bare tower: another tower, BERT's pooler, heads of training.
-        loader.finish(prefix, |name| {
-            let first = name.split('.').next().unwrap_or_default();
-            let tower = ["embeddings", "encoder", "transformer", "final_layer_norm", "head"].contains(&first);
-            !tower || name.starts_with("pooler.")
-        })?;
-        if let Some(sentence) = modules {
+        if let Some(sentence) = sentence {
             let (steps, width) = Step::load_all(device, &sentence.modules, encoder.width)?;
             encoder.steps.extend(steps);
             encoder.width = width;
@@ -122,41 +124,63 @@ impl TextEncoder {
         Ok(encoder)
     }
 
-    fn build(
-        loader: &mut Loader<'_>,
-        config: &TextConfig,
-        (prefix, tokens, pooled): (&str, TextTokens, Pooled),
+    fn of_tower(
+        device: &Device,
+        (folder, inside): (&Path, &Path),
+        sentence: Option<&SentenceFolder>,
+        options: &TextOptions,
     ) -> Result<TextEncoder> {
-        let (width, eps, names) = (config.blocks.width, config.blocks.norm_eps, config.names);
-        let name = |part: &str| format!("{prefix}{part}");
-        let table = loader.matrix(&name(names.tokens), &[config.vocabulary, width], width)?;
-        let mut positions = loader.numbers(&name(names.positions), &[config.position_rows, width])?;
-        positions.drain(..config.first_position * width);
-        if config.types > 0 {
-            let types = loader.numbers(&name(names.types), &[config.types, width])?;
-            let first = &types[..width];
-            let rows = positions.chunks_exact_mut(width);
-            rows.for_each(|row| row.iter_mut().zip(first).for_each(|(x, t)| *x += t));
+        let config = TextConfig::read(inside)?;
+        for (set, name) in [(options.bidirectional, "bidirectional"), (options.projection.is_some(), "projection")] {
+            if set {
+                return Err(Error::argument(name, format!("is for decoders, and {} is none", inside.display())));
+            }
         }
-        let norm = |loader: &mut Loader<'_>, part: Option<&str>| {
-            part.map(|part| loader.norm(&name(part), width, eps)).transpose()
-        };
-        let projection = config.projection.map(|of| Step::projection(loader, of, (prefix, width))).transpose()?;
+        let pad = config.padded.then_some(config.pad);
+        let room = Room { vocabulary: config.vocabulary, positions: config.positions(), pad };
+        let tokens = TextTokens::open(inside, room, treatment(sentence), prompt(folder, sentence, options)?)?;
+        let pooled = pooled(folder, (config.pooling, Pooling::Mean), sentence, options, &tokens)?;
+        let weights = Weights::open(inside)?;
+        let prefix = prefix_of(&weights, config.prefixes, config.names.tokens)?;
+        let mut loader = Loader::new(device, &weights);
+        let tower = TextTower::load(&mut loader, &config, prefix)?;
+        let width = config.blocks.width;
+        let projection = config.projection.map(|of| Step::projection(&mut loader, of, (prefix, width))).transpose()?;
+        // What stands beside a bare tower: another tower, BERT's pooler, heads of training.
+        loader.finish(prefix, |name| {
+            let first = name.split('.').next().unwrap_or_default();
+            !["embeddings", "encoder", "transformer", "final_layer_norm", "head"].contains(&first)
+        })?;
         Ok(TextEncoder {
-            device: loader.device.clone(),
+            device: device.clone(),
             tokens,
-            table,
-            positions: Tensor::from_f32(loader.device, &positions, width)?,
-            norm: norm(loader, names.norm)?,
-            blocks: Blocks::load(loader, &config.blocks, prefix)?,
-            last_norm: norm(loader, names.last_norm)?,
+            body: Body::Tower(tower),
             pooled,
-            causal: config.causal,
             steps: projection.into_iter().collect(),
             width: config.projection.map_or(width, |of| of.width),
-            stream_width: width,
-            inner_width: config.blocks.inner,
+            widths: [width, config.blocks.inner],
         })
+    }
+
+    fn of_decoder(
+        device: &Device,
+        (folder, inside): (&Path, &Path),
+        sentence: Option<&SentenceFolder>,
+        options: &TextOptions,
+    ) -> Result<TextEncoder> {
+        let decoder = DecoderTower::open(device, inside, options.bidirectional)?;
+        let room = Room { vocabulary: decoder.vocabulary(), positions: decoder.positions(), pad: None };
+        let tokens = TextTokens::open(inside, room, treatment(sentence), prompt(folder, sentence, options)?)?;
+        let pooled = pooled(folder, (TextPooling::Modules, Pooling::Last), sentence, options, &tokens)?;
+        let mut width = decoder.width();
+        let mut steps = Vec::new();
+        if let Some(file) = &options.projection {
+            let (step, out) = Step::of_file(device, file, width)?;
+            steps.push(step);
+            width = out;
+        }
+        let widths = [decoder.width(), decoder.inner()];
+        Ok(TextEncoder { device: device.clone(), tokens, body: Body::Decoder(decoder), pooled, steps, width, widths })
     }
 
     /// Numbers of an embedding.
@@ -174,12 +198,12 @@ impl TextEncoder {
         self.tokens.most()
     }
 
-    /// Tokens that a batch may have, at least those of one text.
-    fn batch_tokens(&self) -> usize {
+    /// Tokens that a batch may have: what keeps the device busy and it binds at once, at least those of the longest text.
+    fn batch_tokens(&self, longest: usize) -> usize {
         let caps = self.device.capabilities();
         let busy = TOKENS[usize::from(caps.kind != DeviceKind::Host)];
-        let bytes = 4 * self.inner_width.max(self.stream_width).next_multiple_of(4);
-        busy.min(usize::try_from(caps.max_binding).unwrap_or(usize::MAX) / bytes).max(self.tokens.most())
+        let bytes = 4 * self.widths[0].max(self.widths[1]).next_multiple_of(4);
+        busy.min(usize::try_from(caps.max_binding).unwrap_or(usize::MAX) / bytes).max(longest)
     }
 
     /// The embeddings of texts, in order, as many batches as it takes.
@@ -189,9 +213,13 @@ impl TextEncoder {
     pub fn encode_blocking(&self, texts: &[String]) -> Result<TextRows> {
         let tokenized = self.tokens.encode(texts)?;
         let mut rows = Vec::with_capacity(texts.len() * self.width);
-        let most = self.batch_tokens();
-        let longest = tokenized.texts.iter().map(Vec::len).sum::<usize>().min(most).max(1);
-        let space = BlockSpace::new(&self.device, &self.blocks, longest)?;
+        let lengths = || tokenized.texts.iter().map(Vec::len);
+        let most = self.batch_tokens(lengths().max().unwrap_or(1));
+        let tokens = lengths().sum::<usize>().min(most).max(1);
+        let space = match &self.body {
+            Body::Tower(tower) => BodySpace::Tower(tower.space(&self.device, tokens)?),
+            Body::Decoder(decoder) => BodySpace::Decoder(decoder.space(&self.device, tokens)?),
+        };
         let mut rest = &tokenized.texts[..];
         while !rest.is_empty() {
             let mut tokens = 0;
@@ -239,50 +267,17 @@ impl TextEncoder {
         batch
     }
 
-    /// The chosen rows, and what each one's query sees.
-    fn chosen(&self, batch: &Batch) -> Result<Option<Chosen>> {
-        let Some(rows) = &batch.chosen else { return Ok(None) };
-        let (mut first, mut list) = (0, Vec::with_capacity(rows.len()));
-        for (i, (&row, &length)) in rows.iter().zip(&batch.lengths).enumerate() {
-            let seen = if self.causal { row - first + 1 } else { length };
-            list.push(Sequence { q_first: i as u32, q_count: 1, k_first: first, k_count: seen });
-            first += length;
-        }
-        Ok(Some(Chosen {
-            rows: self.device.buffer_from("rows of texts", bytemuck::cast_slice(rows))?,
-            sequences: Sequences::masked(&self.device, Mask::Full, &list)?,
-        }))
-    }
-
     /// Records the embeddings `[texts, width]` of a batch.
-    fn record(&self, recorder: &mut Recorder, batch: &Batch, space: &BlockSpace) -> Result<Tensor> {
-        let device = &self.device;
-        let words = |name, words: &[u32]| device.buffer_from(name, bytemuck::cast_slice(words));
-        let (space, texts) = (space.first_rows(batch.ids.len())?, batch.lengths.len());
-        let ids = words("tokens", &batch.ids)?;
-        let embedded = if self.norm.is_some() { &space.normed } else { &space.stream };
-        embedding::gather_shards(recorder, self.table.shards(), None, &ids, (embedded, Scales::default()))?;
-        add_rows::record(recorder, &self.positions, &words("places of tokens", &batch.places)?, embedded)?;
-        if let Some(norm) = &self.norm {
-            norm.forward(recorder, embedded, &space.stream)?;
-        }
-        let mask = if self.causal { Mask::Causal } else { Mask::Full };
-        let sequences = Sequences::packed_masked(device, mask, &batch.lengths)?;
-        let chosen = self.chosen(batch)?;
-        let few = chosen.as_ref().map(|_| BlockSpace::new(device, &self.blocks, texts)).transpose()?;
-        let rows = self.blocks.forward(recorder, (&sequences, chosen.as_ref()), (&space, few.as_ref()))?;
-        let mut out = match &self.last_norm {
-            Some(norm) => {
-                let normed = few.as_ref().map_or(&space.normed, |few| &few.normed);
-                norm.forward(recorder, rows, normed)?;
-                normed.clone()
-            }
-            None => rows.clone(),
+    fn record(&self, recorder: &mut Recorder, batch: &Batch, space: &BodySpace) -> Result<Tensor> {
+        let mut out = match (&self.body, space) {
+            (Body::Tower(tower), BodySpace::Tower(space)) => tower.record(recorder, batch, space)?,
+            (Body::Decoder(decoder), BodySpace::Decoder(space)) => decoder.record(recorder, batch, space)?,
+            _ => return Err(Error::argument("space", "was made for another encoder")),
         };
         if let Pooled::Span(kind, _) = self.pooled {
-            let label = (Purpose::Activations, "pooled rows");
-            let pooled = Tensor::labelled(device, label, (texts, self.stream_width), ElementType::F32)?;
-            pool::record(recorder, kind, &out, &Spans::new(device, &batch.spans)?, &pooled)?;
+            let (label, texts) = ((Purpose::Activations, "pooled rows"), batch.lengths.len());
+            let pooled = Tensor::labelled(&self.device, label, (texts, out.width()), ElementType::F32)?;
+            pool::record(recorder, kind, &out, &Spans::new(&self.device, &batch.spans)?, &pooled)?;
             out = pooled;
         }
         for step in &self.steps {
@@ -301,6 +296,14 @@ fn end(rule: EndRule, text: &[u32]) -> usize {
     }
 }
 
+/// What a folder of sentence-transformers does to texts before the tokenizer.
+fn treatment(sentence: Option<&SentenceFolder>) -> Treatment {
+    match sentence {
+        Some(s) => Treatment { max_length: s.max_length, strip: true, lower_case: s.lower_case },
+        None => Treatment::default(),
+    }
+}
+
 /// The text that is put before each text.
 fn prompt(folder: &Path, sentence: Option<&SentenceFolder>, options: &TextOptions) -> Result<String> {
     let named = options.prompt_name.as_ref().or(sentence.and_then(|s| s.default_prompt.as_ref()));
@@ -312,53 +315,52 @@ fn prompt(folder: &Path, sentence: Option<&SentenceFolder>, options: &TextOption
         (None, None) => Ok(String::new()),
         (None, Some(name)) => sentence.and_then(|s| s.prompts.get(name)).cloned().ok_or_else(|| {
             let names: Vec<&str> = sentence.iter().flat_map(|s| s.prompts.keys().map(String::as_str)).collect();
-            let there =
-                if names.is_empty() { "no prompts".to_owned() } else { format!("the prompts {}", names.join(", ")) };
+            let there = match &names[..] {
+                [] => "no prompts".to_owned(),
+                names => format!("the prompts {}", names.join(", ")),
+            };
             Error::argument("prompt name", format!("{name:?}; {} has {there}", folder.display()))
         }),
     }
 }
 
-/// How rows are pooled.
+/// How rows are pooled: as the tower does, as the modules say, as the options say, or by default.
 fn pooled(
     folder: &Path,
-    (config, sentence): (&TextConfig, Option<&SentenceFolder>),
+    (own, default): (TextPooling, Pooling),
+    sentence: Option<&SentenceFolder>,
     options: &TextOptions,
     tokens: &TextTokens,
 ) -> Result<Pooled> {
-    let own = match config.pooling {
-        TextPooling::End(rule) => Some(Pooled::End(rule)),
-        TextPooling::Last => Some(Pooled::Last),
-        TextPooling::Modules => None,
-    };
     let of_modules = sentence.and_then(|s| {
         s.modules.iter().find_map(|module| match module {
             Module::Pooling(pool) => Some(*pool),
             _ => None,
         })
     });
-    let told = match (own, of_modules, options.pooling) {
-        (Some(_), None, None) | (None, _, _) => of_modules.or(options.pooling).unwrap_or(Pooling::Mean),
-        _ => {
-            let problem = format!("{} has its own way of pooling", folder.display());
-            return Err(Error::argument("pooling", problem));
-        }
+    let own = match own {
+        TextPooling::End(rule) => Some(Pooled::End(rule)),
+        TextPooling::Last => Some(Pooled::Last),
+        TextPooling::Modules => None,
     };
-    if of_modules.is_some_and(|pool| options.pooling.is_some_and(|other| other != pool)) {
-        let problem = format!("{} has another one in its modules: {of_modules:?}", folder.display());
-        return Err(Error::argument("pooling", problem));
-    }
     if let Some(own) = own {
-        return Ok(own);
+        return match of_modules.or(options.pooling) {
+            None => Ok(own),
+            Some(_) => Err(Error::argument("pooling", format!("{} has its own way of pooling", folder.display()))),
+        };
     }
     if sentence.is_some() && of_modules.is_none() {
         return Err(Error::format(folder.join("modules.json"), "lists no Pooling module"));
+    }
+    if let Some((pool, other)) = of_modules.zip(options.pooling).filter(|(pool, other)| pool != other) {
+        let problem = format!("{other:?}; {} has {pool:?} in its modules", folder.display());
+        return Err(Error::argument("pooling", problem));
     }
     let skipped = match sentence {
         Some(s) if !s.pools_prompt => tokens.prompt_rows()?,
         _ => 0,
     };
-    Ok(match told {
+    Ok(match of_modules.or(options.pooling).unwrap_or(default) {
         Pooling::First => Pooled::First,
         Pooling::Last => Pooled::Last,
         Pooling::Mean => Pooled::Span(Kind::Mean, skipped),

@@ -5,7 +5,6 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use crate::io::Tokenizer;
-use crate::io::encoder::TextConfig;
 use crate::{Error, Result};
 
 /// A tokenizer, and what is done before and after it.
@@ -30,6 +29,17 @@ pub(super) struct Tokenized {
     pub cut: usize,
 }
 
+/// What a model has room for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room {
+    /// Rows of its table.
+    pub vocabulary: usize,
+    /// The most tokens of a text.
+    pub positions: usize,
+    /// The token that texts are filled up with, where the tokenizer names none and texts are filled up.
+    pub pad: Option<u32>,
+}
+
 /// How texts are treated, as folders of sentence-transformers say it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Treatment {
@@ -43,17 +53,17 @@ impl TextTokens {
     ///
     /// # Errors
     /// As [`Tokenizer::open`]; one that belongs to another model; no room for a token between its marks.
-    pub fn open(folder: &Path, config: &TextConfig, treatment: Treatment, prompt: String) -> Result<TextTokens> {
-        let tokenizer = Tokenizer::open(folder)?.fitted_to(config.vocabulary)?;
+    pub fn open(folder: &Path, room: Room, treatment: Treatment, prompt: String) -> Result<TextTokens> {
+        let tokenizer = Tokenizer::open(folder)?.fitted_to(room.vocabulary)?;
         let longest = treatment.max_length.or(tokenizer.longest()).unwrap_or(usize::MAX);
-        let most = longest.min(config.positions());
+        let most = longest.min(room.positions);
         let marks = tokenizer.marks();
         if most <= marks {
             let problem = format!("texts have {most} tokens at most, and {marks} marks around them leave no room");
             return Err(Error::format(tokenizer.path(), problem));
         }
         let named = tokenizer.named_token("pad_token").and_then(|token| tokenizer.token_id(&token));
-        let pad = config.padded.then(|| named.unwrap_or(config.pad));
+        let pad = room.pad.map(|pad| named.unwrap_or(pad));
         let Treatment { strip, lower_case, .. } = treatment;
         Ok(TextTokens { tokenizer, most, pad, strip, lower_case, prompt })
     }

@@ -17,9 +17,7 @@ use super::words::{Length, read};
 use crate::align::{Method, Statistics};
 use crate::device::Device;
 use crate::inference::{AnswerOptions, Assistant, Evaluation, evaluate, score};
-use crate::io::{
-    AdapterKind, AdapterWeights, EmbeddingRows, QuestionOptions, Questions, SampleOptions, write_atomically,
-};
+use crate::io::{AdapterKind, AdapterWeights, QuestionOptions, Questions, SampleOptions, write_atomically};
 use crate::train::{EmbeddingFiles, Form, Run, Settings, Stage, Start, VisualInputs, data};
 use crate::{Error, Result};
 
@@ -186,14 +184,15 @@ pub fn run_arm(
     let captions = Clustered::of(&described.iter().flat_map(|d| d.right).collect::<Vec<_>>(), ATTRIBUTES);
     let caption_nll = likelihood(device, materials, &assistant)?;
     let first = described.iter().take(SHOWN).cloned().collect();
-    let mut instructed = vec![Instructed { images: 0, evaluation: ask(materials, &assistant)?, described: first }];
+    let mut instructed =
+        vec![Instructed { images: 0, evaluation: ask(device, materials, &assistant)?, described: first }];
     drop(assistant);
     for &count in images {
         let out = folder.join(format!("stage2-{count}"));
         stage2(device, materials, (&adapter, &out, count, &arm), watch)?;
         let trained = Assistant::open(device, &out.join("model"), &out.join("adapter.safetensors"), VISUAL_TOKENS)?;
         let described = describe(materials, (&trained, &arm, SHOWN.min(materials.settings.asked)), watch)?;
-        instructed.push(Instructed { images: count, evaluation: ask(materials, &trained)?, described });
+        instructed.push(Instructed { images: count, evaluation: ask(device, materials, &trained)?, described });
     }
     let seconds = start.elapsed().as_secs_f64();
     Ok(Outcome { arm, fitted, stage1_loss, caption_nll, captions, described, instructed, seconds })
@@ -354,14 +353,14 @@ fn likelihood(device: &Device, materials: &Materials, assistant: &Assistant) -> 
     Ok(sum / count)
 }
 
-fn ask(materials: &Materials, assistant: &Assistant) -> Result<Evaluation> {
+fn ask(device: &Device, materials: &Materials, assistant: &Assistant) -> Result<Evaluation> {
     let (rows, ids) = images(materials);
     let inputs = [rows];
     let files = EmbeddingFiles { inputs: &inputs, ids: Some(&ids), key: None, column: None, id_column: None };
-    let mut embeddings = files.open()?;
+    let embeddings = files.open()?;
     let options = QuestionOptions { join: crate::io::Join::Image, ..Default::default() };
     let questions = Questions::read(&materials.at("questions.json"), &embeddings.index, options)?.questions;
     let options = AnswerOptions { max_tokens: ANSWER_TOKENS, ..Default::default() };
-    let rows: &mut EmbeddingRows = &mut embeddings.rows;
-    evaluate(assistant, (&questions, rows), (&options, false), |_, _| Ok(()))
+    let mut inputs = VisualInputs::new(device, embeddings.rows, None)?;
+    evaluate(assistant, (&questions, &mut inputs), (&options, false), |_, _| Ok(()))
 }

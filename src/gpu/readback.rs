@@ -181,7 +181,7 @@ impl Gpu {
 
     /// Waits for the first bytes of a buffer, which come in pieces, in order.
     fn read_pieces(&self, memory: &GpuMemory, size: u64, mut f: impl FnMut(&[u8])) -> Result<()> {
-        for Piece { buffer, bytes, index } in self.stage(memory, size)? {
+        for Piece { buffer, bytes, index } in self.stage(memory, 0, size)? {
             self.read_mapped((&buffer, bytes), Some(index), |part| {
                 f(part);
                 Ok(())
@@ -193,7 +193,17 @@ impl Gpu {
 
     /// The buffer's bytes, once the device has been polled often enough.
     pub(crate) fn read(&self, memory: &GpuMemory) -> Result<impl Future<Output = Result<Vec<u8>>> + use<>> {
-        let pieces = self.stage(memory, memory.buffer.size())?;
+        self.read_part(memory, (0, memory.buffer.size()), Vec::new())
+    }
+
+    /// As [`Self::read`], so many bytes of the buffer from the first number on, in memory that the caller has no more use for.
+    pub(crate) fn read_part(
+        &self,
+        memory: &GpuMemory,
+        (first, size): (u64, u64),
+        into: Vec<u8>,
+    ) -> Result<impl Future<Output = Result<Vec<u8>>> + use<>> {
+        let pieces = self.stage(memory, first, size)?;
         let arrival = Arc::new(Mutex::new(Arrival { missing: pieces.len(), ..Arrival::default() }));
         for Piece { buffer, bytes, .. } in &pieces {
             let shared = arrival.clone();
@@ -204,7 +214,7 @@ impl Gpu {
         let arrived = std::future::poll_fn(move |context| Arrival::poll(&arrival, context));
         let (name, lost, staging) = (self.name.clone(), self.lost.clone(), self.staging.clone());
         Ok(async move {
-            let bytes = arrived.await.and_then(|()| gather(pieces, &staging));
+            let bytes = arrived.await.and_then(|()| gather(pieces, &staging, into));
             bytes.map_err(|reason| {
                 let known = lost.lock().unwrap_or_else(PoisonError::into_inner).clone();
                 Error::DeviceLost { adapter: name, reason: known.unwrap_or(reason) }
@@ -260,8 +270,9 @@ impl Arrival {
 }
 
 /// The bytes of mapped pieces, whose buffers are kept for the next read.
-fn gather(pieces: Vec<Piece>, staging: &Staging) -> std::result::Result<Vec<u8>, String> {
-    let mut all = Vec::with_capacity(pieces.iter().map(|piece| piece.bytes as usize).sum());
+fn gather(pieces: Vec<Piece>, staging: &Staging, mut all: Vec<u8>) -> std::result::Result<Vec<u8>, String> {
+    all.clear();
+    all.reserve(pieces.iter().map(|piece| piece.bytes as usize).sum());
     for Piece { buffer, bytes, .. } in pieces {
         let view = buffer.get_mapped_range(..bytes).map_err(|e| e.to_string())?;
         all.extend_from_slice(&view);

@@ -110,15 +110,15 @@ impl Gpu {
         Ok(buffer)
     }
 
-    /// Copies the first bytes of a buffer, as they are after everything submitted so far, to staging buffers, piece by piece.
-    pub(super) fn stage(&self, memory: &GpuMemory, size: u64) -> Result<Vec<Piece>> {
+    /// Copies `size` bytes of a buffer from `from` on, as they are after everything submitted so far, to staging buffers, piece by piece.
+    pub(super) fn stage(&self, memory: &GpuMemory, from: u64, size: u64) -> Result<Vec<Piece>> {
         let piece = |first: u64| {
             let bytes = PIECE.min(size - first);
             let free =
                 take(&mut self.staging.downloads.lock().unwrap_or_else(PoisonError::into_inner), size_for(bytes));
             let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
             let buffer = free.map_or_else(|| self.make_staging(size_for(bytes), usage), Ok)?;
-            let index = self.copy_now("read", (&memory.buffer, first), (&buffer, 0), bytes)?;
+            let index = self.copy_now("read", (&memory.buffer, from + first), (&buffer, 0), bytes)?;
             Ok(Piece { buffer, bytes, index })
         };
         (0..size).step_by(PIECE as usize).map(piece).collect()

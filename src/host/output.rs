@@ -56,7 +56,9 @@ pub fn for_each_row<K: RowKernel>(call: &mut HostCall<'_>, shape: (usize, usize,
         ElementType::F16 => typed_out::<f16, K>(call, shape, kernel),
         ElementType::BF16 => typed_out::<bf16, K>(call, shape, kernel),
         ElementType::Fixed => typed_out::<Fixed, K>(call, shape, kernel),
-        ElementType::F64 => Err(Error::argument("element type", "f64 has no device form")),
+        element @ (ElementType::F64 | ElementType::Q8_0) => {
+            Err(Error::argument("element type", format!("{element} is no type of a device's rows")))
+        }
     }?;
     status[0] = status[0].max(bad);
     Ok(())
@@ -74,7 +76,7 @@ fn typed_out<E: RowElement, K: RowKernel>(
         ElementType::F32 => Ok(walk::<E, f32, K>(rows, call.write_as(out, elements)?, shape, kernel)),
         ElementType::F16 => Ok(walk::<E, f16, K>(rows, call.write_as(out, elements)?, shape, kernel)),
         ElementType::BF16 => Ok(walk::<E, bf16, K>(rows, call.write_as(out, elements)?, shape, kernel)),
-        element @ (ElementType::F64 | ElementType::Fixed) => {
+        element @ (ElementType::F64 | ElementType::Fixed | ElementType::Q8_0) => {
             Err(Error::argument("element type", format!("{element} is no output type of a device")))
         }
     }

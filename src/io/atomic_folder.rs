@@ -12,6 +12,9 @@ use crate::{Error, Result};
 /// How names of folders in the making start.
 pub(crate) const TEMPORARY: &str = ".realign-";
 
+/// How a folder is called that has stepped aside, before its own name.
+const ASIDE: &str = "old-";
+
 /// A folder in the making. Dropped before [`FolderWriter::publish`], it vanishes.
 #[derive(Debug)]
 pub(crate) struct FolderWriter {
@@ -38,6 +41,12 @@ impl FolderWriter {
         &self.path
     }
 
+    /// Where it is filled.
+    #[cfg(feature = "train")]
+    pub fn place(&self) -> &Path {
+        self.temporary.path()
+    }
+
     /// A new file in it.
     pub fn file(&self, name: &str) -> Result<File> {
         let path = self.temporary.path().join(name);
@@ -49,13 +58,6 @@ impl FolderWriter {
         let mut file = self.file(name)?;
         let path = self.temporary.path().join(name);
         file.write_all(bytes).and_then(|()| file.sync_all()).map_err(Error::io("write", &path))
-    }
-
-    /// A file of the folder in the making, to read it again.
-    #[cfg(feature = "train")]
-    pub fn open(&self, name: &str) -> Result<File> {
-        let path = self.temporary.path().join(name);
-        File::open(&path).map_err(Error::io("read", &path))
     }
 
     /// Copies a file into it.
@@ -73,19 +75,48 @@ impl FolderWriter {
         if path.exists() {
             let spot = tempfile::Builder::new().prefix(TEMPORARY).suffix(".tmp").tempdir_in(parent);
             let spot = spot.map_err(Error::io("create", path))?;
-            std::fs::rename(path, spot.path().join("old")).map_err(Error::io("rename", path))?;
+            std::fs::rename(path, spot.path().join(aside_name(path))).map_err(Error::io("rename", path))?;
             aside = Some(spot);
         }
         if let Err(e) = std::fs::rename(self.temporary.path(), path) {
             if let Some(spot) = &aside {
                 // Best effort: the error that is returned tells what happened.
-                let _ = std::fs::rename(spot.path().join("old"), path);
+                let _ = std::fs::rename(spot.path().join(aside_name(path)), path);
             }
             return Err(Error::io("rename", path)(e));
         }
         sync_folder(parent);
         Ok(())
     }
+}
+
+/// What a folder is called while it has stepped aside.
+fn aside_name(path: &Path) -> String {
+    format!("{ASIDE}{}", path.file_name().unwrap_or_default().display())
+}
+
+/// Cleans up in `folder` after a process that was killed while it replaced folders in it: one that had stepped aside comes back if nothing
+/// has its name, and what was half done goes. Nobody else may be writing folders into it.
+#[cfg(feature = "train")]
+pub(crate) fn recover(folder: &Path) -> Result<()> {
+    let list = |folder: &Path| -> Result<Vec<PathBuf>> {
+        let entries = std::fs::read_dir(folder).map_err(Error::io("list", folder))?;
+        entries.map(|entry| entry.map(|entry| entry.path()).map_err(Error::io("list", folder))).collect()
+    };
+    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    for path in list(folder)? {
+        if !(name(&path).starts_with(TEMPORARY) && name(&path).ends_with(".tmp") && path.is_dir()) {
+            continue;
+        }
+        for inner in list(&path)? {
+            let place = name(&inner).strip_prefix(ASIDE).map(|name| folder.join(name));
+            if let Some(place) = place.filter(|place| !place.exists()) {
+                std::fs::rename(&inner, &place).map_err(Error::io("rename", &inner))?;
+            }
+        }
+        std::fs::remove_dir_all(&path).map_err(Error::io("remove", &path))?;
+    }
+    Ok(())
 }
 
 /// Fails where [`FolderWriter::create`] would, looking only.

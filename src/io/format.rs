@@ -60,7 +60,9 @@ impl FileFormat {
             ));
         }
         let problem = match (self, element) {
-            (_, ElementType::Fixed) => "the type fixed never leaves a device; choose f16, bf16, f32 or f64".to_string(),
+            (_, ElementType::Fixed | ElementType::Q8_0) => {
+                format!("files of rows do not hold the type {element}; choose f16, bf16, f32 or f64")
+            }
             (FileFormat::Npy | FileFormat::Parquet, ElementType::BF16) => {
                 format!("{self} files cannot hold bf16; choose f32 or f16, or write safetensors")
             }

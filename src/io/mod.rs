@@ -21,6 +21,8 @@ pub(crate) mod atomic_folder;
 mod behind;
 mod dataset;
 mod embeddings;
+#[cfg(feature = "train")]
+mod events;
 mod folder_lock;
 mod format;
 mod gguf;
@@ -55,6 +57,8 @@ pub use arrays::{write_ids, write_npy};
 pub use atomic::{check_writable, write_atomically};
 pub use dataset::{Dataset, OpenOptions, RowReader, Shard};
 pub use embeddings::EmbeddingRows;
+#[cfg(feature = "train")]
+pub use events::EventWriter;
 pub use folder_lock::FolderLock;
 pub use format::FileFormat;
 pub use gguf::GgufSummary;

@@ -56,7 +56,7 @@ pub(super) fn header(rows: u64, width: usize, element: ElementType) -> Result<Ve
         ElementType::F16 => "<f2",
         ElementType::F32 => "<f4",
         ElementType::F64 => "<f8",
-        ElementType::BF16 | ElementType::Fixed => {
+        ElementType::BF16 | ElementType::Fixed | ElementType::Q8_0 => {
             return Err(Error::argument("output type", format!("npy files cannot hold {element}; choose f32 or f16")));
         }
     };

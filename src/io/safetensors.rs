@@ -114,7 +114,9 @@ pub(super) fn dtype(element: ElementType) -> Result<Dtype> {
         ElementType::BF16 => Ok(Dtype::BF16),
         ElementType::F32 => Ok(Dtype::F32),
         ElementType::F64 => Ok(Dtype::F64),
-        ElementType::Fixed => Err(Error::argument("output type", "safetensors files cannot hold fixed; choose f32")),
+        ElementType::Fixed | ElementType::Q8_0 => {
+            Err(Error::argument("output type", format!("safetensors files cannot hold {element}; choose f32")))
+        }
     }
 }
 

@@ -217,8 +217,19 @@ pub(super) fn widen(raw: &[u8], stored: ElementType, out: &mut [f32]) {
         ElementType::F16 => each(raw, out, |b| f16::from_le_bytes(b).to_f32()),
         ElementType::BF16 => each(raw, out, |b| bf16::from_le_bytes(b).to_f32()),
         ElementType::F64 => each(raw, out, |b| f64::from_le_bytes(b) as f32),
-        // Fixed is never in a file, see `ElementType`.
-        ElementType::F32 | ElementType::Fixed => each(raw, out, f32::from_le_bytes),
+        // Fixed is never in a file, see `ElementType`, nor are blocks in these.
+        ElementType::F32 | ElementType::Fixed | ElementType::Q8_0 => each(raw, out, f32::from_le_bytes),
+    }
+}
+
+/// The first of these numbers of f32, f16 or bf16, little-endian, that is not finite.
+#[cfg(feature = "train")]
+pub(super) fn not_finite(bytes: &[u8], element: ElementType) -> Option<f32> {
+    let halves = || bytes.as_chunks::<2>().0.iter().map(|word| u16::from_le_bytes(*word));
+    match element {
+        ElementType::F16 => halves().map(|bits| f16::from_bits(bits).to_f32()).find(|x| !x.is_finite()),
+        ElementType::BF16 => halves().map(|bits| bf16::from_bits(bits).to_f32()).find(|x| !x.is_finite()),
+        _ => bytes.as_chunks::<4>().0.iter().map(|word| f32::from_le_bytes(*word)).find(|x| !x.is_finite()),
     }
 }
 

@@ -40,6 +40,9 @@ impl TensorSpec {
 pub(crate) struct TensorWriter {
     path: PathBuf,
     file: File,
+    /// Bytes and sum of what comes before the tensors.
+    #[cfg(feature = "train")]
+    header: (u64, crc32fast::Hasher),
     open: BTreeMap<String, Place>,
 }
 
@@ -47,6 +50,9 @@ pub(crate) struct TensorWriter {
 struct Place {
     next: u64,
     end: u64,
+    /// Of the bytes so far.
+    #[cfg(feature = "train")]
+    sum: crc32fast::Hasher,
     /// Of its numbers; `None` for bytes.
     element: Option<ElementType>,
 }
@@ -54,6 +60,15 @@ struct Place {
 impl Place {
     fn stride(&self) -> usize {
         self.element.map_or(1, ElementType::bytes)
+    }
+
+    /// Writes the next bytes.
+    fn put(&mut self, file: &File, bytes: &[u8]) -> std::io::Result<()> {
+        positional::write(file, bytes, self.next)?;
+        #[cfg(feature = "train")]
+        self.sum.update(bytes);
+        self.next += bytes.len() as u64;
+        Ok(())
     }
 
     /// Checks that so many numbers, or bytes, have room.
@@ -104,7 +119,13 @@ impl TensorWriter {
         let mut open = BTreeMap::new();
         for tensor in plan {
             let element = elements.get(tensor.name.as_str()).copied();
-            let place = Place { next: at, end: at + tensor.bytes, element };
+            let place = Place {
+                next: at,
+                end: at + tensor.bytes,
+                #[cfg(feature = "train")]
+                sum: crc32fast::Hasher::new(),
+                element,
+            };
             at = place.end;
             if let Some(twice) = open.insert(tensor.name.clone(), place) {
                 let problem = format!("tensor {:?} ({} bytes) is to be written twice", tensor.name, twice.end);
@@ -113,7 +134,13 @@ impl TensorWriter {
         }
         positional::reserve(&file, at).map_err(Error::io("write", path))?;
         positional::write(&file, &header, 0).map_err(Error::io("write", path))?;
-        Ok(TensorWriter { path: path.to_path_buf(), file, open })
+        Ok(TensorWriter {
+            path: path.to_path_buf(),
+            file,
+            #[cfg(feature = "train")]
+            header: (header.len() as u64, summed(&header)),
+            open,
+        })
     }
 
     /// Appends numbers to a tensor, converted to its type.
@@ -139,8 +166,7 @@ impl TensorWriter {
                     .for_each(|(word, x)| *word = f64::from(*x).to_le_bytes()),
                 element => tensor_file::narrow(block, element, raw),
             }
-            positional::write(&self.file, raw, place.next).map_err(Error::io("write", &self.path))?;
-            place.next += raw.len() as u64;
+            place.put(&self.file, raw).map_err(Error::io("write", &self.path))?;
         }
         Ok(())
     }
@@ -153,9 +179,38 @@ impl TensorWriter {
             return Err(Error::argument("tensor", format!("{name:?} is one of numbers")));
         }
         place.check(name, bytes.len())?;
-        positional::write(&self.file, bytes, place.next).map_err(Error::io("write", &self.path))?;
-        place.next += bytes.len() as u64;
-        Ok(())
+        place.put(&self.file, bytes).map_err(Error::io("write", &self.path))
+    }
+
+    /// Appends numbers to a tensor, as bytes of its own type: f32, f16 or bf16.
+    #[cfg(feature = "train")]
+    pub fn write_stored(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
+        let place = self.open.get_mut(name).ok_or_else(|| unplanned(name))?;
+        let Some(element) = place.element else {
+            return Err(Error::argument("tensor", format!("{name:?} is one of bytes")));
+        };
+        if !bytes.len().is_multiple_of(element.bytes()) {
+            return Err(Error::shape("write tensor", name, "whole numbers", format!("{} bytes", bytes.len())));
+        }
+        place.check(name, bytes.len() / element.bytes())?;
+        if let Some(x) = tensor_file::not_finite(bytes, element) {
+            let problem = format!("tensor {name:?} holds {x}, which {element} cannot; nothing was written");
+            return Err(Error::format(&self.path, problem));
+        }
+        place.put(&self.file, bytes).map_err(Error::io("write", &self.path))
+    }
+
+    /// As [`Self::finish`]; gives the file's length and its CRC-32.
+    #[cfg(feature = "train")]
+    pub fn finish_summed(self) -> Result<(u64, u32)> {
+        let mut places: Vec<(u64, crc32fast::Hasher)> = self.open.values().map(|p| (p.end, p.sum.clone())).collect();
+        places.sort_unstable_by_key(|(end, _)| *end);
+        let (mut bytes, mut sum) = (self.header.0, self.header.1.clone());
+        for (end, part) in places {
+            bytes = end;
+            sum.combine(&part);
+        }
+        self.finish().map(|()| (bytes, sum.finalize()))
     }
 
     /// Checks that every tensor is complete and hands the bytes to the disk.
@@ -166,6 +221,14 @@ impl TensorWriter {
         }
         self.file.sync_all().map_err(Error::io("write", &self.path))
     }
+}
+
+/// The sum of some bytes, to which others may be added.
+#[cfg(feature = "train")]
+fn summed(bytes: &[u8]) -> crc32fast::Hasher {
+    let mut sum = crc32fast::Hasher::new();
+    sum.update(bytes);
+    sum
 }
 
 /// Whether a number stays finite in `element`.

@@ -52,14 +52,14 @@ pub fn imports(caps: &Capabilities, rows: ElementType, out: ElementType) -> Resu
         ElementType::F16 => "common/rows_f16.wgsl",
         ElementType::BF16 => "common/rows_bf16.wgsl",
         ElementType::Fixed => "common/rows_fixed.wgsl",
-        ElementType::F64 => return Err(unsupported_on_device(rows)),
+        ElementType::F64 | ElementType::Q8_0 => return Err(unsupported_on_device(rows)),
     };
     let parameters = if out == ElementType::BF16 { "optim/parameters_bf16.wgsl" } else { "optim/parameters_f32.wgsl" };
     let out = match out {
         ElementType::F32 => "common/out_f32.wgsl",
         ElementType::F16 => "common/out_f16.wgsl",
         ElementType::BF16 => "common/out_bf16.wgsl",
-        ElementType::F64 | ElementType::Fixed => return Err(unsupported_on_device(out)),
+        ElementType::F64 | ElementType::Fixed | ElementType::Q8_0 => return Err(unsupported_on_device(out)),
     };
     let (team, float_team) = match (caps.subgroup_teams, caps.lanes) {
         (true, _) => ("common/team_subgroup.wgsl", "common/float_team_subgroup.wgsl"),
@@ -126,7 +126,7 @@ fn unpack(element: ElementType) -> &'static str {
 }
 
 fn unsupported_on_device(element: ElementType) -> Error {
-    Error::argument("element type", format!("{element} has no device form; use f32, f16, bf16 or fixed"))
+    Error::argument("element type", format!("{element} rows have no kernel here; use f32, f16, bf16 or fixed"))
 }
 
 /// The variant of a kernel whose teams have this shape, for rows of these types: the device's files, its teams, and `constants`; `own` are
@@ -297,7 +297,13 @@ impl Work<'_> {
     ) -> Result<()> {
         let mut own = half_imports(recorder.device().capabilities(), self.kernel, halves);
         own.extend_from_slice(files);
-        let variant = row_variant(recorder.device(), elements, shape, &own, self.constants)?;
+        let mut files = elements;
+        if files.0 == ElementType::Q8_0 {
+            // Only a table has such rows.
+            own.push(("table", "nn/table_q8.wgsl"));
+            files.0 = ElementType::F32;
+        }
+        let variant = row_variant(recorder.device(), files, shape, &own, self.constants)?;
         let mut dispatch = Dispatch::new(self.kernel).variant(variant).groups(groups).elements(elements.0, elements.1);
         dispatch.params = self.params.to_vec();
         dispatch.params.resize(self.params.len().next_multiple_of(16), 0);

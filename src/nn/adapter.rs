@@ -3,7 +3,7 @@
 
 use super::linear::{Linear, Then};
 use super::parameters::{Gradients, Parameters};
-use crate::device::{Device, Purpose, Recorder, Tensor};
+use crate::device::{Device, Purpose, Recorder, Tensor, block_on};
 use crate::io::{AdapterKind, AdapterLayer, AdapterWeights};
 use crate::kernels::nn::gelu::{self, Form};
 use crate::{ElementType, Error, Result, host};
@@ -106,13 +106,25 @@ impl Adapter {
     /// # Errors
     /// The device was lost.
     pub fn weights_blocking(&self, device: &Device) -> Result<AdapterWeights> {
-        let read = |slot| self.parameters.get(slot).value.to_f32_blocking(device);
-        let layer = |layer: &Linear| {
-            let shape = &self.parameters.get(layer.weight).shape;
-            let bias = layer.bias.map_or(Ok(Vec::new()), read)?;
-            Ok(AdapterLayer { inputs: shape[1], outputs: shape[0], weight: read(layer.weight)?, bias })
-        };
-        let layers = self.layers.iter().map(layer).collect::<Result<_>>()?;
+        block_on(device, self.weights(device))
+    }
+
+    /// As [`Self::weights_blocking`], without waiting: see [`Device::read`].
+    ///
+    /// # Errors
+    /// The device was lost.
+    pub async fn weights(&self, device: &Device) -> Result<AdapterWeights> {
+        let mut layers = Vec::with_capacity(self.layers.len());
+        for layer in &self.layers {
+            let parameter = self.parameters.get(layer.weight);
+            let (outputs, inputs) = (parameter.shape[0], parameter.shape[1]);
+            let weight = parameter.value.to_f32(device).await?;
+            let bias = match layer.bias {
+                Some(bias) => self.parameters.get(bias).value.to_f32(device).await?,
+                None => Vec::new(),
+            };
+            layers.push(AdapterLayer { inputs, outputs, weight, bias });
+        }
         Ok(AdapterWeights { kind: self.kind, layers, notes: Default::default() })
     }
 

@@ -43,6 +43,13 @@ pub struct Narrow<'a> {
     pub dropout: Option<Dropout<'a>>,
 }
 
+impl<'a> From<&'a Tensor> for Narrow<'a> {
+    /// Without dropout.
+    fn from(product: &'a Tensor) -> Self {
+        Narrow { product, dropout: None }
+    }
+}
+
 /// Dropout of a low-rank addition's input, as PEFT has it: `y += (alpha / r) (mask x / (1 - p)) Aᵀ Bᵀ`.
 #[derive(Clone, Copy, Debug)]
 pub struct Dropout<'a> {

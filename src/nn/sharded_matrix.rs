@@ -18,7 +18,7 @@ impl From<Tensor> for ShardedMatrix {
 }
 
 impl ShardedMatrix {
-    /// The values `data`, row-major `[n, width]`, stored as f32, f16 or bf16 (rounded to nearest), in as many shards as the device's
+    /// The values `data`, row-major `[n, width]`, stored as f32, f16, bf16 (rounded to nearest) or in blocks of Q8_0, in as many shards as the device's
     /// largest binding asks for; `name` is for errors.
     ///
     /// # Errors
@@ -97,6 +97,18 @@ impl ShardedMatrix {
         Ok(all)
     }
 
+    /// As [`Self::to_f32_blocking`], without waiting: see [`Device::read`].
+    ///
+    /// # Errors
+    /// The device was lost.
+    pub async fn to_f32(&self, device: &Device) -> Result<Vec<f32>> {
+        let mut all = Vec::with_capacity(self.rows * self.width());
+        for shard in &self.shards {
+            all.extend(shard.to_f32(device).await?);
+        }
+        Ok(all)
+    }
+
     /// Replaces the rows of a table of f32 or bf16 by these, tight, `[rows, width]`.
     ///
     /// # Errors
@@ -146,8 +158,9 @@ pub(super) fn stored(device: &Device, name: &str, data: &[f32], width: usize, el
             }
             data.iter().map(|&x| half::f16::from_f32(x).to_bits()).collect()
         }
+        ElementType::Q8_0 => return Tensor::quantized(device, label, data, width),
         ElementType::F64 | ElementType::Fixed => {
-            return Err(Error::argument("storage type", format!("{element}; take f32, f16 or bf16")));
+            return Err(Error::argument("storage type", format!("{element}; take f32, f16, bf16 or q8_0")));
         }
     };
     store(bytemuck::cast_slice(&halves))

@@ -243,7 +243,7 @@ fn exponent_mask(element: ElementType) -> u16 {
     match element {
         ElementType::F16 => 0x7c00,
         ElementType::BF16 | ElementType::F32 => 0x7f80,
-        ElementType::F64 | ElementType::Fixed => 0x7ff0,
+        ElementType::F64 | ElementType::Fixed | ElementType::Q8_0 => 0x7ff0,
     }
 }
 

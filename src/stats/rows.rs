@@ -142,7 +142,8 @@ impl<'a> MemoryRows<'a> {
     /// No whole number of rows, a width of 0, or a type that files do not have.
     pub fn new(name: &str, bytes: &'a [u8], width: usize, element: ElementType) -> Result<Self> {
         let tight = width.checked_mul(element.bytes()).unwrap_or(0);
-        if tight == 0 || !bytes.len().is_multiple_of(tight) || element == ElementType::Fixed {
+        if tight == 0 || !bytes.len().is_multiple_of(tight) || matches!(element, ElementType::Fixed | ElementType::Q8_0)
+        {
             return Err(Error::shape(
                 "rows",
                 name,

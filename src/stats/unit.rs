@@ -93,8 +93,8 @@ fn widen(bytes: &[u8], element: ElementType, out: &mut [f64]) {
             let elements = bytes.as_chunks::<2>().0;
             out.iter_mut().zip(elements).for_each(|(o, &e)| *o = f64::from(half::bf16::from_le_bytes(e).float(1.0)));
         }
-        // No file holds fixed point.
-        ElementType::F64 | ElementType::Fixed => {
+        // No file of rows holds fixed point or blocks.
+        ElementType::F64 | ElementType::Fixed | ElementType::Q8_0 => {
             out.iter_mut().zip(bytes.as_chunks::<8>().0).for_each(|(o, &e)| *o = f64::from_le_bytes(e));
         }
     }

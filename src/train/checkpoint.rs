@@ -155,6 +155,11 @@ impl Checkpoints {
 }
 
 impl CheckpointWriter {
+    /// The folder that it will be.
+    pub(super) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Appends numbers to a tensor.
     ///
     /// # Errors
@@ -168,14 +173,18 @@ impl CheckpointWriter {
         self.tensors.write_bytes(name, bytes)
     }
 
+    /// Appends numbers to a tensor, as bytes of the type that it was begun with.
+    pub(super) fn write_stored(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
+        self.tensors.write_stored(name, bytes)
+    }
+
     /// Publishes the checkpoint, then removes those that are too many. Returns its folder.
     ///
     /// # Errors
     /// A tensor is incomplete, or the disk refuses; then nothing appears and the older checkpoints stay.
     pub fn commit(self) -> Result<PathBuf> {
         let path = self.folder.path().to_path_buf();
-        self.tensors.finish()?;
-        let (bytes, crc) = checksum(self.folder.open(TENSORS)?, &path)?;
+        let (bytes, crc) = self.tensors.finish_summed()?;
         let state = &self.state;
         let text = json!({
             "version": VERSION,

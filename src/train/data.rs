@@ -6,9 +6,12 @@ use super::order::BatchLimit;
 use super::settings::{Settings, Stage};
 use super::visual::{EmbeddingFiles, NamedEmbeddings, VisualInputs};
 use super::{Batch, Losses, Trainer};
-use crate::device::{Device, Recorder};
+use crate::device::{Device, Recorder, Tensor};
 use crate::error::{Problem, Remedy};
-use crate::io::{ChatTemplate, DecoderConfig, SampleOptions, Samples, Tokenizer, first_is_conversation};
+use crate::io::{
+    ChatTemplate, DecoderConfig, IdIndex, Question, QuestionOptions, Questions, SampleOptions, Samples, Tokenizer,
+    first_is_conversation,
+};
 use crate::{Error, Result};
 
 /// Samples and the embeddings that they name.
@@ -105,11 +108,24 @@ pub fn samples(
     }
 }
 
+/// The first records of a file as what is to be answered.
+fn questions(settings: &Settings, data: &Path, index: &IdIndex, most: usize) -> Result<Vec<Question>> {
+    let &Settings { join, skip_missing, skip_bad, .. } = settings;
+    let options = QuestionOptions { join, skip_missing, skip_bad };
+    let read = match settings.stage {
+        Stage::One => Questions::captions(data, index, options)?,
+        Stage::Two => Questions::read(data, index, options)?,
+    };
+    Ok(read.questions.into_iter().take(most).collect())
+}
+
 /// Data that is not trained on.
 #[derive(Debug)]
 pub(super) struct HeldOut {
     samples: Samples,
     inputs: VisualInputs,
+    /// What is to be answered.
+    questions: Vec<Question>,
 }
 
 impl HeldOut {
@@ -120,9 +136,28 @@ impl HeldOut {
             true => (&settings.embeddings[..], settings.ids.as_deref()),
             false => (&settings.eval_embeddings[..], settings.eval_ids.as_deref()),
         };
-        let data = read(settings, data, source)?;
-        let inputs = VisualInputs::of_settings(device, data.embeddings.rows, settings)?;
-        Ok(Some(HeldOut { samples: data.samples, inputs }))
+        let SampleData { samples, embeddings } = read(settings, data, source)?;
+        let questions = match settings.eval_generate {
+            0 => Vec::new(),
+            most => questions(settings, data, &embeddings.index, most)?,
+        };
+        let inputs = VisualInputs::of_settings(device, embeddings.rows, settings)?;
+        Ok(Some(HeldOut { samples, inputs, questions }))
+    }
+
+    /// What the loss is of.
+    pub(super) fn samples(&self) -> &Samples {
+        &self.samples
+    }
+
+    /// What is to be answered.
+    pub(super) fn questions(&self) -> &[Question] {
+        &self.questions
+    }
+
+    /// The adapter's input for a row of the embeddings, `[1, d]`, without noise.
+    pub(super) fn embedding(&mut self, row: u32) -> Result<Tensor> {
+        self.inputs.rows(&[row])
     }
 
     /// The forward pass of the batch that begins with sample `first`, without noise, and where the next one begins; `None` beyond the end.

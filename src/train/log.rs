@@ -1,4 +1,4 @@
-//! The run's log: one JSON object per line and step.
+//! The run's log: one JSON object per line and step. The first line also says how the run was begun, so that every line is of a step.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
@@ -25,11 +25,21 @@ pub struct LogRecord {
     pub more: Vec<(&'static str, f64)>,
 }
 
+impl LogRecord {
+    /// All its numbers but the step, by name.
+    pub fn numbers(&self) -> Vec<(&'static str, f64)> {
+        let own = [("loss", self.loss), ("lr", self.lr), ("grad_norm", self.grad_norm), ("tokens", self.tokens as f64)];
+        own.into_iter().chain(self.more.iter().copied()).collect()
+    }
+}
+
 /// Appends to the log; every line is handed to the system at once.
 #[derive(Debug)]
 pub struct RunLog {
     path: PathBuf,
     file: File,
+    /// Whether it has a line.
+    begun: bool,
 }
 
 impl RunLog {
@@ -46,7 +56,7 @@ impl RunLog {
             options.create_new(true)
         };
         match options.open(path) {
-            Ok(file) => Ok(RunLog { path: path.to_path_buf(), file }),
+            Ok(file) => Ok(RunLog { path: path.to_path_buf(), file, begun: false }),
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Err(Error::OutputExists(path.to_path_buf())),
             Err(e) => Err(Error::io("create", path)(e)),
         }
@@ -83,7 +93,7 @@ impl RunLog {
         }
         file.set_len(kept).map_err(Error::io("truncate", path))?;
         file.seek(SeekFrom::Start(kept)).map_err(Error::io("write", path))?;
-        Ok(RunLog { path: path.to_path_buf(), file })
+        Ok(RunLog { path: path.to_path_buf(), file, begun: kept > 0 })
     }
 
     /// Appends a line. Numbers that are not finite, which JSON cannot hold, are written as null.
@@ -91,6 +101,19 @@ impl RunLog {
     /// # Errors
     /// The system refuses, as on a full disk.
     pub fn write(&mut self, record: &LogRecord) -> Result<()> {
+        self.write_with(record, Map::new())
+    }
+
+    /// Whether no line was written yet.
+    pub fn is_empty(&self) -> bool {
+        !self.begun
+    }
+
+    /// As [`Self::write`], with `notes` behind the numbers: what is no number, such as how the run was begun.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn write_with(&mut self, record: &LogRecord, notes: Map<String, Value>) -> Result<()> {
         let mut object = Map::new();
         object.insert("step".to_string(), record.step.into());
         let numbers = [("loss", record.loss), ("lr", record.lr), ("grad_norm", record.grad_norm)];
@@ -98,7 +121,18 @@ impl RunLog {
             object.insert(name.to_string(), Value::from(number));
         }
         object.insert("tokens".to_string(), record.tokens.into());
+        object.extend(notes);
         let line = format!("{}\n", Value::Object(object));
-        self.file.write_all(line.as_bytes()).map_err(Error::io("write", &self.path))
+        self.file.write_all(line.as_bytes()).map_err(Error::io("write", &self.path))?;
+        self.begun = true;
+        Ok(())
     }
+}
+
+/// How the run of a log was begun: the object `start` of its first line; `None` without a log, or in one of before there was such.
+pub(super) fn start_of(path: &Path) -> Option<Map<String, Value>> {
+    let mut line = String::new();
+    BufReader::new(File::open(path).ok()?).read_line(&mut line).ok()?;
+    let record: Value = serde_json::from_str(&line).ok()?;
+    record.get("start")?.as_object().cloned()
 }

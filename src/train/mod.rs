@@ -2,8 +2,10 @@
 //! checkpoints and the log, and the memory that it will take.
 
 mod batch;
+mod best;
 mod checkpoint;
 pub mod data;
+mod evaluating;
 pub(crate) mod fingerprint;
 mod log;
 mod model;
@@ -13,8 +15,10 @@ mod order;
 mod page;
 mod plan;
 mod pretrain;
+mod results;
 mod resume;
 mod run;
+mod saving;
 pub mod schedule;
 pub mod settings;
 mod step;
@@ -24,15 +28,18 @@ pub use batch::{Batch, IGNORED};
 pub use checkpoint::{Checkpoint, CheckpointWriter, Checkpoints, RunState};
 pub use data::{Form, SampleData};
 pub use log::{LogRecord, RunLog};
-pub use model::{Losses, Model, Scorer, Trainer, Trains};
+pub use model::{Losses, Scorer, Trainer, Trains};
 pub use noise::{dropout_key, noise_key};
 pub use order::{BatchLimit, DataOrder, OrderOptions, Position};
 #[cfg(feature = "report")]
 pub use page::write_report;
 pub use plan::{MemoryPlan, PlanOptions, PlanShape, plan, plan_settings};
 pub use pretrain::{PretrainOptions, pretrain};
-pub use run::{Finished, Run, Start};
+pub use results::Finished;
+pub use run::{Run, Start};
 pub use schedule::{Schedule, ScheduleKind};
-pub use settings::{Key, KeyKind, NoiseShape, Settings, Stage, Trained};
+pub use settings::{EvalMetric, Key, KeyKind, NoiseShape, Settings, Stage, Trained};
 pub use step::Tick;
 pub use visual::{EmbeddingFiles, NamedEmbeddings, VisualInputs};
+
+pub use crate::nn::Model;

@@ -1,24 +1,15 @@
-//! An adapter and a decoder together: what a training step, an evaluation and a generation run.
+//! An adapter and a decoder together: what a training step and an evaluation run.
 
 use crate::device::{Buffer, Device, Pending, Purpose, Recorder, Tensor};
 use crate::kernels::nn::attention::{Sequence, Sequences};
 use crate::kernels::nn::embedding::{ScatterPlan, VISUAL};
 use crate::nn::adapter::AdapterSpace;
 use crate::nn::decoder::{self, Head, HeadSpace, Keep, Logits, Space};
-use crate::nn::{Adapter, Decoder, Gradients};
+use crate::nn::{Gradients, Model};
 use crate::optim::{AdamW, AdamWOptions, ParameterRule};
 use crate::{ElementType, Error, Result};
 
 use super::{Batch, dropout_key};
-
-/// A decoder with an adapter in front of it.
-#[derive(Clone, Debug)]
-pub struct Model {
-    /// From embeddings to visual tokens.
-    pub adapter: Adapter,
-    /// The language model.
-    pub decoder: Decoder,
-}
 
 /// Which parameters train.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,7 +128,7 @@ impl Trainer {
         (options, checkpointing): (AdamWOptions, bool),
     ) -> Result<Self> {
         let (adapter, hidden) = (&model.adapter, model.decoder.config().hidden_size);
-        if tokens_per_row(&model).is_none() {
+        if model.tokens_per_row().is_none() {
             let want = format!("an output of width {hidden} or a multiple");
             return Err(Error::shape("training", "adapter", want, adapter.output()));
         }
@@ -341,24 +332,6 @@ impl Model {
         recorder.submit()?;
         logits.read_blocking(device)
     }
-
-    /// Different visual tokens that the adapter makes of an embedding: its output is so many times as wide as the decoder. Where a
-    /// sample has more, they repeat in turn. 0 if the widths do not fit.
-    pub fn tokens_per_embedding(&self) -> usize {
-        tokens_per_row(self).unwrap_or(0)
-    }
-
-    /// The visual tokens of `embeddings` `[m, d]`: `[m t, hidden]`, t being [`Self::tokens_per_embedding`].
-    ///
-    /// # Errors
-    /// Another width; no memory; the device was lost.
-    pub fn visual_tokens(&self, device: &Device, embeddings: &Tensor) -> Result<Tensor> {
-        let space = AdapterSpace::new(device, &self.adapter, embeddings.rows())?;
-        let mut recorder = device.recorder();
-        self.adapter.forward(&mut recorder, embeddings, &space)?;
-        recorder.submit()?;
-        as_tokens(self, space.output())
-    }
 }
 
 fn check(model: &Model, batch: &Batch, embeddings: &Tensor) -> Result<()> {
@@ -370,23 +343,9 @@ fn check(model: &Model, batch: &Batch, embeddings: &Tensor) -> Result<()> {
     Ok(())
 }
 
-/// How many times as wide the adapter's output is as the decoder, if it is so.
-fn tokens_per_row(model: &Model) -> Option<usize> {
-    let (output, hidden) = (model.adapter.output(), model.decoder.config().hidden_size);
-    (output > 0 && output.is_multiple_of(hidden)).then(|| output / hidden)
-}
-
-/// The adapter's rows `[m, t hidden]` as `[m t, hidden]`.
-fn as_tokens(model: &Model, rows: &Tensor) -> Result<Tensor> {
-    match tokens_per_row(model) {
-        None | Some(0 | 1) => Ok(rows.clone()),
-        Some(t) => rows.reshaped(rows.rows() * t, model.decoder.config().hidden_size),
-    }
-}
-
-/// A batch's ids, visual ones as rows of [`as_tokens`]: those of a sequence take its embedding's tokens in turn.
+/// A batch's ids, visual ones as rows of [`Model::as_tokens`]: those of a sequence take its embedding's tokens in turn.
 fn decoder_ids(model: &Model, batch: &Batch) -> Vec<u32> {
-    let t = tokens_per_row(model).unwrap_or(1) as u32;
+    let t = model.tokens_per_row().unwrap_or(1) as u32;
     let mut ids = batch.ids.clone();
     for &(first, count) in batch.sequences.iter().filter(|_| t > 1) {
         let visual = ids[first as usize..(first + count) as usize].iter_mut().filter(|id| **id & VISUAL != 0);
@@ -446,7 +405,7 @@ fn record(
         packed = packed.with_dropout(device, &samples_of(batch), (dropout, backward.dropout))?;
     }
     let head = Head::new(device, &batch.labels)?;
-    let visual = if rows > 0 { Some(as_tokens(model, adapter.output())?) } else { None };
+    let visual = if rows > 0 { Some(model.as_tokens(adapter.output())?) } else { None };
 
     let mut recorder = device.recorder();
     if rows > 0 {
@@ -458,7 +417,7 @@ fn record(
     if let Some(Backward { gradients: (adapter_gradients, decoder_gradients), .. }) = backward {
         let d_visual = room.d_visual.first_rows(rows)?;
         recorder.clear(d_visual.buffer());
-        let d_tokens = if rows > 0 { Some(as_tokens(model, &d_visual)?) } else { None };
+        let d_tokens = if rows > 0 { Some(model.as_tokens(&d_visual)?) } else { None };
         model.decoder.backward(&mut recorder, decoder_gradients, (&packed, &plan), &space, d_tokens.as_ref())?;
         if rows > 0 {
             model.adapter.backward(&mut recorder, adapter_gradients, (embeddings, &d_visual), &adapter, None)?;

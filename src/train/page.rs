@@ -57,6 +57,44 @@ fn loss_chart(lines: &[Map<String, Value>]) -> Chart {
     Chart::new("Loss", chart)
 }
 
+/// Measures of answers about the held-out data, under their names in the log.
+const ANSWERS: [(&str, &str); 3] = [
+    ("eval_exact_match", "exact match"),
+    ("eval_lenient_match", "the same but for letter case and a full stop"),
+    ("eval_f1", "overlap of words (F1)"),
+];
+
+/// How good the answers about the held-out data were, where it was answered.
+fn answers(lines: &[Map<String, Value>]) -> Option<Section> {
+    let curves = ANSWERS.iter().map(|(key, name)| (name, points(lines, key)));
+    let curves: Vec<_> = curves.filter(|(_, points)| !points.is_empty()).collect();
+    let (_, last) = curves.last()?;
+    let meaning = last.last().map(|[step, f1]| {
+        let best = last.iter().map(|p| p[1]).fold(f64::NEG_INFINITY, f64::max);
+        format!("At step {step} the words' overlap is {}; its best is {}.", number(*f1), number(best))
+    })?;
+    let plot = Lines::new(Axis::linear("step"), Axis::linear("share").including(0.0).including(1.0));
+    let plot = curves.into_iter().fold(plot, |plot, (name, points)| plot.series(Series::new(*name, points)));
+    Some(Section::new("Answers about held-out records", "").chart(Chart::new("Answers", plot), meaning))
+}
+
+/// What the log says besides numbers: what was left out of the data, and why the run ended early, if it did.
+fn notes(lines: &[Map<String, Value>], mut page: Page) -> Page {
+    let start = lines.first().and_then(|line| line.get("start"));
+    let count = |name: &str| start.and_then(|start| start.get(name)).and_then(Value::as_u64);
+    if let Some(samples) = count("samples") {
+        let [skipped, bad, cut] = ["skipped", "skipped_bad", "truncated"].map(|name| count(name).unwrap_or(0));
+        let note = format!(
+            "{skipped} records left out for want of an embedding or a target, {bad} bad ones; {cut} samples cut"
+        );
+        page = page.card("samples", samples.to_string(), note);
+    }
+    match lines.last().and_then(|line| Some((line.get("stopped_early")?.as_str()?, line.get("step")?.as_u64()?))) {
+        Some((why, step)) => page.card("stopped early", format!("step {step}"), why),
+        None => page,
+    }
+}
+
 fn page(lines: &[Map<String, Value>], chart: Chart) -> Page {
     let (smoothed, held_out) = (smooth(&points(lines, "loss")), points(lines, "eval_loss"));
     let mut page = Page::new("Training run", "Negative log-likelihood per target token, and what drove it.");
@@ -80,5 +118,10 @@ fn page(lines: &[Map<String, Value>], chart: Chart) -> Page {
     let rates = Section::new("What drove it", "")
         .chart(curve("Learning rate", lines, "lr"), "The rate of each logged step.")
         .chart(curve("Gradient norm", lines, "grad_norm"), clipped);
-    page.section(section).section(rates)
+    let page = notes(lines, page).section(section);
+    let page = match answers(lines) {
+        Some(section) => page.section(section),
+        None => page,
+    };
+    page.section(rates)
 }

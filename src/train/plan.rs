@@ -20,7 +20,7 @@ use crate::{ElementType, Error, Result};
 /// The run that is planned.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PlanOptions {
-    /// How the decoder's matrices are stored; f32 or bf16 where they learn.
+    /// How the decoder's matrices are stored: f32, f16, bf16 or Q8_0; f32 or bf16 where they learn.
     pub storage: ElementType,
     /// What the decoder computes in.
     pub precision: Precision,

@@ -5,7 +5,8 @@ use serde_json::{Map, Value, json};
 use super::checkpoint::{Checkpoint, RunState};
 use super::fingerprint::{self, Fingerprint};
 use super::run::Run;
-use crate::device::{Buffer, Pending, yield_now};
+use super::saving::{IN_FLIGHT, Saving, Source};
+use crate::device::Buffer;
 use crate::io::{TensorFile, TensorSpec};
 use crate::nn::Parameter;
 use crate::optim::{Content, LossScale};
@@ -28,13 +29,12 @@ impl Run {
         with_state.collect()
     }
 
-    /// Begins to write everything that the rest of the run depends on: a tensor each time that the device has been polled. Until that
-    /// is done, no step may begin.
-    pub(super) fn checkpoint(&self) -> Result<Pending<()>> {
+    /// Begins to write everything that the rest of the run depends on, as it is now.
+    pub(super) fn begin_saving(&self) -> Result<Saving> {
         let (sum, targets) = self.pending();
         let mut more = Map::new();
         more.insert("adapter".to_string(), json!(self.device.name()));
-        more.insert("best_eval_loss".to_string(), json!(self.best));
+        more.insert("evaluations".to_string(), self.evaluations_to_json());
         // As bits: the next log line must come out the same.
         more.insert("pending".to_string(), json!([sum.to_bits(), targets]));
         let inputs = self.fingerprints.wait()?;
@@ -62,27 +62,15 @@ impl Run {
                 }
             }
         }
-        let mut writer = self.checkpoints.begin_with_bytes(state, (&numbers, &bytes))?;
-        let device = self.device.clone();
-        Ok(Pending::new(async move {
-            for (name, content) in training.iter().flat_map(|(_, parts)| parts) {
-                match content {
-                    Content::Numbers(table) => {
-                        for (_, shard) in table.shards() {
-                            writer.write(name, &shard.to_f32(&device).await?)?;
-                            yield_now().await;
-                        }
-                    }
-                    Content::Bytes(buffers) => {
-                        for (buffer, count) in buffers {
-                            writer.write_bytes(name, &device.read(buffer).await?[..*count])?;
-                            yield_now().await;
-                        }
-                    }
-                }
-            }
-            writer.commit().map(drop)
-        }))
+        let writer = self.checkpoints.begin_with_bytes(state, (&numbers, &bytes))?;
+        let parts = training.iter().flat_map(|(_, parts)| parts);
+        let sources = parts.flat_map(|(name, content)| Source::of(name, content)).collect();
+        // Without memory for it, the run waits for the checkpoint: then more than what is on its way is of no use.
+        let memory = match self.settings.checkpoint_memory {
+            0 => IN_FLIGHT,
+            most => most.saturating_mul(1 << 20),
+        };
+        Saving::begin(&self.device, (self.step(), memory), sources, writer)
     }
 
     /// Goes to where a checkpoint was written.
@@ -120,7 +108,7 @@ impl Run {
         }
         self.order.seek(state.position)?;
         self.tokens = state.tokens;
-        self.best = state.more.get("best_eval_loss").and_then(Value::as_f64);
+        self.restore_evaluations(state.more.get("evaluations"));
         let pending = state.more.get("pending").and_then(Value::as_array);
         let number = |i: usize| pending.and_then(|list| list.get(i)).and_then(Value::as_u64).unwrap_or(0);
         self.set_pending((f64::from_bits(number(0)), number(1)));

@@ -4,32 +4,42 @@
 //! out/
 //!   run.toml               the settings
 //!   log.jsonl              step, loss, lr, grad_norm, tokens of each logged step
+//!   events.out.tfevents.…  the same for TensorBoard, if asked for
 //!   checkpoints/step-…/    parameters, optimiser, place in the data
 //!   adapter.safetensors    the result, under LLaVA's names
 //!   model/                 the decoder in Hugging Face's layout, where it trained, or with the additions merged into it if asked for
 //!   lora/                  the low-rank additions in PEFT's layout, where there are such
+//!   best/                  these three as the best evaluation saw them, if asked for, with best.json
 //! ```
 
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use serde_json::{Map, Value, json};
+
+use super::best::{BEST, Evaluations};
 use super::data::{HeldOut, read_samples};
+use super::evaluating::Asker;
 use super::fingerprint::Fingerprints;
-use super::log::{LogRecord, RunLog};
+use super::log::{LogRecord, RunLog, start_of};
 use super::order::{DataOrder, OrderOptions};
+use super::saving::Saving;
 use super::schedule::Schedule;
 use super::settings::{Settings, Stage, Trained};
 use super::step::{Phase, Unread};
 use super::visual::VisualInputs;
-use super::{Checkpoints, Model, Trainer};
-use crate::device::Device;
+use super::{Checkpoints, Finished, Model, Trainer, results};
+use crate::device::{Device, block_on};
 use crate::error::{Problem, Remedy};
-use crate::io::{AdapterWeights, ChatDate, ChatTemplate, FolderLock, Samples, Tokenizer, Weights, write_atomically};
+use crate::io::{
+    AdapterWeights, ChatDate, ChatTemplate, EventWriter, FolderLock, Samples, Tokenizer, atomic_folder,
+    write_atomically,
+};
 use crate::nn::adapter::fresh;
 use crate::nn::decoder::LowRankOptions;
 use crate::nn::{Adapter, Decoder, Precision};
 use crate::optim::{AdamWOptions, LossScale};
-use crate::{ElementType, Error, Result};
+use crate::{Error, Result};
 
 pub(super) const LOG: &str = "log.jsonl";
 pub(super) const CHECKPOINTS: &str = "checkpoints";
@@ -56,7 +66,7 @@ pub struct Run {
     pub(super) checkpoints: Checkpoints,
     pub(super) order: DataOrder,
     pub(super) tokens: u64,
-    pub(super) best: Option<f64>,
+    pub(super) evaluations: Evaluations,
     pub(super) inputs: VisualInputs,
     pub(super) samples: Samples,
     pub(super) schedule: Schedule,
@@ -66,28 +76,26 @@ pub struct Run {
     /// Steps whose numbers are on their way, oldest first.
     pub(super) unread: VecDeque<Unread>,
     pub(super) held_out: Option<HeldOut>,
+    pub(super) asker: Option<Asker>,
     log: RunLog,
+    /// The same for TensorBoard.
+    events: Option<EventWriter>,
     /// The loss's factor, where the model computes in mixed precision.
     pub(super) loss_scale: Option<LossScale>,
     /// Sums since the last logged step: negative log-likelihood and targets.
     pending: (f64, u64),
-    /// The step of the newest checkpoint.
+    /// The step of the newest checkpoint, be it still on its way.
     pub(super) saved: Option<u64>,
+    /// The checkpoint that is on its way. Before the lock: it is finished when this is dropped.
+    pub(super) saving: Option<Saving>,
+    /// Whether the run can go on only when more of that is written.
+    pub(super) is_behind: bool,
+    /// Whether it was said that a checkpoint waited for the one before.
+    pub(super) told: bool,
     /// What the inputs hold.
     pub(super) fingerprints: Fingerprints,
     /// Of the run's folder.
     _lock: FolderLock,
-}
-
-/// What a finished run left.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Finished {
-    /// The adapter.
-    pub adapter: PathBuf,
-    /// The decoder's folder, where it trained, or low-rank additions were to be merged into it.
-    pub model: Option<PathBuf>,
-    /// The low-rank additions' folder, where there are such.
-    pub low_rank: Option<PathBuf>,
 }
 
 impl Run {
@@ -114,6 +122,8 @@ impl Run {
         let held_out = HeldOut::open(device, &settings)?;
         let model = model(device, &settings, inputs.width())?;
         let trainer = trainer(device, model, &settings)?;
+        let asker = held_out.as_ref().map(|held_out| Asker::new(device, &settings, held_out, &trainer.model));
+        let asker = asker.transpose()?.flatten();
         let options = OrderOptions { limit: settings.batch_limit(), window: settings.window, seed: settings.seed };
         let order = DataOrder::new(data.samples.lengths(), options)?;
         let total =
@@ -123,6 +133,7 @@ impl Run {
         if start == Start::Replace {
             clear(&out)?;
         }
+        atomic_folder::recover(&out)?;
         let checkpoints = Checkpoints::open(&out.join(CHECKPOINTS), settings.keep)?;
         let log = RunLog::resume(&out.join(LOG), u64::MAX)?;
         let device = device.clone();
@@ -134,18 +145,23 @@ impl Run {
             checkpoints,
             order,
             tokens: 0,
-            best: None,
+            evaluations: Evaluations::default(),
             inputs,
             samples,
             held_out,
+            asker,
             schedule,
             rate: 0.0,
             phase: Phase::Idle,
             unread: VecDeque::new(),
             log,
+            events: None,
             loss_scale: (precision == Precision::Mixed).then(LossScale::default),
             pending: (0.0, 0),
             saved: None,
+            saving: None,
+            is_behind: false,
+            told: false,
             fingerprints,
             _lock: lock,
         };
@@ -155,9 +171,17 @@ impl Run {
             run.restore(&checkpoint)?;
             run.saved = Some(run.step());
         }
-        run.log = RunLog::resume(&out.join(LOG), run.step())?;
-        write_atomically(&out.join(SETTINGS), true, run.settings.to_toml().as_bytes())?;
+        run.begin_log(start)?;
         Ok(run)
+    }
+
+    /// Opens the log behind the step at which the run starts, and writes the settings beside it.
+    fn begin_log(&mut self, start: Start) -> Result<()> {
+        let out = &self.settings.out;
+        self.log = RunLog::resume(&out.join(LOG), self.step())?;
+        let goes_on = (start == Start::Resume).then(|| self.step() + 1);
+        self.events = self.settings.tensorboard.then(|| EventWriter::new(out, goes_on));
+        write_atomically(&out.join(SETTINGS), true, self.settings.to_toml().as_bytes())
     }
 
     /// Optimiser steps submitted.
@@ -195,9 +219,10 @@ impl Run {
         &self.trainer.model
     }
 
-    /// Whether all steps are done, the last one's numbers read.
+    /// Whether all steps are done, the last one's numbers read; or the patience with evaluations is at its end.
     pub fn is_done(&self) -> bool {
-        self.step() >= self.total() && matches!(self.phase, Phase::Idle) && self.unread.is_empty()
+        let ended = self.step() >= self.total() || self.stopped_early().is_some();
+        ended && matches!(self.phase, Phase::Idle) && self.unread.is_empty()
     }
 
     /// Steps so far whose gradients overflowed, and which changed nothing: see [`LossScale`]. `None` in f32, where such a step ends the run.
@@ -206,10 +231,13 @@ impl Run {
     }
 
     /// Refuses a step that no further one can mend.
-    pub(super) fn check_finite(&self, step: u64, loss: f64, grad_norm: f64) -> Result<()> {
+    pub(super) fn check_finite(&mut self, step: u64, loss: f64, grad_norm: f64) -> Result<()> {
         let mends_itself = self.loss_scale.is_some();
         if loss.is_finite() && (grad_norm.is_finite() || mends_itself) {
             return Ok(());
+        }
+        if let Err(e) = self.finish_saving() {
+            log::error!("{e}");
         }
         let kept = match self.checkpoints.list()?.last() {
             Some((step, path)) => format!("the checkpoint of step {step} is kept in {}", path.display()),
@@ -241,9 +269,35 @@ impl Run {
         if self.due(record.step, self.settings.log_every) || !record.more.is_empty() {
             // A line stands for all steps since the line before.
             let (sum, targets) = std::mem::take(&mut self.pending);
-            self.log.write(&LogRecord { loss: sum / targets as f64, ..record.clone() })?;
+            let record = LogRecord { loss: sum / targets as f64, ..record.clone() };
+            let mut notes = Map::new();
+            if self.log.is_empty() {
+                notes.insert("start".to_string(), self.beginning());
+            }
+            if record.step < self.total()
+                && let Some(why) = self.evaluations.stopped_after(&self.settings, record.step)
+            {
+                notes.insert("stopped_early".to_string(), why.into());
+            }
+            self.log.write_with(&record, notes)?;
+            if let Some(events) = &mut self.events {
+                events.write(record.step, &record.numbers())?;
+            }
         }
         Ok(())
+    }
+
+    /// What the log's first line says of the run: how long it is, and what is left out of its data.
+    fn beginning(&self) -> Value {
+        let mut start = json!({"steps": self.total(), "date": self.settings.date.map(|date| date.to_string())});
+        let all = [("", Some(&self.samples)), ("eval_", self.held_out.as_ref().map(HeldOut::samples))];
+        for (prefix, samples) in all.into_iter().filter_map(|(prefix, samples)| Some((prefix, samples?))) {
+            start[format!("{prefix}samples")] = json!(samples.len());
+            start[format!("{prefix}skipped")] = json!(samples.missing() + samples.without_target());
+            start[format!("{prefix}skipped_bad")] = json!(samples.skipped_bad());
+            start[format!("{prefix}truncated")] = json!(samples.cut());
+        }
+        start
     }
 
     /// What the next checkpoint keeps of the sums since the last log line.
@@ -261,32 +315,9 @@ impl Run {
     /// A full disk; the device was lost.
     pub fn finish(mut self) -> Result<Finished> {
         self.save()?;
-        let (model, out) = (&self.trainer.model, &self.settings.out);
-        let adapter = out.join("adapter.safetensors");
-        let mut weights = model.adapter.weights_blocking(&self.device)?;
-        weights.set_visual_tokens(self.settings.visual_tokens);
-        weights.save(&adapter, ElementType::F32, true)?;
-        let mut finished = Finished { adapter, model: None, low_rank: None };
-        if self.settings.train == Trained::Adapter {
-            return Ok(finished);
-        }
-        let decoder = &model.decoder;
-        if self.settings.train == Trained::Lora {
-            let folder = out.join("lora");
-            finished.low_rank =
-                Some(decoder.save_low_rank_blocking(&self.device, &folder, &self.settings.model, true)?);
-        }
-        if self.settings.train == Trained::Lora && !self.settings.merge_lora {
-            return Ok(finished);
-        }
-        let element = match self.settings.export_dtype {
-            Some(element) => element,
-            None => Some(Weights::open(&self.settings.model)?.element_type())
-                .filter(|element| *element != ElementType::F64)
-                .unwrap_or(ElementType::F32),
-        };
-        let folder = out.join("model");
-        finished.model = Some(decoder.save_blocking(&self.device, (&folder, true), &self.settings.model, element)?);
+        let (model, settings) = (&self.trainer.model, &self.settings);
+        let mut finished = block_on(&self.device, results::write(&self.device, model, settings, &settings.out))?;
+        finished.best = Some(settings.out.join(BEST)).filter(|folder| settings.keep_best && folder.is_dir());
         Ok(finished)
     }
 }
@@ -331,7 +362,10 @@ fn date(settings: &Settings, start: Start) -> Result<Option<ChatDate>> {
     if !template.is_dated() {
         return Ok(None);
     }
-    let before = before(settings, start).and_then(|before| before.date);
+    let before = before(settings, start).and_then(|before| before.date).or_else(|| {
+        let logged = start_of(&settings.out.join(LOG)).filter(|_| start == Start::Resume)?;
+        logged.get("date")?.as_str()?.parse().ok()
+    });
     Ok(settings.date.or(before).or_else(|| Some(ChatDate::now().day())))
 }
 
@@ -343,9 +377,13 @@ fn create_locked(out: &Path, start: Start) -> Result<FolderLock> {
     Ok(lock)
 }
 
-/// Removes a run's log and checkpoints; results are replaced when the new run has its own.
+/// Removes a run's log, checkpoints and best evaluation; results are replaced when the new run has its own.
 fn clear(out: &Path) -> Result<()> {
-    let (log, checkpoints) = (out.join(LOG), out.join(CHECKPOINTS));
+    let (log, checkpoints, best) = (out.join(LOG), out.join(CHECKPOINTS), out.join(BEST));
+    EventWriter::remove_all(out)?;
+    if best.exists() {
+        std::fs::remove_dir_all(&best).map_err(Error::io("remove", &best))?;
+    }
     if log.exists() {
         std::fs::remove_file(&log).map_err(Error::io("remove", &log))?;
     }

@@ -1,5 +1,6 @@
 //! One optimiser step in pieces, so that an app can train inside its own frame loop.
 
+use super::evaluating::{Asking, Evaluation};
 use super::model::Losses;
 use super::run::Run;
 use super::visual::judge;
@@ -15,14 +16,14 @@ const PIECE: usize = 8;
 pub enum Tick {
     /// Work was recorded or submitted; there is more of this step.
     Submitted,
-    /// The device is not done with what was submitted.
+    /// The device is not done with what was submitted, or a checkpoint not copied as far as the next work needs.
     Waiting,
     /// The step is done.
     Stepped(LogRecord),
 }
 
 /// Sum of some losses, and how many they are.
-type Sum = (f64, u64);
+pub(super) type Sum = (f64, u64);
 
 /// How far the present step is.
 #[derive(Default)]
@@ -36,8 +37,12 @@ pub(super) enum Phase {
     Reading,
     /// The held-out data is computed.
     Evaluating(Box<Evaluation>),
-    /// A checkpoint is written.
-    Saving(LogRecord, Pending<()>),
+    /// It is answered.
+    Asking(Box<Asking>),
+    /// What the best evaluation saw is written.
+    Keeping(LogRecord, Sum, Pending<()>),
+    /// A checkpoint is begun.
+    Saving(LogRecord),
 }
 
 /// The batches of a step so far.
@@ -45,8 +50,10 @@ pub(super) enum Phase {
 pub(super) struct Batches {
     losses: Vec<Losses>,
     pieces: Pieces,
-    /// Whether the optimiser's step is among the pieces, and so nothing follows.
+    /// Whether these are all the step's batches.
     complete: bool,
+    /// Whether the optimiser's step is among the pieces, and so nothing follows.
+    steps: bool,
 }
 
 /// A step whose numbers are on their way.
@@ -60,20 +67,6 @@ pub(super) struct Unread {
     submitted: Submission,
 }
 
-/// Held-out data so far.
-pub(super) struct Evaluation {
-    record: LogRecord,
-    /// Of the step, for the log.
-    step: Sum,
-    /// Of the batches that were read.
-    total: Sum,
-    /// The sample that the next batch begins with.
-    next: usize,
-    pieces: Pieces,
-    losses: Option<Losses>,
-    reading: Option<Pending<Sum>>,
-}
-
 impl std::fmt::Debug for Phase {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
@@ -81,12 +74,14 @@ impl std::fmt::Debug for Phase {
             Phase::Batches(_) => "Batches",
             Phase::Reading => "Reading",
             Phase::Evaluating(_) => "Evaluating",
-            Phase::Saving(..) => "Saving",
+            Phase::Asking(_) => "Asking",
+            Phase::Keeping(..) => "Keeping",
+            Phase::Saving(_) => "Saving",
         })
     }
 }
 
-async fn sum(device: &Device, losses: &Losses) -> Result<Sum> {
+pub(super) async fn sum(device: &Device, losses: &Losses) -> Result<Sum> {
     let bytes = losses.begin_read(device)?.into_future().await?;
     Ok((losses.sum_of(&bytes), losses.count as u64))
 }
@@ -96,7 +91,7 @@ const AHEAD: usize = 1;
 
 /// How a step is gone through.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Pace {
+pub(super) enum Pace {
     /// A piece each time, once the device is done with the one before.
     Frames,
     /// All at once.
@@ -104,7 +99,7 @@ enum Pace {
 }
 
 impl Pace {
-    fn piece(self) -> usize {
+    pub(super) fn piece(self) -> usize {
         match self {
             Pace::Frames => PIECE,
             Pace::Whole => usize::MAX,
@@ -112,7 +107,7 @@ impl Pace {
     }
 
     /// Submits what is due; whether all of it is done, or at least in the device's hands.
-    fn submit(self, pieces: &mut Pieces) -> Result<Option<Tick>> {
+    pub(super) fn submit(self, pieces: &mut Pieces) -> Result<Option<Tick>> {
         if self == Pace::Whole {
             return pieces.submit_all().map(|()| None);
         }
@@ -127,8 +122,8 @@ impl Pace {
 impl Run {
     /// Does the next piece of the present step, and never waits for the device: records a batch, submits a few kernels (less than
     /// a layer), or looks whether the numbers have come. The evaluation and the checkpoint that are due come in pieces, too. On
-    /// the host engine a piece is computed before this returns. A kernel that runs for the first time is compiled, and files are read
-    /// and written, within the call.
+    /// the host engine a piece is computed before this returns. A kernel that runs for the first time is compiled, and files are read, within
+    /// the call; a checkpoint is copied from the device within the next step's calls, and written by a thread of its own.
     ///
     /// At any time the device has at most one piece of the run to work on. An app whose frames have time left calls this again until it
     /// is [`Tick::Waiting`].
@@ -139,22 +134,23 @@ impl Run {
         self.go_on(Pace::Frames)
     }
 
-    /// One optimiser step, with the log line, evaluation and checkpoint that are due after it, waiting for the device.
+    /// One optimiser step, with the log line and evaluation that are due after it, waiting for the device. A checkpoint that is due is begun:
+    /// it is written while the next step runs, and whole at the latest after [`Self::save`], [`Self::finish`] or the run's end.
     ///
     /// # Errors
     /// A loss or gradient that is not finite (the checkpoints before it stay); an embedding that is not there; no memory; a
-    /// full disk; the device was lost.
+    /// full disk, perhaps found while an earlier step's checkpoint was written; the device was lost.
     pub fn advance(&mut self) -> Result<LogRecord> {
         loop {
             match self.go_on(Pace::Whole)? {
                 Tick::Submitted => {}
-                Tick::Waiting => self.device.wait()?,
+                Tick::Waiting => self.rest()?,
                 Tick::Stepped(record) => return Ok(record),
             }
         }
     }
 
-    /// Writes a checkpoint, if there is none of this step. Between the ticks of a step there is nothing to save.
+    /// Writes a checkpoint, if there is none of this step, and waits until it is there. Between the ticks of a step there is nothing to save.
     ///
     /// # Errors
     /// A step has begun; a full disk; the device was lost.
@@ -163,9 +159,10 @@ impl Run {
             return Err(Error::argument("save", "a step has begun; finish it first with advance"));
         }
         self.settle(0)?;
+        self.finish_saving()?;
         if self.saved != Some(self.step()) {
-            self.checkpoint()?.wait(&self.device)?;
-            self.saved = Some(self.step());
+            self.start_saving()?;
+            self.finish_saving()?;
         }
         Ok(())
     }
@@ -185,7 +182,7 @@ impl Run {
             }
             match self.go_on(Pace::Whole)? {
                 Tick::Submitted => {}
-                Tick::Waiting => self.device.wait()?,
+                Tick::Waiting => self.rest()?,
                 Tick::Stepped(record) => return Ok(Some(record)),
             }
         }
@@ -231,6 +228,8 @@ impl Run {
     }
 
     fn go_on(&mut self, pace: Pace) -> Result<Tick> {
+        let in_frames = pace == Pace::Frames;
+        let pace = if self.tend_saving(in_frames)? { Pace::Frames } else { pace };
         match std::mem::take(&mut self.phase) {
             Phase::Idle => {
                 self.trainer.clear()?;
@@ -251,22 +250,24 @@ impl Run {
                 None => self.wait_in(Phase::Reading),
             },
             Phase::Evaluating(evaluation) => self.go_on_evaluating(evaluation, pace),
-            Phase::Saving(record, mut pending) => match pending.try_take(&self.device)? {
-                Some(()) => {
-                    self.saved = Some(record.step);
-                    Ok(Tick::Stepped(record))
-                }
-                None => self.wait_in(Phase::Saving(record, pending)),
+            Phase::Asking(asking) => self.go_on_asking(asking, pace),
+            Phase::Keeping(record, sum, mut writing) => match writing.try_take(&self.device)? {
+                Some(()) => self.close(record, sum),
+                None => self.wait_in(Phase::Keeping(record, sum, writing)),
+            },
+            Phase::Saving(record) => match self.may_go_on_saving(record.step, in_frames)? {
+                true => Ok(Tick::Stepped(record)),
+                false => self.wait_in(Phase::Saving(record)),
             },
         }
     }
 
-    fn wait_in(&mut self, phase: Phase) -> Result<Tick> {
+    pub(super) fn wait_in(&mut self, phase: Phase) -> Result<Tick> {
         self.phase = phase;
         Ok(Tick::Waiting)
     }
 
-    fn go_on_in(&mut self, phase: Phase) -> Result<Tick> {
+    pub(super) fn go_on_in(&mut self, phase: Phase) -> Result<Tick> {
         self.phase = phase;
         Ok(Tick::Submitted)
     }
@@ -281,11 +282,18 @@ impl Run {
         self.tokens += batch.tokens() as u64;
         // A pass ends with the step that it is in.
         batches.complete = batches.losses.len() >= self.settings.accumulate || self.order.position().batch == 0;
-        if batches.complete {
-            self.rate = self.schedule.rate(self.step());
-            batches.pieces.push(self.trainer.record_step(self.rate)?, pace.piece());
+        if batches.complete && self.is_copied() {
+            self.record_step(&mut batches, pace)?;
         }
         self.go_on_in(Phase::Batches(batches))
+    }
+
+    /// Records the optimiser's step.
+    fn record_step(&mut self, batches: &mut Batches, pace: Pace) -> Result<()> {
+        self.rate = self.schedule.rate(self.step());
+        batches.pieces.push(self.trainer.record_step(self.rate)?, pace.piece());
+        batches.steps = true;
+        Ok(())
     }
 
     fn go_on_with_batches(&mut self, mut batches: Batches, pace: Pace) -> Result<Tick> {
@@ -295,6 +303,14 @@ impl Run {
         }
         if !batches.complete {
             return self.record_batch(batches, pace);
+        }
+        if !batches.steps {
+            // What it changes must have been copied.
+            if !self.is_copied() {
+                return self.wait_for_copies(Phase::Batches(batches));
+            }
+            self.record_step(&mut batches, pace)?;
+            return self.go_on_in(Phase::Batches(batches));
         }
         let record = LogRecord { step: self.step(), lr: self.rate, tokens: self.tokens, ..LogRecord::default() };
         let numbers = self.begin_reading(batches.losses)?;
@@ -330,57 +346,15 @@ impl Run {
         if !self.evaluates(record.step) {
             return self.close(record, sum);
         }
-        let pieces = Pieces::default();
-        let begun = Evaluation { record, step: sum, total: (0.0, 0), next: 0, pieces, losses: None, reading: None };
-        self.go_on_in(Phase::Evaluating(Box::new(begun)))
-    }
-
-    fn go_on_evaluating(&mut self, mut e: Box<Evaluation>, pace: Pace) -> Result<Tick> {
-        if let Some(reading) = &mut e.reading {
-            let Some((sum, targets)) = reading.try_take(&self.device)? else {
-                return self.wait_in(Phase::Evaluating(e));
-            };
-            e.total = (e.total.0 + sum, e.total.1 + targets);
-            e.reading = None;
-        }
-        if let Some(tick) = pace.submit(&mut e.pieces)? {
-            self.phase = Phase::Evaluating(e);
-            return Ok(tick);
-        }
-        if let Some(losses) = e.losses.take() {
-            let device = self.device.clone();
-            e.reading = Some(Pending::new(async move { sum(&device, &losses).await }));
-            return self.go_on_in(Phase::Evaluating(e));
-        }
-        let Some(held_out) = &mut self.held_out else { return self.close(e.record, e.step) };
-        let limit = self.settings.batch_limit();
-        if let Some((recorder, losses, end)) = held_out.record(&mut self.trainer, e.next, limit)? {
-            e.pieces.push(recorder, pace.piece());
-            e.losses = Some(losses);
-            e.next = end;
-            return self.go_on_in(Phase::Evaluating(e));
-        }
-        let loss = e.total.0 / e.total.1 as f64;
-        e.record.more.push(("eval_loss", loss));
-        if loss.is_finite() {
-            self.best = Some(self.best.map_or(loss, |best| best.min(loss)));
-        } else {
-            // The log has null for it, which is easily missed.
-            log::warn!(
-                "step {}: the held-out data's loss is {loss}; check its embeddings and the weights",
-                e.record.step
-            );
-        }
-        self.close(e.record, e.step)
+        self.go_on_in(Phase::Evaluating(Evaluation::begin(record, sum)))
     }
 
     /// Log line and checkpoint, as they are due.
-    fn close(&mut self, record: LogRecord, sum: Sum) -> Result<Tick> {
+    pub(super) fn close(&mut self, record: LogRecord, sum: Sum) -> Result<Tick> {
         self.log_step(&record, sum)?;
         if !self.saves(record.step) {
             return Ok(Tick::Stepped(record));
         }
-        let writing = self.checkpoint()?;
-        self.go_on_in(Phase::Saving(record, writing))
+        self.go_on_in(Phase::Saving(record))
     }
 }

@@ -171,11 +171,19 @@ impl VisualInputs {
     /// # Errors
     /// A row that is not there or not finite; no memory; the device was lost.
     pub fn clean(&mut self, batch: &Batch) -> Result<Tensor> {
-        self.read(&batch.embedding_rows)?;
+        self.rows(&batch.embedding_rows)
+    }
+
+    /// The adapter's input for these rows of the embeddings, `[m, d]` f32, without noise.
+    ///
+    /// # Errors
+    /// As [`Self::clean`].
+    pub fn rows(&mut self, rows: &[u32]) -> Result<Tensor> {
+        self.read(rows)?;
         let tensor = Tensor::from_f32(&self.device, &self.block, self.rows.width())?;
         match &self.aligner {
             None => Ok(tensor),
-            Some(alignment) => self.align(alignment, &tensor, &batch.embedding_rows),
+            Some(alignment) => self.align(alignment, &tensor, rows),
         }
     }
 

@@ -66,14 +66,15 @@ pub struct Variant {
     pub teams: Vec<Vec<(&'static str, f64)>>,
 }
 
-/// All variants: 4 row types, 3 output types, teams of one, portable or subgroups, rows read from buffers or textures,
+/// All variants: 4 row types, 3 output types (and matrices and tables in Q8_0 with one), teams of one, portable or subgroups, rows read from buffers or textures,
 /// products of 32 or 64 bits.
 pub fn variants() -> Vec<Variant> {
     let mut all = Vec::new();
-    let rows = [ElementType::F32, ElementType::F16, ElementType::BF16, ElementType::Fixed];
+    let rows = [ElementType::F32, ElementType::F16, ElementType::BF16, ElementType::Fixed, ElementType::Q8_0];
     let outputs = [ElementType::F32, ElementType::F16, ElementType::BF16];
     for rows in rows {
-        for out in outputs {
+        let in_blocks = rows == ElementType::Q8_0;
+        for out in outputs.into_iter().take(if in_blocks { 1 } else { 3 }) {
             for (i, int64) in (0..6).flat_map(|i| [(i, false), (i, true)]) {
                 let (lanes, subgroup_teams) = [(1, false), (32, false), (32, true)][i % 3];
                 let texel_reads = i >= 3;
@@ -84,7 +85,10 @@ pub fn variants() -> Vec<Variant> {
                 let mut features = Capabilities::empty();
                 features.set(Capabilities::SUBGROUP, subgroup_teams);
                 features.set(Capabilities::SHADER_INT64, int64);
-                let mut names = imports(&shape, rows, out).unwrap();
+                let mut names = imports(&shape, if in_blocks { ElementType::F32 } else { rows }, out).unwrap();
+                if in_blocks {
+                    names.insert(0, ("table", "nn/table_q8.wgsl"));
+                }
                 if out == ElementType::F16 {
                     hold_halves(&mut names, texel_reads);
                 }
@@ -104,7 +108,7 @@ pub fn variants() -> Vec<Variant> {
             }
         }
     }
-    assert_eq!(all.len(), 144);
+    assert_eq!(all.len(), 156);
     all
 }
 

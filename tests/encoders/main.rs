@@ -2,6 +2,8 @@
 //! host engine and on a driver.
 
 mod bad_input;
+mod decoders;
+mod real_model;
 mod variants;
 
 use std::path::{Path, PathBuf};
@@ -50,6 +52,11 @@ fn texts(name: &str) -> Vec<String> {
     let json: serde_json::Value =
         serde_json::from_slice(&std::fs::read(folder(name).join("expected.json")).unwrap()).unwrap();
     json["texts"].as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
+}
+
+/// The texts again and again.
+fn again(texts: &[String], times: usize) -> Vec<String> {
+    texts.iter().cycle().take(times * texts.len()).cloned().collect()
 }
 
 /// The largest relative difference of a row.
@@ -161,6 +168,10 @@ fn copy_all(from: &Path, to: &Path) {
     for entry in std::fs::read_dir(from).unwrap() {
         let path = entry.unwrap().path();
         let target = to.join(path.file_name().unwrap());
-        if path.is_dir() { copy_all(&path, &target) } else { drop(std::fs::copy(&path, &target).unwrap()) }
+        if path.is_dir() {
+            copy_all(&path, &target);
+        } else {
+            std::fs::copy(&path, &target).unwrap();
+        }
     }
 }

@@ -4,7 +4,7 @@ use realign::device::Device;
 use realign::encode::{ImageEncoder, Pooling, TextEncoder, TextOptions};
 use serde_json::json;
 
-use super::{changed, check, devices, difference, expected, folder, pixels, texts};
+use super::{again, changed, check, devices, difference, expected, folder, pixels, texts};
 
 #[test]
 fn a_batch_is_its_images_one_by_one() {
@@ -36,7 +36,7 @@ fn texts_are_independent_of_their_batch() {
                 let got = encoder.encode_blocking(std::slice::from_ref(text)).unwrap();
                 check(&got.rows, want, encoder.width(), &format!("{name} {text:?}"));
             }
-            let got = encoder.encode_blocking(&all.repeat(60)).unwrap();
+            let got = encoder.encode_blocking(&again(&all, 60)).unwrap();
             check(&got.rows, &want.repeat(60), encoder.width(), &format!("{name}, {} texts", 60 * all.len()));
             assert!(encoder.encode_blocking(&[]).unwrap().rows.is_empty());
         }

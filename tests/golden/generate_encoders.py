@@ -192,8 +192,8 @@ def clip_bfloat(folder):
 def clip_sparse(folder):
     """Fields that have their class's defaults are left out; heads have an odd width."""
     model, _ = clip(folder, "quick_gelu", None, projection=512,
-                    vision=dict(hidden_size=36, num_attention_heads=12, num_hidden_layers=12, image_size=24, patch_size=8, intermediate_size=20),
-                    text=dict(hidden_size=24, num_attention_heads=8, num_hidden_layers=12, intermediate_size=20, max_position_embeddings=77), longest=77, dtype=torch.float16)
+                    vision=dict(hidden_size=24, num_attention_heads=12, num_hidden_layers=12, image_size=24, patch_size=8, intermediate_size=10),
+                    text=dict(hidden_size=24, num_attention_heads=8, num_hidden_layers=12, intermediate_size=10, max_position_embeddings=77), longest=77, dtype=torch.float16)
     config = json.loads((folder / "config.json").read_text())
     for name, kind in [("text_config", transformers.CLIPTextConfig()), ("vision_config", transformers.CLIPVisionConfig())]:
         default = kind.to_dict()
@@ -312,7 +312,57 @@ def distilbert(folder):
     sentence(folder, weights(transformers.DistilBertModel(config), 10), tokenizer, "mean", TEXTS, 40)
 
 
-CASES = [clip_quick, clip_gelu, clip_bfloat, clip_sparse, clip_image, clip_text, siglip, siglip2, minilm, bert_dense, roberta_max, distilbert]
+def plain_tokenizer(folder, longest, end):
+    """A byte-level BPE, as decoders have it; with a mark behind each text or without any."""
+    raw = tokenizers.Tokenizer(models.BPE())
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.train_from_iterator(CORPUS, trainers.BpeTrainer(vocab_size=290, special_tokens=["<|end|>"], show_progress=False, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
+    if end:
+        raw.post_processor = processors.TemplateProcessing(single="$A <|end|>", special_tokens=[("<|end|>", 0)])
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<|end|>", pad_token="<|end|>", model_max_length=longest)
+    tokenizer.save_pretrained(folder)
+    return transformers.AutoTokenizer.from_pretrained(folder)
+
+
+def decoder_rows(model, tokenizer, texts, longest, both_sides):
+    for text in texts:
+        ids = torch.tensor([tokenizer(text, truncation=True, max_length=longest).input_ids])
+        mask = torch.zeros(1, 1, ids.shape[1], ids.shape[1]) if both_sides else None
+        with torch.no_grad():
+            yield model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state[0]
+
+
+def decoder_mean(folder):
+    """A Llama whose tokens see all others, behind an instruction; the mean, and a projection."""
+    tokenizer = plain_tokenizer(folder, 40, True)
+    config = transformers.LlamaConfig(vocab_size=len(tokenizer), hidden_size=24, num_attention_heads=3, num_key_value_heads=1, intermediate_size=44, num_hidden_layers=2,
+                                      max_position_embeddings=64, attn_implementation="eager")
+    model = weights(transformers.LlamaModel(config), 11)
+    save(model, folder)
+    generator = torch.Generator().manual_seed(12)
+    matrix, bias = [torch.randn(shape, generator=generator, dtype=torch.float64).to(FLOAT32).double() * 0.25 for shape in [(18, 24), (18,)]]
+    save_file({"proj.weight": matrix.to(FLOAT32), "proj.bias": bias.to(FLOAT32)}, folder / "projection.safetensors")
+    texts = [text for text in TEXTS]
+    rows = [matrix @ x.mean(0) + bias for x in decoder_rows(model, tokenizer, ["find: " + text for text in texts], 40, True)]
+    expected(folder, {"texts": torch.stack(rows)}, texts, tokens(tokenizer, ["find: " + text for text in texts], max_length=40))
+
+
+def decoder_last(folder):
+    """A Qwen3 in a folder of sentence-transformers: the last token's row, divided by its norm."""
+    tokenizer = plain_tokenizer(folder, 40, True)
+    config = transformers.Qwen3Config(vocab_size=len(tokenizer), hidden_size=24, num_attention_heads=2, num_key_value_heads=1, head_dim=16, intermediate_size=44, num_hidden_layers=2,
+                                      max_position_embeddings=64, attn_implementation="eager")
+    model = weights(transformers.Qwen3Model(config), 13)
+    save(model, folder)
+    (folder / "modules.json").write_text(json.dumps([{"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
+                                                     for i, (kind, path) in enumerate([("Transformer", ""), ("Pooling", "1_Pooling"), ("Normalize", "2_Normalize")])]))
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling/config.json").write_text(json.dumps({"word_embedding_dimension": 24, "pooling_mode_lasttoken": True, "pooling_mode_mean_tokens": False, "include_prompt": True}))
+    rows = [x[-1] / x[-1].norm() for x in decoder_rows(model, tokenizer, [text.strip() for text in TEXTS], 40, False)]
+    expected(folder, {"texts": torch.stack(rows)}, TEXTS, tokens(tokenizer, [text.strip() for text in TEXTS], max_length=40))
+
+
+CASES = [clip_quick, clip_gelu, clip_bfloat, clip_sparse, clip_image, clip_text, siglip, siglip2, minilm, bert_dense, roberta_max, distilbert, decoder_mean, decoder_last]
 
 if __name__ == "__main__":
     chosen = sys.argv[1:]

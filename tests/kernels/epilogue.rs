@@ -5,7 +5,7 @@ use realign::kernels::linalg::epilogue::Epilogue;
 use realign::kernels::linalg::matmul::{self, Operand, Product};
 use realign::kernels::nn::gate::Act;
 use realign::kernels::nn::gelu::{self, Form};
-use realign::nn::linear::{Linear, LowRank, Then};
+use realign::nn::linear::{Linear, LowRank, Narrow, Then};
 use realign::nn::parameters::Parameters;
 
 use crate::common::gpu;
@@ -196,12 +196,13 @@ fn layers_with_a_low_rank_addition() {
         let layer = Linear { weight, bias, low_rank, input_factor: 1.0 };
         let (x, residual) = (tensor(&device, &normal(5, 35), 7), tensor(&device, &normal(6, 45), 9));
         let [plain, y, before, active, summed] = [(); 5].map(|()| rubbish(&device, 5, 9));
-        let narrow = zeros(&device, 5, 2);
+        let product = zeros(&device, 5, 2);
+        let narrow = Narrow::from(&product);
         run(&device, |r| {
-            layer.forward(r, &parameters, &x, &plain, Some(&narrow)).unwrap();
-            layer.forward_then(r, &parameters, &x, (&y, Then::Gelu(Form::Tanh, &before)), Some(&narrow)).unwrap();
+            layer.forward(r, &parameters, &x, &plain, Some(narrow)).unwrap();
+            layer.forward_then(r, &parameters, &x, (&y, Then::Gelu(Form::Tanh, &before)), Some(narrow)).unwrap();
             gelu::forward(r, Form::Tanh, &plain, &active).unwrap();
-            layer.forward_then(r, &parameters, &x, (&summed, Then::Add(&residual)), Some(&narrow)).unwrap();
+            layer.forward_then(r, &parameters, &x, (&summed, Then::Add(&residual)), Some(narrow)).unwrap();
         });
         assert_eq!(read(&device, &before), read(&device, &plain), "{name}");
         assert_eq!(read(&device, &y), read(&device, &active), "{name}");

@@ -35,6 +35,7 @@ mod normalize;
 mod optim;
 mod optim_8bit;
 mod power_sums;
+mod q8_blocks;
 mod rows;
 mod tensor_cores;
 mod typed_products;

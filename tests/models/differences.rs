@@ -78,7 +78,7 @@ fn linear_layers_and_their_low_rank_additions() {
     let (values, x, dy) = layer();
     let (_, narrow) = linear((&values, SCALE, None), "l", &x);
     let (mut gradients, mut dx) = (zeros_like(&values), Matrix::zeros(x.rows, x.width));
-    linear_backward((&values, SCALE), &mut gradients, "l", (&x, &narrow), (&dy, &mut dx));
+    linear_backward((&values, SCALE, None), &mut gradients, "l", (&x, &narrow), (&dy, &mut dx));
     let value = |values: &Tensors, x: &Matrix| dot(&linear((values, SCALE, None), "l", x).0.tight(), &dy.tight());
     elementwise(&x, &dx, |x| value(&values, x), "x");
     for (name, gradient) in &gradients {
@@ -97,7 +97,7 @@ fn linear_layers_on_devices() {
     let (values, x, dy) = layer();
     let (y, narrow) = linear((&values, SCALE, None), "l", &x);
     let (mut gradients, mut dx) = (zeros_like(&values), Matrix::zeros(x.rows, x.width));
-    linear_backward((&values, SCALE), &mut gradients, "l", (&x, &narrow), (&dy, &mut dx));
+    linear_backward((&values, SCALE, None), &mut gradients, "l", (&x, &narrow), (&dy, &mut dx));
     for device in devices() {
         let narrowed = |m: &Matrix| -> Vec<f32> { m.tight().into_iter().map(|x| x as f32).collect() };
         let tensor = |m: &Matrix| Tensor::from_f32(&device, &narrowed(m), m.width).unwrap();
@@ -116,8 +116,8 @@ fn linear_layers_on_devices() {
         let narrows = [zeros(x.rows, 3), zeros(x.rows, 3)];
         let (tx, tdy) = (tensor(&x), tensor(&dy));
         let mut recorder = device.recorder();
-        layer.forward(&mut recorder, &parameters, &tx, &out, Some(&narrows[0])).unwrap();
-        let (both, narrow) = ((&parameters, &on_device), Some((&narrows[0], &narrows[1])));
+        layer.forward(&mut recorder, &parameters, &tx, &out, Some((&narrows[0]).into())).unwrap();
+        let (both, narrow) = ((&parameters, &on_device), Some(((&narrows[0]).into(), &narrows[1])));
         layer.backward(&mut recorder, both, (&tx, &tdy), Some((&back, false)), narrow).unwrap();
         recorder.submit().unwrap();
         let read = |tensor: &Tensor| tensor.to_f32_blocking(&device).unwrap();

@@ -14,7 +14,7 @@ fn goes_on_bit_for_bit(device: &realign::device::Device, settings: &Settings, wh
     finish(Run::start(device, plain.clone(), Start::New).unwrap());
     let whole = results(&plain.out);
     assert!(whole.len() >= 2, "{what}");
-    let again = Settings { out: plain.out.with_file_name("again"), ..plain };
+    let again = plain.clone().out(plain.out.with_file_name("again"));
     let mut first = Run::start(device, again.clone(), Start::New).unwrap();
     (0..4).for_each(|_| drop(first.advance().unwrap()));
     drop(first);
@@ -73,9 +73,9 @@ fn dropout_and_targets_are_found_again() {
         assert_eq!(config["lora_dropout"], 0.2);
         assert_eq!(config["target_modules"].as_array().unwrap().len(), 2);
         // Trained on from there; without dropout the results are others.
-        let next = Settings { out: settings.out.with_file_name("next"), init_lora: Some(folder), ..settings.clone() };
+        let next = settings.clone().out(settings.out.with_file_name("next")).init_lora(Some(folder));
         finish(Run::start(&device, next, Start::New).unwrap());
-        let whole = Settings { lora_dropout: 0.0, out: settings.out.with_file_name("whole"), ..settings.clone() };
+        let whole = settings.clone().out(settings.out.with_file_name("whole")).lora_dropout(0.0);
         finish(Run::start(&device, whole.clone(), Start::New).unwrap());
         assert!(results(&whole.out) != results(&settings.out), "{}", device.name());
         settings.lora_targets = vec!["query_proj".to_owned()];

@@ -67,7 +67,7 @@ fn a_nan_among_the_held_out() {
     let (folder, mut settings) = setup(Stage::Two);
     settings.max_steps = Some(3);
     settings.eval_data = Some(settings.data.clone());
-    settings.eval_every = 1;
+    (settings.eval_every, settings.eval_generate, settings.eval_max_tokens) = (1, 12, 2);
     let rows = realign::io::Dataset::open(&settings.embeddings, &Default::default()).unwrap();
     let mut rows = realign::io::EmbeddingRows::open(&rows).unwrap();
     let width = rows.width();
@@ -83,6 +83,9 @@ fn a_nan_among_the_held_out() {
         for record in &records {
             let evaluated = record.more.iter().find(|(name, _)| *name == "eval_loss").unwrap().1;
             assert!(record.loss.is_finite() && evaluated.is_nan(), "{}: {record:?}", device.name());
+            // Answers that cannot be made are wrong ones.
+            let answered = record.more.iter().filter(|(name, x)| name.starts_with("eval_") && (0.0..1.0).contains(x));
+            assert_eq!(answered.count(), 3, "{}: {record:?}", device.name());
         }
         let log = std::fs::read_to_string(settings.out.join("log.jsonl")).unwrap();
         assert!(log.lines().all(|line| line.contains("\"eval_loss\":null")), "{log}");

@@ -84,6 +84,8 @@ fn a_plan_is_what_a_run_takes() {
         PlanOptions { moments: MomentType::Dynamic8, storage: ElementType::BF16, ..OPTIONS },
         PlanOptions { trains: Trains::Adapter, storage: ElementType::BF16, ..OPTIONS },
         PlanOptions { trains: Trains::LowRank, rank: 4, storage: ElementType::F16, ..OPTIONS },
+        PlanOptions { trains: Trains::LowRank, rank: 4, storage: ElementType::Q8_0, ..OPTIONS },
+        PlanOptions { trains: Trains::Adapter, storage: ElementType::Q8_0, precision: Precision::Mixed, ..OPTIONS },
         PlanOptions { trains: Trains::LowRank, rank: 4, dropout: true, ..OPTIONS },
         PlanOptions {
             trains: Trains::LowRank,
@@ -163,6 +165,13 @@ fn the_documented_budget() {
     let low_rank = PlanOptions { trains: Trains::LowRank, rank: 16, ..options(42, true) };
     let total = gigabytes(plan(&config, &low_rank).unwrap().peak);
     let words = format!("`--train lora` at rank 16 takes {total}");
+    assert!(docs.contains(&words), "docs/training.md should say {words}");
+    // In blocks of Q8_0, 8.5 bits a number of the matrices; norms are in f32.
+    let blocks = plan(&config, &PlanOptions { storage: ElementType::Q8_0, ..options(42, true) }).unwrap();
+    let norms = 4 * 65 * 4096;
+    assert_eq!(blocks.tables * 32, plans[1].tables * 17);
+    assert_eq!((blocks.layers - norms) * 32, (plans[1].layers - norms) * 17);
+    let words = format!("`--weights q8_0` {} and {}", gigabytes(blocks.layers), gigabytes(blocks.tables));
     assert!(docs.contains(&words), "docs/training.md should say {words}");
     // All parameters, in bf16 with moments in 8 bits: the GPU of 80 GB holds it, and without gradients it is 4 bytes a parameter.
     let all = PlanOptions { trains: Trains::All, moments: MomentType::Dynamic8, ..options(42, true) };

@@ -114,7 +114,7 @@ fn what_a_stage_does_not_do_is_refused() {
     }
     let (_folder, settings) = setup_of(Stage::Two, "llama");
     for (change, words) in [
-        (settings.clone().weights(Some(ElementType::F64)).train(Trained::Lora), ["f64", "f32, f16 or bf16"]),
+        (settings.clone().weights(Some(ElementType::F64)).train(Trained::Lora), ["f64", "f32, f16, bf16 or q8_0"]),
         (settings.clone().lora_rank(0).train(Trained::Lora), ["lora_rank", "at least 1"]),
         (settings.clone().accumulate(0), ["accumulate", "at least 1"]),
         (settings.clone().visual_tokens(0), ["visual_tokens", "at least 1"]),

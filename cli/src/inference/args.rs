@@ -33,7 +33,7 @@ pub struct ModelArgs {
     #[arg(long, default_value = "f32", value_parser = parse_precision, value_name = "f32|mixed")]
     pub precision: Precision,
     /// What the language model's matrices are stored as; by default each as in its file, and f16 with --precision mixed.
-    #[arg(long, value_parser = parse_weights, value_name = "f32|f16|bf16")]
+    #[arg(long, value_parser = parse_weights, value_name = "f32|f16|bf16|q8_0")]
     weights: Option<ElementType>,
     /// Low-rank additions to the language model: a folder in PEFT's layout, such as the one that a run leaves in OUT/lora.
     #[arg(long, value_name = "DIR")]
@@ -52,7 +52,8 @@ fn parse_weights(text: &str) -> Result<ElementType, String> {
         "f32" => Ok(ElementType::F32),
         "f16" => Ok(ElementType::F16),
         "bf16" => Ok(ElementType::BF16),
-        other => Err(format!("'{other}' is unknown; choose f32, f16 or bf16")),
+        "q8_0" => Ok(ElementType::Q8_0),
+        other => Err(format!("'{other}' is unknown; choose f32, f16, bf16 or q8_0")),
     }
 }
 
@@ -224,6 +225,18 @@ pub struct EvaluateArgs {
     /// Letter case and a final full stop do not matter.
     #[arg(long)]
     pub lenient: bool,
+    /// No chat template: the records are captions, and the model is to say them, as stage 1 trains: BOS, image, one line of answer.
+    #[arg(long)]
+    pub plain: bool,
+    /// Ask the first so many records alone.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: Option<u32>,
+    /// Align the embeddings first, as stage 1 does: statistics from realign fit.
+    #[arg(long, value_name = "S.safetensors")]
+    pub stats: Option<PathBuf>,
+    /// The aligner, if not the one that the statistics were fitted for.
+    #[arg(long, requires = "stats", value_name = "METHOD")]
+    pub aligner: Option<Method>,
     /// Every question's answer, as JSON lines.
     #[arg(long, value_name = "OUT.jsonl")]
     pub predictions: Option<PathBuf>,

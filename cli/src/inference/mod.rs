@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Result, bail};
+use realign::align::Method;
 use realign::device::Device;
 use realign::inference::{self, Accuracy, Assistant, Evaluation, Judged};
 use realign::io::{
@@ -49,6 +50,19 @@ fn check_width(adapter: &Path, takes: usize, width: usize) -> Result<()> {
     Ok(())
 }
 
+/// Embeddings as they are, or aligned.
+fn inputs(
+    device: &Device,
+    rows: EmbeddingRows,
+    (stats, method): (Option<&Path>, Option<Method>),
+) -> Result<VisualInputs> {
+    let aligner = match stats {
+        Some(path) => visual::aligner(path, method)?,
+        None => None,
+    };
+    Ok(VisualInputs::new(device, rows, aligner.as_deref())?)
+}
+
 pub fn score(args: &ScoreArgs) -> Result<()> {
     args.json.check()?;
     let device = request(&args.device, args.model.precision)?;
@@ -65,11 +79,7 @@ pub fn score(args: &ScoreArgs) -> Result<()> {
     };
     let form = Form::of(&args.data.data)?;
     let samples = data::samples(&args.model.model, &args.data.data, &embeddings, &options, form)?;
-    let aligner = match &args.stats {
-        Some(path) => visual::aligner(path, args.aligner)?,
-        None => None,
-    };
-    let mut inputs = VisualInputs::new(&device, embeddings.rows, aligner.as_deref())?;
+    let mut inputs = inputs(&device, embeddings.rows, (args.stats.as_deref(), args.aligner))?;
     let start = Instant::now();
     let bar = show::progress(samples.len() as u64, "scoring");
     let batch = args.batch_size as usize;
@@ -167,29 +177,33 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
     args.json.check()?;
     args.predictions.iter().try_for_each(|path| check_writable(path, args.json.force))?;
     let device = request(&args.device, args.model.precision)?;
-    let mut embeddings = args.data.files().open()?;
+    let embeddings = args.data.files().open()?;
     let DataArgs { join, skip_missing, skip_bad, .. } = args.data;
     let options = QuestionOptions { join, skip_missing, skip_bad };
-    let Questions { questions, missing, skipped_bad } = Questions::read(&args.data.data, &embeddings.index, options)?;
+    let read = if args.plain { Questions::captions } else { Questions::read };
+    let Questions { mut questions, missing, skipped_bad } = read(&args.data.data, &embeddings.index, options)?;
+    questions.truncate(args.limit.map_or(usize::MAX, |limit| limit as usize));
     let (model, visual_tokens) = (&args.model, args.model.visual_tokens());
     let adapter = model.adapter()?;
     let assistant = Assistant::open_in(&device, &model.model, adapter, visual_tokens, model.decoder())?;
     let assistant = model.date.into_iter().fold(assistant, Assistant::at);
     check_width(adapter, assistant.model.adapter.input(), embeddings.rows.width())?;
+    let mut inputs = inputs(&device, embeddings.rows, (args.stats.as_deref(), args.aligner))?;
     let start = Instant::now();
     let bar = show::progress(questions.len() as u64, "asking");
-    let how = (&args.sampling.options(false), args.lenient);
+    let how = (&args.sampling.options(args.plain), args.lenient);
     let mut predictions =
         args.predictions.as_deref().map(|path| Predictions::create(path, args.json.force)).transpose()?;
     let judged = |question: &Question, judged: &Judged| {
         bar.inc(1);
         predictions.as_mut().map_or(Ok(()), |predictions| predictions.write(question, judged))
     };
-    let evaluation = inference::evaluate(&assistant, (&questions, &mut embeddings.rows), how, judged)?;
+    let evaluation = inference::evaluate(&assistant, (&questions, &mut inputs), how, judged)?;
     bar.finish_and_clear();
     let types: serde_json::Map<String, Value> =
         evaluation.types.iter().map(|(name, accuracy)| (name.clone(), accuracy_json(*accuracy))).collect();
     let mut value = accuracy_json(evaluation.overall);
+    value["f1"] = json!(evaluation.f1());
     value["types"] = Value::Object(types);
     value["skipped"] = json!(missing);
     value["skipped_bad"] = json!(skipped_bad);
@@ -223,7 +237,7 @@ impl Predictions {
     fn write(&mut self, question: &Question, judged: &Judged) -> Result<(), realign::Error> {
         let value = json!({
             "id": question.id, "type": question.kind, "question": question.turns.last().map(|turn| &turn.text),
-            "answers": question.answers, "prediction": judged.answer, "correct": judged.correct,
+            "answers": question.answers, "prediction": judged.answer, "correct": judged.correct, "f1": judged.f1,
         });
         writeln!(self.file, "{value}").map_err(realign::Error::io("write", &self.path))
     }
@@ -242,5 +256,6 @@ fn table(evaluation: &Evaluation) -> String {
         let share = accuracy.share();
         format!("{name:<width$}  {share:>8.3}  {low:.3} to {high:.3}  {:>6} / {}", accuracy.correct, accuracy.count)
     }));
+    lines.push(format!("F1 of words  {:.3}", evaluation.f1()));
     lines.join("\n")
 }

@@ -67,17 +67,22 @@ pub fn train(args: &TrainArgs) -> Result<()> {
     let (step, tokens) = (run.step(), run.tokens());
     let report = write_report(&out)?;
     let overflowed = run.skipped_steps();
+    let (best, stopped_early) = (run.best(), run.stopped_early());
+    if let Some(why) = &stopped_early {
+        eprintln!("stopped early, after step {step} of {}: {why}", run.total());
+    }
     let finished = run.finish()?;
-    let number = |record: &LogRecord, name: &str| record.more.iter().find(|(n, _)| *n == name).map(|(_, x)| *x);
     let path = |path: &std::path::Path| path.display().to_string();
-    let value = json!({
+    let mut value = json!({
         "step": step, "steps": step - began.1, "tokens": tokens, "loss": last.as_ref().map(|l| l.loss),
-        "eval_loss": last.as_ref().and_then(|l| number(l, "eval_loss")),
-        "adapter": path(&finished.adapter), "model": finished.model.as_deref().map(path),
+        "eval_loss": null, "best_step": best.map(|(step, _)| step), "best_value": best.map(|(_, value)| value),
+        "stopped_early": stopped_early, "best": finished.best.as_deref().map(path), "adapter": path(&finished.adapter), "model": finished.model.as_deref().map(path),
         "lora": finished.low_rank.as_deref().map(path), "log": path(&out.join("log.jsonl")), "report": path(&report),
         "device": device.name(), "seconds": seconds, "tokens_per_second": (tokens - began.2) as f64 / seconds.max(1e-9),
         "skipped": samples.0, "truncated": samples.1, "skipped_bad": samples.2, "precision": precision.name(), "skipped_steps": overflowed.unwrap_or(0),
     });
+    let evaluated = last.iter().flat_map(|record| &record.more).filter(|(name, _)| name.starts_with("eval_"));
+    evaluated.for_each(|(name, x)| value[*name] = json!(x));
     show::result(args.json, &value)
 }
 

@@ -8,11 +8,13 @@ mod bench;
 mod damaged;
 mod embed;
 mod environment;
+mod evaluations;
 mod experiment;
 mod field;
 mod geometry;
 mod json;
 mod outputs;
+mod plan;
 mod shards;
 mod train;
 

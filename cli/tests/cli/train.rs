@@ -188,6 +188,42 @@ fn mixed_precision_is_asked_for_and_said() {
     assert!(output.status.code() == Some(2) && stderr.contains("choose f32 or mixed"), "{stderr}");
 }
 
+/// `--weights q8_0` in every command that has it: near what the files' numbers give, and not the same; refused where it is none.
+#[test]
+fn weights_in_blocks_are_asked_for() {
+    let folder = folder();
+    for device in devices() {
+        let near = |a: &Value, b: &Value| {
+            let (a, b) = (a.as_f64().unwrap(), b.as_f64().unwrap());
+            a != b && (a - b).abs() < 1e-2 * b.abs()
+        };
+        let common = format!("--force --device {device} --json --epochs 3");
+        for (command, place) in [(STAGE1, "one"), (&format!("{STAGE2} --train lora --merge-lora"), "two")] {
+            let run = |more: &str| folder.json_quiet(&format!("{command} {common} --out {place} {more}"));
+            let (plain, blocks) = (run(""), run("--weights q8_0"));
+            assert!(near(&blocks["loss"], &plain["loss"]), "{blocks} {plain}");
+        }
+        let data = "--data conversations.json --embeddings image.npy --ids image_ids.json";
+        let ask = format!("score --model m --adapter a.safetensors {data} --device {device} --json");
+        let (plain, blocks) = (folder.json_quiet(&ask), folder.json_quiet(&format!("{ask} --weights q8_0")));
+        assert!(near(&blocks["token_nll"], &plain["token_nll"]), "{blocks} {plain}");
+        for command in [format!("evaluate {data}"), "generate --prompt what".to_owned()] {
+            let line = format!("{command} --model m --adapter a.safetensors --max-tokens 4 --device {device} --json");
+            let (plain, blocks) = (folder.json_quiet(&line), folder.json_quiet(&format!("{line} --weights q8_0")));
+            assert_eq!(plain.as_object().unwrap().len(), blocks.as_object().unwrap().len(), "{line}");
+        }
+    }
+    for (line, words) in [
+        (format!("{STAGE2} --out c --weights q4_0"), "q8_0"),
+        (format!("{STAGE2} --out c --weights q8_0 --train all"), "frozen"),
+        ("generate --model m --adapter a.safetensors --prompt what --weights q4_0".to_owned(), "q8_0"),
+    ] {
+        let output = folder.run(&line);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && stderr.contains(words), "{line}: {stderr}");
+    }
+}
+
 #[test]
 fn warnings_are_seen_and_counted() {
     let folder = folder();

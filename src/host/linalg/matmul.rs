@@ -6,6 +6,7 @@ use faer::linalg::matmul::{matmul, triangular};
 use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
+use crate::blocks;
 use crate::host::nn::gate::{self, Act};
 use crate::host::nn::gelu::{self, Form};
 use crate::host::nn::math::Float;
@@ -190,6 +191,15 @@ fn product(call: &mut HostCall<'_>, c: &mut [f32]) -> Result<()> {
     let c_stride = 4 * p.c_stride as usize;
     let c = (c.get_mut(volume([p.c_first as usize, c_stride])..).unwrap_or_default(), c_stride);
     let (shape, options) = ((p.m as usize, p.n as usize, p.k as usize), (p.alpha, p.accumulate != 0, p.upper != 0));
+    if element == ElementType::Q8_0 {
+        let b = Blocks {
+            words: call.read_as(1, 0)?,
+            first: volume([p.b_first as usize, 4 * p.b_stride as usize]),
+            stride: 4 * p.b_stride as usize,
+            transpose: p.transpose_b != 0,
+        };
+        return multiply_blocks(c, (a, b), shape, options);
+    }
     if element.bytes() == 2 {
         let b = stored(call.read_as::<u16>(1, 0)?, p.b_first, p.b_stride, p.transpose_b);
         return multiply_half(c, (a, b), element, shape, options);
@@ -212,25 +222,63 @@ const WIDENED: usize = 1 << 19;
 /// # Errors
 /// As [`multiply`].
 pub fn multiply_half(
-    (c, c_stride): (&mut [f32], usize),
+    c: (&mut [f32], usize),
     (a, b): (Stored<'_, f32>, Stored<'_, u16>),
     element: ElementType,
+    shape: (usize, usize, usize),
+    options: (f32, bool, bool),
+) -> Result<()> {
+    let fill = |first: usize, to: &mut [f32]| widen(element, &b.data[first..first + to.len()], to);
+    multiply_filled(c, (a, (b.data.len(), b.stride, b.transpose)), fill, shape, options)
+}
+
+/// A matrix in blocks of Q8_0, as on a device.
+#[derive(Clone, Copy, Debug)]
+struct Blocks<'a> {
+    words: &'a [u32],
+    /// The element that the first row that is used begins with.
+    first: usize,
+    stride: usize,
+    transpose: bool,
+}
+
+/// As [`multiply`], with B in blocks of Q8_0.
+fn multiply_blocks(
+    c: (&mut [f32], usize),
+    (a, b): (Stored<'_, f32>, Blocks<'_>),
+    shape: (usize, usize, usize),
+    options: (f32, bool, bool),
+) -> Result<()> {
+    if !b.stride.is_multiple_of(blocks::BLOCK) {
+        return Err(Error::shape("matmul", "matrix in q8_0", "rows of a multiple of 32", b.stride));
+    }
+    let elements = b.words.len() / blocks::PAIR_WORDS * 2 * blocks::BLOCK;
+    let fill = |first: usize, to: &mut [f32]| blocks::from_device(b.words, b.first + first, to);
+    multiply_filled(c, (a, (elements.saturating_sub(b.first), b.stride, b.transpose)), fill, shape, options)
+}
+
+/// As [`multiply`], with a B of so many elements in rows of a stride, which `fill` makes f32 from an element on, a block of rows at a time.
+fn multiply_filled(
+    (c, c_stride): (&mut [f32], usize),
+    (a, (length, stride, transpose)): (Stored<'_, f32>, (usize, usize, bool)),
+    fill: impl Fn(usize, &mut [f32]) + Sync,
     (m, n, k): (usize, usize, usize),
     (alpha, accumulate, upper): (f32, bool, bool),
 ) -> Result<()> {
-    let (rows, columns) = if b.transpose { (n, k) } else { (k, n) };
-    check(b.data.len(), (rows, columns), b.stride)?;
-    let block = if upper { rows } else { WIDENED / b.stride.max(1) }.max(1);
+    const PART: usize = 1 << 13;
+    let (rows, columns) = if transpose { (n, k) } else { (k, n) };
+    check(length, (rows, columns), stride)?;
+    let block = if upper { rows } else { WIDENED / stride.max(1) }.max(1);
     // One row may say any stride: no more than there is.
-    let mut widened = vec![0f32; volume([block.min(rows), b.stride]).min(b.data.len())];
+    let mut widened = vec![0f32; volume([block.min(rows), stride]).min(length)];
     for first in (0..rows.max(1)).step_by(block) {
         let count = block.min(rows - first);
         // The last row may lack its padding.
-        let from = &b.data[first * b.stride..b.data.len().min(volume([first + count, b.stride]))];
-        let to = widened.par_chunks_mut(1 << 13);
-        from.par_chunks(1 << 13).zip(to).for_each(|(from, to)| widen(element, from, &mut to[..from.len()]));
-        let part = Stored { data: &widened[..from.len()], stride: b.stride, transpose: b.transpose };
-        if b.transpose {
+        let (from, end) = (first * stride, length.min(volume([first + count, stride])));
+        let part = &mut widened[..end - from];
+        part.par_chunks_mut(PART).enumerate().for_each(|(i, to)| fill(from + i * PART, to));
+        let part = Stored { data: &*part, stride, transpose };
+        if transpose {
             // Columns of C.
             let columns = c.get_mut(first..).unwrap_or_default();
             multiply((columns, c_stride), (a, part), (m, count, k), (alpha, accumulate, upper))?;

@@ -6,9 +6,10 @@ use rayon::prelude::*;
 use super::math::Float;
 use super::parallel::{Row, for_each_row};
 use super::{floats, floats_mut};
+use crate::blocks;
 use crate::host::real::widen;
 use crate::host::{HostCall, check_params, volume};
-use crate::{ElementType, Result};
+use crate::{ElementType, Error, Result};
 
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -89,26 +90,27 @@ pub fn gather_scaled<R: Float>(
     for_each_row(&Gather { table, visual, ids, part, scales }, out, stride);
 }
 
-struct GatherHalf<'a> {
-    table: &'a [u16],
-    element: ElementType,
+/// From a table of so many rows, which `fill` widens.
+struct GatherWidened<'a, F> {
+    rows: usize,
+    fill: F,
     visual: &'a [f32],
     ids: &'a [u32],
     part: Part,
     scales: [f32; 2],
 }
 
-impl Row<f32> for GatherHalf<'_> {
+impl<F: Fn(usize, &mut [f32]) + Sync> Row<f32> for GatherWidened<'_, F> {
     #[inline(always)]
     fn row(&self, index: usize, out: &mut [f32]) {
         let id = self.ids[index];
         if id & VISUAL != 0 {
-            let GatherHalf { visual, ids, part, scales, .. } = *self;
+            let GatherWidened { visual, ids, part, scales, .. } = *self;
             return Gather { table: &[], visual, ids, part, scales }.row(index, out);
         }
-        match id.checked_sub(self.part.first).and_then(|i| self.table.chunks_exact(out.len()).nth(i as usize)) {
+        match id.checked_sub(self.part.first).filter(|i| (*i as usize) < self.rows) {
             Some(row) => {
-                widen(self.element, row, out);
+                (self.fill)(row as usize, out);
                 out.iter_mut().for_each(|x| *x *= self.scales[0]);
             }
             None if self.part.keep => {}
@@ -160,9 +162,18 @@ pub fn gather_twin(call: &mut HostCall<'_>) -> Result<()> {
     let out = &mut floats_mut(call, 3, count)?[..count];
     let scales = [p.scale, p.visual_scale];
     let (element, elements) = (call.elements.0, volume([p.table_rows as usize, stride]));
-    if element.bytes() == 2 {
+    let rows = p.table_rows as usize;
+    if element == ElementType::Q8_0 {
+        let words = call.read_as::<u32>(0, elements.div_ceil(2 * blocks::BLOCK).saturating_mul(blocks::PAIR_WORDS))?;
+        if !stride.is_multiple_of(blocks::BLOCK) {
+            return Err(Error::shape("embedding gather", "table in q8_0", "rows of a multiple of 32", stride));
+        }
+        let fill = |row: usize, to: &mut [f32]| blocks::from_device(words, row * stride, to);
+        for_each_row(&GatherWidened { rows, fill, visual, ids, part, scales }, out, stride);
+    } else if element.bytes() == 2 {
         let table = &call.read_as::<u16>(0, elements)?[..elements];
-        for_each_row(&GatherHalf { table, element, visual, ids, part, scales }, out, stride);
+        let fill = |row: usize, to: &mut [f32]| widen(element, &table[row * stride..(row + 1) * stride], to);
+        for_each_row(&GatherWidened { rows, fill, visual, ids, part, scales }, out, stride);
     } else {
         gather_scaled((&floats(call, 0, elements)?[..elements], visual), scales, part, ids, out, stride);
     }

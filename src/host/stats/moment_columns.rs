@@ -32,7 +32,9 @@ pub fn twin(call: &mut HostCall<'_>) -> Result<()> {
         ElementType::F16 => add::<half::f16>(call.read_as(0, elements)?, entries, columns),
         ElementType::BF16 => add::<half::bf16>(call.read_as(0, elements)?, entries, columns),
         ElementType::Fixed => add::<Fixed>(call.read_as(0, elements)?, entries, columns),
-        ElementType::F64 => Err(Error::argument("element type", "f64 has no device form")),
+        element @ (ElementType::F64 | ElementType::Q8_0) => {
+            Err(Error::argument("element type", format!("{element} is no type of a device's rows")))
+        }
     }
 }
 

@@ -19,7 +19,9 @@ pub fn twin(call: &mut HostCall<'_>) -> Result<()> {
         ElementType::F16 => weigh::<half::f16>(&pass, call.read_as(0, elements)?, entries, tail),
         ElementType::BF16 => weigh::<half::bf16>(&pass, call.read_as(0, elements)?, entries, tail),
         ElementType::Fixed => weigh::<Fixed>(&pass, call.read_as(0, elements)?, entries, tail),
-        ElementType::F64 => return Err(Error::argument("element type", "f64 has no device form")),
+        element @ (ElementType::F64 | ElementType::Q8_0) => {
+            return Err(Error::argument("element type", format!("{element} is no type of a device's rows")));
+        }
     }
     Ok(())
 }

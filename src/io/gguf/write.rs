@@ -8,6 +8,7 @@ use half::f16;
 
 use super::kind::Kind;
 use super::value::ValueKind;
+use crate::blocks;
 use crate::io::positional;
 use crate::io::tensor_file::narrow;
 use crate::{Error, Result};
@@ -163,7 +164,7 @@ impl GgufWriter {
         let held = |x: &f32| match kind {
             Kind::F16 => f16::from_f32(*x).is_finite(),
             // A scale is the largest number over 127, in f16.
-            Kind::Q8_0 => f16::from_f32(x / 127.0).is_finite(),
+            Kind::Q8_0 => blocks::holds(*x),
             Kind::BF16 => half::bf16::from_f32(*x).is_finite(),
             _ => x.is_finite(),
         };
@@ -181,16 +182,11 @@ impl GgufWriter {
     }
 }
 
-/// A block of Q8_0: the f16 scale d, the largest magnitude over 127, then each number over it, rounded to nearest, halves away from zero. As
-/// ggml does it: the quotients are products with 1 / d before d is rounded.
+/// A block of Q8_0: the f16 scale, then the numbers.
 fn q8_0(numbers: &[f32], out: &mut [u8]) {
-    let largest = numbers.iter().fold(0f32, |most, x| most.max(x.abs()));
-    let d = largest / 127.0;
-    let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
-    out[..2].copy_from_slice(&f16::from_f32(d).to_le_bytes());
-    for (x, byte) in numbers.iter().zip(&mut out[2..]) {
-        *byte = (x * inverse).round() as i8 as u8;
-    }
+    let (scale, bytes) = out.split_at_mut(2);
+    let d = blocks::quantize(numbers, |i, q| bytes[i] = q as u8);
+    scale.copy_from_slice(&d.to_le_bytes());
 }
 
 /// The type for matrices in `element`, or in Q8_0 where there is none; rows that are no whole blocks are stored in F16, as llama.cpp's

@@ -143,7 +143,7 @@ impl Reader {
                 ElementType::F16 => copy::<Float16Type>(&values, now),
                 ElementType::F32 => copy::<Float32Type>(&values, now),
                 ElementType::F64 => copy::<Float64Type>(&values, now),
-                ElementType::BF16 | ElementType::Fixed => None,
+                ElementType::BF16 | ElementType::Fixed | ElementType::Q8_0 => None,
             };
             copied.ok_or_else(|| damaged("a batch of another type than its schema says", &self.path))?;
             out = later;

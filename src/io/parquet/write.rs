@@ -143,7 +143,7 @@ pub(super) fn number_array(element: ElementType, block: &[u8], path: &Path) -> R
         ElementType::F16 => Ok(numbers::<Float16Type>(block)),
         ElementType::F32 => Ok(numbers::<Float32Type>(block)),
         ElementType::F64 => Ok(numbers::<Float64Type>(block)),
-        ElementType::BF16 | ElementType::Fixed => Err(cannot_hold(element, path)),
+        ElementType::BF16 | ElementType::Fixed | ElementType::Q8_0 => Err(cannot_hold(element, path)),
     }
 }
 
@@ -182,7 +182,7 @@ pub(super) fn number_type(element: ElementType, path: &Path) -> Result<DataType>
         ElementType::F16 => Ok(DataType::Float16),
         ElementType::F32 => Ok(DataType::Float32),
         ElementType::F64 => Ok(DataType::Float64),
-        ElementType::BF16 | ElementType::Fixed => Err(cannot_hold(element, path)),
+        ElementType::BF16 | ElementType::Fixed | ElementType::Q8_0 => Err(cannot_hold(element, path)),
     }
 }
 

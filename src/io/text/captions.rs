@@ -23,16 +23,19 @@ impl Samples {
     /// A file that cannot be read; broken JSON in an array; more bad records than `skip_bad` allows, the first ten with their reasons: a line
     /// that is no JSON, no id, no text or an empty one; missing embeddings unless `skip_missing` is on; nothing left to train on.
     pub fn captions(path: &Path, tokenizer: &Tokenizer, index: &IdIndex, options: &SampleOptions) -> Result<Samples> {
-        let parse = |object: &Map<String, Value>| {
-            let text = caption(object)?.trim().to_string();
-            let names = names(object, options.join)?;
-            match text.is_empty() {
-                true => Err("its text is empty".to_string()),
-                false => Ok((names, text)),
-            }
-        };
+        let parse = |object: &Map<String, Value>| parse(object, options.join);
         let encode = |text: &String| caption_entries(tokenizer, text, options.visual_tokens);
         collect(Records::open(path)?, index, options, parse, encode)
+    }
+}
+
+/// What may name the text's embedding, and the text.
+pub(super) fn parse(object: &Map<String, Value>, join: Join) -> Result<(Vec<String>, String), String> {
+    let text = caption(object)?.trim().to_string();
+    let names = names(object, join)?;
+    match text.is_empty() {
+        true => Err("its text is empty".to_string()),
+        false => Ok((names, text)),
     }
 }
 

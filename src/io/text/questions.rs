@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::bad::{BadRecords, SkipBad};
+use super::captions;
 use super::chat::{IMAGE, Role, Turn};
 use super::images::Image;
 use super::samples::{Join, Missing, warn_of_leading_responses};
@@ -22,7 +23,8 @@ pub struct Question {
     pub id: String,
     /// Its type; `all` where the record names none.
     pub kind: String,
-    /// The conversation that the answer is to follow; `<image>` stands in it.
+    /// The conversation that the answer is to follow; `<image>` stands in it. Without turns the answer is a plain text about the image, as
+    /// stage 1 trains.
     pub turns: Vec<Turn>,
     /// The right answers.
     pub answers: Vec<String>,
@@ -62,6 +64,25 @@ impl Questions {
     /// A file that cannot be read; broken JSON in an array; more bad records than `skip_bad` allows, the first ten with their reasons;
     /// missing embeddings unless `skip_missing` is on; no question left.
     pub fn read(path: &Path, index: &IdIndex, options: QuestionOptions) -> Result<Questions> {
+        Questions::read_with(path, index, options, &parse)
+    }
+
+    /// Reads captions as [`Samples::captions`](super::Samples::captions) does: questions without turns, to which the caption is the right answer.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn captions(path: &Path, index: &IdIndex, options: QuestionOptions) -> Result<Questions> {
+        let parse = |object: &Map<String, Value>, join| {
+            let (names, text) = captions::parse(object, join)?;
+            let id = records::id(object, "id").unwrap_or_default();
+            // Fields of that name mean all kinds of things beside captions.
+            let kind = kind(object).unwrap_or_else(|_| "all".to_string());
+            Ok((names, Question { id, kind, turns: Vec::new(), answers: vec![text], row: None }, false))
+        };
+        Questions::read_with(path, index, options, &parse)
+    }
+
+    fn read_with(path: &Path, index: &IdIndex, options: QuestionOptions, parse: &Parse<'_>) -> Result<Questions> {
         let mut list = Records::open(path)?;
         let (mut found, mut missing, mut bad) = (Questions::default(), Missing::default(), BadRecords::default());
         let (mut read, mut dropped) = (0, 0);
@@ -92,13 +113,19 @@ impl Questions {
     }
 }
 
-/// The names of a record's embedding, its question, and whether a response before the first question was dropped.
-fn parse(object: &Map<String, Value>, join: Join) -> Result<(Vec<String>, Question, bool), String> {
-    let kind = TYPES.iter().find_map(|name| object.get(*name)).filter(|value| !value.is_null());
-    let kind = match kind {
-        None => "all".to_string(),
-        Some(value) => records::id_of(value).ok_or_else(|| format!("its type is {}", records::short(value)))?,
-    };
+/// What is made of a record: the names of its embedding, its question, and whether a response before the first question was dropped.
+type Parsed = Result<(Vec<String>, Question, bool), String>;
+type Parse<'a> = dyn Fn(&Map<String, Value>, Join) -> Parsed + 'a;
+
+fn kind(object: &Map<String, Value>) -> Result<String, String> {
+    match TYPES.iter().find_map(|name| object.get(*name)).filter(|value| !value.is_null()) {
+        None => Ok("all".to_string()),
+        Some(value) => records::id_of(value).ok_or_else(|| format!("its type is {}", records::short(value))),
+    }
+}
+
+fn parse(object: &Map<String, Value>, join: Join) -> Parsed {
+    let kind = kind(object)?;
     let id = records::id(object, "id").unwrap_or_default();
     let question = |turns, answers| Question { id, kind, turns, answers, row: None };
     if turns::is_conversation(object) {

@@ -1,4 +1,4 @@
-//! Matrix product: `C = alpha op(A) op(B)`, or that added to C; op is the identity or the transposition. A is f32 or f16, B f32, f16 or bf16, C
+//! Matrix product: `C = alpha op(A) op(B)`, or that added to C; op is the identity or the transposition. A is f32 or f16, B f32, f16, bf16 or Q8_0, C
 //! f32 or f16. Operands are widened to f32 as they are read, sums and epilogues are f32, and a C of f16 is rounded to nearest even once, at the
 //! end: beyond 65,504 and half an ulp it is infinite.
 //!
@@ -10,7 +10,7 @@
 //! then added up).
 //!
 //! FLOPs: 2 m n k, about half with [`Product::upper`]. Bytes, at least: each operand once, C once (twice if accumulated), of 4 or 2 bytes an
-//! element each.
+//! element each, or 17/16 (Q8_0).
 
 use super::super::nn::{bias, elementwise};
 use super::super::{Binding, KernelSpec, check_device, halves_of};
@@ -145,7 +145,7 @@ impl Default for Product {
 }
 
 /// Records `c = alpha op(a) op(b)` (or `+=`), to the rows of `c` from `c_first` on: op(a) is `[m, k]`, op(b) `[k, n]`, `c` at
-/// least `[c_first + m, n]`. `a` is f32 or f16, `b` f32, f16 or bf16, `c` f32 or f16, and f32 where it is added to. Tensors' padding must be
+/// least `[c_first + m, n]`. `a` is f32 or f16, `b` f32, f16, bf16 or Q8_0, `c` f32 or f16, and f32 where it is added to. Tensors' padding must be
 /// zero, as it is unless a kernel of one's own writes there.
 ///
 /// # Errors
@@ -385,6 +385,8 @@ fn matrix(element: ElementType, texel_reads: bool) -> &'static str {
     match (element, texel_reads) {
         (ElementType::F16, false) => "common/operand_half_buffer.wgsl",
         (ElementType::F16, true) => "common/operand_half_texture.wgsl",
+        (ElementType::Q8_0, false) => "common/operand_q8_buffer.wgsl",
+        (ElementType::Q8_0, true) => "common/operand_q8_texture.wgsl",
         (ElementType::BF16, false) => "common/operand_bf16_buffer.wgsl",
         (ElementType::BF16, true) => "common/operand_bf16_texture.wgsl",
         (_, false) => "common/operand_buffer.wgsl",
@@ -413,11 +415,11 @@ fn check(
     for (operand, tensor) in [("a", a.tensor), ("b", b.tensor), ("c", c)] {
         let fits = match tensor.element_type() {
             ElementType::F32 | ElementType::F16 => true,
-            ElementType::BF16 => operand == "b",
+            ElementType::BF16 | ElementType::Q8_0 => operand == "b",
             _ => false,
         };
         if !fits {
-            return Err(Error::shape(name, operand, "f32 or f16 (b: or bf16)", tensor.element_type()));
+            return Err(Error::shape(name, operand, "f32 or f16 (b: or bf16 or q8_0)", tensor.element_type()));
         }
     }
     if product.accumulate && c.element_type() != ElementType::F32 {

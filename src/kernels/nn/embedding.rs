@@ -115,8 +115,8 @@ fn gather_part(
 ) -> Result<()> {
     let name = GATHER.name;
     check_device(name, recorder.device(), &[table])?;
-    if !matches!(table.element_type(), ElementType::F32 | ElementType::F16 | ElementType::BF16) {
-        return Err(Error::shape(name, "table", "f32, f16 or bf16", table.element_type()));
+    if !matches!(table.element_type(), ElementType::F32 | ElementType::F16 | ElementType::BF16 | ElementType::Q8_0) {
+        return Err(Error::shape(name, "table", "f32, f16, bf16 or q8_0", table.element_type()));
     }
     check_index(name, table)?;
     for tensor in std::iter::once(("out", out)).chain(visual.map(|v| ("visual", v))) {

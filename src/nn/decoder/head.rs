@@ -360,6 +360,17 @@ impl Decoder {
     }
 }
 
+impl Decoder {
+    /// Records the last norm of rows of the stream: what the output matrix reads, and encoders of texts pool.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn normed_stream(&self, recorder: &mut Recorder, rows: &Tensor, normed: &Tensor) -> Result<()> {
+        let norm = self.parameters.tensor(self.norm)?;
+        rms_norm::forward_offset(recorder, self.norm_constants(), rows, norm, normed)
+    }
+}
+
 /// The tensor that a chunk's rows are in.
 fn shard_of(table: &ShardedMatrix, chunk: Chunk) -> Result<&Tensor> {
     let found = table.shards().nth(chunk.shard).map(|(_, shard)| shard);

@@ -22,6 +22,7 @@ pub use space::{Keep, LayerSpace, Space};
 use super::linear::Linear;
 use super::parameters::{Parameters, Slot};
 use super::precision::Precision;
+use crate::blocks::BLOCK;
 use crate::device::Device;
 use crate::io::{Activation, DecoderConfig, LayerKind};
 use crate::kernels::nn::attention::Heads;
@@ -103,10 +104,10 @@ impl Decoder {
     }
 
     /// As [`Self::new`], with the matrices stored in `storage`: f32, or for a decoder that stays frozen f16 or bf16, which halve
-    /// its memory. They are widened as they are read; all else is f32.
+    /// its memory, or Q8_0, which takes 8.5 bits a number (f16, or bf16, where rows are no multiple of 32). They are widened as they are read; all else is f32.
     ///
     /// # Errors
-    /// As [`Self::new`]; another type; numbers that f16 cannot hold.
+    /// As [`Self::new`]; another type; numbers that f16 or Q8_0 cannot hold.
     pub fn with_storage(
         device: &Device,
         config: &DecoderConfig,
@@ -220,10 +221,13 @@ impl<F: FnMut(&str, &[usize]) -> Result<Vec<f32>>> Builder<'_, F> {
 
     fn storage_of(&self, name: &str, shape: &[usize], data: &[f32]) -> Result<ElementType> {
         let beyond = |x: &f32| x.is_finite() && !half::f16::from_f32(*x).is_finite();
+        // Rows that are no whole blocks take 16 bits, as llama.cpp has it.
+        let blocks = shape.last().is_some_and(|width| width.is_multiple_of(BLOCK));
         match self.storage {
+            Storage::All(ElementType::Q8_0) if blocks => Ok(ElementType::Q8_0),
+            Storage::Halves | Storage::All(ElementType::Q8_0) if data.iter().any(beyond) => Ok(ElementType::BF16),
+            Storage::Halves | Storage::All(ElementType::Q8_0) => Ok(ElementType::F16),
             Storage::All(element) => Ok(element),
-            Storage::Halves if data.iter().any(beyond) => Ok(ElementType::BF16),
-            Storage::Halves => Ok(ElementType::F16),
             Storage::By(storage) => storage(name, shape),
         }
     }

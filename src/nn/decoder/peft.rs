@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::Decoder;
 use super::files::is_low_rank;
-use crate::device::Device;
+use crate::device::{Device, block_on, yield_now};
 use crate::io::tensor_writer::{TensorWriter, notes};
 use crate::io::{DecoderConfig, Stored, TensorFile, TensorSpec, atomic_folder::FolderWriter, read_json_object};
 use crate::nn::linear::LowRank;
@@ -93,6 +93,14 @@ impl Decoder {
     /// # Errors
     /// There are none; `out` exists and `force` is off; a full disk; the device was lost.
     pub fn save_low_rank_blocking(&self, device: &Device, out: &Path, base: &Path, force: bool) -> Result<PathBuf> {
+        block_on(device, self.save_low_rank(device, out, base, force))
+    }
+
+    /// As [`Self::save_low_rank_blocking`], without waiting: see [`Device::read`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn save_low_rank(&self, device: &Device, out: &Path, base: &Path, force: bool) -> Result<PathBuf> {
         let list: Vec<_> = self.parameters.iter().filter(|p| is_low_rank(&p.name)).collect();
         let scale = self.additions().first().and_then(|l| l.low_rank.as_ref()).map(|l| l.scale);
         let Some(scale) = scale else {
@@ -107,7 +115,8 @@ impl Decoder {
         let mut targets: Vec<String> = Vec::new();
         for parameter in list {
             let name = name(parameter);
-            writer.write(&name, &parameter.value.to_f32_blocking(device)?)?;
+            writer.write(&name, &parameter.value.to_f32(device).await?)?;
+            yield_now().await;
             let module = name.rsplit('.').nth(2).unwrap_or_default().to_owned();
             if !targets.contains(&module) {
                 targets.push(module);

@@ -116,6 +116,11 @@ impl Space {
         &self.stream[index % self.stream.len()]
     }
 
+    /// The residual stream after a decoder's last layer, `[n, hidden]`.
+    pub fn last_stream(&self, decoder: &Decoder) -> &Tensor {
+        self.stream(decoder.config().layers)
+    }
+
     pub(crate) fn layer(&self, index: usize) -> &LayerSpace {
         &self.layers[index % self.layers.len()]
     }

@@ -46,7 +46,7 @@ impl Settings {
             ("lora_dropout", !lora && self.lora_dropout != 0.0, "there are no low-rank additions"),
             ("init_lora", self.init_lora.is_some() && self.train != Trained::Lora, "there are no low-rank additions"),
         ];
-        let told = list.into_iter().filter(|(_, ignored, _)| *ignored);
+        let told = list.into_iter().chain(self.ignored_of_evaluation()).filter(|(_, ignored, _)| *ignored);
         told.map(|(key, _, why)| format!("{key} is ignored: {why}")).collect()
     }
 
@@ -145,7 +145,7 @@ impl Settings {
             ("log_every", self.log_every >= 1, "at least 1 is needed"),
             ("keep", self.keep >= 1, "at least 1 is needed"),
         ];
-        match checks.iter().find(|(_, holds, _)| !holds) {
+        match checks.iter().chain(&self.checks_of_evaluation()).find(|(_, holds, _)| !holds) {
             None => Ok(()),
             Some((key, _, problem)) => Err(Error::argument("setting", format!("{key}: {problem}"))),
         }

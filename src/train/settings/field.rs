@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use toml::Value;
 
-use super::{KeyKind, NoiseShape, Trained};
+use super::{EvalMetric, KeyKind, NoiseShape, Trained};
 use crate::ElementType;
 use crate::align::Method;
 use crate::io::{AdapterKind, ChatDate, Join, SkipBad};
@@ -250,11 +250,19 @@ const PRECISIONS: &[(&str, Precision)] = &[("f32", Precision::F32), ("mixed", Pr
 const KINDS: &[(&str, ScheduleKind)] =
     &[("cosine", ScheduleKind::Cosine), ("linear", ScheduleKind::Linear), ("constant", ScheduleKind::Constant)];
 const ELEMENTS: &[(&str, ElementType)] =
-    &[("f32", ElementType::F32), ("f16", ElementType::F16), ("bf16", ElementType::BF16)];
+    &[("f32", ElementType::F32), ("f16", ElementType::F16), ("bf16", ElementType::BF16), ("q8_0", ElementType::Q8_0)];
 
 const OPTIMIZERS: &[(&str, MomentType)] = &[("adamw", MomentType::F32), ("adamw8bit", MomentType::Dynamic8)];
 
+const METRICS: &[(&str, EvalMetric)] = &[
+    ("loss", EvalMetric::Loss),
+    ("exact_match", EvalMetric::ExactMatch),
+    ("lenient_match", EvalMetric::LenientMatch),
+    ("f1", EvalMetric::F1),
+];
+
 words! {
+    EvalMetric: |text| one_of(text, METRICS), |value: &EvalMetric| value.name();
     Trained: |text| one_of(text, TRAINED), |value: &Trained| name_of(*value, TRAINED);
     NoiseShape: |text| one_of(text, SHAPES), |value: &NoiseShape| name_of(*value, SHAPES);
     Join: |text| one_of(text, JOINS), |value: &Join| name_of(*value, JOINS);

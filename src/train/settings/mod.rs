@@ -1,12 +1,15 @@
 //! The settings of a run: keys of `run.toml`, or set one by one under the same names, with the published recipe as defaults (paper, section 5).
 
 mod check;
+mod evaluation;
 mod field;
+mod kinds;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use field::Field;
+pub use kinds::{EvalMetric, Key, KeyKind, NoiseShape, Stage, Trained};
 
 use super::Trains;
 use super::order::BatchLimit;
@@ -16,57 +19,6 @@ use crate::io::{AdapterKind, ChatDate, Join, SkipBad, plain};
 use crate::nn::Precision;
 use crate::optim::MomentType;
 use crate::{ElementType, Error, Result};
-
-/// Which training it is; what the defaults depend on.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Stage {
-    /// Modality substitution pretraining: the decoder is frozen, the adapter learns from aligned text embeddings.
-    One,
-    /// Visual instruction tuning: real image embeddings, all parameters learn.
-    Two,
-}
-
-/// What learns.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Trained {
-    /// The adapter alone (`adapter`).
-    Adapter,
-    /// Adapter and decoder (`all`).
-    All,
-    /// The adapter, and low-rank additions to the decoder's projections (`lora`).
-    Lora,
-}
-
-/// The covariance of the noise on the adapter's input.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum NoiseShape {
-    /// The same in all directions (`isotropic`).
-    Isotropic,
-    /// That of the image embeddings (`covariance`).
-    Covariance,
-}
-
-/// How many values a key takes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum KeyKind {
-    /// One.
-    Value,
-    /// None, for true.
-    Switch,
-    /// One or more.
-    List,
-}
-
-/// The name of a setting.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Key {
-    /// As in `run.toml`.
-    pub name: &'static str,
-    /// What it is.
-    pub help: &'static str,
-    /// How many values it takes.
-    pub kind: KeyKind,
-}
 
 /// Declares the settings once: field, type, name, default, whether the result depends on it.
 macro_rules! settings {
@@ -220,7 +172,7 @@ settings! {
     init_lora: Option<PathBuf> = |_s| None, true;
     /// Also write the decoder with its low-rank additions merged into it, beside the additions.
     merge_lora: bool = |_s| false, false;
-    /// The type of the frozen decoder's weights: f32, f16 or bf16; by default that of the files.
+    /// The type of the frozen decoder's weights: f32, f16, bf16, or q8_0 (blocks of 8 bits); by default that of the files.
     weights: Option<ElementType> = |_s| None, true;
     /// What the decoder computes in: f32, or mixed (f16 products and activations, f32 sums and masters); by default mixed for an adapter where
     /// tensor cores are found to compute right, else f32.
@@ -233,6 +185,8 @@ settings! {
     log_every: u64 = |_s| 1, false;
     /// Optimiser steps per checkpoint; 0 saves at the end only.
     checkpoint_every: u64 = |_s| 500, false;
+    /// MiB of the host's memory for a checkpoint that is written while the run goes on; with 0 the run waits until it is written.
+    checkpoint_memory: u64 = |_s| 1024, false;
     /// Checkpoints that stay.
     keep: usize = |_s| 2, false;
     /// Held-out data.
@@ -243,6 +197,20 @@ settings! {
     eval_ids: Option<PathBuf> = |_s| None, false;
     /// Optimiser steps per evaluation; 0 evaluates at the end only.
     eval_every: u64 = |_s| 0, false;
+    /// Held-out records, from the first on, that each evaluation also has answered, always by the most likely token.
+    eval_generate: usize = |_s| 0, false;
+    /// Most tokens of such an answer.
+    eval_max_tokens: usize = |_s| 128, false;
+    /// What evaluations are judged by: loss, exact_match, lenient_match or f1.
+    eval_metric: EvalMetric = |_s| EvalMetric::Loss, false;
+    /// Write what the best evaluation so far saw into the folder best.
+    keep_best: bool = |_s| false, false;
+    /// End after so many evaluations in a row without an improvement; 0 never does.
+    patience: u64 = |_s| 0, false;
+    /// An improvement that counts for the patience is larger than this.
+    min_delta: f64 = |_s| 0.0, false;
+    /// Also write the log as TensorBoard's event files.
+    tensorboard: bool = |_s| false, false;
 }
 
 impl Settings {

@@ -22,6 +22,12 @@ pub use tensors::Stored;
 #[cfg(feature = "encode")]
 pub(super) use keys::says_nothing;
 
+/// Whether a file describes a decoder of a family that is in the table.
+#[cfg(feature = "encode")]
+pub(super) fn knows(fields: &Fields) -> bool {
+    family::row(fields).is_ok()
+}
+
 use family::{AttentionBias, Row};
 
 /// What the MLP's gate is passed through.

@@ -9,6 +9,7 @@ mod text;
 
 use std::path::Path;
 
+use super::config::knows;
 use super::fields::{Fields, read_object};
 use crate::io::Weights;
 use crate::{Error, Result};
@@ -113,6 +114,16 @@ pub(crate) fn prefix_of(weights: &Weights, prefixes: &[&'static str], probe: &st
         let problem = format!("the model has no tensor {wanted:?}, which its config.json calls for; is it complete?");
         Error::format(weights.folder(), problem)
     })
+}
+
+/// Whether a path is a decoder's: a GGUF file, or a folder of one of the families that decoders know.
+pub(crate) fn is_decoder(path: &Path) -> Result<bool> {
+    if path.is_file() {
+        return Ok(true);
+    }
+    let path = path.join("config.json");
+    let object = read_object(&path)?;
+    Ok(knows(&Fields::new(&path, &object)))
 }
 
 /// The object of `config.json` in a folder, for as long as it takes.

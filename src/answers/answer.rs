@@ -2,14 +2,17 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::device::{Device, Tensor};
-use crate::io::{AdapterKind, AdapterWeights, ChatDate, ChatTemplate, TOKEN, TextStream, Tokenizer, Turn, VISUAL};
+use crate::device::{Device, Pending, Tensor, yield_now};
+use crate::io::{
+    AdapterKind, AdapterWeights, ChatDate, ChatTemplate, Question, TOKEN, TextStream, Tokenizer, Turn, VISUAL,
+};
 use crate::nn::adapter::fresh;
 use crate::nn::decoder::OpenDecoder;
 use crate::nn::decoder::generate::{Generator, NextToken, Sampling};
-use crate::nn::{Adapter, Decoder};
-use crate::train::Model;
+use crate::nn::{Adapter, Decoder, Model};
 use crate::{Error, Result};
 
 /// A model with its tokenizer, ready to answer.
@@ -124,7 +127,11 @@ impl Assistant {
         Ok(Assistant { sees: false, ..Self::of(device, model, Model { adapter, decoder }, 1)? })
     }
 
-    fn of(device: &Device, folder: &Path, model: Model, visual_tokens: usize) -> Result<Self> {
+    /// Asks `model`, whose tokenizer and chat template are those of the model folder or GGUF file `folder`; an image stands for `visual_tokens` tokens.
+    ///
+    /// # Errors
+    /// A tokenizer that is missing or malformed, or does not fit the model.
+    pub fn of(device: &Device, folder: &Path, model: Model, visual_tokens: usize) -> Result<Self> {
         let decoder = &model.decoder;
         let tokenizer = Tokenizer::open(folder)?.fitted_to(decoder.config().vocab_size)?;
         // Only a chat needs the template.
@@ -163,6 +170,19 @@ impl Assistant {
         Ok(entries)
     }
 
+    /// The entries of a question; of one without turns, those of a plain text that is still to be said.
+    ///
+    /// # Errors
+    /// As [`Self::chat`]; a prompt that leaves no room in the model's context.
+    pub fn prompt(&self, question: &Question) -> Result<Vec<u32>> {
+        let entries = match question.turns.is_empty() {
+            true => self.plain("", question.row.is_some())?,
+            false => self.chat(&question.turns)?,
+        };
+        self.room_after(entries.len(), 1)?;
+        Ok(entries)
+    }
+
     /// Answers `entries` (from [`Self::chat`] or [`Self::plain`]) about an embedding `[d]`, waiting for the device. `on_text` gets
     /// the text as it comes, and may stop it.
     ///
@@ -170,11 +190,22 @@ impl Assistant {
     /// As [`Self::begin`]; logits that are not numbers; the device was lost.
     pub fn answer(
         &self,
-        prompt: (&[u32], Option<&[f32]>),
+        (entries, embedding): (&[u32], Option<&[f32]>),
+        options: &AnswerOptions,
+        on_text: impl FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<Answer> {
+        let embedding = embedding.map(|e| self.embedding(e)).transpose()?;
+        self.say((entries, embedding.as_ref()), options, on_text)
+    }
+
+    /// As [`Self::answer`], about an embedding `[1, d]` that is on the device.
+    pub(crate) fn say(
+        &self,
+        prompt: (&[u32], Option<&Tensor>),
         options: &AnswerOptions,
         mut on_text: impl FnMut(&str) -> ControlFlow<()>,
     ) -> Result<Answer> {
-        let mut answering = self.begin(prompt, options)?;
+        let mut answering = self.begin_to_say(prompt, options)?;
         while answering.end.is_none() {
             let token = answering.generator.next_blocking()?;
             if let Some(text) = answering.hear(token)?
@@ -196,7 +227,16 @@ impl Assistant {
         (entries, embedding): (&[u32], Option<&[f32]>),
         options: &AnswerOptions,
     ) -> Result<Answering<'_>> {
-        let visual = embedding.map(|e| self.visual(e)).transpose()?;
+        let embedding = embedding.map(|e| self.embedding(e)).transpose()?;
+        self.begin_to_say((entries, embedding.as_ref()), options)
+    }
+
+    fn begin_to_say(
+        &self,
+        (entries, embedding): (&[u32], Option<&Tensor>),
+        options: &AnswerOptions,
+    ) -> Result<Answering<'_>> {
+        let visual = embedding.map(|e| self.model.visual_tokens(&self.device, e)).transpose()?;
         // The embedding's tokens in turn; most adapters make one, so that all are copies of it.
         let t = self.model.tokens_per_embedding().max(1) as u32;
         let row = |entry: &u32| if entry & VISUAL != 0 { VISUAL | ((entry & !VISUAL) % t) } else { entry & TOKEN };
@@ -214,7 +254,8 @@ impl Assistant {
         })
     }
 
-    fn visual(&self, embedding: &[f32]) -> Result<Tensor> {
+    /// An embedding on the device.
+    fn embedding(&self, embedding: &[f32]) -> Result<Tensor> {
         if !self.sees {
             return Err(Error::argument("embedding", "the model was opened without an adapter, which an image needs"));
         }
@@ -226,7 +267,7 @@ impl Assistant {
             let got = format!("width {}", embedding.len());
             return Err(Error::shape("answer", "the embedding", format!("width {width}, as the adapter"), got));
         }
-        self.model.visual_tokens(&self.device, &Tensor::from_f32(&self.device, embedding, width)?)
+        Tensor::from_f32(&self.device, embedding, width)
     }
 
     /// How many tokens may follow a prompt.
@@ -325,5 +366,71 @@ impl Answering<'_> {
     fn ended(&mut self, end: End) -> Result<String> {
         self.end = Some(end);
         Ok(self.stream.finish()?.unwrap_or_default())
+    }
+}
+
+/// An answer in the making that holds its model itself, for one who holds both.
+#[derive(Debug)]
+pub(crate) struct Ask {
+    answer: Pending<Answer>,
+    /// Whether work was submitted since the last look.
+    submitted: Arc<AtomicBool>,
+}
+
+/// What a call of [`Ask::tick`] came to.
+pub(crate) enum AskState {
+    Submitted,
+    Waiting,
+    Done(Answer),
+}
+
+impl Ask {
+    /// Begins to answer `entries` about an embedding `[1, d]`: with `whole` a token each time, else a piece of a token, as [`Answering::tick`] has it.
+    pub fn begin(
+        assistant: &Arc<Assistant>,
+        (entries, embedding): (Vec<u32>, Option<Tensor>),
+        options: AnswerOptions,
+        whole: bool,
+    ) -> Ask {
+        let (assistant, submitted) = (assistant.clone(), Arc::new(AtomicBool::new(false)));
+        let seen = submitted.clone();
+        let answer = Pending::new(async move {
+            let mut answering = assistant.begin_to_say((&entries, embedding.as_ref()), &options)?;
+            while answering.end.is_none() {
+                let token = match whole {
+                    true => answering.generator.next().await?,
+                    false => answering.generator.next_in_pieces(&seen).await?,
+                };
+                answering.hear(token)?;
+            }
+            Ok(answering.into_answer())
+        });
+        Ask { answer, submitted }
+    }
+
+    /// Does the next piece, and never waits for the device.
+    pub fn tick(&mut self, device: &Device) -> Result<AskState> {
+        let answer = self.answer.try_take(device)?;
+        let submitted = self.submitted.swap(false, Ordering::Relaxed);
+        Ok(match answer {
+            Some(answer) => AskState::Done(answer),
+            None if submitted => AskState::Submitted,
+            None => AskState::Waiting,
+        })
+    }
+}
+
+impl Generator<'_> {
+    /// The next token by [`Self::tick`], one call at a time; `submitted` is set whenever it gave the device something to do.
+    async fn next_in_pieces(&mut self, submitted: &AtomicBool) -> Result<Option<u32>> {
+        loop {
+            match self.tick()? {
+                NextToken::Token(token) => return Ok(Some(token)),
+                NextToken::End => return Ok(None),
+                NextToken::Submitted => submitted.store(true, Ordering::Relaxed),
+                NextToken::Waiting => {}
+            }
+            yield_now().await;
+        }
     }
 }
