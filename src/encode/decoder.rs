@@ -23,7 +23,7 @@ impl DecoderTower {
     /// # Errors
     /// As [`Decoder::open`]; layers with a window, where all tokens are to see all.
     pub fn open(device: &Device, folder: &Path, bidirectional: bool) -> Result<Self> {
-        let decoder = Decoder::open(device, folder, None)?;
+        let decoder = Decoder::open_without_head(device, folder)?;
         let windows = decoder.config().layer_kinds.iter().any(|kind| kind.window.is_some());
         if bidirectional && windows {
             let problem =

@@ -80,10 +80,10 @@ impl<R: Float> Row<R> for Patches<'_, R> {
     }
 }
 
-/// The patches of images, `[n patches, width]` in rows of a multiple of 4; an image's elements follow each other channel by channel and line by
+/// The patches of images, `[n patches, width]` in rows of `row` elements; an image's elements follow each other channel by channel and line by
 /// line, `stride` from one image to the next.
-pub fn patches<R: Float>(cut: Cut, (images, stride): (&[R], usize), out: &mut [R]) {
-    for_each_row(&Patches { images, stride, cut }, out, cut.width().next_multiple_of(4));
+pub fn patches<R: Float>(cut: Cut, (images, stride): (&[R], usize), (out, row): (&mut [R], usize)) {
+    for_each_row(&Patches { images, stride, cut }, out, row);
 }
 
 /// Runs the kernel: buffers are images, patches.
@@ -95,15 +95,14 @@ pub fn twin(call: &mut HostCall<'_>) -> Result<()> {
     let [side, pixels, lines, stride, width] = [p.side, p.pixels, p.lines, p.stride, p.width].map(|x| x as usize);
     let area = volume([side, side]);
     let cut = Cut { channels: width.checked_div(area).unwrap_or(0), lines, pixels, side };
-    let fits = area > 0 && width > 0 && width.is_multiple_of(area) && p.width4 as usize == width.div_ceil(4);
-    check_params(fits, "patches without elements, or rows that are not theirs")?;
-    let patches_fit = cut.patches() > 0 && cut.patches() == p.patches as usize && cut.across() == p.across as usize;
-    let image_fits = volume([cut.channels, lines, pixels]) <= stride;
-    check_params(patches_fit && image_fits, "images that have other patches, or overlap")?;
-    let count = 4 * p.count as usize;
-    let rows = count / (4 * p.width4 as usize);
-    let images = floats(call, 0, volume([rows.div_ceil(cut.patches()), stride]))?;
-    let out = floats_mut(call, 1, count)?;
-    patches(cut, (images, stride), &mut out[..rows * 4 * p.width4 as usize]);
+    let row = 4 * p.width4 as usize;
+    check_params(width > 0 && width <= row && area > 0 && width.is_multiple_of(area), "patches that fit no row")?;
+    // How many there are, across and in all, follows from the sides; the shader is told.
+    check_params(pixels >= side && lines >= side, "images smaller than a patch")?;
+    let rows = 4 * p.count as usize / row;
+    let before = rows.div_ceil(cut.patches()).saturating_sub(1);
+    let needed = volume([before, stride]).saturating_add(volume([cut.channels, lines, pixels]));
+    let images = floats(call, 0, if rows > 0 { needed } else { 0 })?;
+    patches(cut, (images, stride), (&mut floats_mut(call, 1, rows * row)?[..rows * row], row));
     Ok(())
 }

@@ -98,9 +98,23 @@ impl Weights {
     /// # Errors
     /// As [`DecoderConfig::read`], [`Self::open`] and [`Self::expect`].
     pub fn with_config(folder: &Path) -> Result<(DecoderConfig, Weights)> {
+        Self::configured(folder, true)
+    }
+
+    /// The same of a model whose output matrix nobody reads, whether or not the files hold one.
+    ///
+    /// # Errors
+    /// As [`Self::with_config`].
+    #[cfg(feature = "encode")]
+    pub(crate) fn without_head(folder: &Path) -> Result<(DecoderConfig, Weights)> {
+        Self::configured(folder, false)
+    }
+
+    fn configured(folder: &Path, head: bool) -> Result<(DecoderConfig, Weights)> {
         let mut config = DecoderConfig::read(folder)?;
         let weights = Weights::open(folder)?;
-        if config.tied_embeddings && weights.has_own_head(config.vocab_size, config.hidden_size)? {
+        config.tied_embeddings |= !head;
+        if head && config.tied_embeddings && weights.has_own_head(config.vocab_size, config.hidden_size)? {
             let problem =
                 "the configuration ties the output matrix to the embedding table, but another lm_head.weight is stored";
             log::warn!("{}: {problem}, which is used", folder.display());

@@ -31,9 +31,27 @@ impl Decoder {
     /// f16 cannot hold; no memory.
     pub fn open(device: &Device, folder: &Path, storage: Option<ElementType>) -> Result<Self> {
         let (config, weights) = Weights::with_config(folder)?;
-        let load = |name: &str, shape: &[usize]| config.load(&weights, name, shape);
+        Decoder::read(device, (&config, &weights), storage)
+    }
+
+    /// As [`Self::open`], for one whose output matrix nobody reads: files may lack it, as those of a model without its head do.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    #[cfg(feature = "encode")]
+    pub(crate) fn open_without_head(device: &Device, folder: &Path) -> Result<Self> {
+        let (config, weights) = Weights::without_head(folder)?;
+        Decoder::read(device, (&config, &weights), None)
+    }
+
+    fn read(
+        device: &Device,
+        (config, weights): (&DecoderConfig, &Weights),
+        storage: Option<ElementType>,
+    ) -> Result<Self> {
+        let load = |name: &str, shape: &[usize]| config.load(weights, name, shape);
         match storage {
-            Some(storage) => Decoder::with_storage(device, &config, storage, load),
+            Some(storage) => Decoder::with_storage(device, config, storage, load),
             None => {
                 let stored = |name: &str, shape: &[usize]| {
                     let stored = config.stored(name, shape);
@@ -42,7 +60,7 @@ impl Decoder {
                         _ => ElementType::F32,
                     })
                 };
-                Decoder::stored_as(device, &config, &stored, load)
+                Decoder::stored_as(device, config, &stored, load)
             }
         }
     }
