@@ -202,7 +202,9 @@ mod tests {
     fn what_is_kept_comes_back_unless_it_is_of_something_else() {
         let settings = settings(EvalMetric::Loss, 9, 0.1);
         let mut evaluations = Evaluations::default();
-        [0.3, 0.1 + 0.2, 0.25].iter().zip(1..).for_each(|(x, step)| drop(evaluations.observe(&settings, step, *x)));
+        for (x, step) in [0.3, 0.1 + 0.2, 0.25].into_iter().zip(1..) {
+            evaluations.observe(&settings, step, x);
+        }
         let of = ["loss".to_owned()];
         let text = evaluations.to_json(&of).to_string();
         let kept: Value = serde_json::from_str(&text).unwrap();

@@ -121,7 +121,8 @@ fn a_difference_is_noticed() {
     let want = expected("clip_quick", "texts");
     let mut got: Vec<f32> = want.iter().map(|x| *x as f32).collect();
     assert!(difference(&got, &want, 20) < 1e-7);
-    got[30] += 3e-5;
+    let norm = want[20..40].iter().map(|x| x * x).sum::<f64>().sqrt();
+    got[30] += (2.0 * BOUND * norm) as f32;
     assert!(difference(&got, &want, 20) > BOUND);
     got[30] = f32::NAN;
     assert!(difference(&got, &want, 20) > BOUND);
@@ -130,7 +131,8 @@ fn a_difference_is_noticed() {
 /// Recorded on an app's device: nothing waits, a space serves again and again, and its result is that of the blocking call.
 #[test]
 fn recordings_do_not_wait() {
-    for device in devices() {
+    // Devices of its own: other tests wait for theirs.
+    for device in [Device::host(), gpu()] {
         for name in ["clip_gelu", "siglip"] {
             let encoder = ImageEncoder::load(&device, &folder(name)).unwrap();
             let (data, (height, width)) = (pixels(name), encoder.image_size());
