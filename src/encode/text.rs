@@ -319,7 +319,7 @@ fn prompt(folder: &Path, sentence: Option<&SentenceFolder>, options: &TextOption
                 [] => "no prompts".to_owned(),
                 names => format!("the prompts {}", names.join(", ")),
             };
-            Error::argument("prompt name", format!("{name:?}; {} has {there}", folder.display()))
+            Error::argument("prompt_name", format!("{name:?}; {} has {there}", folder.display()))
         }),
     }
 }

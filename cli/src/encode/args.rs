@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args};
 use realign::ElementType;
 use realign::encode::picture::Alpha;
+use realign::encode::{Pooling, TextOptions};
 use realign::io::SkipBad;
 
 use crate::shared::device::DeviceArgs;
@@ -49,10 +50,57 @@ pub struct EmbedArgs {
     /// Transparent pixels: laid over white, as Transformers 5 does it, or their alpha dropped, as Transformers 4 does it.
     #[arg(long, default_value = "white", value_name = "white|drop")]
     pub alpha: Alpha,
+    /// A decoder's row of a text: the mean of its tokens' rows, or the last one's; by default as the folder says.
+    #[arg(long, value_parser = parse_pool, value_name = "mean|last", requires = "texts")]
+    pub pool: Option<Pooling>,
+    /// A decoder's tokens see all others, not those before them alone.
+    #[arg(long, requires = "texts")]
+    pub bidirectional: bool,
+    /// What stands before each text, such as an instruction.
+    #[arg(long, value_name = "TEXT", requires = "texts", conflicts_with = "prompt_name")]
+    pub prompt: Option<String>,
+    /// One of the folder's own prompts (config_sentence_transformers.json) before each text.
+    #[arg(long, value_name = "NAME", requires = "texts")]
+    pub prompt_name: Option<String>,
+    /// A matrix that a decoder's rows are multiplied by: a safetensors file.
+    #[arg(long, value_name = "FILE", requires = "texts")]
+    pub projection: Option<PathBuf>,
     #[command(flatten)]
     pub device: DeviceArgs,
     #[command(flatten)]
     pub json: JsonArgs,
+}
+
+impl EmbedArgs {
+    /// How texts become rows.
+    pub fn text_options(&self) -> TextOptions {
+        TextOptions::default()
+            .prompt(self.prompt.clone())
+            .prompt_name(self.prompt_name.clone())
+            .pooling(self.pool)
+            .bidirectional(self.bidirectional)
+            .projection(self.projection.clone())
+    }
+
+    /// Those of them that are set, which a run that goes on must agree in.
+    pub fn text_settings(&self) -> Vec<(&'static str, String)> {
+        let set = [
+            ("pool", self.pool.map(|pool| format!("{pool:?}").to_lowercase())),
+            ("bidirectional", self.bidirectional.then(|| "true".to_owned())),
+            ("prompt", self.prompt.clone()),
+            ("prompt_name", self.prompt_name.clone()),
+            ("projection", self.projection.as_ref().map(|path| path.display().to_string())),
+        ];
+        set.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    }
+}
+
+fn parse_pool(text: &str) -> Result<Pooling, String> {
+    match text {
+        "mean" => Ok(Pooling::Mean),
+        "last" => Ok(Pooling::Last),
+        other => Err(format!("'{other}' is unknown; choose mean or last")),
+    }
 }
 
 fn parse_dtype(text: &str) -> Result<ElementType, String> {

@@ -11,7 +11,7 @@ use anyhow::Result;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use realign::encode::embed::{EmbedOptions, Embedded, embed_pictures, embed_texts};
 use realign::encode::picture::{Preprocessor, is_picture};
-use realign::encode::{ImageEncoder, TextEncoder, TextOptions};
+use realign::encode::{ImageEncoder, TextEncoder};
 use realign::io::{PictureList, TextList};
 use realign::train::Start;
 use serde_json::json;
@@ -46,7 +46,7 @@ pub fn embed(args: &EmbedArgs) -> Result<()> {
             run(args, (list.len(), "images"), batch, |options| embed_pictures(&encoder, preprocessor, list, options))?
         }
         Inputs::Texts(list) => {
-            let encoder = TextEncoder::load(&device, &args.model, &TextOptions::default())?;
+            let encoder = TextEncoder::load(&device, &args.model, &args.text_options())?;
             let batch = args.batch_size.map_or(TEXTS, |n| n as usize);
             run(args, (list.len(), "texts"), batch, |options| embed_texts(&encoder, list, options))?
         }
@@ -103,6 +103,7 @@ fn run(
         .start(start)
         .skip_bad(args.skip_bad)
         .model(Some(Path::new(&args.model)))
+        .settings(args.text_settings())
         .progress(Some(&show))
         .stop(Some(&stop));
     let result = job(&options);

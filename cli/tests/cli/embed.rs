@@ -255,3 +255,33 @@ fn a_killed_run_goes_on() {
     assert!(!folder.at("part.npy.unfinished").exists());
     folder.bad(1, &part, &["part.npy", "exists", "--force"]);
 }
+
+/// A decoder's rows by the flags that say how; a resumed run must agree in them.
+#[test]
+fn decoders_are_asked_for_rows_in_their_ways() {
+    let folder = Folder::fresh();
+    copy(&golden("encoders/decoder_mean"), &folder.at("d"));
+    copy(&golden("encoders/clip_quick"), &folder.at("m"));
+    folder.put("t.txt", b"a red bicycle\nhello\n");
+    let line = "embed --model d --texts t.txt --device host --json --force --out t.npy";
+    let rows = |more: &str| {
+        folder.json_quiet(&format!("{line} {more}"));
+        floats(&folder.bytes("t.npy"))
+    };
+    let last = rows("");
+    assert_eq!(last, rows("--pool last"));
+    let others = ["--pool mean", "--bidirectional", "--prompt say:"];
+    for more in others {
+        let other = rows(more);
+        assert!(other.len() == last.len() && other != last, "{more}");
+    }
+    folder.bad(2, &format!("{line} --pool best"), &["best", "mean", "last"]);
+    folder.bad(2, "embed --model d --images x.png --pool mean --out i.npy", &["--texts"]);
+    folder.bad(1, &format!("{line} --prompt-name query"), &["--prompt-name", "query"]);
+    folder.bad(
+        1,
+        &format!("{line} --bidirectional").replace("--model d", "--model m"),
+        &["--bidirectional", "decoders"],
+    );
+    folder.bad(1, &format!("{line} --projection none.safetensors"), &["none.safetensors"]);
+}
