@@ -33,7 +33,7 @@ pub enum Command {
     Embed(EmbedArgs),
     /// Counts one side's moments, for merging and fitting later.
     Stats(StatsArgs),
-    /// Merges moments counted apart, exactly, in any order; and covariances, up to rounding.
+    /// Merges moments and exact covariances that were counted apart, exactly and in any order; those of f32 products up to rounding.
     Merge(MergeArgs),
     /// Fits an operator that maps the source (text) into the cloud of the target (image).
     Fit(FitArgs),

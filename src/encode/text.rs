@@ -66,7 +66,6 @@ pub struct TextEncoder {
 }
 
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "there is one to an encoder")]
 enum Body {
     Tower(TextTower),
     Decoder(DecoderTower),

@@ -175,7 +175,8 @@ fn how_fast_beside_bf16() {
                 r.submit().unwrap().wait().unwrap();
                 began.elapsed().as_secs_f64() / f64::from(repeats)
             };
-            (time(&brain), time(&blocks));
+            time(&brain);
+            time(&blocks);
             let mut turns: Vec<(f64, f64)> = (0..9).map(|_| (time(&brain), time(&blocks))).collect();
             turns.sort_by(|x, y| (x.1 / x.0).total_cmp(&(y.1 / y.0)));
             let ratios = [0, 4, 8].map(|i| turns[i].1 / turns[i].0);

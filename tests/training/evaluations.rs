@@ -94,7 +94,7 @@ fn answers_while_training_are_those_of_what_is_written() {
         for (stage, trained) in MODES {
             let (_folder, mut settings) = setup(stage);
             (settings.train, settings.epochs, settings.lora_rank) = (trained, 24.0, 4);
-            if stage == Stage::One {
+            if trained == Trained::Adapter {
                 // One that has no words would give no answer that has any right.
                 settings.model.clone_from(&spoken);
             }
@@ -109,7 +109,9 @@ fn answers_while_training_are_those_of_what_is_written() {
             assert_eq!(asked.iter().map(|r| r.step).collect::<Vec<_>>(), [8, 16, 24], "{what}");
             let last = at(asked[2]);
             println!("{what}: {last:?}");
-            assert!(last[2] > 0.0 && last[0] <= last[1] && last[1] <= 1.0, "{what}: {last:?}");
+            // What the frozen one says by heart are captions, not answers.
+            let may_be_wrong = (stage, trained) == (Stage::Two, Trained::Adapter);
+            assert!((may_be_wrong || last[2] > 0.0) && last[0] <= last[1] && last[1] <= 1.0, "{what}: {last:?}");
             assert_eq!(evaluated(&device, &settings, &settings.out), last, "{what}");
             // The same for the best one, in its folder.
             let best: Value =

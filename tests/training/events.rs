@@ -19,7 +19,7 @@ fn masked(bytes: &[u8]) -> u32 {
         (0..8).for_each(|_| crc = if crc & 1 == 1 { (crc >> 1) ^ 0x82f6_3b78 } else { crc >> 1 });
     }
     let crc = !crc;
-    ((crc >> 15) | (crc << 17)).wrapping_add(0xa282_ead8)
+    crc.rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
 /// What a field holds.
@@ -190,5 +190,5 @@ fn a_changed_byte_is_found() {
     bytes[last] ^= 1;
     assert!(std::panic::catch_unwind(|| records(&bytes)).is_err());
     // "123456789" is the check value of CRC-32C's definition.
-    assert_eq!(masked(b"123456789"), ((0xe306_9283u32 >> 15) | (0xe306_9283u32 << 17)).wrapping_add(0xa282_ead8));
+    assert_eq!(masked(b"123456789"), 0xe306_9283u32.rotate_right(15).wrapping_add(0xa282_ead8));
 }

@@ -270,8 +270,8 @@ impl pulp::NullaryFnOnce for Pass<'_> {
                 line[at..at + BLOCK].iter_mut().zip(sums).for_each(|(byte, sum)| *byte = clip(sum));
                 at += BLOCK;
             }
-            for place in at..length {
-                line[place] = clip(block::<1>(input, length, place, taps)[0]);
+            for (place, byte) in (at..).zip(&mut line[at..]) {
+                *byte = clip(block::<1>(input, length, place, taps)[0]);
             }
         }
     }

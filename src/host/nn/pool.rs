@@ -59,7 +59,7 @@ impl<R: Float> Row<R> for Pooled<'_, R> {
             for (y, &x) in out.iter_mut().zip(row) {
                 *y = match self.kind {
                     // A NaN stays one, on either side.
-                    Kind::Max if x == x => y.max(x),
+                    Kind::Max if x.partial_cmp(&x).is_some() => y.max(x),
                     Kind::Max => x,
                     Kind::Mean | Kind::RootMean => *y + x,
                 };
@@ -68,8 +68,8 @@ impl<R: Float> Row<R> for Pooled<'_, R> {
         let count = R::from_f64(count as f64);
         match self.kind {
             Kind::Max => {}
-            Kind::Mean => out.iter_mut().for_each(|y| *y = *y / count),
-            Kind::RootMean => out.iter_mut().for_each(|y| *y = *y / count.sqrt()),
+            Kind::Mean => out.iter_mut().for_each(|y| *y /= count),
+            Kind::RootMean => out.iter_mut().for_each(|y| *y /= count.sqrt()),
         }
     }
 }

@@ -171,14 +171,14 @@ impl<'a> Epilogue<'a> {
             },
             Epilogue::Gelu { form, bias, before } => Fused {
                 kernel: &GELU[multiplier as usize],
-                flags: flag(bias, BIAS) | FORM * form.number(),
+                flags: flag(bias, BIAS) | (FORM * form.number()),
                 constants: vec![("BIAS", override_of(bias)), ("FORM", f64::from(form.number()))],
                 buffers: [buffer(bias), Some(before.buffer().clone())],
                 kept: before.element_type(),
             },
             Epilogue::Act { act, bias } => Fused {
                 kernel: &ACT[multiplier as usize],
-                flags: flag(bias, BIAS) | FORM * act.number(),
+                flags: flag(bias, BIAS) | (FORM * act.number()),
                 constants: [&[("BIAS", override_of(bias))][..], &gate::constants(act)].concat(),
                 buffers: [buffer(bias), None],
                 kept: ElementType::F32,
