@@ -51,19 +51,19 @@ pub struct EmbedArgs {
     #[arg(long, default_value = "white", value_name = "white|drop")]
     pub alpha: Alpha,
     /// A decoder's row of a text: the mean of its tokens' rows, or the last one's; by default as the folder says.
-    #[arg(long, value_parser = parse_pool, value_name = "mean|last", requires = "texts")]
+    #[arg(long, value_parser = parse_pool, value_name = "mean|last", conflicts_with = "images")]
     pub pool: Option<Pooling>,
     /// A decoder's tokens see all others, not those before them alone.
-    #[arg(long, requires = "texts")]
+    #[arg(long, conflicts_with = "images")]
     pub bidirectional: bool,
     /// What stands before each text, such as an instruction.
-    #[arg(long, value_name = "TEXT", requires = "texts", conflicts_with = "prompt_name")]
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["images", "prompt_name"])]
     pub prompt: Option<String>,
     /// One of the folder's own prompts (config_sentence_transformers.json) before each text.
-    #[arg(long, value_name = "NAME", requires = "texts")]
+    #[arg(long, value_name = "NAME", conflicts_with = "images")]
     pub prompt_name: Option<String>,
     /// A matrix that a decoder's rows are multiplied by: a safetensors file.
-    #[arg(long, value_name = "FILE", requires = "texts")]
+    #[arg(long, value_name = "FILE", conflicts_with = "images")]
     pub projection: Option<PathBuf>,
     #[command(flatten)]
     pub device: DeviceArgs,

@@ -253,7 +253,7 @@ fn a_killed_run_goes_on() {
     assert!(folder.bytes("part.npy") == folder.bytes("whole.npy"));
     assert_eq!(folder.bytes("part.txt"), folder.bytes("whole.txt"));
     assert!(!folder.at("part.npy.unfinished").exists());
-    folder.bad(1, &part, &["part.npy", "exists", "--force"]);
+    folder.bad(1, &part, &["part.txt", "exists", "--force"]);
 }
 
 /// A decoder's rows by the flags that say how; a resumed run must agree in them.
@@ -276,7 +276,7 @@ fn decoders_are_asked_for_rows_in_their_ways() {
         assert!(other.len() == last.len() && other != last, "{more}");
     }
     folder.bad(2, &format!("{line} --pool best"), &["best", "mean", "last"]);
-    folder.bad(2, "embed --model d --images x.png --pool mean --out i.npy", &["--texts"]);
+    folder.bad(2, "embed --model d --images x.png --pool mean --out i.npy", &["--pool", "--images"]);
     folder.bad(1, &format!("{line} --prompt-name query"), &["--prompt-name", "query"]);
     folder.bad(
         1,
