@@ -4,9 +4,9 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use super::blocks::{BlockSpace, Blocks, Chosen};
-use super::load::{Linear, Loader, Norm, Then};
+use super::load::{Linear, Loader, Norm, Then, busy_tokens};
 use super::pooling::{AttentionPooling, PoolingRows};
-use crate::device::{Buffer, Device, DeviceKind, Purpose, Recorder, Tensor};
+use crate::device::{Buffer, Device, Purpose, Recorder, Tensor};
 use crate::io::Weights;
 use crate::io::encoder::{ImageConfig, ImageHead, prefix_of};
 use crate::kernels::nn::attention::{Mask, Sequence, Sequences};
@@ -61,9 +61,6 @@ enum HeadRows {
     Class { chosen: Chosen, normed: Tensor, out: Tensor },
     Attention(PoolingRows),
 }
-
-/// Tokens of a batch that keep a device busy.
-const TOKENS: [usize; 2] = [2048, 16_384];
 
 impl ImageEncoder {
     /// Reads the image tower of a model folder in Hugging Face's layout.
@@ -143,7 +140,7 @@ impl ImageEncoder {
     /// How many images at a time keep its device busy, within what the device binds at once: more in one batch are no faster.
     pub fn batch(&self) -> usize {
         let (tokens, caps) = (self.config.tokens(), self.device.capabilities());
-        let busy = TOKENS[usize::from(caps.kind != DeviceKind::Host)].div_ceil(tokens);
+        let busy = busy_tokens(&self.device).div_ceil(tokens);
         let widest = self.config.blocks.inner.max(self.cut().width()).max(self.config.blocks.width);
         let bytes = 4 * (tokens * widest.next_multiple_of(4)).max(self.cut().elements().next_multiple_of(4));
         busy.min(usize::try_from(caps.max_binding).unwrap_or(usize::MAX) / bytes).max(1)

@@ -25,6 +25,11 @@ pub(super) fn act(activation: TowerActivation) -> Act {
     }
 }
 
+/// Tokens of a batch that keep a device busy.
+pub(super) fn busy_tokens(device: &Device) -> usize {
+    if device.capabilities().kind == DeviceKind::Host { 2048 } else { 16_384 }
+}
+
 /// `y = x Wᵀ + b`, with `W` `[out, in]`.
 #[derive(Clone, Debug)]
 pub(super) struct Linear {

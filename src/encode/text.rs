@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use super::blocks::BlockSpace;
 use super::decoder::DecoderTower;
-use super::load::Loader;
+use super::load::{Loader, busy_tokens};
 use super::sentence::Step;
 use super::tokens::{Room, TextTokens, Treatment};
 use super::tower::TextTower;
-use crate::device::{Device, DeviceKind, Purpose, Recorder, Tensor};
+use crate::device::{Device, Purpose, Recorder, Tensor};
 use crate::io::Weights;
 pub use crate::io::encoder::Pool as Pooling;
 use crate::io::encoder::{EndRule, Module, SentenceFolder, TextConfig, TextPooling, is_decoder, prefix_of};
@@ -97,9 +97,6 @@ pub(super) struct Batch {
     pub chosen: Option<Vec<u32>>,
     pub spans: Vec<[u32; 2]>,
 }
-
-/// Tokens of a batch on the host and on other devices.
-const TOKENS: [usize; 2] = [2048, 16_384];
 
 impl TextEncoder {
     /// Reads the text tower and the tokenizer of a model folder in Hugging Face's layout; a decoder may be a GGUF file, too.
@@ -200,7 +197,7 @@ impl TextEncoder {
     /// Tokens that a batch may have: what keeps the device busy and it binds at once, at least those of the longest text.
     fn batch_tokens(&self, longest: usize) -> usize {
         let caps = self.device.capabilities();
-        let busy = TOKENS[usize::from(caps.kind != DeviceKind::Host)];
+        let busy = busy_tokens(&self.device);
         let bytes = 4 * self.widths[0].max(self.widths[1]).next_multiple_of(4);
         busy.min(usize::try_from(caps.max_binding).unwrap_or(usize::MAX) / bytes).max(longest)
     }

@@ -92,14 +92,9 @@ pub fn plan_settings(device: &Device, settings: &Settings, shape: PlanShape) -> 
         return Err(Error::argument("setting", "model is missing; set it in the file or with --model"));
     }
     settings.check_values()?;
-    let weights = Weights::with_config(&settings.model);
-    let config = match &weights {
-        Ok((config, _)) => config.clone(),
-        Err(_) => DecoderConfig::read(&settings.model)?,
-    };
-    let files = match &weights {
-        Ok((_, weights)) => weights.element_type(),
-        Err(_) => configured_type(&settings.model)?,
+    let (config, files) = match has_weights(&settings.model) {
+        true => Weights::with_config(&settings.model).map(|(config, weights)| (config, weights.element_type()))?,
+        false => (DecoderConfig::read(&settings.model)?, configured_type(&settings.model)?),
     };
     let precision = settings.precision.unwrap_or(match settings.train {
         Trained::Lora => Precision::F32,
@@ -114,10 +109,10 @@ pub fn plan_settings(device: &Device, settings: &Settings, shape: PlanShape) -> 
     };
     let longest = config.max_positions.map_or(settings.max_length, |most| most.min(settings.max_length));
     let length = shape.length.unwrap_or(longest);
-    let (rank, targets) = match (settings.train, &settings.init_lora) {
-        (Trained::Lora, Some(folder)) => (rank_of(folder)?, Vec::new()),
-        (Trained::Lora, None) => (settings.lora_rank, settings.lora_targets.clone()),
-        _ => (0, Vec::new()),
+    let (rank, targets, dropout) = match (settings.train, &settings.init_lora) {
+        (Trained::Lora, Some(folder)) => low_rank_of(folder).map(|(rank, dropout)| (rank, Vec::new(), dropout))?,
+        (Trained::Lora, None) => (settings.lora_rank, settings.lora_targets.clone(), 0.0),
+        _ => (0, Vec::new(), 0.0),
     };
     let (adapter, adapter_tokens, width) = adapter(settings, &config)?;
     let embedding_width = match shape.embedding_width.or(width) {
@@ -131,7 +126,7 @@ pub fn plan_settings(device: &Device, settings: &Settings, shape: PlanShape) -> 
         trains: settings.trains(),
         rank,
         targets,
-        dropout: rank > 0 && settings.lora_dropout > 0.0,
+        dropout: rank > 0 && settings.lora_dropout.unwrap_or(dropout) > 0.0,
         recompute: settings.recompute,
         adapter,
         embedding_width,
@@ -145,6 +140,12 @@ pub fn plan_settings(device: &Device, settings: &Settings, shape: PlanShape) -> 
     };
     let planned = plan(&config, &options)?;
     Ok((options, planned))
+}
+
+/// Whether a model's numbers are there: a folder may have its configuration alone, and still be planned.
+fn has_weights(model: &Path) -> bool {
+    let names = ["model.safetensors", "model.safetensors.index.json"];
+    model.is_file() || names.iter().any(|name| model.join(name).is_file())
 }
 
 /// The type that a folder's `config.json` names, where its weights are not there.
@@ -166,11 +167,13 @@ fn adapter(settings: &Settings, config: &DecoderConfig) -> Result<(AdapterKind, 
     Ok((weights.kind, weights.outputs() / config.hidden_size.max(1), Some(weights.inputs())))
 }
 
-/// The rank of a folder of low-rank additions.
-fn rank_of(folder: &Path) -> Result<usize> {
+/// Rank and dropout of a folder of low-rank additions.
+fn low_rank_of(folder: &Path) -> Result<(usize, f64)> {
     let path = folder.join("adapter_config.json");
-    let rank = read_json_object(&path)?.get("r").and_then(Value::as_u64).filter(|rank| *rank > 0);
-    rank.map(|rank| rank as usize).ok_or_else(|| Error::format(&path, "has no \"r\" above 0"))
+    let object = read_json_object(&path)?;
+    let rank = object.get("r").and_then(Value::as_u64).filter(|rank| *rank > 0);
+    let rank = rank.ok_or_else(|| Error::format(&path, "has no \"r\" above 0"))?;
+    Ok((rank as usize, object.get("lora_dropout").and_then(Value::as_f64).unwrap_or(0.0)))
 }
 
 /// The width of the embeddings or of the statistics that the settings name.

@@ -423,8 +423,8 @@ fn model(device: &Device, settings: &Settings, width: usize) -> Result<Model> {
         let options = LowRankOptions { rank: settings.lora_rank, alpha, seed: settings.seed };
         decoder.add_low_rank_to(device, options, &settings.lora_targets)?;
     }
-    if settings.train == Trained::Lora {
-        decoder.set_dropout(settings.lora_dropout as f32)?;
+    if let (Trained::Lora, Some(probability)) = (settings.train, settings.lora_dropout) {
+        decoder.set_dropout(probability as f32)?;
     }
     decoder.compute_in(device, precision)?;
     Ok(Model { adapter: Adapter::new(device, &weights)?, decoder })

@@ -106,6 +106,7 @@ fn modules_that_are_not_computed() {
     has(&with("modules.json", &kind(2, "sentence_transformers.models.LSTM")), &["LSTM", "Normalize"]);
     has(&with("modules.json", &kind(2, "my.own.Normalize")), &["my.own.Normalize"]);
     has(&with("modules.json", &kind(0, "sentence_transformers.models.Pooling")), &["comes first"]);
+    has(&with("modules.json", &kind(1, "sentence_transformers.models.Dense")), &["Dense", "then Pooling"]);
     has(&with("modules.json", &|json| *json = json!({})), &["no list"]);
     let pooling = "1_Pooling/config.json";
     has(&with(pooling, &|json| json["pooling_mode_cls_token"] = json!(true)), &["one way of pooling"]);

@@ -58,7 +58,7 @@ fn dropout_and_targets_are_found_again() {
     for device in devices() {
         let (_folder, mut settings) = mixed(Stage::Two);
         (settings.train, settings.lora_rank, settings.lr) = (Trained::Lora, 3, 1e-2);
-        (settings.checkpoint_every, settings.lora_dropout) = (3, 0.2);
+        (settings.checkpoint_every, settings.lora_dropout) = (3, Some(0.2));
         settings.lora_targets = vec!["q_proj".to_owned(), "down_proj".to_owned()];
         goes_on_bit_for_bit(&device, &settings, device.name());
         let folder = settings.out.join("lora");
@@ -74,8 +74,16 @@ fn dropout_and_targets_are_found_again() {
         assert_eq!(config["target_modules"].as_array().unwrap().len(), 2);
         // Trained on from there; without dropout the results are others.
         let next = settings.clone().out(settings.out.with_file_name("next")).init_lora(Some(folder));
+        let dropped = next.clone();
         finish(Run::start(&device, next, Start::New).unwrap());
-        let whole = settings.clone().out(settings.out.with_file_name("whole")).lora_dropout(0.0);
+        // The folder's dropout is gone on with, as PEFT does, unless another is said.
+        let inherited = dropped.clone().out(settings.out.with_file_name("inherited")).lora_dropout(None);
+        finish(Run::start(&device, inherited.clone(), Start::New).unwrap());
+        assert!(results(&inherited.out) == results(&dropped.out), "{}", device.name());
+        let none = dropped.clone().out(settings.out.with_file_name("none")).lora_dropout(Some(0.0));
+        finish(Run::start(&device, none.clone(), Start::New).unwrap());
+        assert!(results(&none.out) != results(&dropped.out), "{}", device.name());
+        let whole = settings.clone().out(settings.out.with_file_name("whole")).lora_dropout(None);
         finish(Run::start(&device, whole.clone(), Start::New).unwrap());
         assert!(results(&whole.out) != results(&settings.out), "{}", device.name());
         settings.lora_targets = vec!["query_proj".to_owned()];
@@ -89,7 +97,7 @@ fn the_plan_of_settings_is_that_of_their_run() {
     let device = realign::device::Device::host();
     for (train, dropout) in [(Trained::Adapter, 0.0), (Trained::All, 0.0), (Trained::Lora, 0.1)] {
         let (_folder, mut settings) = setup(Stage::Two);
-        (settings.train, settings.lora_rank, settings.lora_dropout) = (train, 3, dropout);
+        (settings.train, settings.lora_rank, settings.lora_dropout) = (train, 3, Some(dropout).filter(|p| *p > 0.0));
         settings.precision = Some(Precision::F32);
         settings.lora_targets = if train == Trained::Lora { vec!["v_proj".to_owned()] } else { Vec::new() };
         let shape = PlanShape { length: Some(30), ..PlanShape::default() };

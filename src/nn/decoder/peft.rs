@@ -21,11 +21,12 @@ const PREFIX: &str = "base_model.model.";
 struct Settings {
     rank: usize,
     scale: f32,
+    dropout: f32,
 }
 
 impl Decoder {
     /// Gives linear layers the low-rank additions of a folder in PEFT's layout (`adapter_config.json`, `adapter_model.safetensors`): those that it
-    /// has, as they are, to be used or to go on training. The base model's matrices stay apart.
+    /// has, as they are, to be used or to go on training, then with the folder's dropout. The base model's matrices stay apart.
     ///
     /// # Errors
     /// Additions that are there already; a file that is missing or malformed; what is not computed (DoRA, biases, several ranks, modules saved
@@ -35,7 +36,7 @@ impl Decoder {
             return Err(Error::argument("low-rank additions", "are there already"));
         }
         let config = folder.join(CONFIG);
-        let Settings { rank, scale } = settings(&read_json_object(&config)?, &config)?;
+        let Settings { rank, scale, dropout } = settings(&read_json_object(&config)?, &config)?;
         let file = TensorFile::open(&folder.join(TENSORS))?;
         let mut known = 0;
         for (index, layer) in self.layers.iter_mut().enumerate() {
@@ -69,6 +70,7 @@ impl Decoder {
             return Err(Error::format(file.path(), "holds no low-rank additions to this model's linear layers"));
         }
         self.rank = rank;
+        self.set_dropout(dropout)?;
         if known == file.tensors().len() {
             return Ok(());
         }
@@ -192,5 +194,9 @@ fn settings(object: &Map<String, Value>, path: &Path) -> Result<Settings> {
     }
     let root = get("use_rslora").and_then(Value::as_bool) == Some(true);
     let scale = alpha / if root { (rank as f64).sqrt() } else { rank as f64 };
-    Ok(Settings { rank: rank as usize, scale: scale as f32 })
+    let dropout = get("lora_dropout").map_or(Some(0.0), Value::as_f64).filter(|p| (0.0..1.0).contains(p));
+    let Some(dropout) = dropout else {
+        return refuse("field \"lora_dropout\" is no number from 0 to below 1".to_owned());
+    };
+    Ok(Settings { rank: rank as usize, scale: scale as f32, dropout: dropout as f32 })
 }

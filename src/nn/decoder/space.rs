@@ -92,7 +92,7 @@ impl Space {
         let label = (Purpose::Activations, "residual stream");
         let stream = |_| Tensor::labelled(device, label, (tokens, config.hidden_size), ElementType::F32);
         let stream = (0..streams).map(stream).collect::<Result<_>>()?;
-        let shared = Shared::new(device, decoder, tokens)?;
+        let shared = Shared::new(device, decoder, tokens, keep)?;
         let layers = (0..layers).map(|_| LayerSpace::new(device, decoder, tokens, &shared)).collect::<Result<_>>()?;
         let gradients = (keep != Keep::Nothing).then(|| GradientSpace::new(device, decoder, tokens)).transpose()?;
         Ok(Space { keep, stream, layers, gradients })
@@ -134,7 +134,7 @@ struct Shared {
 }
 
 impl Shared {
-    fn new(device: &Device, decoder: &Decoder, tokens: usize) -> Result<Self> {
+    fn new(device: &Device, decoder: &Decoder, tokens: usize, keep: Keep) -> Result<Self> {
         let config = decoder.config();
         let make = |name, shape| Tensor::labelled(device, (Purpose::Activations, name), shape, ElementType::F32);
         let scratch = config.norms != NormPlacement::Before || config.residual_scale != 1.0;
@@ -144,7 +144,7 @@ impl Shared {
         let mut widths = vec![config.hidden_size, config.heads * config.head_dim, config.intermediate_size];
         widths.sort_unstable();
         widths.dedup();
-        widths.retain(|_| decoder.dropout > 0.0);
+        widths.retain(|_| decoder.dropout > 0.0 && keep != Keep::Nothing);
         let element = decoder.precision().activations();
         Ok(Shared {
             dropout: widths

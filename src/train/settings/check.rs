@@ -43,7 +43,7 @@ impl Settings {
             ),
             ("lora_targets", self.init_lora.is_some() && !self.lora_targets.is_empty(), "init_lora brings its own"),
             ("lora_targets", !lora && !self.lora_targets.is_empty(), "there are no low-rank additions"),
-            ("lora_dropout", !lora && self.lora_dropout != 0.0, "there are no low-rank additions"),
+            ("lora_dropout", !lora && self.lora_dropout.is_some(), "there are no low-rank additions"),
             ("init_lora", self.init_lora.is_some() && self.train != Trained::Lora, "there are no low-rank additions"),
         ];
         let told = list.into_iter().chain(self.ignored_of_evaluation()).filter(|(_, ignored, _)| *ignored);
@@ -125,7 +125,11 @@ impl Settings {
             ("train", self.stage == Stage::Two || self.train == Trained::Adapter, "stage 1 trains the adapter alone"),
             ("lora_rank", self.lora_rank >= 1, "at least 1 is needed"),
             ("lora_alpha", positive(self.lora_alpha), "a number above 0 is needed"),
-            ("lora_dropout", (0.0..1.0).contains(&self.lora_dropout), "a number from 0 to below 1 is needed"),
+            (
+                "lora_dropout",
+                self.lora_dropout.is_none_or(|p| (0.0..1.0).contains(&p)),
+                "a number from 0 to below 1 is needed",
+            ),
             (
                 "weights",
                 self.train != Trained::All || matches!(self.weights, None | Some(ElementType::F32)),

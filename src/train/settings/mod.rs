@@ -166,8 +166,8 @@ settings! {
     /// The linear layers that get them, as PEFT's target_modules: q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj (Phi-3: qkv_proj
     /// and gate_up_proj); by default all-linear.
     lora_targets: Vec<String> = |_s| Vec::new(), true;
-    /// How likely an element of their input is left out while they train.
-    lora_dropout: f64 = |_s| 0.0, true;
+    /// How likely an element of their input is left out while they train; by default that of init_lora, else 0.
+    lora_dropout: Option<f64> = |_s| None, true;
     /// Low-rank additions to go on from: a folder in PEFT's layout, which brings its rank and alpha.
     init_lora: Option<PathBuf> = |_s| None, true;
     /// Also write the decoder with its low-rank additions merged into it, beside the additions.

@@ -108,7 +108,8 @@ impl SentenceFolder {
         let kind = fields.text("type")?.unwrap_or_default();
         let name = kind.rsplit('.').next().unwrap_or_default();
         let at = folder.join(fields.text("path")?.unwrap_or_default());
-        if (place == 0) != (name == "Transformer") || !kind.starts_with("sentence_transformers.") {
+        let in_order = (place == 0) == (name == "Transformer") && (place == 1) == (name == "Pooling");
+        if !in_order || !kind.starts_with("sentence_transformers.") {
             let problem =
                 format!("is {kind:?}, as module {place}; a Transformer comes first, then Pooling, Dense and Normalize");
             return Err(fields.error("type", &problem));
