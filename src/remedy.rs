@@ -59,6 +59,11 @@ pub enum Remedy {
     UseAs(FileKind),
     /// Give a file of this kind.
     Give(FileKind),
+    /// Give a setting of a training run a value.
+    SetKey {
+        /// The setting's key.
+        key: &'static str,
+    },
     /// Choose a tensor.
     ChooseTensor {
         /// Those of the file, where that helps.
@@ -123,6 +128,7 @@ impl Remedy {
             Remedy::Give(FileKind::Operator),
             Remedy::Give(FileKind::Frame),
             Remedy::Give(FileKind::Results),
+            Remedy::SetKey { key: "model" },
             Remedy::ChooseTensor { names: vec!["rows".to_owned()] },
             Remedy::ChooseTensor { names: Vec::new() },
             Remedy::ChooseColumn,
@@ -171,6 +177,7 @@ impl fmt::Display for Remedy {
             Remedy::Give(FileKind::Frame) => "give a frame",
             Remedy::Give(FileKind::Results) => "give the results of a benchmark",
             Remedy::UseAs(FileKind::Frame) => "measurements and comparisons of frames take such files",
+            Remedy::SetKey { key } => return write!(f, "set {key}"),
             Remedy::ChooseTensor { names } if names.is_empty() => "choose another tensor",
             Remedy::ChooseTensor { names } => return write!(f, "choose a tensor among: {}", names.join(", ")),
             Remedy::ChooseColumn => "choose another column",

@@ -66,6 +66,7 @@ impl Wording for Flags {
             Remedy::Give(FileKind::Operator) => "realign fit --out S.safetensors makes such files",
             Remedy::Give(FileKind::Frame) => "realign frame --out F.safetensors makes such files",
             Remedy::Give(FileKind::Results) => "realign bench --json OUT makes such files",
+            Remedy::SetKey { key } => return format!("set it in the file or with --{}", key.replace('_', "-")),
             Remedy::ChooseTensor { names } if names.is_empty() => "choose another with --key",
             Remedy::ChooseTensor { names } => return format!("choose one with --key among: {}", names.join(", ")),
             Remedy::ChooseColumn => "choose one with --column",

@@ -89,7 +89,7 @@ pub struct PlanShape {
 /// As [`plan`]; settings out of range; no model, or one that is not known; no width of embeddings.
 pub fn plan_settings(device: &Device, settings: &Settings, shape: PlanShape) -> Result<(PlanOptions, MemoryPlan)> {
     if settings.model.as_os_str().is_empty() {
-        return Err(Error::argument("setting", "model is missing; set it in the file or with --model"));
+        return Err(Settings::missing("model"));
     }
     settings.check_values()?;
     let (config, files) = match has_weights(&settings.model) {

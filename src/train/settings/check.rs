@@ -2,9 +2,14 @@
 
 use super::{NoiseShape, Settings, Stage, Trained};
 use crate::align::Method;
-use crate::{ElementType, Error, Result};
+use crate::{ElementType, Error, Problem, Remedy, Result};
 
 impl Settings {
+    /// The error of a setting that has no value.
+    pub(in crate::train) fn missing(key: &'static str) -> Error {
+        Error::argument("setting", Problem::new(format!("{key} is missing")).remedy(Remedy::SetKey { key }))
+    }
+
     /// What is set and has no effect: texts, a line each.
     pub fn ignored(&self) -> Vec<String> {
         let (two, plain) = (self.stage == Stage::Two, Settings::new(self.stage));
@@ -71,8 +76,8 @@ impl Settings {
             ("embeddings", self.embeddings.is_empty()),
             ("out", self.out.as_os_str().is_empty()),
         ];
-        if let Some((key, _)) = needed.iter().find(|(_, missing)| *missing) {
-            return Err(Error::argument("setting", format!("{key} is missing; set it in the file or with --{key}")));
+        if let Some((key, _)) = needed.into_iter().find(|(_, missing)| *missing) {
+            return Err(Settings::missing(key));
         }
         self.check_values()?;
         let aligned = self.stage == Stage::One && self.aligner != Some(Method::None);
