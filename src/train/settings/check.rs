@@ -2,7 +2,8 @@
 
 use super::{NoiseShape, Settings, Stage, Trained};
 use crate::align::Method;
-use crate::{ElementType, Error, Problem, Remedy, Result};
+use crate::error::{Problem, Remedy};
+use crate::{ElementType, Error, Result};
 
 impl Settings {
     /// The error of a setting that has no value.
