@@ -38,6 +38,8 @@ pub enum Remedy {
     AnotherDevice,
     /// Run on the host engine, which needs no driver and has no such limit.
     HostEngine,
+    /// Use the encoder that the statistics were fitted with, or take its embeddings all the same.
+    AllowEncoder,
     /// Give the rows of both sides.
     GiveRows,
     /// Give the source's rows too, or choose a method that does without.
@@ -113,6 +115,7 @@ impl Remedy {
             Remedy::AllowDegenerate,
             Remedy::AnotherDevice,
             Remedy::HostEngine,
+            Remedy::AllowEncoder,
             Remedy::GiveRows,
             Remedy::GiveSourceRows,
             Remedy::FitFor { method: "realign" },
@@ -160,6 +163,7 @@ impl fmt::Display for Remedy {
             }
             Remedy::AnotherDevice => "choose another device",
             Remedy::HostEngine => "the host engine needs no driver and has no such limit",
+            Remedy::AllowEncoder => "fit on embeddings as these, or allow another encoder",
             Remedy::GiveRows => "give the rows of both sides",
             Remedy::GiveSourceRows => "give the source's rows too, or choose the method anchor-trace",
             Remedy::FitFor { method } => return write!(f, "fit them for {method}"),

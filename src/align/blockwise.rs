@@ -215,6 +215,7 @@ pub(super) fn fit(
         rows: (y.rows(), x.rows()),
         noise: None,
         map: Some(map),
+        encoders: (source.encoder(), target.encoder()),
     };
     for _ in 0..steps {
         let Some(map) = &statistics.map else { break };

@@ -2,6 +2,7 @@
 
 use super::{FitOptions, Method, Statistics, fit, fit_moments};
 use crate::device::Device;
+use crate::io::EncoderId;
 use crate::kernels::stats::moments::Summand;
 use crate::stats::{Moments, RowSource, measure};
 use crate::{Error, Result};
@@ -43,6 +44,14 @@ impl<'a> Evidence<'a> {
         match self {
             Evidence::Rows(rows) => rows.width(),
             Evidence::Moments(moments) | Evidence::Both(_, moments) => moments.width(),
+        }
+    }
+
+    /// The encoder of its rows, where they are given and say it; moments do not.
+    fn encoder(&self) -> Option<EncoderId> {
+        match self {
+            Evidence::Rows(rows) | Evidence::Both(rows, _) => rows.encoder(),
+            Evidence::Moments(_) => None,
         }
     }
 
@@ -88,7 +97,8 @@ pub fn fit_evidence(
         let (want, got) = (format!("width {}, as the source", source.width()), format!("width {}", target.width()));
         return Err(Error::shape("fit", "target", want, got));
     }
+    let encoders = (source.encoder(), target.encoder());
     let (source, rows) = source.counted(device, options)?;
     let (target, _) = target.counted(device, options)?;
-    fit_moments(device, (&source, &target), rows, options)
+    Ok(Statistics { encoders, ..fit_moments(device, (&source, &target), rows, options)? })
 }

@@ -26,7 +26,8 @@ impl Statistics {
     /// | `map` | `[d, d]` | blockwise alignment's A, by rows |
     ///
     /// Metadata: `format` = `realign-statistics`, `format_version`, `crate_version`, `method`, `centroid` (or `none`),
-    /// `residual_gap` (or `unknown`), and for C3 `sigma` and `seed`. In NumPy:
+    /// `residual_gap` (or `unknown`), for C3 `sigma` and `seed`, and where the rows' files named their encoders `source_encoder`,
+    /// `source_encoder_hash`, `target_encoder` and `target_encoder_hash`. In NumPy:
     ///
     /// ```text
     /// from safetensors.numpy import load_file
@@ -57,6 +58,10 @@ impl Statistics {
             ("centroid", self.centroid.map_or("none".to_owned(), |c| c.to_string())),
             ("residual_gap", self.residual_gap.map_or("unknown".to_owned(), |g| format!("{g:e}"))),
         ];
+        let sides = [("source_", &self.encoders.0), ("target_", &self.encoders.1)];
+        let encoders: Vec<(String, String)> =
+            sides.into_iter().filter_map(|(side, encoder)| Some(encoder.as_ref()?.notes(side))).flatten().collect();
+        metadata.extend(encoders.iter().map(|(name, text)| (&name[..], text.clone())));
         if let Some(map) = &self.map {
             entries.push(entry("map", Dtype::F64, vec![d, d], map));
         }
@@ -111,6 +116,7 @@ impl Statistics {
                 Method::Blockwise => Some(file.finite("map", Some(d * d))?),
                 _ => None,
             },
+            encoders: (file.encoder("source_"), file.encoder("target_")),
             mean_source,
         };
         statistics.check().map_err(|what| file.damaged(what))?;

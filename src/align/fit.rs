@@ -38,8 +38,10 @@ pub fn fit(
     } else {
         (measure(device, source, &unit_rows, options.stream)?, Vec::new())
     };
+    let encoders = (source.encoder(), target.encoder());
     let target = measure(device, target, &unit_rows, options.stream)?;
     let mut statistics = affine_statistics(&moments, &target, options)?;
+    statistics.encoders = encoders;
     if options.method == Method::ReAlign {
         centroid::fit(device, source, &sample, &mut statistics, options)?;
     }
@@ -110,6 +112,7 @@ fn affine_statistics(source: &Moments, target: &Moments, options: &FitOptions<'_
         rows: (source.rows(), target.rows()),
         noise: (options.method == Method::C3).then_some(Noise { sigma, seed: options.seed }),
         map: None,
+        encoders: (None, None),
     })
 }
 

@@ -34,6 +34,7 @@ pub use study::{Domain, SizeResult, sample_size_study, sizes, transfer_matrix};
 pub use crate::kernels::align::c3::Noise;
 
 use crate::error::{Problem, Remedy};
+use crate::io::EncoderId;
 use crate::{Error, Result};
 
 /// What a fitted operator is made of; the file format is in [`Statistics::save`].
@@ -66,12 +67,31 @@ pub struct Statistics {
     pub noise: Option<Noise>,
     /// A of blockwise alignment, `[d, d]`, row-major.
     pub map: Option<Vec<f64>>,
+    /// The encoders of source and target, where the rows' files say it.
+    pub encoders: (Option<EncoderId>, Option<EncoderId>),
 }
 
 impl Statistics {
     /// d.
     pub fn width(&self) -> usize {
         self.mean_source.len()
+    }
+
+    /// Refuses rows that are to stand for the source but were made by another encoder than the source's: their cloud is another, even where
+    /// widths agree. Rows and statistics that say nothing are taken; with `any` all are, with a warning.
+    ///
+    /// # Errors
+    /// The encoders differ: both are named.
+    pub fn check_source_encoders(&self, rows: &[EncoderId], any: bool) -> Result<()> {
+        check_encoders("source", self.encoders.0.as_ref(), rows, any)
+    }
+
+    /// As [`Self::check_source_encoders`], for the target's side.
+    ///
+    /// # Errors
+    /// The encoders differ: both are named.
+    pub fn check_target_encoders(&self, rows: &[EncoderId], any: bool) -> Result<()> {
+        check_encoders("target", self.encoders.1.as_ref(), rows, any)
     }
 
     /// ‖μ_x - μ_y‖, the gap before alignment.
@@ -136,4 +156,15 @@ impl Statistics {
             }
         }
     }
+}
+
+fn check_encoders(side: &str, fitted: Option<&EncoderId>, rows: &[EncoderId], any: bool) -> Result<()> {
+    let Some(fitted) = fitted else { return Ok(()) };
+    let Some(other) = rows.iter().find(|encoder| encoder.hash != fitted.hash) else { return Ok(()) };
+    let problem = format!("they are of the encoder {other}, but the statistics' {side} is of {fitted}");
+    if any {
+        log::warn!("embeddings: {problem}");
+        return Ok(());
+    }
+    Err(Error::argument("embeddings", Problem::new(problem).remedy(Remedy::AllowEncoder)))
 }

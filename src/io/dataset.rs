@@ -1,10 +1,11 @@
 //! Reading: shards of rows, opened header by header and streamed block by block.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use super::{FileFormat, inputs, npy, parquet, positional, safetensors};
+use super::{EncoderId, FileFormat, inputs, npy, parquet, positional, safetensors};
 use crate::{ElementType, Error, Result};
 
 /// Which part of a file holds the rows.
@@ -37,6 +38,7 @@ pub struct Shard {
     /// Its length when it was opened: another length later means that someone wrote to it.
     pub(super) bytes: u64,
     pub(super) layout: Layout,
+    encoder: Option<EncoderId>,
 }
 
 /// Where a shard's rows are.
@@ -55,9 +57,16 @@ pub(super) struct Found {
     width: usize,
     element: ElementType,
     layout: Layout,
+    /// Who made the rows, where the file says it.
+    encoder: Option<EncoderId>,
 }
 
 impl Found {
+    /// The same, of rows that an encoder made.
+    pub(super) fn by(self, encoder: Option<EncoderId>) -> Found {
+        Found { encoder, ..self }
+    }
+
     /// Checks what holds for every format: rows have numbers, and their size fits the machine's integers. There may be none, as in the
     /// empty shard of a job that had nothing to do.
     pub(super) fn new(path: &Path, rows: u64, width: u64, element: ElementType, layout: Layout) -> Result<Found> {
@@ -67,7 +76,7 @@ impl Found {
         let total = rows.checked_mul(width).and_then(|numbers| numbers.checked_mul(element.bytes() as u64));
         let width = usize::try_from(width).ok();
         match (total.filter(|bytes| *bytes <= i64::MAX as u64), width) {
-            (Some(_), Some(width)) => Ok(Found { rows, width, element, layout }),
+            (Some(_), Some(width)) => Ok(Found { rows, width, element, layout, encoder: None }),
             _ => {
                 Err(Error::format(path, "truncated or damaged: its header promises more bytes than any file can have"))
             }
@@ -105,7 +114,7 @@ impl Dataset {
             if found.rows == 0 {
                 // Its width and type are those of nothing.
                 vacant.get_or_insert_with(|| (path.clone(), found.width));
-                shards.push(Shard { path, rows: 0, format, bytes, layout: found.layout });
+                shards.push(Shard { path, rows: 0, format, bytes, layout: found.layout, encoder: None });
                 continue;
             }
             let this = (found.width, found.element);
@@ -120,7 +129,8 @@ impl Dataset {
             rows = rows
                 .checked_add(found.rows)
                 .ok_or_else(|| Error::format(&path, "all files together have more than 2^64 rows"))?;
-            shards.push(Shard { path, rows: found.rows, format, bytes, layout: found.layout });
+            let Found { rows, layout, encoder, .. } = found;
+            shards.push(Shard { path, rows, format, bytes, layout, encoder });
         }
         let (width, element) = kind.ok_or_else(|| match vacant {
             Some((path, width)) => empty(&path, 0, width as u64),
@@ -149,6 +159,17 @@ impl Dataset {
         &self.shards
     }
 
+    /// The encoders that made the rows, each once, as far as the files say it: those of safetensors and parquet that this library made do.
+    pub fn encoders(&self) -> Vec<EncoderId> {
+        let mut all: Vec<EncoderId> = Vec::new();
+        for encoder in self.shards.iter().filter_map(|shard| shard.encoder.as_ref()) {
+            if all.iter().all(|known| known.hash != encoder.hash) {
+                all.push(encoder.clone());
+            }
+        }
+        all
+    }
+
     /// Whether exactly one file was named, itself and not through a folder or a pattern: its output is a file too.
     pub fn single_file(&self) -> bool {
         self.single_file
@@ -169,6 +190,11 @@ impl Dataset {
 }
 
 impl Shard {
+    /// What a file made of this one says of its rows.
+    pub(super) fn notes(&self) -> BTreeMap<String, String> {
+        self.encoder.as_ref().map(|encoder| encoder.notes("")).unwrap_or_default()
+    }
+
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path

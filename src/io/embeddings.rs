@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::PathBuf;
 
-use super::{Dataset, RowReader, positional, tensor_file};
+use super::{Dataset, EncoderId, RowReader, positional, tensor_file};
 use crate::{ElementType, Error, Result};
 
 /// Bytes that are moved at a time when a file is unpacked.
@@ -21,6 +21,7 @@ pub struct EmbeddingRows {
     width: usize,
     element: ElementType,
     raw: Vec<u8>,
+    encoders: Vec<EncoderId>,
 }
 
 #[derive(Debug)]
@@ -36,7 +37,8 @@ impl EmbeddingRows {
     /// A file that has changed since the dataset was opened, is damaged, or finds no room to be unpacked.
     pub fn open(dataset: &Dataset) -> Result<EmbeddingRows> {
         let (width, element) = (dataset.width(), dataset.element_type());
-        let mut rows = EmbeddingRows { shards: Vec::new(), ends: Vec::new(), width, element, raw: Vec::new() };
+        let (shards, ends, raw, encoders) = (Vec::new(), Vec::new(), Vec::new(), dataset.encoders());
+        let mut rows = EmbeddingRows { shards, ends, width, element, raw, encoders };
         let mut end = 0;
         for (i, shard) in dataset.shards().iter().enumerate() {
             let mut reader = dataset.reader(i)?;
@@ -55,6 +57,11 @@ impl EmbeddingRows {
     /// Numbers in a row.
     pub fn width(&self) -> usize {
         self.width
+    }
+
+    /// The encoders that made them, as far as the files say it.
+    pub fn encoders(&self) -> &[EncoderId] {
+        &self.encoders
     }
 
     /// Rows of all shards together.

@@ -21,8 +21,11 @@ pub(crate) mod atomic_folder;
 mod behind;
 mod dataset;
 mod embeddings;
+mod encoder_id;
 #[cfg(feature = "train")]
 mod events;
+#[cfg(feature = "train")]
+pub(crate) mod fingerprint;
 mod folder_lock;
 mod format;
 mod gguf;
@@ -47,6 +50,8 @@ mod records;
 pub(crate) mod rows_file;
 mod safetensors;
 mod shard_names;
+#[cfg(feature = "train")]
+mod start;
 mod tensor_file;
 pub(crate) mod tensor_writer;
 #[cfg(feature = "train")]
@@ -57,6 +62,7 @@ pub use arrays::{write_ids, write_npy};
 pub use atomic::{check_writable, write_atomically};
 pub use dataset::{Dataset, OpenOptions, RowReader, Shard};
 pub use embeddings::EmbeddingRows;
+pub use encoder_id::EncoderId;
 #[cfg(feature = "train")]
 pub use events::EventWriter;
 pub use folder_lock::FolderLock;
@@ -76,13 +82,15 @@ pub use output::{Output, OutputOptions, ShardWriter};
 #[cfg(feature = "pictures")]
 pub use pictures::PictureList;
 pub use records::{Record, Records};
+#[cfg(feature = "train")]
+pub use start::Start;
 pub use tensor_file::{TensorFile, TensorInfo};
 pub use tensor_writer::TensorSpec;
 #[cfg(feature = "train")]
 pub(crate) use text::first_is_conversation;
 #[cfg(feature = "train")]
 pub use text::{
-    ChatDate, ChatTemplate, IMAGE, Join, Question, QuestionOptions, Questions, Role, Sample, SampleOptions, Samples,
-    SkipBad, TARGET, TOKEN, TextStream, Tokenizer, Turn, VISUAL,
+    ChatDate, ChatTemplate, IMAGE, Join, NamedPictures, NamedTexts, Question, QuestionOptions, Questions, Role, Sample,
+    SampleOptions, Samples, SkipBad, TARGET, TOKEN, TextStream, Tokenizer, Turn, VISUAL,
 };
 pub use texts::{BadText, TextList, Texts};

@@ -250,13 +250,14 @@ impl Sink {
                 Ok(Sink::Raw { file, at, path })
             }
             FileFormat::Safetensors => {
-                let input = match &target.input.layout {
+                let notes = target.input.notes();
+                let beside = match &target.input.layout {
                     Layout::Raw { key: Some(key), .. } => {
-                        Some(safetensors::Passthrough { path: target.input.path(), key })
+                        safetensors::Beside::Copied { path: target.input.path(), key }
                     }
-                    _ => None,
+                    _ => safetensors::Beside::Notes(&notes),
                 };
-                let at = safetensors::start(&file, &path, (rows, width, element), input)?;
+                let at = safetensors::start(&file, &path, (rows, width, element), beside)?;
                 Ok(Sink::Raw { file, at, path })
             }
             // `Output::create` refused to write arrow files.

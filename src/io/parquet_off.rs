@@ -69,7 +69,12 @@ impl Writer {
 }
 
 impl NamedWriter {
-    pub(super) fn create(_file: File, path: &Path, _kind: (usize, ElementType)) -> Result<NamedWriter> {
+    pub(super) fn create(
+        _file: File,
+        path: &Path,
+        _kind: (usize, ElementType),
+        _notes: &std::collections::BTreeMap<String, String>,
+    ) -> Result<NamedWriter> {
         Err(off(path))
     }
 

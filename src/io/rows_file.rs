@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fs::File;
 use std::path::Path;
 
-use super::{FileFormat, atomic, npy, parquet, positional, safetensors};
+use super::{EncoderId, FileFormat, atomic, npy, parquet, positional, safetensors};
 use crate::{ElementType, Error, Result};
 
 /// Bytes that are moved at a time.
@@ -20,6 +20,8 @@ pub(crate) struct PlainRows<'a> {
     pub element: ElementType,
     /// The names of rows, for formats that hold them.
     pub id: &'a dyn Fn(u64) -> Cow<'a, str>,
+    /// Who made them, for formats that hold notes.
+    pub encoder: Option<&'a EncoderId>,
 }
 
 /// Fails where [`write_rows`] would, before there are rows: a format that is not written or cannot hold the numbers.
@@ -29,12 +31,13 @@ pub(crate) fn check_format(path: &Path, format: FileFormat, element: ElementType
 }
 
 /// Writes `path` in a format, whole or not at all. Parquet has the columns `id` (text) and `embedding` (list); safetensors the tensor
-/// `embeddings`.
+/// `embeddings`. Both have notes that say which encoder made the rows; npy has no room for any.
 pub(crate) fn write_rows(path: &Path, format: FileFormat, force: bool, rows: &PlainRows<'_>) -> Result<()> {
     check_format(path, format, rows.element)?;
     atomic::check_target(path, force)?;
     let (file, temporary) = atomic::create_beside(path)?;
     let kind = (rows.rows, rows.width, rows.element);
+    let notes = rows.encoder.map(|encoder| encoder.notes("")).unwrap_or_default();
     match format {
         FileFormat::Npy => {
             let header = npy::header(kind.0, kind.1, kind.2)?;
@@ -44,12 +47,12 @@ pub(crate) fn write_rows(path: &Path, format: FileFormat, force: bool, rows: &Pl
             rows.copy(&file, path, header.len() as u64)?;
         }
         FileFormat::Safetensors => {
-            let at = safetensors::start(&file, path, kind, None)?;
+            let at = safetensors::start(&file, path, kind, safetensors::Beside::Notes(&notes))?;
             rows.copy(&file, path, at)?;
         }
         // `check_format` refused to write arrow files.
         FileFormat::Parquet | FileFormat::Arrow => {
-            let mut writer = parquet::NamedWriter::create(file, path, (rows.width, rows.element))?;
+            let mut writer = parquet::NamedWriter::create(file, path, (rows.width, rows.element), &notes)?;
             rows.blocks(|first, block| {
                 let count = (block.len() / rows.row_bytes()) as u64;
                 writer.write(&mut (first..first + count).map(rows.id), block)
@@ -106,13 +109,17 @@ mod tests {
             std::fs::File::create(&plain).unwrap().write_all(bytes).unwrap();
             let file = File::open(&plain).unwrap();
             let id = |row: u64| Cow::Owned(format!("p/{row}.png"));
-            let rows = PlainRows { file: &file, path: &plain, rows: 7, width: 5, element, id: &id };
+            let encoder = EncoderId { name: "clip".to_owned(), hash: "00ff".to_owned() };
+            let rows =
+                PlainRows { file: &file, path: &plain, rows: 7, width: 5, element, id: &id, encoder: Some(&encoder) };
             for format in FileFormat::WRITTEN {
                 let path = folder.path().join(format!("{element}.{format}"));
                 write_rows(&path, format, false, &rows).unwrap();
                 assert!(matches!(write_rows(&path, format, false, &rows), Err(Error::OutputExists(_))));
                 let set = Dataset::open(&[path], &OpenOptions::default()).unwrap();
                 assert_eq!((set.rows(), set.width(), set.element_type()), (7, 5, element));
+                let known = if format == FileFormat::Npy { vec![] } else { vec![encoder.clone()] };
+                assert_eq!(set.encoders(), known, "{format}");
                 let mut read = vec![0; bytes.len()];
                 set.reader(0).unwrap().read(7, &mut read).unwrap();
                 assert_eq!(read, bytes, "{format} {element}");

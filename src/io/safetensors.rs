@@ -9,7 +9,7 @@ use ::safetensors::tensor::{Metadata, TensorInfo};
 use serde_json::{Map, Value, json};
 
 use super::dataset::{Found, Layout};
-use super::positional;
+use super::{EncoderId, positional};
 use crate::error::{Problem, Remedy};
 use crate::{ElementType, Error, Result};
 
@@ -35,7 +35,8 @@ pub(super) fn inspect(file: &File, len: u64, path: &Path, key: Option<&str>) -> 
     };
     let offset = data_at + info.data_offsets.0 as u64;
     let layout = Layout::Raw { offset, key: Some(key.to_string()) };
-    Found::new(path, rows as u64, width as u64, element, layout)
+    let note = |name: &str| metadata.metadata().as_ref()?.get(name).map(String::as_str);
+    Ok(Found::new(path, rows as u64, width as u64, element, layout)?.by(EncoderId::of_notes("", note)))
 }
 
 /// The table and where the tensors start. Checks that offsets, shapes and the file's length agree.
@@ -129,10 +130,12 @@ pub(super) struct Planned {
     pub source: Option<u64>,
 }
 
-/// The file to copy other tensors and `__metadata__` from.
-pub(super) struct Passthrough<'a> {
-    pub path: &'a Path,
-    pub key: &'a str,
+/// What a new file has beside its rows.
+pub(super) enum Beside<'a> {
+    /// The other tensors and the `__metadata__` of a file, whose rows are called `key`.
+    Copied { path: &'a Path, key: &'a str },
+    /// Notes, which become its `__metadata__`.
+    Notes(&'a BTreeMap<String, String>),
 }
 
 /// Writes everything but the rows into `out`, and says where the rows go and where the file ends. `rows × width` of
@@ -141,18 +144,21 @@ pub(super) fn start(
     out: &File,
     out_path: &Path,
     (rows, width, element): (u64, usize, ElementType),
-    input: Option<Passthrough<'_>>,
+    beside: Beside<'_>,
 ) -> Result<u64> {
     let bytes = rows * (width * element.bytes()) as u64;
-    let key = input.as_ref().map_or(DEFAULT_KEY, |input| input.key);
+    let (key, input, own) = match beside {
+        Beside::Copied { path, key } => (key, Some(path), None),
+        Beside::Notes(notes) => (DEFAULT_KEY, None, Some(notes).filter(|notes| !notes.is_empty())),
+    };
     let shape = vec![rows as usize, width];
     let mut plan = vec![Planned { name: key.to_string(), dtype: dtype(element)?, shape, bytes, source: None }];
-    let mut notes = None;
+    let mut notes = own.cloned();
     let mut source = None;
-    if let Some(input) = &input {
-        let file = File::open(input.path).map_err(Error::io("open", input.path))?;
-        let len = file.metadata().map_err(Error::io("read", input.path))?.len();
-        let (metadata, data_at) = read_header(&file, len, input.path)?;
+    if let Some(input) = input {
+        let file = File::open(input).map_err(Error::io("open", input))?;
+        let len = file.metadata().map_err(Error::io("read", input))?.len();
+        let (metadata, data_at) = read_header(&file, len, input)?;
         plan.extend(metadata.tensors().into_iter().filter(|(name, _)| name != key).map(|(name, info)| Planned {
             name,
             dtype: info.dtype,
@@ -160,12 +166,12 @@ pub(super) fn start(
             bytes: (info.data_offsets.1 - info.data_offsets.0) as u64,
             source: Some(data_at + info.data_offsets.0 as u64),
         }));
-        notes = metadata.metadata().clone();
-        source = Some((file, input.path));
+        notes = metadata.metadata().as_ref().map(|notes| notes.clone().into_iter().collect());
+        source = Some((file, input));
     }
     // The library's own order: largest alignment first, so that every tensor is aligned; then by name.
     plan.sort_by(|a, b| b.dtype.cmp(&a.dtype).then_with(|| a.name.cmp(&b.name)));
-    let header = header(&plan, notes.map(|notes| notes.into_iter().collect()), out_path)?;
+    let header = header(&plan, notes, out_path)?;
     let total = header.len() as u64 + plan.iter().map(|tensor| tensor.bytes).sum::<u64>();
     positional::reserve(out, total).map_err(Error::io("write", out_path))?;
     positional::write(out, &header, 0).map_err(Error::io("write", out_path))?;

@@ -22,7 +22,7 @@ use super::{
     Covariance, CovarianceSums, FRACTION_BITS, MAX_COVARIANCE_WIDTH, MAX_ROWS, Moments, SecondMoments, Summary,
 };
 use crate::error::{FileKind, Problem, Remedy};
-use crate::io::write_atomically;
+use crate::io::{EncoderId, write_atomically};
 use crate::{Error, Result};
 
 const FORMAT: &str = "realign-moments";
@@ -147,6 +147,11 @@ impl<'a> Contents<'a> {
     /// A metadata entry.
     pub(crate) fn text(&self, key: &str) -> Result<&str> {
         self.metadata.get(key).map(String::as_str).ok_or_else(|| self.damaged(&format!("no metadata '{key}'")))
+    }
+
+    /// The encoder that notes with this prefix name, if they do.
+    pub(crate) fn encoder(&self, prefix: &str) -> Option<EncoderId> {
+        EncoderId::of_notes(prefix, |name| self.metadata.get(name).map(String::as_str))
     }
 
     /// Whether there is a tensor of this name.

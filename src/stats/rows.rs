@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{NonFinite, ZeroRows};
-use crate::io::{Dataset, RowReader};
+use crate::io::{Dataset, EncoderId, RowReader};
 use crate::{ElementType, Error, Result};
 
 /// Rows `[n, d]` of one element type, readable from the start as often as needed.
@@ -30,6 +30,10 @@ pub trait RowSource: Send {
     /// # Errors
     /// A file that cannot be read; no such row.
     fn locate(&mut self, row: u64, out: &mut [u8]) -> Result<(PathBuf, u64)>;
+    /// The encoder that made the rows, where one is known and no other beside it.
+    fn encoder(&self) -> Option<EncoderId> {
+        None
+    }
 }
 
 /// Bytes of a tight row.
@@ -85,6 +89,11 @@ impl RowSource for DatasetRows<'_> {
 
     fn element_type(&self) -> ElementType {
         self.dataset.element_type()
+    }
+
+    fn encoder(&self) -> Option<EncoderId> {
+        let mut encoders = self.dataset.encoders();
+        encoders.pop().filter(|_| encoders.is_empty())
     }
 
     fn rewind(&mut self) -> Result<()> {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::rows::{RowSource, tight_bytes};
+use crate::io::EncoderId;
 use crate::{ElementType, Result};
 
 /// The rows of a source whose index a rule keeps, in their order.
@@ -50,6 +51,10 @@ impl RowSource for Subset<'_> {
 
     fn element_type(&self) -> ElementType {
         self.inner.element_type()
+    }
+
+    fn encoder(&self) -> Option<EncoderId> {
+        self.inner.encoder()
     }
 
     fn rewind(&mut self) -> Result<()> {

@@ -18,6 +18,7 @@ pub fn apply(args: &ApplyArgs) -> Result<()> {
         let (want, have) = (statistics.width(), dataset.width());
         anyhow::bail!("{data}: rows of width {have}, but {stats} was fitted for width {want}; fit on rows as these");
     }
+    statistics.check_source_encoders(&dataset.encoders(), args.force)?;
     let options = OutputOptions { format: args.format, element_type: args.dtype, force: args.force };
     let output = Output::create(&dataset, &args.out, &options)?;
     let device = args.device.request()?;

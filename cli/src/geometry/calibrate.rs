@@ -28,7 +28,8 @@ pub fn calibrate(args: &CalibrateArgs) -> Result<()> {
         "--significance: {}; give a probability between 0 and 1",
         args.significance
     );
-    let sides = if study { Some(open_all(&args.read, [&args.source, &args.target])?) } else { None };
+    let sides =
+        if study { Some(open_all(&|inputs| args.read.open(inputs), [&args.source, &args.target])?) } else { None };
     let domains = open_domains(args)?;
     let batch = if args.batch.is_empty() { None } else { Some(args.read.open(&args.batch)?) };
     let sets = sides.iter().flatten().chain(domains.iter().flat_map(|(_, sets)| sets)).chain(&batch);
@@ -78,9 +79,16 @@ fn text(found: &Calibration, significance: f64) -> String {
 }
 
 fn drift(args: &CalibrateArgs, statistics: &Statistics, batch: &Dataset) -> Result<Recalibration> {
+    let (encoders, any) = (batch.encoders(), args.json.force);
     let stored = match args.side {
-        SideArg::Source => statistics.stored_source(),
-        SideArg::Target => statistics.stored_target(),
+        SideArg::Source => {
+            statistics.check_source_encoders(&encoders, any)?;
+            statistics.stored_source()
+        }
+        SideArg::Target => {
+            statistics.check_target_encoders(&encoders, any)?;
+            statistics.stored_target()
+        }
     };
     Ok(recalibration(&mut DatasetRows::new(batch), stored, args.read.stream(None))?)
 }
@@ -147,7 +155,7 @@ fn open_domains(args: &CalibrateArgs) -> Result<Vec<Sides>> {
     for parts in args.domain.chunks_exact(3) {
         let (source, target) = (PathBuf::from(&parts[1]), PathBuf::from(&parts[2]));
         anyhow::ensure!(!opened.iter().any(|(n, _)| *n == parts[0]), "--domain: {} is named twice", parts[0]);
-        opened.push((parts[0].clone(), open_all(&args.read, [&[source], &[target]])?));
+        opened.push((parts[0].clone(), open_all(&|inputs| args.read.open(inputs), [&[source], &[target]])?));
     }
     Ok(opened)
 }

@@ -1,6 +1,7 @@
 //! Rows with their names as parquet: the columns `id` and `embedding`.
 
 use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -40,10 +41,13 @@ impl NamedWriter {
         file: File,
         path: &Path,
         (width, element): (usize, ElementType),
+        notes: &BTreeMap<String, String>,
     ) -> Result<NamedWriter> {
         let item = Arc::new(Field::new("item", number_type(element, path)?, false));
         let rows = Field::new(DEFAULT_COLUMN, DataType::List(item.clone()), false);
-        let schema = Arc::new(Schema::new(vec![Field::new(IDS, DataType::Utf8, false), rows]));
+        let fields = vec![Field::new(IDS, DataType::Utf8, false), rows];
+        let notes: HashMap<_, _> = notes.iter().map(|(name, text)| (name.clone(), text.clone())).collect();
+        let schema = Arc::new(Schema::new_with_metadata(fields, notes));
         let properties = WriterProperties::builder()
             .set_compression(Compression::SNAPPY)
             .set_max_row_group_row_count(Some(group_rows(width, element)));

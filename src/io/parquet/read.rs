@@ -9,8 +9,9 @@ use ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use arrow_array::types::{ArrowPrimitiveType, Float16Type, Float32Type, Float64Type};
 use arrow_array::{Array, ArrayRef, FixedSizeListArray, GenericListArray, OffsetSizeTrait, PrimitiveArray};
 
-use arrow_schema::Field;
+use arrow_schema::{Field, Schema};
 
+use super::super::EncoderId;
 use super::super::dataset::{Found, Layout};
 use super::{Batches, Column, arrow, batch_rows, build, choose, damaged, element_type, is_arrow, is_nested, open};
 use crate::{ElementType, Error, Result};
@@ -18,17 +19,19 @@ use crate::{ElementType, Error, Result};
 /// Reads the footer and the first row: variable-length lists tell their width nowhere else, and a fixed-size list may
 /// claim any. A file without rows has no width.
 pub(in super::super) fn inspect(file: File, path: &Path, column: Option<&str>) -> Result<Found> {
-    let (mut batches, rows, column, element) = if is_arrow(path) {
+    let (mut batches, rows, column, element, encoder) = if is_arrow(path) {
         let len = file.metadata().map_err(Error::io("read", path))?.len();
         let contents = arrow::Contents::read(&file, len, path)?;
         let ((column, element), rows) = (choose(&contents.schema, column, path)?, contents.rows);
-        (Batches::Arrow(contents.batches(file, path, column.index, 0)), rows, column, element)
+        let encoder = encoder_of(&contents.schema);
+        (Batches::Arrow(contents.batches(file, path, column.index, 0)), rows, column, element, encoder)
     } else {
         let builder = open(file, path)?;
         let ((column, element), rows) = (choose(builder.schema(), column, path)?, parquet_rows(&builder, path)?);
         let mask = ProjectionMask::roots(builder.parquet_schema(), [column.index]);
+        let encoder = encoder_of(builder.schema());
         let batches = build(builder.with_projection(mask).with_batch_size(1).with_limit(1), path)?;
-        (Batches::Parquet(batches), rows, column, element)
+        (Batches::Parquet(batches), rows, column, element, encoder)
     };
     let mut width = 0;
     if rows > 0 {
@@ -39,7 +42,12 @@ pub(in super::super) fn inspect(file: File, path: &Path, column: Option<&str>) -
             return Err(null_row(path, &column.name, 0));
         }
     }
-    Found::new(path, rows, width as u64, element, Layout::Parquet(column))
+    Ok(Found::new(path, rows, width as u64, element, Layout::Parquet(column))?.by(encoder))
+}
+
+/// Who made the rows, as the schema's notes say.
+fn encoder_of(schema: &Schema) -> Option<EncoderId> {
+    EncoderId::of_notes("", |name| schema.metadata().get(name).map(String::as_str))
 }
 
 /// The number of rows, once the row groups have proved to add up to it.

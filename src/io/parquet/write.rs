@@ -72,7 +72,8 @@ impl Writer {
             Layout::Raw { .. } | Layout::Parquet(_) => {
                 let item = Arc::new(Field::new("item", number, false));
                 let field = Field::new(DEFAULT_COLUMN, DataType::FixedSizeList(item, size), false);
-                (Arc::new(Schema::new(vec![field])), 0, None, properties)
+                let notes: std::collections::HashMap<_, _> = input.notes().into_iter().collect();
+                (Arc::new(Schema::new_with_metadata(vec![field], notes)), 0, None, properties)
             }
         };
         let properties = plain_embeddings(properties, schema.field(index)).build();

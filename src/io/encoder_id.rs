@@ -1,0 +1,53 @@
+//! Which encoder made rows, as files of rows and statistics remember it.
+
+use std::collections::BTreeMap;
+
+/// The encoder that made rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EncoderId {
+    /// What it is called: the name of its folder.
+    pub name: String,
+    /// What tells it from others: a hash of its folder's files, in hexadecimal digits.
+    pub hash: String,
+}
+
+/// The note that holds the name, and the one that holds the hash.
+const NAME: &str = "encoder";
+const HASH: &str = "encoder_hash";
+
+impl EncoderId {
+    /// From a file's notes, each found by its name, `prefix` before it; `None` where they say nothing.
+    pub(crate) fn of_notes<'a>(prefix: &str, note: impl Fn(&str) -> Option<&'a str>) -> Option<EncoderId> {
+        let of = |name: &str| note(&format!("{prefix}{name}")).filter(|text| !text.is_empty()).map(str::to_owned);
+        let hash = of(HASH)?;
+        Some(EncoderId { name: of(NAME).unwrap_or_else(|| hash.clone()), hash })
+    }
+
+    /// The notes that say it, with `prefix` before their names.
+    pub(crate) fn notes(&self, prefix: &str) -> BTreeMap<String, String> {
+        [(NAME, &self.name), (HASH, &self.hash)].map(|(name, text)| (format!("{prefix}{name}"), text.clone())).into()
+    }
+}
+
+impl std::fmt::Display for EncoderId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Eight digits tell encoders apart that people hold side by side.
+        write!(f, "{} ({})", self.name, self.hash.get(..8).unwrap_or(&self.hash))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_say_what_they_were_told() {
+        let id = EncoderId { name: "clip".to_owned(), hash: "0123456789".to_owned() };
+        let notes = id.notes("source_");
+        let find = |name: &str| notes.get(name).map(String::as_str);
+        assert_eq!(EncoderId::of_notes("source_", find), Some(id.clone()));
+        assert_eq!(EncoderId::of_notes("target_", find), None);
+        assert_eq!(id.to_string(), "clip (01234567)");
+        assert_eq!(EncoderId::of_notes("", |name| (name == HASH).then_some("ab")).map(|id| id.name), Some("ab".into()));
+    }
+}
