@@ -17,10 +17,9 @@ const FLOORS: &[&[&str]] = &[
     &["geometry"],
     &["align"],
     &["nn", "nalgebra"],
-    &["optim", "answers"],
+    &["optim", "answers", "encode"],
     &["train"],
     &["inference"],
-    &["encode"],
     &["experiment"],
     &["bench"],
 ];

@@ -3,10 +3,11 @@
 use serde_json::{Map, Value, json};
 
 use super::checkpoint::{Checkpoint, RunState};
-use super::fingerprint::{self, Fingerprint};
+use super::fingerprint;
 use super::run::Run;
 use super::saving::{IN_FLIGHT, Saving, Source};
 use crate::device::Buffer;
+use crate::io::fingerprint::{Fingerprint, check};
 use crate::io::{TensorFile, TensorSpec};
 use crate::nn::Parameter;
 use crate::optim::{Content, LossScale};
@@ -80,7 +81,7 @@ impl Run {
         // Paths may change, where it is known that the files did not.
         self.settings.check_resumes(&state.settings, inputs.is_some())?;
         if let Some(then) = inputs {
-            fingerprint::check(&then, &self.fingerprints.wait()?)?;
+            check(&then, &self.fingerprints.wait()?)?;
         }
         for (parameter, parts) in self.training() {
             for (name, content) in parts {
