@@ -10,12 +10,16 @@
 
 #[cfg(feature = "encode")]
 mod blocks;
+#[cfg(all(feature = "encode", feature = "pictures"))]
+pub mod cache;
 #[cfg(feature = "encode")]
 mod decoder;
 #[cfg(all(feature = "encode", feature = "pictures"))]
 pub mod embed;
 #[cfg(feature = "encode")]
 mod heads;
+#[cfg(feature = "encode")]
+mod identity;
 #[cfg(feature = "encode")]
 mod image;
 #[cfg(feature = "encode")]

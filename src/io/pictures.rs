@@ -50,6 +50,32 @@ impl PictureList {
         Ok(list)
     }
 
+    /// The files that lie under `root` by these names, which are their ids; each name once.
+    pub fn named<'a>(root: &Path, names: impl IntoIterator<Item = &'a str>) -> PictureList {
+        let mut list = PictureList { folders: vec![root.to_path_buf()], ..PictureList::default() };
+        for name in names {
+            list.ids.push(name);
+            list.folder_of.push(0);
+        }
+        list
+    }
+
+    /// The pictures at these places of the list, with their ids.
+    #[must_use]
+    pub fn at(&self, places: &[usize]) -> PictureList {
+        let mut list = PictureList { folders: self.folders.clone(), ..PictureList::default() };
+        for &place in places.iter().filter(|place| **place < self.len()) {
+            list.ids.push(self.ids.get(place));
+            list.folder_of.push(self.folder_of[place]);
+        }
+        list
+    }
+
+    /// Whether a file is a picture by its ending, in any letter case.
+    pub fn is_named_as_one(path: &Path) -> bool {
+        has_ending(path)
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.folder_of.len()
@@ -267,6 +293,16 @@ mod tests {
             let problem = open(&inputs).unwrap_err();
             assert!(words.iter().all(|word| problem.contains(word)), "{words:?} are not all in: {problem}");
         }
+    }
+
+    #[test]
+    fn pictures_are_found_under_names_that_others_gave() {
+        let folder = folder(&["a/1.png", "b.jpg"]);
+        let list = PictureList::named(folder.path(), ["b.jpg", "./a//1.png", "c.png"]);
+        assert_eq!(ids(&list), ["b.jpg", "./a//1.png", "c.png"]);
+        assert!(list.path(1).is_file() && !list.path(2).exists());
+        assert_eq!(ids(&list.at(&[2, 0, 9])), ["c.png", "b.jpg"]);
+        assert_eq!(list.at(&[1]).path(0), list.path(1));
     }
 
     #[cfg(unix)]

@@ -1,5 +1,6 @@
 //! Pictures against Pillow and Transformers' Pillow-backed image processors: the golden files are in `tests/golden/pictures`.
 
+mod cache;
 #[path = "../common/mod.rs"]
 mod common;
 mod embed;

@@ -1,15 +1,10 @@
 //! What a run's inputs were: so that it does not go on with others.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use crate::io::{PictureList, TextList};
-use crate::train::fingerprint::{self, Fingerprint};
+use crate::io::{PictureList, TextList, fingerprint};
 use crate::{Error, Result};
-
-/// Endings of files of a model's folder that decide what it computes.
-const MODEL_ENDINGS: [&str; 5] = ["json", "jinja", "model", "safetensors", "txt"];
 
 /// The inputs in lines, one for each picture: bytes, time of the last change, id.
 ///
@@ -58,35 +53,6 @@ pub(super) fn check(then: &str, now: &str, kind: &str) -> Result<()> {
     let counts = if kind == "texts" { String::new() } else { format!(" ({counts})") };
     let remedy = "go on with the inputs as they were, or begin again";
     Err(Error::argument("resume", format!("the run's {kind} changed: {what}{counts}; {remedy}")))
-}
-
-/// The fingerprints of the files of a model's folder, those in its own folders among them.
-///
-/// # Errors
-/// A file that cannot be read.
-pub(super) fn of_model(folder: &Path) -> Result<Vec<Fingerprint>> {
-    let mut files = Vec::new();
-    collect(folder, 2, &mut files)?;
-    files.sort();
-    let of = |path: &PathBuf| {
-        let name = path.strip_prefix(folder).unwrap_or(path).to_string_lossy().replace('\\', "/");
-        fingerprint::of_file(&format!("model/{name}"), path, false)
-    };
-    files.iter().map(of).collect()
-}
-
-fn collect(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<()> {
-    for entry in std::fs::read_dir(folder).map_err(Error::io("list", folder))? {
-        let path = entry.map_err(Error::io("list", folder))?.path();
-        let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-        let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
-        if path.is_dir() && !hidden && depth > 1 {
-            collect(&path, depth - 1, files)?;
-        } else if path.is_file() && !hidden && MODEL_ENDINGS.contains(&ending) {
-            files.push(path);
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

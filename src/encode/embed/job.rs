@@ -9,10 +9,10 @@ use half::f16;
 
 use super::output::Output;
 use super::state::{Identity, State, Work};
-use super::{EmbedOptions, Embedded, inputs, settings_json};
+use super::{EmbedOptions, Embedded, settings_json};
+use crate::encode::identity;
 use crate::io::rows_file::{PlainRows, check_format, write_at, write_rows};
-use crate::io::{FileFormat, check_writable, write_atomically};
-use crate::train::Start;
+use crate::io::{EncoderId, FileFormat, Start, check_writable, write_atomically};
 use crate::{ElementType, Error, Result};
 
 /// What is embedded.
@@ -38,6 +38,8 @@ pub(super) struct Job<'a> {
     rows_path: PathBuf,
     bytes: Vec<u8>,
     saved: Instant,
+    /// Who makes the rows, where it has a folder.
+    encoder: Option<EncoderId>,
 }
 
 impl<'a> Job<'a> {
@@ -58,7 +60,8 @@ impl<'a> Job<'a> {
         let output = Output::new(&options.out, options.shard_rows, kind.count as u64)?;
         check_format(&options.out, output.format, options.element_type)?;
         check_ids(options)?;
-        let model = options.model.map_or(Ok(Vec::new()), inputs::of_model)?;
+        let model = options.model.map_or(Ok(Vec::new()), |model| identity::fingerprints(model, &options.files))?;
+        let encoder = options.model.map(|folder| identity::of_fingerprints(folder, &model));
         let settings = settings_json(&kind, settings, options);
         let identity = Identity { kind: kind.name, settings, model, inputs: inputs()? };
         let (work, found) = Work::begin(&output, options.start, &identity)?;
@@ -77,6 +80,7 @@ impl<'a> Job<'a> {
             rows_path,
             bytes: Vec::new(),
             saved: Instant::now(),
+            encoder,
         };
         job.show();
         Ok(job)
@@ -202,6 +206,7 @@ impl<'a> Job<'a> {
             width: self.kind.width,
             element: self.options.element_type,
             id: &id,
+            encoder: self.encoder.as_ref(),
         };
         write_rows(&self.output.file(self.state.file), self.output.format, self.force(), &rows)
     }

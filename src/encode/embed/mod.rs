@@ -19,9 +19,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::picture::{PictureBatches, Preprocessor};
-use crate::io::{PictureList, SkipBad, TextList};
+use crate::io::{PictureList, SkipBad, Start, TextList};
 use crate::setters::setters;
-use crate::train::Start;
 use crate::{ElementType, Error, Result};
 
 use job::{Job, Kind};
@@ -74,6 +73,8 @@ pub struct EmbedOptions<'a> {
     pub skip_bad: SkipBad,
     /// The model's folder, whose files must be the same when a run goes on.
     pub model: Option<&'a Path>,
+    /// Further files that decide what rows are, such as a projection: they must be the same, too.
+    pub files: Vec<PathBuf>,
     /// Further settings that decide what rows are, by name: they too must be the same when a run goes on.
     pub settings: Vec<(&'static str, String)>,
     /// How often the run's state is kept.
@@ -97,6 +98,7 @@ impl EmbedOptions<'_> {
             start: Start::New,
             skip_bad: SkipBad::default(),
             model: None,
+            files: Vec::new(),
             settings: Vec::new(),
             save_every: Duration::from_secs(1),
             progress: None,
@@ -114,6 +116,7 @@ setters!(EmbedOptions<'a> {
     start: Start,
     skip_bad: SkipBad,
     model: Option<&'a Path>,
+    files: Vec<PathBuf>,
     settings: Vec<(&'static str, String)>,
     save_every: Duration,
     progress: Option<&'a dyn Fn(u64)>,

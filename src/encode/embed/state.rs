@@ -9,9 +9,8 @@ use super::bad::Bad;
 use super::inputs;
 use super::output::Output;
 use crate::error::{Problem, Remedy};
-use crate::io::{FolderLock, check_writable, read_json_object, write_atomically};
-use crate::train::Start;
-use crate::train::fingerprint::{self, Fingerprint};
+use crate::io::fingerprint::{self, Fingerprint};
+use crate::io::{FolderLock, Start, check_writable, read_json_object, write_atomically};
 use crate::{Error, Result};
 
 /// The state's file; the inputs' list.

@@ -67,7 +67,7 @@ fn caption(object: &Map<String, Value>) -> Result<String, String> {
 }
 
 /// What may name the text's embedding: its id, else its image.
-fn names(object: &Map<String, Value>, join: Join) -> Result<Vec<String>, String> {
+pub(super) fn names(object: &Map<String, Value>, join: Join) -> Result<Vec<String>, String> {
     match Image::of(object)? {
         Image::Absent if join == Join::Image => Err("it is to be joined by its image, and names none".to_string()),
         Image::Named(name) if join == Join::Auto && !object.contains_key("id") => Ok(vec![name]),

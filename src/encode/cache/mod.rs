@@ -1,0 +1,284 @@
+//! Rows that are computed once: a folder that keeps the embeddings of pictures and texts under what they are of and who made them.
+//!
+//! ```text
+//! folder/<encoder>/<set>.safetensors   the rows of a list of pictures or texts, f32 [n, width], with the encoder's name and hash
+//!                  <set>.ids.json      their names
+//!                  <set>.keys.txt      SHA-256 of the picture's file or of the text that each row is of
+//! ```
+//!
+//! A list that was asked for before is found as it is, whatever its files are called now and wherever they lie; of another list those rows are
+//! computed that no list of the same encoder has. So a data set that grows by a picture costs that picture, an edited picture is embedded anew, and
+//! an encoder of which a file changed shares nothing with what it was. What is killed goes on where it was. Nothing else reads the folder: it may be
+//! deleted at any time.
+
+mod set;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rayon::prelude::*;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use self::set::{Files, Key, Sets};
+use super::embed::{EmbedOptions, Embedded, embed_pictures, embed_texts};
+use super::identity::hexadecimal;
+use super::picture::Preprocessor;
+use super::{ImageEncoder, TextEncoder, TextOptions};
+use crate::device::Device;
+use crate::error::{Problem, Remedy};
+use crate::io::{
+    EncoderId, Ids, Join, NamedPictures, NamedTexts, PictureList, SkipBad, Start, TextList, write_atomically,
+};
+use crate::setters::setters;
+use crate::{Error, Result};
+
+/// Texts of a batch: the encoder cuts it into parts that suit its device.
+const TEXTS: usize = 256;
+
+/// What is told of the work: what is embedded, how many are done, and how many there are.
+pub type Watch<'a> = &'a dyn Fn(&'static str, u64, u64);
+
+/// A folder of rows that are computed once.
+#[derive(Clone)]
+pub struct EmbeddingCache<'a> {
+    folder: PathBuf,
+    /// How many pictures or texts that cannot be used may be left out.
+    pub skip_bad: SkipBad,
+    /// Told how far the work is, where there is some.
+    pub watch: Option<Watch<'a>>,
+    /// Asked between batches whether to stop; what was made is kept, and [`Error::Stopped`] returned.
+    pub stop: Option<&'a dyn Fn() -> bool>,
+}
+
+impl std::fmt::Debug for EmbeddingCache<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EmbeddingCache").field("folder", &self.folder).finish_non_exhaustive()
+    }
+}
+
+setters!(EmbeddingCache<'a> {
+    skip_bad: SkipBad,
+    watch: Option<Watch<'a>>,
+    stop: Option<&'a dyn Fn() -> bool>,
+});
+
+/// Rows that are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptRows {
+    /// The rows: a safetensors file with one tensor, f32 `[n, width]`.
+    pub rows: PathBuf,
+    /// Their names: a JSON array of n texts.
+    pub ids: PathBuf,
+    /// n.
+    pub count: u64,
+    /// How many of them were computed now.
+    pub computed: u64,
+    /// Pictures or texts that cannot be used, which have no row.
+    pub bad: u64,
+    /// Who made them.
+    pub encoder: EncoderId,
+}
+
+/// Records that name pictures.
+#[derive(Clone, Copy, Debug)]
+pub struct PictureRecords<'a> {
+    /// Their file: `.jsonl`, or `.json` with one array.
+    pub data: &'a Path,
+    /// The folder that names are relative to; by default that of the file.
+    pub root: Option<&'a Path>,
+    /// Which of a record's names counts.
+    pub join: Join,
+    /// Whether pictures may be missing.
+    pub skip_missing: bool,
+}
+
+impl<'a> EmbeddingCache<'a> {
+    /// In a folder, which is made when there is something to keep.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        EmbeddingCache { folder: folder.into(), skip_bad: SkipBad::default(), watch: None, stop: None }
+    }
+
+    /// The rows of pictures, in the list's order, by the image tower of a model folder in Hugging Face's layout. The tower is loaded where a row is
+    /// missing.
+    ///
+    /// # Errors
+    /// As [`ImageEncoder::load`], [`Preprocessor::load`] and [`embed_pictures`]; a picture or a file of the folder that cannot be read.
+    pub fn pictures(&self, device: &Device, model: &Path, pictures: &PictureList) -> Result<KeptRows> {
+        let keys = keys_of_pictures(pictures)?;
+        let name = |i: usize| pictures.id(i).to_owned();
+        self.keep(("pictures", model), (&name, &keys), &|missing, files| {
+            let preprocessor = Preprocessor::load(model)?;
+            let encoder = ImageEncoder::load(device, model)?;
+            let list = Arc::new(pictures.at(missing));
+            let watch = |done| self.tell("pictures", done, list.len());
+            let options = self.options(model, files).batch_size(encoder.batch()).progress(Some(&watch));
+            resumed(&options, |options| embed_pictures(&encoder, &preprocessor, &list, options))
+        })
+    }
+
+    /// The rows of texts, in their order, by the text tower, the sentence encoder or the decoder of a model folder, as [`TextEncoder::load`] reads it
+    /// where nothing else is said. The encoder is loaded where a row is missing.
+    ///
+    /// # Errors
+    /// As [`TextEncoder::load`] and [`embed_texts`].
+    pub fn texts(&self, device: &Device, model: &Path, texts: &NamedTexts) -> Result<KeptRows> {
+        let key = |i: usize| Key(Sha256::digest(texts.texts.get(i).as_bytes()).into());
+        let keys: Vec<Key> = (0..texts.texts.len()).into_par_iter().map(key).collect();
+        let name = |i: usize| texts.names.get(i).to_owned();
+        self.keep(("texts", model), (&name, &keys), &|missing, files| {
+            let record = |i: &usize| json!({"id": texts.names.get(*i), "text": texts.texts.get(*i)}).to_string() + "\n";
+            let lines: String = missing.iter().map(record).collect();
+            let path = files.beside("texts.jsonl");
+            write_atomically(&path, true, lines.as_bytes())?;
+            let list = TextList::open(&path)?;
+            let encoder = TextEncoder::load(device, model, &TextOptions::default())?;
+            let watch = |done| self.tell("texts", done, list.len());
+            let options = self.options(model, files).batch_size(TEXTS).progress(Some(&watch));
+            let embedded = resumed(&options, |options| embed_texts(&encoder, &list, options))?;
+            if embedded.cut > 0 {
+                let (cut, positions) = (embedded.cut, encoder.positions());
+                log::warn!("{cut} of {} texts are longer than the encoder's {positions} positions: cut", list.len());
+            }
+            std::fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+            Ok(embedded)
+        })
+    }
+
+    /// The rows of the pictures that a data file's records name.
+    ///
+    /// # Errors
+    /// As [`Self::pictures`] and [`NamedPictures::read`]; a picture that is not there, unless such records are to be left out; no picture at all.
+    pub fn pictures_of(&self, device: &Device, model: &Path, records: &PictureRecords<'_>) -> Result<KeptRows> {
+        let PictureRecords { data, root, join, skip_missing } = *records;
+        let beside = data.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let root = root.unwrap_or(beside);
+        if !root.is_dir() {
+            return Err(Error::argument(
+                "images_root",
+                format!("{} is no folder; name that of the pictures", root.display()),
+            ));
+        }
+        let NamedPictures { names, missing, first_missing } = NamedPictures::read(data, root, join)?;
+        if names.is_empty() || (missing > 0 && !skip_missing) {
+            let (count, such) = (names.len(), first_missing.join(", "));
+            let problem = match missing {
+                0 => "no record names a picture".to_owned(),
+                _ => format!(
+                    "{missing} records name pictures that are not under {}, and {count} pictures are: {such}",
+                    root.display()
+                ),
+            };
+            let problem = Problem::new(format!("{}: {problem}", data.display()));
+            let problem = if missing > 0 { problem.remedy(Remedy::SkipMissing) } else { problem };
+            return Err(Error::argument("images_root", problem));
+        }
+        self.pictures(device, model, &PictureList::named(root, (0..names.len()).map(|i| names.get(i))))
+    }
+
+    fn tell(&self, what: &'static str, done: u64, all: usize) {
+        if let Some(watch) = self.watch {
+            watch(what, done, all as u64);
+        }
+    }
+
+    fn options<'b>(&'b self, model: &'b Path, files: &Files) -> EmbedOptions<'b> {
+        EmbedOptions::new(&files.rows)
+            .ids_out(Some(files.ids.clone()))
+            .start(Start::Resume)
+            .skip_bad(self.skip_bad)
+            .model(Some(model))
+            .stop(self.stop)
+    }
+
+    /// The rows of named inputs: those that are known, and those that `make` makes of the others (their places, and where they go).
+    fn keep(
+        &self,
+        (kind, model): (&'static str, &Path),
+        (name, keys): (&dyn Fn(usize) -> String, &[Key]),
+        make: &dyn Fn(&[usize], &Files) -> Result<Embedded>,
+    ) -> Result<KeptRows> {
+        let encoder = EncoderId::of_model(model)?;
+        let folder = self.folder.join(format!("{kind}-{}", &encoder.hash[..16]));
+        std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+        let files = Files::of(&folder, &name_of_set(name, keys));
+        if let Some(count) = files.whole() {
+            let bad = keys.len() as u64 - count.min(keys.len() as u64);
+            if self.allows(bad) {
+                let (rows, ids) = (files.rows, files.ids);
+                return Ok(KeptRows { rows, ids, count, computed: 0, bad, encoder });
+            }
+        }
+        let mut sets = Sets::find(&folder, keys)?;
+        let mut seen = std::collections::HashSet::new();
+        let missing: Vec<usize> = (0..keys.len()).filter(|i| !sets.has(&keys[*i]) && seen.insert(keys[*i])).collect();
+        let mut part = None;
+        if !missing.is_empty() {
+            let part_keys: Vec<Key> = missing.iter().map(|i| keys[*i]).collect();
+            let files = Files::of(&folder, &name_of_set(&|_| String::new(), &part_keys));
+            if !(files.rows.is_file() && files.ids.is_file()) {
+                make(&missing, &files)?;
+            }
+            files.write_keys(&keys_of_rows(&files, name, &missing, keys)?)?;
+            sets.add(&files)?;
+            part = Some(files);
+        }
+        let there: Vec<usize> = (0..keys.len()).filter(|i| sets.has(&keys[*i])).collect();
+        let bad = (keys.len() - there.len()) as u64;
+        sets.write(&files, &encoder, &there.iter().map(|i| (name(*i), keys[*i])).collect::<Vec<_>>())?;
+        let computed = missing.len() as u64 - part.as_ref().map_or(0, |part| part.lacking(missing.len()));
+        if let Some(part) = part.filter(|part| part.rows != files.rows) {
+            part.remove()?;
+        }
+        let (count, rows, ids) = (there.len() as u64, files.rows, files.ids);
+        Ok(KeptRows { rows, ids, count, computed, bad, encoder })
+    }
+
+    fn allows(&self, bad: u64) -> bool {
+        match self.skip_bad {
+            SkipBad::All => true,
+            SkipBad::AtMost(most) => bad <= most,
+        }
+    }
+}
+
+/// Goes on with what was killed; where its files were touched since, which its list of them shows, it begins anew: their content is the same.
+fn resumed(options: &EmbedOptions<'_>, run: impl Fn(&EmbedOptions<'_>) -> Result<Embedded>) -> Result<Embedded> {
+    match run(options) {
+        Err(Error::Argument { argument: "resume", .. }) => run(&options.clone().start(Start::Replace)),
+        other => other,
+    }
+}
+
+/// The keys of the rows that were made of the inputs at these places: of bad ones there is none.
+fn keys_of_rows(files: &Files, name: &dyn Fn(usize) -> String, places: &[usize], keys: &[Key]) -> Result<Vec<Key>> {
+    let by_name: HashMap<String, Key> = places.iter().map(|i| (name(*i), keys[*i])).collect();
+    let made = Ids::read(&files.ids, None)?;
+    let key = |row: usize| by_name.get(made.get(row)).copied();
+    let found: Option<Vec<Key>> = (0..made.len()).map(key).collect();
+    found.ok_or_else(|| {
+        Error::format(&files.ids, "names rows that nobody asked for; delete the folder, which is a cache")
+    })
+}
+
+fn keys_of_pictures(pictures: &PictureList) -> Result<Vec<Key>> {
+    let key = |i: usize| {
+        let path = pictures.path(i);
+        let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
+        Ok(Key(Sha256::digest(&bytes).into()))
+    };
+    (0..pictures.len()).into_par_iter().with_max_len(1).map(key).collect()
+}
+
+/// A name for rows of these names and keys.
+fn name_of_set(name: &dyn Fn(usize) -> String, keys: &[Key]) -> String {
+    let mut hash = Sha256::new();
+    for (i, key) in keys.iter().enumerate() {
+        let name = name(i);
+        hash.update((name.len() as u64).to_le_bytes());
+        hash.update(name.as_bytes());
+        hash.update(key.0);
+    }
+    hexadecimal(&hash.finalize())[..32].to_owned()
+}
