@@ -183,6 +183,10 @@ fn width_of(settings: &Settings) -> Result<usize> {
         let files = EmbeddingFiles { inputs: &settings.embeddings, ids: None, key, column, id_column: None };
         return Ok(files.dataset()?.width());
     }
+    #[cfg(feature = "encode")]
+    if let (Some(model), super::Stage::Two) = (&settings.vision_model, settings.stage) {
+        return Ok(crate::io::encoder::ImageConfig::read(model)?.width());
+    }
     match &settings.stats {
         Some(path) => Ok(Statistics::load(path)?.width()),
         None => Err(Error::argument(

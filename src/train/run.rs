@@ -26,13 +26,14 @@ use super::order::{DataOrder, OrderOptions};
 use super::saving::Saving;
 use super::schedule::Schedule;
 use super::settings::{Settings, Stage, Trained};
+use super::sources::{Watch, with_embeddings};
 use super::step::{Phase, Unread};
 use super::visual::VisualInputs;
 use super::{Checkpoints, Finished, Model, Trainer, results};
 use crate::device::{Device, block_on};
 use crate::error::{Problem, Remedy};
 use crate::io::{
-    AdapterWeights, ChatDate, ChatTemplate, EventWriter, FolderLock, Samples, Tokenizer, atomic_folder,
+    AdapterWeights, ChatDate, ChatTemplate, EventWriter, FolderLock, Samples, Start, Tokenizer, atomic_folder,
     write_atomically,
 };
 use crate::nn::adapter::fresh;
@@ -44,18 +45,6 @@ use crate::{Error, Result};
 pub(super) const LOG: &str = "log.jsonl";
 pub(super) const CHECKPOINTS: &str = "checkpoints";
 const SETTINGS: &str = "run.toml";
-
-/// What to do about a run that is in the output folder already.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Start {
-    /// Refuse.
-    #[default]
-    New,
-    /// Go on after its newest checkpoint; start anew if it has none.
-    Resume,
-    /// Begin again: its log and checkpoints are removed.
-    Replace,
-}
 
 /// A training run.
 #[derive(Debug)]
@@ -104,7 +93,20 @@ impl Run {
     /// # Errors
     /// Settings out of range; a file that is missing, malformed or does not fit the others; a run that is there already, or
     /// to resume one with other settings; another process that trains into the same folder; no memory.
-    pub fn start(device: &Device, mut settings: Settings, start: Start) -> Result<Run> {
+    pub fn start(device: &Device, settings: Settings, start: Start) -> Result<Run> {
+        Run::start_watched(device, settings, start, None)
+    }
+
+    /// As [`Self::start`]; where the settings name an encoder, `watch` is told how far it is with the embeddings.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_watched(
+        device: &Device,
+        mut settings: Settings,
+        start: Start,
+        watch: Option<Watch<'_>>,
+    ) -> Result<Run> {
         settings.validate()?;
         settings.ignored().iter().for_each(|line| log::warn!("{line}"));
         settings.hints().iter().for_each(|line| log::warn!("{line}"));
@@ -115,11 +117,13 @@ impl Run {
         let precision = precision(device, &settings, start);
         settings.precision = Some(precision);
         settings.date = date(&settings, start)?;
+        settings.any_encoder |= before(&settings, start).is_some_and(|before| before.any_encoder);
+        let sources = with_embeddings(device, &settings, watch)?;
         // As they are before they are read.
-        let fingerprints = Fingerprints::begin(&settings)?;
-        let data = read_samples(&settings, &settings.data)?;
+        let fingerprints = Fingerprints::begin(&sources)?;
+        let data = read_samples(&sources, &settings.data)?;
         let inputs = VisualInputs::of_settings(device, data.embeddings.rows, &settings)?;
-        let held_out = HeldOut::open(device, &settings)?;
+        let held_out = HeldOut::open(device, &sources)?;
         let model = model(device, &settings, inputs.width())?;
         let trainer = trainer(device, model, &settings)?;
         let asker = held_out.as_ref().map(|held_out| Asker::new(device, &settings, held_out, &trainer.model));

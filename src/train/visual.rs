@@ -8,7 +8,7 @@ use super::settings::{NoiseShape, Settings, Stage};
 use crate::align::{Aligner, Method, OnDevice, Statistics, Target};
 use crate::device::{Buffer, Device, Tensor};
 use crate::geometry::symmetric_eigen;
-use crate::io::{Dataset, EmbeddingRows, IdIndex, Ids, OpenOptions};
+use crate::io::{Dataset, EmbeddingRows, EncoderId, IdIndex, Ids, OpenOptions};
 use crate::kernels::align::apply::{first_bad_row, status_buffer};
 use crate::kernels::linalg::matmul::{self, Operand, Product};
 use crate::stats::{DatasetRows, StreamOptions, covariance};
@@ -117,7 +117,7 @@ impl VisualInputs {
     /// Statistics or images that cannot be read or do not fit; no memory.
     pub fn of_settings(device: &Device, rows: EmbeddingRows, settings: &Settings) -> Result<Self> {
         let aligner = match (&settings.stats, settings.stage) {
-            (Some(path), Stage::One) => aligner(path, settings.aligner)?,
+            (Some(path), Stage::One) => aligner(path, settings.aligner, (rows.encoders(), settings.any_encoder))?,
             _ => None,
         };
         let mut inputs = VisualInputs::new(device, rows, aligner.as_deref())?;
@@ -266,16 +266,22 @@ pub(super) fn judge(status: &[u8]) -> Result<()> {
     }
 }
 
-/// The operator of a statistics file, or the one called `method` with the file's means and traces.
+/// The operator of a statistics file, or the one called `method` with the file's means and traces, for rows that these encoders made; with `any`
+/// they may be others than the statistics' own.
 ///
 /// # Errors
-/// A file that cannot be read, or one that lacks what the method needs.
-pub fn aligner(path: &Path, method: Option<Method>) -> Result<Option<Box<dyn Aligner>>> {
+/// A file that cannot be read, or one that lacks what the method needs; rows of another encoder.
+pub fn aligner(
+    path: &Path,
+    method: Option<Method>,
+    (encoders, any): (&[EncoderId], bool),
+) -> Result<Option<Box<dyn Aligner>>> {
     let statistics = Statistics::load(path)?;
     let method = method.unwrap_or(statistics.method);
     if method == Method::None {
         return Ok(None);
     }
+    statistics.check_source_encoders(encoders, any)?;
     statistics.as_method(method).map(|s| Some(s.aligner())).map_err(|error| match error {
         Error::Argument { problem, .. } => Error::format(path, problem),
         error => error,

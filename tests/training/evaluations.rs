@@ -60,7 +60,7 @@ fn evaluated(device: &Device, settings: &Settings, folder: &Path) -> [f64; 3] {
     let read = if settings.stage == Stage::One { Questions::captions } else { Questions::read };
     let mut questions = read(&settings.data, &embeddings.index, QuestionOptions::default()).unwrap().questions;
     questions.truncate(settings.eval_generate);
-    let aligner = settings.stats.as_deref().and_then(|path| visual::aligner(path, None).unwrap());
+    let aligner = settings.stats.as_deref().and_then(|path| visual::aligner(path, None, (&[], false)).unwrap());
     let mut inputs = VisualInputs::new(device, embeddings.rows, aligner.as_deref()).unwrap();
     let options = AnswerOptions { max_tokens: settings.eval_max_tokens, ..Default::default() };
     let mut ask =

@@ -282,7 +282,7 @@ fn any_aligner_gives_what_applying_it_to_all_rows_gives() {
             all.read(&(0..12).collect::<Vec<_>>(), &mut raw).unwrap();
             let statistics = realign::align::Statistics::load(&stats).unwrap().as_method(method).unwrap();
             let expected = realign::align::apply_rows(&device, &statistics, &raw, d).unwrap();
-            let aligner = visual::aligner(&stats, Some(method)).unwrap();
+            let aligner = visual::aligner(&stats, Some(method), (&[], false)).unwrap();
             let mut inputs = VisualInputs::new(&device, all, aligner.as_deref()).unwrap();
             let batch = realign::train::Batch { embedding_rows: vec![7, 2, 11], ..Default::default() };
             let got = inputs.clean(&batch).unwrap().to_f32_blocking(&device).unwrap();
@@ -292,7 +292,7 @@ fn any_aligner_gives_what_applying_it_to_all_rows_gives() {
             }
         }
     }
-    let blockwise = visual::aligner(settings.stats.as_ref().unwrap(), Some(Method::Blockwise));
+    let blockwise = visual::aligner(settings.stats.as_ref().unwrap(), Some(Method::Blockwise), (&[], false));
     refused(blockwise.map(drop), &["stats", "blockwise"]);
 }
 

@@ -11,6 +11,7 @@ use realign::stats::CovarianceMode;
 
 use crate::shared::device::DeviceArgs;
 use crate::shared::read::ReadArgs;
+use crate::shared::sources::EncoderArgs;
 
 #[derive(Args)]
 pub struct StatsArgs {
@@ -156,6 +157,8 @@ pub struct FitArgs {
     /// Replace the output if it exists.
     #[arg(long)]
     pub force: bool,
+    #[command(flatten)]
+    pub encoder: EncoderArgs,
     #[command(flatten)]
     pub read: ReadArgs,
     #[command(flatten)]

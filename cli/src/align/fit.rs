@@ -13,6 +13,7 @@ use serde_json::json;
 
 use crate::align::args::{Covariance, FitArgs, MergeArgs, StatsArgs};
 use crate::shared::outputs::refuse_input;
+use crate::shared::sources::LazyDevice;
 use crate::shared::{show, zero_rows};
 use crate::wording::words;
 
@@ -67,13 +68,15 @@ pub fn merge(args: &MergeArgs) -> Result<()> {
 
 pub fn fit(args: &FitArgs) -> Result<()> {
     check_writable(&args.out, args.force)?;
-    let source = open(args, &args.source)?;
-    let target = open(args, &args.target)?;
+    let device = LazyDevice::new(&args.device);
+    let source = open(args, &device, &args.source)?;
+    let target = open(args, &device, &args.target)?;
     let source_moments = load(args.source_stats.as_deref())?;
     let target_moments = load(args.target_stats.as_deref())?;
     let shards = source.iter().chain(&target).flat_map(Dataset::shards).map(Shard::path);
+    let shards = shards.chain(args.source.iter().chain(&args.target).map(PathBuf::as_path));
     refuse_input(&args.out, shards.chain(args.source_stats.as_deref()).chain(args.target_stats.as_deref()))?;
-    let device = args.device.request()?;
+    let device = device.get()?;
     let start = Instant::now();
     let rows = source.as_ref().map_or(0, Dataset::rows) + target.as_ref().map_or(0, Dataset::rows);
     let bar = show::progress(rows, "fitting");
@@ -89,7 +92,7 @@ pub fn fit(args: &FitArgs) -> Result<()> {
     let options = options(args, &source_evidence, args.read.stream(Some(&step)));
     let target_evidence = evidence(&mut target_rows, target_moments.as_ref())?;
     let statistics =
-        fit_evidence(&device, source_evidence, target_evidence, &options).map_err(|e| name_sides(e, args))?;
+        fit_evidence(device, source_evidence, target_evidence, &options).map_err(|e| name_sides(e, args))?;
     bar.finish_and_clear();
     let zero_source = zero((&source, &source_rows), (source_moments.as_ref(), args.source_stats.as_deref()));
     let zero_target = zero((&target, &target_rows), (target_moments.as_ref(), args.target_stats.as_deref()));
@@ -141,8 +144,8 @@ fn name_sides(error: realign::Error, args: &FitArgs) -> anyhow::Error {
     anyhow::anyhow!("{} (source: {source}; target: {target})", words(&error))
 }
 
-fn open(args: &FitArgs, inputs: &[PathBuf]) -> Result<Option<Dataset>> {
-    if inputs.is_empty() { Ok(None) } else { args.read.open(inputs).map(Some) }
+fn open(args: &FitArgs, device: &LazyDevice<'_>, inputs: &[PathBuf]) -> Result<Option<Dataset>> {
+    if inputs.is_empty() { Ok(None) } else { args.encoder.open(device, &args.read, inputs).map(Some) }
 }
 
 fn load(path: Option<&Path>) -> Result<Option<Moments>> {

@@ -89,7 +89,6 @@ impl EmbedArgs {
             ("bidirectional", self.bidirectional.then(|| "true".to_owned())),
             ("prompt", self.prompt.clone()),
             ("prompt_name", self.prompt_name.clone()),
-            ("projection", self.projection.as_ref().map(|path| path.display().to_string())),
         ];
         set.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
     }

@@ -2,6 +2,7 @@
 
 pub mod args;
 
+use std::cell::Cell;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -103,15 +104,16 @@ fn run(
         .start(start)
         .skip_bad(args.skip_bad)
         .model(Some(Path::new(&args.model)))
+        .files(args.projection.iter().cloned().collect())
         .settings(args.text_settings())
         .progress(Some(&show))
         .stop(Some(&stop));
     let result = job(&options);
-    progress.bar.finish_and_clear();
+    progress.finish();
     if matches!(result, Err(realign::Error::Stopped)) {
         eprintln!("what was made is kept; go on with the same command and --resume");
     }
-    Ok((result?, progress.began.elapsed().as_secs_f64()))
+    Ok((result?, progress.began.get().elapsed().as_secs_f64()))
 }
 
 fn summary(embedded: &Embedded, speed: f64) -> String {
@@ -130,14 +132,14 @@ fn summary(embedded: &Embedded, speed: f64) -> String {
 }
 
 /// A bar with images a second on a terminal, else a line now and then.
-struct Progress {
+pub struct Progress {
     bar: ProgressBar,
-    total: u64,
-    what: &'static str,
-    began: Instant,
+    total: Cell<u64>,
+    what: Cell<&'static str>,
+    began: Cell<Instant>,
     /// Inputs that were done at the first call, and at the last line.
-    first: std::cell::Cell<Option<u64>>,
-    said: std::cell::Cell<u64>,
+    first: Cell<Option<u64>>,
+    said: Cell<u64>,
 }
 
 impl Progress {
@@ -148,7 +150,29 @@ impl Progress {
         if let Ok(style) = ProgressStyle::with_template("{wide_bar} {human_pos}/{human_len} {msg} ETA {eta}") {
             bar.set_style(style);
         }
-        Progress { bar, total, what, began: Instant::now(), first: None.into(), said: 0.into() }
+        let (total, what, began) = (total.into(), what.into(), Instant::now().into());
+        Progress { bar, total, what, began, first: None.into(), said: 0.into() }
+    }
+
+    /// Of work that begins later, or not at all, and may have several parts: see [`Progress::tell`].
+    pub fn begun_by_the_first() -> Progress {
+        Progress::new(0, "")
+    }
+
+    /// How far a part of the work is; the parts come one after the other.
+    pub fn tell(&self, what: &'static str, done: u64, total: u64) {
+        if (self.what.get(), self.total.get()) != (what, total) {
+            self.what.set(what);
+            self.total.set(total);
+            self.began.set(Instant::now());
+            self.first.set(None);
+            self.bar.set_length(total);
+        }
+        self.show(done);
+    }
+
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
     }
 
     fn show(&self, done: u64) {
@@ -159,14 +183,15 @@ impl Progress {
             self.bar.reset_eta();
             return;
         };
-        let seconds = self.began.elapsed().as_secs_f64();
-        let message = format!("{} {}/s", show::number((done - first) as f64 / seconds.max(1e-9)), self.what);
+        let seconds = self.began.get().elapsed().as_secs_f64();
+        let (what, total) = (self.what.get(), self.total.get());
+        let message = format!("{} {what}/s", show::number((done - first) as f64 / seconds.max(1e-9)));
         self.bar.set_position(done);
-        let every = (self.total / LINES).max(1);
+        let every = (total / LINES).max(1);
         // Short runs say nothing: their result comes at once.
         if self.bar.is_hidden() && seconds > 10.0 && done / every > self.said.get() / every {
             self.said.set(done);
-            eprintln!("{done}/{} {}, {message}", self.total, self.what);
+            eprintln!("{done}/{total} {what}, {message}");
         }
         self.bar.set_message(message);
     }

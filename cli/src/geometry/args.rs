@@ -10,6 +10,7 @@ use crate::geometry::pages::PageArgs;
 use crate::shared::device::DeviceArgs;
 use crate::shared::json::JsonArgs;
 use crate::shared::read::ReadArgs;
+use crate::shared::sources::EncoderArgs;
 
 /// How many directions a frame has.
 #[derive(Args)]
@@ -79,6 +80,8 @@ pub struct MeasureArgs {
     #[command(flatten)]
     pub neighbours: NeighbourArgs,
     #[command(flatten)]
+    pub encoder: EncoderArgs,
+    #[command(flatten)]
     pub read: ReadArgs,
     #[command(flatten)]
     pub device: DeviceArgs,
@@ -108,6 +111,8 @@ pub struct CompareArgs {
     pub cut: CutArgs,
     #[command(flatten)]
     pub neighbours: NeighbourArgs,
+    #[command(flatten)]
+    pub encoder: EncoderArgs,
     #[command(flatten)]
     pub read: ReadArgs,
     #[command(flatten)]

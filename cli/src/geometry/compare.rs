@@ -1,5 +1,7 @@
 //! `compare`.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 use realign::align::{CompareOptions, Comparison, FitOptions, Method, compare as compare_methods};
 use realign::stats::{DatasetRows, StreamOptions};
@@ -8,6 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::geometry::args::{CompareArgs, FitOptionArgs};
 use crate::geometry::measure::{entries, open_all};
 use crate::shared::show;
+use crate::shared::sources::LazyDevice;
 
 impl FitOptionArgs {
     pub fn options<'a>(&self, stream: StreamOptions<'a>) -> FitOptions<'a> {
@@ -22,9 +25,11 @@ impl FitOptionArgs {
 
 pub fn compare(args: &CompareArgs) -> Result<()> {
     let outputs = args.page.check(&Comparison::charts(args.paired), &args.json)?;
-    let [source, target] = open_all(&args.read, [&args.source, &args.target])?;
-    outputs.refuse(&[&source, &target], None)?;
-    let device = args.device.request()?;
+    let device = LazyDevice::new(&args.device);
+    let open = |inputs: &[PathBuf]| args.encoder.open(&device, &args.read, inputs);
+    let [source, target] = open_all(&open, [&args.source, &args.target])?;
+    outputs.refuse(&[&source, &target], args.source.iter().chain(&args.target).map(PathBuf::as_path))?;
+    let device = device.get()?;
     let bar = show::progress(source.rows(), "comparing");
     let step = |rows| {
         bar.inc_length(rows);
@@ -36,7 +41,7 @@ pub fn compare(args: &CompareArgs) -> Result<()> {
     let options = CompareOptions { fit, diagnosis, frame, paired: args.paired };
     let methods = if args.methods.is_empty() { &Method::ALL[..] } else { &args.methods };
     let (mut y, mut x) = (DatasetRows::new(&source), DatasetRows::new(&target));
-    let comparison = compare_methods(&device, &mut y, &mut x, methods, &options)?;
+    let comparison = compare_methods(device, &mut y, &mut x, methods, &options)?;
     bar.finish_and_clear();
     let value = value(&comparison, device.name());
     args.page.write(args.json.force, || comparison.page(value.clone()))?;

@@ -110,7 +110,7 @@ pub fn angles(args: &AnglesArgs) -> Result<()> {
 pub fn drift(args: &DriftArgs) -> Result<()> {
     let outputs = Outputs::check(args.json.file(), args.json.force)?;
     let inputs = [&args.source[..], &args.target, &args.source_now, &args.target_now];
-    let [source, target, source_now, target_now] = open_all(&args.read, inputs)?;
+    let [source, target, source_now, target_now] = open_all(&|inputs| args.read.open(inputs), inputs)?;
     outputs.refuse(&[&source, &target, &source_now, &target_now], args.frame.as_deref())?;
     let device = args.device.request()?;
     let read = |dataset| survey(&device, &args.read, dataset, 0);

@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 use crate::geometry::args::MeasureArgs;
 use crate::shared::read::ReadArgs;
 use crate::shared::show;
+use crate::shared::sources::LazyDevice;
 
 /// Names and values; `null` is what this data leaves undefined.
 pub fn entries(entries: Vec<(&'static str, Option<f64>)>) -> Map<String, Value> {
@@ -44,8 +45,11 @@ pub fn load_frame(file: Option<&Path>, width: usize) -> Result<Option<Frame>> {
 }
 
 /// Opens sets that must have one width.
-pub fn open_all<const N: usize>(read: &ReadArgs, inputs: [&[PathBuf]; N]) -> Result<[Dataset; N]> {
-    let opened: Vec<Dataset> = inputs.iter().map(|i| read.open(i)).collect::<Result<_>>()?;
+pub fn open_all<const N: usize>(
+    open: &dyn Fn(&[PathBuf]) -> Result<Dataset>,
+    inputs: [&[PathBuf]; N],
+) -> Result<[Dataset; N]> {
+    let opened: Vec<Dataset> = inputs.iter().map(|i| open(i)).collect::<Result<_>>()?;
     for other in opened.iter().skip(1) {
         let (want, have) = (opened[0].width(), other.width());
         let (first, file) = (name(&opened[0]), name(other));
@@ -56,11 +60,12 @@ pub fn open_all<const N: usize>(read: &ReadArgs, inputs: [&[PathBuf]; N]) -> Res
 }
 
 /// Source, target and, where given, the aligned set; partners are counted.
-fn open_sets(args: &MeasureArgs) -> Result<(Dataset, Dataset, Option<Dataset>)> {
-    let [source, target] = open_all(&args.read, [&args.source, &args.target])?;
-    let aligned = match &args.aligned[..] {
-        [] => None,
-        inputs => Some(open_all(&args.read, [&args.source, inputs])?).map(|[_, aligned]| aligned),
+fn open_sets(args: &MeasureArgs, device: &LazyDevice<'_>) -> Result<(Dataset, Dataset, Option<Dataset>)> {
+    let open = |inputs: &[PathBuf]| args.encoder.open(device, &args.read, inputs);
+    let (source, target, aligned) = match &args.aligned[..] {
+        [] => open_all(&open, [&args.source, &args.target]).map(|[source, target]| (source, target, None))?,
+        aligned => open_all(&open, [&args.source, &args.target, aligned])
+            .map(|[source, target, aligned]| (source, target, Some(aligned)))?,
     };
     for set in std::iter::once(&source).chain(&aligned).filter(|_| args.paired) {
         let (a, b, have, want) = (name(set), name(&target), set.rows(), target.rows());
@@ -74,10 +79,12 @@ fn open_sets(args: &MeasureArgs) -> Result<(Dataset, Dataset, Option<Dataset>)> 
 
 pub fn measure(args: &MeasureArgs) -> Result<()> {
     let outputs = args.page.check(&Measurement::charts(args.paired), &args.json)?;
-    let (source, target, aligned) = open_sets(args)?;
+    let device = LazyDevice::new(&args.device);
+    let (source, target, aligned) = open_sets(args, &device)?;
     let sets: Vec<&Dataset> = [Some(&source), Some(&target), aligned.as_ref()].into_iter().flatten().collect();
-    outputs.refuse(&sets, args.frame.as_deref())?;
-    let device = args.device.request()?;
+    let inputs = args.source.iter().chain(&args.target).chain(&args.frame);
+    outputs.refuse(&sets, inputs.map(PathBuf::as_path))?;
+    let device = device.get()?;
     let start = Instant::now();
     let bar = show::progress(sets.iter().map(|set| set.rows()).sum(), "measuring");
     let step = |rows| bar.inc(rows);
@@ -88,7 +95,7 @@ pub fn measure(args: &MeasureArgs) -> Result<()> {
     let (mut y, mut x) = (DatasetRows::new(&source), DatasetRows::new(&target));
     let mut z = aligned.as_ref().map(DatasetRows::new);
     let aligned = z.as_mut().map(|rows| rows as &mut dyn RowSource);
-    let measured = measure_sets(&device, MeasuredSets { source: &mut y, target: &mut x, aligned }, &options)?;
+    let measured = measure_sets(device, MeasuredSets { source: &mut y, target: &mut x, aligned }, &options)?;
     bar.finish_and_clear();
     let mut value = measured.json();
     value.insert("device".to_owned(), json!(device.name()));

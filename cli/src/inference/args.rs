@@ -7,15 +7,18 @@ use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use realign::ElementType;
 use realign::align::Method;
+use realign::device::Device;
+use realign::encode::cache::PictureRecords;
 use realign::inference::AnswerOptions;
 use realign::io::{ChatDate, Join, SkipBad};
 use realign::nn::Precision;
 use realign::nn::decoder::OpenDecoder;
 use realign::nn::decoder::generate::Sampling;
-use realign::train::EmbeddingFiles;
+use realign::train::{EmbeddingFiles, NamedEmbeddings};
 
 use crate::shared::device::DeviceArgs;
 use crate::shared::json::JsonArgs;
+use crate::shared::sources;
 
 /// The model.
 #[derive(Args)]
@@ -85,8 +88,17 @@ pub struct DataArgs {
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
     /// Files, folders or patterns of embeddings: .npy, .safetensors, .parquet.
-    #[arg(long, num_args = 1.., required = true, value_name = "FILE")]
+    #[arg(long, num_args = 1.., required_unless_present = "vision_model", conflicts_with = "vision_model", value_name = "FILE")]
     embeddings: Vec<PathBuf>,
+    /// An image encoder that embeds the pictures which the records name, instead of embeddings: a folder of CLIP or SigLIP.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["ids", "key", "column", "id_column"])]
+    vision_model: Option<PathBuf>,
+    /// The folder that the pictures' names are relative to; by default that of the records.
+    #[arg(long, value_name = "DIR", requires = "vision_model")]
+    images_root: Option<PathBuf>,
+    /// Where embeddings that were computed are kept, each once; by default in the user's cache folder.
+    #[arg(long, value_name = "DIR", requires = "vision_model")]
+    cache: Option<PathBuf>,
     /// The list of the embeddings' ids, for npy and safetensors files.
     #[arg(long, value_name = "FILE")]
     ids: Option<PathBuf>,
@@ -119,8 +131,29 @@ fn parse_join(text: &str) -> Result<Join, String> {
     }
 }
 
+/// Opened embeddings, and whether records without one may be left out.
+pub struct Opened {
+    pub embeddings: NamedEmbeddings,
+    pub skip_missing: bool,
+}
+
 impl DataArgs {
-    pub fn files(&self) -> EmbeddingFiles<'_> {
+    /// The embeddings that were named, or those of the pictures.
+    pub fn open(&self, device: &Device) -> Result<Opened> {
+        let Some(model) = &self.vision_model else {
+            return Ok(Opened { embeddings: self.files().open()?, skip_missing: self.skip_missing });
+        };
+        let (data, root, join) = (self.data.as_path(), self.images_root.as_deref(), self.join);
+        let records = PictureRecords { data, root, join, skip_missing: self.skip_missing };
+        let cache = sources::cache(self.cache.as_deref())?.skip_bad(self.skip_bad);
+        let kept = sources::watched(cache, |cache| Ok(cache.pictures_of(device, model, &records)?))?;
+        let (inputs, ids) = (&[kept.rows][..], Some(kept.ids.as_path()));
+        let files = EmbeddingFiles { inputs, ids, key: None, column: None, id_column: None };
+        // Pictures that cannot be used have no row; those that are not there were refused.
+        Ok(Opened { embeddings: files.open()?, skip_missing: self.skip_missing || kept.bad > 0 })
+    }
+
+    fn files(&self) -> EmbeddingFiles<'_> {
         EmbeddingFiles {
             inputs: &self.embeddings,
             ids: self.ids.as_deref(),
@@ -188,6 +221,18 @@ pub struct GenerateArgs {
     /// needed.
     #[arg(long, value_name = "FILE", requires = "adapter")]
     pub image_embedding: Option<PathBuf>,
+    /// The image: a picture (png, jpg, webp, gif, bmp), which --vision-model embeds.
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "adapter",
+        requires = "vision_model",
+        conflicts_with = "image_embedding"
+    )]
+    pub image: Option<PathBuf>,
+    /// The encoder of --image: a folder of CLIP or SigLIP.
+    #[arg(long, value_name = "DIR", requires = "image")]
+    pub vision_model: Option<PathBuf>,
     /// The row, in a file of several.
     #[arg(long, value_name = "N", requires = "image_embedding")]
     pub row: Option<u32>,

@@ -11,6 +11,8 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use realign::align::Method;
 use realign::device::Device;
+use realign::encode::ImageEncoder;
+use realign::encode::picture::Preprocessor;
 use realign::inference::{self, Accuracy, Assistant, Evaluation, Judged};
 use realign::io::{
     AdapterWeights, Dataset, DecoderConfig, EmbeddingRows, IMAGE, OpenOptions, Question, QuestionOptions, Questions,
@@ -20,7 +22,7 @@ use realign::nn::{Adapter, Decoder, Precision};
 use realign::train::{Form, Model, VisualInputs, data, visual};
 use serde_json::{Value, json};
 
-use crate::inference::args::{DataArgs, EvaluateArgs, GenerateArgs, ModelArgs, ScoreArgs};
+use crate::inference::args::{DataArgs, EvaluateArgs, GenerateArgs, ModelArgs, Opened, ScoreArgs};
 use crate::shared::device::DeviceArgs;
 use crate::shared::show;
 
@@ -55,9 +57,10 @@ fn inputs(
     device: &Device,
     rows: EmbeddingRows,
     (stats, method): (Option<&Path>, Option<Method>),
+    any_encoder: bool,
 ) -> Result<VisualInputs> {
     let aligner = match stats {
-        Some(path) => visual::aligner(path, method)?,
+        Some(path) => visual::aligner(path, method, (rows.encoders(), any_encoder))?,
         None => None,
     };
     Ok(VisualInputs::new(device, rows, aligner.as_deref())?)
@@ -66,20 +69,20 @@ fn inputs(
 pub fn score(args: &ScoreArgs) -> Result<()> {
     args.json.check()?;
     let device = request(&args.device, args.model.precision)?;
-    let embeddings = args.data.files().open()?;
+    let Opened { embeddings, skip_missing } = args.data.open(&device)?;
     let (model, visual_tokens) = open_model(&device, &args.model)?;
     check_width(args.model.adapter()?, model.adapter.input(), embeddings.rows.width())?;
     let options = SampleOptions {
         visual_tokens,
         max_length: args.max_length,
-        skip_missing: args.data.skip_missing,
+        skip_missing,
         join: args.data.join,
         date: args.model.date,
         skip_bad: args.data.skip_bad,
     };
     let form = Form::of(&args.data.data)?;
     let samples = data::samples(&args.model.model, &args.data.data, &embeddings, &options, form)?;
-    let mut inputs = inputs(&device, embeddings.rows, (args.stats.as_deref(), args.aligner))?;
+    let mut inputs = inputs(&device, embeddings.rows, (args.stats.as_deref(), args.aligner), args.json.force)?;
     let start = Instant::now();
     let bar = show::progress(samples.len() as u64, "scoring");
     let batch = args.batch_size as usize;
@@ -111,7 +114,11 @@ pub fn score(args: &ScoreArgs) -> Result<()> {
 }
 
 /// The embedding that `generate` is asked about.
-fn embedding(args: &GenerateArgs) -> Result<Option<Vec<f32>>> {
+fn embedding(device: &Device, args: &GenerateArgs) -> Result<Option<Vec<f32>>> {
+    if let (Some(picture), Some(model)) = (&args.image, &args.vision_model) {
+        let pixels = Preprocessor::load(model)?.of_file(picture)?;
+        return Ok(Some(ImageEncoder::load(device, model)?.encode_blocking(&pixels)?));
+    }
     let Some(path) = &args.image_embedding else { return Ok(None) };
     let options = OpenOptions { key: args.key.clone(), column: args.column.clone(), vector: true };
     let dataset = Dataset::open(std::slice::from_ref(path), &options)?;
@@ -129,7 +136,7 @@ fn embedding(args: &GenerateArgs) -> Result<Option<Vec<f32>>> {
 
 pub fn generate(args: &GenerateArgs) -> Result<()> {
     let device = request(&args.device, args.model.precision)?;
-    let embedding = embedding(args)?;
+    let embedding = embedding(&device, args)?;
     let (model, visual_tokens) = (&args.model, args.model.visual_tokens());
     let assistant = match model.adapter_if_given() {
         Some(adapter) => Assistant::open_in(&device, &model.model, adapter, visual_tokens, model.decoder())?,
@@ -142,7 +149,7 @@ pub fn generate(args: &GenerateArgs) -> Result<()> {
     let prompt = args.prompt.as_deref().unwrap_or_default();
     let image = embedding.is_some();
     if prompt.contains(IMAGE) && (!image || args.plain || prompt.matches(IMAGE).count() > 1) {
-        bail!("--prompt: {IMAGE} stands once for the image of --image-embedding, and not with --plain");
+        bail!("--prompt: {IMAGE} stands once for the image of --image or --image-embedding, and not with --plain");
     }
     let entries = if args.plain {
         assistant.plain(prompt, image)?
@@ -177,8 +184,8 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
     args.json.check()?;
     args.predictions.iter().try_for_each(|path| check_writable(path, args.json.force))?;
     let device = request(&args.device, args.model.precision)?;
-    let embeddings = args.data.files().open()?;
-    let DataArgs { join, skip_missing, skip_bad, .. } = args.data;
+    let Opened { embeddings, skip_missing } = args.data.open(&device)?;
+    let DataArgs { join, skip_bad, .. } = args.data;
     let options = QuestionOptions { join, skip_missing, skip_bad };
     let read = if args.plain { Questions::captions } else { Questions::read };
     let Questions { mut questions, missing, skipped_bad } = read(&args.data.data, &embeddings.index, options)?;
@@ -188,7 +195,7 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
     let assistant = Assistant::open_in(&device, &model.model, adapter, visual_tokens, model.decoder())?;
     let assistant = model.date.into_iter().fold(assistant, Assistant::at);
     check_width(adapter, assistant.model.adapter.input(), embeddings.rows.width())?;
-    let mut inputs = inputs(&device, embeddings.rows, (args.stats.as_deref(), args.aligner))?;
+    let mut inputs = inputs(&device, embeddings.rows, (args.stats.as_deref(), args.aligner), args.json.force)?;
     let start = Instant::now();
     let bar = show::progress(questions.len() as u64, "asking");
     let how = (&args.sampling.options(args.plain), args.lenient);

@@ -94,6 +94,11 @@ pub fn tunings() -> Result<PathBuf> {
     Ok(cache_folder()?.join("tuning.json"))
 }
 
+/// The folder of embeddings that were computed: `realign/embeddings` in the user's cache folder.
+pub fn embeddings_folder() -> Result<PathBuf> {
+    Ok(cache_folder()?.join("embeddings"))
+}
+
 /// `realign` in the user's cache folder.
 fn cache_folder() -> Result<PathBuf> {
     let base = etcetera::choose_base_strategy().context("this user has no home folder for a cache")?;

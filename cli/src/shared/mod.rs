@@ -5,4 +5,5 @@ pub mod json;
 pub mod outputs;
 pub mod read;
 pub mod show;
+pub mod sources;
 pub mod zero_rows;

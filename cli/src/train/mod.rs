@@ -13,6 +13,8 @@ use realign::nn::Precision;
 use realign::train::{LogRecord, Run, Stage, Start, write_report};
 use serde_json::json;
 
+use crate::encode::Progress;
+use crate::shared::device::embeddings_folder;
 use crate::shared::show;
 use crate::train::args::{StageArgs, TrainArgs};
 use crate::wording::words;
@@ -36,8 +38,12 @@ pub fn train(args: &TrainArgs) -> Result<()> {
         StageArgs::Stage2(args) => (Stage::Two, args),
         StageArgs::Plan(args) => return plan::plan(args),
     };
-    let settings = args.settings(stage)?;
+    let mut settings = args.settings(stage)?;
     settings.validate()?;
+    settings.any_encoder |= args.force;
+    if settings.cache.is_none() && (settings.vision_model.is_some() || settings.text_model.is_some()) {
+        settings.cache = Some(embeddings_folder()?);
+    }
     let device = match settings.precision {
         Some(Precision::F32) => args.device.request()?,
         Some(Precision::Mixed) | None => args.device.request_for_halves()?,
@@ -47,7 +53,10 @@ pub fn train(args: &TrainArgs) -> Result<()> {
         (false, true) => Start::Replace,
         (false, false) => Start::New,
     };
-    let mut run = Run::start(&device, settings, start)?;
+    let embedding = Progress::begun_by_the_first();
+    let watch = |what, done, all| embedding.tell(what, done, all);
+    let mut run = Run::start_watched(&device, settings, start, Some(&watch))?;
+    embedding.finish();
     watch_for_stop("stopping after this step; Ctrl-C again to stop at once")?;
     let began = (Instant::now(), run.step(), run.tokens());
     let out = run.settings().out.clone();
@@ -111,7 +120,7 @@ pub fn watch_for_stop(said: &'static str) -> Result<()> {
 
 /// All steps that are left. Returns the last one's record.
 fn steps(run: &mut Run) -> Result<Option<LogRecord>> {
-    let mut progress = Progress::new(run);
+    let mut progress = Steps::new(run);
     let mut last = None;
     while !run.is_done() {
         if let Some(record) = run.advance_ahead()? {
@@ -129,7 +138,7 @@ fn steps(run: &mut Run) -> Result<Option<LogRecord>> {
 }
 
 /// A bar on a terminal, else a line now and then.
-struct Progress {
+struct Steps {
     bar: ProgressBar,
     lines: bool,
     began: (Instant, u64, u64),
@@ -138,7 +147,7 @@ struct Progress {
     said: u64,
 }
 
-impl Progress {
+impl Steps {
     fn new(run: &Run) -> Self {
         let (step, total) = (run.step(), run.total());
         let lines = !std::io::stderr().is_terminal();
@@ -150,7 +159,7 @@ impl Progress {
         bar.set_position(step);
         bar.reset_eta();
         bar.enable_steady_tick(Duration::from_millis(500));
-        Progress { bar, lines, began: (Instant::now(), step, run.tokens()), total, said: step }
+        Steps { bar, lines, began: (Instant::now(), step, run.tokens()), total, said: step }
     }
 
     fn show(&mut self, record: &LogRecord) {

@@ -1,5 +1,7 @@
 //! What settings may be, and which of them have no effect beside others.
 
+use std::path::Path;
+
 use super::{NoiseShape, Settings, Stage, Trained};
 use crate::align::Method;
 use crate::error::{Problem, Remedy};
@@ -19,6 +21,8 @@ impl Settings {
         let list = [
             ("stats", two && self.stats.is_some(), stage_two),
             ("aligner", two && self.aligner.is_some(), stage_two),
+            ("images_root", self.vision_model.is_none() && self.images_root.is_some(), "there is no vision_model"),
+            ("cache", self.encoder().is_none() && self.cache.is_some(), "embeddings are given, and none is computed"),
             (
                 "noise_images",
                 self.noise_shape != NoiseShape::Covariance && !self.noise_images.is_empty(),
@@ -74,19 +78,41 @@ impl Settings {
         let needed = [
             ("model", self.model.as_os_str().is_empty()),
             ("data", self.data.as_os_str().is_empty()),
-            ("embeddings", self.embeddings.is_empty()),
+            ("embeddings", self.embeddings.is_empty() && self.encoder().is_none()),
             ("out", self.out.as_os_str().is_empty()),
         ];
         if let Some((key, _)) = needed.into_iter().find(|(_, missing)| *missing) {
             return Err(Settings::missing(key));
         }
         self.check_values()?;
+        self.check_sources()?;
         let aligned = self.stage == Stage::One && self.aligner != Some(Method::None);
         if aligned && self.stats.is_none() {
             let problem = "stage 1 aligns text embeddings; name the statistics or set aligner = \"none\"";
             return Err(Error::argument("setting", format!("stats: {problem}")));
         }
         Ok(())
+    }
+
+    /// The encoder that makes the embeddings, where they are not given.
+    pub(in crate::train) fn encoder(&self) -> Option<&Path> {
+        match self.stage {
+            Stage::One => self.text_model.as_deref(),
+            Stage::Two => self.vision_model.as_deref(),
+        }
+    }
+
+    /// Checks that embeddings come from one place.
+    fn check_sources(&self) -> Result<()> {
+        let problem = match (self.stage, &self.vision_model, &self.text_model) {
+            (Stage::One, Some(_), _) => "vision_model: stage 1 learns from texts; name their encoder, text_model",
+            (Stage::Two, _, Some(_)) => "text_model: stage 2 learns from pictures; name their encoder, vision_model",
+            _ if self.encoder().is_some() && !self.embeddings.is_empty() => {
+                "embeddings: an encoder is named, which makes them; leave out one of both"
+            }
+            _ => return Ok(()),
+        };
+        Err(Error::argument("setting", problem))
     }
 
     /// Checks that values are possible, whatever files are named.

@@ -89,6 +89,16 @@ settings! {
     column: Option<String> = |_s| None, true;
     /// The column of ids in parquet files.
     id_column: Option<String> = |_s| None, true;
+    /// An image encoder that embeds the pictures which the data names, instead of embeddings (stage 2): a folder of CLIP or SigLIP.
+    vision_model: Option<PathBuf> = |_s| None, true;
+    /// The folder that the pictures' names are relative to; by default that of the data.
+    images_root: Option<PathBuf> = |_s| None, true;
+    /// An encoder that embeds the data's texts, instead of embeddings (stage 1): a folder of CLIP, SigLIP, sentence-transformers or a decoder.
+    text_model: Option<PathBuf> = |_s| None, true;
+    /// Where embeddings that are computed are kept, each once; by default embeddings in the run's folder.
+    cache: Option<PathBuf> = |_s| None, false;
+    /// Take embeddings of another encoder than the one that the statistics were fitted with.
+    any_encoder: bool = |_s| false, false;
     /// What names a record's embedding: id, image, or auto (id if there is an embedding of that name, else image).
     join: Join = |_s| Join::Auto, true;
     /// Leave out records without an embedding.
@@ -332,7 +342,19 @@ impl Settings {
 }
 
 /// Settings that say where files lie.
-const PLACES: [&str; 8] = ["data", "embeddings", "ids", "init_adapter", "init_lora", "model", "noise_images", "stats"];
+const PLACES: [&str; 11] = [
+    "data",
+    "embeddings",
+    "ids",
+    "images_root",
+    "init_adapter",
+    "init_lora",
+    "model",
+    "noise_images",
+    "stats",
+    "text_model",
+    "vision_model",
+];
 
 /// Words for an unknown key, with the nearest known one.
 fn unknown(key: &str) -> String {
