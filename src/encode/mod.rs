@@ -41,3 +41,12 @@ mod tower;
 pub use image::{ImageEncoder, ImageSpace};
 #[cfg(feature = "encode")]
 pub use text::{Pooling, TextEncoder, TextOptions, TextRows};
+
+/// Numbers in a row of the image tower of a model folder, which is not loaded for it.
+///
+/// # Errors
+/// No such folder; a model of another kind; a field that is not known.
+#[cfg(feature = "encode")]
+pub fn image_width(folder: &std::path::Path) -> crate::Result<usize> {
+    Ok(crate::io::encoder::ImageConfig::read(folder)?.width())
+}

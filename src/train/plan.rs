@@ -185,7 +185,7 @@ fn width_of(settings: &Settings) -> Result<usize> {
     }
     #[cfg(feature = "encode")]
     if let (Some(model), super::Stage::Two) = (&settings.vision_model, settings.stage) {
-        return Ok(crate::io::encoder::ImageConfig::read(model)?.width());
+        return crate::encode::image_width(model);
     }
     match &settings.stats {
         Some(path) => Ok(Statistics::load(path)?.width()),

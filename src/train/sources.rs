@@ -16,13 +16,18 @@ pub(super) fn with_embeddings(device: &Device, settings: &Settings, watch: Optio
     use super::settings::Stage;
     use crate::align::Statistics;
     use crate::encode::cache::EmbeddingCache;
-    use crate::io::EncoderId;
+    use crate::encode::image_width;
+    use crate::io::{AdapterWeights, DecoderConfig, EncoderId};
 
     let mut found = settings.clone();
     let Some(model) = settings.encoder() else { return Ok(found) };
+    // What does not fit is said before hours of work, not behind them.
     if let (Some(stats), Stage::One, false) = (&settings.stats, settings.stage, settings.any_encoder) {
-        // Before hours of work, not behind them.
         Statistics::load(stats)?.check_source_encoders(&[EncoderId::of_model(model)?], false)?;
+    }
+    if let (Some(path), Stage::Two) = (&settings.init_adapter, settings.stage) {
+        let hidden = DecoderConfig::read(&settings.model)?.hidden_size;
+        AdapterWeights::load(path)?.check_fits(image_width(model)?, hidden, path)?;
     }
     let folder = settings.cache.clone().unwrap_or_else(|| settings.out.join("embeddings"));
     let cache = EmbeddingCache::new(folder).skip_bad(settings.skip_bad).watch(watch);

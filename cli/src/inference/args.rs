@@ -9,8 +9,9 @@ use realign::ElementType;
 use realign::align::Method;
 use realign::device::Device;
 use realign::encode::cache::PictureRecords;
+use realign::encode::image_width;
 use realign::inference::AnswerOptions;
-use realign::io::{ChatDate, Join, SkipBad};
+use realign::io::{AdapterWeights, ChatDate, Join, SkipBad};
 use realign::nn::Precision;
 use realign::nn::decoder::OpenDecoder;
 use realign::nn::decoder::generate::Sampling;
@@ -139,10 +140,12 @@ pub struct Opened {
 
 impl DataArgs {
     /// The embeddings that were named, or those of the pictures.
-    pub fn open(&self, device: &Device) -> Result<Opened> {
+    pub fn open(&self, device: &Device, adapter: &Path) -> Result<Opened> {
         let Some(model) = &self.vision_model else {
             return Ok(Opened { embeddings: self.files().open()?, skip_missing: self.skip_missing });
         };
+        // Before hours of work, not behind them.
+        super::check_width(adapter, AdapterWeights::load(adapter)?.inputs(), image_width(model)?)?;
         let (data, root, join) = (self.data.as_path(), self.images_root.as_deref(), self.join);
         let records = PictureRecords { data, root, join, skip_missing: self.skip_missing };
         let cache = sources::cache(self.cache.as_deref())?.skip_bad(self.skip_bad);

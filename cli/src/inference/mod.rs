@@ -69,7 +69,7 @@ fn inputs(
 pub fn score(args: &ScoreArgs) -> Result<()> {
     args.json.check()?;
     let device = request(&args.device, args.model.precision)?;
-    let Opened { embeddings, skip_missing } = args.data.open(&device)?;
+    let Opened { embeddings, skip_missing } = args.data.open(&device, args.model.adapter()?)?;
     let (model, visual_tokens) = open_model(&device, &args.model)?;
     check_width(args.model.adapter()?, model.adapter.input(), embeddings.rows.width())?;
     let options = SampleOptions {
@@ -184,7 +184,7 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
     args.json.check()?;
     args.predictions.iter().try_for_each(|path| check_writable(path, args.json.force))?;
     let device = request(&args.device, args.model.precision)?;
-    let Opened { embeddings, skip_missing } = args.data.open(&device)?;
+    let Opened { embeddings, skip_missing } = args.data.open(&device, args.model.adapter()?)?;
     let DataArgs { join, skip_bad, .. } = args.data;
     let options = QuestionOptions { join, skip_missing, skip_bad };
     let read = if args.plain { Questions::captions } else { Questions::read };

@@ -80,7 +80,9 @@ pub fn info(args: &InfoArgs) -> Result<()> {
         .iter()
         .map(|s| json!({ "path": s.path().display().to_string(), "rows": s.rows(), "format": s.format().name() }))
         .collect();
+    let encoders: Vec<String> = dataset.encoders().iter().map(ToString::to_string).collect();
     let mut value = json!({
+        "encoder": (!encoders.is_empty()).then(|| encoders.join(", ")),
         "kind": "rows", "rows": dataset.rows(), "width": dataset.width(), "dtype": dataset.element_type().name(),
         "shards": shards, "zero_rows": count_zero_rows(&dataset),
     });

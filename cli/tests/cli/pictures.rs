@@ -179,6 +179,17 @@ fn pictures_are_scored_asked_and_evaluated() {
         assert_eq!(output.status.code(), Some(1), "{line}: {stderr}");
         words.iter().for_each(|word| assert!(stderr.contains(word), "{line}: {word:?} is not in: {stderr}"));
     }
+    // An adapter for embeddings of another width is refused before a picture is read, and nothing is kept.
+    let wide = "--model m --adapter a.safetensors --device host";
+    let pictures = "--vision-model clip --images-root pictures --cache none";
+    for line in [format!("score {wide} --data talks.json"), format!("evaluate {wide} --data q.jsonl")] {
+        folder.bad(1, &format!("{line} {pictures}"), &["a.safetensors", "width", "20"]);
+    }
+    folder.bad(
+        1,
+        &format!("{TALKS} {pictures} --init-adapter a.safetensors --out no --device host"),
+        &["a.safetensors", "20"],
+    );
     folder.bad(2, &format!("{score} --vision-model clip --embeddings rows.npy"), &["--embeddings"]);
     folder.bad(2, &format!("generate {model} --image pictures/a.png --prompt what"), &["--vision-model"]);
 }
@@ -267,6 +278,9 @@ fn rows_of_another_encoder_are_refused_unless_forced() {
         folder.good(&format!("embed --model clip --texts lines.txt --out {out} --device host"));
         let aligned = format!("aligned_{out}");
         folder.good(&format!("apply {out} --stats s.st --out {aligned} --device host"));
+        let known =
+            folder.json(&["info", &aligned, "--json"])["encoder"].as_str().map(|name| name.starts_with("clip ("));
+        assert_eq!(known, (!out.ends_with(".npy")).then_some(true), "{aligned}");
     }
     // The folder's name does not count, its files do.
     copy(&folder.at("clip"), &folder.at("renamed"));
