@@ -90,7 +90,7 @@ pub use tensor_writer::TensorSpec;
 pub(crate) use text::first_is_conversation;
 #[cfg(feature = "train")]
 pub use text::{
-    ChatDate, ChatTemplate, IMAGE, Join, NamedPictures, NamedTexts, Question, QuestionOptions, Questions, Role, Sample,
-    SampleOptions, Samples, SkipBad, TARGET, TOKEN, TextStream, Tokenizer, Turn, VISUAL,
+    ChatDate, ChatTemplate, Extent, IMAGE, Join, NamedPictures, NamedTexts, Question, QuestionOptions, Questions, Role,
+    Sample, SampleOptions, Samples, SkipBad, TARGET, TOKEN, TextStream, Tokenizer, Turn, VISUAL,
 };
 pub use texts::{BadText, TextList, Texts};

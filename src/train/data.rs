@@ -111,12 +111,12 @@ pub fn samples(
 /// The first records of a file as what is to be answered.
 fn questions(settings: &Settings, data: &Path, index: &IdIndex, most: usize) -> Result<Vec<Question>> {
     let &Settings { join, skip_missing, skip_bad, .. } = settings;
-    let options = QuestionOptions { join, skip_missing, skip_bad };
+    let options = QuestionOptions { join, skip_missing, skip_bad, most: Some(most) };
     let read = match settings.stage {
         Stage::One => Questions::captions(data, index, options)?,
         Stage::Two => Questions::read(data, index, options)?,
     };
-    Ok(read.questions.into_iter().take(most).collect())
+    Ok(read.questions)
 }
 
 /// Data that is not trained on.

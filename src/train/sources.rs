@@ -53,13 +53,13 @@ fn rows_of(
 ) -> Result<crate::encode::cache::KeptRows> {
     use super::settings::Stage;
     use crate::encode::cache::PictureRecords;
-    use crate::io::NamedTexts;
+    use crate::io::{Extent, NamedTexts};
 
     match settings.stage {
         Stage::One => cache.texts(device, model, &NamedTexts::read(data, settings.join)?),
         Stage::Two => {
             let (root, join, skip_missing) = (settings.images_root.as_deref(), settings.join, settings.skip_missing);
-            cache.pictures_of(device, model, &PictureRecords { data, root, join, skip_missing })
+            cache.pictures_of(device, model, &PictureRecords { data, root, join, skip_missing, extent: Extent::All })
         }
     }
 }

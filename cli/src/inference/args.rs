@@ -11,7 +11,7 @@ use realign::device::Device;
 use realign::encode::cache::PictureRecords;
 use realign::encode::image_width;
 use realign::inference::AnswerOptions;
-use realign::io::{AdapterWeights, ChatDate, Join, SkipBad};
+use realign::io::{AdapterWeights, ChatDate, Extent, Join, SkipBad};
 use realign::nn::Precision;
 use realign::nn::decoder::OpenDecoder;
 use realign::nn::decoder::generate::Sampling;
@@ -140,14 +140,14 @@ pub struct Opened {
 
 impl DataArgs {
     /// The embeddings that were named, or those of the pictures.
-    pub fn open(&self, device: &Device, adapter: &Path) -> Result<Opened> {
+    pub fn open(&self, device: &Device, adapter: &Path, extent: Extent) -> Result<Opened> {
         let Some(model) = &self.vision_model else {
             return Ok(Opened { embeddings: self.files().open()?, skip_missing: self.skip_missing });
         };
         // Before hours of work, not behind them.
         super::check_width(adapter, AdapterWeights::load(adapter)?.inputs(), image_width(model)?)?;
         let (data, root, join) = (self.data.as_path(), self.images_root.as_deref(), self.join);
-        let records = PictureRecords { data, root, join, skip_missing: self.skip_missing };
+        let records = PictureRecords { data, root, join, skip_missing: self.skip_missing, extent };
         let cache = sources::cache(self.cache.as_deref())?.skip_bad(self.skip_bad);
         let kept = sources::watched(cache, |cache| Ok(cache.pictures_of(device, model, &records)?))?;
         let (inputs, ids) = (&[kept.rows][..], Some(kept.ids.as_path()));

@@ -15,8 +15,8 @@ use realign::encode::ImageEncoder;
 use realign::encode::picture::Preprocessor;
 use realign::inference::{self, Accuracy, Assistant, Evaluation, Judged};
 use realign::io::{
-    AdapterWeights, Dataset, DecoderConfig, EmbeddingRows, IMAGE, OpenOptions, Question, QuestionOptions, Questions,
-    Role, SampleOptions, Turn, check_writable,
+    AdapterWeights, Dataset, DecoderConfig, EmbeddingRows, Extent, IMAGE, OpenOptions, Question, QuestionOptions,
+    Questions, Role, SampleOptions, Turn, check_writable,
 };
 use realign::nn::{Adapter, Decoder, Precision};
 use realign::train::{Form, Model, VisualInputs, data, visual};
@@ -69,7 +69,7 @@ fn inputs(
 pub fn score(args: &ScoreArgs) -> Result<()> {
     args.json.check()?;
     let device = request(&args.device, args.model.precision)?;
-    let Opened { embeddings, skip_missing } = args.data.open(&device, args.model.adapter()?)?;
+    let Opened { embeddings, skip_missing } = args.data.open(&device, args.model.adapter()?, Extent::All)?;
     let (model, visual_tokens) = open_model(&device, &args.model)?;
     check_width(args.model.adapter()?, model.adapter.input(), embeddings.rows.width())?;
     let options = SampleOptions {
@@ -184,12 +184,17 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
     args.json.check()?;
     args.predictions.iter().try_for_each(|path| check_writable(path, args.json.force))?;
     let device = request(&args.device, args.model.precision)?;
-    let Opened { embeddings, skip_missing } = args.data.open(&device, args.model.adapter()?)?;
+    let most = args.limit.map(|limit| limit as usize);
+    let extent = match (most, args.plain) {
+        (None, _) => Extent::All,
+        (Some(most), true) => Extent::Captions(most),
+        (Some(most), false) => Extent::Questions(most),
+    };
+    let Opened { embeddings, skip_missing } = args.data.open(&device, args.model.adapter()?, extent)?;
     let DataArgs { join, skip_bad, .. } = args.data;
-    let options = QuestionOptions { join, skip_missing, skip_bad };
+    let options = QuestionOptions { join, skip_missing, skip_bad, most };
     let read = if args.plain { Questions::captions } else { Questions::read };
-    let Questions { mut questions, missing, skipped_bad } = read(&args.data.data, &embeddings.index, options)?;
-    questions.truncate(args.limit.map_or(usize::MAX, |limit| limit as usize));
+    let Questions { questions, missing, skipped_bad } = read(&args.data.data, &embeddings.index, options)?;
     let (model, visual_tokens) = (&args.model, args.model.visual_tokens());
     let adapter = model.adapter()?;
     let assistant = Assistant::open_in(&device, &model.model, adapter, visual_tokens, model.decoder())?;

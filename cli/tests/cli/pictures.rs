@@ -163,6 +163,20 @@ fn pictures_are_scored_asked_and_evaluated() {
         let by_row = ask(format!("--image-embedding rows.npy --row {row}"));
         assert_eq!(ask(format!("--image pictures/{image} --vision-model clip")), by_row);
     }
+    // Of a few questions the pictures alone are embedded, and none beyond them is missed.
+    folder.put(
+        "far.jsonl",
+        [&folder.bytes("q.jsonl")[..], b"{\"image\": \"none.png\", \"question\": \"what\", \"answer\": \"x\"}\n"]
+            .concat()
+            .as_slice(),
+    );
+    let far = format!("evaluate {model} --data far.jsonl --images-root pictures --vision-model clip --max-tokens 2");
+    folder.good(&format!("{far} --limit 2 --cache few"));
+    let kept: Vec<_> = folder.tree().into_keys().filter(|path| path.starts_with(folder.at("few"))).collect();
+    let ids = kept.iter().find(|path| path.to_string_lossy().ends_with(".ids.json")).unwrap();
+    assert_eq!(std::fs::read_to_string(ids).unwrap().trim(), "[\"a.png\",\"b.png\"]");
+    let said = String::from_utf8(folder.run(&format!("{far} --cache few")).stderr).unwrap();
+    assert!(said.contains("none.png") && said.contains("--skip-missing"), "{said}");
     let score = format!("score {model} --data talks.json");
     for (line, words) in [
         (

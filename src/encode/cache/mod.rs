@@ -29,7 +29,7 @@ use super::{ImageEncoder, TextEncoder, TextOptions};
 use crate::device::Device;
 use crate::error::{Problem, Remedy};
 use crate::io::{
-    EncoderId, Ids, Join, NamedPictures, NamedTexts, PictureList, SkipBad, Start, TextList, write_atomically,
+    EncoderId, Extent, Ids, Join, NamedPictures, NamedTexts, PictureList, SkipBad, Start, TextList, write_atomically,
 };
 use crate::setters::setters;
 use crate::{Error, Result};
@@ -92,6 +92,8 @@ pub struct PictureRecords<'a> {
     pub join: Join,
     /// Whether pictures may be missing.
     pub skip_missing: bool,
+    /// How far the file is read.
+    pub extent: Extent,
 }
 
 impl<'a> EmbeddingCache<'a> {
@@ -151,7 +153,7 @@ impl<'a> EmbeddingCache<'a> {
     /// # Errors
     /// As [`Self::pictures`] and [`NamedPictures::read`]; a picture that is not there, unless such records are to be left out; no picture at all.
     pub fn pictures_of(&self, device: &Device, model: &Path, records: &PictureRecords<'_>) -> Result<KeptRows> {
-        let PictureRecords { data, root, join, skip_missing } = *records;
+        let PictureRecords { data, root, join, skip_missing, extent } = *records;
         let beside = data.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let root = root.unwrap_or(beside);
         if !root.is_dir() {
@@ -160,7 +162,7 @@ impl<'a> EmbeddingCache<'a> {
                 format!("{} is no folder; name that of the pictures", root.display()),
             ));
         }
-        let NamedPictures { names, missing, first_missing } = NamedPictures::read(data, root, join)?;
+        let NamedPictures { names, missing, first_missing } = NamedPictures::read(data, root, join, extent)?;
         if names.is_empty() || (missing > 0 && !skip_missing) {
             let (count, such) = (names.len(), first_missing.join(", "));
             let problem = match missing {

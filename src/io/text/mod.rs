@@ -23,7 +23,7 @@ pub use bad::SkipBad;
 pub use chat::{IMAGE, Role, Turn};
 pub use date::ChatDate;
 pub(crate) use forms::first_is_conversation;
-pub use named::{NamedPictures, NamedTexts};
+pub use named::{Extent, NamedPictures, NamedTexts};
 pub use questions::{Question, QuestionOptions, Questions};
 pub use samples::{Join, Sample, SampleOptions, Samples, TARGET, TOKEN, VISUAL};
 pub use stream::TextStream;

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::images::Image;
 use super::samples::Join;
-use super::{captions, turns};
+use super::{captions, questions, turns};
 use crate::io::records::short;
 use crate::io::{Ids, Records, TextList};
 use crate::{Error, Result};
@@ -29,21 +29,24 @@ pub struct NamedPictures {
 impl NamedPictures {
     /// Reads what the records of a file (`.jsonl`, or `.json` with one array) name: captions, conversations or questions. A record's picture is the
     /// first of its names (as `join` has them: its id, its image) that is a file under `root`. Records that are bad are passed over, for those
-    /// who read them for their texts say so; records of text alone name nothing.
+    /// who read them for their texts say so; records of text alone name nothing. `extent` says how far the file is read.
     ///
     /// # Errors
     /// A file that cannot be read, or is broken as a whole.
-    pub fn read(data: &Path, root: &Path, join: Join) -> Result<NamedPictures> {
+    pub fn read(data: &Path, root: &Path, join: Join, extent: Extent) -> Result<NamedPictures> {
         let (mut found, mut seen) = (NamedPictures::default(), HashMap::new());
         let mut records = Records::open(data)?;
-        while let Some(record) = records.next_record()? {
-            let Some(names) = record.ok().and_then(|record| names(&record.object, join)) else { continue };
+        let (mut good, most) = (0, extent.most());
+        while let Some(record) = if good < most { records.next_record()? } else { None } {
+            let Some(names) = record.ok().and_then(|record| extent.names(&record.object, join)) else { continue };
+            good += usize::from(names.is_empty());
             let there = |name: &String| {
                 seen.entry(name.clone()).or_insert_with(|| (!name.is_empty() && root.join(name).is_file(), false)).0
             };
             let Some(last) = names.last().cloned() else { continue };
             match names.into_iter().find(there) {
                 Some(name) => {
+                    good += 1;
                     let taken = seen.get_mut(&name).map(|(_, taken)| std::mem::replace(taken, true));
                     if taken == Some(false) {
                         found.names.push(&name);
@@ -61,14 +64,37 @@ impl NamedPictures {
     }
 }
 
-/// What may name a record's picture; nothing of text alone, `None` of a bad record.
-fn names(object: &Map<String, Value>, join: Join) -> Option<Vec<String>> {
-    if turns::is_conversation(object) {
-        return turns::parse(object, join).ok().map(|conversation| conversation.names);
+/// How far a file is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Extent {
+    /// To its end.
+    #[default]
+    All,
+    /// Up to so many records that are questions which can be asked, as [`Questions::read`](super::Questions::read) finds them.
+    Questions(usize),
+    /// Up to so many captions, as [`Questions::captions`](super::Questions::captions) finds them.
+    Captions(usize),
+}
+
+impl Extent {
+    fn most(self) -> usize {
+        match self {
+            Extent::All => usize::MAX,
+            Extent::Questions(most) | Extent::Captions(most) => most,
+        }
     }
-    match captions::has_caption(object) {
-        true => captions::names(object, join).ok(),
-        false => Image::of(object).ok()?.names(object, join).ok(),
+
+    /// What may name a record's picture; nothing of text alone, `None` of a bad record.
+    fn names(self, object: &Map<String, Value>, join: Join) -> Option<Vec<String>> {
+        match self {
+            Extent::Questions(_) => questions::parse(object, join).ok().map(|(names, ..)| names),
+            Extent::Captions(_) => captions::parse(object, join).ok().map(|(names, _)| names),
+            Extent::All if turns::is_conversation(object) => {
+                turns::parse(object, join).ok().map(|conversation| conversation.names)
+            }
+            Extent::All if captions::has_caption(object) => captions::names(object, join).ok(),
+            Extent::All => Image::of(object).ok()?.names(object, join).ok(),
+        }
     }
 }
 
@@ -175,11 +201,18 @@ mod tests {
             r#"{"id": "6", "image": "c.png", "question": "What?", "answer": "x"}"#.to_owned(),
         ];
         let data = file(folder.path(), "data.jsonl", &lines.join("\n"));
-        let found = NamedPictures::read(&data, folder.path(), Join::Auto).unwrap();
+        let found = NamedPictures::read(&data, folder.path(), Join::Auto, Extent::All).unwrap();
         assert_eq!(all(&found.names), ["a.png", "deep/b.jpg", "7", "c.png"]);
         assert_eq!((found.missing, &found.first_missing[..]), (1, &["none.png".to_owned()][..]));
-        let by_id = NamedPictures::read(&data, folder.path(), Join::Id).unwrap();
+        let by_id = NamedPictures::read(&data, folder.path(), Join::Id, Extent::All).unwrap();
         assert_eq!((all(&by_id.names), by_id.missing), (vec!["7"], 5));
+        // The caption is no question, and the record without a picture counts, but for itself.
+        for (most, names, missing) in [(1, 1, 0), (2, 2, 0), (4, 2, 0), (5, 3, 1), (9, 3, 1)] {
+            let first = NamedPictures::read(&data, folder.path(), Join::Auto, Extent::Questions(most)).unwrap();
+            assert_eq!((first.names.len(), first.missing), (names, missing), "{most}");
+        }
+        let captions = NamedPictures::read(&data, folder.path(), Join::Auto, Extent::Captions(9)).unwrap();
+        assert_eq!(captions.names.get(captions.names.len() - 1), "7");
     }
 
     #[test]

@@ -41,6 +41,8 @@ pub struct QuestionOptions {
     pub skip_missing: bool,
     /// How many bad records are left out, instead of refusing the file.
     pub skip_bad: SkipBad,
+    /// How many questions are read at the most; the file is read no further.
+    pub most: Option<usize>,
 }
 
 /// The questions of a file.
@@ -86,7 +88,8 @@ impl Questions {
         let mut list = Records::open(path)?;
         let (mut found, mut missing, mut bad) = (Questions::default(), Missing::default(), BadRecords::default());
         let (mut read, mut dropped) = (0, 0);
-        while let Some(record) = list.next_record()? {
+        let most = options.most.unwrap_or(usize::MAX);
+        while let Some(record) = if found.questions.len() < most { list.next_record()? } else { None } {
             read += 1;
             let parsed = record
                 .and_then(|record| parse(&record.object, options.join).map_err(|problem| list.bad(&record, problem)));
@@ -114,7 +117,7 @@ impl Questions {
 }
 
 /// What is made of a record: the names of its embedding, its question, and whether a response before the first question was dropped.
-type Parsed = Result<(Vec<String>, Question, bool), String>;
+pub(super) type Parsed = Result<(Vec<String>, Question, bool), String>;
 type Parse<'a> = dyn Fn(&Map<String, Value>, Join) -> Parsed + 'a;
 
 fn kind(object: &Map<String, Value>) -> Result<String, String> {
@@ -124,7 +127,7 @@ fn kind(object: &Map<String, Value>) -> Result<String, String> {
     }
 }
 
-fn parse(object: &Map<String, Value>, join: Join) -> Parsed {
+pub(super) fn parse(object: &Map<String, Value>, join: Join) -> Parsed {
     let kind = kind(object)?;
     let id = records::id(object, "id").unwrap_or_default();
     let question = |turns, answers| Question { id, kind, turns, answers, row: None };
