@@ -75,6 +75,7 @@ impl Settings {
     /// # Errors
     /// The first that is not, by its key.
     pub fn validate(&self) -> Result<()> {
+        self.check_sources()?;
         let needed = [
             ("model", self.model.as_os_str().is_empty()),
             ("data", self.data.as_os_str().is_empty()),
@@ -85,7 +86,6 @@ impl Settings {
             return Err(Settings::missing(key));
         }
         self.check_values()?;
-        self.check_sources()?;
         let aligned = self.stage == Stage::One && self.aligner != Some(Method::None);
         if aligned && self.stats.is_none() {
             let problem = "stage 1 aligns text embeddings; name the statistics or set aligner = \"none\"";
