@@ -78,7 +78,8 @@ fn place() -> Folder {
             captions += &format!("{}\n", json!({"image": name, "text": text}));
         }
         for (kind, question, answer) in [("colour", "what colour is it?", colour), ("shape", "what is it?", word)] {
-            let turns = json!([{"from": "human", "value": format!("<image>\n{question}")}, {"from": "gpt", "value": answer}]);
+            let turns =
+                json!([{"from": "human", "value": format!("<image>\n{question}")}, {"from": "gpt", "value": answer}]);
             let record = json!({"id": format!("{i}-{kind}"), "image": name, "conversations": turns, "type": kind});
             questions += &format!("{record}\n");
         }
@@ -136,10 +137,13 @@ fn a_stopped_study_goes_on_to_the_same_results() {
     }
     for shared in whole["preparations"].as_array().unwrap() {
         let parts = &shared["parts"];
-        assert_eq!(parts, &json!({
-            "pairs": 19, "pool": 5, "instruction": 5, "test": 7, "asked": 5, "captions": parts["captions"],
-            "conversations": 10, "questions": 5,
-        }));
+        assert_eq!(
+            parts,
+            &json!({
+                "pairs": 19, "pool": 5, "instruction": 5, "test": 7, "asked": 5, "captions": parts["captions"],
+                "conversations": 10, "questions": 5,
+            })
+        );
         assert!(shared["gap"].as_f64().unwrap() > 0.0 && shared["commonest_answer"]["accuracy"].is_number());
         assert_eq!(shared["width"], 20);
     }
@@ -201,7 +205,8 @@ fn every_aligner_has_a_row() {
     let made = folder.json_quiet(&line);
     let names: Vec<&str> = made["rows"].as_array().unwrap().iter().map(|row| row["name"].as_str().unwrap()).collect();
     assert_eq!(names.len(), 12, "{names:?}");
-    for name in ["mean shift (anchor alone)", "anchor and trace", "blockwise", "c3, σ by traces", "realign + noise 0.1"] {
+    for name in ["mean shift (anchor alone)", "anchor and trace", "blockwise", "c3, σ by traces", "realign + noise 0.1"]
+    {
         assert!(names.contains(&name), "{name}: {names:?}");
     }
     let gap = |name: &str| {

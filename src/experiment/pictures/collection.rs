@@ -42,12 +42,8 @@ impl Collection {
                 return Err(Error::format(&path, format!("{problem}; put it there, or remove its captions")));
             }
         }
-        let mut collection = Collection {
-            folder: folder.to_path_buf(),
-            conversations: vec![Vec::new(); names.len()],
-            names,
-            captions,
-        };
+        let mut collection =
+            Collection { folder: folder.to_path_buf(), conversations: vec![Vec::new(); names.len()], names, captions };
         let questions = folder.join(QUESTIONS);
         if questions.exists() {
             collection.read_conversations(&questions)?;

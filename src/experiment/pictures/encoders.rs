@@ -53,7 +53,8 @@ impl Towers {
         let text = open_text(text.unwrap_or(folder))?;
         if text.width() != vision.width() {
             let widths = format!("its rows have {} numbers, those of the images {}", text.width(), vision.width());
-            let remedy = "give both towers of one model, or no image tower: then one is trained against the texts' rows";
+            let remedy =
+                "give both towers of one model, or no image tower: then one is trained against the texts' rows";
             return Err(Error::argument("text_model", format!("{widths}, so they share no space; {remedy}")));
         }
         Ok(Towers::Models { vision, preprocessor, text })

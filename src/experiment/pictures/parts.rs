@@ -48,7 +48,8 @@ impl PictureParts {
         }
         if collection.asks() && (parts.instruction.is_empty() || !parts.test.iter().any(asked)) {
             let about = (0..count).filter(asked).count();
-            let problem = format!("only {about} of {count} pictures have conversations, none of those that seed {seed}");
+            let problem =
+                format!("only {about} of {count} pictures have conversations, none of those that seed {seed}");
             return Err(Error::argument("images", format!("{problem} needs them of; give more, or remove the file")));
         }
         Ok(parts)

@@ -14,7 +14,7 @@ use crate::train::fingerprint;
 use crate::{Error, Result};
 
 /// What the results file says that it is of.
-pub(in crate::experiment) const PICTURES: &str = "pictures";
+const PICTURES: &str = "pictures";
 /// Endings of files of a model's folder that decide what it computes.
 const MODEL_ENDINGS: [&str; 6] = ["json", "jinja", "model", "safetensors", "txt", "gguf"];
 /// What must be the same to go on.

@@ -187,7 +187,8 @@ fn describe(
 ) -> Result<(CaptionScores, Vec<Said>)> {
     let questions = materials.to_describe();
     let options = AnswerOptions { max_tokens: TOKENS.0, one_line: true, ..Default::default() };
-    let made = answer(device, materials, (assistant, &questions, options), &format!("{}: captions", arm.name()), watch)?;
+    let made =
+        answer(device, materials, (assistant, &questions, options), &format!("{}: captions", arm.name()), watch)?;
     let said = questions.iter().zip(&made.judged).take(SHOWN).map(|(question, judged)| Said {
         picture: question.id.clone(),
         caption: judged.answer.clone(),
@@ -203,8 +204,7 @@ fn likelihood(device: &Device, materials: &PictureMaterials<'_>, assistant: &Ass
     let embeddings = materials.open_pictures()?;
     let max_length = longest(&DecoderConfig::read(materials.model)?);
     let options = SampleOptions { visual_tokens: materials.settings.visual_tokens, max_length, ..Default::default() };
-    let samples =
-        data::samples(materials.model, &materials.at("test.jsonl"), &embeddings, &options, Form::Captions)?;
+    let samples = data::samples(materials.model, &materials.at("test.jsonl"), &embeddings, &options, Form::Captions)?;
     let mut inputs = VisualInputs::new(device, embeddings.rows, None)?;
     let scores = score(device, &assistant.model, (&samples, &mut inputs), SCORED, |_| ())?;
     let (sum, count) = scores.iter().fold((0.0, 0.0), |(sum, count), s| {
