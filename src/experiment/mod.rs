@@ -61,8 +61,8 @@ pub use pages::study_page;
 pub use pairs::{DigitPairs, Pairs, Probe};
 #[cfg(all(feature = "encode", feature = "pictures"))]
 pub use pictures::{
-    Answered, CaptionScores, Collection, PictureOutcome, PictureParts, PicturesEvent, PicturesOptions, PicturesSettings,
-    PicturesWatch, Said, pictures_plan, pictures_study, pictures_tables,
+    Answered, CaptionScores, Collection, PictureOutcome, PictureParts, PicturesEvent, PicturesOptions,
+    PicturesSettings, PicturesWatch, Said, pictures_plan, pictures_study, pictures_tables,
 };
 pub use plan::{Preparation, plan};
 pub use protocol::{Materials, Progress, ProtocolSettings, Training};
