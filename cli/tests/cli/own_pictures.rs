@@ -163,7 +163,7 @@ fn a_stopped_study_goes_on_to_the_same_results() {
     assert!((3..8).contains(&kept), "{kept} runs");
     for (other, words) in [
         (line.replace("--steps 5", "--steps 6"), "settings.stage1.steps"),
-        (line.replace("--vision-model clip", "--vision-model siglip"), "vision_model"),
+        (format!("{line} --text-model clip"), "text_model"),
         (line.replace("asked --vision", "plain --vision"), "questions"),
         ("experiment --quick --device host".to_owned(), "is of pictures"),
     ] {
@@ -228,7 +228,7 @@ fn what_does_not_fit_is_named_before_anything_is_written() {
     folder.put("few/captions.jsonl", b"{\"image\": \"x.bmp\", \"text\": \"a red bar\"}\n");
     folder.put("few/x.bmp", &bmp(1, [255, 0, 0], 5));
     folder.bad(1, &line("few", ""), &["--images", "1 pictures", "12"]);
-    folder.bad(1, &line("plain", "--vision-model clip --text-model siglip"), &["--text-model", "40", "20"]);
+    folder.bad(1, &line("plain", "--vision-model clip --text-model siglip"), &["--text-model", "24", "20"]);
     std::fs::remove_file(folder.at("siglip/preprocessor_config.json")).unwrap();
     folder.bad(1, &line("plain", "--vision-model siglip"), &["preprocessor_config.json"]);
     folder.bad(1, &line("plain", "").replace("--model m", "--model none"), &["none"]);
