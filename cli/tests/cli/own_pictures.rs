@@ -164,7 +164,7 @@ fn a_stopped_study_goes_on_to_the_same_results() {
     for (other, words) in [
         (line.replace("--steps 5", "--steps 6"), "settings.stage1.steps"),
         (format!("{line} --text-model clip"), "text_model"),
-        (line.replace("asked --vision", "plain --vision"), "questions"),
+        (line.replace("asked --vision", "plain --vision"), "inputs.images"),
         ("experiment --quick --device host".to_owned(), "is of pictures"),
     ] {
         folder.bad(1, &format!("{other} --out stopped --resume"), &[words]);
