@@ -38,7 +38,7 @@
 //! | `train` | the two-stage training loop: settings, data, runs, checkpoints (feature `train`) |
 //! | `inference` | answers, scores and accuracy of trained models (feature `train`) |
 //! | `encode` | pictures and texts to vectors: preprocessing (feature `pictures`), the towers of CLIP and SigLIP, sentence-transformers (`encode`) |
-//! | `experiment` | digits with captions, a dual encoder and the monitor of its gap (feature `experiment`) |
+//! | `experiment` | digits with captions, a dual encoder and the monitor of its gap (feature `experiment`); pictures of one's own (with `encode`, `pictures`) |
 #![deny(missing_docs, unsafe_code)]
 
 pub mod align;

@@ -165,7 +165,7 @@ pub fn expectations(rows: &[Row<'_>]) -> Vec<Value> {
 }
 
 /// The scores of the seeds that both sides have.
-fn paired(better: &BTreeMap<u64, f64>, worse: &BTreeMap<u64, f64>) -> Sides {
+pub(super) fn paired(better: &BTreeMap<u64, f64>, worse: &BTreeMap<u64, f64>) -> Sides {
     let both = better.iter().filter_map(|(seed, b)| Some((*b, *worse.get(seed)?)));
     let (better, worse) = both.unzip();
     Sides { better, worse }

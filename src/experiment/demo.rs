@@ -121,7 +121,7 @@ fn aligned_clouds(device: &Device, materials: &Materials) -> Result<Vec<AlignedC
     Ok(rows)
 }
 
-fn moments(device: &Device, rows: &[f32], width: usize) -> Result<Moments> {
+pub(super) fn moments(device: &Device, rows: &[f32], width: usize) -> Result<Moments> {
     let mut source = MemoryRows::f32("rows", rows, width)?;
     measure(device, &mut source, &Summand::unit_rows(device, width)?, StreamOptions::default())
 }

@@ -81,6 +81,11 @@ pub struct TrainedEncoder {
 }
 
 impl TrainedEncoder {
+    /// An encoder that was trained with batches of this size.
+    pub(super) fn new(device: &Device, encoder: DualEncoder, batch: usize) -> Self {
+        TrainedEncoder { device: device.clone(), encoder, batch }
+    }
+
     /// Where it is.
     pub fn device(&self) -> &Device {
         &self.device
@@ -128,7 +133,7 @@ pub fn train_dual_encoder(
             run.step(step)?;
         }
     }
-    Ok(TrainedEncoder { device: device.clone(), encoder: run.encoder, batch: settings.batch })
+    Ok(TrainedEncoder::new(device, run.encoder, settings.batch))
 }
 
 struct Run<'a> {

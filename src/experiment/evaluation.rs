@@ -129,14 +129,14 @@ impl Outcome {
 }
 
 impl Fitted {
-    fn load(path: &Path) -> Result<Self> {
+    pub(super) fn load(path: &Path) -> Result<Self> {
         let s = Statistics::load(path)?;
         let (trace_text, trace_image) = (s.trace_source, s.trace_target);
         let sigma = s.noise.map(|n| n.sigma);
         Ok(Fitted { trace_text, trace_image, scale: s.scale, sigma, gap: s.gap(), rows: s.rows })
     }
 
-    fn json(self) -> Value {
+    pub(super) fn json(self) -> Value {
         json!({
             "trace_text": self.trace_text, "trace_image": self.trace_image, "scale": self.scale, "sigma": self.sigma,
             "gap": self.gap, "rows_text": self.rows.0, "rows_image": self.rows.1,

@@ -14,7 +14,7 @@ use crate::nn::dual_encoder::ImageShape;
 use crate::{Error, Result};
 
 /// The captions' file in the folder.
-const CAPTIONS: &str = "captions.jsonl";
+pub(super) const CAPTIONS: &str = "captions.jsonl";
 
 /// How images are brought to one size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,7 +129,7 @@ impl Pairs for FolderPairs {
 }
 
 /// The images in the order of their first captions, and each one's captions.
-fn captions(path: &Path) -> Result<(Vec<String>, Vec<Vec<String>>)> {
+pub(super) fn captions(path: &Path) -> Result<(Vec<String>, Vec<Vec<String>>)> {
     let (mut names, mut captions, mut places) = (Vec::new(), Vec::<Vec<String>>::new(), HashMap::new());
     let mut records = Records::open(path)?;
     while let Some(record) = records.next() {

@@ -28,16 +28,16 @@ pub fn tables(value: &Value) -> String {
     [results(&rows), shared(&preparations), verdicts(&claims), reasons(&claims)].join("\n")
 }
 
-fn line<T: AsRef<str>>(cells: impl IntoIterator<Item = T>) -> String {
+pub(super) fn line<T: AsRef<str>>(cells: impl IntoIterator<Item = T>) -> String {
     let cells: Vec<String> = cells.into_iter().map(|c| c.as_ref().to_owned()).collect();
     format!("| {} |\n", cells.join(" | "))
 }
 
-fn head(columns: &[String]) -> String {
+pub(super) fn head(columns: &[String]) -> String {
     line(columns) + &line(columns.iter().map(|_| "---"))
 }
 
-fn text<'a>(v: &'a Value, key: &str) -> &'a str {
+pub(super) fn text<'a>(v: &'a Value, key: &str) -> &'a str {
     v[key].as_str().unwrap_or("")
 }
 
@@ -76,7 +76,7 @@ fn shared(preparations: &[Value]) -> String {
     head(&columns.map(str::to_owned)) + &preparations.iter().map(row).collect::<String>()
 }
 
-fn verdicts(claims: &[Value]) -> String {
+pub(super) fn verdicts(claims: &[Value]) -> String {
     let row = |e: &Value| {
         let points = |key: &str| e[key].as_f64().map(|v| 100.0 * v);
         let interval = points("half_width").map_or_else(String::new, |h| format!(" ± {h:.1}"));
@@ -94,7 +94,7 @@ fn verdicts(claims: &[Value]) -> String {
 }
 
 /// What did not come out, and what the results say of why.
-fn reasons(claims: &[Value]) -> String {
+pub(super) fn reasons(claims: &[Value]) -> String {
     let open = claims.iter().filter(|e| e["verdict"].is_string() && e["verdict"] != "CameOut");
     open.map(|e| format!("* {}\n", text(e, "sentence"))).collect()
 }

@@ -4,6 +4,9 @@
 //! A [`Demo`] is the protocol once; a [`study()`] runs a [`plan()`] over several seeds, keeps the [`results`] as they come, and judges
 //! the paper's claims.
 //!
+//! With the features `encode` and `pictures`, [`pictures_study`] does the same on pictures of one's own, with encoders of model folders and a
+//! real language model.
+//!
 //! Everything downstream takes embeddings from files, so encoders of one's own may stand in for the bundled one.
 
 mod arm;
@@ -19,6 +22,7 @@ mod expectations;
 pub mod figures;
 mod files;
 pub mod folder;
+mod image_tower;
 mod jobs;
 mod language_model;
 pub mod markdown;
@@ -26,6 +30,8 @@ mod monitor;
 #[cfg(feature = "report")]
 mod pages;
 mod pairs;
+#[cfg(all(feature = "encode", feature = "pictures"))]
+mod pictures;
 pub mod plan;
 mod protocol;
 mod random;
@@ -45,11 +51,19 @@ pub use evaluation::{Described, Fitted, Instructed, Outcome, run_arm};
 pub use expectations::{Expectation, Judgement, Score, Side, Sides, Verdict};
 pub use files::{FileOptions, questions, text_id, write_digits, write_embeddings};
 pub use folder::{FolderOptions, FolderPairs};
+pub use image_tower::{TextRow, train_image_tower};
 pub use language_model::{TinyDecoder, warm_up_samples};
 pub use monitor::{Monitor, MonitorOptions, Observation};
+#[cfg(all(feature = "encode", feature = "pictures", feature = "report"))]
+pub use pages::pictures_page;
 #[cfg(feature = "report")]
 pub use pages::study_page;
 pub use pairs::{DigitPairs, Pairs, Probe};
+#[cfg(all(feature = "encode", feature = "pictures"))]
+pub use pictures::{
+    Answered, CaptionScores, Collection, PictureOutcome, PictureParts, PicturesEvent, PicturesOptions,
+    PicturesSettings, PicturesWatch, Said, pictures_plan, pictures_study, pictures_tables,
+};
 pub use plan::{Preparation, plan};
 pub use protocol::{Materials, Progress, ProtocolSettings, Training};
 pub use random::{Random, Stream};

@@ -328,7 +328,7 @@ impl Materials {
 }
 
 /// Share of rows of `a` whose partner in `b` has the largest cosine; rows of unit length.
-fn retrieval(a: &[f32], b: &[f32], width: usize) -> f64 {
+pub(super) fn retrieval(a: &[f32], b: &[f32], width: usize) -> f64 {
     let dot = |x: &[f32], y: &[f32]| x.iter().zip(y).map(|(x, y)| x * y).sum::<f32>();
     let nearest = |x: &[f32]| {
         let all = b.chunks_exact(width).map(|y| dot(x, y)).enumerate();

@@ -106,6 +106,10 @@ impl<'a> Results<'a> {
         let text = std::fs::read(&path).map_err(Error::io("read", &path))?;
         let damaged = |e: serde_json::Error| Error::format(&path, e.to_string());
         let earlier: Value = serde_json::from_slice(&text).map_err(damaged)?;
+        if !earlier["kind"].is_null() {
+            let problem = format!("{} is of pictures, not of the digits; choose another folder", path.display());
+            return Err(Error::argument("resume", problem));
+        }
         for key in ["full", "quick"] {
             if !earlier[key].is_null() && earlier[key] != self.head[key] {
                 let (file, was) = (path.display(), &earlier[key]);
@@ -243,7 +247,7 @@ impl Row<'_> {
 }
 
 /// Mean and standard deviation (n - 1) over the seeds.
-fn spread(values: &[f64]) -> Value {
+pub(super) fn spread(values: &[f64]) -> Value {
     let n = values.len() as f64;
     let mean = values.iter().sum::<f64>() / n;
     let deviation = match values.len() {

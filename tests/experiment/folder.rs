@@ -5,7 +5,7 @@ use std::path::Path;
 use image::{GrayImage, Luma, Rgb, RgbImage};
 use realign::Device;
 use realign::experiment::folder::{FolderOptions, FolderPairs};
-use realign::experiment::{EncoderSettings, Pairs, train_dual_encoder};
+use realign::experiment::{EncoderSettings, Pairs, Random, train_dual_encoder, train_image_tower};
 
 /// Forty images, dark or bright, PNG or JPEG, of different sizes.
 fn fill(folder: &Path) {
@@ -53,6 +53,38 @@ fn a_folder_is_read_and_trained_on() {
         // Twelve pairs of two kinds: telling the kinds apart brings ln 12 down by about ln 2.
         assert!(losses[losses.len() - 1] < losses[0] - 0.3, "{losses:?}");
     }
+}
+
+/// Texts of two kinds have opposite rows: an image tower comes near them, and its rows tell the kinds apart.
+#[test]
+fn an_image_tower_learns_rows_that_stay_as_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    fill(folder.path());
+    let pairs = FolderPairs::open(folder.path(), FolderOptions { side: 6, ..Default::default() }).unwrap();
+    let dark = |i: usize| pairs.image(i)[0] < 0.5;
+    let row = |i: usize, _: &mut Random| if dark(i) { vec![1.0, 0.0, 0.0, 0.0] } else { vec![0.0, 0.6, 0.8, 0.0] };
+    let settings = EncoderSettings { width: 4, steps: 60, batch: 12, temperature: 0.1, ..Default::default() };
+    let device = Device::host();
+    let mut losses = Vec::new();
+    let trained = train_image_tower(&device, &pairs, &row, &settings, &mut |s| {
+        losses.push(s.loss);
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(losses.len(), 6);
+    assert!(losses[5] < losses[0], "{losses:?}");
+    let pixels: Vec<f32> = (0..pairs.len()).flat_map(|i| pairs.image(i)).copied().collect();
+    for (i, got) in trained.images(&pixels).unwrap().chunks(4).enumerate() {
+        let near = |at: bool| {
+            let want = if at { [1.0, 0.0, 0.0, 0.0] } else { [0.0, 0.6, 0.8, 0.0] };
+            got.iter().zip(want).map(|(a, b)| a * b).sum::<f32>()
+        };
+        assert!(near(dark(i)) > near(!dark(i)), "{i}: {got:?}");
+    }
+    let narrow = |_: usize, _: &mut Random| vec![1.0];
+    assert!(train_image_tower(&device, &pairs, &narrow, &settings, &mut |_| Ok(())).is_err());
+    let many = EncoderSettings { batch: 37, ..settings };
+    assert!(train_image_tower(&device, &pairs, &row, &many, &mut |_| Ok(())).is_err());
 }
 
 #[test]

@@ -192,6 +192,51 @@ fn embeddings_do_not_depend_on_the_batch() {
     }
 }
 
+/// Against rows that stay as they are, the image tower's gradients are those that it has beside the text tower.
+#[test]
+fn the_image_tower_alone_has_the_same_gradients() {
+    let (images, texts) = data();
+    for device in devices() {
+        let encoder = DualEncoder::new(&device, config()).unwrap();
+        let space = EncoderSpace::new(&device, &encoder, PAIRS).unwrap();
+        let pairs = PairSpace::new(&device, PAIRS).unwrap();
+        for kind in [PairLoss::InfoNce, PairLoss::Sigmoid] {
+            let gradients = || {
+                let towers = Gradients::new(&device, &encoder.parameters, |p| p.name.starts_with("image.")).unwrap();
+                (towers, Gradients::new(&device, &encoder.temperature, |_| true).unwrap())
+            };
+            let (both, alone) = (gradients(), gradients());
+            let everything = Gradients::new(&device, &encoder.parameters, |_| true).unwrap();
+            encoder.load(&device, &space, &images, &texts).unwrap();
+            let mut recorder = device.recorder();
+            encoder.forward(&mut recorder, &space).unwrap();
+            encoder.loss(&mut recorder, kind, (&space, &pairs), Some((&everything, &both.1))).unwrap();
+            recorder.submit().unwrap();
+            let loss = pairs.mean_loss_blocking(&device).unwrap();
+            let rows = space.texts().to_f32_blocking(&device).unwrap();
+            let rows = realign::device::Tensor::from_f32(&device, &rows, WIDTH).unwrap();
+            encoder.load_images(&device, &space, &images).unwrap();
+            let mut recorder = device.recorder();
+            encoder.loss_against(&mut recorder, kind, (&space, &pairs), &rows, (&alone.0, &alone.1)).unwrap();
+            recorder.submit().unwrap();
+            assert_eq!(loss, pairs.mean_loss_blocking(&device).unwrap(), "{kind:?} on {}", device.name());
+            let mut seen = 0;
+            for (slot, gradient) in alone.0.iter() {
+                let name = &encoder.parameters.get(slot).name;
+                let read = |g: &ShardedMatrix| g.to_f32_blocking(&device).unwrap();
+                let got = read(gradient);
+                assert!(got.iter().any(|x| *x != 0.0), "{name}");
+                assert_eq!(got, read(everything.get(slot).unwrap()), "{kind:?} on {}: {name}", device.name());
+                seen += 1;
+            }
+            assert_eq!(seen, 8);
+            let scale = |g: &Gradients| g.get(0).unwrap().to_f32_blocking(&device).unwrap();
+            assert_eq!(scale(&both.1), scale(&alone.1));
+            assert!(encoder.load_images(&device, &space, &images[1..]).is_err());
+        }
+    }
+}
+
 #[test]
 fn bad_input() {
     let device = Device::host();

@@ -10,20 +10,20 @@ use serde_json::Value;
 
 use crate::experiment::args::ExperimentArgs;
 use crate::experiment::demo::{STOPPING, finish, line};
+use crate::experiment::pictures;
 use crate::shared::show;
 use crate::train;
 
 pub fn experiment(args: &ExperimentArgs) -> Result<()> {
+    if let (Some(images), Some(model)) = (&args.images, &args.model) {
+        return pictures::experiment(args, images, model);
+    }
     let device = args.run.device.request()?;
     train::watch_for_stop(STOPPING)?;
     let mut options = StudyOptions::default();
     (options.seeds, options.jobs) = (args.seeds, args.jobs);
     (options.full, options.quick) = (args.full, args.run.quick);
-    options.start = match (args.resume, args.run.force) {
-        (true, _) => Start::Resume,
-        (false, true) => Start::Replace,
-        (false, false) => Start::New,
-    };
+    options.start = start(args);
     let (bar, mut total) = (show::progress(0, ""), 0);
     let say = |done: u64, total: u64, what: String| {
         if bar.is_hidden() {
@@ -58,6 +58,15 @@ pub fn experiment(args: &ExperimentArgs) -> Result<()> {
     study_page(&value)?.write(&page, true)?;
     write_atomically(&args.out.join("results.md"), true, markdown::tables(&value).as_bytes())?;
     finish(&args.run, &value, &page, || summary(&value))
+}
+
+/// What is to be done about an earlier experiment in the folder.
+pub fn start(args: &ExperimentArgs) -> Start {
+    match (args.resume, args.run.force) {
+        (true, _) => Start::Resume,
+        (false, true) => Start::Replace,
+        (false, false) => Start::New,
+    }
 }
 
 fn summary(value: &Value) -> String {

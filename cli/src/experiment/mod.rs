@@ -3,3 +3,4 @@
 pub mod args;
 pub mod demo;
 pub mod full;
+pub mod pictures;

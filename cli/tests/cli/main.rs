@@ -14,6 +14,7 @@ mod field;
 mod geometry;
 mod json;
 mod outputs;
+mod own_pictures;
 mod pictures;
 mod plan;
 mod shards;

@@ -23,7 +23,7 @@ pub fn page(value: &Value) -> Result<Page> {
     Ok(Page::new("The experiment", intro).section(section).section(expected(value)?).section(preparations(value)?))
 }
 
-fn seeds(value: &Value) -> String {
+pub fn seeds(value: &Value) -> String {
     match value["seeds"].as_u64() {
         Some(1) => "1 seed".to_owned(),
         seeds => format!("{} seeds", seeds.unwrap_or(0)),
@@ -97,7 +97,7 @@ fn preparations(value: &Value) -> Result<Section> {
 }
 
 /// The paper's claims, and what the seeds say to each.
-fn expected(value: &Value) -> Result<Section> {
+pub fn expected(value: &Value) -> Result<Section> {
     let columns = ["claim", "difference", "verdict"].map(Column::new);
     let mut table = Table::new("Difference of the two rows over paired seeds, with its 95% interval", columns);
     let mut open = Vec::new();

@@ -235,6 +235,39 @@ impl DualEncoder {
         self.words.backward(recorder, both, (&space.bags, &space.d_mean), None, None)
     }
 
+    /// Fills the space's images alone, `[n, height width channels]`: what [`Self::loss_against`] reads.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_images(&self, device: &Device, space: &EncoderSpace, images: &[f32]) -> Result<()> {
+        write_rows(device, &space.image.patches, &self.patches(images, space.bags.rows())?)
+    }
+
+    /// Records the image tower's forward pass over the images that were loaded, the loss of its rows against `texts`, and the gradients:
+    /// those of the image tower and of the temperature are added to `gradients`. `texts` `[n, d]` are rows of norm 1 that another encoder
+    /// made and that stay as they are; the text tower has no part in it.
+    ///
+    /// # Errors
+    /// Spaces or texts of other sizes.
+    pub fn loss_against(
+        &self,
+        recorder: &mut Recorder,
+        loss: PairLoss,
+        (space, pairs): (&EncoderSpace, &PairSpace),
+        texts: &Tensor,
+        (towers, scale): (&Gradients, &Gradients),
+    ) -> Result<()> {
+        self.image.forward(recorder, &self.parameters, &space.image)?;
+        let most = -self.config.least_temperature.ln();
+        let temperature = Temperature { value: self.temperature.tensor(0)?, most };
+        let Some(d_temperature) = scale.tensor(0)? else {
+            return Err(Error::argument("gradients", "the temperature's are missing"));
+        };
+        let into = PairGradients { temperature: d_temperature, x: &space.d_image, y: &space.d_text };
+        loss.record(recorder, pairs, (space.images(), texts), temperature, Some(into))?;
+        self.image.backward(recorder, (&self.parameters, towers), &space.d_image, &space.image)
+    }
+
     /// Embeddings of any number of images, `[n, d]`, in batches of `batch`, waiting for the device.
     ///
     /// # Errors
