@@ -13,7 +13,7 @@ use crate::nn::adapter::fresh;
 use crate::nn::decoder::OpenDecoder;
 use crate::nn::decoder::generate::{Generator, NextToken, Sampling};
 use crate::nn::{Adapter, Decoder, Model};
-use crate::{Error, Result};
+use crate::{ElementType, Error, Result};
 
 /// A model with its tokenizer, ready to answer.
 #[derive(Debug)]
@@ -231,6 +231,22 @@ impl Assistant {
         self.begin_to_say((entries, embedding.as_ref()), options)
     }
 
+    /// As [`Self::begin`], about an embedding `[1, d]` in f32 that lies on the model's device, such as an encoder's row there: nothing is read back for
+    /// it. Numbers that are not finite show in the logits alone.
+    ///
+    /// # Errors
+    /// As there; an embedding that is another device's.
+    pub fn begin_on(&self, (entries, embedding): (&[u32], &Tensor), options: &AnswerOptions) -> Result<Answering<'_>> {
+        self.check_sees()?;
+        let width = self.model.adapter.input();
+        let got = (embedding.rows(), embedding.width(), embedding.element_type());
+        if got != (1, width, ElementType::F32) || !embedding.buffer().belongs_to(&self.device) {
+            let want = format!("[1, {width}] f32 on the model's device, as the adapter");
+            return Err(Error::shape("answer", "the embedding", want, format!("[{}, {}] {}", got.0, got.1, got.2)));
+        }
+        self.begin_to_say((entries, Some(embedding)), options)
+    }
+
     fn begin_to_say(
         &self,
         (entries, embedding): (&[u32], Option<&Tensor>),
@@ -254,11 +270,16 @@ impl Assistant {
         })
     }
 
+    fn check_sees(&self) -> Result<()> {
+        match self.sees {
+            true => Ok(()),
+            false => Err(Error::argument("embedding", "the model was opened without an adapter, which an image needs")),
+        }
+    }
+
     /// An embedding on the device.
     fn embedding(&self, embedding: &[f32]) -> Result<Tensor> {
-        if !self.sees {
-            return Err(Error::argument("embedding", "the model was opened without an adapter, which an image needs"));
-        }
+        self.check_sees()?;
         if let Some(i) = embedding.iter().position(|x| !x.is_finite()) {
             return Err(Error::argument("embedding", format!("number {i} is {}", embedding[i])));
         }

@@ -2,8 +2,8 @@
 
 use super::case::{Case, Kind, Sizes};
 use super::{
-    attention, cosines, decoders, dispatches, elementwise, encoders, end_to_end, losses, products, rows, training,
-    yardsticks,
+    attention, cosines, decoders, dispatches, elementwise, encoders, end_to_end, losses, pictures, products, rows,
+    training, yardsticks,
 };
 use crate::Result;
 use crate::device::Device;
@@ -99,6 +99,8 @@ pub fn catalogue() -> Vec<Entry> {
         kernel("patches", encoders::patches),
         kernel("add rows", encoders::add_rows),
         kernel("pool", encoders::pool),
+        kernel("resample", pictures::resample),
+        kernel("planes", pictures::planes),
         job("dispatches", dispatches::recorded),
         Entry {
             name: "dispatches, plain wgpu",

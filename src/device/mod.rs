@@ -9,6 +9,7 @@ mod pieces;
 mod recorder;
 mod select;
 mod slots;
+mod textures;
 
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ pub(crate) use pieces::{block_on, yield_now};
 pub use recorder::{Command, Dispatch, Recorder, Submission};
 pub use select::{DeviceOptions, Selection, adapters, list_adapters};
 pub use slots::{DownloadSlot, UploadSlot};
+pub use textures::{LINE_BYTES, TextureCopy};
 
 use crate::gpu::Gpu;
 pub use crate::spec::{AdapterSummary, Capabilities, DeviceKind, Purpose, TensorCores};

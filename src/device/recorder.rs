@@ -3,8 +3,8 @@
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use super::{Buffer, Device, Engine, Storage, Tensor, halves};
-use crate::gpu::{GpuMemory, Launch, Step};
+use super::{Buffer, Device, Engine, Storage, Tensor, TextureCopy, halves};
+use crate::gpu::{GpuMemory, Launch, Step, TexturePart};
 use crate::spec::{BindingKind, Constant, HostCall, HostSlice, Import, KernelSpec, Variant};
 use crate::{ElementType, Error, Result};
 
@@ -122,6 +122,8 @@ pub enum Command {
     Clear(Buffer),
     /// Copy a range of bytes of one buffer into another: from and its offset, to and its offset, the number of bytes.
     Copy((Buffer, u64), (Buffer, u64), u64),
+    /// Copy a part of a texture into a buffer.
+    CopyTexture(TextureCopy),
     /// Bring an upload's data to its tensor (nothing where the host maps it directly).
     Upload(Buffer),
     /// Bring a tensor's data to where a download reads it (nothing where the host maps it directly).
@@ -301,6 +303,10 @@ impl Recorder {
             }),
             Command::Clear(buffer) => Step::Clear(memory(buffer)?),
             Command::Copy((from, f), (to, t), bytes) => Step::Copy((memory(from)?, *f), (memory(to)?, *t), *bytes),
+            Command::CopyTexture(TextureCopy { texture, origin, size, buffer, line_bytes }) => {
+                let part = TexturePart { texture, origin: *origin, size: *size, line_bytes: *line_bytes };
+                Step::CopyTexture(part, memory(buffer)?)
+            }
             Command::Upload(buffer) => Step::Upload(memory(buffer)?),
             Command::Download(buffer) => Step::Download(memory(buffer)?),
         })
@@ -364,7 +370,8 @@ fn run_on_host(command: &Command) -> Result<Option<(&'static str, Duration)>> {
             }
             Ok(None)
         }
-        Command::Upload(_) | Command::Download(_) => Ok(None),
+        // The last is not recorded for the host engine.
+        Command::Upload(_) | Command::Download(_) | Command::CopyTexture(_) => Ok(None),
     }
 }
 

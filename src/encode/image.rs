@@ -11,7 +11,7 @@ use crate::io::Weights;
 use crate::io::encoder::{ImageConfig, ImageHead, prefix_of};
 use crate::kernels::nn::attention::{Mask, Sequence, Sequences};
 use crate::kernels::nn::patches::{self, Cut};
-use crate::kernels::nn::{add_rows, embedding};
+use crate::kernels::nn::{add_rows, embedding, unit_rows};
 use crate::{ElementType, Error, Result};
 
 /// The image tower of a model folder (CLIP or SigLIP, a whole model or the tower alone), on a device. It computes in f32; matrices that are
@@ -27,8 +27,13 @@ pub struct ImageEncoder {
     blocks: Blocks,
     last_norm: Norm,
     head: Head,
-    /// What [`ImageEncoder::encode_blocking`] used last.
+    /// What divides rows by their norms, if that was asked for.
+    unit: Option<Tensor>,
+    /// What [`ImageEncoder::encode`] and [`ImageEncoder::encode_blocking`] used last.
     kept: Mutex<Option<ImageSpace>>,
+    /// The folder's preprocessor.
+    #[cfg(feature = "pictures")]
+    pub(super) pictures: super::rgb::Pictures,
 }
 
 #[derive(Debug)]
@@ -53,6 +58,8 @@ pub struct ImageSpace {
     all: BlockSpace,
     few: BlockSpace,
     rows: HeadRows,
+    /// Rows divided by their norms.
+    unit: Option<Tensor>,
 }
 
 /// What the head reads and writes.
@@ -74,6 +81,8 @@ impl ImageEncoder {
         let prefix = prefix_of(&weights, config.prefixes, "embeddings.patch_embedding.weight")?;
         let mut loader = Loader::new(device, &weights);
         let encoder = ImageEncoder::build(&mut loader, config, prefix)?;
+        #[cfg(feature = "pictures")]
+        let encoder = ImageEncoder { pictures: super::rgb::Pictures::load(folder), ..encoder };
         let others = |name: &str| prefix.is_empty() && name.starts_with("text_model.");
         loader.finish(prefix, others)?;
         Ok(encoder)
@@ -117,9 +126,22 @@ impl ImageEncoder {
             blocks,
             last_norm,
             head,
+            unit: None,
             config,
             kept: Mutex::new(None),
+            #[cfg(feature = "pictures")]
+            pictures: super::rgb::Pictures::default(),
         })
+    }
+
+    /// The same encoder with rows divided by their norms, as adapters are often trained on them. Spaces that were made before are of no more use.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn unit_rows(mut self) -> Result<Self> {
+        self.unit = Some(unit_rows::weight(&self.device, self.width())?);
+        self.kept = Mutex::new(None);
+        Ok(self)
     }
 
     /// Numbers of an embedding.
@@ -157,23 +179,60 @@ impl ImageEncoder {
     /// # Errors
     /// Pixels that are no whole number of images; no memory; the device was lost.
     pub fn encode_blocking(&self, pixels: &[f32]) -> Result<Vec<f32>> {
+        let elements = self.check_pixels(pixels)?;
+        let mut rows = Vec::with_capacity(pixels.len() / elements * self.width());
+        for part in pixels.chunks(self.batch() * elements) {
+            rows.extend(self.encode(part)?.to_f32_blocking(&self.device)?);
+        }
+        Ok(rows)
+    }
+
+    /// As [`ImageEncoder::encode_blocking`], without waiting: the work is submitted, and the rows, which are the caller's own, lie on the device. For
+    /// kernels and submissions that come later they are there; [`Tensor::to_f32`] and [`Device::begin_read`] bring them to the host.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn encode(&self, pixels: &[f32]) -> Result<Tensor> {
+        let elements = self.check_pixels(pixels)?;
+        let out = self.rows(pixels.len() / elements)?;
+        for (first, part) in (0..).step_by(self.batch()).zip(pixels.chunks(self.batch() * elements)) {
+            let images = Tensor::from_f32(&self.device, part, elements)?;
+            self.submit_with((&out, first), images.rows(), |_| Ok(images))?;
+        }
+        Ok(out)
+    }
+
+    fn check_pixels(&self, pixels: &[f32]) -> Result<usize> {
         let elements = self.cut().elements();
         if !pixels.len().is_multiple_of(elements) {
             let (height, width) = self.image_size();
             let want = format!("whole images of [3, {height}, {width}]");
             return Err(Error::shape("encode images", "pixels", want, format!("{} numbers", pixels.len())));
         }
-        let mut rows = Vec::with_capacity(pixels.len() / elements * self.width());
-        for part in pixels.chunks(self.batch() * elements) {
-            let images = Tensor::from_f32(&self.device, part, elements)?;
-            let space = self.space(images.rows())?;
-            let mut recorder = self.device.recorder();
-            let out = self.record(&mut recorder, &images, &space)?;
-            recorder.submit()?;
-            rows.extend(out.to_f32_blocking(&self.device)?);
-            *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(space);
-        }
-        Ok(rows)
+        Ok(elements)
+    }
+
+    /// Room for embeddings.
+    pub(super) fn rows(&self, images: usize) -> Result<Tensor> {
+        Tensor::labelled(&self.device, (Purpose::Activations, "embeddings"), (images, self.width()), ElementType::F32)
+    }
+
+    /// Submits the embeddings of images whose pixels `prepare` gives, and records what they need before: to rows of `out` from a row on. The space that
+    /// was used last serves again: what the device runs later comes later.
+    pub(super) fn submit_with(
+        &self,
+        (out, first): (&Tensor, usize),
+        images: usize,
+        prepare: impl FnOnce(&mut Recorder) -> Result<Tensor>,
+    ) -> Result<()> {
+        let space = self.space(images)?;
+        let mut recorder = self.device.recorder();
+        let pixels = prepare(&mut recorder)?;
+        let rows = self.record(&mut recorder, &pixels, &space)?;
+        recorder.copy_rows((&rows, 0), (out, first), images)?;
+        recorder.submit()?;
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(space);
+        Ok(())
     }
 
     /// The space that was used last, if it is for so many images, or a new one.
@@ -195,7 +254,18 @@ impl ImageEncoder {
         if pixels.rows() != space.images {
             return Err(Error::shape("encode images", "pixels", format!("{} images", space.images), pixels.rows()));
         }
-        let s = space;
+        let rows = self.record_rows(recorder, pixels, space)?;
+        match (&self.unit, &space.unit) {
+            (None, None) => Ok(rows),
+            (Some(weight), Some(unit)) => {
+                unit_rows::forward(recorder, &rows, weight, unit)?;
+                Ok(unit.clone())
+            }
+            _ => Err(other_space()),
+        }
+    }
+
+    fn record_rows(&self, recorder: &mut Recorder, pixels: &Tensor, s: &ImageSpace) -> Result<Tensor> {
         patches::record(recorder, self.cut(), pixels, &s.patches)?;
         let embedded = s.embedded.as_ref().unwrap_or(&s.all.stream);
         match &s.projected {
@@ -222,9 +292,13 @@ impl ImageEncoder {
                 self.last_norm.forward(recorder, stream, &s.all.normed)?;
                 head.forward(recorder, rows, (&s.all, &s.few))
             }
-            _ => Err(Error::argument("space", "was made for another encoder")),
+            _ => Err(other_space()),
         }
     }
+}
+
+fn other_space() -> Error {
+    Error::argument("space", "was made for another encoder")
 }
 
 impl ImageSpace {
@@ -278,6 +352,7 @@ impl ImageSpace {
             all: BlockSpace::new(device, &encoder.blocks, all)?,
             few: BlockSpace::new(device, &encoder.blocks, images)?,
             rows,
+            unit: encoder.unit.as_ref().map(|_| make("unit embeddings", images, config.width())).transpose()?,
         })
     }
 

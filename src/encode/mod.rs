@@ -1,7 +1,7 @@
 //! From pictures and texts to vectors: the towers of CLIP and SigLIP, and sentence-transformers' encoders, read from model folders in Hugging
 //! Face's layout.
 //!
-//! An [`ImageEncoder`] takes pixels that are preprocessed already, as [`picture`] does it; a [`TextEncoder`] takes texts. Rows are what
+//! An [`ImageEncoder`] takes pictures, or pixels that are preprocessed already, as [`picture`] does it; a [`TextEncoder`] takes texts. Rows are what
 //! Transformers' `get_image_features` and `get_text_features` give: projected, not divided by their norms; of a sentence-transformers folder they
 //! are what its modules make. [`embed`] writes the rows of many pictures or texts to files.
 //!
@@ -28,6 +28,8 @@ mod load;
 pub mod picture;
 #[cfg(feature = "encode")]
 mod pooling;
+#[cfg(all(feature = "encode", feature = "pictures"))]
+mod rgb;
 #[cfg(feature = "encode")]
 mod sentence;
 #[cfg(feature = "encode")]
@@ -40,7 +42,7 @@ mod tower;
 #[cfg(feature = "encode")]
 pub use image::{ImageEncoder, ImageSpace};
 #[cfg(feature = "encode")]
-pub use text::{Pooling, TextEncoder, TextOptions, TextRows};
+pub use text::{Pooling, TextEncoder, TextOptions, TextRows, TextSpace, TextTensor};
 
 /// Numbers in a row of the image tower of a model folder, which is not loaded for it.
 ///

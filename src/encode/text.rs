@@ -13,6 +13,7 @@ use crate::io::Weights;
 pub use crate::io::encoder::Pool as Pooling;
 use crate::io::encoder::{EndRule, Module, SentenceFolder, TextConfig, TextPooling, is_decoder, prefix_of};
 use crate::kernels::nn::pool::{self, Kind, Spans};
+use crate::kernels::nn::unit_rows;
 use crate::nn::decoder::Space;
 use crate::setters::setters;
 use crate::{ElementType, Error, Result};
@@ -51,6 +52,22 @@ pub struct TextRows {
     pub cut: usize,
 }
 
+/// Embeddings of texts that lie on the device.
+#[derive(Clone, Debug)]
+pub struct TextTensor {
+    /// `[texts, width]` in f32, in the order of the texts.
+    pub rows: Tensor,
+    /// As [`TextRows::cut`].
+    pub cut: usize,
+}
+
+/// Work space for texts of so many tokens in all: see [`TextEncoder::record`].
+#[derive(Debug)]
+pub struct TextSpace {
+    tokens: usize,
+    body: BodySpace,
+}
+
 /// The text tower of a model folder (CLIP, SigLIP, a sentence-transformers folder of BERT's kind, or a decoder), on a device. It computes in f32;
 /// matrices that are stored as f16 or bf16 stay so on a GPU, and a decoder's anywhere.
 #[derive(Debug)]
@@ -72,6 +89,7 @@ enum Body {
 }
 
 /// Work space of either.
+#[derive(Debug)]
 enum BodySpace {
     Tower(BlockSpace),
     Decoder(Space),
@@ -179,6 +197,17 @@ impl TextEncoder {
         Ok(TextEncoder { device: device.clone(), tokens, body: Body::Decoder(decoder), pooled, steps, width, widths })
     }
 
+    /// The same encoder with rows divided by their norms, if its folder does not do that already.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn unit_rows(mut self) -> Result<Self> {
+        if !matches!(self.steps.last(), Some(Step::Normalize(_))) {
+            self.steps.push(Step::Normalize(unit_rows::weight(&self.device, self.width)?));
+        }
+        Ok(self)
+    }
+
     /// Numbers of an embedding.
     pub fn width(&self) -> usize {
         self.width
@@ -209,14 +238,56 @@ impl TextEncoder {
     pub fn encode_blocking(&self, texts: &[String]) -> Result<TextRows> {
         let tokenized = self.tokens.encode(texts)?;
         let mut rows = Vec::with_capacity(texts.len() * self.width);
-        let lengths = || tokenized.texts.iter().map(Vec::len);
+        self.for_each_batch(&tokenized.texts, |recorder, _, out| {
+            recorder.submit()?;
+            rows.extend(out.to_f32_blocking(&self.device)?);
+            Ok(())
+        })?;
+        Ok(TextRows { rows, cut: tokenized.cut })
+    }
+
+    /// As [`TextEncoder::encode_blocking`], without waiting: the work is submitted, and the rows, which are the caller's own, lie on the device. For
+    /// kernels and submissions that come later they are there; [`Tensor::to_f32`] and [`Device::begin_read`] bring them to the host.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn encode(&self, texts: &[String]) -> Result<TextTensor> {
+        let tokenized = self.tokens.encode(texts)?;
+        let label = (Purpose::Activations, "embeddings");
+        let rows = Tensor::labelled(&self.device, label, (texts.len(), self.width), ElementType::F32)?;
+        self.for_each_batch(&tokenized.texts, |mut recorder, first, out| {
+            recorder.copy_rows((&out, 0), (&rows, first), out.rows())?;
+            recorder.submit().map(drop)
+        })?;
+        Ok(TextTensor { rows, cut: tokenized.cut })
+    }
+
+    /// Records the embeddings of texts that have no more tokens in all than `space` was made for; the rows `[texts, width]` are the caller's own.
+    /// Nothing waits: for apps that submit by themselves and go on, all at once or in [`Pieces`](crate::device::Pieces).
+    ///
+    /// # Errors
+    /// No text; a text that the tokenizer refuses; more tokens than the space has room for; another encoder's space; no memory.
+    pub fn record(&self, recorder: &mut Recorder, texts: &[String], space: &TextSpace) -> Result<TextTensor> {
+        let tokenized = self.tokens.encode(texts)?;
+        let tokens: usize = tokenized.texts.iter().map(Vec::len).sum();
+        if !(1..=space.tokens).contains(&tokens) {
+            let want = format!("from 1 to {} tokens in all, as the space", space.tokens);
+            return Err(Error::shape("encode texts", "texts", want, format!("{tokens} of {} texts", texts.len())));
+        }
+        let rows = self.record_batch(recorder, &self.batch(&tokenized.texts), &space.body)?;
+        Ok(TextTensor { rows, cut: tokenized.cut })
+    }
+
+    /// Records one batch after the other; `done` gets its commands, the place of its first text, and where its rows will be.
+    fn for_each_batch(
+        &self,
+        texts: &[Vec<u32>],
+        mut done: impl FnMut(Recorder, usize, Tensor) -> Result<()>,
+    ) -> Result<()> {
+        let lengths = || texts.iter().map(Vec::len);
         let most = self.batch_tokens(lengths().max().unwrap_or(1));
-        let tokens = lengths().sum::<usize>().min(most).max(1);
-        let space = match &self.body {
-            Body::Tower(tower) => BodySpace::Tower(tower.space(&self.device, tokens)?),
-            Body::Decoder(decoder) => BodySpace::Decoder(decoder.space(&self.device, tokens)?),
-        };
-        let mut rest = &tokenized.texts[..];
+        let space = TextSpace::new(self, lengths().sum::<usize>().clamp(1, most))?;
+        let mut rest = texts;
         while !rest.is_empty() {
             let mut tokens = 0;
             let fits = |text: &&Vec<u32>| {
@@ -225,12 +296,11 @@ impl TextEncoder {
             };
             let (batch, later) = rest.split_at(rest.iter().take_while(fits).count().max(1));
             let mut recorder = self.device.recorder();
-            let out = self.record(&mut recorder, &self.batch(batch), &space)?;
-            recorder.submit()?;
-            rows.extend(out.to_f32_blocking(&self.device)?);
+            let out = self.record_batch(&mut recorder, &self.batch(batch), &space.body)?;
+            done(recorder, texts.len() - rest.len(), out)?;
             rest = later;
         }
-        Ok(TextRows { rows, cut: tokenized.cut })
+        Ok(())
     }
 
     /// Texts packed one behind the other.
@@ -264,7 +334,7 @@ impl TextEncoder {
     }
 
     /// Records the embeddings `[texts, width]` of a batch.
-    fn record(&self, recorder: &mut Recorder, batch: &Batch, space: &BodySpace) -> Result<Tensor> {
+    fn record_batch(&self, recorder: &mut Recorder, batch: &Batch, space: &BodySpace) -> Result<Tensor> {
         let mut out = match (&self.body, space) {
             (Body::Tower(tower), BodySpace::Tower(space)) => tower.record(recorder, batch, space)?,
             (Body::Decoder(decoder), BodySpace::Decoder(space)) => decoder.record(recorder, batch, space)?,
@@ -280,6 +350,28 @@ impl TextEncoder {
             out = step.forward(recorder, &out)?;
         }
         Ok(out)
+    }
+}
+
+impl TextSpace {
+    /// Room for texts of so many tokens in all, marks and padding included; a text has at most [`TextEncoder::positions`].
+    ///
+    /// # Errors
+    /// No token; no memory; more than the device's largest binding.
+    pub fn new(encoder: &TextEncoder, tokens: usize) -> Result<TextSpace> {
+        if tokens == 0 {
+            return Err(Error::argument("tokens", "0; a space is for one at least"));
+        }
+        let body = match &encoder.body {
+            Body::Tower(tower) => BodySpace::Tower(tower.space(&encoder.device, tokens)?),
+            Body::Decoder(decoder) => BodySpace::Decoder(decoder.space(&encoder.device, tokens)?),
+        };
+        Ok(TextSpace { tokens, body })
+    }
+
+    /// The tokens that it is for.
+    pub fn tokens(&self) -> usize {
+        self.tokens
     }
 }
 

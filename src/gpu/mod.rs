@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 pub(crate) use adapter::{Adapter, enumerate};
 pub(crate) use memory::GpuMemory;
-pub(crate) use submit::{Launch, Step, Timing};
+pub(crate) use submit::{Launch, Step, TexturePart, Timing};
 
 use crate::error::{Problem, Remedy};
 use crate::spec::{Capabilities, DeviceKind, Offered, Purpose, TEXEL_LINE, TensorCores};

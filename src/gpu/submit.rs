@@ -31,6 +31,16 @@ pub(crate) struct Launch<'a> {
     pub trusted: bool,
 }
 
+/// A part of a texture's first layer and level.
+#[derive(Clone, Copy)]
+pub(crate) struct TexturePart<'a> {
+    pub texture: &'a wgpu::Texture,
+    pub origin: [u32; 2],
+    pub size: [u32; 2],
+    /// Bytes from a line of the buffer that it is copied to to the next.
+    pub line_bytes: u32,
+}
+
 /// What the engine does, one after the other.
 pub(crate) enum Step<'a> {
     Launch(Launch<'a>),
@@ -38,6 +48,8 @@ pub(crate) enum Step<'a> {
     Clear(&'a GpuMemory),
     /// Copies bytes: from a buffer and its offset, to a buffer and its offset, so many.
     Copy((&'a GpuMemory, u64), (&'a GpuMemory, u64), u64),
+    /// Copies a part of a texture to a buffer.
+    CopyTexture(TexturePart<'a>, &'a GpuMemory),
     /// From the staging buffer, if there is one.
     Upload(&'a GpuMemory),
     /// To the staging buffer, if there is one.
@@ -56,7 +68,7 @@ impl<'a> Step<'a> {
         match self {
             Step::Launch(launch) => launch.buffers.iter().for_each(|m| f(m)),
             Step::Copy((from, _), (to, _), _) => [from, to].into_iter().for_each(|m| f(m)),
-            Step::Clear(m) | Step::Upload(m) | Step::Download(m) => f(m),
+            Step::Clear(m) | Step::Upload(m) | Step::Download(m) | Step::CopyTexture(_, m) => f(m),
         }
     }
 }
@@ -234,6 +246,10 @@ impl Gpu {
                 encoding.changed(to);
                 encoding.between().copy_buffer_to_buffer(&from.buffer, f, &to.buffer, t, Some(bytes));
             }
+            Step::CopyTexture(part, memory) => {
+                encoding.changed(memory);
+                copy_texture(encoding.between(), part, memory);
+            }
             Step::Upload(memory) => {
                 encoding.changed(memory);
                 copy(encoding, memory, Use::Upload);
@@ -330,6 +346,15 @@ fn copy(encoding: &mut Encoding<'_>, memory: &GpuMemory, direction: Use) {
         };
         encoding.between().copy_buffer_to_buffer(from, 0, to, 0, Some(from.size()));
     }
+}
+
+fn copy_texture(encoder: &mut wgpu::CommandEncoder, part: TexturePart<'_>, memory: &GpuMemory) {
+    let TexturePart { texture, origin: [x, y], size: [width, height], line_bytes } = part;
+    let mut source = texture.as_image_copy();
+    source.origin = wgpu::Origin3d { x, y, z: 0 };
+    let layout = wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(line_bytes), rows_per_image: None };
+    let target = wgpu::TexelCopyBufferInfo { buffer: &memory.buffer, layout };
+    encoder.copy_texture_to_buffer(source, target, wgpu::Extent3d { width, height, depth_or_array_layers: 1 });
 }
 
 #[cfg(test)]

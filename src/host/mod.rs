@@ -23,6 +23,8 @@ pub mod nn;
 pub mod optim;
 pub(crate) mod output;
 #[doc(hidden)]
+pub mod picture;
+#[doc(hidden)]
 pub mod real;
 #[doc(hidden)]
 pub mod rows;

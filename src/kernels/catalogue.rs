@@ -1,6 +1,6 @@
 //! The one list of kernels, which tests, translations and benchmarks read.
 
-use super::{align, bench, geometry, linalg, nn, optim, stats};
+use super::{align, bench, geometry, linalg, nn, optim, picture, stats};
 use crate::spec::{KernelSpec, Multiplier};
 
 /// All kernels of this crate; tests validate each against naga's reflection in every variant.
@@ -64,6 +64,8 @@ pub static ALL: &[&KernelSpec] = &[
     &optim::adamw_8bit::SPEC,
     &optim::norm::SQUARE_SUM,
     &optim::norm::CLIP,
+    &picture::resample::SPEC,
+    &picture::planes::SPEC,
     &linalg::exact_product::SPEC,
     &linalg::matmul::SUBGROUP,
     &linalg::matmul::DIRECT,

@@ -16,6 +16,7 @@
 //! | [`geometry::jacobi`] | `shaders/geometry/jacobi.wgsl`, `jacobi_norms.wgsl` | `host::geometry::jacobi` |
 //! | [`nn`] | `shaders/nn/*.wgsl` | `host::nn` |
 //! | [`optim`] | `shaders/optim/*.wgsl` | `host::optim` |
+//! | [`picture`] | `shaders/picture/*.wgsl` | `host::picture` |
 //! | [`mod@bench`] | `shaders/bench/*.wgsl` | `host::bench` |
 //! | [`linalg::epilogue`] | `shaders/linalg/epilogue_*.wgsl` in those of `linalg::matmul` | `host::linalg::matmul` |
 //! | [`linalg::exact_product`] | `shaders/linalg/exact_product.wgsl` | `host::linalg::exact_product` |
@@ -28,6 +29,7 @@ pub mod geometry;
 pub mod linalg;
 pub mod nn;
 pub mod optim;
+pub mod picture;
 mod row_shape;
 pub mod stats;
 

@@ -11,6 +11,10 @@ pub(crate) const ELEMENTS: &str = "indices are clamped below the count, which ev
 /// As [`ELEMENTS`]; spans have a row at least and end at the operand's last, which the wrapper checks against the list that they are made of.
 pub(crate) const SPANS: &str = "indices are clamped below the count, and spans end at the operand's rows";
 
+/// An invocation's index is clamped below `count`; its sum's pixels are those of an entry of the table, which end at the picture's side: the
+/// wrapper checks the table's when it is made, and that the picture has such a side. Lines and columns are clamped to the picture's last ones.
+pub(crate) const PICTURES: &str = "indices are clamped below the count, and sums end at the picture's sides";
+
 /// A team's row is clamped below `rows`, its vectors end at `width4`, and only a team's own row is written; the wrapper checks that the
 /// operands hold so many rows of this width. Workgroup memory is indexed by the invocation, of 256 at most, or by its block of 16 or its
 /// subgroup of 4 or more. A lane's column is clamped below `width4`; it holds 8 vectors at most, see `RowShape`, and one where a team is one invocation.

@@ -126,6 +126,7 @@ static SOURCES: &[(&str, &str)] = sources![
     "linalg/tile_128.wgsl",
     "linalg/tile_128_double.wgsl",
     "linalg/tile_128_shallow.wgsl",
+    "picture/colours.wgsl",
     "stats/moments_batch.wgsl",
     "stats/moments_tile.wgsl",
     "optim/dynamic.wgsl",

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod decoders;
+mod in_apps;
 mod real_model;
 mod variants;
 

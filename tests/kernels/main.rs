@@ -34,6 +34,7 @@ mod nn_rotary;
 mod normalize;
 mod optim;
 mod optim_8bit;
+mod picture;
 mod power_sums;
 mod q8_blocks;
 mod rows;

@@ -1,10 +1,12 @@
 //! Pictures against Pillow and Transformers' Pillow-backed image processors: the golden files are in `tests/golden/pictures`.
 
+mod asking;
 mod cache;
 #[path = "../common/mod.rs"]
 mod common;
 mod embed;
 mod files;
+mod on_device;
 mod resized;
 mod rows;
 

@@ -6,7 +6,8 @@ use realign::encode::picture::{Picture, PictureBatches, Preprocessor};
 
 use super::{expected, golden, noise, size};
 
-fn preprocessor(config: &serde_json::Value) -> Preprocessor {
+/// The preprocessor of these settings.
+pub fn preprocessor(config: &serde_json::Value) -> Preprocessor {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("preprocessor_config.json"), config.to_string()).unwrap();
     Preprocessor::load(folder.path()).unwrap()

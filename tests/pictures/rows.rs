@@ -28,7 +28,7 @@ fn cosine(a: &[f32], b: &[f32]) -> f64 {
 }
 
 /// A folder of a golden tower with the settings of its pictures.
-fn model(name: &str) -> tempfile::TempDir {
+pub fn model(name: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for entry in std::fs::read_dir(golden().join("../encoders").join(name)).unwrap() {
         let path = entry.unwrap().path();

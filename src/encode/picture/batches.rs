@@ -93,6 +93,18 @@ pub(crate) fn fixed_size(preprocessor: &Preprocessor) -> Result<(usize, usize)> 
     })
 }
 
+/// Checks that every picture comes out with the height and width that a tower takes.
+#[cfg(feature = "encode")]
+pub(crate) fn check_size(preprocessor: &Preprocessor, taken: (usize, usize)) -> Result<()> {
+    let made = fixed_size(preprocessor)?;
+    if made != taken {
+        let sizes = format!("{} x {} pixels, but the tower takes {} x {}", made.0, made.1, taken.0, taken.1);
+        let remedy = "correct \"size\" and \"crop_size\" of preprocessor_config.json, or \"image_size\" of config.json";
+        return Err(Error::argument("model", format!("its preprocessor makes pictures of {sizes}; {remedy}")));
+    }
+    Ok(())
+}
+
 fn prepare(
     preprocessor: &Preprocessor,
     path: &(impl Fn(usize) -> PathBuf + Sync),

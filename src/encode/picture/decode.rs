@@ -7,6 +7,7 @@ use std::path::Path;
 use image::error::{ImageError, LimitErrorKind};
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 
+use crate::host::picture::colours::over_white;
 use crate::{Error, Result};
 
 /// Pixels of a picture at most: above it Pillow takes a file for a decompression bomb. In RGB they are the 512 MiB that the decoders
@@ -209,7 +210,7 @@ fn to_rgb(image: DynamicImage, alpha: Alpha) -> Result<RgbImage, String> {
     }
     let over = |[r, g, b, a]: [u8; 4]| match alpha {
         Alpha::Dropped => [r, g, b],
-        Alpha::OnWhite => [r, g, b].map(|x| on_white(x, a)),
+        Alpha::OnWhite => [r, g, b].map(|x| over_white(x, a)),
     };
     let grey = |x: u8| [x; 3];
     let grey_alpha = |[x, a]: [u8; 2]| over([x, x, x, a]);
@@ -227,31 +228,9 @@ fn to_rgb(image: DynamicImage, alpha: Alpha) -> Result<RgbImage, String> {
     RgbImage::from_raw(width, height, rgb).ok_or_else(|| "cannot be decoded: pixels are missing".to_owned())
 }
 
-/// A colour with an opacity over white, in Pillow's integers (`alpha_composite`).
-fn on_white(x: u8, a: u8) -> u8 {
-    /// Bits behind the point.
-    const BITS: u32 = 7;
-    if a == 0 {
-        return 255;
-    }
-    let (source, white) = (u32::from(a) << BITS, u32::from(255 - a) << BITS);
-    let sum = u32::from(x) * source + 255 * white + (0x80 << BITS);
-    // Divided by 255, then cut; it never exceeds 255.
-    ((((sum >> 8) + sum) >> 8) >> BITS) as u8
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn opacity_over_white() {
-        for x in 0..=255u8 {
-            assert_eq!((on_white(x, 255), on_white(x, 0)), (x, 255));
-            let exact = (f64::from(x) * 128.0 + 255.0 * 127.0) / 255.0;
-            assert!((f64::from(on_white(x, 128)) - exact).abs() <= 0.51, "{x}");
-        }
-    }
 
     #[test]
     fn a_jpeg_without_its_end_is_found() {

@@ -1,7 +1,8 @@
 //! Pictures as a tower takes them, bit for bit as Transformers' Pillow-backed image processors prepare them.
 //!
 //! A [`Picture`] is a file's pixels in RGB. A [`Preprocessor`] has the steps of a model's folder: resized to its size, its middle, scaled,
-//! normalised. [`PictureBatches`] does both for many files on all cores, while a device computes.
+//! normalised. [`PictureBatches`] does both for many files on all cores, while a device computes. A [`PictureSpace`] takes the steps on a device,
+//! for a picture that lies there already, in a texture or in a buffer: with the same bits.
 //!
 //! | step | equal to Pillow's and Transformers' |
 //! | --- | --- |
@@ -16,10 +17,13 @@ mod config;
 mod decode;
 mod preprocess;
 mod resample;
+mod space;
 
-#[cfg(feature = "encode")]
-pub(crate) use batches::fixed_size;
+pub use crate::kernels::picture::{Pixels, Reading};
 pub use batches::{BadPicture, PictureBatch, PictureBatches};
+#[cfg(feature = "encode")]
+pub(crate) use batches::{check_size, fixed_size};
 pub use decode::{Alpha, MAX_PIXELS, Picture, is_picture};
 pub use preprocess::Preprocessor;
 pub use resample::Filter;
+pub use space::PictureSpace;

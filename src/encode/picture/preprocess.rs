@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::config::{self, Resize, Steps};
 use super::decode::{Alpha, Picture};
-use super::resample::{self, Window};
+use super::resample::{self, Filter, Window};
 use crate::{Error, Result};
 
 /// The steps of a model's folder, ready to be taken.
@@ -71,12 +71,11 @@ impl Preprocessor {
         }
     }
 
-    /// The bytes behind resizing and cropping, `[height, width, 3]` with the sides of [`Preprocessor::size_of`]. What a crop lacks is black.
+    /// What is made of a picture of this height and width.
     ///
     /// # Errors
-    /// A result of more than 2^31 bytes.
-    pub fn bytes(&self, picture: &Picture) -> Result<Vec<u8>> {
-        let size = (picture.height(), picture.width());
+    /// A side of 0; a result of more than 2^31 bytes.
+    pub(super) fn layout(&self, size: (usize, usize)) -> Result<Layout> {
         let resized = self.resized(size.0, size.1);
         let crop = self.steps.crop.unwrap_or(resized);
         if crop.0 as u128 * crop.1 as u128 * 3 > 1 << 31 {
@@ -85,14 +84,29 @@ impl Preprocessor {
         }
         let (rows, columns) = (Middle::of(resized.0, crop.0), Middle::of(resized.1, crop.1));
         let window = Window { left: columns.from, top: rows.from, width: columns.count, height: rows.count };
-        let filter = self.steps.resize.map_or(resample::Filter::Nearest, |(_, filter)| filter);
+        let filter = self.steps.resize.map_or(Filter::Nearest, |(_, filter)| filter);
+        Ok(Layout { resized, crop, window, before: (rows.before, columns.before), filter })
+    }
+
+    /// What each byte of red becomes, then of green and of blue.
+    pub(super) fn values(&self) -> &[f32] {
+        self.values.as_flattened()
+    }
+
+    /// The bytes behind resizing and cropping, `[height, width, 3]` with the sides of [`Preprocessor::size_of`]. What a crop lacks is black.
+    ///
+    /// # Errors
+    /// A result of more than 2^31 bytes.
+    pub fn bytes(&self, picture: &Picture) -> Result<Vec<u8>> {
+        let size = (picture.height(), picture.width());
+        let Layout { resized, crop, window, before, filter } = self.layout(size)?;
         let part = resample::resize(picture.rgb(), size, filter, resized, window)?;
-        if (rows.count, columns.count) == crop {
+        if (window.height, window.width) == crop {
             return Ok(part);
         }
         let mut padded = vec![0; crop.0 * crop.1 * 3];
-        for (y, row) in part.chunks_exact(columns.count * 3).enumerate() {
-            padded[((rows.before + y) * crop.1 + columns.before) * 3..][..row.len()].copy_from_slice(row);
+        for (y, row) in part.chunks_exact(window.width * 3).enumerate() {
+            padded[((before.0 + y) * crop.1 + before.1) * 3..][..row.len()].copy_from_slice(row);
         }
         Ok(padded)
     }
@@ -122,6 +136,17 @@ impl Preprocessor {
     pub fn of_file(&self, path: &Path) -> Result<Vec<f32>> {
         self.pixels(&Picture::open(path, self.alpha)?)
     }
+}
+
+/// What is made of pictures of one size; heights come before widths.
+pub(super) struct Layout {
+    /// The size behind the resizing, and behind the crop.
+    pub resized: (usize, usize),
+    pub crop: (usize, usize),
+    /// The part of the resized picture that the crop keeps, and how much black the crop has above it and on its left.
+    pub window: Window,
+    pub before: (usize, usize),
+    pub filter: Filter,
 }
 
 /// Which part of a resized side a crop keeps, and where it lies in the crop.

@@ -7,10 +7,9 @@
 
 use std::ops::Range;
 
+use crate::host::picture::resample::BITS;
 use crate::{Error, Result};
 
-/// Bits of a coefficient behind the point: Pillow's `PRECISION_BITS`.
-const BITS: u32 = 32 - 8 - 2;
 /// Bytes that are summed up at a time, in registers.
 const BLOCK: usize = 32;
 
@@ -97,14 +96,18 @@ pub(super) struct Window {
     pub height: usize,
 }
 
-/// The input pixels of one output pixel along a side, and their weights.
-struct Taps {
-    first: usize,
-    weights: Vec<i32>,
+/// The input pixels of one output pixel along a side, and their weights, with [`BITS`] bits behind the point.
+#[derive(Debug)]
+pub(super) struct Taps {
+    pub first: usize,
+    pub weights: Vec<i32>,
 }
 
 /// The taps of the output pixels `from..from + count` of `out`, made from `size` input pixels.
 fn taps(filter: Filter, size: usize, out: usize, from: usize, count: usize) -> Vec<Taps> {
+    if filter == Filter::Nearest {
+        return nearest(size, out, from, count);
+    }
     let scale = size as f64 / out as f64;
     let widened = scale.max(1.0);
     let (support, inverse) = (filter.support() * widened, 1.0 / widened);
@@ -125,10 +128,53 @@ fn taps(filter: Filter, size: usize, out: usize, from: usize, count: usize) -> V
     (from..from + count).map(place).collect()
 }
 
+/// Pillow's affine transform: coordinates are added up in f64 and cut. A whole weight leaves a pixel as it is.
+fn nearest(size: usize, out: usize, from: usize, count: usize) -> Vec<Taps> {
+    let step = size as f64 / out as f64;
+    let mut at = step * 0.5;
+    let mut all = Vec::with_capacity(count);
+    for i in 0..from + count {
+        if i >= from {
+            all.push(Taps { first: (at as usize).min(size - 1), weights: vec![1 << BITS] });
+        }
+        at += step;
+    }
+    all
+}
+
+/// How a picture is resized: what becomes of its sides, and which one comes first.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub rows: Side,
+    pub columns: Side,
+    /// Columns become shorter or longer before lines do.
+    pub rows_first: bool,
+}
+
+impl Plan {
+    /// Of a picture of this size (height, width), resized to `out` (height, width), the pixels of `window`.
+    ///
+    /// # Errors
+    /// A side of 0, a window that is not within the output.
+    pub fn new((height, width): (usize, usize), filter: Filter, out: (usize, usize), window: Window) -> Result<Plan> {
+        let sides = [height, width, out.0, out.1, window.height, window.width];
+        let inside = window.top + window.height <= out.0 && window.left + window.width <= out.1;
+        if sides.contains(&0) || !inside {
+            let got = format!("{height} x {width}, {out:?} and {window:?}");
+            return Err(Error::shape("resize", "the picture", "sides above 0 and a window in the output", got));
+        }
+        Ok(Plan {
+            rows: Side::of(filter, height, out.0, (window.top, window.height)),
+            columns: Side::of(filter, width, out.1, (window.left, window.width)),
+            rows_first: rows_first((height, width), out),
+        })
+    }
+}
+
 /// The pixels of `window` of a picture `[height, width, 3]` resized to `out` (height, width), `[window.height, window.width, 3]`.
 ///
 /// # Errors
-/// A side of 0, a window that is not within the output, bytes that are not `height * width * 3`.
+/// As [`Plan::new`]; bytes that are not `height * width * 3`.
 pub(super) fn resize(
     rgb: &[u8],
     (height, width): (usize, usize),
@@ -136,21 +182,15 @@ pub(super) fn resize(
     out: (usize, usize),
     window: Window,
 ) -> Result<Vec<u8>> {
-    let sides = [height, width, out.0, out.1, window.height, window.width];
-    let inside = window.top + window.height <= out.0 && window.left + window.width <= out.1;
-    if sides.contains(&0) || !inside || rgb.len() != height * width * 3 {
-        let got = format!("{} bytes for {height} x {width}, {out:?} and {window:?}", rgb.len());
-        return Err(Error::shape("resize", "the picture", "height x width x 3 bytes and a window in the output", got));
+    let Plan { rows, columns, rows_first } = Plan::new((height, width), filter, out, window)?;
+    if rgb.len() != height * width * 3 {
+        let want = format!("{height} x {width} x 3 bytes");
+        return Err(Error::shape("resize", "the picture", want, format!("{} bytes", rgb.len())));
     }
-    if filter == Filter::Nearest {
-        return Ok(nearest(rgb, (height, width), out, window));
-    }
-    let rows = Side::of(filter, height, out.0, (window.top, window.height));
-    let columns = Side::of(filter, width, out.1, (window.left, window.width));
     // Only what the other pass reads is made by the first one.
     let (lines, places) = (rows.reach(), columns.reach());
     let needed = cut(rgb, width, lines.clone(), places.clone());
-    Ok(match rows_first((height, width), out) {
+    Ok(match rows_first {
         true => columns.across(rows.down(needed, places.len(), lines.start), places),
         false => {
             let narrow = columns.across(needed, places);
@@ -167,7 +207,8 @@ fn rows_first((height, width): (usize, usize), out: (usize, usize)) -> bool {
 }
 
 /// What becomes of one side of a picture.
-enum Side {
+#[derive(Debug)]
+pub(super) enum Side {
     /// It keeps its size: these pixels are copied.
     Kept(Range<usize>),
     Resized(Vec<Taps>),
@@ -183,7 +224,7 @@ impl Side {
     }
 
     /// The input pixels that are read, from the first to the last.
-    fn reach(&self) -> Range<usize> {
+    pub fn reach(&self) -> Range<usize> {
         match self {
             Side::Kept(pixels) => pixels.clone(),
             Side::Resized(taps) => {
@@ -294,26 +335,6 @@ fn block<const N: usize>(input: &[u8], length: usize, at: usize, taps: &Taps) ->
 #[inline(always)]
 fn clip(sum: i32) -> u8 {
     (sum >> BITS).clamp(0, 255) as u8
-}
-
-/// Pillow's affine transform: coordinates are added up in f64 and cut.
-fn nearest(rgb: &[u8], (height, width): (usize, usize), out: (usize, usize), window: Window) -> Vec<u8> {
-    let places = |size: usize, out: usize, from: usize, count: usize| -> Vec<usize> {
-        let step = size as f64 / out as f64;
-        let mut at = step * 0.5;
-        let mut all = Vec::with_capacity(count);
-        for i in 0..from + count {
-            if i >= from {
-                all.push((at as usize).min(size - 1));
-            }
-            at += step;
-        }
-        all
-    };
-    let columns = places(width, out.1, window.left, window.width);
-    let rows = places(height, out.0, window.top, window.height);
-    let pixel = |y: usize, x: usize| <[u8; 3]>::try_from(&rgb[(y * width + x) * 3..][..3]).unwrap_or_default();
-    rows.iter().flat_map(|y| columns.iter().flat_map(move |x| pixel(*y, *x))).collect()
 }
 
 #[cfg(test)]
