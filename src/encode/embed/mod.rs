@@ -21,7 +21,7 @@ use serde_json::json;
 use super::picture::{PictureBatches, Preprocessor};
 use crate::io::{PictureList, SkipBad, Start, TextList};
 use crate::setters::setters;
-use crate::{ElementType, Error, Result};
+use crate::{ElementType, Result};
 
 use job::{Job, Kind};
 
@@ -153,12 +153,7 @@ pub fn embed_pictures(
     pictures: &Arc<PictureList>,
     options: &EmbedOptions<'_>,
 ) -> Result<Embedded> {
-    let (made, taken) = (super::picture::fixed_size(preprocessor)?, encoder.image_size());
-    if made != taken {
-        let sizes = format!("{} x {} pixels, but the tower takes {} x {}", made.0, made.1, taken.0, taken.1);
-        let remedy = "correct \"size\" and \"crop_size\" of preprocessor_config.json, or \"image_size\" of config.json";
-        return Err(Error::argument("model", format!("its preprocessor makes pictures of {sizes}; {remedy}")));
-    }
+    super::picture::check_size(preprocessor, encoder.image_size())?;
     let id = |index: usize| pictures.id(index).into();
     let inputs = || inputs::of_pictures(pictures);
     let mut settings = options.settings.clone();

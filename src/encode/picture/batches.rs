@@ -85,7 +85,7 @@ impl PictureBatches {
 }
 
 /// The size that every picture comes out with.
-pub(crate) fn fixed_size(preprocessor: &Preprocessor) -> Result<(usize, usize)> {
+fn fixed_size(preprocessor: &Preprocessor) -> Result<(usize, usize)> {
     preprocessor.image_size().ok_or_else(|| {
         let problem = "its preprocessor_config.json leaves pictures with different sizes (no crop, and no height and width to \
                        resize to), but a tower takes one; set \"crop_size\" or \"size\"";

@@ -20,9 +20,9 @@ mod resample;
 mod space;
 
 pub use crate::kernels::picture::{Pixels, Reading};
-pub use batches::{BadPicture, PictureBatch, PictureBatches};
 #[cfg(feature = "encode")]
-pub(crate) use batches::{check_size, fixed_size};
+pub(crate) use batches::check_size;
+pub use batches::{BadPicture, PictureBatch, PictureBatches};
 pub use decode::{Alpha, MAX_PIXELS, Picture, is_picture};
 pub use preprocess::Preprocessor;
 pub use resample::Filter;

@@ -7,8 +7,7 @@ use std::time::UNIX_EPOCH;
 use serde_json::{Value, json};
 
 use crate::experiment::folder::{CAPTIONS, captions};
-use crate::io::Records;
-use crate::train::fingerprint;
+use crate::io::{Records, fingerprint};
 use crate::{Error, Result};
 
 /// The conversations' file in the folder.
@@ -59,8 +58,7 @@ impl Collection {
             let Some(name) = record.object.get("image").and_then(Value::as_str) else {
                 return Err(records.error(&record, "field \"image\" is missing or no text"));
             };
-            if !record.object.get("conversations").is_some_and(|turns| turns.as_array().is_some_and(|t| !t.is_empty()))
-            {
+            if record.object.get("conversations").is_none_or(|turns| turns.as_array().is_none_or(Vec::is_empty)) {
                 return Err(records.error(&record, "field \"conversations\" is missing or no list of turns"));
             }
             let Some(place) = places.get(name) else {

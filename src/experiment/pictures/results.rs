@@ -10,7 +10,7 @@ use crate::experiment::arm::Arm;
 use crate::experiment::claims::paired;
 use crate::experiment::expectations::{Expectation, Judgement, Score, Side};
 use crate::experiment::results::{FORMAT, RESULTS, spread, write_results};
-use crate::train::fingerprint;
+use crate::io::fingerprint;
 use crate::{Error, Result};
 
 /// What the results file says that it is of.
