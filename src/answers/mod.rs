@@ -6,5 +6,6 @@ mod judge;
 
 pub use answer::{Answer, AnswerOptions, Answering, Assistant, End, Reply};
 pub(crate) use answer::{Ask, AskState};
+#[cfg(feature = "experiment")]
 pub(crate) use judge::wilson;
 pub use judge::{Accuracy, Evaluation, Judged, Marks};

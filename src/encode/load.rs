@@ -170,6 +170,10 @@ impl<'a> Loader<'a> {
             let ids = name.ends_with("position_ids") || name.ends_with("token_type_ids");
             rest.is_some_and(|rest| !harmless(rest)) && !ids && !self.known.contains(*name)
         };
+        #[cfg_attr(
+            not(feature = "bench"),
+            expect(irrefutable_let_patterns, reason = "benchmarks alone have weights from nowhere")
+        )]
         let Source::Files(weights) = self.source else { return Ok(()) };
         match weights.names().filter(unknown).min() {
             None => Ok(()),

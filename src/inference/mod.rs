@@ -5,6 +5,7 @@
 mod evaluate;
 mod score;
 
+#[cfg(feature = "experiment")]
 pub(crate) use crate::answers::wilson;
 pub use crate::answers::{
     Accuracy, Answer, AnswerOptions, Answering, Assistant, End, Evaluation, Judged, Marks, Reply,

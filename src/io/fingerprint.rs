@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
@@ -93,7 +93,7 @@ impl Fingerprint {
 
 /// The fingerprint of one file; `text` has it read as a whole, however large.
 #[cfg(feature = "encode")]
-pub(crate) fn of_file(role: &str, path: &Path, text: bool) -> Result<Fingerprint> {
+pub(crate) fn of_file(role: &str, path: &std::path::Path, text: bool) -> Result<Fingerprint> {
     Fingerprint::of(InputFile { role: role.to_owned(), path: path.to_path_buf(), text })
 }
 
@@ -133,6 +133,8 @@ pub(crate) fn check(then: &[Fingerprint], now: &[Fingerprint]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn taken(path: &Path, text: bool) -> Fingerprint {

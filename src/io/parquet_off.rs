@@ -15,6 +15,7 @@ pub(super) enum Reader {}
 #[derive(Debug)]
 pub(super) enum Writer {}
 
+#[cfg(all(feature = "encode", feature = "pictures"))]
 #[derive(Debug)]
 pub(super) enum NamedWriter {}
 
@@ -68,6 +69,7 @@ impl Writer {
     }
 }
 
+#[cfg(all(feature = "encode", feature = "pictures"))]
 impl NamedWriter {
     pub(super) fn create(
         _file: File,

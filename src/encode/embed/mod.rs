@@ -81,7 +81,7 @@ pub struct EmbedOptions<'a> {
     pub save_every: Duration,
     /// Called with the number of inputs that are done.
     pub progress: Option<&'a dyn Fn(u64)>,
-    /// Asked between batches whether to stop; the state is kept then, and [`Error::Stopped`] returned.
+    /// Asked between batches whether to stop; the state is kept then, and [`Error::Stopped`](crate::Error::Stopped) returned.
     pub stop: Option<&'a dyn Fn() -> bool>,
 }
 

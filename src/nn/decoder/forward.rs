@@ -72,6 +72,7 @@ impl Batch {
     ///
     /// # Errors
     /// Another number of samples; no memory.
+    #[cfg(feature = "train")]
     pub(crate) fn with_dropout(
         self,
         device: &Device,
