@@ -32,6 +32,7 @@ pub struct Adapter {
     input: usize,
     output: usize,
     layers: Vec<Linear>,
+    unit_rows: bool,
     /// Its parameters.
     pub parameters: Parameters,
 }
@@ -98,7 +99,8 @@ impl Adapter {
             let bias = parameters.add(device, &kind.tensor_name(i, "bias"), &shape[..1], &layer.bias)?;
             layers.push(Linear { weight, bias: Some(bias), low_rank: None, input_factor: 1.0 });
         }
-        Ok(Adapter { kind, input: weights.inputs(), output: weights.outputs(), layers, parameters })
+        let (input, output, unit_rows) = (weights.inputs(), weights.outputs(), weights.unit_rows());
+        Ok(Adapter { kind, input, output, layers, unit_rows, parameters })
     }
 
     /// Reads the numbers back, for a file.
@@ -125,7 +127,14 @@ impl Adapter {
             };
             layers.push(AdapterLayer { inputs, outputs, weight, bias });
         }
-        Ok(AdapterWeights { kind: self.kind, layers, notes: Default::default() })
+        let mut weights = AdapterWeights { kind: self.kind, layers, notes: Default::default() };
+        weights.set_unit_rows(self.unit_rows);
+        Ok(weights)
+    }
+
+    /// Whether it learnt from rows of length 1: see [`AdapterWeights::unit_rows`].
+    pub fn unit_rows(&self) -> bool {
+        self.unit_rows
     }
 
     /// The shape.

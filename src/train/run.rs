@@ -122,9 +122,9 @@ impl Run {
         // As they are before they are read.
         let fingerprints = Fingerprints::begin(&sources)?;
         let data = read_samples(&sources, &settings.data)?;
-        let inputs = VisualInputs::of_settings(device, data.embeddings.rows, &settings)?;
+        let mut inputs = VisualInputs::of_settings(device, data.embeddings.rows, &settings)?;
         let held_out = HeldOut::open(device, &sources)?;
-        let model = model(device, &settings, inputs.width())?;
+        let model = model(device, &settings, &mut inputs)?;
         let trainer = trainer(device, model, &settings)?;
         let asker = held_out.as_ref().map(|held_out| Asker::new(device, &settings, held_out, &trainer.model));
         let asker = asker.transpose()?.flatten();
@@ -398,7 +398,7 @@ fn clear(out: &Path) -> Result<()> {
 }
 
 /// The decoder of the model folder behind the adapter that the settings name, or a fresh one.
-fn model(device: &Device, settings: &Settings, width: usize) -> Result<Model> {
+fn model(device: &Device, settings: &Settings, inputs: &mut VisualInputs) -> Result<Model> {
     let precision = settings.precision.unwrap_or_default();
     let mut decoder = match (settings.train, precision) {
         (Trained::All, _) => Decoder::open(device, &settings.model, Some(settings.master_weights))?,
@@ -406,7 +406,8 @@ fn model(device: &Device, settings: &Settings, width: usize) -> Result<Model> {
         (_, Precision::Mixed) => Decoder::open_mixed(device, &settings.model, settings.weights)?,
     };
     let hidden = decoder.config().hidden_size;
-    let weights = match &settings.init_adapter {
+    let width = inputs.width();
+    let mut weights = match &settings.init_adapter {
         None => fresh(settings.adapter, width, hidden * settings.adapter_tokens, settings.seed),
         Some(path) => {
             let weights = AdapterWeights::load(path)?;
@@ -420,6 +421,11 @@ fn model(device: &Device, settings: &Settings, width: usize) -> Result<Model> {
             weights
         }
     };
+    match settings.stage {
+        Stage::One => weights.set_unit_rows(inputs.gives_unit_rows()),
+        Stage::Two if weights.unit_rows() => inputs.warn_of_lengths()?,
+        Stage::Two => {}
+    }
     if let (Trained::Lora, Some(folder)) = (settings.train, &settings.init_lora) {
         decoder.open_low_rank(device, folder)?;
     } else if settings.train == Trained::Lora {

@@ -8,7 +8,7 @@ use super::settings::{NoiseShape, Settings, Stage};
 use crate::align::{Aligner, Method, OnDevice, Statistics, Target};
 use crate::device::{Buffer, Device, Tensor};
 use crate::geometry::symmetric_eigen;
-use crate::io::{Dataset, EmbeddingRows, EncoderId, IdIndex, Ids, OpenOptions};
+use crate::io::{AdapterWeights, Dataset, EmbeddingRows, EncoderId, IdIndex, Ids, OpenOptions};
 use crate::kernels::align::apply::{first_bad_row, status_buffer};
 use crate::kernels::linalg::matmul::{self, Operand, Product};
 use crate::stats::{DatasetRows, StreamOptions, covariance};
@@ -79,6 +79,8 @@ pub struct VisualInputs {
     rows: EmbeddingRows,
     aligner: Option<Alignment>,
     noise: Option<Noise>,
+    /// Whether rows are divided by their norms as they are read.
+    unit: bool,
     block: Vec<f32>,
 }
 
@@ -108,7 +110,39 @@ impl VisualInputs {
             }
             Ok(Alignment { method: a.method(), operator: a.on(device)?, status: status_buffer(device)? })
         });
-        Ok(VisualInputs { device: device.clone(), rows, aligner: aligner.transpose()?, noise: None, block: Vec::new() })
+        let (aligner, noise, block) = (aligner.transpose()?, None, Vec::new());
+        Ok(VisualInputs { device: device.clone(), rows, aligner, noise, unit: false, block })
+    }
+
+    /// The same with rows divided by their norms; rows of zeros stay as they are.
+    #[must_use]
+    pub fn unit_rows(self, unit: bool) -> Self {
+        VisualInputs { unit, ..self }
+    }
+
+    /// Whether the adapter's input has length 1, but for noise: aligned rows have.
+    pub fn gives_unit_rows(&self) -> bool {
+        self.unit || self.aligner.is_some()
+    }
+
+    /// Warns where the first rows have other lengths than 1, which an adapter that learnt from such rows would take for something else.
+    ///
+    /// # Errors
+    /// A row that is not finite, a file truncated meanwhile.
+    pub fn warn_of_lengths(&mut self) -> Result<()> {
+        if self.gives_unit_rows() {
+            return Ok(());
+        }
+        let first: Vec<u32> = (0..self.rows.rows().min(8) as u32).collect();
+        self.read(&first)?;
+        let lengths = self.block.chunks_exact(self.rows.width()).map(norm);
+        if let Some(length) = lengths.filter(|length| *length > 0.0).find(|length| (length - 1.0).abs() > 0.05) {
+            let remedy = "divide them by their norms";
+            log::warn!(
+                "embeddings have lengths such as {length:.3}, but the adapter learnt from rows of length 1; {remedy}"
+            );
+        }
+        Ok(())
     }
 
     /// The inputs that a run's settings ask for.
@@ -120,7 +154,12 @@ impl VisualInputs {
             (Some(path), Stage::One) => aligner(path, settings.aligner, (rows.encoders(), settings.any_encoder))?,
             _ => None,
         };
-        let mut inputs = VisualInputs::new(device, rows, aligner.as_deref())?;
+        // Embeddings that are given are taken as they are; those that are made here are made as the adapter has learnt to take them.
+        let unit = match (&settings.vision_model, &settings.init_adapter, settings.stage) {
+            (Some(_), Some(adapter), Stage::Two) => AdapterWeights::load(adapter)?.unit_rows(),
+            _ => false,
+        };
+        let mut inputs = VisualInputs::new(device, rows, aligner.as_deref())?.unit_rows(unit);
         if settings.noise > 0.0 {
             let shape = match settings.noise_shape {
                 NoiseShape::Isotropic => None,
@@ -218,7 +257,14 @@ impl VisualInputs {
 
     fn read(&mut self, rows: &[u32]) -> Result<()> {
         self.block.resize(rows.len() * self.rows.width(), 0.0);
-        self.rows.read(rows, &mut self.block)
+        self.rows.read(rows, &mut self.block)?;
+        if self.unit {
+            for row in self.block.chunks_exact_mut(self.rows.width()) {
+                let norm = norm(row);
+                row.iter_mut().filter(|_| norm > 0.0).for_each(|x| *x = (f64::from(*x) / norm) as f32);
+            }
+        }
+        Ok(())
     }
 
     /// Records the operator. C3's noise goes by the row of the data, so with it each row is recorded alone.
@@ -256,6 +302,11 @@ impl VisualInputs {
     pub(super) fn status(&self) -> Option<&Buffer> {
         self.aligner.as_ref().map(|alignment| &alignment.status)
     }
+}
+
+/// The length of a row.
+fn norm(row: &[f32]) -> f64 {
+    row.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt()
 }
 
 /// Whether the aligner's status says that every row could be aligned.

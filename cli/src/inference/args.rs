@@ -156,6 +156,11 @@ impl DataArgs {
         Ok(Opened { embeddings: files.open()?, skip_missing: self.skip_missing || kept.bad > 0 })
     }
 
+    /// Whether they are computed here.
+    pub fn makes_embeddings(&self) -> bool {
+        self.vision_model.is_some()
+    }
+
     fn files(&self) -> EmbeddingFiles<'_> {
         EmbeddingFiles {
             inputs: &self.embeddings,

@@ -12,7 +12,6 @@ use anyhow::{Result, bail};
 use realign::align::Method;
 use realign::device::Device;
 use realign::encode::ImageEncoder;
-use realign::encode::picture::Preprocessor;
 use realign::inference::{self, Accuracy, Assistant, Evaluation, Judged};
 use realign::io::{
     AdapterWeights, Dataset, DecoderConfig, EmbeddingRows, Extent, IMAGE, OpenOptions, Question, QuestionOptions,
@@ -57,13 +56,38 @@ fn inputs(
     device: &Device,
     rows: EmbeddingRows,
     (stats, method): (Option<&Path>, Option<Method>),
-    any_encoder: bool,
+    (any_encoder, unit): (bool, Unit),
 ) -> Result<VisualInputs> {
     let aligner = match stats {
         Some(path) => visual::aligner(path, method, (rows.encoders(), any_encoder))?,
         None => None,
     };
-    Ok(VisualInputs::new(device, rows, aligner.as_deref())?)
+    let mut inputs = VisualInputs::new(device, rows, aligner.as_deref())?.unit_rows(unit == Unit::Made);
+    if unit == Unit::Wanted {
+        inputs.warn_of_lengths()?;
+    }
+    Ok(inputs)
+}
+
+/// What the adapter wants of rows, and who makes them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    /// As they are.
+    Any,
+    /// Of length 1, which those that are given may not have.
+    Wanted,
+    /// Of length 1, as we make them.
+    Made,
+}
+
+impl Unit {
+    fn of(adapter: &Adapter, data: &DataArgs) -> Unit {
+        match (adapter.unit_rows(), data.makes_embeddings()) {
+            (false, _) => Unit::Any,
+            (true, false) => Unit::Wanted,
+            (true, true) => Unit::Made,
+        }
+    }
 }
 
 pub fn score(args: &ScoreArgs) -> Result<()> {
@@ -82,7 +106,8 @@ pub fn score(args: &ScoreArgs) -> Result<()> {
     };
     let form = Form::of(&args.data.data)?;
     let samples = data::samples(&args.model.model, &args.data.data, &embeddings, &options, form)?;
-    let mut inputs = inputs(&device, embeddings.rows, (args.stats.as_deref(), args.aligner), args.json.force)?;
+    let how = (args.json.force, Unit::of(&model.adapter, &args.data));
+    let mut inputs = inputs(&device, embeddings.rows, (args.stats.as_deref(), args.aligner), how)?;
     let start = Instant::now();
     let bar = show::progress(samples.len() as u64, "scoring");
     let batch = args.batch_size as usize;
@@ -116,8 +141,10 @@ pub fn score(args: &ScoreArgs) -> Result<()> {
 /// The embedding that `generate` is asked about.
 fn embedding(device: &Device, args: &GenerateArgs) -> Result<Option<Vec<f32>>> {
     if let (Some(picture), Some(model)) = (&args.image, &args.vision_model) {
-        let pixels = Preprocessor::load(model)?.of_file(picture)?;
-        return Ok(Some(ImageEncoder::load(device, model)?.encode_blocking(&pixels)?));
+        let unit = AdapterWeights::load(args.model.adapter()?)?.unit_rows();
+        let encoder = ImageEncoder::load(device, model)?;
+        let encoder = if unit { encoder.unit_rows()? } else { encoder };
+        return Ok(Some(encoder.encode_file_blocking(picture)?));
     }
     let Some(path) = &args.image_embedding else { return Ok(None) };
     let options = OpenOptions { key: args.key.clone(), column: args.column.clone(), vector: true };
@@ -144,6 +171,12 @@ pub fn generate(args: &GenerateArgs) -> Result<()> {
     };
     let assistant = model.date.into_iter().fold(assistant, Assistant::at);
     if let Some(numbers) = &embedding {
+        let length = numbers.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+        if args.image_embedding.is_some() && assistant.model.adapter.unit_rows() && (length - 1.0).abs() > 0.05 {
+            log::warn!(
+                "the embedding's length is {length:.3}, but the adapter learnt from rows of length 1; divide it by its norm"
+            );
+        }
         check_width(model.adapter()?, assistant.model.adapter.input(), numbers.len())?;
     }
     let prompt = args.prompt.as_deref().unwrap_or_default();
@@ -200,7 +233,8 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
     let assistant = Assistant::open_in(&device, &model.model, adapter, visual_tokens, model.decoder())?;
     let assistant = model.date.into_iter().fold(assistant, Assistant::at);
     check_width(adapter, assistant.model.adapter.input(), embeddings.rows.width())?;
-    let mut inputs = inputs(&device, embeddings.rows, (args.stats.as_deref(), args.aligner), args.json.force)?;
+    let how = (args.json.force, Unit::of(&assistant.model.adapter, &args.data));
+    let mut inputs = inputs(&device, embeddings.rows, (args.stats.as_deref(), args.aligner), how)?;
     let start = Instant::now();
     let bar = show::progress(questions.len() as u64, "asking");
     let how = (&args.sampling.options(args.plain), args.lenient);

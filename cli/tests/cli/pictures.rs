@@ -355,3 +355,50 @@ fn the_readme_goes_from_pictures_to_answers() {
     // Texts, pictures of the fit, those of the conversations (which are among them) and of the questions.
     assert!(folder.at("home/realign/embeddings").is_dir());
 }
+
+/// Aligned texts have length 1; pictures' rows must have it, too, before an adapter that learnt from them.
+#[test]
+fn what_learnt_from_rows_of_length_1_gets_such_rows() {
+    let folder = place();
+    lines(&folder);
+    folder.good("fit --model clip --source lines.txt --target pictures --cache kept --out s.st --device host");
+    let one = "train stage1 --model m --data captions.jsonl --text-model clip --cache kept --batch-size 4 --accumulate 1 \
+               --max-steps 2 --device host";
+    folder.good(&format!("{one} --stats s.st --out aligned"));
+    folder.good(&format!("{one} --aligner none --out plain"));
+    let embed = "embed --model clip --images pictures --ids-out ids.txt --device host --force";
+    folder.good(&format!("{embed} --out raw.npy"));
+    folder.good(&format!("{embed} --out unit.npy --normalize"));
+    let norm = floats(&folder.bytes("raw.npy"))[..20].iter().map(|x| x * x).sum::<f32>().sqrt();
+    assert!((norm - 1.0).abs() > 0.1, "{norm}");
+    for (adapter, suits) in [("aligned", "unit.npy"), ("plain", "raw.npy")] {
+        let line = format!("{TALKS} --init-adapter {adapter}/adapter.safetensors --device host --force");
+        let made = format!("{line} --vision-model clip --images-root pictures --cache kept --out {adapter}_made");
+        assert!(!folder.good(&made).contains("length"));
+        for rows in ["unit.npy", "raw.npy"] {
+            let said = folder.good(&format!("{line} --embeddings {rows} --ids ids.txt --out {adapter}_given"));
+            assert_eq!(
+                said.contains("learnt from rows of length 1"),
+                adapter == "aligned" && rows == "raw.npy",
+                "{said}"
+            );
+            let weights = |run: &str| folder.bytes(&format!("{run}/model/model.safetensors"));
+            let same = weights(&format!("{adapter}_made")) == weights(&format!("{adapter}_given"));
+            assert_eq!(same, rows == suits, "{adapter} {rows}");
+        }
+        // What stage 2 leaves still says it, and is asked likewise.
+        let model = format!("--model {adapter}_made/model --adapter {adapter}_made --device host");
+        let score = |source: &str| {
+            let value = folder.json_quiet(&format!("score {model} --data talks.json {source} --json"));
+            value["samples"].clone()
+        };
+        let pictures = score("--vision-model clip --images-root pictures --cache kept");
+        assert_eq!(pictures, score(&format!("--embeddings {suits} --ids ids.txt")), "{adapter}");
+        let ask = |source: &str| folder.run(&format!("generate {model} {source} --prompt what --max-tokens 3 --json"));
+        let text = |output: &Output| serde_json::from_slice::<Value>(&output.stdout).unwrap()["text"].clone();
+        let asked = ask("--image pictures/a.png --vision-model clip");
+        assert_eq!(text(&asked), text(&ask(&format!("--image-embedding {suits} --row 0"))), "{adapter}");
+        let warned = String::from_utf8(ask("--image-embedding raw.npy --row 0").stderr).unwrap();
+        assert_eq!(warned.contains("learnt from rows of length 1"), adapter == "aligned", "{warned}");
+    }
+}

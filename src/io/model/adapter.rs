@@ -13,6 +13,8 @@ use crate::{ElementType, Error, Result};
 const PREFIX: &str = "model.mm_projector.";
 /// The note that says how many visual tokens an image had in training.
 const VISUAL_TOKENS: &str = "visual_tokens";
+/// The note that says that the adapter learnt from rows of length 1.
+const UNIT_ROWS: &str = "unit_rows";
 /// No published projector has more, and a depth is a name's digits: they must not decide how much we allocate.
 const MAX_DEPTH: usize = 64;
 
@@ -174,6 +176,19 @@ impl AdapterWeights {
     /// Notes that an image has so many visual tokens.
     pub fn set_visual_tokens(&mut self, count: usize) {
         self.notes.insert(VISUAL_TOKENS.to_owned(), count.to_string());
+    }
+
+    /// Whether the adapter learnt from rows of length 1, as aligned ones are, if the file says so: then it wants such rows of images, too.
+    pub fn unit_rows(&self) -> bool {
+        self.notes.get(UNIT_ROWS).is_some_and(|note| note == "true")
+    }
+
+    /// Notes whether it learns from rows of length 1.
+    pub fn set_unit_rows(&mut self, unit: bool) {
+        match unit {
+            true => drop(self.notes.insert(UNIT_ROWS.to_owned(), "true".to_owned())),
+            false => drop(self.notes.remove(UNIT_ROWS)),
+        }
     }
 
     /// The visual tokens that an image gets before a model of width `hidden`: `asked` for, or as the file says, or one of each that the
