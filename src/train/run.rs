@@ -114,10 +114,7 @@ impl Run {
         // Before anything is read, if the folder is there: reading may take minutes. Else once all else is found to be good.
         let lock = if out.is_dir() { Some(FolderLock::acquire(&out)?) } else { None };
         check_new(&out, start)?;
-        let precision = precision(device, &settings, start);
-        settings.precision = Some(precision);
-        settings.date = date(&settings, start)?;
-        settings.any_encoder |= before(&settings, start).is_some_and(|before| before.any_encoder);
+        complete(device, &mut settings, start)?;
         let sources = with_embeddings(device, &settings, watch)?;
         // As they are before they are read.
         let fingerprints = Fingerprints::begin(&sources)?;
@@ -130,20 +127,12 @@ impl Run {
         let asker = asker.transpose()?.flatten();
         let options = OrderOptions { limit: settings.batch_limit(), window: settings.window, seed: settings.seed };
         let order = DataOrder::new(data.samples.lengths(), options)?;
-        let total =
-            settings.max_steps.unwrap_or_else(|| order.total_steps(settings.accumulate as u64, settings.epochs));
-        let schedule = Schedule::with_ratio(settings.schedule, settings.lr, settings.warmup_ratio, total)?;
+        let schedule = schedule(&settings, &order)?;
         let lock = lock.map_or_else(|| create_locked(&out, start), Ok)?;
-        if start == Start::Replace {
-            clear(&out)?;
-        }
-        atomic_folder::recover(&out)?;
-        let checkpoints = Checkpoints::open(&out.join(CHECKPOINTS), settings.keep)?;
-        let log = RunLog::resume(&out.join(LOG), u64::MAX)?;
-        let device = device.clone();
-        let samples = data.samples;
+        let (checkpoints, log) = open_folder(&out, start, settings.keep)?;
+        let mixed = settings.precision == Some(Precision::Mixed);
         let mut run = Run {
-            device,
+            device: device.clone(),
             settings,
             trainer,
             checkpoints,
@@ -151,7 +140,7 @@ impl Run {
             tokens: 0,
             evaluations: Evaluations::default(),
             inputs,
-            samples,
+            samples: data.samples,
             held_out,
             asker,
             schedule,
@@ -160,7 +149,7 @@ impl Run {
             unread: VecDeque::new(),
             log,
             events: None,
-            loss_scale: (precision == Precision::Mixed).then(LossScale::default),
+            loss_scale: mixed.then(LossScale::default),
             pending: (0.0, 0),
             saved: None,
             saving: None,
@@ -333,6 +322,30 @@ fn check_new(out: &Path, start: Start) -> Result<()> {
         return Err(Error::format(out, Problem::new("holds a run already").remedy(Remedy::ResumeOrReplace)));
     }
     Ok(())
+}
+
+/// Fills in what the settings leave open: as a run that goes on had it, else as the device and the day suggest.
+fn complete(device: &Device, settings: &mut Settings, start: Start) -> Result<()> {
+    settings.precision = Some(precision(device, settings, start));
+    settings.date = date(settings, start)?;
+    settings.any_encoder |= before(settings, start).is_some_and(|before| before.any_encoder);
+    Ok(())
+}
+
+/// The learning rate of each step of the whole run.
+fn schedule(settings: &Settings, order: &DataOrder) -> Result<Schedule> {
+    let steps = || order.total_steps(settings.accumulate as u64, settings.epochs);
+    let total = settings.max_steps.unwrap_or_else(steps);
+    Schedule::with_ratio(settings.schedule, settings.lr, settings.warmup_ratio, total)
+}
+
+/// The checkpoints and the log of the run's folder, which is locked; those of a run that is replaced are removed.
+fn open_folder(out: &Path, start: Start, keep: usize) -> Result<(Checkpoints, RunLog)> {
+    if start == Start::Replace {
+        clear(out)?;
+    }
+    atomic_folder::recover(out)?;
+    Ok((Checkpoints::open(&out.join(CHECKPOINTS), keep)?, RunLog::resume(&out.join(LOG), u64::MAX)?))
 }
 
 /// What the run computes in: as it was told; one that is resumed, as it did; else as the device can where an adapter or all of a decoder

@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use realign::nn::Precision;
-use realign::train::{LogRecord, Run, Stage, Start, write_report};
+use realign::train::{LogRecord, Run, Settings, Stage, Start, write_report};
 use serde_json::json;
 
 use crate::encode::Progress;
 use crate::shared::device::embeddings_folder;
 use crate::shared::show;
-use crate::train::args::{StageArgs, TrainArgs};
+use crate::train::args::{RunArgs, StageArgs, TrainArgs};
 use crate::wording::words;
 
 /// Set by Ctrl-C.
@@ -38,12 +38,7 @@ pub fn train(args: &TrainArgs) -> Result<()> {
         StageArgs::Stage2(args) => (Stage::Two, args),
         StageArgs::Plan(args) => return plan::plan(args),
     };
-    let mut settings = args.settings(stage)?;
-    settings.validate()?;
-    settings.any_encoder |= args.force;
-    if settings.cache.is_none() && (settings.vision_model.is_some() || settings.text_model.is_some()) {
-        settings.cache = Some(embeddings_folder()?);
-    }
+    let settings = settings(stage, args)?;
     let device = match settings.precision {
         Some(Precision::F32) => args.device.request()?,
         Some(Precision::Mixed) | None => args.device.request_for_halves()?,
@@ -93,6 +88,17 @@ pub fn train(args: &TrainArgs) -> Result<()> {
     let evaluated = last.iter().flat_map(|record| &record.more).filter(|(name, _)| name.starts_with("eval_"));
     evaluated.for_each(|(name, x)| value[*name] = json!(x));
     show::result(args.json, &value)
+}
+
+/// The settings, and what flags that are none of them say.
+fn settings(stage: Stage, args: &RunArgs) -> Result<Settings> {
+    let mut settings = args.settings(stage)?;
+    settings.validate()?;
+    settings.any_encoder |= args.force;
+    if settings.cache.is_none() && (settings.vision_model.is_some() || settings.text_model.is_some()) {
+        settings.cache = Some(embeddings_folder()?);
+    }
+    Ok(settings)
 }
 
 /// What an error says that Ctrl-C is the reason of.
