@@ -188,3 +188,24 @@ fn texts_are_kept_likewise() {
     let there = |name: &str| place.at("kept").join(name).exists();
     assert!(std::fs::read_dir(place.at("kept")).unwrap().count() == 1 && !there("texts.jsonl"));
 }
+
+#[test]
+fn a_picture_that_changes_meanwhile_is_not_kept() {
+    let place = Place::new();
+    let device = Device::host();
+    let changed = Cell::new(false);
+    let path = place.at("pictures/rgb24.bmp");
+    let watch = |_, _, _| {
+        if !changed.replace(true) {
+            std::fs::copy(golden().join("files/plain.gif"), &path).unwrap();
+        }
+    };
+    let cache = EmbeddingCache::new(place.at("kept")).watch(Some(&watch));
+    let said = place.keep(&device, &cache).unwrap_err().to_string();
+    assert!(said.contains("rgb24.bmp") && said.contains("changed while"), "{said}");
+    let again = place.keep(&device, &cache).unwrap();
+    let whole = place.keep(&device, &EmbeddingCache::new(place.at("whole"))).unwrap();
+    // Of the picture that it is now there is one like it.
+    assert_eq!((again.count, again.computed), (6, 5));
+    assert_eq!(rows(&again.rows), rows(&whole.rows));
+}

@@ -16,6 +16,7 @@ mod set;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rayon::prelude::*;
 use serde_json::json;
@@ -108,7 +109,7 @@ impl<'a> EmbeddingCache<'a> {
     /// # Errors
     /// As [`ImageEncoder::load`], [`Preprocessor::load`] and [`embed_pictures`]; a picture or a file of the folder that cannot be read.
     pub fn pictures(&self, device: &Device, model: &Path, pictures: &PictureList) -> Result<KeptRows> {
-        let keys = keys_of_pictures(pictures)?;
+        let (keys, stamps): (Vec<Key>, Vec<Stamp>) = keys_of_pictures(pictures)?.into_iter().unzip();
         let name = |i: usize| pictures.id(i).to_owned();
         self.keep(("pictures", model), (&name, &keys), &|missing, files| {
             let preprocessor = Preprocessor::load(model)?;
@@ -116,7 +117,16 @@ impl<'a> EmbeddingCache<'a> {
             let list = Arc::new(pictures.at(missing));
             let watch = |done| self.tell("pictures", done, list.len());
             let options = self.options(model, files).batch_size(encoder.batch()).progress(Some(&watch));
-            resumed(&options, |options| embed_pictures(&encoder, &preprocessor, &list, options))
+            let made = resumed(&options, |options| embed_pictures(&encoder, &preprocessor, &list, options))?;
+            // What changed meanwhile is not what its key says.
+            for &i in missing {
+                let path = pictures.path(i);
+                if stamp(&path)? != stamps[i] {
+                    files.remove_rows()?;
+                    return Err(Error::format(&path, "changed while it was embedded; run the command again"));
+                }
+            }
+            Ok(made)
         })
     }
 
@@ -264,11 +274,21 @@ fn keys_of_rows(files: &Files, name: &dyn Fn(usize) -> String, places: &[usize],
     })
 }
 
-fn keys_of_pictures(pictures: &PictureList) -> Result<Vec<Key>> {
+/// A file's length and the time of its last change.
+type Stamp = (u64, Option<SystemTime>);
+
+fn stamp(path: &Path) -> Result<Stamp> {
+    let known = std::fs::metadata(path).map_err(Error::io("open", path))?;
+    Ok((known.len(), known.modified().ok()))
+}
+
+/// Each picture's key, and its stamp from before it was read.
+fn keys_of_pictures(pictures: &PictureList) -> Result<Vec<(Key, Stamp)>> {
     let key = |i: usize| {
         let path = pictures.path(i);
+        let stamp = stamp(&path)?;
         let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
-        Ok(Key(Sha256::digest(&bytes).into()))
+        Ok((Key(Sha256::digest(&bytes).into()), stamp))
     };
     (0..pictures.len()).into_par_iter().with_max_len(1).map(key).collect()
 }

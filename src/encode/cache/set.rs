@@ -75,11 +75,17 @@ impl Files {
         rows.saturating_sub(there) as u64
     }
 
-    pub fn remove(&self) -> Result<()> {
-        // The keys first: a set without them is none.
-        [&self.keys, &self.ids, &self.rows]
+    /// Removes rows that have no keys yet.
+    pub fn remove_rows(&self) -> Result<()> {
+        [&self.ids, &self.rows]
             .into_iter()
             .try_for_each(|path| std::fs::remove_file(path).map_err(Error::io("remove", path)))
+    }
+
+    pub fn remove(&self) -> Result<()> {
+        // The keys first: a set without them is none.
+        std::fs::remove_file(&self.keys).map_err(Error::io("remove", &self.keys))?;
+        self.remove_rows()
     }
 }
 
