@@ -47,11 +47,12 @@ impl<'a> Evidence<'a> {
         }
     }
 
-    /// The encoder of its rows, where they are given and say it; moments do not.
+    /// The encoder of its rows, where they or their moments say it.
     fn encoder(&self) -> Option<EncoderId> {
         match self {
-            Evidence::Rows(rows) | Evidence::Both(rows, _) => rows.encoder(),
-            Evidence::Moments(_) => None,
+            Evidence::Rows(rows) => rows.encoder(),
+            Evidence::Both(rows, moments) => rows.encoder().or_else(|| moments.encoder().cloned()),
+            Evidence::Moments(moments) => moments.encoder().cloned(),
         }
     }
 

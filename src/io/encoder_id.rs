@@ -14,6 +14,8 @@ pub struct EncoderId {
 /// The note that holds the name, and the one that holds the hash.
 const NAME: &str = "encoder";
 const HASH: &str = "encoder_hash";
+/// The hash of none: rows of several encoders were counted together.
+const SEVERAL: &str = "several";
 
 impl EncoderId {
     /// From a file's notes, each found by its name, `prefix` before it; `None` where they say nothing.
@@ -26,6 +28,25 @@ impl EncoderId {
     /// The notes that say it, with `prefix` before their names.
     pub(crate) fn notes(&self, prefix: &str) -> BTreeMap<String, String> {
         [(NAME, &self.name), (HASH, &self.hash)].map(|(name, text)| (format!("{prefix}{name}"), text.clone())).into()
+    }
+}
+
+impl EncoderId {
+    /// Of rows of both: the one that is known, or both where they are one. Where they differ the rows are of several, which no other rows change,
+    /// so that neither order nor partition matters.
+    pub(crate) fn of_both(a: Option<EncoderId>, b: Option<EncoderId>) -> Option<EncoderId> {
+        match (a, b) {
+            (Some(a), Some(b)) if a.hash != b.hash => {
+                Some(EncoderId { name: SEVERAL.to_owned(), hash: SEVERAL.to_owned() })
+            }
+            (Some(a), Some(b)) => Some(EncoderId { name: a.name.min(b.name), hash: a.hash }),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// Whether the rows are of several encoders.
+    pub(crate) fn is_several(&self) -> bool {
+        self.hash == SEVERAL
     }
 }
 
@@ -48,6 +69,13 @@ mod tests {
         assert_eq!(EncoderId::of_notes("source_", find), Some(id.clone()));
         assert_eq!(EncoderId::of_notes("target_", find), None);
         assert_eq!(id.to_string(), "clip (01234567)");
+        let other = EncoderId { name: "b".to_owned(), hash: "ff".to_owned() };
+        let renamed = EncoderId { name: "a".to_owned(), ..id.clone() };
+        let both = |a: &EncoderId, b: &EncoderId| EncoderId::of_both(Some(a.clone()), Some(b.clone()));
+        assert_eq!((both(&id, &renamed), both(&renamed, &id)), (Some(renamed.clone()), Some(renamed.clone())));
+        assert_eq!(EncoderId::of_both(None, Some(id.clone())), Some(id.clone()));
+        let several = both(&id, &other).unwrap();
+        assert!(several.is_several() && both(&several, &id) == Some(several.clone()) && !id.is_several());
         assert_eq!(EncoderId::of_notes("", |name| (name == HASH).then_some("ab")).map(|id| id.name), Some("ab".into()));
     }
 }

@@ -12,7 +12,7 @@
 //!
 //! The header's metadata has `format` = `realign-moments`, `format_version`, `crate_version`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
 use std::path::Path;
 
@@ -212,13 +212,20 @@ fn halves(integers: &[i128]) -> (Vec<i64>, Vec<u64>) {
     (integers.iter().map(|x| (x >> 64) as i64).collect(), integers.iter().map(|x| *x as u64).collect())
 }
 
+/// What a file of moments says of the rows' encoder.
+fn notes_of(moments: &Moments) -> BTreeMap<String, String> {
+    moments.encoder.as_ref().map(|encoder| encoder.notes("")).unwrap_or_default()
+}
+
 impl Moments {
     /// Writes the file.
     ///
     /// # Errors
     /// The file exists and `force` is not given; it cannot be written.
     pub fn save(&self, path: &Path, force: bool) -> Result<()> {
-        write(path, force, (FORMAT, VERSION_OF_MOMENTS), &[], &self.entries())
+        let encoder = notes_of(self);
+        let notes: Vec<_> = encoder.iter().map(|(name, text)| (&name[..], text.clone())).collect();
+        write(path, force, (FORMAT, VERSION_OF_MOMENTS), &notes, &self.entries())
     }
 
     fn entries(&self) -> Vec<Entry> {
@@ -262,7 +269,7 @@ impl Moments {
         if defect.unsigned_abs() > (u128::from(nonzero_rows) + 1) << 60 {
             return Err(contents.damaged("the squares do not fit the number of rows"));
         }
-        Ok(Moments { rows, nonzero_rows, replaced: one("replaced")?, defect, columns })
+        Ok(Moments { rows, nonzero_rows, replaced: one("replaced")?, defect, columns, encoder: contents.encoder("") })
     }
 
     /// Whether the file says that it holds moments.
@@ -350,7 +357,9 @@ impl Summary {
                 version = VERSION;
             }
         }
-        write(path, force, (FORMAT, version), &[], &entries)
+        let encoder = notes_of(&self.moments);
+        let notes: Vec<_> = encoder.iter().map(|(name, text)| (&name[..], text.clone())).collect();
+        write(path, force, (FORMAT, version), &notes, &entries)
     }
 
     /// Reads a moments file, with its covariance if it has one.

@@ -3,6 +3,7 @@
 use super::ingest::{Ingest, StreamOptions};
 use super::rows::{RowSource, tight_bytes};
 use crate::device::Device;
+use crate::io::EncoderId;
 use crate::kernels::stats::moments::{self, FRACTION_BITS, Summand, Sums, WINDOW_ROWS};
 use crate::{Error, Result, host};
 
@@ -19,12 +20,14 @@ pub struct Moments {
     pub(super) defect: i128,
     /// Column sums in units of 2⁻⁴⁰, `[d]`.
     pub(super) columns: Vec<i128>,
+    /// Who made the rows, as far as their files said it.
+    pub(super) encoder: Option<EncoderId>,
 }
 
 impl Moments {
     /// Of no rows.
     pub fn empty(width: usize) -> Self {
-        Moments { rows: 0, nonzero_rows: 0, replaced: 0, defect: 0, columns: vec![0; width] }
+        Moments { rows: 0, nonzero_rows: 0, replaced: 0, defect: 0, columns: vec![0; width], encoder: None }
     }
 
     /// d.
@@ -45,6 +48,11 @@ impl Moments {
     /// Values that were not finite and read as 0.
     pub fn replaced(&self) -> u64 {
         self.replaced
+    }
+
+    /// The encoder that made the rows, where their files said it and no other beside it.
+    pub fn encoder(&self) -> Option<&EncoderId> {
+        self.encoder.as_ref().filter(|encoder| !encoder.is_several())
     }
 
     /// `E[u]`, `[d]`; zeros if there are no rows. Each component is within 5e-10 of the mean in real numbers.
@@ -79,6 +87,7 @@ impl Moments {
             return Err(Error::shape("merge", "moments", "fewer than 2^64 rows in all", "more"));
         };
         (self.rows, self.replaced) = (rows, replaced);
+        self.encoder = EncoderId::of_both(self.encoder.take(), other.encoder.clone());
         self.nonzero_rows += other.nonzero_rows;
         self.defect += other.defect;
         self.columns.iter_mut().zip(&other.columns).for_each(|(a, b)| *a += b);
@@ -115,7 +124,7 @@ fn measure_in_windows(
     options: StreamOptions<'_>,
     window_rows: u64,
 ) -> Result<Moments> {
-    let mut total = Moments::empty(source.width());
+    let mut total = Moments { encoder: source.encoder(), ..Moments::empty(source.width()) };
     let sums = device.buffer("column sums", summand.sums_bytes())?;
     let mut ingest = Ingest::in_windows(device, source, options, window_rows)?;
     // The rows whose sums are on the device.
@@ -195,6 +204,10 @@ impl RowSource for Sampled<'_> {
 
     fn element_type(&self) -> crate::ElementType {
         self.inner.element_type()
+    }
+
+    fn encoder(&self) -> Option<EncoderId> {
+        self.inner.encoder()
     }
 
     fn rewind(&mut self) -> Result<()> {

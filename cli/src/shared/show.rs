@@ -69,6 +69,7 @@ pub fn summary_json(summary: &Summary) -> Value {
     let mut value = json!({
         "rows": moments.rows(), "width": moments.width(), "zero_rows": moments.zero_rows(),
         "nonfinite_replaced": moments.replaced(), "trace": moments.trace(),
+        "encoder": moments.encoder().map(ToString::to_string),
         "mean_norm": moments.mean().iter().map(|m| m * m).sum::<f64>().sqrt(),
     });
     if let Some(sums) = &summary.covariance {

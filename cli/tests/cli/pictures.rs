@@ -318,7 +318,28 @@ fn rows_of_another_encoder_are_refused_unless_forced() {
         "calibrate --stats s.st --batch other.safetensors --side target --device host",
         &["other (", "target"],
     );
-    // Moments and rows in memory know no encoder; statistics of before there were such are read as ever.
+    // Moments hand it on, merged ones where they agree.
+    folder.good("embed --model clip --images pictures --out image.safetensors --device host");
+    for (out, rows) in
+        [("own.m", "own.safetensors"), ("other.m", "other.safetensors"), ("image.m", "image.safetensors")]
+    {
+        folder.good(&format!("stats {rows} --out {out} --device host"));
+    }
+    folder.good("merge own.m own.m --out twice.m");
+    folder.good("merge own.m other.m --out both.m");
+    folder.good("merge both.m own.m --out thrice.m");
+    for (source, name) in [("own.m", Some("clip")), ("twice.m", Some("clip")), ("both.m", None), ("thrice.m", None)] {
+        let line = format!(
+            "fit --source-stats {source} --target-stats image.m --method anchor-trace --out f.st --force --json --device host"
+        );
+        let made = folder.json_quiet(&line);
+        assert_eq!(
+            (made["encoder_source"].as_str(), made["encoder_target"].as_str()),
+            (name, Some("clip")),
+            "{source}"
+        );
+    }
+    // Rows in npy know no encoder; statistics of before there were such are read as ever.
     folder.good("fit --source own.npy --target own.npy --out plain.st --device host --allow-degenerate");
     folder.good("apply other.safetensors --stats plain.st --out f.safetensors --device host");
 }
