@@ -21,7 +21,7 @@ pub fn ask(
     let assistant = Assistant::open(device, model, adapter, None)?;
     let encoder = ImageEncoder::load(device, vision)?;
     // Adapters that learnt from aligned texts learnt from rows of length 1; a tower's are longer.
-    let encoder = if assistant.model.adapter.unit_rows() { encoder.unit_rows()? } else { encoder };
+    let encoder = if assistant.model.adapter.unit_rows() == Some(true) { encoder.unit_rows()? } else { encoder };
 
     // PNG, JPEG, WebP, GIF or BMP. An app that has the pixels calls `encode_rgb_blocking` or `encode_texture`.
     let embedding = encoder.encode_file_blocking(picture)?;

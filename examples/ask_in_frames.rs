@@ -111,8 +111,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     // An app that holds a wgpu device already passes it with Device::from_wgpu instead.
     let device = Device::request_blocking(&DeviceOptions::default().selection(selection))?;
-    let encoder = ImageEncoder::load(&device, Path::new(vision))?;
     let assistant = Assistant::open(&device, Path::new(model), Path::new(adapter), None)?;
+    let encoder = ImageEncoder::load(&device, Path::new(vision))?;
+    // Adapters that learnt from aligned texts learnt from rows of length 1; a tower's are longer.
+    let encoder = if assistant.model.adapter.unit_rows() == Some(true) { encoder.unit_rows()? } else { encoder };
     let picture = Picture::open(Path::new(picture), Alpha::OnWhite)?;
     let (mut frames, mut last) = (0, Instant::now());
     let answer = ask((&encoder, &assistant), (&picture, question), |text| {

@@ -48,7 +48,9 @@ impl Wording for Flags {
             }
             Remedy::AnotherDevice => "name another with --device",
             Remedy::HostEngine => "--device host needs no driver and has no such limit",
-            Remedy::AllowEncoder => "fit on embeddings as these, or pass --force to take them all the same",
+            Remedy::AllowEncoder => {
+                "fit on embeddings as these, or pass --force (train: --any-encoder) to take them all the same"
+            }
             Remedy::GiveRows => "pass --source and --target",
             Remedy::GiveSourceRows => "pass --source too, or --method anchor-trace",
             Remedy::FitFor { method } => return format!("fit them with --method {method}"),

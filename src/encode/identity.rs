@@ -13,7 +13,7 @@ use crate::{Error, Result};
 const ENDINGS: [&str; 5] = ["json", "jinja", "model", "safetensors", "txt"];
 
 /// The fingerprints of the files of a model's folder, those in its own folders among them, or of the one file that a model is; and of `more`, files
-/// outside that decide what it computes, too. Of files above 64 MiB blocks are read that are spread over all of it.
+/// outside that decide what it computes, too. All are read as a whole: a bias that was trained on must not go unseen.
 ///
 /// # Errors
 /// A file that cannot be read.
@@ -29,9 +29,9 @@ pub(super) fn fingerprints(model: &Path, more: &[PathBuf]) -> Result<Vec<Fingerp
             true => path.strip_prefix(model).unwrap_or(path).to_string_lossy().replace('\\', "/"),
             false => "file".to_owned(),
         };
-        fingerprint::of_file(&format!("model/{name}"), path, false)
+        fingerprint::of_file(&format!("model/{name}"), path, true)
     };
-    let beside = |path: &PathBuf| fingerprint::of_file("beside the model", path, false);
+    let beside = |path: &PathBuf| fingerprint::of_file("beside the model", path, true);
     files.iter().map(inside).chain(more.iter().map(beside)).collect()
 }
 
@@ -72,8 +72,8 @@ pub(super) fn hexadecimal(bytes: &[u8]) -> String {
 }
 
 impl EncoderId {
-    /// The encoder of a model folder in Hugging Face's layout, or of a GGUF file: its name, and a hash of the files that decide what it computes
-    /// (of those above 64 MiB, of 256 blocks spread over them).
+    /// The encoder of a model folder in Hugging Face's layout, or of a GGUF file: its name, and a hash of the files that decide what it computes,
+    /// each of which is read as a whole.
     ///
     /// # Errors
     /// No such folder; a file in it that cannot be read.

@@ -32,7 +32,7 @@ pub struct Adapter {
     input: usize,
     output: usize,
     layers: Vec<Linear>,
-    unit_rows: bool,
+    unit_rows: Option<bool>,
     /// Its parameters.
     pub parameters: Parameters,
 }
@@ -128,12 +128,12 @@ impl Adapter {
             layers.push(AdapterLayer { inputs, outputs, weight, bias });
         }
         let mut weights = AdapterWeights { kind: self.kind, layers, notes: Default::default() };
-        weights.set_unit_rows(self.unit_rows);
+        self.unit_rows.into_iter().for_each(|unit| weights.set_unit_rows(unit));
         Ok(weights)
     }
 
     /// Whether it learnt from rows of length 1: see [`AdapterWeights::unit_rows`].
-    pub fn unit_rows(&self) -> bool {
+    pub fn unit_rows(&self) -> Option<bool> {
         self.unit_rows
     }
 

@@ -85,7 +85,11 @@ fn files(settings: &Settings) -> Result<Vec<InputFile>> {
     }
     for (role, inputs) in [("embeddings", &settings.embeddings), ("noise_images", &settings.noise_images)] {
         if !inputs.is_empty() {
-            input_files(inputs)?.iter().for_each(|file| add(role, file, false));
+            input_files(inputs)?.iter().for_each(|file| match kept(file) {
+                // Computed again, on another device perhaps, they differ by rounding: what they are of counts, and who made them.
+                Some((keys, encoder)) => add(&format!("{role} by {encoder}"), &keys, true),
+                None => add(role, file, false),
+            });
         }
     }
     match settings.model.is_dir() {
@@ -101,6 +105,13 @@ fn files(settings: &Settings) -> Result<Vec<InputFile>> {
         }
     }
     Ok(files)
+}
+
+/// Of a file of the cache its keys, and the name of their encoder's folder.
+fn kept(rows: &Path) -> Option<(PathBuf, String)> {
+    let keys = rows.with_extension("keys.txt");
+    let encoder = rows.parent()?.file_name()?.to_string_lossy().into_owned();
+    keys.is_file().then_some((keys, encoder))
 }
 
 /// Files of a model's folder that decide what a run computes, beside its weights.

@@ -434,11 +434,12 @@ fn model(device: &Device, settings: &Settings, inputs: &mut VisualInputs) -> Res
             weights
         }
     };
-    match settings.stage {
-        Stage::One => weights.set_unit_rows(inputs.gives_unit_rows()),
-        Stage::Two if weights.unit_rows() => inputs.warn_of_lengths()?,
-        Stage::Two => {}
+    // What the rows are counts, not what they were meant to be.
+    let odd = inputs.odd_length();
+    if let Some(length) = odd {
+        warn_of_length(settings, weights.unit_rows(), length);
     }
+    weights.set_unit_rows(odd.is_none());
     if let (Trained::Lora, Some(folder)) = (settings.train, &settings.init_lora) {
         decoder.open_low_rank(device, folder)?;
     } else if settings.train == Trained::Lora {
@@ -451,6 +452,19 @@ fn model(device: &Device, settings: &Settings, inputs: &mut VisualInputs) -> Res
     }
     decoder.compute_in(device, precision)?;
     Ok(Model { adapter: Adapter::new(device, &weights)?, decoder })
+}
+
+/// Says that an adapter gets rows of another length than it learnt from, or may have learnt from.
+fn warn_of_length(settings: &Settings, learnt: Option<bool>, length: f64) {
+    match learnt {
+        Some(true) => log::warn!(
+            "embeddings have lengths such as {length:.3}, but init_adapter learnt from rows of length 1; divide them by their norms"
+        ),
+        None if settings.init_adapter.is_some() && settings.vision_model.is_some() => log::warn!(
+            "init_adapter does not say whether it learnt from rows of length 1; those of pictures have lengths such as {length:.3}"
+        ),
+        _ => {}
+    }
 }
 
 /// An adapter of another shape than the settings ask for must not take its place in silence; their defaults ask for none.

@@ -14,7 +14,7 @@ pub type Watch<'a> = &'a dyn Fn(&'static str, u64, u64);
 #[cfg(all(feature = "encode", feature = "pictures"))]
 pub(super) fn with_embeddings(device: &Device, settings: &Settings, watch: Option<Watch<'_>>) -> Result<Settings> {
     use super::settings::Stage;
-    use crate::align::Statistics;
+    use crate::align::{Method, Statistics};
     use crate::encode::cache::EmbeddingCache;
     use crate::encode::image_width;
     use crate::io::{AdapterWeights, DecoderConfig, EncoderId};
@@ -23,7 +23,10 @@ pub(super) fn with_embeddings(device: &Device, settings: &Settings, watch: Optio
     let Some(model) = settings.encoder() else { return Ok(found) };
     // What does not fit is said before hours of work, not behind them.
     if let (Some(stats), Stage::One, false) = (&settings.stats, settings.stage, settings.any_encoder) {
-        Statistics::load(stats)?.check_source_encoders(&[EncoderId::of_model(model)?], false)?;
+        let statistics = Statistics::load(stats)?;
+        if settings.aligner.unwrap_or(statistics.method) != Method::None {
+            statistics.check_source_encoders(&[EncoderId::of_model(model)?], false)?;
+        }
     }
     if let (Some(path), Stage::Two) = (&settings.init_adapter, settings.stage) {
         let hidden = DecoderConfig::read(&settings.model)?.hidden_size;
@@ -34,8 +37,6 @@ pub(super) fn with_embeddings(device: &Device, settings: &Settings, watch: Optio
     let kept = rows_of(&cache, device, (model, settings), &settings.data)?;
     found.skip_missing |= kept.bad > 0;
     (found.embeddings, found.ids) = (vec![kept.rows], Some(kept.ids));
-    // Those say where in a user's own files the embeddings are.
-    (found.key, found.column, found.id_column) = (None, None, None);
     if let (Some(data), true) = (&settings.eval_data, settings.eval_embeddings.is_empty()) {
         let kept = rows_of(&cache, device, (model, settings), data)?;
         found.skip_missing |= kept.bad > 0;

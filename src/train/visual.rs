@@ -125,24 +125,16 @@ impl VisualInputs {
         self.unit || self.aligner.is_some()
     }
 
-    /// Warns where the first rows have other lengths than 1, which an adapter that learnt from such rows would take for something else.
-    ///
-    /// # Errors
-    /// A row that is not finite, a file truncated meanwhile.
-    pub fn warn_of_lengths(&mut self) -> Result<()> {
+    /// A length other than 1 among those of the first rows as the adapter gets them; `None` where they all have length 1, are zeros, or cannot be
+    /// read, which is said where they are used.
+    pub fn odd_length(&mut self) -> Option<f64> {
         if self.gives_unit_rows() {
-            return Ok(());
+            return None;
         }
         let first: Vec<u32> = (0..self.rows.rows().min(8) as u32).collect();
-        self.read(&first)?;
-        let lengths = self.block.chunks_exact(self.rows.width()).map(norm);
-        if let Some(length) = lengths.filter(|length| *length > 0.0).find(|length| (length - 1.0).abs() > 0.05) {
-            let remedy = "divide them by their norms";
-            log::warn!(
-                "embeddings have lengths such as {length:.3}, but the adapter learnt from rows of length 1; {remedy}"
-            );
-        }
-        Ok(())
+        self.read(&first).ok()?;
+        let mut lengths = self.block.chunks_exact(self.rows.width()).map(norm).filter(|length| *length > 0.0);
+        lengths.find(|length| (length - 1.0).abs() > 0.05)
     }
 
     /// The inputs that a run's settings ask for.
@@ -156,7 +148,7 @@ impl VisualInputs {
         };
         // Embeddings that are given are taken as they are; those that are made here are made as the adapter has learnt to take them.
         let unit = match (&settings.vision_model, &settings.init_adapter, settings.stage) {
-            (Some(_), Some(adapter), Stage::Two) => AdapterWeights::load(adapter)?.unit_rows(),
+            (Some(_), Some(adapter), Stage::Two) => AdapterWeights::load(adapter)?.unit_rows() == Some(true),
             _ => false,
         };
         let mut inputs = VisualInputs::new(device, rows, aligner.as_deref())?.unit_rows(unit);

@@ -135,6 +135,14 @@ fn broken_pictures_are_named_or_left_out() {
     let kept = place.keep(&device, &lenient).unwrap();
     assert_eq!((kept.count, kept.bad, ids(&kept.ids).len()), (5, 1, 5));
     assert_eq!((rows(&kept.rows).0.len(), kept.computed), (100, 5));
+    // Beside pictures that are there, the broken one alone is embedded again, in vain; by itself it leaves nothing.
+    let of = |names: &[&str], cache: &EmbeddingCache<'_>| {
+        cache.pictures(&device, &place.at("clip"), &PictureList::named(&place.at("pictures"), names.iter().copied()))
+    };
+    let some = of(&["rgb8.png", "plain.gif"], &lenient).unwrap();
+    assert_eq!((some.count, some.bad, some.computed, ids(&some.ids)), (1, 1, 0, vec!["rgb8.png".to_owned()]));
+    let none = of(&["plain.gif"], &lenient).unwrap_err().to_string();
+    assert!(none.contains("all 1 pictures are bad"), "{none}");
     // What was left out once is no reason to leave it out again unasked.
     assert!(place.keep(&device, &cache).unwrap_err().to_string().contains("plain.gif"));
     assert_eq!(place.keep(&device, &lenient).unwrap().computed, 0);
@@ -208,4 +216,21 @@ fn a_picture_that_changes_meanwhile_is_not_kept() {
     // Of the picture that it is now there is one like it.
     assert_eq!((again.count, again.computed), (6, 5));
     assert_eq!(rows(&again.rows), rows(&whole.rows));
+}
+
+#[test]
+fn a_run_waits_for_another_in_the_same_folder() {
+    let place = Place::new();
+    let cache = EmbeddingCache::new(place.at("kept"));
+    let first = place.keep(&Device::host(), &cache).unwrap();
+    place.add("clear.webp", "new.webp");
+    let folder = first.rows.parent().unwrap();
+    let lock = realign::io::FolderLock::acquire(folder).unwrap();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| place.keep(&Device::host(), &EmbeddingCache::new(place.at("kept"))).unwrap());
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        assert!(!waiting.is_finished());
+        drop(lock);
+        assert_eq!(waiting.join().unwrap().computed, 1);
+    });
 }

@@ -82,7 +82,7 @@ pub fn measure(args: &MeasureArgs) -> Result<()> {
     let device = LazyDevice::new(&args.device);
     let (source, target, aligned) = open_sets(args, &device)?;
     let sets: Vec<&Dataset> = [Some(&source), Some(&target), aligned.as_ref()].into_iter().flatten().collect();
-    let inputs = args.source.iter().chain(&args.target).chain(&args.frame);
+    let inputs = args.source.iter().chain(&args.target).chain(&args.aligned).chain(&args.frame);
     outputs.refuse(&sets, inputs.map(PathBuf::as_path))?;
     let device = device.get()?;
     let start = Instant::now();

@@ -63,8 +63,8 @@ fn inputs(
         None => None,
     };
     let mut inputs = VisualInputs::new(device, rows, aligner.as_deref())?.unit_rows(unit == Unit::Made);
-    if unit == Unit::Wanted {
-        inputs.warn_of_lengths()?;
+    if let (Unit::Wanted | Unit::Unknown, Some(length)) = (unit, inputs.odd_length()) {
+        unit.warn(length);
     }
     Ok(inputs)
 }
@@ -78,14 +78,30 @@ enum Unit {
     Wanted,
     /// Of length 1, as we make them.
     Made,
+    /// It does not say, and we make them as the encoder does.
+    Unknown,
 }
 
 impl Unit {
     fn of(adapter: &Adapter, data: &DataArgs) -> Unit {
         match (adapter.unit_rows(), data.makes_embeddings()) {
-            (false, _) => Unit::Any,
-            (true, false) => Unit::Wanted,
-            (true, true) => Unit::Made,
+            (Some(true), true) => Unit::Made,
+            (Some(true), false) => Unit::Wanted,
+            (None, true) => Unit::Unknown,
+            _ => Unit::Any,
+        }
+    }
+
+    /// Says that rows have another length than the adapter learnt from, or may have learnt from.
+    fn warn(self, length: f64) {
+        match self {
+            Unit::Wanted => log::warn!(
+                "embeddings have lengths such as {length:.3}, but the adapter learnt from rows of length 1; divide them by their norms (embed --normalize)"
+            ),
+            Unit::Unknown => log::warn!(
+                "the adapter's file does not say whether it learnt from rows of length 1; those of pictures have lengths such as {length:.3}"
+            ),
+            Unit::Any | Unit::Made => {}
         }
     }
 }
@@ -143,7 +159,7 @@ fn embedding(device: &Device, args: &GenerateArgs) -> Result<Option<Vec<f32>>> {
     if let (Some(picture), Some(model)) = (&args.image, &args.vision_model) {
         let unit = AdapterWeights::load(args.model.adapter()?)?.unit_rows();
         let encoder = ImageEncoder::load(device, model)?;
-        let encoder = if unit { encoder.unit_rows()? } else { encoder };
+        let encoder = if unit == Some(true) { encoder.unit_rows()? } else { encoder };
         return Ok(Some(encoder.encode_file_blocking(picture)?));
     }
     let Some(path) = &args.image_embedding else { return Ok(None) };
@@ -172,10 +188,13 @@ pub fn generate(args: &GenerateArgs) -> Result<()> {
     let assistant = model.date.into_iter().fold(assistant, Assistant::at);
     if let Some(numbers) = &embedding {
         let length = numbers.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
-        if args.image_embedding.is_some() && assistant.model.adapter.unit_rows() && (length - 1.0).abs() > 0.05 {
-            log::warn!(
-                "the embedding's length is {length:.3}, but the adapter learnt from rows of length 1; divide it by its norm"
-            );
+        let unit = match (assistant.model.adapter.unit_rows(), &args.image) {
+            (Some(true), None) => Unit::Wanted,
+            (None, Some(_)) => Unit::Unknown,
+            _ => Unit::Any,
+        };
+        if (length - 1.0).abs() > 0.05 {
+            unit.warn(length);
         }
         check_width(model.adapter()?, assistant.model.adapter.input(), numbers.len())?;
     }

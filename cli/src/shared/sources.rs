@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
 use realign::device::Device;
 use realign::encode::cache::{EmbeddingCache, KeptRows};
@@ -57,11 +57,12 @@ enum Kind {
 impl EncoderArgs {
     /// Opens the rows that inputs are or, with an encoder, stand for.
     pub fn open(&self, device: &LazyDevice<'_>, read: &ReadArgs, inputs: &[PathBuf]) -> Result<Dataset> {
-        let kinds: Vec<Kind> = inputs.iter().map(|input| kind(input)).collect();
-        let (Some(model), Some(first)) = (&self.model, kinds.first()) else { return read.open(inputs) };
+        let Some(model) = &self.model else { return read.open(inputs) };
+        let kinds = inputs.iter().map(|input| kind(input)).collect::<Result<Vec<_>>>()?;
+        let Some(first) = kinds.first() else { return read.open(inputs) };
         if let Some(other) = kinds.iter().position(|kind| kind != first) {
             let (a, b) = (inputs[0].display(), inputs[other].display());
-            anyhow::bail!("{b}: is not of the kind of {a}; of one side give pictures, texts or embeddings alone");
+            bail!("{b}: is not of the kind of {a}; of one side give pictures, texts or embeddings alone");
         }
         let cache = cache(self.cache.as_deref())?;
         let kept = match first {
@@ -102,18 +103,29 @@ pub fn watched(
 }
 
 /// What an input is, by its ending; a folder by what lies in it.
-fn kind(input: &Path) -> Kind {
+fn kind(input: &Path) -> Result<Kind> {
     if input.is_dir() {
         let files = || std::fs::read_dir(input).into_iter().flatten().flatten().map(|entry| entry.path());
-        let holds_rows = files().any(|file| is_rows(&file) || is_folder_of_rows(&file));
-        return if holds_rows { Kind::Embeddings } else { Kind::Pictures };
+        let rows = files().find(|file| is_rows(file) || is_folder_of_rows(file));
+        let picture = files().find(|file| PictureList::is_named_as_one(file));
+        return match (rows, picture) {
+            (None, _) => Ok(Kind::Pictures),
+            (Some(_), None) => Ok(Kind::Embeddings),
+            (Some(rows), Some(picture)) => {
+                let (rows, picture) = (rows.display(), picture.display());
+                bail!(
+                    "{}: holds embeddings ({rows}) and pictures ({picture}); name one kind by a pattern",
+                    input.display()
+                )
+            }
+        };
     }
     let ending = input.extension().map(|ending| ending.to_string_lossy().to_lowercase());
-    match ending.as_deref() {
+    Ok(match ending.as_deref() {
         Some("txt" | "json" | "jsonl") => Kind::Texts,
         _ if FileFormat::from_path(input).is_some() => Kind::Embeddings,
         _ => Kind::Pictures,
-    }
+    })
 }
 
 fn is_rows(file: &Path) -> bool {
@@ -148,7 +160,10 @@ mod tests {
             ("a.TXT", Kind::Texts),
             ("a.jsonl", Kind::Texts),
         ] {
-            assert_eq!(kind(&at(input)), want, "{input}");
+            assert_eq!(kind(&at(input)).unwrap(), want, "{input}");
         }
+        std::fs::write(at("pictures/rows.npy"), "").unwrap();
+        let problem = kind(&at("pictures")).unwrap_err().to_string();
+        assert!(problem.contains("rows.npy") && problem.contains("a.png"), "{problem}");
     }
 }

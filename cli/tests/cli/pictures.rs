@@ -68,7 +68,7 @@ fn training_on_pictures_is_training_on_their_embeddings() {
         let other = format!("{TALKS} --vision-model other --images-root pictures --cache kept --out made --resume");
         let said = folder.run(&format!("{other} --device {device}"));
         let stderr = String::from_utf8(said.stderr).unwrap();
-        assert!(said.status.code() == Some(1) && stderr.contains("embeddings: "), "{stderr}");
+        assert!(said.status.code() == Some(1) && stderr.contains("embeddings by pictures-"), "{stderr}");
         std::fs::remove_dir_all(folder.at("kept")).unwrap();
     }
     // Settings in a file say the same, and beside the pictures no root is needed.
@@ -113,6 +113,14 @@ fn stage_1_embeds_its_texts() {
         "{line} --embeddings other.safetensors --ids other.txt --stats s.safetensors --out forced --force"
     ));
     assert!(words[..2].iter().all(|word| forced.contains(word)) && forced.contains("warning"), "{forced}");
+    assert!(forced.contains("clip ("), "{forced}");
+    // Without an aligner nothing of the statistics is used, and any encoder will do.
+    folder.good(&format!("{line} --text-model other --cache kept --stats s.safetensors --aligner none --out none"));
+    folder.good(&format!("{line} --text-model other --cache kept --stats s.safetensors --any-encoder --out any"));
+    for place in ["--ids ids.txt", "--key rows", "--column c", "--id-column i"] {
+        let key = place.split(' ').next().unwrap().trim_start_matches("--").replace('-', "_");
+        folder.bad(1, &format!("{line} --text-model clip {place} --stats s.safetensors --out no"), &[&key, "encoder"]);
+    }
     // What was forced once goes on.
     folder.good(&format!(
         "{line} --embeddings other.safetensors --ids other.txt --stats s.safetensors --out forced --resume"

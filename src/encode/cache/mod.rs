@@ -13,10 +13,10 @@
 
 mod set;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use rayon::prelude::*;
 use serde_json::json;
@@ -30,11 +30,14 @@ use super::{ImageEncoder, TextEncoder, TextOptions};
 use crate::device::Device;
 use crate::error::{Problem, Remedy};
 use crate::io::{
-    EncoderId, Extent, Ids, Join, NamedPictures, NamedTexts, PictureList, SkipBad, Start, TextList, write_atomically,
+    EncoderId, Extent, FolderLock, Ids, Join, NamedPictures, NamedTexts, PictureList, SkipBad, Start, TextList,
+    write_atomically,
 };
 use crate::setters::setters;
 use crate::{Error, Result};
 
+/// Changes with the arithmetic of preprocessing or of a tower: rows of before are then no longer what would be made.
+const ARITHMETIC: &str = "v1";
 /// Texts of a batch: the encoder cuts it into parts that suit its device.
 const TEXTS: usize = 256;
 
@@ -111,22 +114,18 @@ impl<'a> EmbeddingCache<'a> {
     pub fn pictures(&self, device: &Device, model: &Path, pictures: &PictureList) -> Result<KeptRows> {
         let (keys, stamps): (Vec<Key>, Vec<Stamp>) = keys_of_pictures(pictures)?.into_iter().unzip();
         let name = |i: usize| pictures.id(i).to_owned();
-        self.keep(("pictures", model), (&name, &keys), &|missing, files| {
+        let changed = |places: &[usize]| {
+            let differs = |i: &&usize| stamp(&pictures.path(**i)).ok() != Some(stamps[**i]);
+            places.iter().find(differs).map(|i| pictures.path(*i))
+        };
+        let inputs = Inputs { name: &name, working_name: &name, keys: &keys, changed: &changed };
+        self.keep(("pictures", model), &inputs, &|missing, files| {
             let preprocessor = Preprocessor::load(model)?;
             let encoder = ImageEncoder::load(device, model)?;
             let list = Arc::new(pictures.at(missing));
             let watch = |done| self.tell("pictures", done, list.len());
             let options = self.options(model, files).batch_size(encoder.batch()).progress(Some(&watch));
-            let made = resumed(&options, |options| embed_pictures(&encoder, &preprocessor, &list, options))?;
-            // What changed meanwhile is not what its key says.
-            for &i in missing {
-                let path = pictures.path(i);
-                if stamp(&path)? != stamps[i] {
-                    files.remove_rows()?;
-                    return Err(Error::format(&path, "changed while it was embedded; run the command again"));
-                }
-            }
-            Ok(made)
+            resumed(&options, |options| embed_pictures(&encoder, &preprocessor, &list, options))
         })
     }
 
@@ -139,8 +138,11 @@ impl<'a> EmbeddingCache<'a> {
         let key = |i: usize| Key(Sha256::digest(texts.texts.get(i).as_bytes()).into());
         let keys: Vec<Key> = (0..texts.texts.len()).into_par_iter().map(key).collect();
         let name = |i: usize| texts.names.get(i).to_owned();
-        self.keep(("texts", model), (&name, &keys), &|missing, files| {
-            let record = |i: &usize| json!({"id": texts.names.get(*i), "text": texts.texts.get(*i)}).to_string() + "\n";
+        // Names may be what no id may be: empty, or of several lines.
+        let working_name = |i: usize| hexadecimal(&keys[i].0);
+        let inputs = Inputs { name: &name, working_name: &working_name, keys: &keys, changed: &|_| None };
+        self.keep(("texts", model), &inputs, &|missing, files| {
+            let record = |i: &usize| json!({"id": working_name(*i), "text": texts.texts.get(*i)}).to_string() + "\n";
             let lines: String = missing.iter().map(record).collect();
             let path = files.beside("texts.jsonl");
             write_atomically(&path, true, lines.as_bytes())?;
@@ -176,14 +178,16 @@ impl<'a> EmbeddingCache<'a> {
         if names.is_empty() || (missing > 0 && !skip_missing) {
             let (count, such) = (names.len(), first_missing.join(", "));
             let problem = match missing {
-                0 => "no record names a picture".to_owned(),
-                _ => format!(
-                    "{missing} records name pictures that are not under {}, and {count} pictures are: {such}",
-                    root.display()
-                ),
+                0 => "no record names a picture; give records with an image, or embeddings".to_owned(),
+                _ => {
+                    let more = if missing as usize > first_missing.len() { ", …" } else { "" };
+                    let lacking =
+                        format!("{missing} records name pictures that are not under {}: {such}{more}", root.display());
+                    format!("{lacking}; {count} pictures are there")
+                }
             };
             let problem = Problem::new(format!("{}: {problem}", data.display()));
-            let problem = if missing > 0 { problem.remedy(Remedy::SkipMissing) } else { problem };
+            let problem = if missing > 0 && !skip_missing { problem.remedy(Remedy::SkipMissing) } else { problem };
             return Err(Error::argument("images_root", problem));
         }
         self.pictures(device, model, &PictureList::named(root, (0..names.len()).map(|i| names.get(i))))
@@ -202,49 +206,94 @@ impl<'a> EmbeddingCache<'a> {
             .skip_bad(self.skip_bad)
             .model(Some(model))
             .stop(self.stop)
+            .that_may_be_empty()
     }
 
-    /// The rows of named inputs: those that are known, and those that `make` makes of the others (their places, and where they go).
-    fn keep(
-        &self,
-        (kind, model): (&'static str, &Path),
-        (name, keys): (&dyn Fn(usize) -> String, &[Key]),
-        make: &dyn Fn(&[usize], &Files) -> Result<Embedded>,
-    ) -> Result<KeptRows> {
+    /// The rows of named inputs: those that are known, and those that are made of the others.
+    fn keep(&self, (kind, model): (&'static str, &Path), inputs: &Inputs<'_>, make: &Make<'_>) -> Result<KeptRows> {
         let encoder = EncoderId::of_model(model)?;
-        let folder = self.folder.join(format!("{kind}-{}", &encoder.hash[..16]));
+        let folder = self.folder.join(format!("{kind}-{ARITHMETIC}-{}", &encoder.hash[..16]));
         std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
-        let files = Files::of(&folder, &name_of_set(name, keys));
-        if let Some(count) = files.whole() {
-            let bad = keys.len() as u64 - count.min(keys.len() as u64);
-            if self.allows(bad) {
-                let (rows, ids) = (files.rows, files.ids);
-                return Ok(KeptRows { rows, ids, count, computed: 0, bad, encoder });
+        let files = Files::of(&folder, &name_of_set("set", inputs, 0..inputs.keys.len()));
+        let found = |computed: u64, count: u64| {
+            let bad = inputs.keys.len() as u64 - count.min(inputs.keys.len() as u64);
+            let (rows, ids, encoder) = (files.rows.clone(), files.ids.clone(), encoder.clone());
+            KeptRows { rows, ids, count, computed, bad, encoder }
+        };
+        if let Some(kept) = files.whole().map(|count| found(0, count)).filter(|kept| self.allows(kept.bad)) {
+            return Ok(kept);
+        }
+        let _alone = self.alone_in(&folder)?;
+        let mut sets = Sets::find(&folder, inputs.keys)?;
+        let mut seen = HashSet::new();
+        let is_missing = |i: &usize| !sets.has(&inputs.keys[*i]) && seen.insert(inputs.keys[*i]);
+        let missing: Vec<usize> = (0..inputs.keys.len()).filter(is_missing).collect();
+        let part = match missing.is_empty() {
+            true => None,
+            false => self.part((&folder, inputs), &missing, (model, &encoder), make)?,
+        };
+        if let Some((part, _)) = &part {
+            sets.add(part)?;
+        }
+        let there: Vec<(String, Key)> = (0..inputs.keys.len())
+            .map(|i| ((inputs.name)(i), inputs.keys[i]))
+            .filter(|(_, key)| sets.has(key))
+            .collect();
+        if there.is_empty() {
+            let problem = format!("all {} {kind} are bad, so that there is no row", inputs.keys.len());
+            return Err(Error::degenerate(problem));
+        }
+        sets.write(&files, &encoder, &there)?;
+        let computed = part.as_ref().map_or(0, |(_, rows)| *rows);
+        part.into_iter().try_for_each(|(part, _)| part.remove())?;
+        Ok(found(computed, there.len() as u64))
+    }
+
+    /// Makes the rows of the inputs at these places, or finds them where a run was killed between two of its files; `None` where all are bad.
+    fn part(
+        &self,
+        (folder, inputs): (&Path, &Inputs<'_>),
+        missing: &[usize],
+        (model, encoder): (&Path, &EncoderId),
+        make: &Make<'_>,
+    ) -> Result<Option<(Files, u64)>> {
+        let files = Files::of(folder, &name_of_set("part", inputs, missing.iter().copied()));
+        if !(files.rows.is_file() && files.ids.is_file()) {
+            let made = make(missing, &files)?;
+            if made.rows == 0 {
+                return Ok(None);
             }
         }
-        let mut sets = Sets::find(&folder, keys)?;
-        let mut seen = std::collections::HashSet::new();
-        let missing: Vec<usize> = (0..keys.len()).filter(|i| !sets.has(&keys[*i]) && seen.insert(keys[*i])).collect();
-        let mut part = None;
-        if !missing.is_empty() {
-            let part_keys: Vec<Key> = missing.iter().map(|i| keys[*i]).collect();
-            let files = Files::of(&folder, &name_of_set(&|_| String::new(), &part_keys));
-            if !(files.rows.is_file() && files.ids.is_file()) {
-                make(&missing, &files)?;
+        // What changed meanwhile is not what its key says.
+        let changed = (inputs.changed)(missing)
+            .or_else(|| (EncoderId::of_model(model).ok()?.hash != encoder.hash).then(|| model.to_path_buf()));
+        if let Some(path) = changed {
+            files.remove_rows()?;
+            return Err(Error::format(&path, "changed while it was in use; run the command again"));
+        }
+        let keys = keys_of_rows(&files, inputs, missing)?;
+        files.write_keys(&keys)?;
+        Ok(Some((files, keys.len() as u64)))
+    }
+
+    /// Waits until no other process works in a folder of the cache, and keeps others waiting.
+    fn alone_in(&self, folder: &Path) -> Result<FolderLock> {
+        let mut said = false;
+        loop {
+            match FolderLock::acquire(folder) {
+                Err(Error::InUse { process, .. }) => {
+                    if !std::mem::replace(&mut said, true) {
+                        let who = process.map_or_else(|| "another process".to_owned(), |id| format!("process {id}"));
+                        log::warn!("{}: {who} embeds there; waiting for it", folder.display());
+                    }
+                    if self.stop.is_some_and(|stop| stop()) {
+                        return Err(Error::Stopped);
+                    }
+                    std::thread::sleep(Duration::from_millis(200));
+                }
+                other => return other,
             }
-            files.write_keys(&keys_of_rows(&files, name, &missing, keys)?)?;
-            sets.add(&files)?;
-            part = Some(files);
         }
-        let there: Vec<usize> = (0..keys.len()).filter(|i| sets.has(&keys[*i])).collect();
-        let bad = (keys.len() - there.len()) as u64;
-        sets.write(&files, &encoder, &there.iter().map(|i| (name(*i), keys[*i])).collect::<Vec<_>>())?;
-        let computed = missing.len() as u64 - part.as_ref().map_or(0, |part| part.lacking(missing.len()));
-        if let Some(part) = part.filter(|part| part.rows != files.rows) {
-            part.remove()?;
-        }
-        let (count, rows, ids) = (there.len() as u64, files.rows, files.ids);
-        Ok(KeptRows { rows, ids, count, computed, bad, encoder })
     }
 
     fn allows(&self, bad: u64) -> bool {
@@ -263,9 +312,23 @@ fn resumed(options: &EmbedOptions<'_>, run: impl Fn(&EmbedOptions<'_>) -> Result
     }
 }
 
+/// What rows are asked for.
+struct Inputs<'a> {
+    /// What each is called.
+    name: &'a dyn Fn(usize) -> String,
+    /// What each is called while its row is made.
+    working_name: &'a dyn Fn(usize) -> String,
+    keys: &'a [Key],
+    /// Of those at these places one that is no longer what its key says.
+    changed: &'a dyn Fn(&[usize]) -> Option<PathBuf>,
+}
+
+/// Makes the rows of the inputs at these places, with their working names as ids.
+type Make<'a> = dyn Fn(&[usize], &Files) -> Result<Embedded> + 'a;
+
 /// The keys of the rows that were made of the inputs at these places: of bad ones there is none.
-fn keys_of_rows(files: &Files, name: &dyn Fn(usize) -> String, places: &[usize], keys: &[Key]) -> Result<Vec<Key>> {
-    let by_name: HashMap<String, Key> = places.iter().map(|i| (name(*i), keys[*i])).collect();
+fn keys_of_rows(files: &Files, inputs: &Inputs<'_>, places: &[usize]) -> Result<Vec<Key>> {
+    let by_name: HashMap<String, Key> = places.iter().map(|i| ((inputs.working_name)(*i), inputs.keys[*i])).collect();
     let made = Ids::read(&files.ids, None)?;
     let key = |row: usize| by_name.get(made.get(row)).copied();
     let found: Option<Vec<Key>> = (0..made.len()).map(key).collect();
@@ -293,14 +356,15 @@ fn keys_of_pictures(pictures: &PictureList) -> Result<Vec<(Key, Stamp)>> {
     (0..pictures.len()).into_par_iter().with_max_len(1).map(key).collect()
 }
 
-/// A name for rows of these names and keys.
-fn name_of_set(name: &dyn Fn(usize) -> String, keys: &[Key]) -> String {
+/// A name for the rows of the inputs at these places.
+fn name_of_set(kind: &str, inputs: &Inputs<'_>, places: impl Iterator<Item = usize>) -> String {
     let mut hash = Sha256::new();
-    for (i, key) in keys.iter().enumerate() {
-        let name = name(i);
+    hash.update(kind.as_bytes());
+    for i in places {
+        let name = (inputs.name)(i);
         hash.update((name.len() as u64).to_le_bytes());
         hash.update(name.as_bytes());
-        hash.update(key.0);
+        hash.update(inputs.keys[i].0);
     }
     hexadecimal(&hash.finalize())[..32].to_owned()
 }

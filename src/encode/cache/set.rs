@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::encode::identity::hexadecimal;
@@ -69,23 +70,25 @@ impl Files {
         keys.ok_or_else(|| Error::format(&self.keys, "is damaged; delete the folder, which is a cache"))
     }
 
-    /// How many of so many rows it lacks.
-    pub fn lacking(&self, rows: usize) -> u64 {
-        let there = self.read_keys().map_or(0, |keys| keys.len());
-        rows.saturating_sub(there) as u64
-    }
-
     /// Removes rows that have no keys yet.
     pub fn remove_rows(&self) -> Result<()> {
-        [&self.ids, &self.rows]
-            .into_iter()
-            .try_for_each(|path| std::fs::remove_file(path).map_err(Error::io("remove", path)))
+        // The rows first: a run takes them for its own where ids are missing.
+        remove(&self.rows)?;
+        remove(&self.ids)
     }
 
     pub fn remove(&self) -> Result<()> {
         // The keys first: a set without them is none.
-        std::fs::remove_file(&self.keys).map_err(Error::io("remove", &self.keys))?;
+        remove(&self.keys)?;
         self.remove_rows()
+    }
+}
+
+/// Removes a file that may be gone already.
+fn remove(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::io("remove", path)(e)),
+        _ => Ok(()),
     }
 }
 

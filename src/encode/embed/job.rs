@@ -213,6 +213,12 @@ impl<'a> Job<'a> {
 
     /// Publishes what is left, and the ids.
     pub fn finish(mut self) -> Result<Embedded> {
+        if self.state.rows == 0 && self.options.may_be_empty {
+            self.state.bad.warn(self.kind.name);
+            let (skipped_bad, width) = (self.state.bad.places.len() as u64, self.kind.width);
+            self.work.remove();
+            return Ok(Embedded { rows: 0, resumed: 0, width, skipped_bad, cut: 0, files: Vec::new(), ids: None });
+        }
         if self.state.rows == 0 {
             let problem = format!("all {} {} are bad, so that there is no row", self.kind.count, self.kind.name);
             return Err(Error::degenerate(problem));

@@ -77,6 +77,8 @@ pub struct EmbedOptions<'a> {
     pub files: Vec<PathBuf>,
     /// Further settings that decide what rows are, by name: they too must be the same when a run goes on.
     pub settings: Vec<(&'static str, String)>,
+    /// Whether there may be no row at all, since all inputs are bad and may be left out: no file is written then.
+    pub(super) may_be_empty: bool,
     /// How often the run's state is kept.
     pub save_every: Duration,
     /// Called with the number of inputs that are done.
@@ -100,10 +102,19 @@ impl EmbedOptions<'_> {
             model: None,
             files: Vec::new(),
             settings: Vec::new(),
+            may_be_empty: false,
             save_every: Duration::from_secs(1),
             progress: None,
             stop: None,
         }
+    }
+}
+
+impl EmbedOptions<'_> {
+    /// The same for a run whose inputs may all be bad, if so many may be left out: it has no rows and no files then.
+    #[must_use]
+    pub(super) fn that_may_be_empty(self) -> Self {
+        EmbedOptions { may_be_empty: true, ..self }
     }
 }
 

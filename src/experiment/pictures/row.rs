@@ -133,7 +133,8 @@ fn fresh_adapter(materials: &PictureMaterials<'_>, folder: &Path) -> Result<Path
     let config = DecoderConfig::read(materials.model)?;
     let (own, width) = (&materials.settings, materials.rows.width);
     let outputs = own.visual_tokens * config.hidden_size;
-    let weights: AdapterWeights = crate::nn::adapter::fresh(AdapterKind::Mlp(2), width, outputs, own.seed);
+    let mut weights: AdapterWeights = crate::nn::adapter::fresh(AdapterKind::Mlp(2), width, outputs, own.seed);
+    weights.set_unit_rows(true);
     std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
     let path = folder.join("adapter.safetensors");
     weights.save(&path, crate::ElementType::F32, true)?;

@@ -19,7 +19,7 @@ use crate::experiment::encoder::EncoderSettings;
 use crate::experiment::plan::NOISE;
 use crate::experiment::protocol::{Progress, Training};
 use crate::experiment::results::claim_folder;
-use crate::io::{ChatTemplate, DecoderConfig, Tokenizer};
+use crate::io::{ChatTemplate, DecoderConfig, EncoderId, Tokenizer};
 use crate::train::Start;
 use crate::{Error, Result};
 
@@ -124,7 +124,9 @@ impl PicturesOptions {
     /// What results say was asked for.
     fn head(&self, device: &Device, collection: &Collection, towers: &Towers) -> Result<Value> {
         let settings = self.settings(0);
-        let model = |path: &Option<PathBuf>| path.as_deref().map(fingerprint_of).transpose();
+        let encoder = |path: &Option<PathBuf>| {
+            path.as_deref().map(|path| EncoderId::of_model(path).map(|encoder| encoder.hash)).transpose()
+        };
         let shown = |path: &Path| path.display().to_string();
         let training = |t: Training| json!({"steps": t.steps, "batch_size": t.batch_size, "lr": t.lr});
         Ok(json!({
@@ -139,7 +141,7 @@ impl PicturesOptions {
             },
             "inputs": {
                 "images": collection.fingerprint()?, "model": fingerprint_of(&self.model)?,
-                "vision_model": model(&self.vision_model)?, "text_model": model(&self.text_model)?,
+                "vision_model": encoder(&self.vision_model)?, "text_model": encoder(&self.text_model)?,
             },
             "asks": collection.asks(),
         }))
@@ -221,8 +223,16 @@ pub fn pictures_study(
     }
     let (earlier, _lock) = claim_folder(out, options.start)?;
     if earlier {
+        let begun = results.was_begun()?;
         results = results.resume()?;
+        let rows = out.join("embeddings");
+        if !begun && rows.is_dir() {
+            // Nothing says whose they are.
+            std::fs::remove_dir_all(&rows).map_err(Error::io("remove", &rows))?;
+        }
     }
+    // What rows are made of is known before there are any.
+    results.save(false, 0.0)?;
     watch(PicturesEvent::Begins { rows: options.seeds * arms.len() as u64 })?;
     let embedder = Embedder::new(device, &collection, towers, out.join("embeddings"));
     let mut study = Study { device, out, options, arms: &arms, results, embedder, start: Instant::now() };

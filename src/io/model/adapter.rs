@@ -178,17 +178,15 @@ impl AdapterWeights {
         self.notes.insert(VISUAL_TOKENS.to_owned(), count.to_string());
     }
 
-    /// Whether the adapter learnt from rows of length 1, as aligned ones are, if the file says so: then it wants such rows of images, too.
-    pub fn unit_rows(&self) -> bool {
-        self.notes.get(UNIT_ROWS).is_some_and(|note| note == "true")
+    /// Whether the adapter learnt from rows of length 1, as aligned ones are, and wants such rows of images, too; `None` where the file does not
+    /// say it.
+    pub fn unit_rows(&self) -> Option<bool> {
+        self.notes.get(UNIT_ROWS)?.parse().ok()
     }
 
     /// Notes whether it learns from rows of length 1.
     pub fn set_unit_rows(&mut self, unit: bool) {
-        match unit {
-            true => drop(self.notes.insert(UNIT_ROWS.to_owned(), "true".to_owned())),
-            false => drop(self.notes.remove(UNIT_ROWS)),
-        }
+        self.notes.insert(UNIT_ROWS.to_owned(), unit.to_string());
     }
 
     /// The visual tokens that an image gets before a model of width `hidden`: `asked` for, or as the file says, or one of each that the

@@ -54,7 +54,7 @@ impl NamedPictures {
                 }
                 None => {
                     found.missing += 1;
-                    if found.first_missing.len() < LISTED {
+                    if found.first_missing.len() < LISTED && !found.first_missing.contains(&last) {
                         found.first_missing.push(last);
                     }
                 }
@@ -91,6 +91,9 @@ impl Extent {
             Extent::Captions(_) => captions::parse(object, join).ok().map(|(names, _)| names),
             Extent::All if turns::is_conversation(object) => {
                 turns::parse(object, join).ok().map(|conversation| conversation.names)
+            }
+            Extent::All if object.contains_key("question") => {
+                questions::parse(object, join).ok().map(|(names, ..)| names)
             }
             Extent::All if captions::has_caption(object) => captions::names(object, join).ok(),
             Extent::All => Image::of(object).ok()?.names(object, join).ok(),

@@ -110,6 +110,21 @@ impl Settings {
             _ if self.encoder().is_some() && !self.embeddings.is_empty() => {
                 "embeddings: an encoder is named, which makes them; leave out one of both"
             }
+            _ if self.encoder().is_some() => {
+                let places = [
+                    ("ids", self.ids.is_some()),
+                    ("key", self.key.is_some()),
+                    ("column", self.column.is_some()),
+                    ("id_column", self.id_column.is_some()),
+                ];
+                return match places.into_iter().find(|(_, set)| *set) {
+                    None => Ok(()),
+                    Some((key, _)) => {
+                        let problem = "says where embeddings are, and an encoder makes them; leave out one of both";
+                        Err(Error::argument("setting", format!("{key}: {problem}")))
+                    }
+                };
+            }
             _ => return Ok(()),
         };
         Err(Error::argument("setting", problem))

@@ -95,7 +95,7 @@ settings! {
     images_root: Option<PathBuf> = |_s| None, true;
     /// An encoder that embeds the data's texts, instead of embeddings (stage 1): a folder of CLIP, SigLIP, sentence-transformers or a decoder.
     text_model: Option<PathBuf> = |_s| None, true;
-    /// Where embeddings that are computed are kept, each once; by default embeddings in the run's folder.
+    /// Where embeddings that are computed are kept, each once; by default the command line's cache, or of the library a folder in the run's.
     cache: Option<PathBuf> = |_s| None, false;
     /// Take embeddings of another encoder than the one that the statistics were fitted with.
     any_encoder: bool = |_s| false, false;
