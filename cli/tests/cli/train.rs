@@ -376,7 +376,9 @@ fn gguf_files_are_models() {
     assert_eq!((&alone["text"], &alone["tokens"]), (&with["text"], &with["tokens"]));
     folder.bad(2, &format!("{ask} --image-embedding image.npy --row 0"), &["--adapter"]);
     let seen = format!("{ask} --image-embedding image.npy --row 0 --adapter run/adapter.safetensors");
-    assert_eq!(folder.json_line(&seen)["prompt_tokens"].as_u64(), alone["prompt_tokens"].as_u64().map(|n| n + 2));
+    // The golden embeddings are not of length 1, as those that the adapter learnt from, which is said.
+    assert!(folder.good(&seen).contains("learnt from rows of length 1"));
+    assert_eq!(folder.json_quiet(&seen)["prompt_tokens"].as_u64(), alone["prompt_tokens"].as_u64().map(|n| n + 2));
     let stage2 = "train stage2 --model g.gguf --data conversations.json --embeddings image.npy --ids image_ids.json --init-adapter \
                   run/adapter.safetensors --train lora --lora-rank 2 --merge-lora --max-steps 2 --device host --out two";
     folder.good(stage2);
