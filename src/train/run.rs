@@ -28,7 +28,7 @@ use super::schedule::Schedule;
 use super::settings::{Settings, Stage, Trained};
 use super::sources::{Watch, with_embeddings};
 use super::step::{Phase, Unread};
-use super::visual::VisualInputs;
+use super::visual::{VisualInputs, warn_of_length};
 use super::{Checkpoints, Finished, Model, Trainer, results};
 use crate::device::{Device, block_on};
 use crate::error::{Problem, Remedy};
@@ -452,19 +452,6 @@ fn model(device: &Device, settings: &Settings, inputs: &mut VisualInputs) -> Res
     }
     decoder.compute_in(device, precision)?;
     Ok(Model { adapter: Adapter::new(device, &weights)?, decoder })
-}
-
-/// Says that an adapter gets rows of another length than it learnt from, or may have learnt from.
-fn warn_of_length(settings: &Settings, learnt: Option<bool>, length: f64) {
-    match learnt {
-        Some(true) => log::warn!(
-            "embeddings have lengths such as {length:.3}, but init_adapter learnt from rows of length 1; divide them by their norms"
-        ),
-        None if settings.init_adapter.is_some() && settings.vision_model.is_some() => log::warn!(
-            "init_adapter does not say whether it learnt from rows of length 1; those of pictures have lengths such as {length:.3}"
-        ),
-        _ => {}
-    }
 }
 
 /// An adapter of another shape than the settings ask for must not take its place in silence; their defaults ask for none.

@@ -301,6 +301,19 @@ fn norm(row: &[f32]) -> f64 {
     row.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt()
 }
 
+/// Says that an adapter gets rows of another length than it learnt from, or may have learnt from.
+pub(super) fn warn_of_length(settings: &Settings, learnt: Option<bool>, length: f64) {
+    match learnt {
+        Some(true) => log::warn!(
+            "embeddings have lengths such as {length:.3}, but init_adapter learnt from rows of length 1; divide them by their norms"
+        ),
+        None if settings.init_adapter.is_some() && settings.vision_model.is_some() => log::warn!(
+            "init_adapter does not say whether it learnt from rows of length 1; those of pictures have lengths such as {length:.3}"
+        ),
+        _ => {}
+    }
+}
+
 /// Whether the aligner's status says that every row could be aligned.
 pub(super) fn judge(status: &[u8]) -> Result<()> {
     match first_bad_row(status) {
