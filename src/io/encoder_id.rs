@@ -29,9 +29,7 @@ impl EncoderId {
     pub(crate) fn notes(&self, prefix: &str) -> BTreeMap<String, String> {
         [(NAME, &self.name), (HASH, &self.hash)].map(|(name, text)| (format!("{prefix}{name}"), text.clone())).into()
     }
-}
 
-impl EncoderId {
     /// Of rows of both: the one that is known, or both where they are one. Where they differ the rows are of several, which no other rows change,
     /// so that neither order nor partition matters.
     pub(crate) fn of_both(a: Option<EncoderId>, b: Option<EncoderId>) -> Option<EncoderId> {

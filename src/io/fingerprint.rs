@@ -1,6 +1,6 @@
 //! What a file held: so that a run does not go on with another.
 //!
-//! Of each file, its length and a CRC-32: of all of it up to 64 MiB and for texts, of 256 blocks of 64 KiB spread over it beyond. What a file is
+//! Of each file, its length and a CRC-32: of all of it up to 64 MiB, for texts and for encoders' files, of 256 blocks of 64 KiB spread over it beyond. What a file is
 //! called and where it lies does not count.
 
 use std::fs::File;
@@ -23,8 +23,8 @@ pub(crate) struct InputFile {
     /// Such as `data`, or `model/config.json`; several files of one role are in order.
     pub role: String,
     pub path: PathBuf,
-    /// Read as a whole, however large.
-    pub text: bool,
+    /// Whether it is read as a whole, however large.
+    pub whole: bool,
 }
 
 /// What a file holds, in few bytes.
@@ -38,13 +38,13 @@ pub(crate) struct Fingerprint {
 
 impl Fingerprint {
     pub(crate) fn of(input: InputFile) -> Result<Fingerprint> {
-        let InputFile { role, path, text } = input;
+        let InputFile { role, path, whole } = input;
         let failed = || Error::io("read", &path);
         let mut file = File::open(&path).map_err(failed())?;
         let bytes = file.metadata().map_err(failed())?.len();
         let mut crc = crc32fast::Hasher::new();
         let mut block = vec![0; BLOCK];
-        if text || bytes <= WHOLE {
+        if whole || bytes <= WHOLE {
             loop {
                 match file.read(&mut block).map_err(failed())? {
                     0 => break,
@@ -91,10 +91,10 @@ impl Fingerprint {
     }
 }
 
-/// The fingerprint of one file; `text` has it read as a whole, however large.
+/// The fingerprint of one file; `whole` has it read as a whole, however large.
 #[cfg(feature = "encode")]
-pub(crate) fn of_file(role: &str, path: &std::path::Path, text: bool) -> Result<Fingerprint> {
-    Fingerprint::of(InputFile { role: role.to_owned(), path: path.to_path_buf(), text })
+pub(crate) fn of_file(role: &str, path: &std::path::Path, whole: bool) -> Result<Fingerprint> {
+    Fingerprint::of(InputFile { role: role.to_owned(), path: path.to_path_buf(), whole })
 }
 
 /// Checks that a run's inputs are those of its checkpoint.
@@ -137,8 +137,8 @@ mod tests {
 
     use super::*;
 
-    fn taken(path: &Path, text: bool) -> Fingerprint {
-        Fingerprint::of(InputFile { role: "x".to_string(), path: path.to_path_buf(), text }).unwrap()
+    fn taken(path: &Path, whole: bool) -> Fingerprint {
+        Fingerprint::of(InputFile { role: "x".to_string(), path: path.to_path_buf(), whole }).unwrap()
     }
 
     #[test]

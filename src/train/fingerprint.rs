@@ -67,8 +67,8 @@ pub(super) fn of_checkpoint(value: Option<&Value>) -> Option<Vec<Fingerprint>> {
 /// The files that the settings name.
 fn files(settings: &Settings) -> Result<Vec<InputFile>> {
     let mut files = Vec::new();
-    let mut add = |role: &str, path: &Path, text: bool| {
-        files.push(InputFile { role: role.to_string(), path: path.to_path_buf(), text })
+    let mut add = |role: &str, path: &Path, whole: bool| {
+        files.push(InputFile { role: role.to_string(), path: path.to_path_buf(), whole })
     };
     add("data", &settings.data, true);
     let texts = [

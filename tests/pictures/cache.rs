@@ -143,6 +143,11 @@ fn broken_pictures_are_named_or_left_out() {
     assert_eq!((some.count, some.bad, some.computed, ids(&some.ids)), (1, 1, 0, vec!["rgb8.png".to_owned()]));
     let none = of(&["plain.gif"], &lenient).unwrap_err().to_string();
     assert!(none.contains("all 1 pictures are bad"), "{none}");
+    std::fs::copy(place.at("pictures/plain.gif"), place.at("pictures/twin.gif")).unwrap();
+    let both = ["rgb8.png", "plain.gif", "twin.gif"];
+    assert!(of(&both, &lenient).unwrap_err().to_string().contains("2 pictures cannot be used, and 1 may be left out"));
+    assert_eq!(of(&both, &cache.clone().skip_bad(SkipBad::AtMost(2))).unwrap().bad, 2);
+    std::fs::remove_file(place.at("pictures/twin.gif")).unwrap();
     // What was left out once is no reason to leave it out again unasked.
     assert!(place.keep(&device, &cache).unwrap_err().to_string().contains("plain.gif"));
     assert_eq!(place.keep(&device, &lenient).unwrap().computed, 0);

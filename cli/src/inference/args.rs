@@ -92,7 +92,7 @@ pub struct DataArgs {
     #[arg(long, num_args = 1.., required_unless_present = "vision_model", conflicts_with = "vision_model", value_name = "FILE")]
     embeddings: Vec<PathBuf>,
     /// An image encoder that embeds the pictures which the records name, instead of embeddings: a folder of CLIP or SigLIP.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["ids", "key", "column", "id_column"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["ids", "key", "column", "id_column", "stats"])]
     vision_model: Option<PathBuf>,
     /// The folder that the pictures' names are relative to; by default that of the records.
     #[arg(long, value_name = "DIR", requires = "vision_model")]

@@ -209,6 +209,8 @@ fn pictures_are_scored_asked_and_evaluated() {
         &format!("{TALKS} {pictures} --init-adapter a.safetensors --out no --device host"),
         &["a.safetensors", "20"],
     );
+    // Pictures are what texts are aligned to, and are not aligned themselves.
+    folder.bad(2, &format!("{score} --vision-model clip --stats s.safetensors"), &["--stats"]);
     folder.bad(2, &format!("{score} --vision-model clip --embeddings rows.npy"), &["--embeddings"]);
     folder.bad(2, &format!("generate {model} --image pictures/a.png --prompt what"), &["--vision-model"]);
 }

@@ -42,7 +42,7 @@ const ARITHMETIC: &str = "v1";
 const TEXTS: usize = 256;
 
 /// What is told of the work: what is embedded, how many are done, and how many there are.
-pub type Watch<'a> = &'a dyn Fn(&'static str, u64, u64);
+type Watch<'a> = &'a dyn Fn(&'static str, u64, u64);
 
 /// A folder of rows that are computed once.
 #[derive(Clone)]
@@ -220,7 +220,7 @@ impl<'a> EmbeddingCache<'a> {
             let (rows, ids, encoder) = (files.rows.clone(), files.ids.clone(), encoder.clone());
             KeptRows { rows, ids, count, computed, bad, encoder }
         };
-        if let Some(kept) = files.whole().map(|count| found(0, count)).filter(|kept| self.allows(kept.bad)) {
+        if let Some(kept) = files.whole().map(|count| found(0, count)).filter(|kept| self.skip_bad.allows(kept.bad)) {
             return Ok(kept);
         }
         let _alone = self.alone_in(&folder)?;
@@ -242,6 +242,16 @@ impl<'a> EmbeddingCache<'a> {
         if there.is_empty() {
             let problem = format!("all {} {kind} are bad, so that there is no row", inputs.keys.len());
             return Err(Error::degenerate(problem));
+        }
+        let bad = (inputs.keys.len() - there.len()) as u64;
+        if !self.skip_bad.allows(bad) {
+            // One content under several names counts once where it is embedded, and once for each name here.
+            let problem = format!("{bad} {kind} cannot be used, and {} may be left out", self.skip_bad);
+            let argument = if kind == "pictures" { "images" } else { "texts" };
+            return Err(Error::Argument {
+                argument,
+                problem: Problem::new(problem).remedy(Remedy::SkipBad { count: bad }),
+            });
         }
         sets.write(&files, &encoder, &there)?;
         let computed = part.as_ref().map_or(0, |(_, rows)| *rows);
@@ -293,13 +303,6 @@ impl<'a> EmbeddingCache<'a> {
                 }
                 other => return other,
             }
-        }
-    }
-
-    fn allows(&self, bad: u64) -> bool {
-        match self.skip_bad {
-            SkipBad::All => true,
-            SkipBad::AtMost(most) => bad <= most,
         }
     }
 }

@@ -28,16 +28,14 @@ impl Bad {
             self.first.push(problem);
         }
         let count = self.places.len() as u64;
-        match allowed {
-            SkipBad::All => Ok(()),
-            SkipBad::AtMost(most) if count <= most => Ok(()),
-            SkipBad::AtMost(most) => {
-                let more = if most > 0 { format!(", and {most} may be left out") } else { String::new() };
-                let problem = Problem::new(self.words(kind, &format!("cannot be used{more}")));
-                let argument = if kind == "pictures" { "images" } else { "texts" };
-                Err(Error::Argument { argument, problem: problem.remedy(Remedy::SkipBad { count }) })
-            }
+        if allowed.allows(count) {
+            return Ok(());
         }
+        let more =
+            if allowed == SkipBad::default() { String::new() } else { format!(", and {allowed} may be left out") };
+        let problem = Problem::new(self.words(kind, &format!("cannot be used{more}")));
+        let argument = if kind == "pictures" { "images" } else { "texts" };
+        Err(Error::Argument { argument, problem: problem.remedy(Remedy::SkipBad { count }) })
     }
 
     /// Says which were left out, if any were.

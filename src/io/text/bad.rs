@@ -21,6 +21,16 @@ pub enum SkipBad {
     All,
 }
 
+impl SkipBad {
+    /// Whether so many may be left out.
+    pub fn allows(self, count: u64) -> bool {
+        match self {
+            SkipBad::All => true,
+            SkipBad::AtMost(most) => count <= most,
+        }
+    }
+}
+
 /// None.
 impl Default for SkipBad {
     fn default() -> SkipBad {
