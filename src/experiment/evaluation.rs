@@ -18,7 +18,7 @@ use crate::align::{Method, Statistics};
 use crate::device::Device;
 use crate::inference::{AnswerOptions, Assistant, Evaluation, evaluate, score};
 use crate::io::{AdapterKind, AdapterWeights, QuestionOptions, Questions, SampleOptions, write_atomically};
-use crate::train::{EmbeddingFiles, Form, Run, Settings, Stage, Start, VisualInputs, data};
+use crate::train::{EmbeddingFiles, Finished, Form, Run, Settings, Stage, Start, VisualInputs, data};
 use crate::{Error, Result};
 
 /// Names of the attributes, as types of questions.
@@ -236,14 +236,15 @@ fn stage1(
     settings.ids = Some(materials.at(&format!("{embeddings}.txt")));
     let task = format!("{}: stage 1", arm.name());
     let (finished, loss) = run(device, settings, &task, watch)?;
-    Ok((finished, Some(loss)))
+    Ok((finished.adapter, Some(loss)))
 }
 
 fn fresh_adapter(materials: &Materials, folder: &Path) -> Result<PathBuf> {
     let config = crate::io::DecoderConfig::read(&materials.at("language-model"))?;
     let seed = materials.settings.seed;
-    let weights: AdapterWeights =
+    let mut weights: AdapterWeights =
         crate::nn::adapter::fresh(AdapterKind::Mlp(2), materials.width(), VISUAL_TOKENS * config.hidden_size, seed);
+    weights.set_unit_rows(true);
     std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
     let path = folder.join("adapter.safetensors");
     weights.save(&path, crate::ElementType::F32, false)?;
@@ -283,8 +284,8 @@ fn instruction(materials: &Materials, count: usize) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Runs a stage; returns its adapter and last loss.
-fn run(device: &Device, settings: Settings, task: &str, watch: &mut Watch<'_>) -> Result<(PathBuf, f64)> {
+/// Runs a stage; what it left, and its last loss.
+pub(super) fn run(device: &Device, settings: Settings, task: &str, watch: &mut Watch<'_>) -> Result<(Finished, f64)> {
     let out = settings.out.clone();
     let mut run = Run::start(device, settings, Start::New)?;
     let (total, mut loss) = (run.total(), f64::NAN);
@@ -293,10 +294,10 @@ fn run(device: &Device, settings: Settings, task: &str, watch: &mut Watch<'_>) -
         loss = record.loss;
         watch(Progress { task, done: record.step, total, loss: Some(loss), record: None })?;
     }
-    let (adapter, checkpoints) = (run.finish()?.adapter, out.join("checkpoints"));
+    let (finished, checkpoints) = (run.finish()?, out.join("checkpoints"));
     // Nothing goes on from here: the optimiser's state would be most of an experiment's folder.
     std::fs::remove_dir_all(&checkpoints).map_err(Error::io("remove", &checkpoints))?;
-    Ok((adapter, loss))
+    Ok((finished, loss))
 }
 
 fn images(materials: &Materials) -> (PathBuf, PathBuf) {

@@ -46,6 +46,22 @@ pub(crate) fn norm(a: &[f64]) -> f64 {
     dot(a, a).sqrt()
 }
 
+/// Divides a row by its Euclidean norm, which is summed in f64 and returned; a row of zeros stays as it is.
+#[cfg(feature = "train")]
+pub(crate) fn to_unit(row: &mut [f32]) -> f64 {
+    let norm = norm_of(row);
+    if norm > 0.0 {
+        row.iter_mut().for_each(|x| *x = (f64::from(*x) / norm) as f32);
+    }
+    norm
+}
+
+/// Euclidean norm of a row, summed in f64.
+#[cfg(feature = "train")]
+pub(crate) fn norm_of(row: &[f32]) -> f64 {
+    row.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt()
+}
+
 /// Runs `task` compiled for the best vector instructions that this CPU has. For that, its `call` and all that it calls
 /// must be `inline(always)`: hence a type that implements the trait, for a closure cannot be marked so.
 pub(crate) fn dispatch_simd<T: pulp::NullaryFnOnce>(task: T) -> T::Output {

@@ -28,7 +28,7 @@ use super::schedule::Schedule;
 use super::settings::{Settings, Stage, Trained};
 use super::sources::{Watch, with_embeddings};
 use super::step::{Phase, Unread};
-use super::visual::{VisualInputs, warn_of_length};
+use super::visual::VisualInputs;
 use super::{Checkpoints, Finished, Model, Trainer, results};
 use crate::device::{Device, block_on};
 use crate::error::{Problem, Remedy};
@@ -435,11 +435,7 @@ fn model(device: &Device, settings: &Settings, inputs: &mut VisualInputs) -> Res
         }
     };
     // What the rows are counts, not what they were meant to be.
-    let odd = inputs.odd_length();
-    if let Some(length) = odd {
-        warn_of_length(settings, weights.unit_rows(), length);
-    }
-    weights.set_unit_rows(odd.is_none());
+    weights.set_unit_rows(inputs.are_of_length_1());
     if let (Trained::Lora, Some(folder)) = (settings.train, &settings.init_lora) {
         decoder.open_low_rank(device, folder)?;
     } else if settings.train == Trained::Lora {

@@ -8,6 +8,7 @@ use super::settings::{NoiseShape, Settings, Stage};
 use crate::align::{Aligner, Method, OnDevice, Statistics, Target};
 use crate::device::{Buffer, Device, Tensor};
 use crate::geometry::symmetric_eigen;
+use crate::host::{norm_of, to_unit};
 use crate::io::{AdapterWeights, Dataset, EmbeddingRows, EncoderId, IdIndex, Ids, OpenOptions};
 use crate::kernels::align::apply::{first_bad_row, status_buffer};
 use crate::kernels::linalg::matmul::{self, Operand, Product};
@@ -114,27 +115,31 @@ impl VisualInputs {
         Ok(VisualInputs { device: device.clone(), rows, aligner, noise, unit: false, block })
     }
 
-    /// The same with rows divided by their norms; rows of zeros stay as they are.
+    /// The same for an adapter of which its file says that it learnt from rows of length 1, or not, or nothing (`learnt`). Rows that are an encoder's
+    /// own (`made`), of any length, are divided by their norms where it did; of all others that may not suit it is warned.
     #[must_use]
-    pub fn unit_rows(self, unit: bool) -> Self {
-        VisualInputs { unit, ..self }
+    pub fn suited_to(mut self, learnt: Option<bool>, made: bool) -> Self {
+        self.unit = made && learnt == Some(true);
+        if !self.gives_unit_rows() && self.read_first().is_some() {
+            warn_of_lengths(&self.block, self.rows.width(), (learnt, made));
+        }
+        self
     }
 
     /// Whether the adapter's input has length 1, but for noise: aligned rows have.
-    pub fn gives_unit_rows(&self) -> bool {
+    fn gives_unit_rows(&self) -> bool {
         self.unit || self.aligner.is_some()
     }
 
-    /// A length other than 1 among those of the first rows as the adapter gets them; `None` where they all have length 1, are zeros, or cannot be
-    /// read, which is said where they are used.
-    pub fn odd_length(&mut self) -> Option<f64> {
-        if self.gives_unit_rows() {
-            return None;
-        }
+    /// Whether the first rows have length 1 as the adapter gets them; so do those that cannot be read, which is said where they are used.
+    pub(super) fn are_of_length_1(&mut self) -> bool {
+        let width = self.rows.width();
+        self.gives_unit_rows() || self.read_first().is_none() || odd_length(&self.block, width).is_none()
+    }
+
+    fn read_first(&mut self) -> Option<()> {
         let first: Vec<u32> = (0..self.rows.rows().min(8) as u32).collect();
-        self.read(&first).ok()?;
-        let mut lengths = self.block.chunks_exact(self.rows.width()).map(norm).filter(|length| *length > 0.0);
-        lengths.find(|length| (length - 1.0).abs() > 0.05)
+        self.read(&first).ok()
     }
 
     /// The inputs that a run's settings ask for.
@@ -146,12 +151,11 @@ impl VisualInputs {
             (Some(path), Stage::One) => aligner(path, settings.aligner, (rows.encoders(), settings.any_encoder))?,
             _ => None,
         };
-        // Embeddings that are given are taken as they are; those that are made here are made as the adapter has learnt to take them.
-        let unit = match (&settings.vision_model, &settings.init_adapter, settings.stage) {
-            (Some(_), Some(adapter), Stage::Two) => AdapterWeights::load(adapter)?.unit_rows() == Some(true),
-            _ => false,
-        };
-        let mut inputs = VisualInputs::new(device, rows, aligner.as_deref())?.unit_rows(unit);
+        let mut inputs = VisualInputs::new(device, rows, aligner.as_deref())?;
+        if let Some(adapter) = &settings.init_adapter {
+            let made = settings.stage == Stage::Two && settings.vision_model.is_some();
+            inputs = inputs.suited_to(AdapterWeights::load(adapter)?.unit_rows(), made);
+        }
         if settings.noise > 0.0 {
             let shape = match settings.noise_shape {
                 NoiseShape::Isotropic => None,
@@ -252,8 +256,7 @@ impl VisualInputs {
         self.rows.read(rows, &mut self.block)?;
         if self.unit {
             for row in self.block.chunks_exact_mut(self.rows.width()) {
-                let norm = norm(row);
-                row.iter_mut().filter(|_| norm > 0.0).for_each(|x| *x = (f64::from(*x) / norm) as f32);
+                to_unit(row);
             }
         }
         Ok(())
@@ -296,19 +299,22 @@ impl VisualInputs {
     }
 }
 
-/// The length of a row.
-fn norm(row: &[f32]) -> f64 {
-    row.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt()
+/// A length other than 1 among those of rows `[n, width]`; rows of zeros have none.
+fn odd_length(rows: &[f32], width: usize) -> Option<f64> {
+    let mut lengths = rows.chunks_exact(width.max(1)).map(norm_of).filter(|length| *length > 0.0);
+    lengths.find(|length| (length - 1.0).abs() > 0.05)
 }
 
-/// Says that an adapter gets rows of another length than it learnt from, or may have learnt from.
-pub(super) fn warn_of_length(settings: &Settings, learnt: Option<bool>, length: f64) {
+/// Warns where rows `[n, width]` have another length than 1 and go to an adapter that learnt from rows of length 1, or may have: `learnt` is what its
+/// file says, see [`AdapterWeights::unit_rows`]; `made` tells rows that are an encoder's own from those that were given.
+pub fn warn_of_lengths(rows: &[f32], width: usize, (learnt, made): (Option<bool>, bool)) {
+    let Some(length) = odd_length(rows, width) else { return };
     match learnt {
         Some(true) => log::warn!(
-            "embeddings have lengths such as {length:.3}, but init_adapter learnt from rows of length 1; divide them by their norms"
+            "embeddings have lengths such as {length:.3}, but the adapter learnt from rows of length 1; divide them by their norms"
         ),
-        None if settings.init_adapter.is_some() && settings.vision_model.is_some() => log::warn!(
-            "init_adapter does not say whether it learnt from rows of length 1; those of pictures have lengths such as {length:.3}"
+        None if made => log::warn!(
+            "the adapter's file does not say whether it learnt from rows of length 1; those of pictures have lengths such as {length:.3}"
         ),
         _ => {}
     }

@@ -56,54 +56,13 @@ fn inputs(
     device: &Device,
     rows: EmbeddingRows,
     (stats, method): (Option<&Path>, Option<Method>),
-    (any_encoder, unit): (bool, Unit),
+    (any_encoder, learnt, made): (bool, Option<bool>, bool),
 ) -> Result<VisualInputs> {
     let aligner = match stats {
         Some(path) => visual::aligner(path, method, (rows.encoders(), any_encoder))?,
         None => None,
     };
-    let mut inputs = VisualInputs::new(device, rows, aligner.as_deref())?.unit_rows(unit == Unit::Made);
-    if let (Unit::Wanted | Unit::Unknown, Some(length)) = (unit, inputs.odd_length()) {
-        unit.warn(length);
-    }
-    Ok(inputs)
-}
-
-/// What the adapter wants of rows, and who makes them.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Unit {
-    /// As they are.
-    Any,
-    /// Of length 1, which those that are given may not have.
-    Wanted,
-    /// Of length 1, as we make them.
-    Made,
-    /// It does not say, and we make them as the encoder does.
-    Unknown,
-}
-
-impl Unit {
-    fn of(adapter: &Adapter, data: &DataArgs) -> Unit {
-        match (adapter.unit_rows(), data.makes_embeddings()) {
-            (Some(true), true) => Unit::Made,
-            (Some(true), false) => Unit::Wanted,
-            (None, true) => Unit::Unknown,
-            _ => Unit::Any,
-        }
-    }
-
-    /// Says that rows have another length than the adapter learnt from, or may have learnt from.
-    fn warn(self, length: f64) {
-        match self {
-            Unit::Wanted => log::warn!(
-                "embeddings have lengths such as {length:.3}, but the adapter learnt from rows of length 1; divide them by their norms (embed --normalize)"
-            ),
-            Unit::Unknown => log::warn!(
-                "the adapter's file does not say whether it learnt from rows of length 1; those of pictures have lengths such as {length:.3}"
-            ),
-            Unit::Any | Unit::Made => {}
-        }
-    }
+    Ok(VisualInputs::new(device, rows, aligner.as_deref())?.suited_to(learnt, made))
 }
 
 pub fn score(args: &ScoreArgs) -> Result<()> {
@@ -122,7 +81,7 @@ pub fn score(args: &ScoreArgs) -> Result<()> {
     };
     let form = Form::of(&args.data.data)?;
     let samples = data::samples(&args.model.model, &args.data.data, &embeddings, &options, form)?;
-    let how = (args.json.force, Unit::of(&model.adapter, &args.data));
+    let how = (args.json.force, model.adapter.unit_rows(), args.data.makes_embeddings());
     let mut inputs = inputs(&device, embeddings.rows, (args.stats.as_deref(), args.aligner), how)?;
     let start = Instant::now();
     let bar = show::progress(samples.len() as u64, "scoring");
@@ -187,15 +146,8 @@ pub fn generate(args: &GenerateArgs) -> Result<()> {
     };
     let assistant = model.date.into_iter().fold(assistant, Assistant::at);
     if let Some(numbers) = &embedding {
-        let length = numbers.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
-        let unit = match (assistant.model.adapter.unit_rows(), &args.image) {
-            (Some(true), None) => Unit::Wanted,
-            (None, Some(_)) => Unit::Unknown,
-            _ => Unit::Any,
-        };
-        if (length - 1.0).abs() > 0.05 {
-            unit.warn(length);
-        }
+        let learnt = assistant.model.adapter.unit_rows();
+        visual::warn_of_lengths(numbers, numbers.len(), (learnt, args.image.is_some()));
         check_width(model.adapter()?, assistant.model.adapter.input(), numbers.len())?;
     }
     let prompt = args.prompt.as_deref().unwrap_or_default();
@@ -252,7 +204,7 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
     let assistant = Assistant::open_in(&device, &model.model, adapter, visual_tokens, model.decoder())?;
     let assistant = model.date.into_iter().fold(assistant, Assistant::at);
     check_width(adapter, assistant.model.adapter.input(), embeddings.rows.width())?;
-    let how = (args.json.force, Unit::of(&assistant.model.adapter, &args.data));
+    let how = (args.json.force, assistant.model.adapter.unit_rows(), args.data.makes_embeddings());
     let mut inputs = inputs(&device, embeddings.rows, (args.stats.as_deref(), args.aligner), how)?;
     let start = Instant::now();
     let bar = show::progress(questions.len() as u64, "asking");

@@ -11,6 +11,7 @@ use super::output::Output;
 use super::state::{Identity, State, Work};
 use super::{EmbedOptions, Embedded, settings_json};
 use crate::encode::identity;
+use crate::host::norm_of;
 use crate::io::rows_file::{PlainRows, check_format, write_at, write_rows};
 use crate::io::{EncoderId, FileFormat, Start, check_writable, write_atomically};
 use crate::{ElementType, Error, Result};
@@ -145,8 +146,7 @@ impl<'a> Job<'a> {
         if let Some(bad) = row.iter().find(|x| !x.is_finite()) {
             return failed(&format!("has {bad}: the model is damaged, or its numbers overflow"));
         }
-        let norm =
-            if self.options.normalize { row.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt() } else { 1.0 };
+        let norm = if self.options.normalize { norm_of(row) } else { 1.0 };
         if norm == 0.0 {
             return failed("is all zeros and has no direction; leave out the division by its norm");
         }

@@ -11,7 +11,7 @@ use super::parts::PictureParts;
 use super::rows::{Kind, Rows, read, unit, write};
 use super::study::PicturesSettings;
 use crate::device::Device;
-use crate::encode::picture::{PictureBatches, Preprocessor};
+use crate::encode::picture::PictureBatches;
 use crate::encode::{ImageEncoder, TextEncoder, TextOptions};
 use crate::experiment::protocol::{Progress, Watch};
 use crate::{Error, Result};
@@ -22,7 +22,7 @@ const CAPTIONS: usize = 256;
 /// What turns pictures and captions into rows.
 pub(super) enum Towers {
     /// Both towers of model folders.
-    Models { vision: Box<ImageEncoder>, preprocessor: Box<Preprocessor>, text: Box<TextEncoder> },
+    Models { vision: Box<ImageEncoder>, text: Box<TextEncoder> },
     /// A text encoder, and an image tower that is trained against its rows.
     Text(Box<TextEncoder>),
     /// A dual encoder that is trained here.
@@ -41,15 +41,8 @@ impl Towers {
         let Some(folder) = vision else {
             return Ok(text.map(open_text).transpose()?.map_or(Towers::Own, Towers::Text));
         };
-        let preprocessor = Box::new(Preprocessor::load(folder)?);
         let vision = Box::new(ImageEncoder::load(device, folder)?);
-        let (made, taken) = (preprocessor.image_size(), vision.image_size());
-        if made != Some(taken) {
-            let made = made.map_or("pictures of any size".to_owned(), |(h, w)| format!("{h} x {w} pixels"));
-            let problem = format!("its preprocessor gives {made}, but the tower takes {} x {}", taken.0, taken.1);
-            let remedy = "correct \"size\" and \"crop_size\" of preprocessor_config.json";
-            return Err(Error::argument("vision_model", format!("{problem}; {remedy}")));
-        }
+        vision.preprocessor()?;
         let text = open_text(text.unwrap_or(folder))?;
         if text.width() != vision.width() {
             let widths = format!("its rows have {} numbers, those of the images {}", text.width(), vision.width());
@@ -57,7 +50,7 @@ impl Towers {
                 "give both towers of one model, or no image tower: then one is trained against the texts' rows";
             return Err(Error::argument("text_model", format!("{widths}, so they share no space; {remedy}")));
         }
-        Ok(Towers::Models { vision, preprocessor, text })
+        Ok(Towers::Models { vision, text })
     }
 
     /// What the towers are, for results.
@@ -101,11 +94,11 @@ impl<'a> Embedder<'a> {
         if let Some(rows) = &self.shared {
             return Ok(rows.clone());
         }
-        if let Towers::Models { vision, preprocessor, .. } = &self.towers {
+        if let Towers::Models { vision, .. } = &self.towers {
             let pictures = match read(&self.folder, Kind::Pictures)? {
                 Some((rows, _)) => rows,
                 None => {
-                    let rows = encode_pictures(self.collection, (vision, preprocessor), watch)?;
+                    let rows = encode_pictures(self.collection, vision, watch)?;
                     write(&self.folder, Kind::Pictures, &rows, self.collection)?;
                     rows
                 }
@@ -158,16 +151,12 @@ impl<'a> Embedder<'a> {
     }
 }
 
-fn encode_pictures(
-    collection: &Collection,
-    (vision, preprocessor): (&ImageEncoder, &Preprocessor),
-    watch: &mut Watch<'_>,
-) -> Result<Vec<f32>> {
+fn encode_pictures(collection: &Collection, vision: &ImageEncoder, watch: &mut Watch<'_>) -> Result<Vec<f32>> {
     let paths: Vec<PathBuf> = (0..collection.len()).map(|i| collection.path(i)).collect();
     let total = paths.len();
     let path = move |i: usize| paths.get(i).cloned().unwrap_or_default();
     let mut rows = Vec::with_capacity(total * vision.width());
-    for batch in PictureBatches::start(preprocessor.clone(), path, (0, total), vision.batch())? {
+    for batch in PictureBatches::start(vision.preprocessor()?.clone(), path, (0, total), vision.batch())? {
         let batch = batch?;
         if let Some(bad) = batch.bad.into_iter().next() {
             return Err(bad.error);

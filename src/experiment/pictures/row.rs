@@ -10,12 +10,12 @@ use crate::align::{Method, Statistics, apply_rows};
 use crate::device::Device;
 use crate::experiment::arm::{Arm, Source};
 use crate::experiment::demo::moments;
-use crate::experiment::evaluation::Fitted;
+use crate::experiment::evaluation::{Fitted, run};
 use crate::experiment::protocol::{Progress, Training, Watch};
 use crate::inference::{AnswerOptions, Assistant, Evaluation, evaluate, score};
 use crate::io::{AdapterKind, AdapterWeights, DecoderConfig, Join, Question, SampleOptions};
 use crate::nn::decoder::OpenDecoder;
-use crate::train::{Form, Run, Settings, Stage, Start, Trained, VisualInputs, data};
+use crate::train::{Form, Settings, Stage, Trained, VisualInputs, data};
 use crate::{Error, Result};
 
 /// Captions that results keep.
@@ -125,8 +125,8 @@ fn stage1(
     if arm.source == Source::Paired {
         settings.aligner = Some(Method::None);
     }
-    let (trained, loss) = train(device, settings, &format!("{}: stage 1", arm.name()), watch)?;
-    Ok((trained.adapter, Some(loss)))
+    let (finished, loss) = run(device, settings, &format!("{}: stage 1", arm.name()), watch)?;
+    Ok((finished.adapter, Some(loss)))
 }
 
 fn fresh_adapter(materials: &PictureMaterials<'_>, folder: &Path) -> Result<PathBuf> {
@@ -159,24 +159,9 @@ fn stage2(
     let (rows, ids) = materials.embeddings(Kind::Pictures);
     settings.data = materials.at("instruction.jsonl");
     (settings.embeddings, settings.ids) = (vec![rows], Some(ids));
-    *trainee = train(device, settings, &format!("{}: stage 2", arm.name()), watch)?.0;
+    let (finished, _) = run(device, settings, &format!("{}: stage 2", arm.name()), watch)?;
+    *trainee = Trainee { adapter: finished.adapter, additions: finished.low_rank };
     Ok(conversations)
-}
-
-/// Runs a stage; what it left, and its last loss.
-fn train(device: &Device, settings: Settings, task: &str, watch: &mut Watch<'_>) -> Result<(Trainee, f64)> {
-    let out = settings.out.clone();
-    let mut run = Run::start(device, settings, Start::New)?;
-    let (total, mut loss) = (run.total(), f64::NAN);
-    while !run.is_done() {
-        let Some(record) = run.advance_ahead()? else { continue };
-        loss = record.loss;
-        watch(Progress { task, done: record.step, total, loss: Some(loss), record: None })?;
-    }
-    let (finished, checkpoints) = (run.finish()?, out.join("checkpoints"));
-    // Nothing goes on from here: the optimiser's state would be most of an experiment's folder.
-    std::fs::remove_dir_all(&checkpoints).map_err(Error::io("remove", &checkpoints))?;
-    Ok((Trainee { adapter: finished.adapter, additions: finished.low_rank }, loss))
 }
 
 /// Captions of the held-out pictures, and how likely the model finds their own.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::collection::Collection;
 use crate::experiment::files::write_embeddings;
-use crate::host::norm;
+use crate::host::to_unit;
 use crate::train::EmbeddingFiles;
 use crate::{Error, Result};
 
@@ -43,12 +43,11 @@ pub(super) enum Kind {
 /// Divides rows by their norms; `name` tells of what a row is.
 pub(super) fn unit(mut rows: Vec<f32>, width: usize, name: impl Fn(usize) -> String) -> Result<Vec<f32>> {
     for (i, row) in rows.chunks_exact_mut(width.max(1)).enumerate() {
-        let length = norm(&row.iter().map(|x| f64::from(*x)).collect::<Vec<_>>());
+        let length = to_unit(row);
         if !(length.is_finite() && length > 0.0) {
             let problem = format!("the row of {} has the norm {length}; is the encoder damaged?", name(i));
             return Err(Error::degenerate(problem));
         }
-        row.iter_mut().for_each(|x| *x = (f64::from(*x) / length) as f32);
     }
     Ok(rows)
 }
