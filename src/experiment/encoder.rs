@@ -136,6 +136,62 @@ pub fn train_dual_encoder(
     Ok(TrainedEncoder::new(device, run.encoder, settings.batch))
 }
 
+impl EncoderSettings {
+    /// The towers of pairs, whose texts have words of a vocabulary of this size.
+    ///
+    /// # Errors
+    /// A batch of fewer than 2 or more than all pairs; no report.
+    pub(super) fn config(&self, pairs: &dyn Pairs, vocabulary: usize) -> Result<DualEncoderConfig> {
+        if self.batch < 2 || self.batch > pairs.len() {
+            let problem = format!("{} of {} pairs; give 2 up to all of them", self.batch, pairs.len());
+            return Err(Error::argument("batch", problem));
+        }
+        if self.report_every == 0 {
+            return Err(Error::argument("report_every", "0; give at least 1"));
+        }
+        Ok(DualEncoderConfig {
+            image: pairs.shape(),
+            vocabulary,
+            width: self.width,
+            temperature: self.temperature,
+            least_temperature: self.least_temperature,
+            // Only a sigmoid needs its bias: most pairs are no pairs.
+            bias: if self.loss == PairLoss::Sigmoid { -10.0 } else { 0.0 },
+            seed: self.seed,
+        })
+    }
+
+    /// The rate of each step, of which there is one more than are taken: the first one's would be 0.
+    pub(super) fn schedule(&self) -> Result<Schedule> {
+        let steps = self.steps.saturating_add(1);
+        Schedule::with_ratio(ScheduleKind::Cosine, self.lr, self.warmup_ratio, steps)
+    }
+
+    /// Of the towers, and of the temperature, which does not decay.
+    pub(super) fn optimizers(&self, device: &Device, gradients: &(Gradients, Gradients)) -> Result<(AdamW, AdamW)> {
+        let plain = AdamWOptions { weight_decay: 0.0, max_norm: None, ..Default::default() };
+        let towers = AdamWOptions { weight_decay: self.weight_decay, ..plain };
+        Ok((AdamW::new(device, towers, &[&gradients.0])?, AdamW::new(device, plain, &[&gradients.1])?))
+    }
+}
+
+/// The loss of the last batch, and the temperature.
+///
+/// # Errors
+/// A loss that is not finite; the device was lost.
+pub(super) fn loss_after(
+    step: u64,
+    device: &Device,
+    encoder: &DualEncoder,
+    pair_space: &PairSpace,
+) -> Result<(f64, f32)> {
+    let loss = pair_space.mean_loss_blocking(device)?;
+    if !loss.is_finite() {
+        return Err(Error::degenerate(format!("the loss at step {step} is {loss}; lower the learning rate")));
+    }
+    Ok((loss, encoder.temperature_blocking(device)?.0))
+}
+
 struct Run<'a> {
     device: &'a Device,
     pairs: &'a dyn Pairs,
@@ -158,41 +214,20 @@ impl<'a> Run<'a> {
         watch: Option<(&'a Probe, &'a mut Monitor)>,
         settings: &'a EncoderSettings,
     ) -> Result<Self> {
-        if settings.batch < 2 || settings.batch > pairs.len() {
-            let problem = format!("{} of {} pairs; give 2 up to all of them", settings.batch, pairs.len());
-            return Err(Error::argument("batch", problem));
-        }
-        if settings.report_every == 0 {
-            return Err(Error::argument("report_every", "0; give at least 1"));
-        }
-        // Only a sigmoid needs its bias: most pairs are no pairs.
-        let bias = if settings.loss == PairLoss::Sigmoid { -10.0 } else { 0.0 };
-        let config = DualEncoderConfig {
-            image: pairs.shape(),
-            vocabulary: pairs.vocabulary(),
-            width: settings.width,
-            temperature: settings.temperature,
-            least_temperature: settings.least_temperature,
-            bias,
-            seed: settings.seed,
-        };
-        let encoder = DualEncoder::new(device, config)?;
+        let encoder = DualEncoder::new(device, settings.config(pairs, pairs.vocabulary())?)?;
         let all = |p| Gradients::new(device, p, |_| true);
         let gradients = (all(&encoder.parameters)?, all(&encoder.temperature)?);
-        let plain = AdamWOptions { weight_decay: 0.0, max_norm: None, ..Default::default() };
-        let towers = AdamWOptions { weight_decay: settings.weight_decay, ..plain };
         let kept = watch.as_ref().map_or(0, |(_, monitor)| monitor.options().gradient_steps);
-        let (steps, ratio) = (settings.steps.saturating_add(1), settings.warmup_ratio);
         Ok(Run {
             device,
             pairs,
             watch,
             settings,
-            schedule: Schedule::with_ratio(ScheduleKind::Cosine, settings.lr, ratio, steps)?,
+            schedule: settings.schedule()?,
             random: Random::of(settings.seed, Stream::Batches),
             space: EncoderSpace::new(device, &encoder, settings.batch)?,
             pair_space: PairSpace::new(device, settings.batch)?,
-            optimizers: (AdamW::new(device, towers, &[&gradients.0])?, AdamW::new(device, plain, &[&gradients.1])?),
+            optimizers: settings.optimizers(device, &gradients)?,
             ring: Ring::new(device, settings, kept)?,
             gradients,
             encoder,
@@ -230,11 +265,7 @@ impl<'a> Run<'a> {
         if !(measures || last || step.is_multiple_of(self.settings.report_every)) {
             return Ok(());
         }
-        let loss = self.pair_space.mean_loss_blocking(self.device)?;
-        if !loss.is_finite() {
-            return Err(Error::degenerate(format!("the loss at step {step} is {loss}; lower the learning rate")));
-        }
-        let (temperature, _) = self.encoder.temperature_blocking(self.device)?;
+        let (loss, temperature) = loss_after(step, self.device, &self.encoder, &self.pair_space)?;
         let (steps, mut record) = (self.settings.steps, None);
         if let Some((probe, monitor)) = self.watch.as_mut().filter(|_| measures) {
             let images = self.encoder.embed_images_blocking(self.device, &probe.images, 2 * self.settings.batch)?;

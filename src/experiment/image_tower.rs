@@ -1,13 +1,13 @@
 //! Training an image tower against the vectors of a text encoder that stays as it is.
 
-use super::encoder::{EncoderSettings, EncoderStep, TrainedEncoder};
+use super::encoder::{EncoderSettings, EncoderStep, TrainedEncoder, loss_after};
 use super::pairs::Pairs;
 use super::random::{Random, Stream};
 use crate::device::{Device, Tensor};
-use crate::nn::dual_encoder::{DualEncoder, DualEncoderConfig, EncoderSpace};
-use crate::nn::{Gradients, PairLoss, PairSpace};
-use crate::optim::{AdamW, AdamWOptions};
-use crate::train::{Schedule, ScheduleKind};
+use crate::nn::dual_encoder::{DualEncoder, EncoderSpace};
+use crate::nn::{Gradients, PairSpace};
+use crate::optim::AdamW;
+use crate::train::Schedule;
 use crate::{Error, Result};
 
 /// Draws a text of pair `index`: its row of norm 1, `[d]`.
@@ -52,38 +52,22 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     fn new(device: &'a Device, pairs: &'a dyn Pairs, settings: &'a EncoderSettings) -> Result<Self> {
-        if settings.batch < 2 || settings.batch > pairs.len() {
-            let problem = format!("{} of {} pairs; give 2 up to all of them", settings.batch, pairs.len());
-            return Err(Error::argument("batch", problem));
+        if settings.steps == 0 {
+            return Err(Error::argument("steps", "0; give at least 1"));
         }
-        if settings.report_every == 0 || settings.steps == 0 {
-            return Err(Error::argument("steps", "steps and report_every must be at least 1"));
-        }
-        let config = DualEncoderConfig {
-            image: pairs.shape(),
-            // The text tower has no part in it.
-            vocabulary: 1,
-            width: settings.width,
-            temperature: settings.temperature,
-            least_temperature: settings.least_temperature,
-            bias: if settings.loss == PairLoss::Sigmoid { -10.0 } else { 0.0 },
-            seed: settings.seed,
-        };
-        let encoder = DualEncoder::new(device, config)?;
+        // The text tower has no part in it.
+        let encoder = DualEncoder::new(device, settings.config(pairs, 1)?)?;
         let image = Gradients::new(device, &encoder.parameters, |p| p.name.starts_with("image."))?;
         let gradients = (image, Gradients::new(device, &encoder.temperature, |_| true)?);
-        let plain = AdamWOptions { weight_decay: 0.0, max_norm: None, ..Default::default() };
-        let tower = AdamWOptions { weight_decay: settings.weight_decay, ..plain };
-        let (steps, ratio) = (settings.steps.saturating_add(1), settings.warmup_ratio);
         Ok(Run {
             device,
             pairs,
             settings,
-            schedule: Schedule::with_ratio(ScheduleKind::Cosine, settings.lr, ratio, steps)?,
+            schedule: settings.schedule()?,
             random: Random::of(settings.seed, Stream::Batches),
             space: EncoderSpace::new(device, &encoder, settings.batch)?,
             pair_space: PairSpace::new(device, settings.batch)?,
-            optimizers: (AdamW::new(device, tower, &[&gradients.0])?, AdamW::new(device, plain, &[&gradients.1])?),
+            optimizers: settings.optimizers(device, &gradients)?,
             gradients,
             encoder,
         })
@@ -115,11 +99,7 @@ impl<'a> Run<'a> {
 
     /// The loss of the last batch, before its step.
     fn report(&self, step: u64, on_step: &mut dyn FnMut(EncoderStep<'_>) -> Result<()>) -> Result<()> {
-        let loss = self.pair_space.mean_loss_blocking(self.device)?;
-        if !loss.is_finite() {
-            return Err(Error::degenerate(format!("the loss at step {step} is {loss}; lower the learning rate")));
-        }
-        let (temperature, _) = self.encoder.temperature_blocking(self.device)?;
+        let (loss, temperature) = loss_after(step, self.device, &self.encoder, &self.pair_space)?;
         on_step(EncoderStep { step, steps: self.settings.steps, loss, temperature, record: None })
     }
 }

@@ -120,3 +120,29 @@ fn the_example_is_short() {
         std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/ask_a_picture.rs")).unwrap();
     assert!(text.lines().count() < 80);
 }
+
+/// An adapter that learnt from rows of length 1 gets such rows from the example.
+#[test]
+fn an_adapter_s_note_is_heeded() {
+    let files = files();
+    let mut weights = realign::io::AdapterWeights::load(&files.adapter).unwrap();
+    weights.set_unit_rows(true);
+    weights.save(&files.adapter, ElementType::F32, true).unwrap();
+    let device = Device::host();
+    let paths: [&Path; 4] = [files.tower.path(), &files.adapter, files.decoder.path(), &files.picture];
+    let answer = ask_a_picture::ask(&device, paths, "What is it?", |_| ControlFlow::Continue(())).unwrap();
+    let encoder = ImageEncoder::load(&device, files.tower.path()).unwrap();
+    let assistant = Assistant::open(&device, files.decoder.path(), &files.adapter, None).unwrap();
+    assert_eq!(assistant.model.adapter.unit_rows(), Some(true));
+    let entries = assistant
+        .chat(&[realign::io::Turn { role: realign::io::Role::User, text: "<image>\nWhat is it?".to_owned() }])
+        .unwrap();
+    let said = |row: Vec<f32>| {
+        let keep_on = |_: &str| ControlFlow::Continue(());
+        assistant.answer((&entries, Some(&row)), &AnswerOptions::default(), keep_on).unwrap().tokens
+    };
+    let raw = encoder.encode_file_blocking(&files.picture).unwrap();
+    let unit = encoder.unit_rows().unwrap().encode_file_blocking(&files.picture).unwrap();
+    assert!((unit.iter().map(|x| x * x).sum::<f32>() - 1.0).abs() < 1e-5 && raw != unit);
+    assert_eq!(answer.tokens, said(unit));
+}

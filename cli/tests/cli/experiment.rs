@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::Folder;
 
 /// Without what depends on time.
-fn timeless(mut value: Value) -> Value {
+pub fn timeless(mut value: Value) -> Value {
     match &mut value {
         Value::Object(map) => {
             map.remove("seconds");
@@ -20,7 +20,7 @@ fn timeless(mut value: Value) -> Value {
     value
 }
 
-fn results(folder: &Folder, out: &str) -> Value {
+pub fn results(folder: &Folder, out: &str) -> Value {
     serde_json::from_slice(&folder.bytes(&format!("{out}/results.json"))).unwrap()
 }
 

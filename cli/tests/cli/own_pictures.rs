@@ -6,6 +6,7 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
+use super::experiment::{results, timeless};
 use super::{Folder, train};
 
 const COLOURS: [(&str, [u8; 3]); 3] = [("red", [220, 30, 20]), ("green", [40, 180, 60]), ("blue", [30, 50, 230])];
@@ -88,23 +89,6 @@ fn place() -> Folder {
     folder.put("asked/captions.jsonl", captions.as_bytes());
     folder.put("asked/questions.jsonl", questions.as_bytes());
     folder
-}
-
-/// Without what depends on time.
-fn timeless(mut value: Value) -> Value {
-    match &mut value {
-        Value::Object(map) => {
-            map.remove("seconds");
-            map.values_mut().for_each(|v| *v = timeless(v.take()));
-        }
-        Value::Array(list) => list.iter_mut().for_each(|v| *v = timeless(v.take())),
-        _ => (),
-    }
-    value
-}
-
-fn results(folder: &Folder, out: &str) -> Value {
-    serde_json::from_slice(&folder.bytes(&format!("{out}/results.json"))).unwrap()
 }
 
 const SIZES: &str = "--model m --quick --steps 5 --asked 5 --device host";
