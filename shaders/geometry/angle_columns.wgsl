@@ -1,4 +1,5 @@
-// The columns of [R; C] as wide floats: R = B - A C, of exact sums, and C. Formats: `kernels::geometry::angles`.
+// The columns of [R; C] as wide floats: R = B - A C, of exact sums, and C; beneath, where singular vectors are asked for, those of the identity.
+// Formats: `kernels::geometry::angles`.
 
 struct Params {
     // Rows of R, of C, and columns of both.
@@ -7,6 +8,11 @@ struct Params {
     columns: u32,
     // Numbers from one row of the sums to the next.
     stride: u32,
+    // Rows of the identity: none, or as many as columns.
+    identity: u32,
+    padding0: u32,
+    padding1: u32,
+    padding2: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -16,7 +22,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read> cross_sums: array<vec4<u32>>;
 // [columns, rows] of 64 bits in 2^-60: B.
 @group(0) @binding(3) var<storage, read> b: array<vec2<u32>>;
-// [columns, rows + cross_rows].
+// [columns, rows + cross_rows + identity].
 @group(0) @binding(4) var<storage, read_write> columns: array<vec4<u32>>;
 
 #import "common/wide_float.wgsl"
@@ -51,7 +57,8 @@ fn wide_of_sum(sum: vec4<u32>) -> Wide {
 }
 
 fn element(index: u32) {
-    let all = params.rows + params.cross_rows;
+    let within = params.rows + params.cross_rows;
+    let all = within + params.identity;
     if (index >= params.columns * all) {
         return;
     }
@@ -60,8 +67,10 @@ fn element(index: u32) {
     var found: Wide;
     if (row < params.rows) {
         found = wide_of_sum(difference(b[column * params.rows + row], inside[row * params.stride + column]));
-    } else {
+    } else if (row < within) {
         found = wide_of_sum(cross_sums[(row - params.rows) * params.stride + column]);
+    } else if (row - within == column) {
+        found = ONE;
     }
     columns[index] = words_of(found);
 }

@@ -2,11 +2,11 @@
 // Method and bounds: `kernels::geometry::jacobi`.
 
 struct Params {
-    // Rows of R, and of R and C.
+    // Rows of R, of R and C, and with what rotates along beneath.
     rows: u32,
+    last: u32,
     all_rows: u32,
     columns: u32,
-    padding: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -29,7 +29,7 @@ fn square(column: u32, first: u32, last: u32) -> Wide {
 fn element(index: u32) {
     if (index < params.columns) {
         norms[2u * index] = words_of(square(index, 0u, params.rows));
-        norms[2u * index + 1u] = words_of(square(index, params.rows, params.all_rows));
+        norms[2u * index + 1u] = words_of(square(index, params.rows, params.last));
     }
 }
 

@@ -35,13 +35,13 @@ impl PrincipalAngles {
 }
 
 /// The two frames' directions, orthonormal to f64's rounding, `[d, r]`; the larger first. Equal ones have angles of 0, and need no more.
-enum Spans {
+pub(super) enum Spans {
     Equal(usize),
     Different { large: Mat<f64>, small: Mat<f64>, leans_out: bool },
 }
 
 impl Spans {
-    fn of(a: &Frame, b: &Frame) -> Result<Self> {
+    pub(super) fn of(a: &Frame, b: &Frame) -> Result<Self> {
         check_width("principal angles", "the second frame", a.width(), b.width())?;
         if a.directions() == b.directions() {
             return Ok(Spans::Equal(a.rank()));
@@ -84,11 +84,16 @@ pub fn principal_angles(a: &Frame, b: &Frame) -> Result<PrincipalAngles> {
 /// # Errors
 /// Frames of different widths; a device lost or out of memory.
 pub fn principal_angles_on(device: &Device, a: &Frame, b: &Frame) -> Result<PrincipalAngles> {
-    let ranks = (a.rank().max(b.rank()), a.rank().min(b.rank()));
-    match device.capabilities().kind.is_gpu() && kernel::fits(device, ranks, a.width()) {
+    match takes_kernels(device, a, b) {
         true => principal_angles_by_kernel(device, a, b),
         false => principal_angles(a, b),
     }
+}
+
+/// Whether a device is a GPU whose bindings hold what the kernels need.
+pub(super) fn takes_kernels(device: &Device, a: &Frame, b: &Frame) -> bool {
+    let ranks = (a.rank().max(b.rank()), a.rank().min(b.rank()));
+    device.capabilities().kind.is_gpu() && kernel::fits(device, ranks, a.width())
 }
 
 /// [`principal_angles_on`] by the kernels, whatever the device.
@@ -107,7 +112,7 @@ pub fn principal_angles_by_kernel(device: &Device, a: &Frame, b: &Frame) -> Resu
 }
 
 /// `(I - large largeᵀ) small`, subtracted twice: once leaves the rounding of the first.
-fn outside(large: MatRef<'_, f64>, small: MatRef<'_, f64>, cross: MatRef<'_, f64>) -> faer::Mat<f64> {
+pub(super) fn outside(large: MatRef<'_, f64>, small: MatRef<'_, f64>, cross: MatRef<'_, f64>) -> faer::Mat<f64> {
     let once = small - dense::product(large, cross);
     let rest = dense::product(large.transpose(), once.as_ref());
     &once - dense::product(large, rest.as_ref())

@@ -62,6 +62,18 @@ pub(crate) fn singular_values(matrix: MatRef<'_, f64>) -> Result<Vec<f64>> {
     matrix.singular_values().map_err(|_| no_convergence("singular values", matrix.ncols()))
 }
 
+/// Singular values in descending order, and the right singular vectors in the columns of `[n, n]`; of m rows below n the others are zeros' and complete them.
+pub(crate) fn right_singular(matrix: MatRef<'_, f64>) -> Result<(Vec<f64>, Mat<f64>)> {
+    let n = matrix.ncols();
+    if matrix.nrows() == 0 || n == 0 {
+        return Ok((vec![0.0; n], Mat::identity(n, n)));
+    }
+    let found = matrix.svd().map_err(|_| no_convergence("singular values", n))?;
+    let mut values: Vec<f64> = found.S().column_vector().iter().copied().collect();
+    values.resize(n, 0.0);
+    Ok((values, found.V().to_owned()))
+}
+
 fn no_convergence(what: &str, d: usize) -> Error {
     Error::degenerate(format!(
         "the {what} of a matrix of width {d} did not converge; has it values that are not finite?"

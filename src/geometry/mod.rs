@@ -22,6 +22,7 @@ pub mod neighbours;
 pub mod orthonormal;
 #[cfg(feature = "report")]
 pub(crate) mod pages;
+pub mod principal_vectors;
 pub mod recalibrate;
 pub(crate) mod rows;
 pub(crate) mod scatter;
@@ -41,6 +42,7 @@ pub use measurement::{
     measure,
 };
 pub use neighbours::{Neighbours, cosine_histogram, nearest};
+pub use principal_vectors::{PrincipalVectors, principal_vectors, principal_vectors_by_kernel, principal_vectors_on};
 pub use shape::{DirectionMoments, direction_moments, direction_moments_on};
 pub use spectrum::Spectrum;
 pub use subspace::{Leading, LeadingOptions, leading};

@@ -8,18 +8,18 @@ use safetensors::SafeTensors;
 
 use crate::common::{Rng, devices, gpu};
 
-fn engines() -> Vec<Device> {
+pub fn engines() -> Vec<Device> {
     [devices(), vec![gpu().with_capabilities(|c| (c.texel_reads, c.int64) = (false, false)).unwrap()]].concat()
 }
 
-struct Golden {
-    a: Frame,
-    b: Frame,
-    angles: Vec<f64>,
-    sin_theta_max: f64,
+pub struct Golden {
+    pub a: Frame,
+    pub b: Frame,
+    pub angles: Vec<f64>,
+    pub sin_theta_max: f64,
 }
 
-fn golden(d: usize) -> Golden {
+pub fn golden(d: usize) -> Golden {
     let path = format!("{}/tests/golden/angles_{d}.safetensors", env!("CARGO_MANIFEST_DIR"));
     let bytes = std::fs::read(path).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
@@ -70,7 +70,7 @@ fn a_moved_direction_is_noticed() {
     assert!(worst(&principal_angles_by_kernel(&Device::host(), &a, &moved).unwrap(), &angles) > 1e-6);
 }
 
-fn random_rows(seed: u64, r: usize, d: usize) -> Vec<f64> {
+pub fn random_rows(seed: u64, r: usize, d: usize) -> Vec<f64> {
     let mut rng = Rng(seed);
     let mut rows: Vec<Vec<f64>> = (0..r).map(|_| (0..d).map(|_| rng.normal()).collect()).collect();
     for i in 0..r {

@@ -14,6 +14,7 @@ mod identities;
 mod neighbours;
 mod oracle;
 mod orthonormal;
+mod principal_vectors;
 mod second_moments;
 mod shape;
 mod subspace;

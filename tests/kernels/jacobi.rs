@@ -79,6 +79,36 @@ fn singular_values_of_known_matrices() {
     }
 }
 
+/// What rotates along beneath, deciding nothing, is V: the columns times V are those that came out.
+#[test]
+fn the_rotations_are_kept() {
+    let values: Vec<f64> = (0..7).map(|k| 10f64.powi(-k)).collect();
+    let (n, rows, more) = (7, 70, 5);
+    let data = with_values(3, &values, rows, more);
+    let mut first = None;
+    for device in engines() {
+        let columns = Columns::with_vectors(&device, (rows, more), n).unwrap();
+        columns.write(&device, &data).unwrap();
+        let mut recorder = device.recorder();
+        jacobi::record(&mut recorder, &columns, Part::R).unwrap();
+        recorder.submit().unwrap();
+        let words = columns.read_words_blocking(&device, Part::R).unwrap()[..32 * n].to_vec();
+        assert!(words == run(&device, &data, (rows, more), n).1, "{}: V decides nothing", device.name());
+        let found = columns.read_blocking(&device).unwrap();
+        for x in 0..n {
+            for y in 0..n {
+                let product: f64 = found[x].v.iter().zip(&found[y].v).map(|(a, b)| a * b).sum();
+                assert!((product - f64::from(u8::from(x == y))).abs() < 1e-15, "{x}, {y}: {product}");
+            }
+            for row in 0..more {
+                let want: f64 = (0..n).map(|j| found[x].v[j] * data[j * (rows + more) + rows + row]).sum();
+                assert!((found[x].c[row] - want).abs() < 1e-15);
+            }
+        }
+        assert!(*first.get_or_insert_with(|| found.clone()) == found, "{} has other bits", device.name());
+    }
+}
+
 #[test]
 fn zeros_and_columns_that_are_equal() {
     for device in engines() {

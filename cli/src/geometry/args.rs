@@ -226,6 +226,9 @@ pub struct AnglesArgs {
     /// The other frame.
     #[arg(long, value_name = "FRAME")]
     pub b: PathBuf,
+    /// Also write the pairs of directions that make the angles, tensors `a` and `b` [k, d] and `angles_rad` [k].
+    #[arg(long, value_name = "OUT.safetensors")]
+    pub vectors: Option<PathBuf>,
     #[command(flatten)]
     pub device: DeviceArgs,
     #[command(flatten)]

@@ -6,7 +6,9 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use realign::device::Device;
 use realign::geometry::drift::{adjacent_cosine, phantom_drift, pob_drift};
-use realign::geometry::{Frame, Split, Survey, frame_of_covariances, frame_of_surveys, principal_angles_on};
+use realign::geometry::{
+    Frame, Split, Survey, frame_of_covariances, frame_of_surveys, principal_angles_on, principal_vectors_on,
+};
 use realign::io::Dataset;
 use realign::stats::{Covariance, DatasetRows, Summary, covariance};
 use serde_json::{Value, json};
@@ -92,11 +94,15 @@ impl Side {
 }
 
 pub fn angles(args: &AnglesArgs) -> Result<()> {
-    let outputs = Outputs::check(args.json.file(), args.json.force)?;
+    let outputs = Outputs::check(args.json.file().into_iter().chain(args.vectors.clone()), args.json.force)?;
     outputs.refuse(&[], [args.a.as_path(), &args.b])?;
     let (a, b) = (Frame::load(&args.a)?, Frame::load(&args.b)?);
-    let angles = principal_angles_on(&args.device.request()?, &a, &b)
+    let device = args.device.request()?;
+    let angles = principal_angles_on(&device, &a, &b)
         .with_context(|| format!("{}, {}: frames to be compared", args.a.display(), args.b.display()))?;
+    if let Some(path) = &args.vectors {
+        principal_vectors_on(&device, &a, &b)?.save(path, &angles, args.json.force)?;
+    }
     let value = json!({
         "angles_rad": angles.radians, "sin_theta_max": angles.sin_theta_max, "rank_a": a.rank(), "rank_b": b.rank(),
         "width": a.width(),

@@ -192,6 +192,17 @@ fn frames_and_angles() {
     assert!(angles["sin_theta_max"].as_f64().unwrap() < 1e-12);
     let angles = run(&folder, "angles --a a.frame --b b.frame --json");
     assert!(angles["angles_rad"].as_array().unwrap().is_sorted_by(|a, b| a.as_f64() <= b.as_f64()));
+    // With the directions that make them: the same angles, and a file.
+    let line = "angles --a a.frame --b b.frame --vectors pairs.st --json";
+    assert_eq!(run(&folder, line), angles);
+    let bytes = folder.bytes("pairs.st");
+    let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header: Value = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
+    let pairs = angles["angles_rad"].as_array().unwrap().len();
+    assert_eq!([&header["a"]["shape"], &header["b"]["shape"]], [&serde_json::json!([pairs, 12]); 2]);
+    assert_eq!(header["angles_rad"]["shape"], serde_json::json!([pairs]));
+    folder.bad(1, line, &["pairs.st", "exists"]);
+    folder.bad(1, "angles --a a.frame --b b.frame --vectors b.frame --force", &["b.frame", "is also an input"]);
     assert_eq!(run(&folder, "info a.frame --json")["kind"], "frame");
     // One direction of twelve: found by itself on a device, among all on the host.
     for device in devices() {

@@ -22,6 +22,8 @@ pub(crate) struct ColumnParams {
     pub cross_rows: u32,
     pub columns: u32,
     pub stride: u32,
+    pub identity: u32,
+    pub padding: [u32; 3],
 }
 
 /// Binary digits after the point of a direction's integers.
@@ -72,20 +74,26 @@ pub fn cross_twin(call: &mut HostCall<'_>) -> Result<()> {
 pub fn columns_twin(call: &mut HostCall<'_>) -> Result<()> {
     let p: ColumnParams = call.params()?;
     let [rows, cross_rows, columns, stride] = [p.rows, p.cross_rows, p.columns, p.stride].map(|x| x as usize);
-    check_params(columns <= stride && rows + cross_rows > 0, "columns beyond the sums' rows, or no rows")?;
+    let within = rows + cross_rows;
+    let all = within + p.identity as usize;
+    check_params(columns <= stride && within > 0, "columns beyond the sums' rows, or no rows")?;
     let inside: &[[u64; 2]] = call.read_as(0, volume([rows, stride]))?;
     let cross: &[[u64; 2]] = call.read_as(1, volume([cross_rows, stride]))?;
     let b: &[u64] = call.read_as(2, volume([columns, rows]))?;
-    let out: &mut [Words] = call.write_as(3, volume([columns, rows + cross_rows]))?;
+    let out: &mut [Words] = call.write_as(3, volume([columns, all]))?;
     let unit = -2 * FRACTION_BITS as i32;
-    for (column, out) in out.chunks_exact_mut(rows + cross_rows).take(columns).enumerate() {
-        let (outside, within) = out.split_at_mut(rows);
+    for (column, out) in out.chunks_exact_mut(all).take(columns).enumerate() {
+        let (sums, beneath) = out.split_at_mut(within);
+        let (outside, inner) = sums.split_at_mut(rows);
         for (row, out) in outside.iter_mut().enumerate() {
             let whole = i128::from(b[column * rows + row] as i64) << FRACTION_BITS;
             *out = Wide::of_integer(whole.wrapping_sub(wide(inside[row * stride + column])), unit).into();
         }
-        for (row, out) in within.iter_mut().enumerate() {
+        for (row, out) in inner.iter_mut().enumerate() {
             *out = Wide::of_integer(wide(cross[row * stride + column]), unit).into();
+        }
+        for (row, out) in beneath.iter_mut().enumerate() {
+            *out = if row == column { Wide::ONE } else { Wide::ZERO }.into();
         }
     }
     Ok(())

@@ -25,9 +25,9 @@ pub(crate) struct Params {
 #[derive(Clone, Copy, Pod, Zeroable)]
 pub(crate) struct NormParams {
     pub rows: u32,
+    pub last: u32,
     pub all_rows: u32,
     pub columns: u32,
-    pub padding: u32,
 }
 
 /// Lanes of the shader's workgroup, by which sums are ordered.
@@ -110,14 +110,14 @@ pub fn twin(call: &mut HostCall<'_>) -> Result<()> {
 /// Buffers that do not fit the parameters.
 pub fn norms_twin(call: &mut HostCall<'_>) -> Result<()> {
     let p: NormParams = call.params()?;
-    let [rows, all, columns] = [p.rows, p.all_rows, p.columns].map(|x| x as usize);
-    check_params(rows <= all && all > 0, "more rows of R than of all")?;
+    let [rows, last, all, columns] = [p.rows, p.last, p.all_rows, p.columns].map(|x| x as usize);
+    check_params(rows <= last && last <= all && all > 0, "more rows of R and C than of all")?;
     let held: &[Words] = call.read_as(0, volume([columns, all]))?;
     let norms: &mut [Words] = call.write_as(1, volume([columns, 2]))?;
     let square =
         |part: &[Words]| part.iter().fold(Wide::ZERO, |sum, x| sum.plus(Wide::from(*x).times(Wide::from(*x)))).into();
     for (column, norm) in held.chunks_exact(all).take(columns).zip(norms.chunks_exact_mut(2)) {
-        (norm[0], norm[1]) = (square(&column[..rows]), square(&column[rows..]));
+        (norm[0], norm[1]) = (square(&column[..rows]), square(&column[rows..last]));
     }
     Ok(())
 }

@@ -9,7 +9,7 @@
 
 use super::super::linalg::exact_product::{self, Digits, MAX_ROWS, Placement, Sums};
 use super::super::{Binding, KernelSpec, Work, check_words};
-use super::jacobi::{self, Columns, Part};
+use super::jacobi::{self, Columns, Part, RotatedColumn};
 use crate::device::{Buffer, Device, Recorder};
 use crate::host::geometry::angles::{ColumnParams, CrossParams, FRACTION_BITS, halves};
 use crate::spec::in_range;
@@ -103,6 +103,27 @@ impl Angles {
         Ok(sines.into_iter().zip(cosines.into_iter().rev()).map(|(s, c)| [s, c]).collect())
     }
 
+    /// The directions that make the angles, by ascending angle, waiting for the device; of [`submit_with_vectors`].
+    ///
+    /// # Errors
+    /// Angles that were started without them; rotations that did not end; the device was lost.
+    pub fn read_pairs_blocking(&self, device: &Device) -> Result<Vec<Pair>> {
+        if self.columns.rows()[2] == 0 {
+            return Err(Error::shape("angles", "directions", "angles that were started with vectors", "angles alone"));
+        }
+        let norms = self.columns.read_norms_blocking(device, Part::C)?;
+        let columns = self.columns.read_blocking(device)?;
+        let pair = |([sine, cosine], column): ([f64; 2], RotatedColumn)| Pair {
+            sine,
+            cosine,
+            of_small: column.v,
+            of_large: column.c,
+        };
+        let mut pairs: Vec<Pair> = norms.into_iter().zip(columns).map(pair).collect();
+        pairs.sort_by(|a, b| a.sine.atan2(a.cosine).total_cmp(&b.sine.atan2(b.cosine)));
+        Ok(pairs)
+    }
+
     /// Their squares' words, for those who compare bits.
     ///
     /// # Errors
@@ -113,9 +134,23 @@ impl Angles {
     }
 }
 
+/// The two directions that make an angle, as sums of the frames' directions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pair {
+    /// The angle's sine.
+    pub sine: f64,
+    /// Its cosine.
+    pub cosine: f64,
+    /// By how much of each direction of the smaller frame, `[s]`, of length 1.
+    pub of_small: Vec<f64>,
+    /// The same of the larger, `[r]`, of the cosine's length: the projection of the other into its span.
+    pub of_large: Vec<f64>,
+}
+
 /// Whether a device's bindings hold what [`submit`] needs for frames `[large, d]` and `[small, d]`.
 pub fn fits(device: &Device, (large, small): (usize, usize), d: usize) -> bool {
-    let rows = (d.next_multiple_of(4) + large).max(1) as u64;
+    // Of R, C and V, which may be kept.
+    let rows = (d.next_multiple_of(4) + large + small).max(1) as u64;
     let digits = 24 * (large.div_ceil(4) * d.next_multiple_of(4)) as u64;
     d <= super::super::MAX_WIDTH
         && digits <= device.capabilities().max_binding
@@ -151,7 +186,18 @@ const PLACEMENTS: [(usize, usize, Placement); 4] = [
 /// # Errors
 /// As [`prepare`].
 pub fn submit(device: &Device, large: (&[f64], usize), small: (&[f64], usize)) -> Result<Angles> {
-    let angles = prepare(device, large, small)?;
+    submitted(device, prepare(device, large, small)?)
+}
+
+/// [`submit`] that keeps the rotations, for [`Angles::read_pairs_blocking`].
+///
+/// # Errors
+/// As [`prepare`].
+pub fn submit_with_vectors(device: &Device, large: (&[f64], usize), small: (&[f64], usize)) -> Result<Angles> {
+    submitted(device, prepare_columns(device, large, small, Columns::with_vectors)?)
+}
+
+fn submitted(device: &Device, angles: Angles) -> Result<Angles> {
     let mut recorder = device.recorder();
     angles.record(&mut recorder)?;
     recorder.submit()?;
@@ -162,7 +208,16 @@ pub fn submit(device: &Device, large: (&[f64], usize), small: (&[f64], usize)) -
 ///
 /// # Errors
 /// Frames that do not fit each other or the device, see [`fits`]; components beyond -1 to 1; a device lost or out of memory.
-pub fn prepare(device: &Device, (large, r): (&[f64], usize), (small, s): (&[f64], usize)) -> Result<Angles> {
+pub fn prepare(device: &Device, large: (&[f64], usize), small: (&[f64], usize)) -> Result<Angles> {
+    prepare_columns(device, large, small, Columns::new)
+}
+
+fn prepare_columns(
+    device: &Device,
+    (large, r): (&[f64], usize),
+    (small, s): (&[f64], usize),
+    columns: impl Fn(&Device, (usize, usize), usize) -> Result<Columns>,
+) -> Result<Angles> {
     let d = large.len().checked_div(r).unwrap_or(0);
     let shapes_fit = d > 0 && s > 0 && s <= r && large.len() == r * d && small.len() == s * d;
     if !shapes_fit || !fits(device, (r, s), d) {
@@ -187,7 +242,7 @@ pub fn prepare(device: &Device, (large, r): (&[f64], usize), (small, s): (&[f64]
         a: rows_of_a,
         inside: Sums::new(device, d, s)?,
         b: device.buffer_from("directions", bytemuck::cast_slice(&b))?,
-        columns: Columns::new(device, (d, r), s)?,
+        columns: columns(device, (d, r), s)?,
     })
 }
 
@@ -243,15 +298,15 @@ fn record_columns(
     (inside, cross, b): (&Sums, &Sums, &Buffer),
     columns: &Columns,
 ) -> Result<()> {
-    let (rows, cross_rows, count) = columns.shape();
+    let ([rows, cross_rows, identity], count) = (columns.rows(), columns.columns());
     let stride = count.next_multiple_of(4);
     let buffers = [single(inside, "projections")?, single(cross, "cosines")?, b, columns.buffer()];
     check_words(recorder, COLUMNS.name, ("projections", buffers[0]), 4 * rows * stride)?;
     check_words(recorder, COLUMNS.name, ("cosines", buffers[1]), 4 * cross_rows * stride)?;
     check_words(recorder, COLUMNS.name, ("directions", b), 2 * rows * count)?;
-    let [rows, cross_rows, count, stride] = [rows, cross_rows, count, stride].map(|x| x as u32);
-    let params = ColumnParams { rows, cross_rows, columns: count, stride };
-    let elements = count as usize * (rows + cross_rows) as usize;
+    let elements = count * (rows + cross_rows + identity);
+    let [rows, cross_rows, columns, stride, identity] = [rows, cross_rows, count, stride, identity].map(|x| x as u32);
+    let params = ColumnParams { rows, cross_rows, columns, stride, identity, padding: [0; 3] };
     Work { kernel: &COLUMNS, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }
         .elements(recorder, elements)
 }

@@ -9,7 +9,8 @@
 //! A pair counts as orthogonal where `|x·y|` is at most 2⁻⁴⁵ of the product of its norms.
 //!
 //! Operations: for each pair and row three products and sums, and four products and two sums where it is rotated, some 50 instructions each;
-//! the benchmark counts eight sweeps. Bytes: 16 for each number of a pair, read once or twice and written once.
+//! the benchmark counts eight sweeps. Where singular vectors are asked for, the columns of the identity lie beneath and rotate along, deciding nothing:
+//! they become V, of `[R; C] V`. Bytes: 16 for each number of a pair, read once or twice and written once.
 
 use super::super::{Binding, KernelSpec, Work, check_words, grid};
 use crate::device::{Buffer, Device, Recorder};
@@ -46,7 +47,7 @@ pub const MAX_COLUMNS: usize = 512;
 /// Sweeps at most.
 const SWEEPS: usize = 24;
 
-/// The columns of `[R; C]` on a device, as wide floats.
+/// The columns of `[R; C]` on a device, as wide floats, and beneath them those of V where they are kept.
 #[derive(Clone, Debug)]
 pub struct Columns {
     held: Buffer,
@@ -54,7 +55,9 @@ pub struct Columns {
     rotated: [Buffer; 2],
     norms: [Buffer; 2],
     rows: usize,
-    all_rows: usize,
+    more: usize,
+    /// Rows of V: none, or as many as columns.
+    vectors: usize,
     columns: usize,
 }
 
@@ -63,13 +66,25 @@ impl Columns {
     ///
     /// # Errors
     /// No rows of R, no columns or more than [`MAX_COLUMNS`]; more than a binding holds; no memory.
-    pub fn new(device: &Device, (rows, more): (usize, usize), columns: usize) -> Result<Self> {
+    pub fn new(device: &Device, shape: (usize, usize), columns: usize) -> Result<Self> {
+        Columns::with_room(device, shape, columns, 0)
+    }
+
+    /// [`new`](Self::new), with room for V, the rotations' product `[columns, columns]`: the right singular vectors.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_vectors(device: &Device, shape: (usize, usize), columns: usize) -> Result<Self> {
+        Columns::with_room(device, shape, columns, columns)
+    }
+
+    fn with_room(device: &Device, (rows, more): (usize, usize), columns: usize, vectors: usize) -> Result<Self> {
         let most = super::super::MAX_WIDTH;
         if !(1..=most).contains(&rows) || more > most || !(1..=MAX_COLUMNS).contains(&columns) {
             let want = format!("1 to {MAX_COLUMNS} columns of 1 to {most} numbers");
             return Err(Error::shape(SPEC.name, "columns", want, format!("{columns} of {rows} and {more}")));
         }
-        let bytes = 16 * (columns * (rows + more)) as u64;
+        let bytes = 16 * (columns * (rows + more + vectors)) as u64;
         Ok(Columns {
             held: device.buffer("columns", bytes)?,
             rotated: [
@@ -78,21 +93,25 @@ impl Columns {
             ],
             norms: [device.buffer("norms", 32 * columns as u64)?, device.buffer("norms", 32 * columns as u64)?],
             rows,
-            all_rows: rows + more,
+            more,
+            vectors,
             columns,
         })
     }
 
-    /// The columns of R, `[columns, rows + more]` by columns, from f64.
+    /// The columns of R and C, `[columns, rows + more]` by columns, from f64; V becomes the identity.
     ///
     /// # Errors
     /// Another number of values; the device was lost.
     pub fn write(&self, device: &Device, values: &[f64]) -> Result<()> {
-        if values.len() != self.columns * self.all_rows {
-            let want = self.columns * self.all_rows;
-            return Err(Error::shape(SPEC.name, "values", want, values.len()));
+        let given = self.rows + self.more;
+        if values.len() != self.columns * given {
+            return Err(Error::shape(SPEC.name, "values", self.columns * given, values.len()));
         }
-        let words: Vec<Words> = values.iter().map(|&x| Wide::from_f64(x).into()).collect();
+        let unit = |column: usize| (0..self.vectors).map(move |row| f64::from(u8::from(row == column)));
+        let column = |(k, part): (usize, &[f64])| part.iter().copied().chain(unit(k)).collect::<Vec<f64>>();
+        let all = values.chunks_exact(given).enumerate().flat_map(column);
+        let words: Vec<Words> = all.map(|x| Wide::from_f64(x).into()).collect();
         device.write(&self.held, bytemuck::cast_slice(&words))
     }
 
@@ -105,8 +124,17 @@ impl Columns {
         &self.norms[1]
     }
 
-    pub(super) fn shape(&self) -> (usize, usize, usize) {
-        (self.rows, self.all_rows - self.rows, self.columns)
+    /// Rows of R, of C, and of V.
+    pub(super) fn rows(&self) -> [usize; 3] {
+        [self.rows, self.more, self.vectors]
+    }
+
+    pub(super) fn columns(&self) -> usize {
+        self.columns
+    }
+
+    fn all_rows(&self) -> usize {
+        self.rows().iter().sum()
     }
 
     /// The norms of each column's parts in R and in C once that part was made orthogonal, in the order in which the columns lie, waiting for the
@@ -123,6 +151,20 @@ impl Columns {
         Ok(words.into_iter().take(self.columns).map(|pair| pair.map(|x| Wide::from(x).to_f64().sqrt())).collect())
     }
 
+    /// The columns as they lie after the rotations, rounded to f64, waiting for the device.
+    ///
+    /// # Errors
+    /// The device was lost.
+    pub fn read_blocking(&self, device: &Device) -> Result<Vec<RotatedColumn>> {
+        let words: Vec<Words> = bytemuck::pod_collect_to_vec(&device.read_blocking(&self.held)?);
+        let column = |all: &[Words]| {
+            let mut c: Vec<f64> = all[self.rows..].iter().map(|&x| Wide::from(x).to_f64()).collect();
+            let v = c.split_off(self.more);
+            RotatedColumn { c, v }
+        };
+        Ok(words.chunks_exact(self.all_rows()).take(self.columns).map(column).collect())
+    }
+
     /// The squared norms' words, for those who compare bits.
     ///
     /// # Errors
@@ -130,6 +172,15 @@ impl Columns {
     pub fn read_words_blocking(&self, device: &Device, part: Part) -> Result<Vec<u8>> {
         device.read_blocking(&self.norms[part as usize])
     }
+}
+
+/// What a column of `[R; C]` has become.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RotatedColumn {
+    /// C's part, `[more]`.
+    pub c: Vec<f64>,
+    /// The column of V, `[columns]`, by which it is a sum of the columns that were written; empty where V is not kept.
+    pub v: Vec<f64>,
 }
 
 /// Which part of the columns is made orthogonal.
@@ -146,15 +197,16 @@ pub enum Part {
 /// # Errors
 /// Another device's memory; C's part of columns without one.
 pub fn record(recorder: &mut Recorder, columns: &Columns, part: Part) -> Result<()> {
-    check_words(recorder, SPEC.name, ("columns", &columns.held), 4 * columns.columns * columns.all_rows)?;
-    let deciding = if part == Part::R { 0..columns.rows } else { columns.rows..columns.all_rows };
+    check_words(recorder, SPEC.name, ("columns", &columns.held), 4 * columns.columns * columns.all_rows())?;
+    let within = columns.rows + columns.more;
+    let deciding = if part == Part::R { 0..columns.rows } else { columns.rows..within };
     if deciding.is_empty() {
         return Err(Error::shape(SPEC.name, "columns", "rows of C", "none"));
     }
     let rotated = &columns.rotated[part as usize];
     recorder.clear(rotated);
     let [first, last, all_rows, count] =
-        [deciding.start, deciding.end, columns.all_rows, columns.columns].map(|x| x as u32);
+        [deciding.start, deciding.end, columns.all_rows(), columns.columns].map(|x| x as u32);
     let rounds = columns.columns.next_multiple_of(2) - 1;
     for (sweep, round) in (0..SWEEPS as u32).flat_map(|sweep| (0..rounds as u32).map(move |round| (sweep, round))) {
         let params = Params { first, last, all_rows, columns: count, round, sweep, padding: [0; 2] };
@@ -163,15 +215,15 @@ pub fn record(recorder: &mut Recorder, columns: &Columns, part: Part) -> Result<
         }
         let buffers = [&columns.held, rotated];
         let work = Work { kernel: &SPEC, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] };
-        work.check_iterations(recorder, columns.all_rows.div_ceil(32))?.dispatch(
+        work.check_iterations(recorder, columns.all_rows().div_ceil(32))?.dispatch(
             recorder,
             grid(columns.columns.div_ceil(2)),
             ElementType::F32,
         )?;
     }
-    let params = NormParams { rows: columns.rows as u32, all_rows, columns: count, padding: 0 };
+    let params = NormParams { rows: columns.rows as u32, last: within as u32, all_rows, columns: count };
     let buffers = [&columns.held, &columns.norms[part as usize]];
     Work { kernel: &NORMS, params: bytemuck::bytes_of(&params), buffers: &buffers, constants: &[] }
-        .check_iterations(recorder, columns.all_rows)?
+        .check_iterations(recorder, columns.all_rows())?
         .elements(recorder, columns.columns)
 }
