@@ -74,7 +74,7 @@ fn folders_of_others_are_left_alone() {
 fn ctrl_c_ends_a_demo_without_half_a_page() {
     let folder = Folder::fresh();
     let line = "demo --quick --device host --out d";
-    for task in ["dual encoder", "realign: stage 1", "paired images: stage 2"] {
+    for task in ["dual encoder", "no alignment: stage 1", "no alignment: stage 2"] {
         let mut command = folder.command(&format!("{line} --force").split(' ').collect::<Vec<_>>());
         let mut child = command.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
