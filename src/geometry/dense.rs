@@ -21,8 +21,13 @@ pub(crate) fn square<'a>(operation: &'static str, values: &'a [f64], d: usize) -
 /// `a b`.
 pub(crate) fn product(a: MatRef<'_, f64>, b: MatRef<'_, f64>) -> Mat<f64> {
     let mut out = Mat::zeros(a.nrows(), b.ncols());
-    matmul(&mut out, Accum::Replace, a, b, 1.0, faer::get_global_parallelism());
+    product_to(&mut out, Accum::Replace, a, b);
     out
+}
+
+/// `a b` in place of `out`, or added to it.
+pub(crate) fn product_to(out: &mut Mat<f64>, accum: Accum, a: MatRef<'_, f64>, b: MatRef<'_, f64>) {
+    matmul(out, accum, a, b, 1.0, faer::get_global_parallelism());
 }
 
 /// `a b` into row-major `out`, `[a's rows, b's columns]`.
@@ -52,6 +57,13 @@ pub(crate) fn eigenvalues(matrix: MatRef<'_, f64>) -> Result<Vec<f64>> {
     let mut values = matrix.self_adjoint_eigenvalues(Side::Lower).map_err(|_| no_convergence("eigenvalues", d))?;
     values.reverse();
     Ok(values)
+}
+
+/// Singular values of a square matrix in descending order, and its right singular vectors as columns.
+pub(crate) fn right_singular(matrix: MatRef<'_, f64>) -> Result<(Vec<f64>, Mat<f64>)> {
+    let found = matrix.svd().map_err(|_| no_convergence("singular vectors", matrix.ncols()))?;
+    let values = (0..matrix.ncols()).map(|j| found.S()[j]).collect();
+    Ok((values, found.V().to_owned()))
 }
 
 /// Singular values in descending order.

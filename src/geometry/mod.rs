@@ -23,12 +23,14 @@ pub mod orthonormal;
 #[cfg(feature = "report")]
 pub(crate) mod pages;
 pub mod recalibrate;
+pub(crate) mod roots;
 pub(crate) mod rows;
 pub(crate) mod scatter;
 pub mod shape;
 pub mod spectrum;
 pub mod subspace;
 mod survey;
+pub mod transport;
 
 pub use angles::{PrincipalAngles, principal_angles, principal_angles_by_kernel, principal_angles_on};
 pub use decomposition::{Decomposition, Pairs};
@@ -45,3 +47,4 @@ pub use shape::{DirectionMoments, direction_moments, direction_moments_on};
 pub use spectrum::Spectrum;
 pub use subspace::{Leading, LeadingOptions, leading};
 pub use survey::{SAMPLE_ROWS, Survey, Surveyor};
+pub use transport::{Frechet, sliced_wasserstein};
