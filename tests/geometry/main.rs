@@ -17,3 +17,4 @@ mod orthonormal;
 mod second_moments;
 mod shape;
 mod subspace;
+mod transport;
