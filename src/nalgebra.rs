@@ -168,7 +168,7 @@ impl Mapped {
     }
 
     /// An operator of an app's own, as [`Mapped::to_nalgebra`] gives them: an [`Aligner`](crate::align::Aligner) for
-    /// [`apply()`](crate::align::apply()) and for devices.
+    /// [`apply()`](crate::align::apply()) and for devices. It goes by the name of blockwise alignment, whose form it has.
     ///
     /// # Errors
     /// Shapes that do not fit, a width of 0, a NaN or an infinity.
@@ -182,7 +182,7 @@ impl Mapped {
             check_finite("step", step.as_slice())?;
         }
         let steps = steps.iter().map(|h| h.as_slice().to_vec()).collect();
-        Ok(Mapped { map: rows_of(map), shift: shift.as_slice().to_vec(), steps })
+        Ok(Mapped { method: Method::Blockwise, map: rows_of(map), shift: shift.as_slice().to_vec(), steps })
     }
 }
 

@@ -72,7 +72,8 @@ fn by_nalgebra(rows: &[f32], (map, shift, steps): &(DMatrix<f64>, DVector<f64>, 
 fn a_map_by_nalgebra_is_ours() {
     let device = Device::host();
     let text = rows(40, 0.4);
-    for method in [Method::Blockwise, Method::ReAlign, Method::AnchorTrace, Method::MeanShift] {
+    for method in [Method::Blockwise, Method::OptimalTransport, Method::ReAlign, Method::AnchorTrace, Method::MeanShift]
+    {
         let statistics = fitted(method);
         let operator = statistics.operator_to_nalgebra().unwrap();
         let want = by_nalgebra(&text, &operator);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::options::check_options;
+use super::options::{check_options, check_pairs};
 use super::{Centroid, FitOptions, Method, apply, fit};
 use crate::device::Device;
 use crate::geometry::{
@@ -14,13 +14,14 @@ use crate::{ElementType, Error, Result};
 /// How to compare.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CompareOptions<'a> {
-    /// For every method; `method` is overruled. An exact centroid step is realign's alone: blockwise then takes one step.
+    /// For every method; `method` is overruled. An exact centroid step is realign's alone: methods with a map then take one step.
     pub fit: FitOptions<'a>,
     /// For every diagnosis. A `q` of `None` becomes the rank of the held-out sets' frame.
     pub diagnosis: DiagnosisOptions,
     /// The cut of that frame.
     pub frame: Cut,
-    /// Row i of the source is the partner of row i of the target: decomposes their differences too.
+    /// Row i of the source is the partner of row i of the target: decomposes their differences too, and allows methods that are fitted
+    /// to pairs.
     pub paired: bool,
 }
 
@@ -70,7 +71,7 @@ impl Comparison {
 /// method; data are streamed.
 ///
 /// # Errors
-/// Widths that differ; fewer rows than neighbours asked for; a frame that cannot be had; pairs of unequal number; whatever fitting
+/// Widths that differ; fewer rows than neighbours asked for; a frame that cannot be had; pairs of unequal number, or none for a method that is fitted to them; whatever fitting
 /// and applying report.
 pub fn compare(
     device: &Device,
@@ -90,6 +91,7 @@ pub fn compare(
         let problem = format!("the target has {x} rows, the source {y} rows; row i of one is the partner of row i");
         return Err(Error::argument("paired", problem));
     }
+    methods.iter().try_for_each(|method| check_pairs(*method, options.paired))?;
     let stream = options.fit.stream;
     let sample = options.diagnosis.neighbour_rows.max(crate::geometry::density::PAIR_ROWS);
     let y = Survey::of(device, &mut Subset::odd(source), sample, stream)?;
@@ -129,8 +131,8 @@ fn held_out(
     options: &CompareOptions<'_>,
 ) -> Result<(Moved, (u64, u64))> {
     let start = Instant::now();
-    let mut fit_options = FitOptions { method, ..options.fit };
-    if method == Method::Blockwise && fit_options.centroid == Centroid::Exact {
+    let mut fit_options = FitOptions { method, paired: options.paired, ..options.fit };
+    if method.maps() && fit_options.centroid == Centroid::Exact {
         fit_options.centroid = Centroid::default();
     }
     let statistics = fit(device, &mut Subset::even(source), &mut Subset::even(target), &fit_options)?;

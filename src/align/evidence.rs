@@ -83,7 +83,7 @@ impl<'a> Evidence<'a> {
 /// here or were counted before.
 ///
 /// # Errors
-/// As [`fit()`] and [`fit_moments`]: blockwise alignment needs the rows of both sides and no moments, ReAlign the source's rows.
+/// As [`fit()`] and [`fit_moments`]: methods with a map need the rows of both sides and no moments, ReAlign the source's rows.
 pub fn fit_evidence(
     device: &Device,
     source: Evidence<'_>,

@@ -23,10 +23,10 @@ impl Statistics {
     /// | `mu_prime` | `[d]` | mean before the first centroid step, if there is one |
     /// | `h` | `[k, d]` | the centroid steps' shifts; k = 0 without such a step |
     /// | `n_y`, `n_x` | U64 `[1]` | counts |
-    /// | `map` | `[d, d]` | blockwise alignment's A, by rows |
+    /// | `map` | `[d, d]` | the map of blockwise alignment, optimal transport and least squares, by rows |
     ///
     /// Metadata: `format` = `realign-statistics`, `format_version`, `crate_version`, `method`, `centroid` (or `none`),
-    /// `residual_gap` (or `unknown`), for C3 `sigma` and `seed`, and where the rows' files named their encoders `source_encoder`,
+    /// `residual_gap` (or `unknown`), for C3 `sigma` and `seed`, for optimal transport `strength`, and where the rows' files named their encoders `source_encoder`,
     /// `source_encoder_hash`, `target_encoder` and `target_encoder_hash`. In NumPy:
     ///
     /// ```text
@@ -69,6 +69,7 @@ impl Statistics {
             metadata.push(("sigma", format!("{:e}", noise.sigma)));
             metadata.push(("seed", noise.seed.to_string()));
         }
+        metadata.extend(self.strength.map(|t| ("strength", format!("{t:e}"))));
         write(path, force, (FORMAT, VERSION), &metadata, &entries)
     }
 
@@ -112,9 +113,13 @@ impl Statistics {
             },
             rows: (file.one("n_y", Dtype::U64)?, file.one("n_x", Dtype::U64)?),
             noise,
-            map: match method {
-                Method::Blockwise => Some(file.finite("map", Some(d * d))?),
+            strength: match method {
+                Method::OptimalTransport => Some(file.parsed("strength")?),
                 _ => None,
+            },
+            map: match method.maps() {
+                true => Some(file.finite("map", Some(d * d))?),
+                false => None,
             },
             encoders: (file.encoder("source_"), file.encoder("target_")),
             mean_source,
@@ -143,6 +148,9 @@ impl Statistics {
         }
         if self.shifts.iter().any(|h| long(h, 4.0)) {
             return Err("a shift is longer than any between means of unit rows");
+        }
+        if self.strength.is_some_and(|t| !(0.0..=1.0).contains(&t)) {
+            return Err("the strength is no number from 0 to 1");
         }
         match self.noise {
             Some(n) if !(0.0..=MAX_SIGMA).contains(&n.sigma) => Err("sigma is no number from 0 to 1e6"),

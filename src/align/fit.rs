@@ -28,8 +28,8 @@ pub fn fit(
         return Err(widths_differ(source.width(), target.width()));
     }
     check_options(options, source.width())?;
-    if options.method == Method::Blockwise {
-        return super::blockwise::fit(device, source, target, options);
+    if options.method.maps() {
+        return super::mapped::fit(device, source, target, options);
     }
     let unit_rows = Summand::unit_rows(device, source.width())?;
     let exact = options.method == Method::ReAlign && options.centroid == Centroid::Exact;
@@ -60,8 +60,8 @@ pub fn fit_moments(
     options: &FitOptions<'_>,
 ) -> Result<Statistics> {
     check_options(options, source_moments.width())?;
-    if options.method == Method::Blockwise {
-        let problem = Problem::new("blockwise alignment needs covariances, which moments do not have");
+    if options.method.maps() {
+        let problem = Problem::new(format!("{} needs covariances, which moments do not have", options.method));
         return Err(Error::argument("method", problem.remedy(Remedy::GiveRows)));
     }
     let mut statistics = affine_statistics(source_moments, target_moments, options)?;
@@ -111,6 +111,7 @@ fn affine_statistics(source: &Moments, target: &Moments, options: &FitOptions<'_
         residual_gap: None,
         rows: (source.rows(), target.rows()),
         noise: (options.method == Method::C3).then_some(Noise { sigma, seed: options.seed }),
+        strength: None,
         map: None,
         encoders: (None, None),
     })

@@ -21,11 +21,15 @@ pub enum Method {
     C3,
     /// Blockwise covariance alignment in the fixed frame [paper appendix F].
     Blockwise,
+    /// Gaussian optimal transport: `normalise(μ_x + A (y - μ_y))` with the symmetric A for which `A Σ_y A = Σ_x` [spec 10].
+    OptimalTransport,
+    /// The least-squares map of pairs: an upper bound of what a linear map can do, for those who have pairs.
+    Ridge,
 }
 
 impl Method {
-    /// All of them, in the order of the ablations.
-    pub const ALL: [Method; 7] = [
+    /// All that need no pairs, in the order of the ablations.
+    pub const ALL: [Method; 8] = [
         Method::None,
         Method::MeanShift,
         Method::Anchor,
@@ -33,6 +37,7 @@ impl Method {
         Method::ReAlign,
         Method::C3,
         Method::Blockwise,
+        Method::OptimalTransport,
     ];
 
     /// The name in files, and that callers choose it by.
@@ -45,12 +50,29 @@ impl Method {
             Method::ReAlign => "realign",
             Method::C3 => "c3",
             Method::Blockwise => "blockwise",
+            Method::OptimalTransport => "ot",
+            Method::Ridge => "ridge",
         }
     }
 
     /// Whether the trace is aligned.
     pub(crate) fn scales(self) -> bool {
         matches!(self, Method::AnchorTrace | Method::ReAlign)
+    }
+
+    /// Whether it has a map `[d, d]`, fitted from covariances.
+    pub(crate) fn maps(self) -> bool {
+        matches!(self, Method::Blockwise | Method::OptimalTransport | Method::Ridge)
+    }
+
+    /// Whether it is fitted to pairs.
+    pub(crate) fn needs_pairs(self) -> bool {
+        self == Method::Ridge
+    }
+
+    /// All of them: those that need pairs last.
+    pub fn every() -> impl Iterator<Item = Method> {
+        Method::ALL.into_iter().chain([Method::Ridge])
     }
 }
 
@@ -64,10 +86,10 @@ impl FromStr for Method {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Method::ALL
-            .into_iter()
-            .find(|m| m.name() == text)
-            .ok_or_else(|| format!("'{text}' is no method; choose {}", Method::ALL.map(Method::name).join(", ")))
+        Method::every().find(|m| m.name() == text).ok_or_else(|| {
+            let names: Vec<&str> = Method::every().map(Method::name).collect();
+            format!("'{text}' is no method; choose {}", names.join(", "))
+        })
     }
 }
 

@@ -12,20 +12,23 @@ mod compare;
 mod evidence;
 mod file;
 mod fit;
+mod mapped;
 mod method;
 mod options;
 #[cfg(feature = "report")]
 mod pages;
+mod ridge;
 mod shards;
 mod study;
+mod transport;
 
 pub use aligner::{Affine, Aligner, OnDevice, Perturbed, Target, Unchanged};
 pub use apply::{Applied, Sink, apply, apply_rows};
-pub use blockwise::{Mapped, SHRINKAGE};
 pub use calibration::{Calibration, Transfer};
 pub use compare::{CompareOptions, Compared, Comparison, compare};
 pub use evidence::{Evidence, fit_evidence};
 pub use fit::{fit, fit_moments};
+pub use mapped::{Mapped, SHRINKAGE};
 pub use method::{Centroid, Method};
 pub use options::FitOptions;
 pub use shards::{AlignedFiles, apply_to_files};
@@ -53,7 +56,7 @@ pub struct Statistics {
     pub trace_source: f64,
     /// T_x.
     pub trace_target: f64,
-    /// s: 1 for methods without trace alignment.
+    /// s: 1 for methods without trace alignment, and without a part of it.
     pub scale: f64,
     /// μ', `[d]`: mean of the rows before the first centroid step, where there is one.
     pub mean_projected: Option<Vec<f64>>,
@@ -65,7 +68,9 @@ pub struct Statistics {
     pub rows: (u64, u64),
     /// C3's noise.
     pub noise: Option<Noise>,
-    /// A of blockwise alignment, `[d, d]`, row-major.
+    /// t of optimal transport: how much of the map is A, and how much `s I`.
+    pub strength: Option<f64>,
+    /// The map of blockwise alignment, optimal transport and least squares, `[d, d]`, row-major.
     pub map: Option<Vec<f64>>,
     /// The encoders of source and target, where the rows' files say it.
     pub encoders: (Option<EncoderId>, Option<EncoderId>),
@@ -120,13 +125,13 @@ impl Statistics {
                 self.shifts.clear();
                 (self.centroid, self.mean_projected, self.residual_gap) = (None, None, None);
             }
-            Method::ReAlign | Method::C3 | Method::Blockwise => {
+            Method::ReAlign | Method::C3 | Method::Blockwise | Method::OptimalTransport | Method::Ridge => {
                 let problem = Problem::new(format!("the statistics were fitted for {}", self.method));
                 let remedy = Remedy::FitFor { method: method.name() };
                 return Err(Error::argument("aligner", problem.remedy(remedy)));
             }
         }
-        (self.method, self.noise, self.map) = (method, None, None);
+        (self.method, self.noise, self.strength, self.map) = (method, None, None, None);
         Ok(self)
     }
 

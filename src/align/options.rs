@@ -23,10 +23,15 @@ pub struct FitOptions<'a> {
     pub sigma: Option<f64>,
     /// C3's seed.
     pub seed: u64,
-    /// Blockwise alignment's ridge, as a share of the source's mean variance; by default [`super::SHRINKAGE`].
+    /// The ridge of blockwise alignment, optimal transport and least squares, as a share of the source's mean variance; by default
+    /// [`super::SHRINKAGE`].
     pub shrinkage: Option<f64>,
     /// Blockwise alignment's frame; by default 90% of the energy.
     pub frame: Cut,
+    /// Optimal transport's t, 0 to 1: the map is `(1 - t) s I + t A`, at 0 ReAlign's scaling; 1 by default.
+    pub strength: Option<f64>,
+    /// Row i of the source is the partner of row i of the target: for methods that are fitted to pairs.
+    pub paired: bool,
     /// How to stream the rows.
     pub stream: StreamOptions<'a>,
 }
@@ -40,8 +45,20 @@ setters! {
         seed: u64,
         shrinkage: Option<f64>,
         frame: Cut,
+        strength: Option<f64>,
+        paired: bool,
         stream: StreamOptions<'a>,
     }
+}
+
+/// Refuses a method that is fitted to pairs where none are known.
+pub(super) fn check_pairs(method: Method, paired: bool) -> Result<()> {
+    if method.needs_pairs() && !paired {
+        let problem =
+            format!("{method} is fitted to pairs: say that row i of one side is the partner of row i of the other");
+        return Err(Error::argument("paired", problem));
+    }
+    Ok(())
 }
 
 /// Refuses what can be refused before any row of width `d` is read, whether the method uses it or not.
@@ -49,10 +66,11 @@ pub(super) fn check_options(options: &FitOptions<'_>, d: usize) -> Result<()> {
     options.stream.check()?;
     options.centroid.check()?;
     options.frame.check(d)?;
-    if options.method == Method::Blockwise && options.centroid == Centroid::Exact {
-        let problem = "exact is for realign; blockwise takes a number of steps, 1 as published";
+    if options.method.maps() && options.centroid == Centroid::Exact {
+        let problem = format!("exact is for realign; {} takes a number of steps, 1 as published", options.method);
         return Err(Error::argument("centroid", problem));
     }
+    check_pairs(options.method, options.paired)?;
     let sigma = options.sigma.unwrap_or(0.0);
     if !(0.0..=MAX_SIGMA).contains(&sigma) {
         return Err(Error::argument("sigma", format!("{sigma}; give a number from 0 to {MAX_SIGMA:e}")));
@@ -60,6 +78,11 @@ pub(super) fn check_options(options: &FitOptions<'_>, d: usize) -> Result<()> {
     let shrinkage = options.shrinkage.unwrap_or(0.0);
     if !(0.0..=1e6).contains(&shrinkage) {
         return Err(Error::argument("shrinkage", format!("{shrinkage}; give a number from 0 to 1e6")));
+    }
+    let strength = options.strength.unwrap_or(1.0);
+    if !(0.0..=1.0).contains(&strength) {
+        let problem = format!("{strength}; give a number from 0 (ReAlign's scaling) to 1 (the whole map)");
+        return Err(Error::argument("strength", problem));
     }
     Ok(())
 }

@@ -52,6 +52,7 @@ pub fn sample_size_study(
     (sizes, trials, seed): (&[u64], u32, u64),
     options: &FitOptions<'_>,
 ) -> Result<Vec<SizeResult>> {
+    refuse_pairs(options)?;
     check_options(options, source.width())?;
     if source.width() != target.width() {
         return Err(widths_differ(source.width(), target.width()));
@@ -87,6 +88,16 @@ pub fn sample_size_study(
     Ok(table)
 }
 
+/// Sizes and domains are tried on rows that are drawn from each side by itself.
+fn refuse_pairs(options: &FitOptions<'_>) -> Result<()> {
+    if options.method.needs_pairs() {
+        let problem =
+            format!("{} is fitted to pairs, which a calibration does not keep; choose another", options.method);
+        return Err(Error::argument("method", problem));
+    }
+    Ok(())
+}
+
 /// A domain's rows.
 pub struct Domain<'a> {
     /// Its name.
@@ -109,6 +120,7 @@ impl std::fmt::Debug for Domain<'_> {
 /// Widths that differ between domains; whatever fitting and applying report.
 pub fn transfer_matrix(device: &Device, domains: &mut [Domain<'_>], options: &FitOptions<'_>) -> Result<Vec<Vec<f64>>> {
     if let Some(first) = domains.first().map(|domain| domain.source.width()) {
+        refuse_pairs(options)?;
         check_options(options, first)?;
         let widths = |domain: &Domain<'_>| [domain.source.width(), domain.target.width()];
         if let Some(other) = domains.iter().find(|domain| widths(domain) != [first; 2]) {

@@ -101,6 +101,8 @@ pub struct Arm {
     pub domain: Domain,
     /// C3's σ; by default what makes up the difference of the traces, 0 where the texts are spread more widely.
     pub sigma: Option<f64>,
+    /// t of optimal transport; 1 by default.
+    pub strength: Option<f64>,
     /// The texts.
     pub texts: Texts,
 }
@@ -108,7 +110,7 @@ pub struct Arm {
 impl Arm {
     /// Stage 1 on a source, without noise, with all texts and statistics of everything.
     pub fn new(source: Source) -> Self {
-        Arm { source, noise: 0.0, domain: Domain::All, sigma: None, texts: Texts::All }
+        Arm { source, noise: 0.0, domain: Domain::All, sigma: None, strength: None, texts: Texts::All }
     }
 
     /// Texts aligned in the paper's way of a method.
@@ -126,6 +128,12 @@ impl Arm {
     #[must_use]
     pub fn sigma(self, sigma: f64) -> Self {
         Arm { sigma: Some(sigma), ..self }
+    }
+
+    /// The same with another strength of optimal transport.
+    #[must_use]
+    pub fn strength(self, strength: f64) -> Self {
+        Arm { strength: Some(strength), ..self }
     }
 
     /// The same with a part of the texts.
@@ -155,6 +163,10 @@ impl Arm {
             Source::Aligned(Method::C3, _) => match self.sigma {
                 Some(sigma) => format!("c3, σ {sigma}"),
                 None => "c3, σ by traces".to_owned(),
+            },
+            Source::Aligned(Method::OptimalTransport, _) => match self.strength {
+                Some(strength) => format!("ot, strength {strength}"),
+                None => "ot".to_owned(),
             },
             Source::Aligned(method, _) => method.to_string(),
             Source::Paired => "paired images".to_owned(),

@@ -106,6 +106,7 @@ fn aligned_clouds(device: &Device, materials: &Materials) -> Result<Vec<AlignedC
         (Method::MeanShift, Centroid::default()),
         (Method::C3, Centroid::default()),
         (Method::Blockwise, Centroid::default()),
+        (Method::OptimalTransport, Centroid::default()),
         (Method::AnchorTrace, Centroid::default()),
         (Method::ReAlign, Centroid::default()),
         (Method::ReAlign, Centroid::Exact),

@@ -11,11 +11,13 @@ use super::arm::{Arm, Domain, Source};
 use super::attributes::{ATTRIBUTES, Attributes};
 use super::clustered::Clustered;
 use super::digits::Digits;
+use super::distances;
 use super::files::questions;
 use super::protocol::{Materials, Progress, Training, Watch};
 use super::words::{Length, read};
 use crate::align::{Method, Statistics};
 use crate::device::Device;
+use crate::geometry::Frechet;
 use crate::inference::{AnswerOptions, Assistant, Evaluation, evaluate, score};
 use crate::io::{AdapterKind, AdapterWeights, QuestionOptions, Questions, SampleOptions, write_atomically};
 use crate::train::{EmbeddingFiles, Finished, Form, Run, Settings, Stage, Start, VisualInputs, data};
@@ -84,6 +86,8 @@ pub struct Outcome {
     pub arm: Arm,
     /// What its aligner was fitted to; `None` without one.
     pub fitted: Option<Fitted>,
+    /// The squared Fréchet distance of stage 1's clean inputs to the held-out images; `None` without stage 1.
+    pub frechet: Option<Frechet>,
     /// Stage 1's last loss; `None` without stage 1.
     pub stage1_loss: Option<f64>,
     /// Mean negative log-likelihood per token of the held-out images' own captions.
@@ -122,6 +126,7 @@ impl Outcome {
         });
         json!({
             "name": self.arm.name(), "noise": self.arm.noise, "statistics": self.fitted.map(Fitted::json),
+            "frechet_mean": self.frechet.map(|f| f.mean), "frechet_covariance": self.frechet.map(|f| f.covariance),
             "stage1_loss": self.stage1_loss, "caption_nll": self.caption_nll,
             "captions": accuracy(self.captions), "answers": instructed.collect::<Vec<_>>(), "seconds": self.seconds,
         })
@@ -177,6 +182,7 @@ pub fn run_arm(
         Source::Aligned(..) => Some(Fitted::load(&materials.statistics(device, &arm)?)?),
         _ => None,
     };
+    let frechet = distances::frechet(device, materials, &arm)?;
     let (adapter, stage1_loss) = stage1(device, materials, (arm, &folder), watch)?;
     let model = materials.at("language-model");
     let assistant = Assistant::open(device, &model, &adapter, VISUAL_TOKENS)?;
@@ -195,7 +201,7 @@ pub fn run_arm(
         instructed.push(Instructed { images: count, evaluation: ask(device, materials, &trained)?, described });
     }
     let seconds = start.elapsed().as_secs_f64();
-    Ok(Outcome { arm, fitted, stage1_loss, caption_nll, captions, described, instructed, seconds })
+    Ok(Outcome { arm, fitted, frechet, stage1_loss, caption_nll, captions, described, instructed, seconds })
 }
 
 /// What both stages have in common.

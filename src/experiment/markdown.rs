@@ -25,7 +25,8 @@ const PROTOTYPE: [(&str, [&str; 3]); 11] = [
 pub fn tables(value: &Value) -> String {
     let list = |key: &str| value[key].as_array().cloned().unwrap_or_default();
     let (rows, claims, preparations) = (list("rows"), list("expectations"), list("preparations"));
-    [results(&rows), shared(&preparations), verdicts(&claims), reasons(&claims)].join("\n")
+    let ranks = ranks(&value["rank_correlations"]);
+    [results(&rows), ranks, shared(&preparations), verdicts(&claims), reasons(&claims)].join("\n")
 }
 
 pub(super) fn line<T: AsRef<str>>(cells: impl IntoIterator<Item = T>) -> String {
@@ -55,6 +56,17 @@ fn results(rows: &[Value]) -> String {
     };
     let columns: Vec<String> = columns.into_iter().chain(prototype).collect();
     head(&columns) + &rows.iter().map(row).collect::<String>()
+}
+
+/// What the distances of the clouds say of the captions.
+fn ranks(correlations: &Value) -> String {
+    let of = |part: &str| mean_and_deviation(&correlations[part]);
+    format!(
+        "Rank correlation with the captions, over a seed's rows without noise, of the squared Fréchet distance from stage 1's inputs to the \
+         held-out images: its part of the means {}, of the shapes {}.\n",
+        of("frechet_mean"),
+        of("frechet_covariance"),
+    )
 }
 
 /// Domains and what a seed's rows share.

@@ -15,6 +15,7 @@ mod claims;
 mod clustered;
 pub mod demo;
 mod digits;
+mod distances;
 mod encoder;
 mod evaluation;
 mod expectations;

@@ -14,6 +14,9 @@ pub const NOISE: f64 = 0.1;
 /// C3's σ, besides the one that the traces give.
 pub const SIGMAS: [f64; 2] = [0.02, 0.05];
 
+/// Strengths of optimal transport, besides the whole map.
+pub const STRENGTHS: [f64; 2] = [0.25, 0.5];
+
 /// A dual encoder and a language model, and the rows that are made with them.
 #[derive(Clone, Debug)]
 pub struct Preparation {
@@ -41,6 +44,8 @@ pub fn plan(full: bool) -> Vec<Preparation> {
     let exact = Arm::new(Source::Aligned(Method::ReAlign, Centroid::Exact));
     let aligners = [Method::MeanShift, Method::AnchorTrace].map(Arm::aligned).into_iter().chain([exact]);
     let aligners = aligners.chain([Arm::aligned(Method::Blockwise), c3]).chain(SIGMAS.map(|s| c3.sigma(s)));
+    let transport = Arm::aligned(Method::OptimalTransport);
+    let aligners = aligners.chain(STRENGTHS.map(|t| transport.strength(t))).chain([transport]);
     let smaller = [Texts::Half, Texts::Quarter].map(|texts| realign.on(texts));
     let noisy = every[1..].iter().map(|arm| arm.noisy(NOISE));
     let few = aligners.chain(smaller).flat_map(both).chain(noisy).map(|arm| (arm, &FEW_AND_ALL[..]));

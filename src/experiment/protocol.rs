@@ -274,8 +274,8 @@ impl Materials {
         let (texts, images) = (self.texts_of(arm), self.pool_of(arm.domain));
         let mut source = MemoryRows::f32("texts", &texts, self.width())?;
         let mut target = MemoryRows::f32("images", &images, self.width())?;
-        let (seed, sigma) = (self.settings.seed, arm.sigma);
-        let options = FitOptions { method, centroid, seed, sigma, ..Default::default() };
+        let (seed, sigma, strength) = (self.settings.seed, arm.sigma, arm.strength);
+        let options = FitOptions { method, centroid, seed, sigma, strength, ..Default::default() };
         fit(device, &mut source, &mut target, &options)?.save(&path, false)?;
         Ok(path)
     }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::arm::Domain;
 use super::claims::expectations;
+use super::distances::rank_correlation;
 use super::evaluation::Outcome;
 use super::expectations::Score;
 use super::jobs::Place;
@@ -186,9 +187,26 @@ impl<'a> Results<'a> {
         value["seconds"] = json!(seconds);
         value["rows"] = rows.iter().map(Row::json).collect();
         value["expectations"] = expectations(&rows).into();
+        value["rank_correlations"] = self.rank_correlations();
         value["preparations"] = self.preparations.values().cloned().collect();
         value["runs"] = self.runs.values().cloned().collect();
         value
+    }
+
+    /// Of each part of the Fréchet distance with the captions, over a seed's rows without noise: mean and deviation over the seeds.
+    /// Distances are of clean inputs, so that rows with noise say nothing of them.
+    fn rank_correlations(&self) -> Value {
+        let of = |part: &str| {
+            let mut seeds: BTreeMap<(usize, u64), Vec<(f64, f64)>> = BTreeMap::new();
+            for ((preparation, _, seed), run) in &self.runs {
+                let (distance, captions) = (run[part].as_f64(), run["captions"]["accuracy"].as_f64());
+                if let (Some(pair), true) = (distance.zip(captions), run["noise"] == 0.0) {
+                    seeds.entry((*preparation, *seed)).or_default().push(pair);
+                }
+            }
+            spread(&seeds.values().filter_map(|pairs| rank_correlation(pairs)).collect::<Vec<_>>())
+        };
+        json!({ "frechet_mean": of("frechet_mean"), "frechet_covariance": of("frechet_covariance") })
     }
 
     /// The rows in the plan's order.

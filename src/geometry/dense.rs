@@ -21,8 +21,13 @@ pub(crate) fn square<'a>(operation: &'static str, values: &'a [f64], d: usize) -
 /// `a b`.
 pub(crate) fn product(a: MatRef<'_, f64>, b: MatRef<'_, f64>) -> Mat<f64> {
     let mut out = Mat::zeros(a.nrows(), b.ncols());
-    matmul(&mut out, Accum::Replace, a, b, 1.0, faer::get_global_parallelism());
+    product_to(&mut out, Accum::Replace, a, b);
     out
+}
+
+/// `a b` in place of `out`, or added to it.
+pub(crate) fn product_to(out: &mut Mat<f64>, accum: Accum, a: MatRef<'_, f64>, b: MatRef<'_, f64>) {
+    matmul(out, accum, a, b, 1.0, faer::get_global_parallelism());
 }
 
 /// `a b` into row-major `out`, `[a's rows, b's columns]`.

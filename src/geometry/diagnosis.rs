@@ -1,5 +1,7 @@
 //! All diagnostics of one pair of clouds at once [spec 5; paper appendices D to G].
 
+use faer::Mat;
+
 use super::consistency::{
     instance_consistency, leading_directions, overlap_of_spans, relative_geometry, spectral_correlation,
 };
@@ -7,6 +9,7 @@ use super::density::{Density, jensen_shannon};
 use super::neighbourhood::{MIXING_K, Mixing, OVERLAP_K, mixing_on, nearest_others_on, overlap_of};
 use super::rows::check_width;
 use super::survey::{SAMPLE_ROWS, Survey};
+use super::transport::{self, DIRECTIONS, Frechet, Slices};
 use crate::device::Device;
 use crate::error::{Problem, Remedy};
 use crate::{Error, Result};
@@ -22,11 +25,22 @@ pub struct DiagnosisOptions {
     pub neighbour_rows: usize,
     /// q of the subspace overlap; a frame's rank, usually. `None` leaves it out.
     pub q: Option<usize>,
+    /// Directions of the sliced Wasserstein distance, 1 to [`transport::MAX_DIRECTIONS`].
+    pub directions: usize,
+    /// What these directions depend on.
+    pub seed: u64,
 }
 
 impl Default for DiagnosisOptions {
     fn default() -> Self {
-        DiagnosisOptions { mixing_k: MIXING_K, overlap_k: OVERLAP_K, neighbour_rows: SAMPLE_ROWS, q: None }
+        DiagnosisOptions {
+            mixing_k: MIXING_K,
+            overlap_k: OVERLAP_K,
+            neighbour_rows: SAMPLE_ROWS,
+            q: None,
+            directions: DIRECTIONS,
+            seed: 0,
+        }
     }
 }
 
@@ -69,6 +83,10 @@ pub struct Kept {
 pub struct Diagnosis {
     /// `‖E x - E z‖`.
     pub gap: f64,
+    /// The squared Fréchet distance, split into means and shapes.
+    pub frechet: Frechet,
+    /// The sliced Wasserstein distance of the samples.
+    pub sliced_wasserstein: f64,
     /// The measured set: the source, or the aligned rows.
     pub source: Side,
     /// The target.
@@ -94,6 +112,9 @@ pub struct Reference<'a> {
     density: Density,
     /// The leading q directions.
     leading: Option<Vec<f64>>,
+    /// Σ_x^{1/2}.
+    root: Mat<f64>,
+    slices: Slices,
     options: DiagnosisOptions,
     device: Device,
 }
@@ -155,7 +176,7 @@ impl<'a> Reference<'a> {
     /// Computes the target's part.
     ///
     /// # Errors
-    /// A target of fewer than two rows; q of 0 or above d.
+    /// A target of fewer than two rows; q of 0 or above d; directions out of range.
     pub fn of(target: &'a Survey, options: DiagnosisOptions) -> Result<Self> {
         Self::on(&Device::host(), target, options)
     }
@@ -167,7 +188,9 @@ impl<'a> Reference<'a> {
     pub fn on(device: &Device, target: &'a Survey, options: DiagnosisOptions) -> Result<Self> {
         let density = Density::within(target.sample(), target.width())?;
         let leading = options.q.map_or(Ok(None), |q| leading_directions(target, q))?;
-        Ok(Reference { target, density, leading, options, device: device.clone() })
+        let root = transport::root(target)?;
+        let slices = Slices::of(target.sample(), target.width(), (options.directions, options.seed))?;
+        Ok(Reference { target, density, leading, root, slices, options, device: device.clone() })
     }
 
     /// The target's density of cosines.
@@ -188,8 +211,11 @@ impl<'a> Reference<'a> {
         // Without directions of the target there is nothing to overlap with.
         let q = options.q.filter(|_| self.leading.is_some());
         let leading = q.map_or(Ok(None), |q| leading_directions(set, q))?;
+        let slices = Slices::of(set.sample(), d, (options.directions, options.seed))?;
         Ok(Diagnosis {
             gap: gap(target.mean(), set.mean()),
+            frechet: Frechet::with(set, (target, &self.root))?,
+            sliced_wasserstein: slices.distance(&self.slices),
             source: Side::of(set),
             target: Side::of(target),
             jsd: jensen_shannon(&self.density, &within)?,
@@ -213,6 +239,9 @@ impl Diagnosis {
         let kept = |f: fn(&Kept) -> Option<f64>| self.kept.as_ref().and_then(f);
         vec![
             ("gap", Some(self.gap)),
+            ("frechet_mean", Some(self.frechet.mean)),
+            ("frechet_covariance", Some(self.frechet.covariance)),
+            ("sliced_wasserstein", Some(self.sliced_wasserstein)),
             ("trace_source", Some(self.source.trace)),
             ("trace_target", Some(self.target.trace)),
             ("alpha_source", self.source.alpha),

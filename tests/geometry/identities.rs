@@ -137,13 +137,19 @@ fn frames_survive_files() {
 }
 
 #[test]
-fn blockwise_statistics_survive_files_and_match_covariances() {
+fn maps_survive_files_and_match_covariances() {
+    for method in [Method::Blockwise, Method::OptimalTransport, Method::Ridge] {
+        map_survives_files(method);
+    }
+}
+
+fn map_survives_files(method: Method) {
     let (text, image) = pair("a");
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s.safetensors");
     let mut results = Vec::new();
     for device in devices() {
-        let options = FitOptions::default().method(Method::Blockwise);
+        let options = FitOptions::default().method(method).paired(true);
         let statistics = fit(&device, &mut text.source(), &mut image.source(), &options).unwrap();
         statistics.save(&path, true).unwrap();
         assert_eq!(Statistics::load(&path).unwrap(), statistics);
@@ -164,9 +170,15 @@ fn blockwise_statistics_survive_files_and_match_covariances() {
 
 /// Recorded on a device, in f32, as streamed on the host in f64.
 #[test]
-fn blockwise_on_devices() {
+fn maps_on_devices() {
+    for method in [Method::Blockwise, Method::OptimalTransport] {
+        map_on_devices(method);
+    }
+}
+
+fn map_on_devices(method: Method) {
     let (text, image) = pair("a");
-    let options = FitOptions::default().method(Method::Blockwise);
+    let options = FitOptions::default().method(method);
     let host = devices().remove(0);
     let statistics = fit(&host, &mut text.source(), &mut image.source(), &options).unwrap();
     let want = apply_rows(&host, &statistics, &text.values, text.width).unwrap();

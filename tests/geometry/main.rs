@@ -18,3 +18,4 @@ mod principal_vectors;
 mod second_moments;
 mod shape;
 mod subspace;
+mod transport;

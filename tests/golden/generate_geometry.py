@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes geometry/expected.json: every diagnostic of the golden clouds and of the bundled digits, in f64 with NumPy alone.
+"""Makes geometry/expected.json: every diagnostic of the golden clouds and of the bundled digits, in f64 with NumPy and SciPy alone.
 
     python tests/golden/generate_geometry.py            # writes the file
     python tests/golden/generate_geometry.py --check    # says how far the file is from what would be written
@@ -13,12 +13,17 @@ import pathlib
 import sys
 
 import numpy as np
+import scipy.linalg
 
 HERE = pathlib.Path(__file__).parent
 OUT = HERE / "geometry" / "expected.json"
 # C3's noise, and its seed, in `compare`.
 SIGMA, SEED = 0.05, 0
-METHODS = ["none", "mean-shift", "anchor", "anchor-trace", "realign", "c3", "blockwise"]
+METHODS = ["none", "mean-shift", "anchor", "anchor-trace", "realign", "c3", "blockwise", "ot"]
+# The ridge is fitted to pairs.
+PAIRED_METHODS = [*METHODS, "ridge"]
+# Strengths of optimal transport in `compare_strengths`, and random directions of the sliced Wasserstein distance.
+STRENGTHS, DIRECTIONS = [0.0, 0.25, 0.5], 128
 
 
 # Rows.
@@ -124,6 +129,43 @@ def mixing(target, source, k=20):
     return {"mixing_rate": (x + z) / 2, "mixing_x": x / expected, "mixing_z": z / expected}
 
 
+# Mass that is moved.
+
+
+def frechet(source, target):
+    """The squared distance of the Gaussians, by SciPy's general root of a matrix that is not symmetric."""
+    y, x = covariance(source), covariance(target)
+    root = scipy.linalg.sqrtm(y @ x)
+    return {
+        "frechet_mean": np.sum((target.mean(0) - source.mean(0)) ** 2),
+        "frechet_covariance": max(0.0, np.trace(y) + np.trace(x) - 2 * np.trace(np.real(root))),
+    }
+
+
+def random_directions(count, width):
+    """Unit vectors from SplitMix64 under the seed, by Box and Muller."""
+    values = count * width + count * width % 2
+    with np.errstate(over="ignore"):
+        z = np.uint64(SEED) + np.uint64(0x9E3779B97F4A7C15) * np.arange(1, values + 1, dtype=np.uint64)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    uniform = ((z ^ (z >> np.uint64(31))) >> np.uint64(11)).astype(float) / 2.0**53
+    radius, turn = np.sqrt(-2.0 * np.log(1.0 - uniform[0::2])), 2.0 * np.pi * uniform[1::2]
+    normal = np.stack([radius * np.cos(turn), radius * np.sin(turn)], axis=1).reshape(-1)
+    return unit(normal[: count * width].reshape(count, width))
+
+
+def sliced_wasserstein(source, target):
+    """Root of the mean over directions of the squared W_2 of the projections, whose quantiles are steps."""
+    n, m = len(source), len(target)
+    # Where a quantile steps, in units of 1 / (n m); between two steps both are constant.
+    ends = np.unique(np.concatenate([np.arange(n + 1) * m, np.arange(m + 1) * n]))
+    at, mass = ends[:-1], np.diff(ends) / (n * m)
+    along = random_directions(DIRECTIONS, source.shape[1])
+    a, b = np.sort(source @ along.T, axis=0), np.sort(target @ along.T, axis=0)
+    return np.sqrt(np.mean(mass @ (a[at // m] - b[at // n]) ** 2))
+
+
 # Two clouds.
 
 
@@ -137,6 +179,8 @@ def measure(source, target, q, before=None):
     own = within(target)
     out = {
         "gap": np.linalg.norm(target.mean(0) - source.mean(0)),
+        **frechet(source, target),
+        "sliced_wasserstein": sliced_wasserstein(source[:10_000], target[:10_000]),
         "jsd": divergence(own, within(source)),
         "jsd_cross": divergence(own, across(target, source)),
         **mixing(target, source),
@@ -260,7 +304,20 @@ def power(matrix, exponent, ridge):
     return (vectors * (values + ridge) ** exponent) @ vectors.T
 
 
-def aligned(method, fitted_source, fitted_target, rows):
+def transport(c_y, c_x, ridge):
+    """The symmetric map from one Gaussian to another: the literature's formula, root by root."""
+    half, inverse = power(c_y, 0.5, ridge), power(c_y, -0.5, ridge)
+    return inverse @ power(half @ c_x @ half, 0.5, 0.0) @ inverse
+
+
+def mixed_transport(fitted_source, fitted_target, strength):
+    c_y, c_x = covariance(fitted_source), covariance(fitted_target)
+    scale = np.sqrt(np.trace(c_x) / (np.trace(c_y) + 1e-10))
+    map_ = transport(c_y, c_x, 1e-6 * np.trace(c_y) / len(c_y))
+    return (1 - strength) * scale * np.eye(len(c_y)) + strength * map_
+
+
+def aligned(method, fitted_source, fitted_target, rows, strength=1.0):
     """`rows` moved by a fit on two other sets, rounded to f32 as files are."""
     mu_y, mu_x = fitted_source.mean(0), fitted_target.mean(0)
     t_y, t_x = (np.trace(covariance(s)) for s in (fitted_source, fitted_target))
@@ -280,8 +337,17 @@ def aligned(method, fitted_source, fitted_target, rows):
             inside = lambda c: basis.T @ c @ basis
             turn = turn + basis @ power(inside(c_x), 0.5, ridge) @ power(inside(c_y), -0.5, ridge) @ basis.T
         step["blockwise"] = lambda y: unit(mu_x + (y - mu_y) @ turn.T)
+    if method == "ot":
+        map_ = mixed_transport(fitted_source, fitted_target, strength)
+        step["ot"] = lambda y: unit(mu_x + (y - mu_y) @ map_)
+    if method == "ridge":
+        y, x = fitted_source - mu_y, fitted_target - mu_x
+        # Least squares of the rows below each other: those of the ridge ask the map to be 0.
+        ridge = np.sqrt(1e-6 * t_y / len(mu_y) * len(y)) * np.eye(len(mu_y))
+        map_ = np.linalg.lstsq(np.concatenate([y, ridge]), np.concatenate([x, 0 * ridge]), rcond=None)[0]
+        step["ridge"] = lambda y: unit(mu_x + (y - mu_y) @ map_)
     out = step[method](rows)
-    if method in ("realign", "blockwise"):
+    if method in ("realign", "blockwise", "ot", "ridge"):
         out = unit(out + mu_x - step[method](fitted_source).mean(0))
     return unit(out.astype(np.float32).astype(float))
 
@@ -290,11 +356,25 @@ def compare(source, target, paired):
     """Fitted on rows 0, 2, ..., measured on rows 1, 3, ...."""
     (fit_y, y), (fit_x, x) = ((rows[0::2], rows[1::2]) for rows in (source, target))
     bases = frame(y, x)
-    moved = {method: aligned(method, fit_y, fit_x, y) for method in METHODS}
+    moved = {method: aligned(method, fit_y, fit_x, y) for method in (PAIRED_METHODS if paired else METHODS)}
     if paired:
         return {method: decomposition(rows, x, bases) for method, rows in moved.items()}
     q = bases[0].shape[1]
     return {method: measure(rows, x, q, y) for method, rows in moved.items()}, q
+
+
+def compare_strengths(source, target, q):
+    """As `compare`, of optimal transport at lesser strengths."""
+    (fit_y, y), (fit_x, x) = ((rows[0::2], rows[1::2]) for rows in (source, target))
+    moved = {f"{strength}": aligned("ot", fit_y, fit_x, y, strength) for strength in STRENGTHS}
+    return {strength: measure(rows, x, q, y) for strength, rows in moved.items()}
+
+
+def transport_map(source, target):
+    map_ = mixed_transport(source, target, 1.0)
+    values = np.linalg.eigvalsh(map_)
+    return {"trace": np.trace(map_), "norm": np.linalg.norm(map_), "largest": values[-1], "smallest": values[0],
+            "first_row": list(map_[0])}
 
 
 def expected(case):
@@ -313,6 +393,8 @@ def expected(case):
         "angles": angles(leading(image, 3), leading(partners, 2)),
         "compare": methods,
         "compare_rank": compare_rank,
+        "compare_strengths": compare_strengths(distinct, image, compare_rank),
+        "transport": transport_map(text, image),
         "compare_paired": compare(partners, image, True),
     }
 

@@ -120,7 +120,7 @@ fn bound(method: Method, output: ElementType) -> f64 {
     };
     let computing = match method {
         Method::None => 0.0,
-        Method::Blockwise => 1e-12,
+        Method::Blockwise | Method::OptimalTransport => 1e-12,
         // f32 arithmetic, whatever the files' types.
         _ => 2e-6,
     };

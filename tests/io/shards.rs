@@ -157,6 +157,7 @@ fn options_are_checked_before_anything_is_read() {
         (FitOptions::default().centroid(Centroid::Steps(20)), "20 steps"),
         (FitOptions::default().centroid(Centroid::Steps(9)).method(Method::Blockwise), "9 steps"),
         (FitOptions::default().centroid(Centroid::Exact).method(Method::Blockwise), "exact"),
+        (FitOptions::default().strength(Some(1.5)).method(Method::OptimalTransport), "1.5"),
         (FitOptions::default().frame(Cut::Energy(1.5)).method(Method::Blockwise), "1.5"),
         (FitOptions::default().frame(Cut::Rank(0)).method(Method::Blockwise), "1 to 4"),
         (FitOptions::default().frame(Cut::Rank(5)).method(Method::Blockwise), "1 to 4"),

@@ -292,8 +292,10 @@ fn any_aligner_gives_what_applying_it_to_all_rows_gives() {
             }
         }
     }
-    let blockwise = visual::aligner(settings.stats.as_ref().unwrap(), Some(Method::Blockwise), (&[], false));
-    refused(blockwise.map(drop), &["stats", "blockwise"]);
+    for method in [Method::Blockwise, Method::OptimalTransport] {
+        let mapped = visual::aligner(settings.stats.as_ref().unwrap(), Some(method), (&[], false));
+        refused(mapped.map(drop), &["stats", method.name()]);
+    }
 }
 
 #[test]

@@ -133,7 +133,7 @@ pub struct FitArgs {
     /// The statistics file to write.
     #[arg(long, value_name = "S.safetensors")]
     pub out: PathBuf,
-    /// realign, anchor, anchor-trace, mean-shift, c3, blockwise or none; realign by default.
+    /// realign, anchor, anchor-trace, mean-shift, c3, blockwise, ot, ridge or none; realign by default.
     #[arg(long)]
     pub method: Option<Method>,
     /// The centroid step: 1 (the paper), K (repeated), or exact (Newton).
@@ -145,12 +145,18 @@ pub struct FitArgs {
     /// Seed of C3's noise.
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub seed: u64,
-    /// Blockwise alignment's ridge, as a share of the source's mean variance; 1e-6 by default.
+    /// The ridge of blockwise, ot and ridge, as a share of the source's mean variance; 1e-6 by default.
     #[arg(long, value_name = "R")]
     pub shrinkage: Option<f64>,
+    /// How much of ot's map is transport, 0 to 1; the rest is realign's scaling. 1 by default.
+    #[arg(long, value_name = "T")]
+    pub strength: Option<f64>,
     /// Energy of the frame that blockwise alignment splits by; 0.90 by default.
     #[arg(long, value_name = "E")]
     pub energy: Option<f64>,
+    /// Row i of the source is the partner of row i of the target: ridge is fitted to such pairs.
+    #[arg(long)]
+    pub paired: bool,
     /// Accept one row, or rows that are all equal.
     #[arg(long)]
     pub allow_degenerate: bool,

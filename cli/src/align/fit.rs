@@ -167,6 +167,8 @@ fn options<'a>(args: &FitArgs, source: &Evidence<'_>, stream: StreamOptions<'a>)
         .sigma(args.sigma)
         .seed(args.seed)
         .shrinkage(args.shrinkage)
+        .strength(args.strength)
+        .paired(args.paired)
         .frame(args.energy.map_or(Cut::default(), Cut::Energy))
         .stream(stream)
 }

@@ -54,6 +54,7 @@ impl NeighbourArgs {
             overlap_k: self.overlap_k,
             neighbour_rows: self.neighbour_rows,
             q: None,
+            ..DiagnosisOptions::default()
         }
     }
 }
@@ -79,6 +80,9 @@ pub struct MeasureArgs {
     pub cut: CutArgs,
     #[command(flatten)]
     pub neighbours: NeighbourArgs,
+    /// Seed of the directions of the sliced Wasserstein distance.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub seed: u64,
     #[command(flatten)]
     pub encoder: EncoderArgs,
     #[command(flatten)]
@@ -99,7 +103,8 @@ pub struct CompareArgs {
     /// The rows whose cloud is the target: image.
     #[arg(long, num_args = 1.., required = true, value_name = "IMAGE")]
     pub target: Vec<PathBuf>,
-    /// Row i of the source is the partner of row i of the target: decomposes their differences too, for each method.
+    /// Row i of the source is the partner of row i of the target: decomposes their differences too, for each method, and
+    /// compares with ridge, which is fitted to pairs.
     #[arg(long)]
     pub paired: bool,
     /// Only these methods.
@@ -126,8 +131,8 @@ pub struct CompareArgs {
 /// What methods take.
 #[derive(Args)]
 pub struct FitOptionArgs {
-    /// The centroid step of realign and blockwise: 1 (the paper), K (repeated), or exact, for realign alone: in compare
-    /// blockwise then takes one step.
+    /// The centroid step of realign, blockwise and ot: 1 (the paper), K (repeated), or exact, for realign alone: in compare
+    /// the others then take one step.
     #[arg(long, default_value = "1", value_name = "1|K|exact")]
     pub centroid: Centroid,
     /// Standard deviation of C3's noise; by default what makes up the difference of the traces.
@@ -136,9 +141,12 @@ pub struct FitOptionArgs {
     /// Seed of what is random.
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub seed: u64,
-    /// Blockwise alignment's ridge, as a share of the source's mean variance; 1e-6 by default.
+    /// The ridge of blockwise, ot and ridge, as a share of the source's mean variance; 1e-6 by default.
     #[arg(long, value_name = "R")]
     pub shrinkage: Option<f64>,
+    /// How much of ot's map is transport, 0 to 1; the rest is realign's scaling. 1 by default.
+    #[arg(long, value_name = "T")]
+    pub strength: Option<f64>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]

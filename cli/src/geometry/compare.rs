@@ -19,6 +19,7 @@ impl FitOptionArgs {
             .sigma(self.sigma)
             .seed(self.seed)
             .shrinkage(self.shrinkage)
+            .strength(self.strength)
             .stream(stream)
     }
 }
@@ -37,9 +38,15 @@ pub fn compare(args: &CompareArgs) -> Result<()> {
     };
     let mut fit = args.fit.options(args.read.stream(Some(&step)));
     fit.frame = args.cut.cut();
-    let (diagnosis, frame) = (args.neighbours.options(), args.cut.cut());
+    let (mut diagnosis, frame) = (args.neighbours.options(), args.cut.cut());
+    diagnosis.seed = args.fit.seed;
     let options = CompareOptions { fit, diagnosis, frame, paired: args.paired };
-    let methods = if args.methods.is_empty() { &Method::ALL[..] } else { &args.methods };
+    let every: Vec<Method> = Method::every().collect();
+    let methods = match &args.methods[..] {
+        [] if args.paired => &every,
+        [] => &Method::ALL[..],
+        asked => asked,
+    };
     let (mut y, mut x) = (DatasetRows::new(&source), DatasetRows::new(&target));
     let comparison = compare_methods(device, &mut y, &mut x, methods, &options)?;
     bar.finish_and_clear();
@@ -70,7 +77,10 @@ fn value(comparison: &Comparison, device: &str) -> Value {
 }
 
 fn text(comparison: &Comparison) -> String {
-    let columns = ["gap", "trace", "alpha", "eff.rank", "kappa", "JSD", "mixing", "kNN", "phi", "psi", "seconds"];
+    let columns = [
+        "gap", "trace", "alpha", "eff.rank", "kappa", "F.means", "F.shapes", "sliced W", "JSD", "mixing", "kNN", "phi",
+        "psi", "seconds",
+    ];
     let header: String = columns.iter().map(|c| format!(" {c:>9}")).collect();
     let mut lines = vec![format!("{:<13}{header}", "method")];
     let number = |v: Option<f64>| v.map_or_else(|| "-".to_owned(), show::number);
@@ -82,6 +92,9 @@ fn text(comparison: &Comparison) -> String {
             d.source.alpha,
             Some(d.source.effective_rank),
             d.source.kappa,
+            Some(d.frechet.mean),
+            Some(d.frechet.covariance),
+            Some(d.sliced_wasserstein),
             Some(d.jsd),
             Some(d.mixing.rate),
             kept.as_ref().map(|k| k.knn_overlap),

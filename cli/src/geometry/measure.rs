@@ -91,6 +91,7 @@ pub fn measure(args: &MeasureArgs) -> Result<()> {
     let mut options = MeasureOptions::default();
     options.frame = load_frame(args.frame.as_deref(), source.width())?;
     (options.cut, options.diagnosis, options.paired) = (args.cut.cut(), args.neighbours.options(), args.paired);
+    options.diagnosis.seed = args.seed;
     options.stream = args.read.stream(Some(&step));
     let (mut y, mut x) = (DatasetRows::new(&source), DatasetRows::new(&target));
     let mut z = aligned.as_ref().map(DatasetRows::new);

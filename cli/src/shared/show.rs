@@ -87,6 +87,7 @@ pub fn statistics_json(s: &Statistics) -> Value {
         "rows_source": s.rows.0, "rows_target": s.rows.1, "trace_source": s.trace_source, "trace_target": s.trace_target,
         "scale": s.scale, "gap": s.gap(), "residual_gap": s.residual_gap,
         "sigma": s.noise.map(|n| n.sigma), "seed": s.noise.map(|n| n.seed),
+        "strength": s.strength,
         "encoder_source": s.encoders.0.as_ref().map(|encoder| &encoder.name),
         "encoder_target": s.encoders.1.as_ref().map(|encoder| &encoder.name),
     })

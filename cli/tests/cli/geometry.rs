@@ -2,8 +2,11 @@
 
 use super::*;
 
-const KEYS: [&str; 18] = [
+const KEYS: [&str; 21] = [
     "gap",
+    "frechet_mean",
+    "frechet_covariance",
+    "sliced_wasserstein",
     "trace_source",
     "trace_target",
     "alpha_source",
@@ -66,6 +69,10 @@ fn keys_of_measure() {
         let gap = |v: &Value| v["gap"].as_f64().unwrap();
         assert!((gap(&value) - gap(&before)).abs() < 1e-6, "{device}");
     }
+    let sliced = |rest: &str| {
+        run(&folder, &format!("measure --source text.npy --target image.npy --json --device host {rest}"))["sliced_wasserstein"].clone()
+    };
+    assert!(sliced("--seed 0") == before["sliced_wasserstein"] && sliced("--seed 1") != before["sliced_wasserstein"]);
     for key in KEYS {
         let defined = !["knn_overlap", "phi", "psi", "omega"].contains(&key);
         assert!(before.get(key).is_some_and(|v| v.is_number() == defined), "{key} in {before}");
@@ -155,7 +162,7 @@ fn compare_measures_every_method() {
     let folder = sets();
     for device in devices() {
         let value = run(&folder, &format!("compare --source text.npy --target image.npy --json --device {device}"));
-        for method in ["none", "mean-shift", "anchor", "anchor-trace", "realign", "c3", "blockwise"] {
+        for method in ["none", "mean-shift", "anchor", "anchor-trace", "realign", "c3", "blockwise", "ot"] {
             numbers(&value["methods"][method], &KEYS);
             numbers(&value["methods"][method], &["seconds"]);
         }
@@ -164,7 +171,7 @@ fn compare_measures_every_method() {
         assert_eq!((&value["rows_source"], &value["fitted_rows_source"]), (&40.into(), &40.into()));
     }
     let value = run(&folder, "compare --source text.npy --target image.npy --paired --json --device host");
-    for method in ["none", "mean-shift", "anchor", "anchor-trace", "realign", "c3", "blockwise"] {
+    for method in ["none", "mean-shift", "anchor", "anchor-trace", "realign", "c3", "blockwise", "ot", "ridge"] {
         numbers(&value["methods"][method], &KEYS);
         numbers(&value["methods"][method], &PAIRED);
         assert_eq!(value["methods"][method]["frame_rank"], value["frame_rank"]);
@@ -354,19 +361,59 @@ fn constant_and_identical_sets_are_measured() {
 }
 
 #[test]
-fn blockwise_runs_on_every_device() {
+fn maps_run_on_every_device() {
+    for method in ["blockwise", "ot"] {
+        map_runs_on_every_device(method);
+    }
+}
+
+fn map_runs_on_every_device(method: &str) {
     let folder = sets();
     let mut outputs = Vec::new();
     for device in devices() {
         let rest = format!("--device {device} --force");
-        folder.good(&format!("fit --source text.npy --target image.npy --method blockwise --out b.st {rest}"));
+        folder.good(&format!("fit --source text.npy --target image.npy --method {method} --out b.st {rest}"));
         folder.good(&format!("apply text.npy --stats b.st --out b.npy {rest}"));
         outputs.push(folder.bytes("b.npy"));
     }
     assert_eq!(outputs[0], outputs[1]);
-    assert_eq!(run(&folder, "info b.st --json")["method"], "blockwise");
-    let line = "fit --source-stats m.st --target image.npy --method blockwise --out c.st --device host";
-    folder.bad(1, line, &["covariances", "--source"]);
+    assert_eq!(run(&folder, "info b.st --json")["method"], method);
+    let line = format!("fit --source-stats m.st --target image.npy --method {method} --out c.st --device host");
+    folder.bad(1, &line, &["covariances", "--source"]);
+}
+
+#[test]
+fn ridge_is_fitted_to_pairs() {
+    let folder = sets();
+    let fit = "fit --source text.npy --target image.npy --method ridge --device host --out r.st";
+    folder.bad(1, fit, &["--paired", "ridge"]);
+    folder.good(&format!("{fit} --paired"));
+    assert_eq!(run(&folder, "info r.st --json")["method"], "ridge");
+    folder.good("apply text.npy --stats r.st --out r.npy --device host");
+    folder.bad(1, &fit.replace("image.npy", "short.npy --paired"), &["--paired", "15 rows", "80 rows"]);
+    folder.bad(1, "compare --source text.npy --target image.npy --methods ridge", &["--paired"]);
+    let study = "calibrate --source text.npy --target image.npy --method ridge --device host";
+    folder.bad(1, study, &["--method", "ridge", "choose another"]);
+}
+
+#[test]
+fn transport_has_a_strength() {
+    let folder = sets();
+    let fit = "fit --source text.npy --target image.npy --method ot --device host --out w.st --force --json";
+    assert_eq!(run(&folder, &format!("{fit} --strength 0.25"))["strength"], 0.25);
+    assert_eq!(run(&folder, "info w.st --json")["strength"], 0.25);
+    assert_eq!(run(&folder, fit)["strength"], 1.0);
+    folder.bad(1, &format!("{fit} --strength 2"), &["--strength", "0", "1"]);
+    folder.bad(1, &format!("{fit} --shrinkage=-1"), &["--shrinkage"]);
+    folder.bad(1, &format!("{fit} --centroid exact"), &["--centroid", "ot"]);
+    let study =
+        "calibrate --source text.npy --target image.npy --method ot --strength 0.5 --trials 2 --device host --json";
+    numbers(&run(&folder, study)["sizes"][0], &["gap_mean"]);
+    let lesser =
+        run(&folder, "compare --source text.npy --target image.npy --methods ot --strength 0 --json --device host");
+    let realign = run(&folder, "compare --source text.npy --target image.npy --methods realign --json --device host");
+    let gap = |value: &Value, method: &str| value["methods"][method]["gap"].as_f64().unwrap();
+    assert!((gap(&lesser, "ot") - gap(&realign, "realign")).abs() < 1e-6, "{lesser}");
 }
 
 #[test]

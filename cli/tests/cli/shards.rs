@@ -18,7 +18,7 @@ fn apply_writes_shards_as_the_single_file() {
     }
     assert!(left.is_empty());
     for format in ["npy", "safetensors", "parquet"] {
-        for method in ["realign", "c3", "blockwise", "none"] {
+        for method in ["realign", "c3", "blockwise", "ot", "none"] {
             let (one, many) = (format!("{method}.{format}"), format!("{method}-{format}"));
             let fit = "fit --source text.npy --target image.npy --device host --force --out s.st --method";
             folder.good(&format!("{fit} {method}"));

@@ -63,7 +63,9 @@ fn page(c: &Comparison, inputs: Value) -> Result<Page> {
 
 /// The methods that are drawn beside each other; all would be too many.
 fn drawn(c: &Comparison) -> impl Iterator<Item = &Compared> {
-    c.methods.iter().filter(|l| matches!(l.method, Method::ReAlign | Method::C3 | Method::Blockwise))
+    c.methods
+        .iter()
+        .filter(|l| matches!(l.method, Method::ReAlign | Method::C3 | Method::Blockwise | Method::OptimalTransport))
 }
 
 /// Colours that can be told apart, and from those of source and target.
@@ -71,6 +73,7 @@ fn colour(method: Method) -> usize {
     match method {
         Method::C3 => 3,
         Method::Blockwise => 5,
+        Method::OptimalTransport => 4,
         _ => ALIGNED,
     }
 }
@@ -106,6 +109,9 @@ fn table(c: &Comparison) -> Result<Table> {
         near("α", x.alpha()),
         near("effective rank", Some(x.effective_rank())),
         near("κ", x.kappa()),
+        Column::new("Fréchet² of means").best(Best::Lowest),
+        Column::new("Fréchet² of shapes").best(Best::Lowest),
+        Column::new("sliced Wasserstein").best(Best::Lowest),
         Column::new("JSD (bit)").best(Best::Lowest),
         Column::new("mixing").best(Best::Highest),
         Column::new("neighbours kept").best(Best::Highest),
@@ -122,6 +128,9 @@ fn table(c: &Comparison) -> Result<Table> {
             d.source.alpha,
             Some(d.source.effective_rank),
             d.source.kappa,
+            Some(d.frechet.mean),
+            Some(d.frechet.covariance),
+            Some(d.sliced_wasserstein),
             Some(d.jsd),
             Some(d.mixing.rate),
             kept.map(|k| k.knn_overlap),

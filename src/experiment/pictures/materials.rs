@@ -118,8 +118,8 @@ impl PictureMaterials<'_> {
             let (texts, pool) = (self.texts(), self.rows.of_pictures(&self.parts.pool));
             let mut source = MemoryRows::f32("captions", &texts, self.rows.width)?;
             let mut target = MemoryRows::f32("pictures", &pool, self.rows.width)?;
-            let (seed, sigma) = (self.settings.seed, arm.sigma);
-            let options = FitOptions { method, centroid, seed, sigma, ..Default::default() };
+            let (seed, sigma, strength) = (self.settings.seed, arm.sigma, arm.strength);
+            let options = FitOptions { method, centroid, seed, sigma, strength, ..Default::default() };
             fit(device, &mut source, &mut target, &options)?.save(&path, false)?;
         }
         Ok(path)

@@ -157,7 +157,14 @@ pub fn pictures_plan(full: bool) -> Vec<Arm> {
     }
     let mut arms = vec![untrained, none];
     arms.extend([Method::MeanShift, Method::AnchorTrace].map(Arm::aligned));
-    arms.extend([realign, Arm::aligned(Method::Blockwise), c3, c3.sigma(SIGMA), paired]);
+    arms.extend([
+        realign,
+        Arm::aligned(Method::Blockwise),
+        Arm::aligned(Method::OptimalTransport),
+        c3,
+        c3.sigma(SIGMA),
+        paired,
+    ]);
     arms.extend([none, realign, paired].map(|arm| arm.noisy(NOISE)));
     arms
 }
