@@ -132,6 +132,9 @@ fn checked_trace(side: &str, moments: &Moments, options: &FitOptions<'_>) -> Res
     let problem = match moments.rows() {
         0 => "has no rows".to_owned(),
         1 => "has a single row, which says nothing of its spread".to_owned(),
+        n if flat && moments.noise().is_some() => {
+            format!("has {n} rows whose spread the noise of its private moments hides; give more rows, or a larger ε")
+        }
         n if flat => format!("has {n} rows that are all equal (trace {trace:.1e})"),
         _ => return Ok(trace),
     };

@@ -10,6 +10,9 @@
 //! | `covariance_sum_high`, `covariance_sum_low` | I64, U64 `[d]` | only with an exact one, whose files have `format_version` 2 |
 //! | `covariance_product_high`, `covariance_product_low` | I64, U64 `[d (d + 1) / 2]` | |
 //!
+//! Private moments (see [`super::privacy`]) have `format_version` 3, `noise_variance_high` and `noise_variance_low`, I64 and U64 `[1]`, in units of 2⁻⁸⁰, and in the metadata
+//! `epsilon` and `delta`; a program that does not know of noise must not read them.
+//!
 //! The header's metadata has `format` = `realign-moments`, `format_version`, `crate_version`.
 
 use std::collections::{BTreeMap, HashMap};
@@ -19,15 +22,18 @@ use std::path::Path;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
 
 use super::{
-    Covariance, CovarianceSums, FRACTION_BITS, MAX_COVARIANCE_WIDTH, MAX_ROWS, Moments, SecondMoments, Summary,
+    Covariance, CovarianceSums, FRACTION_BITS, MAX_COVARIANCE_WIDTH, MAX_ROWS, Moments, Noise, Privacy, SecondMoments,
+    Summary,
 };
 use crate::error::{FileKind, Problem, Remedy};
 use crate::io::{EncoderId, write_atomically};
 use crate::{Error, Result};
 
 const FORMAT: &str = "realign-moments";
+/// Of private moments; files of others are as before there were any.
+const VERSION: u32 = 3;
 /// Of files with exact second moments; without them files are as before there were any, version 1.
-const VERSION: u32 = 2;
+const VERSION_OF_SECOND_MOMENTS: u32 = 2;
 const VERSION_OF_MOMENTS: u32 = 1;
 
 /// A tensor to be written: name, type, shape, little-endian bytes.
@@ -202,6 +208,22 @@ impl<'a> Contents<'a> {
         Ok(high.iter().zip(&low).map(|(h, l)| (i128::from(*h) << 64) + i128::from(*l)).collect())
     }
 
+    /// What is said of the noise of private moments.
+    fn noise(&self) -> Result<Option<Noise>> {
+        if !self.has("noise_variance_low") {
+            return Ok(None);
+        }
+        let [high] = self.wide("noise_variance_high", "noise_variance_low")?[..] else {
+            return Err(self.damaged("the noise's variance is no single number"));
+        };
+        let (epsilon, delta): (f64, f64) = (self.parsed("epsilon")?, self.parsed("delta")?);
+        let most = 1i128 << 120;
+        if !(0..most).contains(&high) || Privacy::new(epsilon, delta).is_err() {
+            return Err(self.damaged("what it says of its noise is impossible"));
+        }
+        Ok(Some(Noise { epsilon, delta, variance: high.unsigned_abs() }))
+    }
+
     pub(crate) fn damaged(&self, what: &str) -> Error {
         Error::format(self.path, format!("{what}: the file is damaged; make it again from the rows"))
     }
@@ -212,9 +234,14 @@ fn halves(integers: &[i128]) -> (Vec<i64>, Vec<u64>) {
     (integers.iter().map(|x| (x >> 64) as i64).collect(), integers.iter().map(|x| *x as u64).collect())
 }
 
-/// What a file of moments says of the rows' encoder.
+/// What a file of moments says of the rows' encoder, and of noise.
 fn notes_of(moments: &Moments) -> BTreeMap<String, String> {
-    moments.encoder.as_ref().map(|encoder| encoder.notes("")).unwrap_or_default()
+    let mut notes = moments.encoder.as_ref().map(|encoder| encoder.notes("")).unwrap_or_default();
+    if let Some(noise) = &moments.noise {
+        notes.insert("epsilon".to_owned(), noise.epsilon.to_string());
+        notes.insert("delta".to_owned(), noise.delta.to_string());
+    }
+    notes
 }
 
 impl Moments {
@@ -225,14 +252,18 @@ impl Moments {
     pub fn save(&self, path: &Path, force: bool) -> Result<()> {
         let encoder = notes_of(self);
         let notes: Vec<_> = encoder.iter().map(|(name, text)| (&name[..], text.clone())).collect();
-        write(path, force, (FORMAT, VERSION_OF_MOMENTS), &notes, &self.entries())
+        write(path, force, (FORMAT, self.version()), &notes, &self.entries())
+    }
+
+    fn version(&self) -> u32 {
+        if self.noise.is_some() { VERSION } else { VERSION_OF_MOMENTS }
     }
 
     fn entries(&self) -> Vec<Entry> {
         let d = self.width();
         let (high, low) = halves(&self.columns);
         let one = |name, value: u64| entry(name, Dtype::U64, vec![1], &[value]);
-        vec![
+        let mut entries = vec![
             entry("sum_high", Dtype::I64, vec![d], &high),
             entry("sum_low", Dtype::U64, vec![d], &low),
             entry("defect_high", Dtype::I64, vec![1], &[(self.defect >> 64) as i64]),
@@ -242,7 +273,12 @@ impl Moments {
             one("replaced", self.replaced),
             entry("mean", Dtype::F64, vec![d], &self.mean()),
             entry("trace", Dtype::F64, vec![1], &[self.trace()]),
-        ]
+        ];
+        if let Some(noise) = &self.noise {
+            entries.push(entry("noise_variance_high", Dtype::I64, vec![1], &[(noise.variance >> 64) as i64]));
+            entries.push(one("noise_variance_low", noise.variance as u64));
+        }
+        entries
     }
 
     /// Reads the file; a covariance that it may hold too is left alone.
@@ -258,18 +294,21 @@ impl Moments {
         let columns = contents.wide("sum_high", "sum_low")?;
         let one = |name| contents.one::<u64>(name, Dtype::U64);
         let (rows, nonzero_rows) = (one("rows")?, one("nonzero_rows")?);
-        // No column of unit rows sums to more than their number.
-        let possible = |c: &i128| c.unsigned_abs() <= (u128::from(nonzero_rows) + 1) << 41;
+        let noise = contents.noise()?;
+        // No column of unit rows sums to more than their number, and no noise is that far off.
+        let slack = noise.map_or(0.0, |noise| 100.0 * noise.standard_deviation()).ceil() as u128;
+        let possible = |c: &i128| c.unsigned_abs() <= (u128::from(nonzero_rows) + 1 + slack) << 41;
         if columns.is_empty() || nonzero_rows > rows || !columns.iter().all(possible) {
             return Err(contents.damaged("the sums do not fit each other"));
         }
         let defect =
             (i128::from(contents.one::<i64>("defect_high", Dtype::I64)?) << 64) + i128::from(one("defect_low")?);
         // A unit row's square is 1 but for rounding.
-        if defect.unsigned_abs() > (u128::from(nonzero_rows) + 1) << 60 {
+        if defect.unsigned_abs() > (u128::from(nonzero_rows) + 1 + slack) << 60 {
             return Err(contents.damaged("the squares do not fit the number of rows"));
         }
-        Ok(Moments { rows, nonzero_rows, replaced: one("replaced")?, defect, columns, encoder: contents.encoder("") })
+        let (replaced, encoder) = (one("replaced")?, contents.encoder(""));
+        Ok(Moments { rows, nonzero_rows, replaced, defect, columns, encoder, noise })
     }
 
     /// Whether the file says that it holds moments.
@@ -345,7 +384,7 @@ impl Summary {
     /// The file exists and `force` is not given; it cannot be written.
     pub fn save(&self, path: &Path, force: bool) -> Result<()> {
         let mut entries = self.moments.entries();
-        let mut version = VERSION_OF_MOMENTS;
+        let mut version = self.moments.version();
         if let Some(sums) = &self.covariance {
             let Covariance { mean, matrix, error, .. } = sums.covariance();
             let d = mean.len();
@@ -354,7 +393,7 @@ impl Summary {
             entries.push(entry("covariance_error", Dtype::F64, vec![1], &[error]));
             if let CovarianceSums::Exact(sums) = sums {
                 entries.extend(sums.entries());
-                version = VERSION;
+                version = version.max(VERSION_OF_SECOND_MOMENTS);
             }
         }
         let encoder = notes_of(&self.moments);

@@ -4,6 +4,7 @@ mod covariance;
 pub(crate) mod file;
 mod ingest;
 mod moments;
+pub mod privacy;
 mod rows;
 mod second_moments;
 mod subset;
@@ -15,6 +16,7 @@ pub use covariance::{BLOCK_ROWS, COVARIANCE_ERROR, Covariance, MAX_COVARIANCE_WI
 pub use ingest::{Chunk, Ingest, NonFinite, StreamOptions};
 pub(crate) use ingest::{decode, first_nonfinite, nonfinite_error, zero_nonfinite};
 pub use moments::{Moments, TRACE_RESOLUTION, measure, measure_sampled};
+pub use privacy::{Noise, Privacy};
 pub use rows::{DatasetRows, MemoryRows, RowSource};
 pub(crate) use second_moments::SecondMomentSums;
 pub use second_moments::{FRACTION_BITS, MAX_ROWS, SecondMoments};

@@ -1,5 +1,6 @@
 //! Mean and trace of a row set [spec 1, 2; paper section 4].
 
+use super::Noise;
 use super::ingest::{Ingest, StreamOptions};
 use super::rows::{RowSource, tight_bytes};
 use crate::device::Device;
@@ -11,7 +12,7 @@ use crate::{Error, Result, host};
 pub const TRACE_RESOLUTION: f64 = 1e-9;
 
 /// Exact sums over a row set. Merging is exact too, so that neither order nor partition matters.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Moments {
     pub(super) rows: u64,
     pub(super) nonzero_rows: u64,
@@ -22,12 +23,15 @@ pub struct Moments {
     pub(super) columns: Vec<i128>,
     /// Who made the rows, as far as their files said it.
     pub(super) encoder: Option<EncoderId>,
+    /// Of [`Moments::private`].
+    pub(super) noise: Option<Noise>,
 }
 
 impl Moments {
     /// Of no rows.
     pub fn empty(width: usize) -> Self {
-        Moments { rows: 0, nonzero_rows: 0, replaced: 0, defect: 0, columns: vec![0; width], encoder: None }
+        let columns = vec![0; width];
+        Moments { rows: 0, nonzero_rows: 0, replaced: 0, defect: 0, columns, encoder: None, noise: None }
     }
 
     /// d.
@@ -40,7 +44,7 @@ impl Moments {
         self.rows
     }
 
-    /// Rows of norm below 1e-10; they count as zero.
+    /// Rows of norm below 1e-10; they count as zero. Private moments do not tell: 0.
     pub fn zero_rows(&self) -> u64 {
         self.rows - self.nonzero_rows
     }
@@ -55,18 +59,25 @@ impl Moments {
         self.encoder.as_ref().filter(|encoder| !encoder.is_several())
     }
 
+    /// The noise of private moments.
+    pub fn noise(&self) -> Option<&Noise> {
+        self.noise.as_ref()
+    }
+
     /// `E[u]`, `[d]`; zeros if there are no rows. Each component is within 5e-10 of the mean in real numbers.
     pub fn mean(&self) -> Vec<f64> {
         let n = self.rows.max(1) as f64;
         self.columns.iter().map(|&c| c as f64 / f64::from(FRACTION_BITS).exp2() / n).collect()
     }
 
-    /// T = E‖u - E u‖² (population form), never negative; resolution [`TRACE_RESOLUTION`].
+    /// T = E‖u - E u‖² (population form), never negative; resolution [`TRACE_RESOLUTION`]. Of private moments an estimate without the noise's
+    /// own part, which 0 may stand for too.
     pub fn trace(&self) -> f64 {
         let n = self.rows.max(1) as f64;
         let mean = self.mean();
         let square = (self.nonzero_rows as f64 - self.defect as f64 / 60f64.exp2()) / n;
-        (square - host::dot(&mean, &mean)).max(0.0)
+        let of_noise = self.noise.map_or(0.0, |noise| self.width() as f64 * noise.variance() / (n * n));
+        (square - (host::dot(&mean, &mean) - of_noise)).max(0.0)
     }
 
     /// Adds another set's sums.
@@ -88,6 +99,7 @@ impl Moments {
         };
         (self.rows, self.replaced) = (rows, replaced);
         self.encoder = EncoderId::of_both(self.encoder.take(), other.encoder.clone());
+        self.noise = Noise::of_both(self.noise, other.noise);
         self.nonzero_rows += other.nonzero_rows;
         self.defect += other.defect;
         self.columns.iter_mut().zip(&other.columns).for_each(|(a, b)| *a += b);

@@ -11,6 +11,7 @@ mod layouts;
 mod outputs;
 #[cfg(feature = "parquet")]
 mod parquet;
+mod privacy;
 mod round_trip;
 mod shards;
 mod zero_rows;

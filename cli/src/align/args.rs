@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use realign::ElementType;
 use realign::align::{Centroid, Method};
 use realign::io::FileFormat;
-use realign::stats::CovarianceMode;
+use realign::stats::{CovarianceMode, Privacy};
 
 use crate::shared::device::DeviceArgs;
 use crate::shared::read::ReadArgs;
@@ -25,6 +25,9 @@ pub struct StatsArgs {
     /// with products in f32. Reads the rows twice; exact sums take some 56 d² bytes of memory and 16 d² in the file.
     #[arg(long, value_name = "exact|fast", num_args = 0..=1, require_equals = true, default_missing_value = "exact")]
     pub covariance: Option<Covariance>,
+    /// Add noise that hides every single row, (ε, δ)-differentially private, so that the file can be shared where the rows cannot: such as 1,1e-6.
+    #[arg(long, value_name = "EPSILON,DELTA", conflicts_with = "covariance")]
+    pub private: Option<Budget>,
     /// Replace the output if it exists.
     #[arg(long)]
     pub force: bool,
@@ -35,6 +38,22 @@ pub struct StatsArgs {
     /// Machine-readable result on stdout.
     #[arg(long)]
     pub json: bool,
+}
+
+/// ε and δ.
+#[derive(Clone, Copy)]
+pub struct Budget(pub Privacy);
+
+impl std::str::FromStr for Budget {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = |part: &str| part.trim().parse::<f64>().map_err(|_| format!("'{part}' is no number"));
+        let Some((epsilon, delta)) = text.split_once(',') else {
+            return Err("give ε and δ, with a comma between them: 1,1e-6".to_owned());
+        };
+        Privacy::new(number(epsilon)?, number(delta)?).map(Budget).map_err(|e| e.to_string())
+    }
 }
 
 /// How a covariance is counted.

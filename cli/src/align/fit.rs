@@ -23,7 +23,11 @@ pub fn stats(args: &StatsArgs) -> Result<()> {
     refuse_input(&args.out, dataset.shards().iter().map(Shard::path))?;
     let device = args.device.request()?;
     let start = Instant::now();
-    let summary = count(&device, &dataset, args)?;
+    let counted = count(&device, &dataset, args)?;
+    let summary = match args.private {
+        Some(budget) => counted.private(budget.0)?,
+        None => counted,
+    };
     summary.save(&args.out, args.force)?;
     let mut value = show::summary_json(&summary);
     value["device"] = json!(device.name());

@@ -72,6 +72,11 @@ pub fn summary_json(summary: &Summary) -> Value {
         "encoder": moments.encoder().map(ToString::to_string),
         "mean_norm": moments.mean().iter().map(|m| m * m).sum::<f64>().sqrt(),
     });
+    if let Some(noise) = moments.noise() {
+        value["private"] = json!({
+            "epsilon": noise.epsilon, "delta": noise.delta, "noise": noise.standard_deviation() / moments.rows().max(1) as f64,
+        });
+    }
     if let Some(sums) = &summary.covariance {
         let covariance = sums.covariance();
         value["covariance"] = json!(if matches!(sums, CovarianceSums::Exact(_)) { "exact" } else { "rounded" });

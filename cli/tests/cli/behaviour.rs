@@ -55,6 +55,28 @@ fn shards_merge_in_any_order() {
     }
 }
 
+/// Noise in what is shared, and no more of the rows than that.
+#[test]
+fn private_moments_are_fitted_to() {
+    let folder = fitted();
+    let value = folder
+        .json(&"stats image.npy --out pi.st --private 50,1e-4 --json --device host".split(' ').collect::<Vec<_>>());
+    assert_eq!((&value["private"]["epsilon"], &value["private"]["delta"]), (&50.0.into(), &1e-4.into()));
+    assert!(value["private"]["noise"].as_f64().unwrap() > 0.0, "{value}");
+    let info = folder.json(&["info", "pi.st", "--json"]);
+    assert_eq!(info["private"], value["private"]);
+    folder.good("stats image.npy --out again.st --private 50,1e-4 --device host");
+    assert!(folder.bytes("pi.st") != folder.bytes("again.st"), "its own noise each time");
+    folder.good("merge pi.st again.st --out both.st");
+    folder.good("fit --source text.npy --target-stats pi.st --out p.st --device host");
+    folder.good("apply text.npy --stats p.st --out private.npy --device host");
+    folder.bad(2, "stats image.npy --out x.st --private 1,1e-6 --covariance", &["--private", "--covariance"]);
+    for (budget, word) in [("0,1e-6", "ε is 0"), ("1", "comma"), ("1,2", "δ is 2"), ("a,1e-6", "'a' is no number")] {
+        folder.bad(2, &format!("stats image.npy --out x.st --private {budget}"), &[word]);
+    }
+    assert!(!folder.at("x.st").exists());
+}
+
 #[test]
 fn moments_fit_as_rows_do() {
     let folder = fitted();
