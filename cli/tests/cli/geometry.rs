@@ -390,7 +390,7 @@ fn ridge_is_fitted_to_pairs() {
     folder.good(&format!("{fit} --paired"));
     assert_eq!(run(&folder, "info r.st --json")["method"], "ridge");
     folder.good("apply text.npy --stats r.st --out r.npy --device host");
-    folder.bad(1, &fit.replace("image.npy", "short.npy --paired"), &["--paired", "15 rows", "80 rows"]);
+    folder.bad(1, &fit.replace("image.npy", "short.npy --paired --force"), &["--paired", "15 rows", "80 rows"]);
     folder.bad(1, "compare --source text.npy --target image.npy --methods ridge", &["--paired"]);
     let study = "calibrate --source text.npy --target image.npy --method ridge --device host";
     folder.bad(1, study, &["--method", "ridge", "choose another"]);
