@@ -15,7 +15,7 @@ const FLOORS: &[&[&str]] = &[
     &["kernels"],
     &["stats", "tuning"],
     &["geometry"],
-    &["align"],
+    &["align", "rank"],
     &["nn", "nalgebra"],
     &["optim", "answers", "encode"],
     &["train"],

@@ -26,6 +26,7 @@
 //! | --- | --- |
 //! | [`align`] | fitting and applying ReAlign and its rivals |
 //! | [`geometry`] | what the gap looks like: spectra, frames, decompositions, every diagnostic |
+//! | [`rank`] | search over several collections: scores of all modalities on one scale |
 //! | [`stats`] | means and traces: streaming, exact, mergeable |
 //! | [`io`] | npy, safetensors and parquet files |
 //! | [`device`] | GPUs through wgpu, or the host's cores; tensors, recorded commands |
@@ -67,6 +68,7 @@ pub mod kernels;
 pub mod nalgebra;
 pub mod nn;
 pub mod optim;
+pub mod rank;
 mod remedy;
 #[cfg(feature = "report")]
 pub mod report;

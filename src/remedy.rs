@@ -13,6 +13,8 @@ pub enum FileKind {
     Operator,
     /// A fixed frame.
     Frame,
+    /// What mixed search knows of its collections.
+    Ranking,
     /// Results of a benchmark.
     Results,
 }
@@ -126,10 +128,12 @@ impl Remedy {
             Remedy::UseAs(FileKind::Moments),
             Remedy::UseAs(FileKind::Operator),
             Remedy::UseAs(FileKind::Frame),
+            Remedy::UseAs(FileKind::Ranking),
             Remedy::UseAs(FileKind::Results),
             Remedy::Give(FileKind::Moments),
             Remedy::Give(FileKind::Operator),
             Remedy::Give(FileKind::Frame),
+            Remedy::Give(FileKind::Ranking),
             Remedy::Give(FileKind::Results),
             Remedy::SetKey { key: "model" },
             Remedy::ChooseTensor { names: vec!["rows".to_owned()] },
@@ -179,6 +183,8 @@ impl fmt::Display for Remedy {
             Remedy::Give(FileKind::Moments) => "give the moments of a side",
             Remedy::Give(FileKind::Operator) => "give a fitted operator",
             Remedy::Give(FileKind::Frame) => "give a frame",
+            Remedy::UseAs(FileKind::Ranking) => "mixed search takes such files",
+            Remedy::Give(FileKind::Ranking) => "give a ranking",
             Remedy::Give(FileKind::Results) => "give the results of a benchmark",
             Remedy::UseAs(FileKind::Frame) => "measurements and comparisons of frames take such files",
             Remedy::SetKey { key } => return write!(f, "set {key}"),
@@ -303,6 +309,7 @@ mod tests {
             "embed",
             "bench",
             "tune",
+            "rank",
             "demo",
             "experiment",
         ];

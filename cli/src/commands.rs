@@ -11,8 +11,9 @@ use crate::export::ExportArgs;
 use crate::geometry::args::{AnglesArgs, CalibrateArgs, CompareArgs, DriftArgs, FrameArgs, MeasureArgs};
 use crate::inference::args::{EvaluateArgs, GenerateArgs, ScoreArgs};
 use crate::inspect::args::{AdaptersArgs, InfoArgs};
+use crate::rank::args::RankArgs;
 use crate::train::args::TrainArgs;
-use crate::{align, bench, encode, experiment, export, geometry, inference, inspect, train};
+use crate::{align, bench, encode, experiment, export, geometry, inference, inspect, rank, train};
 
 /// Closes the modality gap between text and image embeddings, on any GPU or none.
 #[derive(Parser)]
@@ -51,6 +52,8 @@ pub enum Command {
     Angles(AnglesArgs),
     /// How the passive bias and the projected mean moved between two snapshots of paired or unpaired sets.
     Drift(DriftArgs),
+    /// Searches several collections at once, with the scores of all modalities on one scale.
+    Rank(RankArgs),
     /// Trains an adapter on aligned text (stage 1), or adapter and language model on images (stage 2).
     Train(TrainArgs),
     /// How likely a model finds texts about embeddings: mean negative log-likelihood.
@@ -89,6 +92,7 @@ impl Command {
             Command::Frame(args) => geometry::frame::frame(args),
             Command::Angles(args) => geometry::frame::angles(args),
             Command::Drift(args) => geometry::frame::drift(args),
+            Command::Rank(args) => rank::rank(args),
             Command::Train(args) => train::train(args),
             Command::Score(args) => inference::score(args),
             Command::Generate(args) => inference::generate(args),

@@ -9,6 +9,7 @@ mod export;
 mod geometry;
 mod inference;
 mod inspect;
+mod rank;
 mod shared;
 mod train;
 mod wording;

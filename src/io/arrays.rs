@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{atomic, npy};
+use super::{atomic, npy, parquet};
 use crate::{ElementType, Error, Result};
 
 /// Writes f32 `rows`, `[n, width]`, as an `.npy` file.
@@ -32,4 +32,23 @@ pub fn write_ids(path: &Path, ids: &[String], force: bool) -> Result<()> {
         return Err(Error::argument("ids", format!("the name of row {row} is empty or has a line break")));
     }
     atomic::write_atomically(path, force, (ids.join("\n") + "\n").as_bytes())
+}
+
+/// A column of a table of results.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TableColumn {
+    /// Texts.
+    Text(Vec<String>),
+    /// Whole numbers.
+    U64(Vec<u64>),
+    /// Numbers.
+    F64(Vec<f64>),
+}
+
+/// Writes named columns of one length as a `.parquet` file.
+///
+/// # Errors
+/// Columns of several lengths; the file exists and `force` is off; the disk refuses; a build without the feature `parquet`.
+pub fn write_table(path: &Path, force: bool, columns: Vec<(&str, TableColumn)>) -> Result<()> {
+    parquet::write_table(path, force, columns)
 }

@@ -58,7 +58,7 @@ pub(crate) mod tensor_writer;
 mod text;
 mod texts;
 
-pub use arrays::{write_ids, write_npy};
+pub use arrays::{TableColumn, write_ids, write_npy, write_table};
 pub use atomic::{check_writable, write_atomically};
 pub use dataset::{Dataset, OpenOptions, RowReader, Shard};
 pub use embeddings::EmbeddingRows;
@@ -81,6 +81,7 @@ pub use model::{
 pub use output::{Output, OutputOptions, ShardWriter};
 #[cfg(feature = "pictures")]
 pub use pictures::PictureList;
+pub(crate) use records::id as record_id;
 pub use records::{Record, Records};
 #[cfg(feature = "train")]
 pub use start::Start;

@@ -39,6 +39,10 @@ pub(super) fn check_available(path: &Path) -> Result<()> {
     Err(off(path))
 }
 
+pub(super) fn write_table(path: &Path, _force: bool, _columns: Vec<(&str, super::TableColumn)>) -> Result<()> {
+    Err(off(path))
+}
+
 impl Reader {
     pub(super) fn open(
         _file: File,

@@ -372,7 +372,7 @@ pub(super) fn text<'a>(object: &'a Map<String, Value>, name: &str) -> Result<&'a
 }
 
 /// A record's identity: a text, or an integer in decimal.
-pub(super) fn id(object: &Map<String, Value>, name: &str) -> Result<String, String> {
+pub(crate) fn id(object: &Map<String, Value>, name: &str) -> Result<String, String> {
     match object.get(name) {
         Some(value @ Value::Number(_)) => id_of(value).ok_or_else(|| format!("field {name:?} is no integer: {value}")),
         _ => text(object, name).map(str::to_string),

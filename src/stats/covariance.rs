@@ -230,7 +230,7 @@ pub(super) fn check_width(width: usize) -> Result<()> {
 }
 
 /// Gives all of a source's rows to `add`, `most` at a time, or fewer where the options say so; `add` returns a row that is not finite.
-pub(super) fn stream(
+pub(crate) fn stream(
     most: usize,
     source: &mut dyn RowSource,
     options: StreamOptions<'_>,

@@ -45,12 +45,12 @@ pub(crate) fn entry<T: bytemuck::Pod>(name: &'static str, dtype: Dtype, shape: V
 }
 
 /// A safetensors file with `format`, its version and the crate's in the metadata, written at once or not at all.
-pub(crate) fn write(
+pub(crate) fn write<N: AsRef<str>>(
     path: &Path,
     force: bool,
     (format, version): (&str, u32),
     metadata: &[(&str, String)],
-    entries: &[Entry],
+    entries: &[(N, Dtype, Vec<usize>, Vec<u8>)],
 ) -> Result<()> {
     let mut all: HashMap<String, String> = metadata.iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect();
     all.insert("format".to_owned(), format.to_owned());
@@ -58,7 +58,7 @@ pub(crate) fn write(
     all.insert("crate_version".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
     let views = entries.iter().map(|(name, dtype, shape, bytes)| {
         let view = TensorView::new(*dtype, shape.clone(), bytes).map_err(|e| Error::format(path, e.to_string()))?;
-        Ok(((*name).to_owned(), view))
+        Ok((name.as_ref().to_owned(), view))
     });
     let views = views.collect::<Result<Vec<_>>>()?;
     let mut bytes = serialize(views, Some(all)).map_err(|e| Error::format(path, e.to_string()))?;
@@ -116,6 +116,7 @@ fn kind(format: &str) -> Option<(FileKind, &'static str)> {
         FORMAT => Some((FileKind::Moments, "one side's moments")),
         "realign-statistics" => Some((FileKind::Operator, "a fitted operator")),
         "realign-frame" => Some((FileKind::Frame, "a frame")),
+        "realign-ranking" => Some((FileKind::Ranking, "a ranking")),
         _ => None,
     }
 }
@@ -179,6 +180,19 @@ impl<'a> Contents<'a> {
         Ok(view.data().chunks_exact(8).map(bytemuck::pod_read_unaligned).collect())
     }
 
+    /// f32 values, all finite.
+    pub(crate) fn floats(&self, name: &str) -> Result<Vec<f32>> {
+        let view = self.tensors.tensor(name).map_err(|_| self.damaged(&format!("no tensor '{name}'")))?;
+        let values: Vec<f32> = match view.dtype() {
+            Dtype::F32 => view.data().chunks_exact(4).map(bytemuck::pod_read_unaligned).collect(),
+            other => return Err(self.damaged(&format!("tensor '{name}' is {other:?}, expected F32"))),
+        };
+        match values.iter().position(|v| !v.is_finite()) {
+            Some(i) => Err(self.damaged(&format!("tensor '{name}' has {} at {i}", values[i]))),
+            None => Ok(values),
+        }
+    }
+
     /// f64 values, all finite, of a given number.
     pub(crate) fn finite(&self, name: &str, count: Option<usize>) -> Result<Vec<f64>> {
         let values: Vec<f64> = self.values(name, Dtype::F64)?;
@@ -200,7 +214,7 @@ impl<'a> Contents<'a> {
     }
 
     /// Integers of 128 bits, written in two.
-    fn wide(&self, high: &str, low: &str) -> Result<Vec<i128>> {
+    pub(crate) fn wide(&self, high: &str, low: &str) -> Result<Vec<i128>> {
         let (high, low): (Vec<i64>, Vec<u64>) = (self.values(high, Dtype::I64)?, self.values(low, Dtype::U64)?);
         if high.len() != low.len() {
             return Err(self.damaged("the sums do not fit each other"));
@@ -327,8 +341,31 @@ const MEAN_SLACK: f64 = 1e-8;
 const ROUNDING: f64 = 8.0 * f64::EPSILON;
 
 impl SecondMoments {
+    /// Upper and lower 64 bits of the column sums, `[d]`.
+    pub(crate) fn columns(&self) -> (Vec<i64>, Vec<u64>) {
+        halves(&self.columns)
+    }
+
+    /// Upper and lower 64 bits of the products, `[d (d + 1) / 2]`.
+    pub(crate) fn products(&self) -> (Vec<i64>, Vec<u64>) {
+        halves(&self.products)
+    }
+
+    /// From a file's sums, where they can be those of so many unit rows.
+    pub(crate) fn from_sums(rows: u64, columns: Vec<i128>, products: Vec<i128>) -> Option<Self> {
+        let d = columns.len();
+        let most = i128::from(rows.min(MAX_ROWS)) << FRACTION_BITS;
+        let fits = |x: &i128, most: i128| x.unsigned_abs() <= most.unsigned_abs();
+        let possible = (1..=MAX_COVARIANCE_WIDTH).contains(&d)
+            && products.len() == d * (d + 1) / 2
+            && (1..=MAX_ROWS).contains(&rows)
+            && columns.iter().all(|c| fits(c, most))
+            && products.iter().all(|p| fits(p, most << FRACTION_BITS));
+        possible.then_some(SecondMoments { rows, columns, products })
+    }
+
     fn entries(&self) -> Vec<Entry> {
-        let (sums, products) = (halves(&self.columns), halves(&self.products));
+        let (sums, products) = (self.columns(), self.products());
         let (d, pairs) = (self.width(), self.products.len());
         vec![
             entry("covariance_sum_high", Dtype::I64, vec![d], &sums.0),
@@ -342,18 +379,9 @@ impl SecondMoments {
     fn read(contents: &Contents<'_>, found: &Covariance) -> Result<Self> {
         let columns = contents.wide("covariance_sum_high", "covariance_sum_low")?;
         let products = contents.wide("covariance_product_high", "covariance_product_low")?;
-        let (d, rows) = (found.width(), found.count);
-        let most = i128::from(rows.min(MAX_ROWS)) << FRACTION_BITS;
-        let fits = |x: &i128, most: i128| x.unsigned_abs() <= most.unsigned_abs();
-        let possible = columns.len() == d
-            && products.len() == d * (d + 1) / 2
-            && rows <= MAX_ROWS
-            && columns.iter().all(|c| fits(c, most))
-            && products.iter().all(|p| fits(p, most << FRACTION_BITS));
-        if !possible {
-            return Err(contents.damaged("the covariance's sums do not fit each other"));
-        }
-        let sums = SecondMoments { rows, columns, products };
+        let sums =
+            SecondMoments::from_sums(found.count, columns, products).filter(|sums| sums.width() == found.width());
+        let sums = sums.ok_or_else(|| contents.damaged("the covariance's sums do not fit each other"))?;
         let exact = sums.covariance();
         let near = |(a, b): (&f64, &f64)| (a - b).abs() <= ROUNDING * a.abs();
         let matrices = exact.matrix.iter().zip(&found.matrix);

@@ -12,6 +12,7 @@ mod summary;
 mod unit;
 mod zero_rows;
 
+pub(crate) use covariance::stream;
 pub use covariance::{BLOCK_ROWS, COVARIANCE_ERROR, Covariance, MAX_COVARIANCE_WIDTH, covariance, covariance_fast};
 pub use ingest::{Chunk, Ingest, NonFinite, StreamOptions};
 pub(crate) use ingest::{decode, first_nonfinite, nonfinite_error, zero_nonfinite};

@@ -7,10 +7,12 @@ use realign::align::Statistics;
 use realign::device::{Device, DeviceKind, list_adapters};
 use realign::geometry::{Frame, Spectrum};
 use realign::io::{Dataset, GgufSummary, OpenOptions};
+use realign::rank::Ranking;
 use realign::stats::{DatasetRows, Moments, RowSource, Summary};
 use serde_json::{Value, json};
 
 use crate::inspect::args::{AdaptersArgs, InfoArgs};
+use crate::rank;
 use crate::shared::{show, zero_rows};
 use crate::wording::words;
 
@@ -62,6 +64,9 @@ pub fn info(args: &InfoArgs) -> Result<()> {
             let counts = (summary.moments.zero_rows(), summary.moments.rows());
             zero_rows::warn_of_counted(&path.display().to_string(), counts);
             return show::result(args.json, &with_kind("moments", counted(&summary)?));
+        }
+        if Ranking::is_file(path) {
+            return show::result(args.json, &with_kind("ranking", rank::value(&Ranking::load(path)?)));
         }
         if Frame::is_file(path) {
             let frame = Frame::load(path)?;

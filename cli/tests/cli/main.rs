@@ -17,6 +17,7 @@ mod outputs;
 mod own_pictures;
 mod pictures;
 mod plan;
+mod rank;
 mod shards;
 mod train;
 

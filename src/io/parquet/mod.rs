@@ -6,6 +6,7 @@ mod guard;
 mod ids;
 mod named;
 mod read;
+mod table;
 mod write;
 
 use std::fs::File;
@@ -25,6 +26,7 @@ use guard::guarded;
 pub(super) use ids::read_ids;
 pub(super) use named::NamedWriter;
 pub(super) use read::{Reader, inspect};
+pub(super) use table::write_table;
 pub(super) use write::Writer;
 
 /// Decoded rows are held in batches of about this size.

@@ -1,0 +1,169 @@
+//! `rank`: fit, merge, search, compare.
+
+use std::fmt::Write as _;
+
+use arrow_array::Array as _;
+use serde_json::Value;
+
+use crate::{Folder, cloud, devices, npy};
+
+const WIDTH: usize = 12;
+
+/// Captions, images and titles with queries, and the grades of some.
+fn folder() -> Folder {
+    let folder = Folder::fresh();
+    folder.put("text.npy", &npy("<f4", &cloud(80, WIDTH, 1, 1.0), WIDTH));
+    folder.put("image.npy", &npy("<f4", &cloud(120, WIDTH, 2, -1.0), WIDTH));
+    folder.put("titles.npy", &npy("<f4", &cloud(60, WIDTH, 3, 0.5), WIDTH));
+    folder.put("queries.npy", &npy("<f4", &cloud(9, WIDTH, 4, 1.0), WIDTH));
+    let ids: String = (0..120).fold(String::new(), |mut all, i| {
+        let _ = writeln!(all, "picture-{i}");
+        all
+    });
+    folder.put("image.txt", ids.as_bytes());
+    let grades = (0..9).map(|q| {
+        format!(
+            "{{\"query\": {q}, \"collection\": \"text\", \"item\": {q}, \"grade\": 2}}\n\
+             {{\"query\": \"{q}\", \"collection\": \"image\", \"item\": \"picture-{q}\", \"grade\": 1.5}}\n"
+        )
+    });
+    folder.put("rel.jsonl", grades.collect::<String>().as_bytes());
+    folder
+}
+
+const SETS: &str = "--collection text=text.npy --collection image=image.npy --collection title=titles.npy";
+
+fn records(folder: &Folder, name: &str) -> Vec<Value> {
+    let text = String::from_utf8(folder.bytes(name)).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn shards_merge_to_the_bits_of_one_run() {
+    let folder = folder();
+    let text = cloud(80, WIDTH, 1, 1.0);
+    folder.put("a/text.npy", &npy("<f4", &text[..30 * WIDTH], WIDTH));
+    folder.put("b/text.npy", &npy("<f4", &text[30 * WIDTH..], WIDTH));
+    for device in devices() {
+        let fit = |rest: &str| folder.good(&format!("rank fit --sample 32 --seed 3 --force --device {device} {rest}"));
+        fit("--collection text=text.npy --collection image=image.npy --out whole.st --chunk-rows 7");
+        fit("--collection text=a/text.npy --out a.st");
+        fit("--collection image=image.npy --collection text=b/text.npy --out b.st --chunk-rows 50");
+        fit("--collection text=b/text.npy --collection text=a/text.npy --collection image=image.npy --out files.st");
+        folder.good("rank merge a.st b.st --out merged.st --force");
+        for name in ["merged.st", "files.st"] {
+            assert!(folder.bytes(name) == folder.bytes("whole.st"), "{name} on {device}");
+        }
+    }
+    let info = folder.json_line("info whole.st --json");
+    assert_eq!((&info["kind"], &info["collections"]["text"]["rows"]), (&"ranking".into(), &80.into()));
+    assert_eq!(info["collections"]["image"]["sample"], 32);
+    folder.bad(1, "rank merge a.st image.npy --out c.st", &["image.npy", "rank fit"]);
+    folder.good("rank fit --collection text=text.npy --out other.st --device host");
+    folder.bad(1, "rank merge a.st other.st --out c.st", &["other.st", "seed 0"]);
+}
+
+#[test]
+fn hits_are_written_as_records_and_as_a_table() {
+    let folder = folder();
+    folder.good(&format!("rank fit {SETS} --out r.st --device host"));
+    let search =
+        format!("rank search --ranking r.st --queries queries.npy {SETS} --ids image=image.txt --device host --json");
+    let value = folder.json_line(&format!("{search} --out hits.jsonl"));
+    assert_eq!((&value["hits"], &value["score"]), (&90.into(), &"quantile".into()));
+    assert!(value["shares"].as_object().unwrap().values().all(|share| share.as_f64().unwrap() > 0.05), "{value}");
+    let hits = records(&folder, "hits.jsonl");
+    assert_eq!(hits.len(), 90);
+    let image = hits.iter().find(|hit| hit["collection"] == "image").unwrap();
+    assert_eq!(image["id"], format!("picture-{}", image["row"]));
+    let text = hits.iter().find(|hit| hit["collection"] == "text").unwrap();
+    assert_eq!(text["id"], text["row"].to_string());
+    // Raw scores come up with texts alone, of which the queries are.
+    folder.json_line(&format!("{search} --score raw --out raw.jsonl"));
+    assert!(records(&folder, "raw.jsonl").iter().all(|hit| hit["raw"] == hit["score"] && hit["collection"] != "image"));
+    let few = folder.json_line(&format!("{search} --top 1000 --pass 0.05 --out few.jsonl"));
+    let share = few["hits"].as_u64().unwrap() as f64 / (9.0 * 260.0);
+    assert!((share - 0.05).abs() < 0.01, "{few}");
+    folder.json_line(&format!("{search} --out hits.parquet"));
+    let file = std::fs::File::open(folder.at("hits.parquet")).unwrap();
+    let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap();
+    let batches: Vec<_> = reader.map(Result::unwrap).collect();
+    assert_eq!(batches.iter().map(arrow_array::RecordBatch::num_rows).sum::<usize>(), 90);
+    let names: Vec<String> = batches[0].schema().fields().iter().map(|field| field.name().clone()).collect();
+    assert_eq!(names, ["query", "rank", "collection", "row", "id", "raw", "score"]);
+    assert!(batches[0].column(0).is_valid(0));
+}
+
+#[test]
+fn every_score_is_compared() {
+    let folder = folder();
+    folder.good(&format!("rank fit {SETS} --queries text=queries.npy --out r.st --device host"));
+    let compare = format!(
+        "rank compare --ranking r.st --queries text=queries.npy {SETS} --ids image=image.txt --relevance rel.jsonl \
+         --device host"
+    );
+    let value = folder.json_line(&format!("{compare} --json --html page.html"));
+    let scores = value["scores"].as_object().unwrap();
+    assert_eq!(scores.len(), 7);
+    for (name, score) in scores {
+        assert!((0.0..=1.0).contains(&score["ndcg"]["value"].as_f64().unwrap()), "{name}");
+        let shares = score["shares"].as_object().unwrap();
+        assert!((shares.values().map(|s| s["value"].as_f64().unwrap()).sum::<f64>() - 1.0).abs() < 1e-9, "{name}");
+        let list = ["dbsf", "rrf"].contains(&&name[..]);
+        assert_eq!(score["calibration"].as_array().unwrap().len(), if list { 0 } else { 4 }, "{name}");
+    }
+    // The sample is the collection: cut-offs pass what they say.
+    let passed = &scores["quantile"]["calibration"][0]["passed"]["image"]["value"];
+    assert!((passed.as_f64().unwrap() - 0.1).abs() < 0.01, "{passed}");
+    let page = String::from_utf8(folder.bytes("page.html")).unwrap();
+    assert!(page.contains("Scores before: cosines") && page.contains("quantile"));
+    let text = String::from_utf8(folder.run(&compare).stdout).unwrap();
+    assert!(text.contains("NDCG@10") && text.contains("asked for"), "{text}");
+}
+
+#[test]
+fn bad_input_is_named() {
+    let folder = folder();
+    folder.good(&format!("rank fit {SETS} --out r.st --device host"));
+    let search = "rank search --ranking r.st --queries queries.npy --device host --out h.jsonl";
+    for (code, line, words) in [
+        (2, "rank fit --collection text.npy --out x.st".to_owned(), &["text=captions.npy"][..]),
+        (1, "rank fit --collection a/b=text.npy --out x.st --device host".to_owned(), &["--collection", "a/b"]),
+        (1, "rank fit --collection a=text.npy --sample 1 --out x.st --device host".to_owned(), &["--sample", "2 to"]),
+        (1, "rank fit --collection a=text.npy --out text.npy --force --device host".to_owned(), &["is also an input"]),
+        (1, format!("{search} --collection sound=image.npy"), &["--collection", "sound", "image, text, title"]),
+        (1, format!("{search} --collection text=text.npy --pass 2"), &["--pass", "below 1"]),
+        (1, format!("{search} --collection text=text.npy --pass 0.1 --score rrf"), &["--pass", "no cut-off"]),
+        (1, format!("{search} --collection text=text.npy --top 0"), &["--top", "1 to"]),
+        (2, format!("{search} --collection text=text.npy --score best"), &["'best' is no score", "quantile"]),
+        (1, format!("{search} --collection text=text.npy --ids image=image.txt"), &["--ids", "no collection"]),
+        (1, format!("{search} --collection text=text.npy --ids text=image.txt"), &["120 ids for 80 rows"]),
+        (
+            1,
+            "rank search --ranking text.npy --queries queries.npy --collection text=text.npy --out h.jsonl".to_owned(),
+            &["text.npy"],
+        ),
+        (
+            1,
+            "rank search --ranking r.st --queries queries.npy --collection text=text.npy --out h.csv".to_owned(),
+            &[".jsonl or .parquet"],
+        ),
+    ] {
+        folder.bad(code, &line, words);
+    }
+    let compare = format!("rank compare --ranking r.st --queries queries.npy {SETS} --device host --relevance");
+    for (record, words) in [
+        (r#"{"query": 99, "collection": "text", "item": 1, "grade": 1}"#, &["no query \"99\""][..]),
+        (r#"{"query": 1, "collection": "sound", "item": 1, "grade": 1}"#, &["no collection \"sound\"", "image, text"]),
+        (r#"{"query": 1, "collection": "text", "item": 80, "grade": 1}"#, &["no item \"80\""]),
+        (r#"{"query": 1, "collection": "text", "item": 8, "grade": "x"}"#, &["grade"]),
+        (r#"{"query": 1, "collection": "text", "item": 8, "grade": -1}"#, &["grade", "-1"]),
+        (r#"{"query": 1, "item": 8, "grade": 1}"#, &["collection"]),
+    ] {
+        folder.put("bad.jsonl", record.as_bytes());
+        folder.bad(1, &format!("{compare} bad.jsonl"), &[&["bad.jsonl"], words].concat());
+    }
+    folder.put("wide.npy", &npy("<f4", &cloud(9, WIDTH + 1, 4, 1.0), WIDTH + 1));
+    let wide = "rank search --ranking r.st --queries wide.npy --collection text=text.npy --device host --out h.jsonl";
+    folder.bad(1, wide, &["wide.npy", "13", "12"]);
+}

@@ -1,0 +1,175 @@
+//! What share of a collection a query scores above a value, from the query's products with the collection's reference sample.
+//!
+//! Between the sample's values the share is interpolated: at the i-th value half of its own weight counts as above. Above the highest 2% (10
+//! values at least) it is that of the generalised Pareto distribution which has their mean excess and first probability-weighted moment (Hosking
+//! and Wallis 1987): what excesses of a high threshold tend to, whatever the distribution (Pickands, Balkema and de Haan). The step of the sample's
+//! own distribution has nothing to say above its maximum, which is where a search's answers are; a normal tail misplaces them, since scores are not
+//! normal. `docs/mixed-search.md` has what was measured.
+
+use rayon::prelude::*;
+
+/// One value in so many is in the tail.
+const TAIL: usize = 50;
+/// The fewest values of a tail.
+const TAIL_VALUES: usize = 10;
+/// The Pareto distribution's end, where it has one, is not reached: below this share of the way its logarithm goes on as a line.
+const NEAR_END: f64 = 0.05;
+
+/// A weighted sample's survival function, smooth and decreasing everywhere.
+#[derive(Clone, Debug)]
+pub struct Distribution {
+    /// Ascending.
+    values: Vec<f32>,
+    /// Share above each of them.
+    above: Vec<f64>,
+    /// Index of the threshold above which the tail is.
+    threshold: usize,
+    /// Scale and shape of the tail.
+    tail: (f64, f64),
+    /// Scale of the exponential below the lowest value.
+    low: f64,
+}
+
+/// Scale σ and shape ξ of a generalised Pareto distribution with the weighted excesses' moments, ascending.
+fn pareto(excesses: impl Iterator<Item = (f64, f64)> + Clone) -> (f64, f64) {
+    let total: f64 = excesses.clone().map(|(_, w)| w).sum();
+    let (mut mean, mut moment, mut before) = (0.0, 0.0, 0.0);
+    for (excess, weight) in excesses {
+        mean += weight * excess / total;
+        moment += weight * excess * (total - before - 0.5 * weight) / (total * total);
+        before += weight;
+    }
+    let spread = mean - 2.0 * moment;
+    // Values that are nearly equal tell no shape.
+    let shape = if spread > 1e-3 * mean { (2.0 - mean / spread).clamp(-1.0, 0.5) } else { 0.0 };
+    ((mean * (1.0 - shape)).max(1e-9), shape)
+}
+
+/// ln of the share of a generalised Pareto distribution above `excess`.
+fn ln_tail(excess: f64, (scale, shape): (f64, f64)) -> f64 {
+    if shape.abs() < 1e-9 {
+        return -excess / scale;
+    }
+    let left = 1.0 + shape * excess / scale;
+    if left >= NEAR_END {
+        return -left.ln() / shape;
+    }
+    let reached = (NEAR_END - 1.0) * scale / shape;
+    -NEAR_END.ln() / shape - (excess - reached) / (scale * NEAR_END)
+}
+
+impl Distribution {
+    /// Of values with weights above 0; two values or more.
+    pub(super) fn new(values: impl Iterator<Item = f32>, weights: impl Iterator<Item = f64>) -> Self {
+        let mut pairs: Vec<(f32, f64)> = values.zip(weights).collect();
+        pairs.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+        let total: f64 = pairs.iter().map(|p| p.1).sum();
+        let mut before = 0.0;
+        let share = |&(_, weight): &(f32, f64)| {
+            before += weight;
+            (total - before + 0.5 * weight) / total
+        };
+        let above: Vec<f64> = pairs.iter().map(share).collect();
+        let n = pairs.len();
+        let tail_values = (n / TAIL).max(TAIL_VALUES).min(n.saturating_sub(1));
+        let threshold = n.saturating_sub(1 + tail_values);
+        let from = pairs.get(threshold).map_or(0.0, |p| f64::from(p.0));
+        let tail = pareto(pairs.iter().skip(threshold + 1).map(|p| (f64::from(p.0) - from, p.1)));
+        let lowest = pairs.get(tail_values).zip(pairs.first()).map_or(0.0, |(a, b)| f64::from(a.0 - b.0));
+        let values = pairs.into_iter().map(|p| p.0).collect();
+        Distribution { values, above, threshold, tail, low: lowest.max(1e-9) }
+    }
+
+    /// One for each query, from its products `[queries, m]` with a sample of m rows.
+    pub(super) fn of_products(products: &[f32], weights: &[f64]) -> Vec<Self> {
+        let one = |row: &[f32]| Distribution::new(row.iter().copied(), weights.iter().copied());
+        products.par_chunks_exact(weights.len()).map(one).collect()
+    }
+
+    /// ln of the share above `x`.
+    pub fn ln_share_above(&self, x: f64) -> f64 {
+        let at = |i: usize| (f64::from(self.values[i]), self.above[i]);
+        let (Some(&first), Some(_)) = (self.values.first(), self.above.first()) else { return 0.0 };
+        let (from, share) = at(self.threshold);
+        if x > from {
+            return share.ln() + ln_tail(x - from, self.tail);
+        }
+        let next = self.values.partition_point(|v| f64::from(*v) < x);
+        if next == 0 {
+            let below = 1.0 - self.above[0];
+            return (-below * ((x - f64::from(first)) / self.low).exp()).ln_1p();
+        }
+        let ((a, above_a), (b, above_b)) = (at(next - 1), at(next));
+        (above_a + (above_b - above_a) * (x - a) / (b - a)).ln()
+    }
+
+    /// The share above `x`, from 1 to 0.
+    pub fn share_above(&self, x: f64) -> f64 {
+        self.ln_share_above(x).exp()
+    }
+
+    /// The value that a share, above 0 and below 1, is above.
+    pub fn value_at(&self, share: f64) -> f64 {
+        let goal = share.ln();
+        let (mut low, mut high) = (-4.0, 4.0);
+        // Cosines are between -1 and 1; the bounds leave room for dot products of rows that are not quite of norm 1.
+        for _ in 0..64 {
+            let middle = 0.5 * (low + high);
+            if self.ln_share_above(middle) > goal { low = middle } else { high = middle }
+        }
+        high
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(values: &[f32]) -> Distribution {
+        Distribution::new(values.iter().copied(), values.iter().map(|_| 1.0))
+    }
+
+    #[test]
+    fn the_share_falls_everywhere_and_is_the_samples_own() {
+        let values: Vec<f32> = (0..1000).map(|i| (i as f32 * 0.618_034).fract() * 0.5).collect();
+        let found = of(&values);
+        let shares: Vec<f64> = (-300..=1000).map(|i| found.ln_share_above(f64::from(i) * 1e-3)).collect();
+        assert!(shares.windows(2).all(|pair| pair[1] < pair[0] && pair[1].is_finite()), "{shares:?}");
+        for share in [0.9, 0.5, 0.1, 0.05] {
+            assert!((found.value_at(share) - 0.5 * (1.0 - share)).abs() < 2e-3, "{share}");
+            assert!((found.share_above(found.value_at(share)) - share).abs() < 1e-9);
+        }
+    }
+
+    #[test]
+    fn the_tail_of_an_exponential_goes_on_as_one() {
+        let n = 4096;
+        let values: Vec<f32> = (0..n).map(|i| -0.05 * ((i as f32 + 0.5) / n as f32).ln()).collect();
+        let found = of(&values);
+        for share in [1e-2, 1e-3, 1e-4, 1e-5] {
+            let ratio = found.share_above(-0.05 * f64::ln(share)) / share;
+            assert!((0.7..1.4).contains(&ratio), "{share}: {ratio}");
+        }
+    }
+
+    #[test]
+    fn weights_are_copies() {
+        let copied = of(&[0.1, 0.2, 0.2, 0.2, 0.3, 0.4, 0.5]);
+        let weighted =
+            Distribution::new([0.1f32, 0.2, 0.3, 0.4, 0.5].into_iter(), [1.0, 3.0, 1.0, 1.0, 1.0].into_iter());
+        for x in [0.1, 0.25, 0.35] {
+            assert!((copied.share_above(x) - weighted.share_above(x)).abs() < 0.08, "{x}");
+        }
+        assert!((weighted.share_above(0.2f32.into()) - 4.5 / 7.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn equal_values_and_few_values_have_shares() {
+        for values in [&[0.5f32, 0.5][..], &[0.5; 100], &[0.1, 0.2]] {
+            let found = of(values);
+            for x in [-1.0, 0.15, 0.5, 0.50001, 1.0] {
+                assert!(!found.ln_share_above(x).is_nan() && found.ln_share_above(x) <= 0.0, "{values:?} at {x}");
+            }
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! What is known of every collection, and fitted to nothing else: no pairs, no training.
+
+use std::collections::BTreeMap;
+
+use super::profile::Profile;
+use super::{Score, Scorer};
+use crate::device::Device;
+use crate::setters::setters;
+use crate::stats::{RowSource, StreamOptions};
+use crate::{Error, Result};
+
+/// Rows of a reference sample unless told otherwise.
+pub const SAMPLE_ROWS: usize = 4096;
+/// The most rows of a reference sample.
+pub const MAX_SAMPLE_ROWS: usize = 1 << 20;
+
+/// How a ranking is fitted.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct RankOptions<'a> {
+    /// Distinct rows of each reference sample at most, from 2.
+    pub sample: usize,
+    /// Which rows the samples take.
+    pub seed: u64,
+    /// How rows are read.
+    pub stream: StreamOptions<'a>,
+}
+
+impl Default for RankOptions<'_> {
+    fn default() -> Self {
+        RankOptions { sample: SAMPLE_ROWS, seed: 0, stream: StreamOptions::default() }
+    }
+}
+
+setters! {
+    RankOptions<'a> { sample: usize, seed: u64, stream: StreamOptions<'a> }
+}
+
+/// A name and the rows that go by it.
+pub type Named<'a, 'b> = (&'a str, &'b mut dyn RowSource);
+
+/// Of each collection the exact mean and covariance of its unit rows and a reference sample of them; the same of kinds of queries.
+///
+/// It does not depend on the order of rows, on chunks, on files or on the device; parts merge to the bits of the whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ranking {
+    pub(super) width: usize,
+    pub(super) seed: u64,
+    pub(super) sample: usize,
+    pub(super) collections: BTreeMap<String, Profile>,
+    pub(super) queries: BTreeMap<String, Profile>,
+}
+
+/// Names stand in files and in hits.
+fn check_name(name: &str) -> Result<()> {
+    let good = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_');
+    if name.is_empty() || name.len() > 64 || !name.chars().all(good) {
+        let problem = format!("{name:?} is no name; take letters, digits, '-' and '_', 64 bytes at most");
+        return Err(Error::argument("collection", problem));
+    }
+    Ok(())
+}
+
+/// What is kept of each source's rows.
+fn profiles(
+    device: &Device,
+    sources: &mut [Named<'_, '_>],
+    width: usize,
+    options: &RankOptions<'_>,
+) -> Result<BTreeMap<String, Profile>> {
+    let mut all = BTreeMap::new();
+    for (name, source) in sources.iter_mut() {
+        check_name(name)?;
+        if source.width() != width {
+            let want = format!("rows of {width}, as the first collection's");
+            return Err(Error::shape("rank", *name, want, format!("rows of {}", source.width())));
+        }
+        let profile = Profile::of(device, *source, (options.seed, options.sample), options.stream)?;
+        if all.insert((*name).to_owned(), profile).is_some() {
+            return Err(Error::argument("collection", format!("{name:?} is given twice")));
+        }
+    }
+    Ok(all)
+}
+
+impl Ranking {
+    /// Reads each collection once, and rows of each kind of query, which need not be the queries that will be asked.
+    ///
+    /// A kind that is not given takes the statistics of the collection of its name: texts that ask are much like texts that answer.
+    ///
+    /// # Errors
+    /// No collection, a bad name or one that is given twice; widths that differ; a collection without two different rows; options out of
+    /// range; a NaN or an infinity, unless replaced; a file that cannot be read; a device lost or out of memory.
+    pub fn fit(
+        device: &Device,
+        collections: &mut [Named<'_, '_>],
+        queries: &mut [Named<'_, '_>],
+        options: &RankOptions<'_>,
+    ) -> Result<Self> {
+        if !(2..=MAX_SAMPLE_ROWS).contains(&options.sample) {
+            let problem = format!("{} rows; give 2 to {MAX_SAMPLE_ROWS}", options.sample);
+            return Err(Error::argument("sample", problem));
+        }
+        let Some((_, first)) = collections.first() else {
+            return Err(Error::argument("collection", "none was given; give the rows of one or more"));
+        };
+        let width = first.width();
+        let collections = profiles(device, collections, width, options)?;
+        let queries = profiles(device, queries, width, options)?;
+        Ok(Ranking { width, seed: options.seed, sample: options.sample, collections, queries })
+    }
+
+    /// Takes in what was fitted to other rows, of the same collections or of others: exact, in any order.
+    ///
+    /// # Errors
+    /// Another width, seed or size of samples.
+    pub fn merge(&mut self, other: &Ranking) -> Result<()> {
+        let of = |r: &Ranking| format!("width {}, seed {}, samples of {}", r.width, r.seed, r.sample);
+        if (self.width, self.seed, self.sample) != (other.width, other.seed, other.sample) {
+            return Err(Error::shape("merge", "ranking", of(self), of(other)));
+        }
+        for (mine, theirs) in [(&mut self.collections, &other.collections), (&mut self.queries, &other.queries)] {
+            for (name, profile) in theirs {
+                match mine.get_mut(name) {
+                    Some(known) => known.merge(profile)?,
+                    None => drop(mine.insert(name.clone(), profile.clone())),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// d.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Names of the collections, sorted, with what is known of each.
+    pub fn collections(&self) -> impl Iterator<Item = (&str, &Profile)> {
+        self.collections.iter().map(|(name, profile)| (&name[..], profile))
+    }
+
+    /// Kinds of queries that were fitted, sorted, with what is known of each.
+    pub fn queries(&self) -> impl Iterator<Item = (&str, &Profile)> {
+        self.queries.iter().map(|(name, profile)| (&name[..], profile))
+    }
+
+    /// What is known of a collection.
+    ///
+    /// # Errors
+    /// No such collection, or one without two different rows.
+    pub(super) fn profile(&self, name: &str) -> Result<&Profile> {
+        let profile = self.collections.get(name).ok_or_else(|| {
+            let known: Vec<&str> = self.collections.keys().map(|name| &name[..]).collect();
+            let problem = format!("{name:?} is none of those that the ranking was fitted to: {}", known.join(", "));
+            Error::argument("collection", problem)
+        })?;
+        profile.check(name)?;
+        Ok(profile)
+    }
+
+    /// All collections, sorted by name.
+    pub(super) fn all(&self) -> Vec<&Profile> {
+        self.collections.values().collect()
+    }
+
+    /// What is known of a kind of query: by its own rows, else by those of the collection of its name. Without a name the only kind that was
+    /// fitted, else `text`.
+    ///
+    /// # Errors
+    /// No such kind; several and no name.
+    pub fn kind(&self, name: Option<&str>) -> Result<&Profile> {
+        let name = match (name, self.queries.len()) {
+            (Some(name), _) => name,
+            (None, 0) => "text",
+            (None, 1) => self.queries.keys().next().map_or("text", |name| &name[..]),
+            (None, _) => {
+                let names: Vec<&str> = self.queries.keys().map(|name| &name[..]).collect();
+                let problem = format!("there are several kinds ({}); say which one these are", names.join(", "));
+                return Err(Error::argument("queries", problem));
+            }
+        };
+        self.queries.get(name).or_else(|| self.collections.get(name)).ok_or_else(|| {
+            let known: Vec<&str> = self.queries.keys().chain(self.collections.keys()).map(|name| &name[..]).collect();
+            let problem = format!("nothing is known of queries of the kind {name:?}; known are {}", known.join(", "));
+            Error::argument("queries", problem)
+        })
+    }
+
+    /// Scores on the common scale, by [`Score::Quantile`], of what one query `[d]`, of any norm, scored in a collection: `raw` are dot products of
+    /// unit rows, as a database returns them, `[n]` in any order. For many queries make a [`Scorer`] once.
+    ///
+    /// # Errors
+    /// Another width; no such collection; a value that is not finite.
+    pub fn scores(&self, query: &[f32], collection: &str, raw: &[f32]) -> Result<Vec<f64>> {
+        let scorer = Scorer::of(self, &Device::host(), Score::Quantile, None, &[collection])?;
+        let scales = scorer.scales(query)?;
+        let raw: Vec<f64> = raw.iter().map(|x| f64::from(*x)).collect();
+        scales.first().map_or(Ok(Vec::new()), |scale| scale.scores(collection, &raw))
+    }
+}

@@ -1,0 +1,395 @@
+//! From what queries score in collections to one scale.
+
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use super::distribution::Distribution;
+use super::map::{RowMap, unit_rows};
+use super::profile::Profile;
+use super::{Ranking, Score};
+use crate::device::{Device, Tensor};
+use crate::geometry::dense;
+use crate::host::{dispatch_simd, dot, real};
+use crate::kernels::linalg::matmul::{self, Operand, Product};
+use crate::stats::Covariance;
+use crate::{ElementType, Error, Result};
+
+/// Items of a list that fusion looks at: what a vector database is asked for.
+pub(super) const LIST: usize = 50;
+/// The constant of reciprocal rank fusion (Cormack, Clarke and Büttcher 2009).
+const RRF: f64 = 60.0;
+/// Queries for which a host's products are sums over rows: below this there is nothing to reuse.
+const FEW_QUERIES: usize = 4;
+
+/// Scores for queries of one kind in chosen collections, with what that needs on a device.
+pub struct Scorer {
+    score: Score,
+    width: usize,
+    names: Arc<[String]>,
+    device: Device,
+    query_map: RowMap,
+    collections: Vec<Reference>,
+    /// What a row of each collection's sample weighs among all collections' together.
+    pooled: Arc<[f64]>,
+}
+
+/// What is kept of a collection.
+struct Reference {
+    map: RowMap,
+    /// The sample's mapped rows, where the score or its cut-off asks for them.
+    sample: Option<References>,
+    weights: Vec<f64>,
+    covariance: Option<Covariance>,
+}
+
+/// Rows `[m, d]` that queries are multiplied with.
+pub(super) struct References {
+    rows: Vec<f32>,
+    width: usize,
+    tensor: Option<Tensor>,
+}
+
+impl References {
+    /// On the device; a host's rows stay where they are, too, for single queries.
+    pub(super) fn new(device: &Device, rows: Vec<f32>, width: usize) -> Result<Self> {
+        let tensor = Some(Tensor::from_f32(device, &rows, width)?);
+        let rows = if device.capabilities().kind.is_gpu() { Vec::new() } else { rows };
+        Ok(References { rows, width, tensor })
+    }
+
+    /// Dot products of queries `[b, d]` with all rows, `[b, m]`.
+    pub(super) fn products(&self, device: &Device, queries: &[f32]) -> Result<Vec<f32>> {
+        let count = queries.len() / self.width;
+        let Some(tensor) = self.tensor.as_ref().filter(|_| self.rows.is_empty() || count >= FEW_QUERIES) else {
+            return Ok(self.few(queries));
+        };
+        if count == 0 {
+            return Ok(Vec::new());
+        }
+        let left = Tensor::from_f32(device, queries, self.width)?;
+        let out = Tensor::new(device, count, tensor.rows(), ElementType::F32)?;
+        let mut recorder = device.recorder();
+        let operands = (Operand::new(&left), Operand::new(tensor).transposed());
+        matmul::record(&mut recorder, Product::default(), operands, (&out, 0))?;
+        recorder.submit()?;
+        let padded: Vec<f32> = bytemuck::pod_collect_to_vec(&device.read_blocking(out.buffer())?);
+        let rows = padded.chunks_exact(4 * out.width4());
+        Ok(rows.take(count).flat_map(|row| &row[..tensor.rows()]).copied().collect())
+    }
+
+    /// The same, row by row on the host's cores: a single query reads the sample once, whatever the order.
+    fn few(&self, queries: &[f32]) -> Vec<f32> {
+        let mut out = Vec::with_capacity(queries.len() / self.width * (self.rows.len() / self.width));
+        for query in queries.chunks_exact(self.width) {
+            let part = (self.rows.len() / self.width).div_ceil(rayon::current_num_threads()).max(64);
+            let parts = self.rows.par_chunks(part * self.width).map(|rows| dispatch_simd(Dots { query, rows }));
+            out.extend(parts.collect::<Vec<_>>().concat());
+        }
+        out
+    }
+}
+
+struct Dots<'a> {
+    query: &'a [f32],
+    rows: &'a [f32],
+}
+
+impl pulp::NullaryFnOnce for Dots<'_> {
+    type Output = Vec<f32>;
+
+    #[inline(always)]
+    fn call(self) -> Vec<f32> {
+        self.rows.chunks_exact(self.query.len()).map(|row| real::dot(self.query, row)).collect()
+    }
+}
+
+/// The collection to whose cloud ReAlign takes all others: the one whose mean is farthest from the queries'.
+fn farthest<'a>(collections: &[&'a Profile], kind: &Profile) -> Option<&'a Profile> {
+    let mean = kind.mean();
+    let distance = |p: &Profile| p.mean().iter().zip(&mean).map(|(a, b)| (a - b).powi(2)).sum::<f64>();
+    collections.iter().copied().max_by(|a, b| distance(a).total_cmp(&distance(b)))
+}
+
+impl Scorer {
+    /// For the queries of a kind ([`Ranking::kind`]) in the collections of these names.
+    ///
+    /// # Errors
+    /// An unknown kind or collection, one that is named twice or has no two different rows; a device lost or out of memory.
+    pub fn of(
+        ranking: &Ranking,
+        device: &Device,
+        score: Score,
+        kind: Option<&str>,
+        collections: &[&str],
+    ) -> Result<Self> {
+        let profiles = collections.iter().map(|name| ranking.profile(name)).collect::<Result<Vec<_>>>()?;
+        if let Some(name) = collections.iter().enumerate().find(|(i, name)| collections[..*i].contains(name)) {
+            return Err(Error::argument("collection", format!("{:?} is named twice", name.1)));
+        }
+        let moves = score.moves_rows();
+        let kind = moves.then(|| ranking.kind(kind)).transpose()?;
+        let target = kind.and_then(|kind| farthest(&ranking.all(), kind));
+        let map = |profile: &Profile| match (score, target) {
+            (Score::Centre, _) => RowMap::centre(&profile.mean()),
+            (Score::Realign, Some(target)) if target != profile => RowMap::realign(profile, target),
+            _ => RowMap::default(),
+        };
+        let reference = |profile: &&Profile| -> Result<Reference> {
+            let (map, d) = (map(profile), ranking.width());
+            let wanted = !score.of_lists() && score != Score::Z;
+            let rows = wanted.then(|| map.apply(&profile.sample().rows(), d));
+            let sample = rows.map(|rows| References::new(device, rows, d)).transpose()?;
+            let covariance = (score == Score::Z).then(|| profile.covariance());
+            Ok(Reference { map, sample, weights: profile.weights(), covariance })
+        };
+        let pooled = profiles.iter().flat_map(|profile| {
+            let weights = profile.weights();
+            let scale = profile.rows() as f64 / weights.iter().sum::<f64>();
+            weights.into_iter().map(move |w| w * scale)
+        });
+        Ok(Scorer {
+            score,
+            width: ranking.width(),
+            names: collections.iter().map(|name| (*name).to_owned()).collect(),
+            device: device.clone(),
+            query_map: kind.map(map).unwrap_or_default(),
+            pooled: pooled.collect(),
+            collections: profiles.iter().map(reference).collect::<Result<_>>()?,
+        })
+    }
+
+    /// Which score.
+    pub fn score(&self) -> Score {
+        self.score
+    }
+
+    /// Where queries go before they are multiplied; unit rows stay such.
+    pub fn query_map(&self) -> &RowMap {
+        &self.query_map
+    }
+
+    /// Where a collection's rows go.
+    ///
+    /// # Errors
+    /// No such collection.
+    pub fn map(&self, collection: &str) -> Result<&RowMap> {
+        let at = place(&self.names, collection)?;
+        self.collections.get(at).map(|c| &c.map).ok_or_else(|| unknown(&self.names, collection))
+    }
+
+    /// The scale of each query; rows `[b, d]` of any norm, a zero row of which scores 0 everywhere.
+    ///
+    /// Costs a product of the queries with each sample on the device, and a sort of each query's products.
+    ///
+    /// # Errors
+    /// No whole rows; a value that is not finite; a device lost or out of memory.
+    pub fn scales(&self, queries: &[f32]) -> Result<Vec<QueryScale>> {
+        check_queries(queries, self.width)?;
+        let unit = unit_rows(queries, self.width);
+        let count = unit.len() / self.width;
+        let mut all: Vec<Vec<Scale>> = (0..count).map(|_| Vec::with_capacity(self.names.len())).collect();
+        if self.score.of_lists() {
+            all.iter_mut().for_each(|scales| scales.extend(self.names.iter().map(|_| Scale::List)));
+        } else if self.score == Score::Z {
+            for found in self.collections.iter().filter_map(|c| c.covariance.as_ref()) {
+                all.iter_mut().zip(normals(&unit, self.width, found)).for_each(|(scales, one)| scales.push(one));
+            }
+        } else {
+            self.sampled(&self.query_map.apply(&unit, self.width), &mut all)?;
+        }
+        let scale = |scales| QueryScale { score: self.score, names: self.names.clone(), scales };
+        Ok(all.into_iter().map(scale).collect())
+    }
+
+    /// Scales that are made of samples.
+    fn sampled(&self, queries: &[f32], all: &mut [Vec<Scale>]) -> Result<()> {
+        let samples = self.collections.iter().filter_map(|c| Some((c.sample.as_ref()?, &c.weights)));
+        let products = samples.clone().map(|(sample, _)| sample.products(&self.device, queries));
+        let products = products.collect::<Result<Vec<_>>>()?;
+        if self.score == Score::Quantile {
+            for ((_, weights), products) in samples.zip(&products) {
+                let found = Distribution::of_products(products, weights);
+                all.iter_mut().zip(found).for_each(|(scales, one)| scales.push(Scale::Quantile(one)));
+            }
+            return Ok(());
+        }
+        let parts: Vec<(&Vec<f32>, usize)> = products.iter().zip(samples.map(|(_, weights)| weights.len())).collect();
+        all.par_iter_mut().enumerate().for_each(|(i, scales)| {
+            let values = parts.iter().flat_map(|(products, m)| &products[i * m..(i + 1) * m]).copied();
+            let found = Arc::new(Distribution::new(values, self.pooled.iter().copied()));
+            scales.extend(parts.iter().map(|_| Scale::Plain(found.clone())));
+        });
+        Ok(())
+    }
+}
+
+/// Mean and deviation of each query's scores in a collection, in closed form.
+fn normals(unit: &[f32], d: usize, found: &Covariance) -> Vec<Scale> {
+    let wide: Vec<f64> = unit.iter().map(|x| f64::from(*x)).collect();
+    let n = wide.len() / d;
+    let mut moved = vec![0.0; wide.len()];
+    dense::product_into(dense::view(&wide, n, d), dense::view(&found.matrix, d, d), &mut moved);
+    let rows = wide.chunks_exact(d).zip(moved.chunks_exact(d));
+    let one = |(query, moved): (&[f64], &[f64])| {
+        let deviation = dot(query, moved).max(0.0).sqrt().max(1e-12);
+        Scale::Normal { mean: dot(query, &found.mean), deviation }
+    };
+    rows.map(one).collect()
+}
+
+pub(super) fn check_queries(queries: &[f32], width: usize) -> Result<()> {
+    if !queries.len().is_multiple_of(width) {
+        let got = format!("{} values", queries.len());
+        return Err(Error::shape("rank", "queries", format!("whole rows of {width}, as the ranking's"), got));
+    }
+    if let Some(at) = queries.iter().position(|x| !x.is_finite()) {
+        let got = format!("{} at row {}, column {}", queries[at], at / width, at % width);
+        return Err(Error::shape("rank", "queries", "finite values", got));
+    }
+    Ok(())
+}
+
+fn unknown(names: &[String], collection: &str) -> Error {
+    Error::argument("collection", format!("{collection:?} is not among {}", names.join(", ")))
+}
+
+fn place(names: &[String], collection: &str) -> Result<usize> {
+    names.iter().position(|name| name == collection).ok_or_else(|| unknown(names, collection))
+}
+
+/// A query's scale in one collection.
+#[derive(Clone, Debug)]
+enum Scale {
+    Quantile(Distribution),
+    Normal {
+        mean: f64,
+        deviation: f64,
+    },
+    /// The dot products themselves; the distribution is that in all collections together.
+    Plain(Arc<Distribution>),
+    List,
+}
+
+/// What one query's dot products come to on the common scale.
+#[derive(Clone, Debug)]
+pub struct QueryScale {
+    score: Score,
+    names: Arc<[String]>,
+    scales: Vec<Scale>,
+}
+
+impl QueryScale {
+    fn scale(&self, collection: &str) -> Result<&Scale> {
+        let at = place(&self.names, collection)?;
+        self.scales.get(at).ok_or_else(|| unknown(&self.names, collection))
+    }
+
+    /// The scores of dot products, `[n]`, with items of a collection; of mapped rows ([`Scorer::map`]) where the score moves rows. For scores of
+    /// lists these are the list.
+    ///
+    /// # Errors
+    /// No such collection; a value that is not finite.
+    pub fn scores(&self, collection: &str, products: &[f64]) -> Result<Vec<f64>> {
+        if let Some(at) = products.iter().position(|x| !x.is_finite()) {
+            return Err(Error::shape("rank", "dot products", "finite values", format!("{} at {at}", products[at])));
+        }
+        Ok(match self.scale(collection)? {
+            Scale::Quantile(found) => {
+                products.iter().map(|x| -found.ln_share_above(*x) / std::f64::consts::LN_10).collect()
+            }
+            Scale::Normal { mean, deviation } => products.iter().map(|x| (x - mean) / deviation).collect(),
+            Scale::Plain(_) => products.to_vec(),
+            Scale::List if self.score == Score::Rrf => reciprocal_ranks(products),
+            Scale::List => fused(products),
+        })
+    }
+
+    /// The dot product from which an item of a collection passes, so that some `share` of its items do: by [`Score::Quantile`] and [`Score::Z`] of each
+    /// collection's items; by the scores that are cosines of all collections' items together, since one cut-off holds for all of them.
+    ///
+    /// # Errors
+    /// No such collection; a share that is not between 0 and 1; a score of lists, which has no cut-off.
+    pub fn cutoff(&self, collection: &str, share: f64) -> Result<f64> {
+        if !(share > 0.0 && share < 1.0) {
+            return Err(Error::argument("pass", format!("{share} is no share; give a number above 0 and below 1")));
+        }
+        Ok(match self.scale(collection)? {
+            Scale::Quantile(found) => found.value_at(share),
+            Scale::Plain(found) => found.value_at(share),
+            Scale::Normal { mean, deviation } => mean + deviation * normal_quantile(share),
+            Scale::List => {
+                let problem = format!("{} knows lists alone, and has no cut-off; choose another score", self.score);
+                return Err(Error::argument("pass", problem));
+            }
+        })
+    }
+
+    /// The share of a collection's items that a query scores above this dot product; nothing for scores that say none.
+    ///
+    /// # Errors
+    /// No such collection.
+    pub fn share_above(&self, collection: &str, product: f64) -> Result<Option<f64>> {
+        Ok(match self.scale(collection)? {
+            Scale::Quantile(found) => Some(found.share_above(product)),
+            Scale::Normal { mean, deviation } => {
+                Some(0.5 * libm::erfc((product - mean) / deviation / std::f64::consts::SQRT_2))
+            }
+            Scale::Plain(_) | Scale::List => None,
+        })
+    }
+}
+
+/// The standard normal's value that a share is above.
+fn normal_quantile(share: f64) -> f64 {
+    let (mut low, mut high) = (-40.0, 40.0);
+    for _ in 0..80 {
+        let middle = 0.5 * (low + high);
+        if 0.5 * libm::erfc(middle / std::f64::consts::SQRT_2) > share { low = middle } else { high = middle }
+    }
+    high
+}
+
+/// Indices, largest product first, ties by lower index.
+fn order(products: &[f64]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..products.len()).collect();
+    order.sort_by(|a, b| products[*b].total_cmp(&products[*a]));
+    order
+}
+
+fn reciprocal_ranks(products: &[f64]) -> Vec<f64> {
+    let mut out = vec![0.0; products.len()];
+    order(products).into_iter().enumerate().for_each(|(rank, i)| out[i] = 1.0 / (RRF + 1.0 + rank as f64));
+    out
+}
+
+fn fused(products: &[f64]) -> Vec<f64> {
+    let best: Vec<f64> = order(products).into_iter().take(LIST).map(|i| products[i]).collect();
+    let n = best.len().max(1) as f64;
+    let mean = best.iter().sum::<f64>() / n;
+    let deviation = (best.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n).sqrt();
+    let place = |x: &f64| if deviation > 0.0 { ((x - mean) / (6.0 * deviation) + 0.5).clamp(0.0, 1.0) } else { 0.5 };
+    products.iter().map(place).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_fused_as_databases_do() {
+        let list = [0.3, 0.9, 0.6];
+        assert_eq!(reciprocal_ranks(&list), [1.0 / 63.0, 1.0 / 61.0, 1.0 / 62.0]);
+        let deviation = 0.06f64.sqrt();
+        let want = list.map(|x| (x - (0.6 - 3.0 * deviation)) / (6.0 * deviation));
+        assert!(fused(&list).iter().zip(&want).all(|(a, b)| (a - b).abs() < 1e-15));
+        assert_eq!(fused(&[0.5, 0.5]), [0.5, 0.5]);
+    }
+
+    #[test]
+    fn normal_cutoffs_are_the_tables() {
+        for (share, want) in [(0.1, 1.281_551_565_5), (0.05, 1.644_853_627), (0.01, 2.326_347_874), (0.5, 0.0)] {
+            assert!((normal_quantile(share) - want).abs() < 1e-8, "{share}");
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! What is kept does not depend on chunks, shards, order or device, and survives a file.
+
+use realign::device::Device;
+use realign::rank::{Named, RankOptions, Ranking};
+use realign::stats::{MemoryRows, StreamOptions};
+
+use crate::cloud;
+use crate::common::devices;
+
+const WIDTH: usize = 20;
+
+/// Rows of two collections, with copies among them.
+fn collections() -> [Vec<f32>; 2] {
+    let mut text = cloud(600, WIDTH, 1);
+    text.extend_from_within(100 * WIDTH..300 * WIDTH);
+    [text, cloud(500, WIDTH, 2)]
+}
+
+fn fit(device: &Device, parts: [&[f32]; 2], chunk: Option<usize>) -> Ranking {
+    let [text, image] = parts;
+    let mut texts = MemoryRows::f32("text", text, WIDTH).unwrap();
+    let mut images = MemoryRows::f32("image", image, WIDTH).unwrap();
+    let mut queries = MemoryRows::f32("queries", text, WIDTH).unwrap();
+    let mut named: [Named; 2] = [("text", &mut texts), ("image", &mut images)];
+    let mut kinds: [Named; 1] = [("question", &mut queries)];
+    let options = RankOptions::default().sample(64).seed(5).stream(StreamOptions::default().chunk_rows(chunk));
+    Ranking::fit(device, &mut named, &mut kinds, &options).unwrap()
+}
+
+#[test]
+fn chunks_shards_and_devices_do_not_matter() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = |ranking: &Ranking, name: &str| {
+        let path = folder.path().join(name);
+        ranking.save(&path, true).unwrap();
+        assert_eq!(&Ranking::load(&path).unwrap(), ranking);
+        std::fs::read(path).unwrap()
+    };
+    let [text, image] = collections();
+    let whole = fit(&Device::host(), [&text, &image], None);
+    let file = bytes(&whole, "whole.st");
+    for device in devices() {
+        for chunk in [1, 7, 333, 4096] {
+            assert_eq!(fit(&device, [&text, &image], Some(chunk)), whole, "chunks of {chunk} on {}", device.name());
+        }
+    }
+    for shards in [2, 4] {
+        let parts = text.chunks(text.len() / shards).zip(image.chunks(image.len() / shards));
+        let mut parts: Vec<Ranking> =
+            parts.map(|(text, image)| fit(&Device::host(), [text, image], Some(100))).collect();
+        let mut merged = parts.pop().unwrap();
+        parts.iter().for_each(|part| merged.merge(part).unwrap());
+        assert!(bytes(&merged, "merged.st") == file, "{shards} shards");
+    }
+    let profile = whole.collections().find(|(name, _)| *name == "text").unwrap().1;
+    assert_eq!((profile.rows(), profile.sample().len()), (800, 64));
+    // A third of the distinct rows has a copy.
+    let copies = profile.sample().copies().iter().filter(|c| **c == 2).count();
+    assert!((8..40).contains(&copies), "{copies}");
+}
+
+#[test]
+fn collections_that_were_fitted_apart_merge() {
+    let [text, image] = collections();
+    let fit = |name: &str, rows: &[f32]| {
+        let mut rows = MemoryRows::f32(name, rows, WIDTH).unwrap();
+        Ranking::fit(&Device::host(), &mut [(name, &mut rows)], &mut [], &RankOptions::default()).unwrap()
+    };
+    let mut apart = fit("text", &text);
+    apart.merge(&fit("image", &image)).unwrap();
+    let names: Vec<&str> = apart.collections().map(|(name, _)| name).collect();
+    assert_eq!(names, ["image", "text"]);
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let rows = cloud(50, WIDTH, 3);
+    let host = Device::host();
+    let fit = |names: &[&str], options: RankOptions| {
+        let mut sources: Vec<MemoryRows> =
+            names.iter().map(|name| MemoryRows::f32(name, &rows, WIDTH).unwrap()).collect();
+        let mut named: Vec<Named> = names
+            .iter()
+            .zip(&mut sources)
+            .map(|(name, rows)| (*name, rows as &mut dyn realign::stats::RowSource))
+            .collect();
+        Ranking::fit(&host, &mut named, &mut [], &options)
+    };
+    let options = RankOptions::default();
+    for (names, options, word) in [
+        (&[][..], options, "none was given"),
+        (&["a", "a"], options, "given twice"),
+        (&["a/b"], options, "is no name"),
+        (&["a"], options.sample(1), "give 2 to"),
+    ] {
+        let error = fit(names, options).unwrap_err().to_string();
+        assert!(error.contains(word), "{error}");
+    }
+    let mut one = fit(&["a"], options).unwrap();
+    let error = one.merge(&fit(&["a"], options.seed(1)).unwrap()).unwrap_err().to_string();
+    assert!(error.contains("seed 1"), "{error}");
+    let error = one.scores(&rows[..WIDTH], "b", &[0.5]).unwrap_err().to_string();
+    assert!(error.contains("\"b\"") && error.contains('a'), "{error}");
+    assert!(one.scores(&rows[..WIDTH - 1], "a", &[0.5]).is_err());
+    assert!(one.scores(&rows[..WIDTH], "a", &[f32::NAN]).is_err());
+    let same: Vec<f32> = rows[..WIDTH].repeat(9);
+    let mut source = MemoryRows::f32("same", &same, WIDTH).unwrap();
+    let same = Ranking::fit(&host, &mut [("same", &mut source)], &mut [], &options).unwrap();
+    let error = same.scores(&rows[..WIDTH], "same", &[0.5]).unwrap_err().to_string();
+    assert!(error.contains("two different rows"), "{error}");
+    let wide = cloud(50, WIDTH + 1, 3);
+    let mut source = MemoryRows::f32("wide", &wide, WIDTH + 1).unwrap();
+    let wide = Ranking::fit(&host, &mut [("a", &mut source)], &mut [], &options).unwrap();
+    assert!(one.merge(&wide).is_err());
+}
