@@ -149,7 +149,7 @@ fn pairs(large: MatRef<'_, f64>, small: MatRef<'_, f64>) -> Result<Vec<Pair>> {
 /// # Errors
 /// Frames of different widths.
 pub fn principal_vectors(a: &Frame, b: &Frame) -> Result<PrincipalVectors> {
-    with(a, b, |large, small| pairs(large, small))
+    with(a, b, pairs)
 }
 
 /// [`principal_vectors`] where [`principal_angles_on`](super::principal_angles_on) finds the angles: on a GPU the rotations are kept.

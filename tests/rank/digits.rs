@@ -55,9 +55,12 @@ fn digits() -> Digits {
     }
 }
 
+/// A collection's name, its rows and what each shows.
+type Collection = (&'static str, Vec<f32>, Vec<[u8; 4]>);
+
 /// What is searched: rows with their attributes, those that the ranking is fitted to, and the queries.
 struct Split {
-    corpus: Vec<(&'static str, Vec<f32>, Vec<[u8; 4]>)>,
+    corpus: Vec<Collection>,
     fitted: Vec<(&'static str, Vec<f32>)>,
     queries: (Vec<f32>, Vec<[u8; 4]>),
 }
