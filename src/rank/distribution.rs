@@ -1,9 +1,9 @@
 //! What share of a collection a query scores above a value, from the query's products with the collection's reference sample.
 //!
-//! Between the sample's values the share is interpolated: at the i-th value half of its own weight counts as above. Above the highest 2% (10
-//! values at least) it is that of the generalised Pareto distribution which has their mean excess and first probability-weighted moment (Hosking
-//! and Wallis 1987): what excesses of a high threshold tend to, whatever the distribution (Pickands, Balkema and de Haan). The step of the sample's
-//! own distribution has nothing to say above its maximum, which is where a search's answers are; a normal tail misplaces them, since scores are not
+//! Between the sample's values the share is interpolated: at the i-th value half of its own weight counts as above. Above its maximum it goes on as the
+//! generalised Pareto distribution that has the mean and the first probability-weighted moment (Hosking and Wallis 1987) of the excesses of the highest 2% (10
+//! values at least): what excesses of a high threshold tend to, whatever the distribution (Pickands, Balkema and de Haan). The step of the sample's own
+//! distribution has nothing to say above its maximum, which is where a search's answers are; a normal tail misplaces them, since scores are not
 //! normal. `docs/mixed-search.md` has what was measured.
 
 use rayon::prelude::*;
@@ -22,8 +22,8 @@ pub struct Distribution {
     values: Vec<f32>,
     /// Share above each of them.
     above: Vec<f64>,
-    /// Index of the threshold above which the tail is.
-    threshold: usize,
+    /// The threshold whose excesses the tail is fitted to.
+    threshold: f64,
     /// Scale and shape of the tail.
     tail: (f64, f64),
     /// Scale of the exponential below the lowest value.
@@ -77,7 +77,7 @@ impl Distribution {
         let tail = pareto(pairs.iter().skip(threshold + 1).map(|p| (f64::from(p.0) - from, p.1)));
         let lowest = pairs.get(tail_values).zip(pairs.first()).map_or(0.0, |(a, b)| f64::from(a.0 - b.0));
         let values = pairs.into_iter().map(|p| p.0).collect();
-        Distribution { values, above, threshold, tail, low: lowest.max(1e-9) }
+        Distribution { values, above, threshold: from, tail, low: lowest.max(1e-9) }
     }
 
     /// One for each query, from its products `[queries, m]` with a sample of m rows.
@@ -89,10 +89,11 @@ impl Distribution {
     /// ln of the share above `x`.
     pub fn ln_share_above(&self, x: f64) -> f64 {
         let at = |i: usize| (f64::from(self.values[i]), self.above[i]);
-        let (Some(&first), Some(_)) = (self.values.first(), self.above.first()) else { return 0.0 };
-        let (from, share) = at(self.threshold);
-        if x > from {
-            return share.ln() + ln_tail(x - from, self.tail);
+        let (Some(&first), Some(&last)) = (self.values.first(), self.values.last()) else { return 0.0 };
+        let last = f64::from(last);
+        if x > last {
+            let tail = |x: f64| ln_tail(x - self.threshold, self.tail);
+            return self.above[self.above.len() - 1].ln() + tail(x) - tail(last);
         }
         let next = self.values.partition_point(|v| f64::from(*v) < x);
         if next == 0 {

@@ -178,7 +178,7 @@ fn cutoffs_mean_the_same_in_every_collection() {
     }
     // Raw cosines: one cut-off for all passes texts alone.
     let raw = &line(Score::Raw).calibration[0];
-    assert!(raw.passed[0].value < 1e-3 && raw.passed[1].value > 0.15, "{raw:?}");
+    assert!(raw.passed[0].value < 1e-3 && raw.passed[1].value > 0.12, "{raw:?}");
     assert!(line(Score::Dbsf).calibration.is_empty());
 }
 

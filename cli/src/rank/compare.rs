@@ -89,9 +89,9 @@ fn text(comparison: &Comparison) -> String {
         let shares: String = line.shares.iter().map(|share| format!(" {:>16}", cell(share))).collect();
         lines.push(format!("{:<10}{:>16}{:>16}{shares}", line.score.name(), cell(&line.ndcg), cell(&line.recall)));
     }
-    lines.push(format!(
-        "\nA collection's column is its share among the first ten. What passes a cut-off, in percent:\n"
-    ));
+    lines.push(
+        "\nA collection's column is its share among the first ten. What passes a cut-off, in percent:\n".to_owned(),
+    );
     let passed: String = names.iter().map(|name| format!(" {:>16}", cut(name))).collect();
     lines.push(format!("{:<10}{:>16}{passed}", "score", "asked for"));
     for line in &comparison.scores {

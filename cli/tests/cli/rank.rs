@@ -58,7 +58,9 @@ fn shards_merge_to_the_bits_of_one_run() {
     let info = folder.json_line("info whole.st --json");
     assert_eq!((&info["kind"], &info["collections"]["text"]["rows"]), (&"ranking".into(), &80.into()));
     assert_eq!(info["collections"]["image"]["sample"], 32);
-    folder.bad(1, "rank merge a.st image.npy --out c.st", &["image.npy", "rank fit"]);
+    folder.good("stats text.npy --out m.st --device host");
+    folder.bad(1, "rank merge a.st m.st --out c.st", &["m.st", "moments", "realign fit"]);
+    folder.bad(1, "rank merge a.st image.npy --out c.st", &["image.npy", "realign-ranking"]);
     folder.good("rank fit --collection text=text.npy --out other.st --device host");
     folder.bad(1, "rank merge a.st other.st --out c.st", &["other.st", "seed 0"]);
 }
