@@ -79,13 +79,15 @@ pub(super) struct Queries {
     pub unit: Vec<f32>,
     pub mapped: Vec<f32>,
     pub width: usize,
+    /// Whether the two differ.
+    moved: bool,
 }
 
 impl Queries {
     pub fn new(queries: &[f32], map: &RowMap, width: usize) -> Result<Self> {
         check_queries(queries, width)?;
         let unit = unit_rows(queries, width);
-        Ok(Queries { mapped: map.apply(&unit, width), unit, width })
+        Ok(Queries { mapped: map.apply(&unit, width), unit, width, moved: !map.is_identity() })
     }
 
     pub fn count(&self) -> usize {
@@ -137,7 +139,8 @@ pub(super) fn best(
             list.extend(found.iter().map(|&at| {
                 let span = at as usize * width..(at as usize + 1) * width;
                 let raw = wide_dot(plain, &unit[span.clone()]);
-                let product = if map.is_identity() { raw } else { wide_dot(moved, &mapped[span]) };
+                // One collection's rows may stay where they are while the queries move to them.
+                let product = if map.is_identity() && !queries.moved { raw } else { wide_dot(moved, &mapped[span]) };
                 Entry { row: first + u64::from(at), raw, product }
             }));
             list.sort_by(|a, b| b.product.total_cmp(&a.product).then(a.row.cmp(&b.row)));
