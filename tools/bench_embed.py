@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Pictures and texts a second, from files to rows: `realign embed` against Transformers and sentence-transformers on PyTorch, in turns.
 
-    python tools/bench_embed.py REALIGN [--sentence-model DIR] [--vision-model DIR] [--images FOLDER] [--device host] [--rounds N] [--count N]
+    python tools/bench_embed.py REALIGN [--sentence-model DIR] [--vision-model DIR] [--images FOLDER] [--device host] [--rounds N] [--count N] [--batch-size N]
 
 Needs torch, transformers, pillow; with --sentence-model sentence-transformers, too. Without --vision-model a ViT-B/32-shaped CLIP with random
 weights is made, without --images as many JPEG files of 640 x 480 pixels. Both sides load their model before they are timed; realign's time is the
-one that its JSON says. Prints the rates of each round, and the ratio of the medians: above 1, realign is faster.
+one that its JSON says. With --batch-size both take so many at a time, else what each takes by default (PyTorch 32). Prints the rates of each round, and the ratio of the medians: above 1, realign is faster.
 """
 import argparse
 import json
@@ -72,13 +72,15 @@ def pictures(arguments, folder, model):
     tower = (tower.vision_model if tower else transformers.CLIPVisionModelWithProjection.from_pretrained(model)).eval()
     processor = transformers.AutoImageProcessor.from_pretrained(model)
 
+    size = arguments.batch_size or 32
+
     def theirs():
         with torch.inference_mode():
-            for first in range(0, len(files), 32):
-                batch = [Image.open(path).convert("RGB") for path in files[first : first + 32]]
+            for first in range(0, len(files), size):
+                batch = [Image.open(path).convert("RGB") for path in files[first : first + size]]
                 tower(**processor(batch, return_tensors="pt"))
 
-    line = [arguments.realign, "embed", "--model", model, "--images", folder, "--device", arguments.device]
+    line = [arguments.realign, "embed", "--model", model, "--images", folder, "--device", arguments.device, *batch_size(arguments)]
     compare(f"{len(files)} pictures", lambda: ours(line, "pictures"), lambda: rate(theirs, len(files)), arguments.rounds)
 
 
@@ -90,9 +92,14 @@ def texts(arguments, folder):
     file = folder / "texts.txt"
     file.write_text("\n".join(lines))
     model = sentence_transformers.SentenceTransformer(arguments.sentence_model, device="cpu")
-    line = [arguments.realign, "embed", "--model", arguments.sentence_model, "--texts", file, "--device", arguments.device]
-    theirs = lambda: rate(lambda: model.encode(lines, show_progress_bar=False), len(lines))
+    line = [arguments.realign, "embed", "--model", arguments.sentence_model, "--texts", file, "--device", arguments.device, *batch_size(arguments)]
+    size = arguments.batch_size or 32
+    theirs = lambda: rate(lambda: model.encode(lines, batch_size=size, show_progress_bar=False), len(lines))
     compare(f"{len(lines)} texts", lambda: ours(line, "texts"), theirs, arguments.rounds)
+
+
+def batch_size(arguments):
+    return ["--batch-size", str(arguments.batch_size)] if arguments.batch_size else []
 
 
 def main():
@@ -104,6 +111,7 @@ def main():
     parser.add_argument("--device", default="host")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--count", type=int, default=128)
+    parser.add_argument("--batch-size", type=int)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         place = pathlib.Path(place)

@@ -5,8 +5,9 @@ use super::load::{Linear, Loader, Norm, Then, act};
 use crate::device::{Buffer, Device, Purpose, Recorder, Tensor};
 use crate::io::encoder::BlocksConfig;
 use crate::kernels::nn::attention::{self, Heads, Sequences};
-use crate::kernels::nn::embedding;
 use crate::kernels::nn::gate::Act;
+use crate::kernels::nn::{elementwise, embedding};
+use crate::nn::Precision;
 use crate::{ElementType, Result};
 
 /// Attention's four projections.
@@ -42,6 +43,7 @@ pub(super) struct Blocks {
     inner: usize,
     act: Act,
     norms_after: bool,
+    precision: Precision,
 }
 
 /// The rows that pooling reads, where it reads single ones: the last block makes no others.
@@ -53,13 +55,16 @@ pub(super) struct Chosen {
     pub sequences: Sequences,
 }
 
-/// Work space for so many tokens and chosen rows.
+/// Work space for so many tokens and chosen rows. The stream, sums and what norms read are f32; what products read is as the precision says.
 #[derive(Clone, Debug)]
 pub(super) struct BlockSpace {
     /// The stream, into which the blocks' input goes, and its norm.
     pub stream: Tensor,
     pub normed: Tensor,
+    /// f32, and of no use before and after the blocks.
     pub middle: Tensor,
+    /// What products read where norms come after, and the norm, which is added to, has to stay f32.
+    rounded: Option<Tensor>,
     pub q: Tensor,
     pub k: Tensor,
     pub v: Tensor,
@@ -71,18 +76,21 @@ pub(super) struct BlockSpace {
 impl BlockSpace {
     pub fn new(device: &Device, blocks: &Blocks, tokens: usize) -> Result<Self> {
         let make =
-            |name, width| Tensor::labelled(device, (Purpose::Activations, name), (tokens, width), ElementType::F32);
-        let (width, all) = (blocks.width, blocks.heads.all());
+            |name, width, element| Tensor::labelled(device, (Purpose::Activations, name), (tokens, width), element);
+        let (width, all, f32) = (blocks.width, blocks.heads.all(), ElementType::F32);
+        let read = blocks.precision.activations();
+        let rounds = blocks.norms_after && read != f32;
         Ok(BlockSpace {
-            stream: make("stream of a tower", width)?,
-            normed: make("norm of a tower's stream", width)?,
-            middle: make("stream after attention", width)?,
-            q: make("queries", all)?,
-            k: make("keys", all)?,
-            v: make("values", all)?,
-            attended: make("attention outputs", all)?,
-            sums: make("attention sums", blocks.heads.count)?,
-            inner: make("MLP's inner rows", blocks.inner)?,
+            stream: make("stream of a tower", width, f32)?,
+            normed: make("norm of a tower's stream", width, if blocks.norms_after { f32 } else { read })?,
+            middle: make("stream after attention", width, f32)?,
+            rounded: rounds.then(|| make("rounded stream", width, read)).transpose()?,
+            q: make("queries", all, read)?,
+            k: make("keys", all, read)?,
+            v: make("values", all, read)?,
+            attended: make("attention outputs", all, read)?,
+            sums: make("attention sums", blocks.heads.count, f32)?,
+            inner: make("MLP's inner rows", blocks.inner, read)?,
         })
     }
 
@@ -92,6 +100,7 @@ impl BlockSpace {
             stream: self.stream.first_rows(tokens)?,
             normed: self.normed.first_rows(tokens)?,
             middle: self.middle.first_rows(tokens)?,
+            rounded: self.rounded.as_ref().map(|t| t.first_rows(tokens)).transpose()?,
             q: self.q.first_rows(tokens)?,
             k: self.k.first_rows(tokens)?,
             v: self.v.first_rows(tokens)?,
@@ -99,6 +108,13 @@ impl BlockSpace {
             sums: self.sums.first_rows(tokens)?,
             inner: self.inner.first_rows(tokens)?,
         })
+    }
+
+    /// Rows in f32 as products read them.
+    fn rounded<'a>(&'a self, recorder: &mut Recorder, rows: &'a Tensor) -> Result<&'a Tensor> {
+        let Some(rounded) = &self.rounded else { return Ok(rows) };
+        elementwise::cast(recorder, rows, rounded)?;
+        Ok(rounded)
     }
 }
 
@@ -119,7 +135,13 @@ impl Blocks {
             inner: config.inner,
             act: act(config.activation),
             norms_after: config.norms_after,
+            precision: loader.precision,
         })
+    }
+
+    /// The type of what products read.
+    pub fn reads(&self) -> ElementType {
+        self.precision.activations()
     }
 
     /// Records all blocks on `space.stream`, and gives the tensor with the result: all rows, or `[count, width]` of the chosen ones.
@@ -142,7 +164,7 @@ impl Blocks {
     /// One block: from `space.stream` to `space.stream`.
     fn layer(&self, recorder: &mut Recorder, layer: &Layer, sequences: &Sequences, s: &BlockSpace) -> Result<()> {
         let read = if self.norms_after {
-            &s.stream
+            s.rounded(recorder, &s.stream)?
         } else {
             layer.attention_norm.forward(recorder, &s.stream, &s.normed)?;
             &s.normed
@@ -161,7 +183,7 @@ impl Blocks {
     ) -> Result<&'a Tensor> {
         embedding::gather(recorder, &s.stream, None, &chosen.rows, &few.stream)?;
         let (read, few_read) = if self.norms_after {
-            (&s.stream, &few.stream)
+            (s.rounded(recorder, &s.stream)?, few.rounded(recorder, &few.stream)?)
         } else {
             layer.attention_norm.forward(recorder, &s.stream, &s.normed)?;
             layer.attention_norm.forward(recorder, &few.stream, &few.normed)?;
@@ -191,7 +213,8 @@ impl Blocks {
         layer.attention.o.forward(recorder, &s.attended, (&s.middle, Then::Add(&s.stream)))?;
         if self.norms_after {
             layer.attention_norm.forward(recorder, &s.middle, &s.normed)?;
-            layer.mlp.forward(recorder, self.act, (&s.normed, &s.normed), (&s.inner, &s.middle))?;
+            let read = s.rounded(recorder, &s.normed)?;
+            layer.mlp.forward(recorder, self.act, (read, &s.normed), (&s.inner, &s.middle))?;
             return layer.mlp_norm.forward(recorder, &s.middle, &s.stream);
         }
         layer.mlp_norm.forward(recorder, &s.middle, &s.normed)?;

@@ -6,8 +6,8 @@ use super::text::Batch;
 use crate::device::{Device, Purpose, Recorder, Tensor};
 use crate::kernels::nn::attention::{Mask, Sequences};
 use crate::kernels::nn::embedding;
-use crate::nn::Decoder;
 use crate::nn::decoder::{self, Keep, Space};
+use crate::nn::{Decoder, Precision};
 use crate::{ElementType, Error, Result};
 
 /// A decoder whose tokens see those before them, or all.
@@ -22,13 +22,16 @@ impl DecoderTower {
     ///
     /// # Errors
     /// As [`Decoder::open`]; layers with a window, where all tokens are to see all.
-    pub fn open(device: &Device, folder: &Path, bidirectional: bool) -> Result<Self> {
-        let decoder = Decoder::open_without_head(device, folder)?;
+    pub fn open(device: &Device, folder: &Path, (bidirectional, precision): (bool, Precision)) -> Result<Self> {
+        let mut decoder = Decoder::open_without_head(device, folder)?;
         let windows = decoder.config().layer_kinds.iter().any(|kind| kind.window.is_some());
         if bidirectional && windows {
             let problem =
                 format!("{} has layers that see a window of tokens, which have no other side", folder.display());
             return Err(Error::argument("bidirectional", problem));
+        }
+        if precision != Precision::F32 {
+            decoder.compute_in(device, precision)?;
         }
         Ok(DecoderTower { decoder, mask: if bidirectional { Mask::Full } else { Mask::Causal } })
     }

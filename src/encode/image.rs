@@ -12,10 +12,11 @@ use crate::io::encoder::{ImageConfig, ImageHead, prefix_of};
 use crate::kernels::nn::attention::{Mask, Sequence, Sequences};
 use crate::kernels::nn::patches::{self, Cut};
 use crate::kernels::nn::{add_rows, embedding, unit_rows};
+use crate::nn::Precision;
 use crate::{ElementType, Error, Result};
 
-/// The image tower of a model folder (CLIP or SigLIP, a whole model or the tower alone), on a device. It computes in f32; matrices that are
-/// stored as f16 or bf16 stay so on a GPU.
+/// The image tower of a model folder (CLIP or SigLIP, a whole model or the tower alone), on a device. It computes in f32, where matrices that are
+/// stored as f16 or bf16 stay so on a GPU, or in mixed precision ([`ImageEncoder::load_in`]).
 #[derive(Debug)]
 pub struct ImageEncoder {
     device: Device,
@@ -76,10 +77,19 @@ impl ImageEncoder {
     /// No such folder; a model of another kind; a field that is not known; a tensor that is missing, has another shape or is one more than the
     /// tower has; NaN or infinity among its numbers; no memory.
     pub fn load(device: &Device, folder: &Path) -> Result<ImageEncoder> {
+        ImageEncoder::load_in(device, folder, Precision::F32)
+    }
+
+    /// As [`ImageEncoder::load`], computing in `precision`: [`Precision::Mixed`] has f16 for matrices and for what products and attention read, f32 for
+    /// the residual stream, sums, norms and rows. Every device can; those with tensor cores are faster for it, the host engine slower.
+    ///
+    /// # Errors
+    /// As [`ImageEncoder::load`].
+    pub fn load_in(device: &Device, folder: &Path, precision: Precision) -> Result<ImageEncoder> {
         let config = ImageConfig::read(folder)?;
         let weights = Weights::open(folder)?;
         let prefix = prefix_of(&weights, config.prefixes, "embeddings.patch_embedding.weight")?;
-        let mut loader = Loader::new(device, &weights);
+        let mut loader = Loader::new(device, &weights).computing_in(precision);
         let encoder = ImageEncoder::build(&mut loader, config, prefix)?;
         #[cfg(feature = "pictures")]
         let encoder = ImageEncoder { pictures: super::rgb::Pictures::load(folder), ..encoder };
@@ -311,8 +321,9 @@ impl ImageSpace {
         let (tokens, width) = (config.tokens(), config.blocks.width);
         let all = images.checked_mul(tokens).filter(|all| (1..1 << 31).contains(all));
         let all = all.ok_or_else(|| Error::argument("images", format!("{images}; from 1 to 2^31 tokens can be")))?;
-        let make =
-            |name, rows, width| Tensor::labelled(device, (Purpose::Activations, name), (rows, width), ElementType::F32);
+        let typed =
+            |name, rows, width, element| Tensor::labelled(device, (Purpose::Activations, name), (rows, width), element);
+        let make = |name, rows, width| typed(name, rows, width, ElementType::F32);
         let words = |name, words: &[u32]| device.buffer_from(name, bytemuck::cast_slice(words));
         let places: Vec<u32> = (0..all).map(|row| (row % tokens) as u32).collect();
         let projected = config.class_token.then(|| {
@@ -333,6 +344,7 @@ impl ImageSpace {
             k_count: tokens as u32,
         };
         let single = Sequences::masked(device, Mask::Full, &(0..images).map(whole).collect::<Vec<_>>())?;
+        let few = BlockSpace::new(device, &encoder.blocks, images)?;
         let rows = match &encoder.head {
             Head::Class(_) => {
                 let first: Vec<u32> = (0..images).map(|image| (image * tokens) as u32).collect();
@@ -340,17 +352,17 @@ impl ImageSpace {
                 let normed = make("norm of class tokens", images, width)?;
                 HeadRows::Class { chosen, normed, out: make("embeddings", images, config.width())? }
             }
-            Head::Attention(_) => HeadRows::Attention(PoolingRows::new(device, images, single)?),
+            Head::Attention(_) => HeadRows::Attention(PoolingRows::new(device, &few.q, single)?),
         };
         Ok(ImageSpace {
             images,
-            patches: make("patches", images * cut.patches(), cut.width())?,
+            patches: typed("patches", images * cut.patches(), cut.width(), encoder.blocks.reads())?,
             projected: projected.transpose()?,
             embedded: config.norm_before.then(|| make("embedded patches", all, width)).transpose()?,
             places: words("places of tokens", &places)?,
             sequences: Sequences::packed_masked(device, Mask::Full, &vec![tokens as u32; images])?,
             all: BlockSpace::new(device, &encoder.blocks, all)?,
-            few: BlockSpace::new(device, &encoder.blocks, images)?,
+            few,
             rows,
             unit: encoder.unit.as_ref().map(|_| make("unit embeddings", images, config.width())).transpose()?,
         })

@@ -10,7 +10,7 @@ use crate::kernels::linalg::matmul::{self, Operand, Product};
 use crate::kernels::nn::gate::Act;
 use crate::kernels::nn::gelu::Form;
 use crate::kernels::nn::layer_norm;
-use crate::nn::ShardedMatrix;
+use crate::nn::{Precision, ShardedMatrix};
 use crate::{ElementType, Error, Result};
 
 /// The kernel's function.
@@ -87,19 +87,26 @@ pub(super) enum Source<'a> {
 /// Reads tensors by name, and remembers which.
 pub(super) struct Loader<'a> {
     pub device: &'a Device,
+    /// What the parts will compute in.
+    pub precision: Precision,
     source: Source<'a>,
     known: HashSet<String>,
 }
 
 impl<'a> Loader<'a> {
     pub fn new(device: &'a Device, weights: &'a Weights) -> Self {
-        Loader { device, source: Source::Files(weights), known: HashSet::new() }
+        Loader { device, precision: Precision::F32, source: Source::Files(weights), known: HashSet::new() }
+    }
+
+    /// The same for parts that compute in `precision`.
+    pub fn computing_in(self, precision: Precision) -> Self {
+        Loader { precision, ..self }
     }
 
     /// One that makes numbers up.
     #[cfg(feature = "bench")]
     pub fn random(device: &'a Device) -> Self {
-        Loader { device, source: Source::Random, known: HashSet::new() }
+        Loader { device, precision: Precision::F32, source: Source::Random, known: HashSet::new() }
     }
 
     /// All of a tensor of this shape.
@@ -115,8 +122,12 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// What a matrix is stored as: what it is in its file; on the host engine, which would widen it for each product, f32.
+    /// What a matrix is stored as: f16 for mixed precision; else what it is in its file, but on the host engine, which would widen it for each product,
+    /// f32.
     fn element(&self, name: &str, shape: &[usize]) -> Result<ElementType> {
+        if self.precision == Precision::Mixed {
+            return Ok(ElementType::F16);
+        }
         let weights = match self.source {
             Source::Files(weights) if self.device.capabilities().kind != DeviceKind::Host => weights,
             _ => return Ok(ElementType::F32),

@@ -3,12 +3,12 @@
 use super::blocks::{BlockSpace, Mlp, heads_of};
 use super::heads::HeadShape;
 use super::load::{Linear, Loader, Norm, Then, act};
-use crate::Result;
-use crate::device::{Buffer, Device, Recorder, Tensor};
+use crate::device::{Buffer, Device, Purpose, Recorder, Tensor};
 use crate::io::encoder::BlocksConfig;
 use crate::kernels::nn::attention::{self, Sequences};
-use crate::kernels::nn::embedding;
 use crate::kernels::nn::gate::Act;
+use crate::kernels::nn::{elementwise, embedding};
+use crate::{ElementType, Result};
 
 /// The head's parameters.
 #[derive(Clone, Debug)]
@@ -29,14 +29,20 @@ pub(super) struct AttentionPooling {
 pub(super) struct PoolingRows {
     /// The query's row, once for each image.
     zeros: Buffer,
+    /// Those rows in f32, where products read others.
+    queries: Option<Tensor>,
     /// Each image's query, and its tokens.
     sequences: Sequences,
 }
 
 impl PoolingRows {
-    pub fn new(device: &Device, images: usize, sequences: Sequences) -> Result<Self> {
-        let zeros = device.buffer("the query of each image", 4 * images as u64)?;
-        Ok(PoolingRows { zeros, sequences })
+    /// For queries that will be `q`, a row to an image.
+    pub fn new(device: &Device, q: &Tensor, sequences: Sequences) -> Result<Self> {
+        let (images, label) = (q.rows(), (Purpose::Activations, "the query of each image"));
+        let zeros = device.buffer(label.1, 4 * images as u64)?;
+        let narrow = q.element_type() != ElementType::F32;
+        let queries = narrow.then(|| Tensor::labelled(device, label, (images, q.width()), ElementType::F32));
+        Ok(PoolingRows { zeros, queries: queries.transpose()?, sequences })
     }
 }
 
@@ -87,7 +93,10 @@ impl AttentionPooling {
     ) -> Result<Tensor> {
         self.k.forward(recorder, &all.normed, (&all.k, Then::Nothing))?;
         self.v.forward(recorder, &all.normed, (&all.v, Then::Nothing))?;
-        embedding::gather(recorder, &self.query, None, &rows.zeros, &few.q)?;
+        embedding::gather(recorder, &self.query, None, &rows.zeros, rows.queries.as_ref().unwrap_or(&few.q))?;
+        if let Some(queries) = &rows.queries {
+            elementwise::cast(recorder, queries, &few.q)?;
+        }
         let (heads, keys) = (heads_of(self.heads), (&all.k, &all.v));
         attention::forward(recorder, heads, &rows.sequences, &few.q, keys.0, keys.1, &few.attended, &few.sums)?;
         self.o.forward(recorder, &few.attended, (&few.middle, Then::Nothing))?;

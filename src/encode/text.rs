@@ -14,6 +14,7 @@ pub use crate::io::encoder::Pool as Pooling;
 use crate::io::encoder::{EndRule, Module, SentenceFolder, TextConfig, TextPooling, is_decoder, prefix_of};
 use crate::kernels::nn::pool::{self, Kind, Spans};
 use crate::kernels::nn::unit_rows;
+use crate::nn::Precision;
 use crate::nn::decoder::Space;
 use crate::setters::setters;
 use crate::{ElementType, Error, Result};
@@ -33,6 +34,9 @@ pub struct TextOptions {
     pub bidirectional: bool,
     /// A safetensors file with one matrix `[out, width]`, and perhaps a bias `[out]`, that a decoder's rows are multiplied by.
     pub projection: Option<PathBuf>,
+    /// What it computes in: [`Precision::Mixed`] has f16 for matrices and for what products and attention read, f32 for the residual stream, sums,
+    /// norms, what follows on pooling, and rows. Every device can; those with tensor cores are faster for it, the host engine slower.
+    pub precision: Precision,
 }
 
 setters!(TextOptions {
@@ -41,6 +45,7 @@ setters!(TextOptions {
     pooling: Option<Pooling>,
     bidirectional: bool,
     projection: Option<PathBuf>,
+    precision: Precision,
 });
 
 /// Embeddings of texts.
@@ -68,8 +73,8 @@ pub struct TextSpace {
     body: BodySpace,
 }
 
-/// The text tower of a model folder (CLIP, SigLIP, a sentence-transformers folder of BERT's kind, or a decoder), on a device. It computes in f32;
-/// matrices that are stored as f16 or bf16 stay so on a GPU, and a decoder's anywhere.
+/// The text tower of a model folder (CLIP, SigLIP, a sentence-transformers folder of BERT's kind, or a decoder), on a device. It computes in f32,
+/// where matrices that are stored as f16 or bf16 stay so on a GPU, and a decoder's anywhere, or in mixed precision ([`TextOptions::precision`]).
 #[derive(Debug)]
 pub struct TextEncoder {
     device: Device,
@@ -156,7 +161,7 @@ impl TextEncoder {
         let pooled = pooled(folder, (config.pooling, Pooling::Mean), sentence, options, &tokens)?;
         let weights = Weights::open(inside)?;
         let prefix = prefix_of(&weights, config.prefixes, config.names.tokens)?;
-        let mut loader = Loader::new(device, &weights);
+        let mut loader = Loader::new(device, &weights).computing_in(options.precision);
         let tower = TextTower::load(&mut loader, &config, prefix)?;
         let width = config.blocks.width;
         let projection = config.projection.map(|of| Step::projection(&mut loader, of, (prefix, width))).transpose()?;
@@ -182,7 +187,7 @@ impl TextEncoder {
         sentence: Option<&SentenceFolder>,
         options: &TextOptions,
     ) -> Result<TextEncoder> {
-        let decoder = DecoderTower::open(device, inside, options.bidirectional)?;
+        let decoder = DecoderTower::open(device, inside, (options.bidirectional, options.precision))?;
         let room = Room { vocabulary: decoder.vocabulary(), positions: decoder.positions(), pad: None };
         let tokens = TextTokens::open(inside, room, treatment(sentence), prompt(folder, sentence, options)?)?;
         let pooled = pooled(folder, (TextPooling::Modules, Pooling::Last), sentence, options, &tokens)?;

@@ -76,7 +76,7 @@ impl TextTower {
         let words = |name, words: &[u32]| device.buffer_from(name, bytemuck::cast_slice(words));
         let (space, texts) = (space.first_rows(batch.ids.len())?, batch.lengths.len());
         let ids = words("tokens", &batch.ids)?;
-        let embedded = if self.norm.is_some() { &space.normed } else { &space.stream };
+        let embedded = if self.norm.is_some() { &space.middle } else { &space.stream };
         embedding::gather_shards(recorder, self.table.shards(), None, &ids, (embedded, Scales::default()))?;
         add_rows::record(recorder, &self.positions, &words("places of tokens", &batch.places)?, embedded)?;
         if let Some(norm) = &self.norm {
@@ -88,7 +88,7 @@ impl TextTower {
         let few = chosen.as_ref().map(|_| BlockSpace::new(device, &self.blocks, texts)).transpose()?;
         let rows = self.blocks.forward(recorder, (&sequences, chosen.as_ref()), (&space, few.as_ref()))?;
         let Some(norm) = &self.last_norm else { return Ok(rows.clone()) };
-        let normed = few.as_ref().map_or(&space.normed, |few| &few.normed);
+        let normed = few.as_ref().map_or(&space.middle, |few| &few.middle);
         norm.forward(recorder, rows, normed)?;
         Ok(normed.clone())
     }

@@ -4,6 +4,7 @@
 mod bad_input;
 mod decoders;
 mod in_apps;
+mod mixed;
 mod real_model;
 mod variants;
 

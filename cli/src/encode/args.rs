@@ -7,7 +7,9 @@ use realign::ElementType;
 use realign::encode::picture::Alpha;
 use realign::encode::{Pooling, TextOptions};
 use realign::io::SkipBad;
+use realign::nn::Precision;
 
+use crate::inference::args::parse_precision;
 use crate::shared::device::DeviceArgs;
 use crate::shared::json::JsonArgs;
 
@@ -65,6 +67,9 @@ pub struct EmbedArgs {
     /// A matrix that a decoder's rows are multiplied by: a safetensors file.
     #[arg(long, value_name = "FILE", conflicts_with = "images")]
     pub projection: Option<PathBuf>,
+    /// What the encoder computes in: f32, or f16 for its matrices and what products read. Faster on tensor cores.
+    #[arg(long, default_value = "f32", value_parser = parse_precision, value_name = "f32|mixed")]
+    pub precision: Precision,
     #[command(flatten)]
     pub device: DeviceArgs,
     #[command(flatten)]
@@ -80,15 +85,17 @@ impl EmbedArgs {
             .pooling(self.pool)
             .bidirectional(self.bidirectional)
             .projection(self.projection.clone())
+            .precision(self.precision)
     }
 
-    /// Those of them that are set, which a run that goes on must agree in.
-    pub fn text_settings(&self) -> Vec<(&'static str, String)> {
+    /// What is set of how rows are made, which a run that goes on must agree in.
+    pub fn settings(&self) -> Vec<(&'static str, String)> {
         let set = [
             ("pool", self.pool.map(|pool| format!("{pool:?}").to_lowercase())),
             ("bidirectional", self.bidirectional.then(|| "true".to_owned())),
             ("prompt", self.prompt.clone()),
             ("prompt_name", self.prompt_name.clone()),
+            ("precision", (self.precision != Precision::F32).then(|| self.precision.name().to_owned())),
         ];
         set.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
     }

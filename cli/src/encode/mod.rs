@@ -14,6 +14,7 @@ use realign::encode::embed::{EmbedOptions, Embedded, embed_pictures, embed_texts
 use realign::encode::picture::{Preprocessor, is_picture};
 use realign::encode::{ImageEncoder, TextEncoder};
 use realign::io::{PictureList, TextList};
+use realign::nn::Precision;
 use realign::train::Start;
 use serde_json::json;
 
@@ -37,12 +38,15 @@ pub fn embed(args: &EmbedArgs) -> Result<()> {
     args.json.check()?;
     check_outputs(args)?;
     let inputs = open(args)?;
-    let device = args.device.request()?;
+    let device = match args.precision {
+        Precision::F32 => args.device.request()?,
+        Precision::Mixed => args.device.request_for_halves()?,
+    };
     let start = Instant::now();
     train::watch_for_stop("stopping after this batch; Ctrl-C again to stop at once")?;
     let (embedded, running) = match &inputs {
         Inputs::Pictures(list, preprocessor) => {
-            let encoder = ImageEncoder::load(&device, &args.model)?;
+            let encoder = ImageEncoder::load_in(&device, &args.model, args.precision)?;
             let batch = args.batch_size.map_or(encoder.batch(), |n| n as usize);
             run(args, (list.len(), "images"), batch, |options| embed_pictures(&encoder, preprocessor, list, options))?
         }
@@ -61,6 +65,7 @@ pub fn embed(args: &EmbedArgs) -> Result<()> {
         "cut": embedded.cut, "device": device.name(), "seconds": seconds, "rows_per_second": speed,
         "out": path(&args.out), "files": embedded.files.iter().map(path).collect::<Vec<_>>(),
         "ids": embedded.ids.as_ref().map(path), "dtype": args.dtype.name(), "normalized": args.normalize,
+        "precision": args.precision.name(),
     });
     args.json.finish(&value, || summary(&embedded, speed))
 }
@@ -105,7 +110,7 @@ fn run(
         .skip_bad(args.skip_bad)
         .model(Some(Path::new(&args.model)))
         .files(args.projection.iter().cloned().collect())
-        .settings(args.text_settings())
+        .settings(args.settings())
         .progress(Some(&show))
         .stop(Some(&stop));
     let result = job(&options);

@@ -47,7 +47,7 @@ pub struct ModelArgs {
     pub date: Option<ChatDate>,
 }
 
-fn parse_precision(text: &str) -> Result<Precision, String> {
+pub fn parse_precision(text: &str) -> Result<Precision, String> {
     text.parse().map_err(|_| format!("'{text}' is unknown; choose f32 or mixed"))
 }
 

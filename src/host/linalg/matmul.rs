@@ -2,10 +2,11 @@
 //! cores: it is as fast as the `gemm` crate that it builds on, or faster, and safe to call.
 
 use bytemuck::{Pod, Zeroable};
-use faer::linalg::matmul::{matmul, triangular};
+use faer::linalg::matmul::triangular;
 use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
+use super::parts;
 use crate::blocks;
 use crate::host::nn::gate::{self, Act};
 use crate::host::nn::gelu::{self, Form};
@@ -85,30 +86,52 @@ fn check(length: usize, (rows, columns): (usize, usize), stride: usize) -> Resul
 /// # Errors
 /// Slices too short for their shapes.
 pub fn multiply<T: Float>(
-    (c, c_stride): (&mut [T], usize),
-    (a, b): (Stored<'_, T>, Stored<'_, T>),
+    c: (&mut [T], usize),
+    operands: (Stored<'_, T>, Stored<'_, T>),
     (m, n, k): (usize, usize, usize),
     (alpha, accumulate, upper): (T, bool, bool),
 ) -> Result<()> {
-    check(c.len(), (m, n), c_stride)?;
+    if !upper {
+        return multiply_then(c, operands, (m, n, k), (alpha, accumulate), |_, _, _| {});
+    }
+    use triangular::BlockStructure::{Rectangular, TriangularUpper};
+    if m != n {
+        return Err(Error::shape("matmul", "upper result", "a square", format!("[{m}, {n}]")));
+    }
+    let c = transposed(c, (m, n))?.transpose_mut();
+    let (a, b) = (operands.0.view(m, k)?, operands.1.view(k, n)?);
+    if m > 0 {
+        let accumulate = if accumulate { Accum::Add } else { Accum::Replace };
+        triangular::matmul(c, TriangularUpper, accumulate, a, Rectangular, b, Rectangular, alpha, Par::rayon(0));
+    }
+    Ok(())
+}
+
+/// As [`multiply`] of all of C. `then` changes each part of a row as soon as it is finished: it gets the row, the column that the part begins with, and the part.
+///
+/// # Errors
+/// As [`multiply`].
+fn multiply_then<T: Float>(
+    c: (&mut [T], usize),
+    (a, b): (Stored<'_, T>, Stored<'_, T>),
+    (m, n, k): (usize, usize, usize),
+    (alpha, accumulate): (T, bool),
+    then: impl Fn(usize, usize, &mut [T]) + Sync,
+) -> Result<()> {
+    let c = transposed(c, (m, n))?;
     if m == 0 || n == 0 {
         return Ok(());
     }
-    let (a, b) = (a.view(m, k)?, b.view(k, n)?);
-    // By columns and transposed: faer 0.24.4's `from_row_major_slice_with_stride_mut` takes the stride for that of columns and
-    // writes beyond the slice.
-    let c = MatMut::from_column_major_slice_with_stride_mut(c, n, m, c_stride).transpose_mut();
     let accumulate = if accumulate { Accum::Add } else { Accum::Replace };
-    if upper {
-        use triangular::BlockStructure::{Rectangular, TriangularUpper};
-        if m != n {
-            return Err(Error::shape("matmul", "upper result", "a square", format!("[{m}, {n}]")));
-        }
-        triangular::matmul(c, TriangularUpper, accumulate, a, Rectangular, b, Rectangular, alpha, Par::rayon(0));
-    } else {
-        matmul(c, accumulate, a, b, alpha, Par::rayon(0));
-    }
+    parts::multiply(c, (a.view(m, k)?, b.view(k, n)?), (alpha, accumulate), then);
     Ok(())
+}
+
+/// Cᵀ `[n, m]` by columns, of a C `[m, n]` in rows: faer 0.24.4's `from_row_major_slice_with_stride_mut` takes the stride for that of columns and writes
+/// beyond the slice.
+fn transposed<T: Float>((c, stride): (&mut [T], usize), (m, n): (usize, usize)) -> Result<MatMut<'_, T>> {
+    check(c.len(), (m, n), stride)?;
+    Ok(MatMut::from_column_major_slice_with_stride_mut(c, n, m, stride))
 }
 
 /// Runs the kernel: buffers are a, b, c.
@@ -117,7 +140,7 @@ pub fn multiply<T: Float>(
 /// Buffers that do not fit the parameters.
 pub fn twin(call: &mut HostCall<'_>) -> Result<()> {
     let c = call.write_as(2, 0)?;
-    product(call, c)
+    product(call, c, |_, _, _| {})
 }
 
 /// Runs the kernel with [`Epilogue::Add`](crate::kernels::linalg::epilogue::Epilogue): buffers are a, b, c, bias, residual.
@@ -131,14 +154,12 @@ pub fn add_twin(call: &mut HostCall<'_>) -> Result<()> {
     let bias = if p.epilogue & BIAS != 0 { Some(call.read_as::<f32>(3, stride)?) } else { None };
     let residual = if p.epilogue & RESIDUAL != 0 { Some(call.read_as::<f32>(4, volume([m, stride]))?) } else { None };
     let c = call.write_as(2, 0)?;
-    product(call, c)?;
-    finished(&p, c, |row, y| {
-        let terms = [bias, residual.and_then(|r| r.get(row * y.len()..))];
+    product(call, c, |row, column, y| {
+        let terms = [bias.and_then(|b| b.get(column..)), residual.and_then(|r| r.get(row * stride + column..))];
         for term in terms.into_iter().flatten() {
             y.iter_mut().zip(term).for_each(|(y, x)| *y += x);
         }
-    });
-    Ok(())
+    })
 }
 
 /// Runs the kernel with [`Epilogue::Gelu`](crate::kernels::linalg::epilogue::Epilogue): buffers are a, b, c, bias, before.
@@ -151,11 +172,11 @@ pub fn gelu_twin(call: &mut HostCall<'_>) -> Result<()> {
     let (first, count) = (volume([p.c_first as usize, stride]), volume([p.m as usize, stride]));
     let (c, before): (&mut [f32], &mut [f32]) =
         (call.write_as(2, first.saturating_add(count))?, call.write_as(4, count)?);
-    product(call, c)?;
-    if p.epilogue & BIAS != 0 {
-        let bias = call.read_as::<f32>(3, stride)?;
-        finished(&p, c, |_, y| y.iter_mut().zip(bias).for_each(|(y, x)| *y += x));
-    }
+    let bias = if p.epilogue & BIAS != 0 { call.read_as::<f32>(3, stride)? } else { &[] };
+    product(call, c, |_, column, y| {
+        let bias = bias.get(column..).unwrap_or_default();
+        y.iter_mut().zip(bias).for_each(|(y, x)| *y += x);
+    })?;
     let (y, before) = (&mut c[first..first + count], &mut before[..count]);
     before.copy_from_slice(y);
     gelu::forward(Form::of(p.epilogue / FORM)?, before, y);
@@ -171,25 +192,25 @@ pub fn act_twin(call: &mut HostCall<'_>) -> Result<()> {
     let (act, stride) = (Act::of(p.epilogue / FORM)?, 4 * p.c_stride as usize);
     let bias = if p.epilogue & BIAS != 0 { Some(call.read_as::<f32>(3, stride)?) } else { None };
     let c: &mut [f32] = call.write_as(2, 0)?;
-    product(call, c)?;
-    finished(&p, c, |_, y| gate::activate(act, bias, y));
-    Ok(())
+    product(call, c, |_, column, y| gate::activate(act, bias.and_then(|b| b.get(column..)), y))
 }
 
 /// Changes each row of the finished product.
-fn finished(p: &Params, c: &mut [f32], change: impl Fn(usize, &mut [f32]) + Sync) {
-    let stride = 4 * p.c_stride as usize;
-    let rows = c.get_mut(volume([p.c_first as usize, stride])..).unwrap_or_default();
-    let rows = rows.par_chunks_exact_mut(stride.max(1)).take(p.m as usize);
-    rows.enumerate().for_each(|(row, y)| change(row, y));
+fn finished(p: &Params, c: &mut [f32], change: impl Fn(usize, usize, &mut [f32]) + Sync) {
+    let rows = c.par_chunks_mut(4 * (p.c_stride as usize).max(1)).take(p.m as usize).enumerate();
+    rows.for_each(|(row, y)| {
+        let columns = y.len().min(p.n as usize);
+        change(row, 0, &mut y[..columns]);
+    });
 }
 
-fn product(call: &mut HostCall<'_>, c: &mut [f32]) -> Result<()> {
+/// The product, and what follows on it: `then` is as [`multiply_then`]'s.
+fn product(call: &mut HostCall<'_>, c: &mut [f32], then: impl Fn(usize, usize, &mut [f32]) + Sync) -> Result<()> {
     let p: Params = call.params()?;
     let element = call.elements.0;
     let a = stored(call.read_as(0, 0)?, p.a_first, p.a_stride, p.transpose_a);
     let c_stride = 4 * p.c_stride as usize;
-    let c = (c.get_mut(volume([p.c_first as usize, c_stride])..).unwrap_or_default(), c_stride);
+    let c = c.get_mut(volume([p.c_first as usize, c_stride])..).unwrap_or_default();
     let (shape, options) = ((p.m as usize, p.n as usize, p.k as usize), (p.alpha, p.accumulate != 0, p.upper != 0));
     if element == ElementType::Q8_0 {
         let b = Blocks {
@@ -198,13 +219,19 @@ fn product(call: &mut HostCall<'_>, c: &mut [f32]) -> Result<()> {
             stride: 4 * p.b_stride as usize,
             transpose: p.transpose_b != 0,
         };
-        return multiply_blocks(c, (a, b), shape, options);
-    }
-    if element.bytes() == 2 {
+        multiply_blocks((&mut *c, c_stride), (a, b), shape, options)?;
+    } else if element.bytes() == 2 {
         let b = stored(call.read_as::<u16>(1, 0)?, p.b_first, p.b_stride, p.transpose_b);
-        return multiply_half(c, (a, b), element, shape, options);
+        multiply_half((&mut *c, c_stride), (a, b), element, shape, options)?;
+    } else {
+        let b = stored(call.read_as(1, 0)?, p.b_first, p.b_stride, p.transpose_b);
+        if !options.2 {
+            return multiply_then((c, c_stride), (a, b), shape, (options.0, options.1), then);
+        }
+        multiply((&mut *c, c_stride), (a, b), shape, options)?;
     }
-    multiply(c, (a, stored(call.read_as(1, 0)?, p.b_first, p.b_stride, p.transpose_b)), shape, options)
+    finished(&p, c, then);
+    Ok(())
 }
 
 /// From row `first` on, rows of `stride` groups of four.

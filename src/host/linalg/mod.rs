@@ -2,3 +2,4 @@
 
 pub mod exact_product;
 pub mod matmul;
+mod parts;

@@ -4,10 +4,10 @@ use bytemuck::{Pod, Zeroable};
 
 use super::gelu::{self, Form};
 use super::math::Float;
-use super::parallel::{Map, for_each_element};
+use super::parallel::{Map, for_each_element, on_one_core};
 use super::{floats, floats_mut};
 use crate::Result;
-use crate::host::{HostCall, check_params, dispatch_simd};
+use crate::host::{HostCall, check_params};
 
 /// What a gate is passed through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,12 +35,20 @@ impl Act {
 
     pub(crate) fn of(number: u32) -> Result<Act> {
         check_params(number <= 5, "an activation that there is not")?;
-        Ok(match number {
+        Ok(Act::numbered(number))
+    }
+
+    /// The same of a number that is one's.
+    #[inline(always)]
+    const fn numbered(number: u32) -> Act {
+        match number {
             0 => Act::Silu,
+            1 => Act::Gelu(Form::Erf),
+            2 => Act::Gelu(Form::Tanh),
+            3 => Act::Gelu(Form::Quick),
             4 => Act::Relu,
-            5 => Act::Tanh,
-            form => Act::Gelu(Form::of(form - 1)?),
-        })
+            _ => Act::Tanh,
+        }
     }
 
     /// Value and derivative.
@@ -116,27 +124,31 @@ impl<R: Float> Map<R, 3, 2> for Gradient {
     }
 }
 
-struct Activated<'a, R> {
-    act: Act,
-    bias: Option<&'a [R]>,
-    row: &'a mut [R],
-}
+/// `act(x + y)` of an activation by its number. A constant, since a loop with a choice in it does not vectorise.
+struct Activated<const ACT: u32>;
 
-impl<R: Float> pulp::NullaryFnOnce for Activated<'_, R> {
-    type Output = ();
-
+impl<R: Float, const ACT: u32> Map<R, 1, 1> for Activated<ACT> {
     #[inline(always)]
-    fn call(self) {
-        match self.bias {
-            Some(bias) => self.row.iter_mut().zip(bias).for_each(|(y, &b)| *y = self.act.value(*y + b)),
-            None => self.row.iter_mut().for_each(|y| *y = self.act.value(*y)),
-        }
+    fn map(&self, [bias]: [R; 1], [x]: [R; 1]) -> [R; 1] {
+        [Act::numbered(ACT).value(x + bias)]
     }
 }
 
-/// `row = act(row + bias)`, on one core.
+/// `row = act(row + bias)`, on one core. Without a bias, zeros are added.
 pub fn activate<R: Float>(act: Act, bias: Option<&[R]>, row: &mut [R]) {
-    dispatch_simd(Activated { act, bias, row });
+    const PART: usize = 1024;
+    let zeros = [R::ZERO; PART];
+    for (i, row) in row.chunks_mut(PART).enumerate() {
+        let bias = bias.and_then(|bias| bias.get(i * PART..)).unwrap_or(&zeros);
+        match act {
+            Act::Silu => on_one_core(&Activated::<0>, [bias], [row]),
+            Act::Gelu(Form::Erf) => on_one_core(&Activated::<1>, [bias], [row]),
+            Act::Gelu(Form::Tanh) => on_one_core(&Activated::<2>, [bias], [row]),
+            Act::Gelu(Form::Quick) => on_one_core(&Activated::<3>, [bias], [row]),
+            Act::Relu => on_one_core(&Activated::<4>, [bias], [row]),
+            Act::Tanh => on_one_core(&Activated::<5>, [bias], [row]),
+        }
+    }
 }
 
 /// `y = factor act(gate) up`, slices of one length.

@@ -33,6 +33,15 @@ pub fn for_each_element<R: Float, M: Map<R, I, O>, const I: usize, const O: usiz
     tasks.into_par_iter().for_each(|(inputs, outputs)| dispatch_simd(Elements { map, inputs, outputs }));
 }
 
+/// The same on the core that calls; slices are as long as the first output at least.
+pub fn on_one_core<R: Float, M: Map<R, I, O>, const I: usize, const O: usize>(
+    map: &M,
+    inputs: [&[R]; I],
+    outputs: [&mut [R]; O],
+) {
+    dispatch_simd(Elements { map, inputs, outputs });
+}
+
 struct Elements<'a, R, M, const I: usize, const O: usize> {
     map: &'a M,
     inputs: [&'a [R]; I],
