@@ -5,8 +5,8 @@ use super::case::{Case, Items, Kind, Sizes, numbers};
 use super::catalogue::Entry;
 use crate::device::Device;
 use crate::device::Tensor;
-use crate::encode::ImageEncoder;
-use crate::io::encoder::ImageConfig;
+use crate::encode::{ImageEncoder, RandomTexts};
+use crate::io::encoder::{ImageConfig, TextConfig};
 use crate::kernels::nn::patches::{self as patch, Cut};
 use crate::kernels::nn::pool::{self as pooling, Kind as Pool, Spans};
 use crate::kernels::nn::{add_rows as rows, attention as attend};
@@ -89,6 +89,40 @@ impl Shape {
     }
 }
 
+/// A text encoder's shape.
+#[derive(Clone, Copy, Debug)]
+struct TextShape {
+    name: &'static str,
+    /// Width, layers, heads, width inside the MLP, and rows of the table.
+    sizes: [usize; 5],
+}
+
+/// A tiny one for trials, and all-MiniLM-L6-v2.
+const TEXT_SHAPES: [TextShape; 2] = [
+    TextShape { name: "BERT-tiny", sizes: [48, 2, 4, 96, 500] },
+    TextShape { name: "MiniLM-L6", sizes: [384, 6, 12, 1536, 30_522] },
+];
+
+impl TextShape {
+    /// FLOPs of texts of these lengths.
+    fn flops(&self, lengths: &[u32]) -> u64 {
+        let [width, layers, _, inner, _] = self.sizes.map(|x| x as u64);
+        let text = |tokens: u64| 2 * tokens * (4 * width * width + 2 * width * inner) + 4 * tokens * tokens * width;
+        layers * lengths.iter().map(|length| text(u64::from(*length))).sum::<u64>()
+    }
+}
+
+/// Texts of 6 to 25 tokens, without the tokenizer; a shape by its number.
+fn texts<const SHAPE: usize, const COUNT: usize>(device: &Device, _: &Sizes) -> Result<Case> {
+    let shape = &TEXT_SHAPES[SHAPE];
+    let lengths: Vec<u32> = (0..COUNT as u32).map(|i| 6 + 7 * i % 20).collect();
+    let flops = shape.flops(&lengths);
+    let texts = RandomTexts::new(device, &TextConfig::bert_shaped(shape.sizes), lengths)?;
+    let what = format!("{}, {COUNT} texts of 6 to 25 tokens", shape.name);
+    let items = Items { count: COUNT as u64, unit: "texts" };
+    Ok(Case::job(what, items, move || texts.run_blocking()).with_flops(flops))
+}
+
 /// A shape by its number, and images at a time.
 fn images<const SHAPE: usize, const COUNT: usize>(device: &Device, _: &Sizes) -> Result<Case> {
     let shape = &SHAPES[SHAPE];
@@ -105,13 +139,17 @@ const fn named(name: &'static str, make: fn(&Device, &Sizes) -> Result<Case>) ->
 }
 
 /// All shapes' cases.
-pub(super) const ENTRIES: [Entry; 6] = [
+pub(super) const ENTRIES: [Entry; 10] = [
     named("ViT-tiny-shaped encoder of 1 image", images::<0, 1>),
     named("ViT-tiny-shaped encoder of 32 images", images::<0, 32>),
     named("ViT-B/32-shaped encoder of 1 image", images::<1, 1>),
     named("ViT-B/32-shaped encoder of 32 images", images::<1, 32>),
     named("ViT-L/14-336-shaped encoder of 1 image", images::<2, 1>),
     named("ViT-L/14-336-shaped encoder of 32 images", images::<2, 32>),
+    named("BERT-tiny-shaped encoder of 1 text", texts::<0, 1>),
+    named("BERT-tiny-shaped encoder of 32 texts", texts::<0, 32>),
+    named("MiniLM-L6-shaped encoder of 1 text", texts::<1, 1>),
+    named("MiniLM-L6-shaped encoder of 32 texts", texts::<1, 32>),
 ];
 
 #[cfg(test)]
@@ -128,8 +166,10 @@ mod tests {
     #[test]
     fn a_tiny_tower_runs() {
         let device = Device::host();
-        for entry in &ENTRIES[..2] {
-            assert!(entry.name.starts_with(&format!("{}-shaped", SHAPES[0].name)));
+        let tiny = [SHAPES[0].name, TEXT_SHAPES[0].name];
+        let tried: Vec<_> = ENTRIES.iter().filter(|e| tiny.iter().any(|name| e.name.starts_with(name))).collect();
+        assert_eq!(tried.len(), 4);
+        for entry in tried {
             let mut case = (entry.make)(&device, &Sizes::of(&device, true)).unwrap();
             let super::super::case::Run::Called(call) = &mut case.run else { panic!("{} is no job", entry.name) };
             call().unwrap();

@@ -9,11 +9,30 @@ use crate::io::EncoderId;
 use crate::io::fingerprint::{self, Fingerprint};
 use crate::{Error, Result};
 
-/// Endings of files of a model's folder that decide what it computes.
-const ENDINGS: [&str; 5] = ["json", "jinja", "model", "safetensors", "txt"];
+/// Files of a model's folder, and of the folders of its modules, that encoders read, besides weights: what lies beside them changes no row.
+const NAMES: [&str; 10] = [
+    "config.json",
+    "config_sentence_transformers.json",
+    "generation_config.json",
+    "model.safetensors.index.json",
+    "modules.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+];
 
-/// The fingerprints of the files of a model's folder, those in its own folders among them, or of the one file that a model is; and of `more`, files
-/// outside that decide what it computes, too. All are read as a whole: a bias that was trained on must not go unseen.
+/// Whether an encoder may read a file of this name. Weights may be called anything, if an index says so, and
+/// `sentence_bert_config.json` after any architecture.
+fn is_read(name: &str) -> bool {
+    NAMES.contains(&name)
+        || name.ends_with(".safetensors")
+        || (name.starts_with("sentence_") && name.ends_with("_config.json"))
+}
+
+/// The fingerprints of the files that encoders read of a model's folder, those in its own folders among them, or of the one file that a model is; and of
+/// `more`, files outside that decide what it computes, too. All are read as a whole: a bias that was trained on must not go unseen.
 ///
 /// # Errors
 /// A file that cannot be read.
@@ -38,11 +57,13 @@ pub(super) fn fingerprints(model: &Path, more: &[PathBuf]) -> Result<Vec<Fingerp
 fn collect(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<()> {
     for entry in std::fs::read_dir(folder).map_err(Error::io("list", folder))? {
         let path = entry.map_err(Error::io("list", folder))?.path();
-        let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-        let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
-        if path.is_dir() && !hidden && depth > 1 {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name.starts_with('.') {
+            continue;
+        }
+        if path.is_dir() && depth > 1 {
             collect(&path, depth - 1, files)?;
-        } else if path.is_file() && !hidden && ENDINGS.contains(&ending) {
+        } else if path.is_file() && is_read(&name) {
             files.push(path);
         }
     }
@@ -100,6 +121,17 @@ mod tests {
         assert_eq!((&a.name[..], &b.name[..], a.hash.len()), ("a", "b", 64));
         assert_eq!(a.hash, b.hash);
         assert_ne!(a.hash, c.hash);
+        for unread in ["notes.txt", "training_args.json", "chat_template.jinja", "1_Pooling/notes.json"] {
+            std::fs::write(at("b").join(unread), "{}").unwrap();
+            assert_eq!(EncoderId::of_model(&at("b")).unwrap().hash, a.hash, "{unread}");
+        }
+        let mut last = b.hash;
+        for read in NAMES.into_iter().chain(["sentence_bert_config.json", "model-00001-of-00002.safetensors"]) {
+            std::fs::write(at("b").join(read), "other").unwrap();
+            let now = EncoderId::of_model(&at("b")).unwrap().hash;
+            assert_ne!(now, last, "{read}");
+            last = now;
+        }
         let more = of_fingerprints(&at("a"), &fingerprints(&at("a"), &[at("b/README.md")]).unwrap());
         assert_ne!(a.hash, more.hash);
         assert!(EncoderId::of_model(&at("none")).is_err());

@@ -200,7 +200,7 @@ impl<'a> Loader<'a> {
 #[cfg(feature = "bench")]
 fn random(name: &str, shape: &[usize]) -> Vec<f32> {
     let (count, rows) = (shape.iter().product::<usize>(), shape.first().copied().unwrap_or(1).max(1));
-    if name.contains("norm") || name.contains("layrnorm") {
+    if name.to_lowercase().contains("norm") {
         return vec![if name.ends_with("weight") { 1.0 } else { 0.0 }; count];
     }
     let seed = name.bytes().fold(7u32, |seed, byte| seed.wrapping_mul(31).wrapping_add(byte.into()));

@@ -43,6 +43,8 @@ mod tower;
 pub use image::{ImageEncoder, ImageSpace};
 #[cfg(feature = "encode")]
 pub use text::{Pooling, TextEncoder, TextOptions, TextRows, TextSpace, TextTensor};
+#[cfg(all(feature = "encode", feature = "bench"))]
+pub(crate) use tower::RandomTexts;
 
 /// Numbers in a row of the image tower of a model folder, which is not loaded for it.
 ///

@@ -50,6 +50,12 @@ impl TextTower {
         })
     }
 
+    /// An encoder of BERT's kind and of this shape, whose numbers are made up.
+    #[cfg(feature = "bench")]
+    pub fn random(device: &Device, config: &TextConfig) -> Result<Self> {
+        TextTower::load(&mut Loader::random(device), config, "")
+    }
+
     /// Work space for so many tokens.
     pub fn space(&self, device: &Device, tokens: usize) -> Result<BlockSpace> {
         BlockSpace::new(device, &self.blocks, tokens)
@@ -91,5 +97,38 @@ impl TextTower {
         let normed = few.as_ref().map_or(&space.middle, |few| &few.middle);
         norm.forward(recorder, rows, normed)?;
         Ok(normed.clone())
+    }
+}
+
+/// Made-up texts of some lengths for a tower of made-up numbers, time and again.
+#[cfg(feature = "bench")]
+pub(crate) struct RandomTexts {
+    device: Device,
+    tower: TextTower,
+    batch: Batch,
+    space: BlockSpace,
+}
+
+#[cfg(feature = "bench")]
+impl RandomTexts {
+    pub fn new(device: &Device, config: &TextConfig, lengths: Vec<u32>) -> Result<Self> {
+        let tokens = lengths.iter().sum::<u32>();
+        let tower = TextTower::random(device, config)?;
+        let space = tower.space(device, tokens as usize)?;
+        let batch = Batch {
+            ids: (0..tokens).map(|i| i.wrapping_mul(7919) % config.vocabulary as u32).collect(),
+            places: lengths.iter().flat_map(|length| 0..*length).collect(),
+            lengths,
+            chosen: None,
+            spans: Vec::new(),
+        };
+        Ok(RandomTexts { device: device.clone(), tower, batch, space })
+    }
+
+    /// Computes all rows of the texts, and waits for them.
+    pub fn run_blocking(&self) -> Result<()> {
+        let mut recorder = self.device.recorder();
+        self.tower.record(&mut recorder, &self.batch, &self.space)?;
+        recorder.submit()?.wait()
     }
 }

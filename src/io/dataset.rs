@@ -190,6 +190,16 @@ impl Dataset {
 }
 
 impl Shard {
+    /// The encoder of its rows, where it is known.
+    pub(super) fn encoder(&self) -> Option<&EncoderId> {
+        self.encoder.as_ref()
+    }
+
+    /// Says that what is made of it is of another encoder.
+    pub(super) fn set_encoder(&mut self, encoder: Option<EncoderId>) {
+        self.encoder = encoder;
+    }
+
     /// What a file made of this one says of its rows.
     pub(super) fn notes(&self) -> BTreeMap<String, String> {
         self.encoder.as_ref().map(|encoder| encoder.notes("")).unwrap_or_default()

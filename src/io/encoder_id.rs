@@ -30,6 +30,26 @@ impl EncoderId {
         [(NAME, &self.name), (HASH, &self.hash)].map(|(name, text)| (format!("{prefix}{name}"), text.clone())).into()
     }
 
+    /// Whether a note of this name would say it.
+    #[cfg_attr(not(feature = "parquet"), expect(dead_code, reason = "parquet's files hold notes in two places"))]
+    pub(crate) fn is_note(name: &str) -> bool {
+        [NAME, HASH].contains(&name)
+    }
+
+    /// Notes of a file whose rows are of an encoder, or of one that is not known, in place of what they say of it.
+    pub(crate) fn renoted(
+        encoder: Option<&EncoderId>,
+        notes: impl IntoIterator<Item = (String, String)>,
+    ) -> BTreeMap<String, String> {
+        let mut notes: BTreeMap<String, String> = notes.into_iter().collect();
+        // Another program's note of that name is its own.
+        if notes.remove(HASH).is_some() {
+            notes.remove(NAME);
+        }
+        notes.extend(encoder.map(|encoder| encoder.notes("")).unwrap_or_default());
+        notes
+    }
+
     /// Of rows of both: the one that is known, or both where they are one. Where they differ the rows are of several, which no other rows change,
     /// so that neither order nor partition matters.
     pub(crate) fn of_both(a: Option<EncoderId>, b: Option<EncoderId>) -> Option<EncoderId> {
@@ -58,6 +78,20 @@ impl std::fmt::Display for EncoderId {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn notes_of_another_encoder_are_replaced() {
+        let of = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+            pairs.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
+        };
+        let old = of(&[("encoder", "clip"), ("encoder_hash", "00"), ("licence", "free")]);
+        let new = EncoderId { name: "siglip".to_owned(), hash: "ff".to_owned() };
+        assert_eq!(EncoderId::renoted(None, old.clone()), of(&[("licence", "free")]));
+        let want = of(&[("encoder", "siglip"), ("encoder_hash", "ff"), ("licence", "free")]);
+        assert_eq!(EncoderId::renoted(Some(&new), old), want);
+        let foreign = of(&[("encoder", "x264")]);
+        assert_eq!(EncoderId::renoted(None, foreign.clone()), foreign);
+    }
 
     #[test]
     fn notes_say_what_they_were_told() {

@@ -10,7 +10,7 @@ use tempfile::TempPath;
 
 use super::behind::{Behind, Consume};
 use super::dataset::{Layout, Shard};
-use super::{Dataset, FileFormat, atomic, npy, parquet, positional, safetensors};
+use super::{Dataset, EncoderId, FileFormat, atomic, npy, parquet, positional, safetensors};
 use crate::{ElementType, Error, Result};
 
 /// How to write.
@@ -59,7 +59,7 @@ impl Output {
     /// One named input file gives one file: `out`, or `out/<input's name>` where `out` is a folder or ends in `/`.
     /// Otherwise `out` is a folder, created if need be, and the files keep the names of the shards with the extension
     /// of the format. Parquet to parquet keeps the other columns and the schema's metadata, safetensors to safetensors
-    /// keeps the other tensors and `__metadata__`; other pairs of formats carry the rows only.
+    /// keeps the other tensors and `__metadata__`, either but for the encoder ([`Output::by`]); other pairs of formats carry the rows only.
     ///
     /// # Errors
     /// An output exists and `force` is off; an output is one of the inputs (refused even with `force`: replacing what
@@ -89,6 +89,13 @@ impl Output {
             files.into_iter().zip(shards).map(|((path, format), input)| Target { path, format, input, written: None });
         let targets = targets.collect();
         Ok(Output { targets, _folders: folders, width: input.width(), element, force: options.force })
+    }
+
+    /// The same for rows that are no longer those of the input's encoder: files that hold notes name this one, or none.
+    #[must_use]
+    pub fn by(mut self, encoder: Option<&EncoderId>) -> Output {
+        self.targets.iter_mut().for_each(|target| target.input.set_encoder(encoder.cloned()));
+        self
     }
 
     /// The type of the numbers that [`ShardWriter::write`] takes.
@@ -253,7 +260,8 @@ impl Sink {
                 let notes = target.input.notes();
                 let beside = match &target.input.layout {
                     Layout::Raw { key: Some(key), .. } => {
-                        safetensors::Beside::Copied { path: target.input.path(), key }
+                        let encoder = target.input.encoder();
+                        safetensors::Beside::Copied { path: target.input.path(), key, encoder }
                     }
                     _ => safetensors::Beside::Notes(&notes),
                 };

@@ -132,8 +132,8 @@ pub(super) struct Planned {
 
 /// What a new file has beside its rows.
 pub(super) enum Beside<'a> {
-    /// The other tensors and the `__metadata__` of a file, whose rows are called `key`.
-    Copied { path: &'a Path, key: &'a str },
+    /// The other tensors and the `__metadata__` of a file, whose rows are called `key`, but for the rows' encoder.
+    Copied { path: &'a Path, key: &'a str, encoder: Option<&'a EncoderId> },
     /// Notes, which become its `__metadata__`.
     Notes(&'a BTreeMap<String, String>),
 }
@@ -148,14 +148,14 @@ pub(super) fn start(
 ) -> Result<u64> {
     let bytes = rows * (width * element.bytes()) as u64;
     let (key, input, own) = match beside {
-        Beside::Copied { path, key } => (key, Some(path), None),
+        Beside::Copied { path, key, encoder } => (key, Some((path, encoder)), None),
         Beside::Notes(notes) => (DEFAULT_KEY, None, Some(notes).filter(|notes| !notes.is_empty())),
     };
     let shape = vec![rows as usize, width];
     let mut plan = vec![Planned { name: key.to_string(), dtype: dtype(element)?, shape, bytes, source: None }];
     let mut notes = own.cloned();
     let mut source = None;
-    if let Some(input) = input {
+    if let Some((input, encoder)) = input {
         let file = File::open(input).map_err(Error::io("open", input))?;
         let len = file.metadata().map_err(Error::io("read", input))?.len();
         let (metadata, data_at) = read_header(&file, len, input)?;
@@ -166,7 +166,9 @@ pub(super) fn start(
             bytes: (info.data_offsets.1 - info.data_offsets.0) as u64,
             source: Some(data_at + info.data_offsets.0 as u64),
         }));
-        notes = metadata.metadata().as_ref().map(|notes| notes.clone().into_iter().collect());
+        let there = metadata.metadata().clone();
+        notes =
+            (there.is_some() || encoder.is_some()).then(|| EncoderId::renoted(encoder, there.into_iter().flatten()));
         source = Some((file, input));
     }
     // The library's own order: largest alignment first, so that every tensor is aligned; then by name.

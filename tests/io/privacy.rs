@@ -116,7 +116,7 @@ fn mean(rows: &[f64], width: usize) -> Vec<f64> {
 /// The gap that is left between aligned texts and pictures of which private moments alone were known.
 fn gap(device: &Device, (texts, pictures): (&[f32], &[f32]), width: usize, target: &Moments) -> f64 {
     let mut source = MemoryRows::f32("texts", texts, width).unwrap();
-    let options = FitOptions { method: Method::ReAlign, centroid: Centroid::Exact, ..FitOptions::default() };
+    let options = FitOptions::default().method(Method::ReAlign).centroid(Centroid::Exact);
     let statistics: Statistics =
         fit_evidence(device, Evidence::Rows(&mut source), Evidence::Moments(target), &options).unwrap();
     let wide = |rows: &[f32]| rows.iter().map(|&x| f64::from(x)).collect::<Vec<f64>>();

@@ -20,7 +20,8 @@ pub fn apply(args: &ApplyArgs) -> Result<()> {
     }
     statistics.check_source_encoders(&dataset.encoders(), args.force)?;
     let options = OutputOptions { format: args.format, element_type: args.dtype, force: args.force };
-    let output = Output::create(&dataset, &args.out, &options)?;
+    // Aligned rows lie in the target's cloud.
+    let output = Output::create(&dataset, &args.out, &options)?.by(statistics.encoders.1.as_ref());
     let device = args.device.request()?;
     let start = Instant::now();
     let bar = show::progress(dataset.rows(), "aligning");

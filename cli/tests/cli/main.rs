@@ -11,6 +11,7 @@ mod environment;
 mod evaluations;
 mod experiment;
 mod field;
+mod frames;
 mod geometry;
 mod json;
 mod outputs;

@@ -312,8 +312,16 @@ fn rows_of_another_encoder_are_refused_unless_forced() {
         folder.bad(1, &format!("apply {out} --stats s.st --out b --device host"), &["other (", "clip (", "--force"]);
         let said = folder.good(&format!("apply {out} --stats s.st --out b_{out} --force --device host"));
         assert!(said.contains("warning") && said.contains("other ("), "{said}");
-        // What was aligned is still of its encoder.
-        folder.bad(1, &format!("apply b_{out} --stats s.st --out c --device host"), &["other ("]);
+        // What was aligned lies where the target's rows lie, and says so, in either format.
+        let target = "--target pictures --model clip --cache kept";
+        folder.good(&format!("fit --source {out} {target} --out t.st --device host --force"));
+        for to in ["to.safetensors", "to.parquet"] {
+            folder.good(&format!("apply {out} --stats t.st --out {to} --device host --force"));
+            let said = folder.json(&["info", to, "--json"])["encoder"].as_str().map(str::to_owned);
+            assert!(said.as_ref().is_some_and(|name| name.starts_with("clip (")), "{out} to {to}: {said:?}");
+            folder.good(&format!("calibrate --stats t.st --batch {to} --side target --device host"));
+            folder.bad(1, &format!("apply {to} --stats t.st --out c --device host"), &["clip (", "other ("]);
+        }
     }
     // A file that says nothing is taken at its word.
     folder.good("embed --model other --texts lines.txt --out other.npy --device host");

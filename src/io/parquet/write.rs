@@ -1,5 +1,6 @@
 //! Encoding rows as a list column, with the input's other columns beside it.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use arrow_array::types::{ArrowPrimitiveType, Float16Type, Float32Type, Float64Ty
 use arrow_array::{Array, ArrayRef, FixedSizeListArray, LargeListArray, ListArray, PrimitiveArray, RecordBatch};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 
+use super::super::EncoderId;
 use super::super::dataset::{Layout, Shard};
 use super::{batch_rows, build, is_nested, next_batch, open, write_error};
 use crate::{ElementType, Error, Result};
@@ -67,12 +69,14 @@ impl Writer {
             Layout::Parquet(column) if !column.arrow => {
                 let (schema, others, properties) =
                     mirror(input.path(), column.index, &number, batch_rows(width, element), properties)?;
-                (schema, column.index, others, properties)
+                let metadata = schema.metadata().clone();
+                let notes: HashMap<_, _> = EncoderId::renoted(input.encoder(), metadata).into_iter().collect();
+                (Arc::new(schema.as_ref().clone().with_metadata(notes)), column.index, others, properties)
             }
             Layout::Raw { .. } | Layout::Parquet(_) => {
                 let item = Arc::new(Field::new("item", number, false));
                 let field = Field::new(DEFAULT_COLUMN, DataType::FixedSizeList(item, size), false);
-                let notes: std::collections::HashMap<_, _> = input.notes().into_iter().collect();
+                let notes: HashMap<_, _> = input.notes().into_iter().collect();
                 (Arc::new(Schema::new_with_metadata(vec![field], notes)), 0, None, properties)
             }
         };
@@ -236,12 +240,17 @@ fn mirror(
     Ok((schema, others, properties))
 }
 
+/// Notes that the new schema holds.
+fn in_schema(name: &str) -> bool {
+    name == ARROW_SCHEMA_META_KEY || EncoderId::is_note(name)
+}
+
 fn carry_over(mut properties: WriterPropertiesBuilder, metadata: &ParquetMetaData) -> WriterPropertiesBuilder {
     // The Arrow schema is written anew: it names the type that changes.
     let notes = metadata
         .file_metadata()
         .key_value_metadata()
-        .map(|pairs| pairs.iter().filter(|pair| pair.key != ARROW_SCHEMA_META_KEY).cloned().collect());
+        .map(|pairs| pairs.iter().filter(|pair| !in_schema(&pair.key)).cloned().collect());
     properties = properties.set_key_value_metadata(notes);
     let columns = metadata.row_groups().first().map_or(&[][..], |group| group.columns());
     for column in columns {

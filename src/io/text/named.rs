@@ -111,7 +111,7 @@ pub struct NamedTexts {
 }
 
 impl NamedTexts {
-    /// The texts of lists, one list behind the other; those of several lists are called by the list's number and their id.
+    /// The texts of lists, without white space around them, as [`NamedTexts::read`] takes them, one list behind the other; those of several lists are called by the list's number and their id.
     ///
     /// # Errors
     /// A record without an id or a text; a file that can no longer be read.
@@ -131,7 +131,7 @@ impl NamedTexts {
                     1 => found.names.push(&list.id(index)),
                     _ => found.names.push(&format!("{number}/{}", list.id(index))),
                 }
-                found.texts.push(&text);
+                found.texts.push(text.trim());
             }
         }
         Ok(found)
@@ -237,6 +237,10 @@ mod tests {
             ["line 2", "\"1\"", "\"a\"", "\"b\"", "id of its own"].iter().all(|w| problem.contains(w)),
             "{problem}"
         );
+        // Both ways give an encoder the same texts.
+        let lines = r#"{"id": 1, "text": " one "}"#.to_owned() + "\n" + r#"{"id": 2, "text": "two\n"}"#;
+        let list = TextList::open(&file(folder.path(), "list.jsonl", &lines)).unwrap();
+        assert_eq!(all(&NamedTexts::of_lists(&[list]).unwrap().texts), ["one", "two"]);
         let none = file(folder.path(), "none.jsonl", "{\"id\": 1}\n");
         assert!(NamedTexts::read(&none, Join::Auto).unwrap_err().to_string().contains("no text"));
     }

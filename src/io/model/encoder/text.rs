@@ -198,6 +198,27 @@ impl TextConfig {
         })
     }
 
+    /// BERT's encoder of another shape: width, layers, heads, width inside the MLP, and rows of the table.
+    #[cfg(feature = "bench")]
+    pub fn bert_shaped([width, layers, heads, inner, vocabulary]: [usize; 5]) -> TextConfig {
+        let (activation, names) = (super::TowerActivation::Gelu, &BERT_LAYER);
+        let (norm_eps, norms_after) = (1e-12, true);
+        TextConfig {
+            blocks: BlocksConfig { width, layers, heads, inner, activation, norm_eps, norms_after, names },
+            prefixes: &[""],
+            vocabulary,
+            position_rows: 512,
+            first_position: 0,
+            types: 2,
+            names: &BERT_TABLES,
+            causal: false,
+            padded: false,
+            pad: 0,
+            pooling: TextPooling::Modules,
+            projection: None,
+        }
+    }
+
     fn bert(fields: &Fields, row: &Row) -> Result<TextConfig> {
         keys::check(fields, &[&READ[..], &["type_vocab_size"]].concat())?;
         keys::absolute_positions(fields)?;
