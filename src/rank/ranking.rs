@@ -191,8 +191,13 @@ impl Ranking {
     /// unit rows, as a database returns them, `[n]` in any order. For many queries make a [`Scorer`] once.
     ///
     /// # Errors
-    /// Another width; no such collection; a value that is not finite.
+    /// Another width; no such collection; a value that is no dot product of unit rows, which are -1 to 1.
     pub fn scores(&self, query: &[f32], collection: &str, raw: &[f32]) -> Result<Vec<f64>> {
+        // Databases that round rows to 8 bits are off by a hundredth at most.
+        if let Some(x) = raw.iter().find(|x| x.abs() > 1.02) {
+            let problem = format!("{x} is no dot product of unit rows, which are -1 to 1; divide by both norms");
+            return Err(Error::argument("scores", problem));
+        }
         let scorer = Scorer::of(self, &Device::host(), Score::Quantile, None, &[collection])?;
         let scales = scorer.scales(query)?;
         let raw: Vec<f64> = raw.iter().map(|x| f64::from(*x)).collect();

@@ -45,7 +45,7 @@ impl Relevance {
     /// order, with their items' ids.
     ///
     /// # Errors
-    /// A file that cannot be read or is malformed; a name or an id that is unknown; a grade that is none; an item graded twice. The message
+    /// A file that cannot be read or is malformed, or has no grade above 0; a name or an id that is unknown; a grade that is none; an item graded twice. The message
     /// has the line.
     pub fn read(path: &Path, queries: &IdIndex, collections: &[(&str, &IdIndex)]) -> Result<Self> {
         let mut relevance = Relevance::new(queries.ids().len());
@@ -68,6 +68,10 @@ impl Relevance {
                 relevance.add(query as usize, (at, u64::from(row)), grade).map_err(|e| e.to_string())
             })();
             found.map_err(|problem| records.error(&record, problem))?;
+        }
+        if !relevance.grades.iter().flat_map(HashMap::values).any(|grade| *grade > 0.0) {
+            let problem = "no item has a grade above 0, so that nothing is an answer; grade the answers";
+            return Err(Error::format(path, problem));
         }
         Ok(relevance)
     }

@@ -12,7 +12,7 @@ use realign::stats::{DatasetRows, Moments, RowSource, StreamOptions, Summary};
 use serde_json::json;
 
 use crate::align::args::{Covariance, FitArgs, MergeArgs, StatsArgs};
-use crate::shared::outputs::refuse_input;
+use crate::shared::outputs::{refuse_input, refuse_twice};
 use crate::shared::sources::LazyDevice;
 use crate::shared::{show, zero_rows};
 use crate::wording::words;
@@ -50,6 +50,8 @@ fn count(device: &Device, dataset: &Dataset, args: &StatsArgs) -> Result<Summary
 
 pub fn merge(args: &MergeArgs) -> Result<()> {
     check_writable(&args.out, args.force)?;
+    refuse_input(&args.out, args.inputs.iter().map(PathBuf::as_path))?;
+    refuse_twice(&args.inputs)?;
     let mut total: Option<Summary> = None;
     for path in &args.inputs {
         let summary = match args.without_covariance {

@@ -8,16 +8,15 @@ use serde_json::{Map, Value, json};
 
 use crate::rank::args::RankCompareArgs;
 use crate::rank::searched::{Searched, named};
-use crate::shared::show;
 use crate::shared::sources::LazyDevice;
+use crate::shared::{show, zero_rows};
 
 pub fn compare(args: &RankCompareArgs) -> Result<()> {
     let outputs = args.page.check(&Comparison::charts(), &args.json)?;
     let device = LazyDevice::new(&args.searched.device);
     let mut searched = Searched::open(&args.searched, &device)?;
-    let sets: Vec<_> = searched.collections.iter().map(|(_, set)| set).collect();
-    let files = [&args.searched.ranking, &args.relevance, &searched.query_path];
-    outputs.refuse(&sets, files.map(|path| path.as_path()))?;
+    outputs.refuse(&[], searched.inputs().chain([args.relevance.as_path()]))?;
+    searched.warn_of_own_references();
     let relevance = relevance(args, &mut searched)?;
     let bar = show::progress(searched.rows(), "comparing");
     let step = |rows| {
@@ -34,6 +33,7 @@ pub fn compare(args: &RankCompareArgs) -> Result<()> {
     let ranking = &searched.ranking;
     let comparison = compare_scores(device.get()?, ranking, &searched.queries, collections, &relevance, &options)?;
     bar.finish_and_clear();
+    searched.collections.iter().zip(&rows).for_each(|((_, set), rows)| zero_rows::warn(set, rows.zero_rows()));
     let value = value(&comparison, device.get()?.name());
     args.page.write(args.json.force, || comparison.page(value.clone()))?;
     args.json.finish(&value, || text(&comparison))

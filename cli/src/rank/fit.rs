@@ -1,5 +1,6 @@
 //! `rank fit` and `rank merge`.
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -10,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::rank::args::{NamedInput, RankFitArgs, RankMergeArgs};
 use crate::rank::searched::{grouped, named};
-use crate::shared::outputs::refuse_input;
+use crate::shared::outputs::{refuse_input, refuse_twice};
 use crate::shared::sources::LazyDevice;
 use crate::shared::{show, zero_rows};
 
@@ -23,7 +24,8 @@ pub fn fit(args: &RankFitArgs) -> Result<()> {
     };
     let (collections, queries) = (open(&args.collections)?, open(&args.queries)?);
     let sets = || collections.iter().chain(&queries).map(|(_, set)| set);
-    refuse_input(&args.out, sets().flat_map(Dataset::shards).map(Shard::path))?;
+    let named_files = args.collections.iter().chain(&args.queries).map(|input| input.path.as_path());
+    refuse_input(&args.out, sets().flat_map(Dataset::shards).map(Shard::path).chain(named_files))?;
     let start = Instant::now();
     let bar = show::progress(sets().map(Dataset::rows).sum(), "counting");
     let step = |rows| bar.inc(rows);
@@ -53,6 +55,8 @@ fn rows_of<'a>(sets: &'a [(String, Dataset)], args: &RankFitArgs) -> Vec<Dataset
 
 pub fn merge(args: &RankMergeArgs) -> Result<()> {
     check_writable(&args.out, args.force)?;
+    refuse_input(&args.out, args.inputs.iter().map(PathBuf::as_path))?;
+    refuse_twice(&args.inputs)?;
     let mut total: Option<Ranking> = None;
     for path in &args.inputs {
         let ranking = Ranking::load(path)?;

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::rank::args::RankSearchArgs;
 use crate::rank::searched::{Searched, named};
+use crate::shared::outputs::refuse_input;
 use crate::shared::sources::LazyDevice;
 use crate::shared::{show, zero_rows};
 
@@ -20,7 +21,8 @@ pub fn search(args: &RankSearchArgs) -> Result<()> {
     ensure!(known, "--out {}: hits are written as .jsonl or .parquet; choose one of these endings", args.out.display());
     let device = LazyDevice::new(&args.searched.device);
     let searched = Searched::open(&args.searched, &device)?;
-    searched.refuse(&args.out)?;
+    refuse_input(&args.out, searched.inputs())?;
+    searched.warn_of_own_references();
     let start = Instant::now();
     let bar = show::progress(searched.rows(), "searching");
     let step = |rows| bar.inc(rows);

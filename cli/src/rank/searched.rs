@@ -5,11 +5,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use realign::error::Remedy;
 use realign::io::{Dataset, EmbeddingRows, Ids, Shard};
-use realign::rank::{Named, Ranking};
+use realign::rank::{Named, Profile, Ranking};
 use realign::stats::{DatasetRows, RowSource};
 
 use crate::rank::args::{NamedInput, SearchedArgs};
-use crate::shared::outputs::refuse_input;
 use crate::shared::sources::LazyDevice;
 
 /// A name and its files, in the order of first mention.
@@ -68,6 +67,8 @@ impl Searched {
             bail!("--ids {}={}: there is no collection of this name", list.name, list.path.display());
         }
         let mut inputs = vec![args.ranking.clone()];
+        // As they were named, too: with an encoder the rows lie in a cache, and these are texts and pictures.
+        inputs.extend(paths.iter().cloned().chain(args.collections.iter().map(|input| input.path.clone())));
         inputs.extend(query_set.shards().iter().map(|shard| shard.path().to_path_buf()));
         inputs.extend(args.ids.iter().map(|list| list.path.clone()).chain(args.query_ids.clone()));
         let query_path = paths.into_iter().next().unwrap_or_default();
@@ -75,10 +76,25 @@ impl Searched {
         Ok(Searched { ranking, kind, queries, query_ids, query_path, collections, ids, inputs })
     }
 
-    /// Fails where an output is one of these inputs.
-    pub fn refuse(&self, out: &Path) -> Result<()> {
+    /// Every file that is read.
+    pub fn inputs(&self) -> impl Iterator<Item = &Path> + Clone {
         let shards = self.collections.iter().flat_map(|(_, set)| set.shards()).map(Shard::path);
-        refuse_input(out, shards.chain(self.inputs.iter().map(PathBuf::as_path)))
+        shards.chain(self.inputs.iter().map(PathBuf::as_path))
+    }
+
+    /// Warns of collections that are their own reference: a share of them is a rank.
+    pub fn warn_of_own_references(&self) {
+        for (name, set) in &self.collections {
+            let profile = self.ranking.collections().find(|(known, _)| known == name);
+            let whole = |p: &Profile| p.rows() == set.rows() && p.sample().copies().iter().sum::<u64>() == p.rows();
+            if profile.is_some_and(|(_, profile)| whole(profile)) {
+                let rows = set.rows();
+                log::warn!(
+                    "{name}: the ranking's sample is the whole of a collection of {rows} rows, as many as are searched; if it is this one, a share of it \
+                     is a rank within it, and tells no more than fusion of ranks; fit to more or other rows of its kind"
+                );
+            }
+        }
     }
 
     /// Rows of the collections, for a bar.

@@ -36,6 +36,16 @@ fn place(file: &Path) -> Result<PathBuf> {
     Ok(real.join(file.file_name().unwrap_or_default()))
 }
 
+/// A part that is merged twice would count twice.
+pub fn refuse_twice(parts: &[PathBuf]) -> Result<()> {
+    let mut seen = std::collections::HashSet::new();
+    for part in parts {
+        let new = part.canonicalize().map_or(true, |real| seen.insert(real));
+        anyhow::ensure!(new, "{}: is named twice, and its rows would count twice; name each part once", part.display());
+    }
+    Ok(())
+}
+
 /// Even --force never replaces what was read: it would destroy the only copy of the data.
 pub fn refuse_input<'a>(out: &Path, mut inputs: impl Iterator<Item = &'a Path>) -> Result<()> {
     let Ok(real) = out.canonicalize() else { return Ok(()) };

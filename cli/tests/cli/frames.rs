@@ -1,6 +1,6 @@
 //! `stats --covariance`, `frame` and `angles`: what is counted, framed and compared, on every device.
 
-use super::geometry::{run, sets};
+use super::geometry::{numbers, run, sets};
 use super::*;
 
 #[test]

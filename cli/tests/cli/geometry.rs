@@ -52,7 +52,7 @@ pub fn sets() -> Folder {
 }
 
 #[track_caller]
-fn numbers(value: &Value, keys: &[&str]) {
+pub fn numbers(value: &Value, keys: &[&str]) {
     keys.iter().for_each(|key| assert!(value[*key].is_number(), "{key} is {} in {value}", value[*key]));
 }
 
