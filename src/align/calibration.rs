@@ -26,11 +26,11 @@ pub struct Calibration {
 impl super::Statistics {
     /// What a check for drift needs of the source's side.
     pub fn stored_source(&self) -> Stored<'_> {
-        Stored { mean: &self.mean_source, trace: self.trace_source, rows: self.rows.0 }
+        Stored { mean: &self.mean_source, trace: self.trace_source, rows: self.rows.0, noise: self.privacy.0 }
     }
 
     /// What a check for drift needs of the target's side.
     pub fn stored_target(&self) -> Stored<'_> {
-        Stored { mean: &self.mean_target, trace: self.trace_target, rows: self.rows.1 }
+        Stored { mean: &self.mean_target, trace: self.trace_target, rows: self.rows.1, noise: self.privacy.1 }
     }
 }

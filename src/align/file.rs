@@ -12,6 +12,13 @@ use crate::stats::file::{Contents, entry, format_of, read_bytes, write};
 const FORMAT: &str = "realign-statistics";
 const VERSION: u32 = 1;
 
+/// The variance of a mean that private moments had noise in: 0 where none is named.
+fn privacy(file: &Contents<'_>, name: &str) -> Result<f64> {
+    let variance = if file.text(name).is_ok() { file.parsed(name)? } else { 0.0 };
+    let possible = (0.0..=1e12).contains(&variance);
+    possible.then_some(variance).ok_or_else(|| file.damaged(&format!("metadata '{name}' is impossible")))
+}
+
 impl Statistics {
     /// Writes the statistics file, safetensors, all numbers f64 but the counts:
     ///
@@ -26,7 +33,7 @@ impl Statistics {
     /// | `map` | `[d, d]` | the map of blockwise alignment, optimal transport and least squares, by rows |
     ///
     /// Metadata: `format` = `realign-statistics`, `format_version`, `crate_version`, `method`, `centroid` (or `none`),
-    /// `residual_gap` (or `unknown`), for C3 `sigma` and `seed`, for optimal transport `strength`, and where the rows' files named their encoders `source_encoder`,
+    /// `residual_gap` (or `unknown`), for C3 `sigma` and `seed`, for optimal transport `strength`, of private moments `source_privacy` and `target_privacy` (variance of each component of a mean), and where the rows' files named their encoders `source_encoder`,
     /// `source_encoder_hash`, `target_encoder` and `target_encoder_hash`. In NumPy:
     ///
     /// ```text
@@ -68,6 +75,9 @@ impl Statistics {
         if let Some(noise) = self.noise {
             metadata.push(("sigma", format!("{:e}", noise.sigma)));
             metadata.push(("seed", noise.seed.to_string()));
+        }
+        for (name, variance) in [("source_privacy", self.privacy.0), ("target_privacy", self.privacy.1)] {
+            metadata.extend((variance > 0.0).then(|| (name, format!("{variance:e}"))));
         }
         metadata.extend(self.strength.map(|t| ("strength", format!("{t:e}"))));
         write(path, force, (FORMAT, VERSION), &metadata, &entries)
@@ -122,6 +132,7 @@ impl Statistics {
                 false => None,
             },
             encoders: (file.encoder("source_"), file.encoder("target_")),
+            privacy: (privacy(&file, "source_privacy")?, privacy(&file, "target_privacy")?),
             mean_source,
         };
         statistics.check().map_err(|what| file.damaged(what))?;

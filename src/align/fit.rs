@@ -114,6 +114,7 @@ fn affine_statistics(source: &Moments, target: &Moments, options: &FitOptions<'_
         strength: None,
         map: None,
         encoders: (None, None),
+        privacy: (source.variance_of_mean(), target.variance_of_mean()),
     })
 }
 
@@ -124,7 +125,12 @@ pub(super) fn trace_scale(source: f64, target: f64) -> f64 {
 
 /// The trace, 0 if it is not told from 0; an error if the side cannot determine an operator.
 fn checked_trace(side: &str, moments: &Moments, options: &FitOptions<'_>) -> Result<f64> {
-    let trace = moments.trace();
+    let (trace, mean) = (moments.trace(), moments.mean());
+    if moments.noise().is_some() && crate::host::norm(&mean) >= 1.0 {
+        let n = moments.rows();
+        let problem = format!("fit: the {side} has {n} rows whose mean the noise of its private moments hides");
+        return Err(Error::degenerate(format!("{problem}; give more rows, or a larger ε")));
+    }
     let flat = trace < crate::stats::TRACE_RESOLUTION;
     if options.allow_degenerate && moments.rows() > 0 {
         return Ok(if flat { 0.0 } else { trace });

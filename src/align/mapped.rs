@@ -232,6 +232,7 @@ pub(super) fn fit(
         strength,
         map: Some(map),
         encoders: (source.encoder(), target.encoder()),
+        privacy: (0.0, 0.0),
     };
     for _ in 0..steps {
         let Some(map) = &statistics.map else { break };

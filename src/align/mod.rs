@@ -74,6 +74,8 @@ pub struct Statistics {
     pub map: Option<Vec<f64>>,
     /// The encoders of source and target, where the rows' files say it.
     pub encoders: (Option<EncoderId>, Option<EncoderId>),
+    /// Variance that the noise of private moments gave each component of μ_y and of μ_x; 0 without.
+    pub privacy: (f64, f64),
 }
 
 impl Statistics {

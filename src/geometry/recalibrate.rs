@@ -31,6 +31,8 @@ pub struct Stored<'a> {
     pub trace: f64,
     /// N.
     pub rows: u64,
+    /// Variance that privacy's noise gave each component of μ; 0 without.
+    pub noise: f64,
 }
 
 /// The outcome of the test.
@@ -85,13 +87,16 @@ pub fn recalibration(
         let problem = "drift check: the batch's rows are all equal, which says nothing of their spread";
         return Err(Error::degenerate(problem.to_owned()));
     }
-    let expected = trace / n + stored.trace / big;
+    let expected = trace / n + stored.trace / big + d as f64 * stored.noise;
     let distance: f64 = seen.mean.iter().zip(stored.mean).map(|(m, s)| (m - s).powi(2)).sum();
     let degrees = (trace * trace / seen.square).clamp(1.0, d as f64);
     let statistic = distance / expected;
     // A probability below the smallest float is 0.
     let p_mean = checked_gamma_ur(0.5 * degrees, 0.5 * degrees * statistic).unwrap_or(1.0).clamp(0.0, 1.0);
-    let error = (seen.spread / n + seen.spread / big).sqrt();
+    // Of a private trace: noise of the squares, of twice its product with μ, and of its own square.
+    let length = stored.mean.iter().map(|m| m * m).sum::<f64>();
+    let of_noise = stored.noise * (4.0 * length + 1.0) + 2.0 * d as f64 * stored.noise * stored.noise;
+    let error = (seen.spread / n + seen.spread / big + of_noise).sqrt();
     let deviation = seen.about_stored - stored.trace;
     let trace_z = if error > 0.0 { deviation / error } else { 0.0 };
     let p_trace = erfc(trace_z.abs() / std::f64::consts::SQRT_2).clamp(0.0, 1.0);

@@ -225,13 +225,16 @@ impl<'a> Contents<'a> {
     /// What is said of the noise of private moments.
     fn noise(&self) -> Result<Option<Noise>> {
         if !self.has("noise_variance_low") {
-            return Ok(None);
+            return match self.parsed::<u32>("format_version")? {
+                VERSION => Err(self.damaged("it does not say what noise it has")),
+                _ => Ok(None),
+            };
         }
         let [high] = self.wide("noise_variance_high", "noise_variance_low")?[..] else {
             return Err(self.damaged("the noise's variance is no single number"));
         };
         let (epsilon, delta): (f64, f64) = (self.parsed("epsilon")?, self.parsed("delta")?);
-        let most = 1i128 << 120;
+        let most = 1i128 << 126;
         if !(0..most).contains(&high) || Privacy::new(epsilon, delta).is_err() {
             return Err(self.damaged("what it says of its noise is impossible"));
         }

@@ -64,6 +64,12 @@ impl Moments {
         self.noise.as_ref()
     }
 
+    /// The variance that the noise of private moments gives each component of the mean; 0 without.
+    pub fn variance_of_mean(&self) -> f64 {
+        let n = self.rows.max(1) as f64;
+        self.noise.map_or(0.0, |noise| noise.variance() / (n * n))
+    }
+
     /// `E[u]`, `[d]`; zeros if there are no rows. Each component is within 5e-10 of the mean in real numbers.
     pub fn mean(&self) -> Vec<f64> {
         let n = self.rows.max(1) as f64;
@@ -71,19 +77,21 @@ impl Moments {
     }
 
     /// T = E‖u - E u‖² (population form), never negative; resolution [`TRACE_RESOLUTION`]. Of private moments an estimate without the noise's
-    /// own part, which 0 may stand for too.
+    /// own part, from 0 to 1.
     pub fn trace(&self) -> f64 {
         let n = self.rows.max(1) as f64;
         let mean = self.mean();
         let square = (self.nonzero_rows as f64 - self.defect as f64 / 60f64.exp2()) / n;
-        let of_noise = self.noise.map_or(0.0, |noise| self.width() as f64 * noise.variance() / (n * n));
-        (square - (host::dot(&mean, &mean) - of_noise)).max(0.0)
+        let of_noise = self.width() as f64 * self.variance_of_mean();
+        let trace = (square - (host::dot(&mean, &mean) - of_noise)).max(0.0);
+        // No unit rows have more; noise may.
+        if self.noise.is_some() { trace.min(1.0) } else { trace }
     }
 
     /// Adds another set's sums.
     ///
     /// # Errors
-    /// Another width.
+    /// Another width; more than 2⁶⁴ rows; private moments and others.
     pub fn merge(&mut self, other: &Moments) -> Result<()> {
         if self.width() != other.width() {
             return Err(Error::shape(
@@ -93,13 +101,13 @@ impl Moments {
                 format!("width {}", other.width()),
             ));
         }
+        let noise = self.merged_noise(other)?;
         let counts = [(self.rows, other.rows), (self.replaced, other.replaced)].map(|(a, b)| a.checked_add(b));
         let [Some(rows), Some(replaced)] = counts else {
             return Err(Error::shape("merge", "moments", "fewer than 2^64 rows in all", "more"));
         };
-        (self.rows, self.replaced) = (rows, replaced);
+        (self.rows, self.replaced, self.noise) = (rows, replaced, noise);
         self.encoder = EncoderId::of_both(self.encoder.take(), other.encoder.clone());
-        self.noise = Noise::of_both(self.noise, other.noise);
         self.nonzero_rows += other.nonzero_rows;
         self.defect += other.defect;
         self.columns.iter_mut().zip(&other.columns).for_each(|(a, b)| *a += b);

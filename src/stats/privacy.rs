@@ -6,12 +6,13 @@
 //! from these, the mean μ and the trace T. Nothing else of the file is about the rows: counts of zero rows and of replaced values are left out.
 //!
 //! # Sensitivity
-//! A unit row u, of 2⁻⁴⁰ in fixed point, has a norm of at most `1 + √d 2⁻⁴¹`, or is zero, with a squared norm of 1 or 0. If u takes the place of v, the sum of
-//! rows moves by `‖u - v‖`: at most 2 if both have a norm, while the sum of squares stays; at most 1 if one is zero, while that moves by 1. The two
-//! together, a vector of d + 1 numbers, move by 2 at most (and by √d 2⁻⁴⁰). So the squares cost nothing.
+//! A unit row u in fixed point has a norm of 1 to some 2⁻³¹, what its weight and its components were rounded by, or is zero, with a squared norm of 1 or 0. If u
+//! takes the place of v, the sum of rows moves by `‖u - v‖`: at most 2 if both have a norm, while the sum of squares stays; at most 1 if one is zero, while that
+//! moves by 1. The two together, a vector of d + 1 numbers, move by 2 at most, and by rounding. So the squares cost nothing. What rounding adds is counted
+//! several times over: `2⁻²⁸ + (d + 2 √d) 2⁻⁴⁰`.
 //!
 //! # Noise
-//! The sums are rounded to multiples of a power of two, some 2⁻¹⁶ of the noise, which adds √(d + 1) multiples to the sensitivity Δ, and each gets its own sample
+//! The sums are rounded to multiples of a power of two, of which √(d + 1), what rounding adds to the sensitivity Δ, are less than a hundredth of it, and each gets its own sample
 //! of the *discrete* Gaussian of scale σ, by exact rational arithmetic (Canonne, Kamath and Steinke 2020, algorithms 1 to 3): samples in floating point have
 //! holes by which sums may be told (Mironov 2012), integers have none. That is `Δ²/2σ²`-concentrated differential privacy (their theorem 14), which is
 //! (ε, δ) for the least `exp((α-1)(α ρ - ε)) / (α-1) (1 - 1/α)^α` over α > 1 (their corollary 13); σ is the least that keeps it. Random bits are
@@ -19,7 +20,8 @@
 //!
 //! # Use
 //! Noise has variance σ² in each component of the sum, `(σ/n)²` of the mean, whose squared norm it raises by `d (σ/n)²`: the trace is made
-//! without that. Private moments merge, their variances add; each part keeps its own promise. Each release of the same rows spends its own budget: two of
+//! without that. Private moments merge with private ones, of other rows: their variances add, each part keeps its own promise. They do not merge with others, whose rows
+//! would be told exactly. Each release of the same rows spends its own budget: two of
 //! (ε, δ) are one of (2 ε, 2 δ).
 
 use super::moments::Moments;
@@ -28,11 +30,11 @@ use crate::error::Problem;
 use crate::kernels::stats::moments::FRACTION_BITS;
 use crate::{Error, Result};
 
-/// Binary digits of the noise's scale in the multiples to which sums are rounded, at least.
-const SCALE_BITS: u32 = 16;
+/// By how much the sensitivity is more than what rounding to multiples adds to it, at least.
+const FINENESS: f64 = 128.0;
 
-/// Largest noise, in row lengths, that the sums' integers hold with room.
-const MOST_NOISE: f64 = 1e9;
+/// Largest noise over sensitivity: with the widest rows scales stay below 2²⁸, which the sampler's integers hold.
+const MOST_NOISE: f64 = 4000.0;
 
 /// A budget of privacy: how much one row may tell.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -58,8 +60,9 @@ impl Privacy {
         let budget = Privacy { epsilon, delta };
         let scale = budget.noise_multiplier();
         if scale >= MOST_NOISE {
-            let problem =
-                format!("ε of {epsilon} and δ of {delta} ask for noise of {scale:.1e} row lengths; give more");
+            let problem = format!(
+                "ε of {epsilon} and δ of {delta} ask for noise of more than {MOST_NOISE} times what a row may change; give more"
+            );
             return Err(Error::argument("privacy", problem));
         }
         Ok(budget)
@@ -75,13 +78,16 @@ impl Privacy {
         self.delta
     }
 
-    /// σ/Δ: the noise's standard deviation over the sensitivity.
+    /// σ/Δ: the noise's standard deviation over the sensitivity, infinite where that is beyond what can be drawn.
     pub fn noise_multiplier(self) -> f64 {
         // δ falls as the multiplier grows.
         let keeps = |multiplier: f64| delta_of(self.epsilon, 0.5 / (multiplier * multiplier)) <= self.delta;
         let (mut low, mut high) = (0.0, 1.0);
-        while !keeps(high) && high < 2.0 * MOST_NOISE {
+        while !keeps(high) {
             (low, high) = (high, 2.0 * high);
+            if low > MOST_NOISE {
+                return f64::INFINITY;
+            }
         }
         for _ in 0..60 {
             let middle = 0.5 * (low + high);
@@ -94,10 +100,11 @@ impl Privacy {
     fn lattice(self, width: usize) -> (u32, u64) {
         let (d, multiplier) = (width as f64, self.noise_multiplier());
         let unit = f64::from(FRACTION_BITS).exp2();
-        // In units of the sums. Both terms of a row's rounding, twice over.
-        let sensitivity = 2.0 * unit + 2.0 * d.sqrt();
-        let places = (multiplier * sensitivity).log2().floor() as u32;
-        let places = places.saturating_sub(SCALE_BITS);
+        // In units of the sums, of which there are 2¹² in 2⁻²⁸.
+        let sensitivity = 2.0 * unit + 4096.0 + d + 2.0 * d.sqrt();
+        // Fine for the sensitivity, and for noise that is far below it.
+        let coarsest = (sensitivity / (FINENESS * (d + 1.0).sqrt())).min(multiplier * sensitivity / 1024.0);
+        let places = coarsest.log2().floor() as u32;
         let rounded = sensitivity / f64::from(places).exp2() + (d + 1.0).sqrt();
         (places, (multiplier * rounded).ceil() as u64)
     }
@@ -143,19 +150,31 @@ impl Noise {
     }
 
     /// Of sums to which both were added.
-    pub(super) fn of_both(a: Option<Noise>, b: Option<Noise>) -> Option<Noise> {
-        match (a, b) {
-            (Some(a), Some(b)) => Some(Noise {
-                epsilon: a.epsilon.max(b.epsilon),
-                delta: a.delta.max(b.delta),
-                variance: a.variance.saturating_add(b.variance),
-            }),
-            (a, b) => a.or(b),
+    fn and(self, other: Noise) -> Noise {
+        Noise {
+            epsilon: self.epsilon.max(other.epsilon),
+            delta: self.delta.max(other.delta),
+            variance: self.variance.saturating_add(other.variance),
         }
     }
 }
 
 impl Moments {
+    /// The noise of this set's sums and another's.
+    pub(super) fn merged_noise(&self, other: &Moments) -> Result<Option<Noise>> {
+        match (self.noise, other.noise) {
+            (Some(a), Some(b)) => Ok(Some(a.and(b))),
+            (None, None) => Ok(None),
+            (Some(noise), None) if other.rows == 0 => Ok(Some(noise)),
+            (None, Some(noise)) if self.rows == 0 => Ok(Some(noise)),
+            _ => {
+                let problem = "merge: some moments are private and others are not: the sums would tell the rows of the others; \
+                               count those with noise, too, or merge them apart";
+                Err(Error::degenerate(problem))
+            }
+        }
+    }
+
     /// These moments with noise that hides every single row, as the module's comment says: what can be shared where the rows cannot.
     ///
     /// # Errors
@@ -286,7 +305,7 @@ fn discrete_laplace(t: u64, bits: &mut dyn Bits) -> Result<i128> {
     }
 }
 
-/// A whole number from the discrete Gaussian of scale σ, below 2²⁰: `exp(-x² / 2 σ²)` up to a factor [algorithm 3].
+/// A whole number from the discrete Gaussian of scale σ, below 2²⁸: `exp(-x² / 2 σ²)` up to a factor [algorithm 3].
 fn discrete_gaussian(sigma: u64, bits: &mut dyn Bits) -> Result<i128> {
     let t = sigma + 1;
     let (s, t2) = (u128::from(sigma) * u128::from(sigma), u128::from(t) * u128::from(t));
@@ -341,14 +360,16 @@ mod tests {
             assert!(excess(&samples, 1.05 * sigma as f64) > 5.0, "another scale is noticed");
         }
         // Of the size that sums get.
-        let (sigma, n) = (100_000, 20_000);
-        let bits = &mut Seeded(4);
-        let samples: Vec<f64> = (0..n).map(|_| discrete_gaussian(sigma, bits).unwrap() as f64 / sigma as f64).collect();
-        let mean = samples.iter().sum::<f64>() / f64::from(n);
-        let square = samples.iter().map(|x| x * x).sum::<f64>() / f64::from(n);
-        let fourth = samples.iter().map(|x| x.powi(4)).sum::<f64>() / f64::from(n);
-        let error = 5.0 / f64::from(n).sqrt();
-        assert!(mean.abs() < error && (square - 1.0).abs() < 1.5 * error && (fourth - 3.0).abs() < 10.0 * error);
+        for sigma in [100_000, (1 << 28) - 1] {
+            let (n, bits) = (20_000, &mut Seeded(4));
+            let drawn = |bits: &mut Seeded| discrete_gaussian(sigma, bits).unwrap() as f64 / sigma as f64;
+            let samples: Vec<f64> = (0..n).map(|_| drawn(bits)).collect();
+            let mean = samples.iter().sum::<f64>() / f64::from(n);
+            let square = samples.iter().map(|x| x * x).sum::<f64>() / f64::from(n);
+            let fourth = samples.iter().map(|x| x.powi(4)).sum::<f64>() / f64::from(n);
+            let error = 5.0 / f64::from(n).sqrt();
+            assert!(mean.abs() < error && (square - 1.0).abs() < 1.5 * error && (fourth - 3.0).abs() < 10.0 * error);
+        }
     }
 
     /// Of a Gaussian: `Φ(Δ/2σ - εσ/Δ) - e^ε Φ(-Δ/2σ - εσ/Δ)` (Balle and Wang 2018), the least that holds.
@@ -371,14 +392,14 @@ mod tests {
 
     #[test]
     fn scales_fit_the_sums() {
-        for (epsilon, delta) in [(0.001, 1e-12), (1.0, 1e-6), (100.0, 0.1), (1e5, 0.5)] {
+        for (epsilon, delta) in [(0.002, 1e-9), (1.0, 1e-6), (100.0, 0.1), (1e5, 0.5)] {
             let budget = Privacy::new(epsilon, delta).unwrap();
             for width in [1, 1280, 65_536] {
                 let (places, scale) = budget.lattice(width);
                 let deviation = scale as f64 * f64::from(places).exp2() / f64::from(FRACTION_BITS).exp2();
                 let want = 2.0 * budget.noise_multiplier();
                 assert!(deviation >= want && deviation <= 1.01 * want, "{epsilon}, {width}: {deviation} for {want}");
-                assert!(scale < 1 << 20, "{scale}");
+                assert!(scale < 1 << 28, "{scale}");
             }
         }
     }
@@ -431,6 +452,7 @@ mod tests {
             (1.0, 0.0, "δ is 0"),
             (1.0, 1.0, "δ is 1"),
             (1.0, f64::NAN, "δ is NaN"),
+            (1e-5, 1e-6, "give more"),
             (1e-12, 1e-6, "give more"),
         ] {
             let error = Privacy::new(epsilon, delta).unwrap_err().to_string();

@@ -125,7 +125,7 @@ fn constant_sets() {
     for key in ["coupling_r2", "gamma_v1_angle_deg", "residual_anisotropy", "effective_dimension", "kappa_u"] {
         assert_eq!(value(&parts, key), None, "{key}");
     }
-    let stored = Stored { mean: survey.mean(), trace: 0.0, rows: 30 };
+    let stored = Stored { mean: survey.mean(), trace: 0.0, rows: 30, noise: 0.0 };
     let mut batch = MemoryRows::f32("batch", same, D).unwrap();
     says(recalibration(&mut batch, stored, StreamOptions::default()), &["all equal"]);
 }
@@ -250,6 +250,6 @@ fn bad_values_are_located() {
     let mut none = MemoryRows::f32("rows", &[], D).unwrap();
     says(Survey::of(&realign::device::Device::host(), &mut none, 0, StreamOptions::default()), &["no rows"]);
     let mut few = MemoryRows::f32("rows", &values[..7 * D], D).unwrap();
-    let stored = Stored { mean: &[0.0; D], trace: 1.0, rows: 10 };
+    let stored = Stored { mean: &[0.0; D], trace: 1.0, rows: 10, noise: 0.0 };
     says(recalibration(&mut few, stored, StreamOptions::default()), &["7 rows", "8 or more"]);
 }

@@ -251,7 +251,7 @@ fn the_drift_check_is_calibrated() {
     let stored_mean = mean(&unit, d);
     let square = unit.chunks_exact(d).map(|r| r.iter().map(|x| x * x).sum::<f64>()).sum::<f64>() / 20_000.0;
     let trace = square - stored_mean.iter().map(|m| m * m).sum::<f64>();
-    let stored = Stored { mean: &stored_mean, trace, rows: 20_000 };
+    let stored = Stored { mean: &stored_mean, trace, rows: 20_000, noise: 0.0 };
     let (mut p_mean, mut p_trace) = (Vec::new(), Vec::new());
     for batch in 0..100u64 {
         let mut batch = Subset::new(&mut rows, move |i| i >= 20_000 && (i - 20_000) / 100 == batch);

@@ -25,7 +25,13 @@ pub fn stats(args: &StatsArgs) -> Result<()> {
     let start = Instant::now();
     let counted = count(&device, &dataset, args)?;
     let summary = match args.private {
-        Some(budget) => counted.private(budget.0)?,
+        Some(budget) => {
+            // Here alone: the file does not tell.
+            if let replaced @ 1.. = counted.moments.replaced() {
+                log::warn!("{replaced} values that are not finite were read as 0");
+            }
+            counted.private(budget.0)?
+        }
         None => counted,
     };
     summary.save(&args.out, args.force)?;

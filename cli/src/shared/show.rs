@@ -73,6 +73,8 @@ pub fn summary_json(summary: &Summary) -> Value {
         "mean_norm": moments.mean().iter().map(|m| m * m).sum::<f64>().sqrt(),
     });
     if let Some(noise) = moments.noise() {
+        // What the file does not tell.
+        (value["zero_rows"], value["nonfinite_replaced"]) = (Value::Null, Value::Null);
         value["private"] = json!({
             "epsilon": noise.epsilon, "delta": noise.delta, "noise": noise.standard_deviation() / moments.rows().max(1) as f64,
         });

@@ -111,6 +111,8 @@ impl Angles {
         if self.columns.rows()[2] == 0 {
             return Err(Error::shape("angles", "directions", "angles that were started with vectors", "angles alone"));
         }
+        // Both must have ended: pairs of small angles are R's.
+        self.columns.read_norms_blocking(device, Part::R)?;
         let norms = self.columns.read_norms_blocking(device, Part::C)?;
         let columns = self.columns.read_blocking(device)?;
         let pair = |([sine, cosine], column): ([f64; 2], RotatedColumn)| Pair {
