@@ -86,7 +86,7 @@ fn damaged_statistics() {
 
 #[test]
 fn damaged_moments() {
-    flip("m.st", "merge m.st m.st --out o.st", "o.st");
+    flip("m.st", "merge m.st --out o.st", "o.st");
     flip("m.st", "fit --source-stats m.st --target image.npy --out o.st --device host", "o.st");
 }
 
@@ -94,7 +94,7 @@ fn damaged_moments() {
 fn damaged_covariances() {
     let folder = fitted();
     folder.good("stats text.npy --out m.st --force --covariance --device host");
-    flip_in(&folder, "m.st", "merge m.st m.st --out o.st", "o.st");
+    flip_in(&folder, "m.st", "merge m.st --out o.st", "o.st");
     flip_in(&folder, "m.st", "frame --source-stats m.st --target image.npy --out o.frame --device host", "o.frame");
 }
 

@@ -343,7 +343,7 @@ fn rows_of_another_encoder_are_refused_unless_forced() {
     {
         folder.good(&format!("stats {rows} --out {out} --device host"));
     }
-    folder.good("merge own.m own.m --out twice.m");
+    folder.good("merge own.m image.m --out twice.m");
     folder.good("merge own.m other.m --out both.m");
     folder.good("merge both.m own.m --out thrice.m");
     for (source, name) in [("own.m", Some("clip")), ("twice.m", Some("clip")), ("both.m", None), ("thrice.m", None)] {
