@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use realign::io::{Ids, check_writable};
-use realign::rank::{Hits, SearchOptions, search as search_all, write_hits};
+use realign::rank::{Hits, Score, SearchOptions, search as search_all, write_hits};
 use realign::stats::DatasetRows;
 use serde_json::{Map, Value, json};
 
@@ -22,7 +22,9 @@ pub fn search(args: &RankSearchArgs) -> Result<()> {
     let device = LazyDevice::new(&args.searched.device);
     let searched = Searched::open(&args.searched, &device)?;
     refuse_input(&args.out, searched.inputs())?;
-    searched.warn_of_own_references();
+    if args.score == Score::Quantile {
+        searched.warn_of_own_references();
+    }
     let start = Instant::now();
     let bar = show::progress(searched.rows(), "searching");
     let step = |rows| bar.inc(rows);

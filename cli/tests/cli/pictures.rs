@@ -319,7 +319,9 @@ fn rows_of_another_encoder_are_refused_unless_forced() {
             folder.good(&format!("apply {out} --stats t.st --out {to} --device host --force"));
             let said = folder.json(&["info", to, "--json"])["encoder"].as_str().map(str::to_owned);
             assert!(said.as_ref().is_some_and(|name| name.starts_with("clip (")), "{out} to {to}: {said:?}");
-            folder.good(&format!("calibrate --stats t.st --batch {to} --side target --device host"));
+            // Not refused for its encoder.
+            let calibrate = format!("calibrate --stats t.st --batch {to} --side target --device host");
+            folder.bad(1, &calibrate, &["the batch has 6 rows"]);
             folder.bad(1, &format!("apply {to} --stats t.st --out c --device host"), &["clip (", "other ("]);
         }
     }

@@ -71,7 +71,11 @@ fn hits_are_written_as_records_and_as_a_table() {
     folder.good(&format!("rank fit {SETS} --out r.st --device host"));
     let search =
         format!("rank search --ranking r.st --queries queries.npy {SETS} --ids image=image.txt --device host --json");
-    let value = folder.json_line(&format!("{search} --out hits.jsonl"));
+    // Each collection is its own reference here, which only shares mind.
+    let said = folder.good(&format!("{search} --out said.jsonl"));
+    assert!(said.contains("warning: image") && said.contains("rank within it"), "{said}");
+    folder.json_line(&format!("{search} --score z --out z.jsonl"));
+    let value = folder.json_quiet(&format!("{search} --out hits.jsonl"));
     assert_eq!((&value["hits"], &value["score"]), (&90.into(), &"quantile".into()));
     assert!(value["shares"].as_object().unwrap().values().all(|share| share.as_f64().unwrap() > 0.05), "{value}");
     let hits = records(&folder, "hits.jsonl");
@@ -83,10 +87,10 @@ fn hits_are_written_as_records_and_as_a_table() {
     // Raw scores come up with texts alone, of which the queries are.
     folder.json_line(&format!("{search} --score raw --out raw.jsonl"));
     assert!(records(&folder, "raw.jsonl").iter().all(|hit| hit["raw"] == hit["score"] && hit["collection"] != "image"));
-    let few = folder.json_line(&format!("{search} --top 1000 --pass 0.05 --out few.jsonl"));
+    let few = folder.json_quiet(&format!("{search} --top 1000 --pass 0.05 --out few.jsonl"));
     let share = few["hits"].as_u64().unwrap() as f64 / (9.0 * 260.0);
     assert!((share - 0.05).abs() < 0.01, "{few}");
-    folder.json_line(&format!("{search} --out hits.parquet"));
+    folder.json_quiet(&format!("{search} --out hits.parquet"));
     let file = std::fs::File::open(folder.at("hits.parquet")).unwrap();
     let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap();
     let batches: Vec<_> = reader.map(Result::unwrap).collect();
@@ -104,7 +108,7 @@ fn every_score_is_compared() {
         "rank compare --ranking r.st --queries text=queries.npy {SETS} --ids image=image.txt --relevance rel.jsonl \
          --device host"
     );
-    let value = folder.json_line(&format!("{compare} --json --html page.html"));
+    let value = folder.json_quiet(&format!("{compare} --json --html page.html"));
     let scores = value["scores"].as_object().unwrap();
     assert_eq!(scores.len(), 7);
     for (name, score) in scores {
