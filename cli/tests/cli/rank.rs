@@ -169,6 +169,17 @@ fn bad_input_is_named() {
         folder.put("bad.jsonl", record.as_bytes());
         folder.bad(1, &format!("{compare} bad.jsonl"), &[&["bad.jsonl"], words].concat());
     }
+    folder.put("bad.jsonl", br#"{"query": 1, "collection": "text", "item": 8, "grade": 0}"#);
+    folder.bad(1, &format!("{compare} bad.jsonl"), &["bad.jsonl", "grade above 0"]);
+    // Even --force replaces nothing that was read, in whatever argument it was named.
+    for input in ["image.txt", "queries.npy", "more.npy", "rel.jsonl", "r.st", "titles.npy"] {
+        folder.put("more.npy", &npy("<f4", &cloud(9, WIDTH, 5, 1.0), WIDTH));
+        let line = format!("{compare} rel.jsonl --queries more.npy --ids image=image.txt --force --json {input}");
+        folder.bad(1, &line, &[input, "is also an input"]);
+    }
+    folder.bad(1, "rank merge r.st --out r.st --force", &["r.st", "is also an input"]);
+    folder.bad(1, "rank merge r.st ./r.st --out x.st", &["r.st", "named twice"]);
+    folder.bad(1, "merge r.st r.st --out x.st", &["r.st", "named twice"]);
     folder.put("wide.npy", &npy("<f4", &cloud(9, WIDTH + 1, 4, 1.0), WIDTH + 1));
     let wide = "rank search --ranking r.st --queries wide.npy --collection text=text.npy --device host --out h.jsonl";
     folder.bad(1, wide, &["wide.npy", "13", "12"]);
