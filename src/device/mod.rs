@@ -12,6 +12,7 @@ mod slots;
 mod textures;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use buffer::SharedBuffer;
 pub use buffer::{Buffer, Tensor};
@@ -45,6 +46,8 @@ pub(crate) struct Inner {
     variants: Variants,
     tracker: MemoryTracker,
     idle: SharedBuffer,
+    /// Whether a recording runs among the threads of the host's cores.
+    among_cores: AtomicBool,
 }
 
 impl Inner {
@@ -56,6 +59,7 @@ impl Inner {
             variants: Variants::default(),
             tracker: MemoryTracker::default(),
             idle: SharedBuffer::default(),
+            among_cores: AtomicBool::new(false),
         }
     }
 }
@@ -182,6 +186,23 @@ impl Device {
             Engine::Gpu(gpu) => gpu.driver(),
             Engine::Host | Engine::Plan => "",
         }
+    }
+
+    /// Runs a recording of the host engine among the threads of the cores: to hand each part of each kernel to them from outside cost more than a short
+    /// text's products. One at a time: a thread that waits within one for its kernel's parts takes up what else was handed in, and another recording may
+    /// wait for a buffer that the first has locked. Further ones run on the threads that submit them.
+    pub(crate) fn among_cores<R: Send>(&self, run: impl FnOnce() -> R + Send) -> R {
+        struct Leave<'a>(&'a AtomicBool);
+        impl Drop for Leave<'_> {
+            fn drop(&mut self) {
+                self.0.store(false, Ordering::Release);
+            }
+        }
+        if self.0.among_cores.swap(true, Ordering::Acquire) {
+            return run();
+        }
+        let _leave = Leave(&self.0.among_cores);
+        rayon::scope(|_| run())
     }
 
     /// `vulkan`, `metal`, `dx12`, `gl`, or `host`.

@@ -333,10 +333,8 @@ impl Recorder {
             Engine::Plan => Ok(Submission { device: self.device.clone(), work: Work::Host(Vec::new()) }),
             Engine::Host => {
                 let commands = &self.commands;
-                // All of it among the cores' threads: to hand each part of each kernel to them from outside cost more than a short text's products.
-                let run =
-                    move |_: &rayon::Scope<'_>| commands.iter().filter_map(|c| run_on_host(c).transpose()).collect();
-                let times: Vec<_> = rayon::scope::<_, Result<_>>(run)?;
+                let run = || commands.iter().filter_map(|c| run_on_host(c).transpose()).collect::<Result<_>>();
+                let times = self.device.among_cores(run)?;
                 Ok(Submission { device: self.device.clone(), work: Work::Host(times) })
             }
         }

@@ -178,7 +178,7 @@ impl Scorer {
         self.collections.get(at).map(|c| &c.map).ok_or_else(|| unknown(&self.names, collection))
     }
 
-    /// The scale of each query; rows `[b, d]` of any norm, a zero row of which scores 0 everywhere.
+    /// The scale of each query; rows `[b, d]` of any norm. A zero row has the product 0 with every item, which says nothing of them.
     ///
     /// Costs a product of the queries with each sample on the device, and a sort of each query's products.
     ///
@@ -342,12 +342,7 @@ impl QueryScale {
 
 /// The standard normal's value that a share is above.
 fn normal_quantile(share: f64) -> f64 {
-    let (mut low, mut high) = (-40.0, 40.0);
-    for _ in 0..80 {
-        let middle = 0.5 * (low + high);
-        if 0.5 * libm::erfc(middle / std::f64::consts::SQRT_2) > share { low = middle } else { high = middle }
-    }
-    high
+    std::f64::consts::SQRT_2 * statrs::function::erf::erfc_inv(2.0 * share)
 }
 
 /// Indices, largest product first, ties by lower index.

@@ -39,6 +39,7 @@ mod power_sums;
 mod q8_blocks;
 mod rows;
 mod tensor_cores;
+mod threads;
 mod typed_products;
 mod validation;
 mod variants;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use realign::align::{Evidence, FitOptions, Method, fit_evidence};
 use realign::device::Device;
 use realign::geometry::Cut;
@@ -80,6 +80,15 @@ pub fn merge(args: &MergeArgs) -> Result<()> {
 
 pub fn fit(args: &FitArgs) -> Result<()> {
     check_writable(&args.out, args.force)?;
+    let method = args.method.unwrap_or_default();
+    ensure!(
+        args.strength.is_none() || method == Method::OptimalTransport,
+        "--strength: is how much of ot's map is transport, and {method} has none; leave it out, or give --method ot"
+    );
+    ensure!(
+        !args.paired || method == Method::Ridge,
+        "--paired: {method} is not fitted to pairs; leave it out, or give --method ridge"
+    );
     let device = LazyDevice::new(&args.device);
     let source = open(args, &device, &args.source)?;
     let target = open(args, &device, &args.target)?;

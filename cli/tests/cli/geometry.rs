@@ -349,6 +349,9 @@ fn transport_has_a_strength() {
     assert_eq!(run(&folder, &format!("{fit} --strength 0.25"))["strength"], 0.25);
     assert_eq!(run(&folder, "info w.st --json")["strength"], 0.25);
     assert_eq!(run(&folder, fit)["strength"], 1.0);
+    let other = fit.replace("--method ot", "--method realign");
+    folder.bad(1, &format!("{other} --strength 0.25"), &["--strength", "realign", "--method ot"]);
+    folder.bad(1, &format!("{other} --paired"), &["--paired", "realign", "--method ridge"]);
     folder.bad(1, &format!("{fit} --strength 2"), &["--strength", "0", "1"]);
     folder.bad(1, &format!("{fit} --shrinkage=-1"), &["--shrinkage"]);
     folder.bad(1, &format!("{fit} --centroid exact"), &["--centroid", "ot"]);
