@@ -16,9 +16,13 @@ use realign::Result;
 use realign::device::{Device, DeviceOptions, Selection, Tensor};
 use realign::geometry::neighbours::{Rows, nearest};
 use realign::geometry::{
-    CovarianceView, Cut, Frame, LeadingOptions, leading, principal_angles, principal_angles_by_kernel, symmetric_eigen,
+    CovarianceView, Cut, Frame, LeadingOptions, leading, principal_angles, principal_angles_by_kernel,
+    principal_vectors, principal_vectors_by_kernel, symmetric_eigen,
 };
+use realign::kernels::linalg::ExactForm;
+use realign::kernels::linalg::exact_product::{self, Digits, Placement, Sums};
 use realign::kernels::linalg::matmul::{self, Operand, Product};
+use realign::kernels::linalg::slices::{self, Parts, Slices};
 use realign::stats::{Covariance, MemoryRows, RowSource, StreamOptions, covariance, covariance_fast};
 
 const WIDTH: usize = 1280;
@@ -123,6 +127,53 @@ fn products(devices: &[(String, Device)]) -> Result<()> {
     Ok(())
 }
 
+/// Integers of 43 bits, in every form, beside products of floats of the same shape. FLOPs count a product of integers as one.
+fn exact_products(devices: &[(String, Device)]) -> Result<()> {
+    const SIDE: usize = 512;
+    let data = rows(2 * SIDE, SIDE, 1.0);
+    let wide: Vec<f64> = data.iter().map(|&x| (f64::from(x) * 2f64.powi(43)).round()).collect();
+    let (a, b) = data.split_at(SIDE * SIDE);
+    let (left, right) = wide.split_at(SIDE * SIDE);
+    let view = |data| MatRef::from_row_major_slice(data, SIDE, SIDE);
+    let (a64, b64) = (view(left), view(right));
+    let mut c = Mat::<f64>::zeros(SIDE, SIDE);
+    let mut entries: Vec<Entry<'_>> = vec![(
+        "faer, f64, rounded".into(),
+        Box::new(|| faer_product(&mut c, Accum::Replace, a64.transpose(), b64, 1.0, Par::rayon(0))),
+    )];
+    for (name, device) in devices {
+        let (at, bt) = (Tensor::from_f32(device, a, SIDE)?, Tensor::from_f32(device, b, SIDE)?);
+        let ct = Tensor::new(device, SIDE, SIDE, realign::ElementType::F32)?;
+        let run = move || {
+            let operands = (Operand::new(&at).transposed(), Operand::new(&bt));
+            wait(device, |r| matmul::record(r, Product::default(), operands, (&ct, 0)));
+        };
+        entries.push((format!("{name}, f32, rounded"), Box::new(run)));
+        for form in ExactForm::ALL {
+            let sums = Sums::new(device, SIDE, SIDE)?;
+            let placement = Placement::default();
+            let run: Box<dyn FnMut()> = match form.slices() {
+                None => {
+                    let [mut a, mut b] = [Digits::new(device, SIDE, SIDE)?, Digits::new(device, SIDE, SIDE)?];
+                    a.write(device, left)?;
+                    b.write(device, right)?;
+                    Box::new(move || wait(device, |r| exact_product::record(r, &a, &b, placement, &sums)))
+                }
+                Some(element) => {
+                    let new = || Slices::new(device, SIDE, SIDE, element);
+                    let ([mut a, mut b], parts) = ([new()?, new()?], Parts::new(device, SIDE, SIDE)?);
+                    a.write(device, left)?;
+                    b.write(device, right)?;
+                    Box::new(move || wait(device, |r| slices::record(r, (&a, &b), placement, (&parts, &sums))))
+                }
+            };
+            entries.push((format!("{name}, {form}"), run));
+        }
+    }
+    report(&format!("exact product of [{SIDE}, {SIDE}]"), 2.0 * (SIDE as f64).powi(3), 3, entries);
+    Ok(())
+}
+
 type Measure = fn(&Device, &mut dyn RowSource, StreamOptions<'_>) -> realign::Result<Covariance>;
 
 /// FLOPs count half of the symmetric matrix. faer and nalgebra get rows that are normalised and centred already.
@@ -216,12 +267,18 @@ fn angles(devices: &[(String, Device)], d: usize, r: usize) -> Result<()> {
     let mut entries: Vec<Entry<'_>> = vec![
         ("nalgebra, cosines alone".into(), Box::new(|| drop(black_box((&na * nb.transpose()).singular_values())))),
         ("realign, f64".into(), Box::new(|| drop(black_box(principal_angles(&a, &b).expect("frames of one width"))))),
+        (
+            "realign, f64, with vectors".into(),
+            Box::new(|| drop(black_box(principal_vectors(&a, &b).expect("frames of one width")))),
+        ),
     ];
     // Half a minute and more beyond, on what runs on a CPU.
     for (name, device) in devices.iter().filter(|(_, device)| r <= 64 || device.capabilities().kind.is_gpu()) {
         let (a, b) = (&a, &b);
         let run = move || principal_angles_by_kernel(device, a, b).expect("frames of one width");
         entries.push((format!("{name}, of integers"), Box::new(move || drop(black_box(run())))));
+        let run = move || principal_vectors_by_kernel(device, a, b).expect("frames of one width");
+        entries.push((format!("{name}, of integers, with vectors"), Box::new(move || drop(black_box(run())))));
     }
     report(&format!("principal angles of two [{d}, {r}] frames"), 0.0, 5, entries);
     Ok(())
@@ -279,6 +336,7 @@ fn main() -> Result<()> {
         return accuracy(&devices);
     }
     products(&devices)?;
+    exact_products(&devices)?;
     for r in [64, 128, 512] {
         angles(&devices, WIDTH, r)?;
     }

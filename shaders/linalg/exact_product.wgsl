@@ -49,18 +49,10 @@ fn carry(sum: vec4<i32>, next: vec4<i32>) -> vec4<i32> {
     return (sum >> vec4<u32>(8u)) + next;
 }
 
+#import "common/integer128.wgsl"
+
 fn add_to(at: u32, words: vec4<u32>) {
-    let old = sums[at];
-    var sum = old + words;
-    // Carries of words that overflowed, the lowest first: a word that a carry overflows is zero then.
-    let over = vec4<u32>(sum < old);
-    var next = over.x;
-    sum.y += next;
-    next = over.y | u32(sum.y < next);
-    sum.z += next;
-    next = over.z | u32(sum.z < next);
-    sum.w += next;
-    sums[at] = sum;
+    sums[at] = integer128_plus(sums[at], words);
 }
 
 /// A sum's words at their place; what lies above 128 bits is its sign.

@@ -50,6 +50,8 @@ pub fn catalogue() -> Vec<Entry> {
         kernel("product A Bᵀ + bias, gelu", products::with_gelu),
         kernel("product A Bᵀ + bias, activation", products::with_activation),
         kernel("exact product Aᵀ B", products::exact),
+        kernel("exact product by f32 slices", products::exact_by_floats),
+        kernel("exact product by f16 slices", products::exact_by_halves),
         kernel("10 best of each row", cosines::nearest_of_rows),
         kernel("10 best of each column", cosines::nearest_of_columns),
         kernel("histogram of cosines", cosines::histogram),

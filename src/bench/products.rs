@@ -5,6 +5,7 @@ use crate::device::{Device, Purpose, Tensor};
 use crate::kernels::linalg::epilogue::Epilogue;
 use crate::kernels::linalg::exact_product::{self, Digits, LARGEST, Sums};
 use crate::kernels::linalg::matmul::{self, Operand, Product};
+use crate::kernels::linalg::slices::{self, Parts, Slices};
 use crate::kernels::nn::gate::Act;
 use crate::kernels::nn::gelu::Form;
 use crate::{ElementType, Result};
@@ -143,6 +144,33 @@ pub(super) fn exact(device: &Device, sizes: &Sizes) -> Result<Case> {
         sums.clear(r);
         exact_product::record(r, &a, &b, exact_product::Placement::default(), &sums)
     }))
+}
+
+/// Of integers, each of 25 products of their slices. Bytes: the slices, and the sums read and written.
+fn by_slices(device: &Device, sizes: &Sizes, element: ElementType) -> Result<Case> {
+    let n = sizes.side;
+    let integers =
+        |seed| numbers(seed, n * n).into_iter().map(|x| (f64::from(x) * LARGEST).round()).collect::<Vec<_>>();
+    let [mut a, mut b] = [Slices::new(device, n, n, element)?, Slices::new(device, n, n, element)?];
+    a.write(device, &integers(1))?;
+    b.write(device, &integers(2))?;
+    let (parts, sums) = (Parts::new(device, n, n)?, Sums::new(device, n, n)?);
+    let work = ((10 * element.bytes() as u64 + 32) * (n * n) as u64, 2 * 25 * (n * n * n) as u64);
+    let Some(result) = sums.single().cloned() else {
+        return Err(crate::Error::argument("side", format!("{n}; its sums are more than a binding holds")));
+    };
+    Ok(Case::kernel(format!("[{n}, {n}] 43 bits, {element}"), work, (&result, true), move |r| {
+        sums.clear(r);
+        slices::record(r, (&a, &b), exact_product::Placement::default(), (&parts, &sums))
+    }))
+}
+
+pub(super) fn exact_by_floats(device: &Device, sizes: &Sizes) -> Result<Case> {
+    by_slices(device, sizes, ElementType::F32)
+}
+
+pub(super) fn exact_by_halves(device: &Device, sizes: &Sizes) -> Result<Case> {
+    by_slices(device, sizes, ElementType::F16)
 }
 
 /// What a layer does besides its product.

@@ -98,6 +98,7 @@ impl Device {
             dispatch_flops: u64::MAX,
             dispatch_bytes: u64::MAX,
             tiling: None,
+            exact_form: None,
         };
         let name = format!("host engine ({threads} threads)");
         Device(Arc::new(Inner::new(Engine::Host, name, capabilities)))

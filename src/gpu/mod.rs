@@ -195,6 +195,7 @@ impl Gpu {
             // 0.3 s at 0.2 GB/s, the slowest kernel of a software driver; 0.2 s at 5 GB/s.
             dispatch_bytes: if software { 1 << 26 } else { 1 << 30 },
             tiling: None,
+            exact_form: None,
         })
     }
 

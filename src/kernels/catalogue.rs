@@ -67,6 +67,7 @@ pub static ALL: &[&KernelSpec] = &[
     &picture::resample::SPEC,
     &picture::planes::SPEC,
     &linalg::exact_product::SPEC,
+    &linalg::slices::JOIN,
     &linalg::matmul::SUBGROUP,
     &linalg::matmul::DIRECT,
     &linalg::matmul::TILED,

@@ -1,5 +1,6 @@
 //! What a device offers, and the shapes that kernels take on it.
 
+use super::exact_form::ExactForm;
 use super::tiles::Tiling;
 use crate::{Error, Result};
 
@@ -93,6 +94,8 @@ pub struct Capabilities {
     pub dispatch_bytes: u64,
     /// Which tiles multiply matrices, where that was measured; `None` for [`Tiling::fixed`].
     pub tiling: Option<Tiling>,
+    /// In which form integers are multiplied exactly, where that was measured; `None` for [`ExactForm::fixed`].
+    pub exact_form: Option<ExactForm>,
 }
 
 impl Capabilities {

@@ -3,6 +3,7 @@
 
 mod call;
 mod capabilities;
+mod exact_form;
 pub(crate) mod in_range;
 mod kernel;
 mod memory;
@@ -14,6 +15,7 @@ pub(crate) use call::check_params;
 pub use call::{HostCall, HostSlice, volume};
 pub(crate) use capabilities::Offered;
 pub use capabilities::{AdapterSummary, Capabilities, DeviceKind, TensorCores};
+pub use exact_form::ExactForm;
 pub use kernel::{Binding, BindingKind, GRID_BINDING, KernelSpec, TEXEL_LINE};
 pub use memory::Purpose;
 pub(crate) use memory::Use;

@@ -39,6 +39,7 @@ static SOURCES: &[(&str, &str)] = sources![
     "common/held_team.wgsl",
     "common/inout_f16.wgsl",
     "common/inout_f32.wgsl",
+    "common/integer128.wgsl",
     "common/nan.wgsl",
     "common/operand_bf16_buffer.wgsl",
     "common/operand_bf16_texture.wgsl",

@@ -22,9 +22,11 @@ use super::covariance::{Covariance, check_width, stream};
 use super::ingest::StreamOptions;
 use super::rows::RowSource;
 use super::unit::Block;
-use crate::device::{Device, Submission};
+use crate::device::{Device, Recorder, Submission};
 use crate::host::linalg::exact_product::{Placement, Scratch, add_product};
 use crate::kernels::linalg::exact_product::{self, Digits, Sums};
+use crate::kernels::linalg::slices::{self, Parts, Slices};
+use crate::spec::ExactForm;
 use crate::{Error, Result};
 
 /// Binary digits after the point in a row's integers.
@@ -73,7 +75,7 @@ impl SecondMoments {
     /// Of a source's L2-normalised rows, in one read; rows of norm below 1e-10 count as zero. On a GPU products are the kernel's; drivers that
     /// run on a CPU leave them to the host's cores, which are faster and give the same bits.
     ///
-    /// Operations: n d (d + 1) products, each three of f64 on the host, 36 of bytes on a GPU.
+    /// Operations: n d (d + 1) products, each three of f64 on the host, 36 of bytes or 25 of floats on a GPU.
     ///
     /// # Errors
     /// No rows, or more than [`MAX_ROWS`]; a width out of range; a NaN or an infinity, unless replaced; a file that cannot be read; a device
@@ -192,10 +194,50 @@ pub(crate) struct SecondMomentSums {
 
 struct OnDevice {
     device: Device,
-    digits: Digits,
+    integers: Integers,
     sums: Sums,
     /// What was submitted last: the host keeps no more ahead, for what it writes takes memory.
     running: VecDeque<Submission>,
+}
+
+/// A block's integers, in the form that the device multiplies fastest.
+enum Integers {
+    Digits(Digits),
+    Slices(Slices, Parts),
+}
+
+impl Integers {
+    /// Rows of a block, and room for them.
+    fn new(device: &Device, width: usize) -> Result<(usize, Self)> {
+        let caps = device.capabilities();
+        let form = caps.exact_form.unwrap_or_else(|| ExactForm::fixed(caps));
+        match form.slices().filter(|_| Parts::fit(device, width, width)) {
+            Some(element) => {
+                let rows = BLOCK_ROWS.min(slices::rows_that_fit(device, width, element));
+                let integers = Slices::new(device, rows, width, element)?;
+                Ok((rows, Integers::Slices(integers, Parts::new(device, width, width)?)))
+            }
+            None => {
+                let rows = BLOCK_ROWS.min(exact_product::rows_that_fit(device, width));
+                Ok((rows, Integers::Digits(Digits::new(device, rows, width)?)))
+            }
+        }
+    }
+
+    fn write(&mut self, device: &Device, integers: &[f64]) -> Result<()> {
+        match self {
+            Integers::Digits(digits) => digits.write(device, integers),
+            Integers::Slices(slices, _) => slices.write(device, integers),
+        }
+    }
+
+    /// Records that their products with themselves are added.
+    fn record(&self, recorder: &mut Recorder, sums: &Sums) -> Result<()> {
+        match self {
+            Integers::Digits(digits) => exact_product::record(recorder, digits, digits, UPPER, sums),
+            Integers::Slices(slices, parts) => slices::record(recorder, (slices, slices), UPPER, (parts, sums)),
+        }
+    }
 }
 
 impl SecondMomentSums {
@@ -216,9 +258,9 @@ impl SecondMomentSums {
 
     fn by_kernel(device: &Device, width: usize) -> Result<Self> {
         let total = SecondMoments::empty(width)?;
-        let rows = BLOCK_ROWS.min(exact_product::rows_that_fit(device, width));
-        let (digits, sums) = (Digits::new(device, rows, width)?, Sums::new(device, width, width)?);
-        let device = Some(OnDevice { device: device.clone(), digits, sums, running: VecDeque::new() });
+        let (rows, integers) = Integers::new(device, width)?;
+        let sums = Sums::new(device, width, width)?;
+        let device = Some(OnDevice { device: device.clone(), integers, sums, running: VecDeque::new() });
         Ok(SecondMomentSums { total, device, integers: Vec::new(), scratch: Scratch::default(), block: rows })
     }
 
@@ -269,10 +311,10 @@ impl SecondMomentSums {
         self.total.rows += (self.integers.len() / d) as u64;
         check_rows(self.total.rows)?;
         match &mut self.device {
-            Some(OnDevice { device, digits, sums, running }) => {
-                digits.write(device, &self.integers)?;
+            Some(OnDevice { device, integers, sums, running }) => {
+                integers.write(device, &self.integers)?;
                 let mut recorder = device.recorder();
-                exact_product::record(&mut recorder, digits, digits, UPPER, sums)?;
+                integers.record(&mut recorder, sums)?;
                 running.push_back(recorder.submit()?);
                 if running.len() > AHEAD
                     && let Some(oldest) = running.pop_front()

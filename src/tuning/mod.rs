@@ -1,7 +1,8 @@
-//! Tuning: which tiles multiply matrices fastest on a device, and how much work fits into one dispatch. It is measured once, in about a
+//! Tuning: which tiles multiply matrices fastest on a device, in which form integers are multiplied exactly, and how much work fits into one dispatch. It is measured once, in about a
 //! second on a GPU, and kept in a file of the caller's choice: [`tuned`] gives a device as its tuning has it.
 
 mod attention;
+mod exact_form;
 mod tensor_cores;
 pub mod timing;
 
@@ -17,6 +18,7 @@ use crate::device::{Device, DeviceKind, Tensor};
 use crate::error::{Problem, Remedy};
 use crate::io::write_atomically;
 use crate::kernels::bench::copy;
+use crate::kernels::linalg::ExactForm;
 use crate::kernels::linalg::matmul::{self, Operand, Product};
 use crate::kernels::linalg::tiles::{Class, Tile, Tiling};
 use crate::{ElementType, Error, Result};
@@ -51,6 +53,8 @@ pub struct Tried {
 pub struct Tuning {
     /// The fastest tile of each class.
     pub tiling: Tiling,
+    /// The fastest form of exact products.
+    pub exact_form: ExactForm,
     /// FLOPs of one dispatch of matrix products or attention at most.
     pub dispatch_flops: u64,
     /// Bytes that one dispatch of another kernel moves at most.
@@ -90,8 +94,9 @@ pub fn tune(device: &Device) -> Result<Tuning> {
     let chosen = tried.iter().filter(|t| tiling.get(t.class) == t.tile).map(|t| t.rate);
     let slowest = chosen.fold(attention_rate(device)?, f64::min);
     let dispatch_flops = ((DISPATCH_SECONDS * slowest) as u64).clamp(1 << 26, 1 << 40);
+    let exact_form = exact_form::fastest(device)?;
     let dispatch_bytes = ((DISPATCH_SECONDS * copy_rate(device)? / SLOWER) as u64).clamp(1 << 22, 1 << 32);
-    Ok(Tuning { tiling, dispatch_flops, dispatch_bytes, tried })
+    Ok(Tuning { tiling, exact_form, dispatch_flops, dispatch_bytes, tried })
 }
 
 fn budget(device: &Device) -> Budget {
@@ -208,8 +213,10 @@ impl Tuning {
     /// # Errors
     /// The device is in use, or lacks what a tile needs.
     pub fn apply(&self, device: Device) -> Result<Device> {
-        let budgets = (self.dispatch_flops, self.dispatch_bytes);
-        device.with_capabilities(|c| (c.tiling, (c.dispatch_flops, c.dispatch_bytes)) = (Some(self.tiling), budgets))
+        device.with_capabilities(|c| {
+            (c.tiling, c.exact_form) = (Some(self.tiling), Some(self.exact_form));
+            (c.dispatch_flops, c.dispatch_bytes) = (self.dispatch_flops, self.dispatch_bytes);
+        })
     }
 
     /// A device's tuning: from the file of tunings, else measured now and kept there. Where it cannot be kept, for there is no file or
@@ -229,7 +236,10 @@ impl Tuning {
     /// What belongs to a device in a file of tunings.
     fn entry(&self) -> Value {
         let tiles: Map<String, Value> = self.tiling.names().map(|(class, tile)| (class, json!(tile))).collect();
-        json!({ "tiles": tiles, "dispatch_flops": self.dispatch_flops, "dispatch_bytes": self.dispatch_bytes })
+        json!({
+            "tiles": tiles, "exact_products": self.exact_form.name(),
+            "dispatch_flops": self.dispatch_flops, "dispatch_bytes": self.dispatch_bytes,
+        })
     }
 
     fn of_entry(entry: &Value, device: &Device) -> Option<Tuning> {
@@ -237,9 +247,10 @@ impl Tuning {
         for class in Class::all() {
             tiling.set(class, Tile::of_name(entry["tiles"][class.name()].as_str()?)?);
         }
+        let exact_form = ExactForm::of_name(entry["exact_products"].as_str()?)?;
         let budget = |name: &str| entry[name].as_u64().filter(|budget| *budget > 0);
         let (dispatch_flops, dispatch_bytes) = (budget("dispatch_flops")?, budget("dispatch_bytes")?);
-        Some(Tuning { tiling, dispatch_flops, dispatch_bytes, tried: Vec::new() })
+        Some(Tuning { tiling, exact_form, dispatch_flops, dispatch_bytes, tried: Vec::new() })
             .filter(|t| t.tiling.runs_on(device.capabilities()))
     }
 

@@ -2,6 +2,7 @@
 
 use half::{bf16, f16};
 use realign::device::Device;
+use realign::kernels::linalg::ExactForm;
 use realign::stats::{
     Covariance, CovarianceMode, CovarianceSums, FRACTION_BITS, MemoryRows, NonFinite, SecondMoments, StreamOptions,
     Summary, covariance_fast,
@@ -21,11 +22,19 @@ fn both(device: &Device, data: &[f32], d: usize, chunk: Option<usize>) -> [Secon
     ]
 }
 
-/// The adapter as it is, reading buffers, and the host.
+/// The adapter as it is, reading buffers, with sums in bands, by each form of products; and the host.
 fn engines() -> Vec<Device> {
     let buffers = gpu().with_capabilities(|c| c.texel_reads = false).unwrap();
     let bands = gpu().with_capabilities(|c| c.max_binding = 1 << 14).unwrap();
-    [devices(), vec![buffers, bands]].concat()
+    [devices(), vec![buffers, bands], by_slices()].concat()
+}
+
+/// The adapter with products of slices in floats.
+fn by_slices() -> Vec<Device> {
+    let form = |form| gpu().with_capabilities(|c| c.exact_form = Some(form)).unwrap();
+    // Digits for wide rows, the products of whose slices a binding does not hold.
+    let small = gpu().with_capabilities(|c| (c.exact_form, c.max_binding) = (Some(ExactForm::Floats), 1 << 14));
+    vec![form(ExactForm::Floats), form(ExactForm::Halves), small.unwrap()]
 }
 
 /// Rows in another order.
@@ -72,7 +81,7 @@ fn a_hundred_thousand_rows() {
     let (n, d) = (100_000, 9);
     let data = [narrow(4, n / 2, d), cloud(5, n / 2, d)].concat();
     let want = both(&Device::host(), &data, d, None)[0].clone();
-    for device in devices() {
+    for device in [devices(), by_slices()[..1].to_vec()].concat() {
         for order in 0..3 {
             let data = permuted(&data, d, order);
             for chunk in [300, 513, 1000, 1024, 4096, 33_333, n] {

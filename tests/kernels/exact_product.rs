@@ -5,10 +5,10 @@ use realign::kernels::linalg::exact_product::{self, Digits, LARGEST, MAX_ROWS, P
 
 use crate::common::{Rng, devices, gpu};
 
-const UPPER: Placement = Placement { upper: true, words_up: 0 };
+pub const UPPER: Placement = Placement { upper: true, words_up: 0 };
 
 /// Integers of up to 43 bits, the extremes among them.
-fn integers(seed: u64, n: usize) -> Vec<f64> {
+pub fn integers(seed: u64, n: usize) -> Vec<f64> {
     let mut rng = Rng(seed);
     let one = |rng: &mut Rng| match rng.next() % 8 {
         0 => LARGEST,
@@ -20,7 +20,7 @@ fn integers(seed: u64, n: usize) -> Vec<f64> {
 }
 
 /// `Aᵀ B`, `[m, n]`, of `[k, m]` and `[k, n]`.
-fn product(a: &[f64], m: usize, b: &[f64], n: usize) -> Vec<i128> {
+pub fn product(a: &[f64], m: usize, b: &[f64], n: usize) -> Vec<i128> {
     let mut sums = vec![0i128; m * n];
     for (a, b) in a.chunks_exact(m).zip(b.chunks_exact(n)) {
         for (i, x) in a.iter().enumerate() {
@@ -30,7 +30,7 @@ fn product(a: &[f64], m: usize, b: &[f64], n: usize) -> Vec<i128> {
     sums
 }
 
-fn read(device: &Device, sums: &Sums, (m, n): (usize, usize)) -> Vec<i128> {
+pub fn read(device: &Device, sums: &Sums, (m, n): (usize, usize)) -> Vec<i128> {
     let mut all = Vec::with_capacity(m * n);
     sums.read_blocking(device, |_, row| all.extend_from_slice(&row[..n])).unwrap();
     all

@@ -38,6 +38,7 @@ mod picture;
 mod power_sums;
 mod q8_blocks;
 mod rows;
+mod slices;
 mod tensor_cores;
 mod threads;
 mod typed_products;

@@ -14,6 +14,7 @@ use realign::kernels::geometry::{angles, histogram, nearest};
 use realign::kernels::linalg::epilogue::Epilogue;
 use realign::kernels::linalg::exact_product::{self, Digits, Placement, Sums};
 use realign::kernels::linalg::matmul::{self, Operand, Product};
+use realign::kernels::linalg::slices::{self, Parts, Slices};
 use realign::kernels::linalg::tiles::{Multiplier, Tile};
 use realign::kernels::nn::gate::Act;
 use realign::kernels::nn::gelu::Form;
@@ -203,6 +204,10 @@ fn dispatches(device: &Device) -> Vec<Dispatch> {
     digits.write(device, &[1.0; 32]).unwrap();
     exact_product::record(&mut recorder, &digits, &digits, Placement::default(), &Sums::new(device, 8, 8).unwrap())
         .unwrap();
+    let mut slices = Slices::new(device, 4, 8, ElementType::F16).unwrap();
+    slices.write(device, &[1.0; 32]).unwrap();
+    let (parts, sums) = (Parts::new(device, 8, 8).unwrap(), Sums::new(device, 8, 8).unwrap());
+    slices::record(&mut recorder, (&slices, &slices), Placement::default(), (&parts, &sums)).unwrap();
     let directions = [0.6, 0.8, 0.0, 0.8, -0.6, 0.0];
     angles::prepare(device, (&directions, 2), (&directions, 2)).unwrap().record(&mut recorder).unwrap();
     let square = Tensor::new(device, 8, 8, ElementType::F32).unwrap();

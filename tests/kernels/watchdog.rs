@@ -9,6 +9,7 @@ use realign::kernels::align::{apply, c3};
 use realign::kernels::geometry::{angles, histogram, nearest};
 use realign::kernels::linalg::exact_product::{self, Digits, Placement, Sums};
 use realign::kernels::linalg::matmul::{self, Operand, Product};
+use realign::kernels::linalg::slices::{self, Parts, Slices};
 use realign::kernels::nn::elementwise;
 use realign::kernels::stats::{moments, normalize, power_sums};
 
@@ -45,6 +46,10 @@ fn record(device: &Device, r: &mut Recorder) {
     let mut digits = Digits::new(device, ROWS, 70).unwrap();
     digits.write(device, &(0..ROWS * 70).map(|i| (i * i) as f64 - 1e7).collect::<Vec<_>>()).unwrap();
     exact_product::record(r, &digits, &digits, Placement::default(), &Sums::new(device, 70, 70).unwrap()).unwrap();
+    let mut slices = Slices::new(device, ROWS, 70, ElementType::F16).unwrap();
+    slices.write(device, &(0..ROWS * 70).map(|i| (i * i) as f64 - 1e7).collect::<Vec<_>>()).unwrap();
+    let (parts, sums) = (Parts::new(device, 70, 70).unwrap(), Sums::new(device, 70, 70).unwrap());
+    slices::record(r, (&slices, &slices), Placement::default(), (&parts, &sums)).unwrap();
     let unit = |k: usize| {
         (0..12)
             .map(|j| {

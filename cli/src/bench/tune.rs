@@ -22,7 +22,7 @@ pub fn tune(args: &TuneArgs) -> Result<()> {
     });
     let value = json!({
         "device": device.name(), "driver": device.driver(), "dispatch_flops": tuning.dispatch_flops,
-        "dispatch_bytes": tuning.dispatch_bytes, "tried": tried.collect::<Vec<Value>>(), "file": file,
+        "dispatch_bytes": tuning.dispatch_bytes, "exact_products": tuning.exact_form.name(), "tried": tried.collect::<Vec<Value>>(), "file": file,
     });
     // What was measured is shown, whether or not it could be kept.
     if args.json {
@@ -37,6 +37,7 @@ pub fn tune(args: &TuneArgs) -> Result<()> {
             format!("  {mark} {:18} {:10.1}", t.tile.name(), t.rate / 1e9)
         }));
     }
+    lines.push(format!("integers are multiplied exactly as {}", tuning.exact_form));
     lines.push(format!(
         "a dispatch does at most {:.3} GFLOP or moves {:.3} GB, a quarter of a second",
         tuning.dispatch_flops as f64 / 1e9,

@@ -280,6 +280,7 @@ fn a_tuning_is_kept_and_found() {
         let chosen: Vec<&Value> = of_class().filter(|t| t["chosen"] == true).collect();
         assert!(chosen.len() == 1 && of_class().all(|t| rate(t) <= rate(chosen[0])), "{class}: {tried:?}");
     }
+    assert!(["digits", "floats", "halves"].contains(&value["exact_products"].as_str().unwrap()), "{value}");
     let file = value["file"].as_str().unwrap().to_owned();
     assert!(file.starts_with(folder.path().to_str().unwrap()), "{file}");
     // Another tile in the file is the one that runs: what the products give has other bits, and nothing else changes.

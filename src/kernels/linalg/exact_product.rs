@@ -83,16 +83,7 @@ impl Digits {
     /// Numbers that are no whole rows, or more rows than there is room for; one that is not whole, or above [`LARGEST`]; another device's
     /// memory.
     pub fn write(&mut self, device: &Device, integers: &[f64]) -> Result<()> {
-        let rows = integers.len() / self.width;
-        if integers.len() != rows * self.width || rows > self.most {
-            let want = format!("at most {} rows of {}", self.most, self.width);
-            return Err(Error::shape(SPEC.name, "integers", want, format!("{} numbers", integers.len())));
-        }
-        let whole = |q: &f64| q.abs() <= LARGEST && (q + ROUND) - ROUND == *q;
-        if let Some(at) = integers.par_iter().position_first(|q| !whole(q)) {
-            let got = format!("{} at row {}, column {}", integers[at], at / self.width, at % self.width);
-            return Err(Error::shape(SPEC.name, "integers", "whole numbers of at most 43 bits", got));
-        }
+        let rows = check_integers(SPEC.name, integers, (self.most, self.width))?;
         self.rows = rows;
         device.write(&self.buffer, bytemuck::cast_slice(&digits(integers, rows, self.width)))
     }
@@ -113,6 +104,23 @@ impl Digits {
 
     fn words(&self) -> usize {
         self.rows.div_ceil(4)
+    }
+}
+
+/// How many rows some integers are, if they are whole rows, at most so many, of whole numbers of at most [`LARGEST`].
+pub(super) fn check_integers(name: &'static str, integers: &[f64], (most, width): (usize, usize)) -> Result<usize> {
+    let rows = integers.len() / width;
+    if integers.len() != rows * width || rows > most {
+        let want = format!("at most {most} rows of {width}");
+        return Err(Error::shape(name, "integers", want, format!("{} numbers", integers.len())));
+    }
+    let whole = |q: &f64| q.abs() <= LARGEST && (q + ROUND) - ROUND == *q;
+    match integers.par_iter().position_first(|q| !whole(q)) {
+        None => Ok(rows),
+        Some(at) => {
+            let got = format!("{} at row {}, column {}", integers[at], at / width, at % width);
+            Err(Error::shape(name, "integers", "whole numbers of at most 43 bits", got))
+        }
     }
 }
 

@@ -3,4 +3,5 @@
 pub mod epilogue;
 pub mod exact_product;
 pub mod matmul;
-pub use crate::spec::tiles;
+pub mod slices;
+pub use crate::spec::{ExactForm, tiles};
