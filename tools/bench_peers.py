@@ -52,9 +52,20 @@ def numpy_cases(s):
     logits = rng.random((t, s["vocabulary"]), dtype=np.float32)
     square = np.linalg.qr(rng.standard_normal((d, d)))[0]
     square = square / np.arange(1, d + 1) @ square.T
+    # In f64, which rounds where realign's are exact: products of f64, and both singular value decompositions that angles need.
+    wide_a, wide_b = a.astype(np.float64), b.astype(np.float64)
+    frames = [np.linalg.qr(rng.standard_normal((d, min(128, d))))[0].T for _ in range(2)]
+
+    def angles():
+        inside = frames[0] @ frames[1].T
+        outside = frames[1] - inside.T @ frames[0]
+        return np.linalg.svd(inside, compute_uv=False), np.linalg.svd(outside, compute_uv=False)
+
     return {
         "normalize": lambda: unit(rows),
         "apply": apply,
+        "exact product Aᵀ B": lambda: wide_a.T @ wide_b,
+        "principal angles": angles,
         "product A B": lambda: a @ b,
         "product A Bᵀ": lambda: a @ b.T,
         "product Aᵀ B": lambda: a.T @ b,
