@@ -54,7 +54,7 @@ def numpy_cases(s):
     square = square / np.arange(1, d + 1) @ square.T
     # In f64, which rounds where realign's are exact: products of f64, and both singular value decompositions that angles need.
     wide_a, wide_b = a.astype(np.float64), b.astype(np.float64)
-    frames = [np.linalg.qr(rng.standard_normal((d, min(128, d))))[0].T for _ in range(2)]
+    frames = [np.linalg.qr(rng.standard_normal((d, min(16, d))))[0].T for _ in range(2)]
 
     def angles():
         inside = frames[0] @ frames[1].T
