@@ -1,4 +1,5 @@
-//! What it takes to put one query's scores in two collections on one scale, on the host: rows of width 1280, samples of 4,096 rows.
+//! What it takes to put one query's scores in two collections on one scale, on the host: rows of width 1280, samples of 4,096 rows; by a scorer, and by the
+//! ranking alone.
 //!
 //! `cargo bench --bench rank`. The median and the least of many; a batch's time is that of a query of it.
 
@@ -6,7 +7,7 @@ use std::time::Instant;
 
 use realign::Result;
 use realign::device::Device;
-use realign::rank::{Named, RankOptions, Ranking, Score, Scorer};
+use realign::rank::{Named, NnnOptions, RankOptions, Ranking, Score, Scorer};
 use realign::stats::MemoryRows;
 
 const WIDTH: usize = 1280;
@@ -29,11 +30,32 @@ fn main() -> Result<()> {
     let mut sources = [MemoryRows::f32("text", &text, WIDTH)?, MemoryRows::f32("image", &image, WIDTH)?];
     let [texts, images] = &mut sources;
     let mut named: [Named<'_, '_>; 2] = [("text", texts), ("image", images)];
-    let ranking = Ranking::fit(&device, &mut named, &mut [], &RankOptions::default())?;
+    let bank = rows(ROWS, 4);
+    let mut queries = MemoryRows::f32("queries", &bank, WIDTH)?;
+    let mut kinds: [Named<'_, '_>; 1] = [("text", &mut queries)];
+    let ranking = Ranking::fit(&device, &mut named, &mut kinds, &RankOptions::default())?;
     let raw: Vec<f64> = (0..RETURNED).map(|i| 0.3 - 1e-3 * i as f64).collect();
     println!("{} threads; ms a query", rayon::current_num_threads());
-    for score in [Score::Quantile, Score::Z] {
-        let scorer = Scorer::of(&ranking, &device, score, None, &["text", "image"])?;
+    let (query, returned) = (rows(1, 3), raw.iter().map(|x| *x as f32).collect::<Vec<_>>());
+    let both = || -> Result<()> {
+        for name in ["text", "image"] {
+            std::hint::black_box(ranking.scores(&query, name, &returned)?);
+        }
+        Ok(())
+    };
+    let start = Instant::now();
+    both()?;
+    println!("Ranking::scores: first call {:.1}", start.elapsed().as_secs_f64() * 1e3);
+    let mut times = Vec::new();
+    for _ in 0..200 {
+        let start = Instant::now();
+        both()?;
+        times.push(start.elapsed().as_secs_f64() * 1e3);
+    }
+    times.sort_by(f64::total_cmp);
+    println!("Ranking::scores: median {:.3}, least {:.3}", times[times.len() / 2], times[0]);
+    for score in [Score::Quantile, Score::Z, Score::Standardise] {
+        let scorer = Scorer::of(&ranking, &device, (score, NnnOptions::default()), None, &["text", "image"])?;
         for batch in [1, 16, 256] {
             let queries = rows(batch, 3);
             let mut times = Vec::new();

@@ -44,6 +44,8 @@ pub enum Remedy {
     AllowEncoder,
     /// Give the rows of both sides.
     GiveRows,
+    /// Count rows of such queries when the ranking is fitted, or choose another score.
+    CountQueries,
     /// Give the source's rows too, or choose a method that does without.
     GiveSourceRows,
     /// Fit the statistics for this method.
@@ -119,6 +121,7 @@ impl Remedy {
             Remedy::HostEngine,
             Remedy::AllowEncoder,
             Remedy::GiveRows,
+            Remedy::CountQueries,
             Remedy::GiveSourceRows,
             Remedy::FitFor { method: "realign" },
             Remedy::LargerShrinkage,
@@ -169,6 +172,7 @@ impl fmt::Display for Remedy {
             Remedy::HostEngine => "the host engine needs no driver and has no such limit",
             Remedy::AllowEncoder => "fit on embeddings as these, or allow another encoder",
             Remedy::GiveRows => "give the rows of both sides",
+            Remedy::CountQueries => "fit it to rows of such queries, too, or choose another score",
             Remedy::GiveSourceRows => "give the source's rows too, or choose the method anchor-trace",
             Remedy::FitFor { method } => return write!(f, "fit them for {method}"),
             Remedy::LargerShrinkage => "give more rows, or a larger shrinkage",

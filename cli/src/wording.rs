@@ -52,6 +52,7 @@ impl Wording for Flags {
                 "fit on embeddings as these, or pass --force (train: --any-encoder) to take them all the same"
             }
             Remedy::GiveRows => "pass --source and --target",
+            Remedy::CountQueries => "count some with realign rank fit --queries KIND=FILES, or choose another --score",
             Remedy::GiveSourceRows => "pass --source too, or --method anchor-trace",
             Remedy::FitFor { method } => return format!("fit them with --method {method}"),
             Remedy::LargerShrinkage => "give more rows, or a larger --shrinkage",

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::centre::Centred;
 use super::options::{check_options, check_pairs};
 use super::{Centroid, FitOptions, Method, apply, fit};
 use crate::device::Device;
@@ -38,6 +39,8 @@ pub struct Compared {
     pub apply_time: Duration,
     /// What the held-out rows became.
     pub survey: Survey,
+    /// What the target's held-out rows became, where the method moves them, too: the diagnosis and the pairs are between these and the source's.
+    pub target: Option<Survey>,
     /// What their differences from their partners are made of, for paired sets.
     pub pairs: Option<Decomposition>,
 }
@@ -106,17 +109,21 @@ pub fn compare(
     let mut fitted_rows = (0, 0);
     for &method in methods {
         let (moved, rows) = held_out(device, (&mut *source, &mut *target), (method, sample), paired, options)?;
-        let diagnosis = reference.diagnose(&moved.survey, Some(&before))?;
-        let Moved { survey, pairs, fit_time, apply_time } = moved;
+        let diagnosis = match &moved.target {
+            Some(target) => Reference::on(device, target, diagnosis)?.diagnose(&moved.survey, Some(&before))?,
+            None => reference.diagnose(&moved.survey, Some(&before))?,
+        };
+        let Moved { survey, target, pairs, fit_time, apply_time } = moved;
         fitted_rows = rows;
-        table.push(Compared { method, diagnosis, fit_time, apply_time, survey, pairs });
+        table.push(Compared { method, diagnosis, fit_time, apply_time, survey, target, pairs });
     }
     Ok(Comparison { methods: table, source: y.clone(), target: x.clone(), fitted_rows, frame })
 }
 
-/// What the source's held-out rows became.
+/// What the source's held-out rows became, and the target's where they are moved.
 struct Moved {
     survey: Survey,
+    target: Option<Survey>,
     pairs: Option<Decomposition>,
     fit_time: Duration,
     apply_time: Duration,
@@ -138,8 +145,18 @@ fn held_out(
     let statistics = fit(device, &mut Subset::even(source), &mut Subset::even(target), &fit_options)?;
     let fit_time = start.elapsed();
     let mut surveyor = Surveyor::new(device, source.width(), sample)?;
-    let mut partners = Subset::odd(target);
-    let mut pairs = paired.map(|_| Pairs::with(&mut partners, options.fit.stream)).transpose()?;
+    let mut held_out = Subset::odd(target);
+    let mut centred;
+    let partners: &mut dyn RowSource = match method.centres() {
+        true => {
+            centred = Centred::new(&mut held_out, &statistics.mean_target, options.fit.stream.nonfinite);
+            &mut centred
+        }
+        false => &mut held_out,
+    };
+    let target =
+        method.centres().then(|| Survey::of(device, &mut *partners, sample, options.fit.stream)).transpose()?;
+    let mut pairs = paired.map(|_| Pairs::with(partners, options.fit.stream)).transpose()?;
     let mut apply_time = Duration::ZERO;
     let mut lap = Instant::now();
     let mut sink = |bytes: &[u8], _: usize| {
@@ -152,7 +169,7 @@ fn held_out(
     let aligner = statistics.aligner();
     apply(device, &*aligner, &mut Subset::odd(source), ElementType::F32, options.fit.stream, &mut sink)?;
     let pairs = pairs.zip(paired).map(|(pairs, frame)| pairs.finish(frame)).transpose()?;
-    Ok((Moved { survey: surveyor.finish()?, pairs, fit_time, apply_time }, statistics.rows))
+    Ok((Moved { survey: surveyor.finish()?, target, pairs, fit_time, apply_time }, statistics.rows))
 }
 
 /// Both sides' frame; `None` where all rows are equal, so that there is none, and none was asked for.

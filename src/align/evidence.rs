@@ -1,5 +1,7 @@
 //! Fitting from what there is of each side: its rows, its moments, or both.
 
+use super::fit::{needs_source_rows, refuse_moments};
+use super::options::check_options;
 use super::{FitOptions, Method, Statistics, fit, fit_moments};
 use crate::device::Device;
 use crate::io::EncoderId;
@@ -97,6 +99,12 @@ pub fn fit_evidence(
     if source.width() != target.width() {
         let (want, got) = (format!("width {}, as the source", source.width()), format!("width {}", target.width()));
         return Err(Error::shape("fit", "target", want, got));
+    }
+    // Before a side is counted, which may take hours.
+    check_options(options, source.width())?;
+    refuse_moments(options.method)?;
+    if options.method == Method::ReAlign && matches!(source, Evidence::Moments(_)) {
+        return Err(needs_source_rows());
     }
     let encoders = (source.encoder(), target.encoder());
     let (source, rows) = source.counted(device, options)?;

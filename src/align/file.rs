@@ -19,6 +19,15 @@ fn privacy(file: &Contents<'_>, name: &str) -> Result<f64> {
     possible.then_some(variance).ok_or_else(|| file.damaged(&format!("metadata '{name}' is impossible")))
 }
 
+/// ε and δ of private moments, with a comma between them, where they are named.
+fn budget(file: &Contents<'_>, name: &str) -> Result<Option<(f64, f64)>> {
+    let Ok(text) = file.text(name) else { return Ok(None) };
+    let numbers = text.split_once(',').and_then(|(epsilon, delta)| Some((epsilon.parse().ok()?, delta.parse().ok()?)));
+    let possible = |(epsilon, delta): &(f64, f64)| *epsilon > 0.0 && *delta > 0.0 && *delta < 1.0;
+    let found = numbers.filter(possible).ok_or_else(|| file.damaged(&format!("metadata '{name}' is impossible")))?;
+    Ok(Some(found))
+}
+
 impl Statistics {
     /// Writes the statistics file, safetensors, all numbers f64 but the counts:
     ///
@@ -33,7 +42,7 @@ impl Statistics {
     /// | `map` | `[d, d]` | the map of blockwise alignment, optimal transport and least squares, by rows |
     ///
     /// Metadata: `format` = `realign-statistics`, `format_version`, `crate_version`, `method`, `centroid` (or `none`),
-    /// `residual_gap` (or `unknown`), for C3 `sigma` and `seed`, for optimal transport `strength`, of private moments `source_privacy` and `target_privacy` (variance of each component of a mean), and where the rows' files named their encoders `source_encoder`,
+    /// `residual_gap` (or `unknown`), for C3 `sigma` and `seed`, for optimal transport `strength`, of private moments `source_privacy` and `target_privacy` (variance of each component of a mean), `source_budget` and `target_budget` (ε and δ, with a comma), and where the rows' files named their encoders `source_encoder`,
     /// `source_encoder_hash`, `target_encoder` and `target_encoder_hash`. In NumPy:
     ///
     /// ```text
@@ -78,6 +87,9 @@ impl Statistics {
         }
         for (name, variance) in [("source_privacy", self.privacy.0), ("target_privacy", self.privacy.1)] {
             metadata.extend((variance > 0.0).then(|| (name, format!("{variance:e}"))));
+        }
+        for (name, budget) in [("source_budget", self.budgets.0), ("target_budget", self.budgets.1)] {
+            metadata.extend(budget.map(|(epsilon, delta)| (name, format!("{epsilon:e},{delta:e}"))));
         }
         metadata.extend(self.strength.map(|t| ("strength", format!("{t:e}"))));
         write(path, force, (FORMAT, VERSION), &metadata, &entries)
@@ -133,6 +145,7 @@ impl Statistics {
             },
             encoders: (file.encoder("source_"), file.encoder("target_")),
             privacy: (privacy(&file, "source_privacy")?, privacy(&file, "target_privacy")?),
+            budgets: (budget(&file, "source_budget")?, budget(&file, "target_budget")?),
             mean_source,
         };
         statistics.check().map_err(|what| file.damaged(what))?;

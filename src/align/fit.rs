@@ -6,11 +6,8 @@ use super::{Centroid, Method, Noise, Statistics};
 use crate::device::Device;
 use crate::error::{Problem, Remedy};
 use crate::kernels::stats::moments::Summand;
-use crate::stats::{Moments, RowSource, measure, measure_sampled};
+use crate::stats::{Moments, RowSource, measure, measure_sampled, trace_scale};
 use crate::{Error, Result};
-
-/// ε of the scale: s = √(T_x / (T_y + ε)).
-const SCALE_EPSILON: f64 = 1e-10;
 
 /// Fits an operator that maps `source` (text) into the cloud of `target` (image): one read of the target, two of the source
 /// for ReAlign with one centroid step, one more for each further step.
@@ -60,18 +57,12 @@ pub fn fit_moments(
     options: &FitOptions<'_>,
 ) -> Result<Statistics> {
     check_options(options, source_moments.width())?;
-    if options.method.maps() {
-        let problem = Problem::new(format!("{} needs covariances, which moments do not have", options.method));
-        return Err(Error::argument("method", problem.remedy(Remedy::GiveRows)));
-    }
+    refuse_moments(options.method)?;
     let mut statistics = affine_statistics(source_moments, target_moments, options)?;
     if options.method != Method::ReAlign {
         return Ok(statistics);
     }
-    let Some(source) = source else {
-        let problem = Problem::new("realign's centroid step needs the source rows once more");
-        return Err(Error::argument("source", problem.remedy(Remedy::GiveSourceRows)));
-    };
+    let Some(source) = source else { return Err(needs_source_rows()) };
     if (source.rows(), source.width()) != (source_moments.rows(), source_moments.width()) {
         let want = format!("[{}, {}], as its moments", source_moments.rows(), source_moments.width());
         return Err(Error::shape("fit", "source", want, format!("[{}, {}]", source.rows(), source.width())));
@@ -82,6 +73,20 @@ pub fn fit_moments(
     };
     centroid::fit(device, source, &sample, &mut statistics, options)?;
     Ok(statistics)
+}
+
+/// Refuses a method that moments do not determine.
+pub(super) fn refuse_moments(method: Method) -> Result<()> {
+    if !method.maps() {
+        return Ok(());
+    }
+    let problem = Problem::new(format!("{method} needs covariances, which moments do not have"));
+    Err(Error::argument("method", problem.remedy(Remedy::GiveRows)))
+}
+
+pub(super) fn needs_source_rows() -> Error {
+    let problem = Problem::new("realign's centroid step needs the source rows once more");
+    Error::argument("source", problem.remedy(Remedy::GiveSourceRows))
 }
 
 pub(super) fn widths_differ(source: usize, target: usize) -> Error {
@@ -115,12 +120,13 @@ fn affine_statistics(source: &Moments, target: &Moments, options: &FitOptions<'_
         map: None,
         encoders: (None, None),
         privacy: (source.variance_of_mean(), target.variance_of_mean()),
+        budgets: (budget(source), budget(target)),
     })
 }
 
-/// s = √(T_x / (T_y + 1e-10)).
-pub(super) fn trace_scale(source: f64, target: f64) -> f64 {
-    (target / (source + SCALE_EPSILON)).sqrt()
+/// ε and δ of private moments.
+fn budget(moments: &Moments) -> Option<(f64, f64)> {
+    moments.noise().map(|noise| (noise.epsilon, noise.delta))
 }
 
 /// The trace, 0 if it is not told from 0; an error if the side cannot determine an operator.

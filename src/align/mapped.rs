@@ -4,7 +4,6 @@
 //! recorded.
 
 use super::aligner::{Target, row_base};
-use super::fit::trace_scale;
 use super::options::FitOptions;
 use super::{Aligner, Applied, Centroid, Method, OnDevice, Sink, Statistics, blockwise, ridge, transport};
 use crate::device::{Device, Recorder, Tensor};
@@ -13,7 +12,7 @@ use crate::geometry::{Survey, dense};
 use crate::host::dot;
 use crate::kernels::align::apply as kernel;
 use crate::kernels::linalg::matmul::{self, Operand, Product};
-use crate::stats::{RowSource, StreamOptions, normalise};
+use crate::stats::{RowSource, StreamOptions, normalise, trace_scale};
 use crate::{ElementType, Error, Result};
 
 /// The ridge by default, as a share of the source's mean variance: 1e-6 T_y / d.
@@ -233,6 +232,7 @@ pub(super) fn fit(
         map: Some(map),
         encoders: (source.encoder(), target.encoder()),
         privacy: (0.0, 0.0),
+        budgets: (None, None),
     };
     for _ in 0..steps {
         let Some(map) = &statistics.map else { break };

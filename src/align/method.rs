@@ -10,6 +10,8 @@ pub enum Method {
     None,
     /// `normalise(y - μ_y + μ_x)` (Unicorn, arXiv 2503.22655).
     MeanShift,
+    /// `normalise(y - μ_y)`, and the target's rows become `normalise(x - μ_x)` (GR-CLIP, arXiv 2507.19054): the one method that moves both sides.
+    Centre,
     /// ReAlign's first step alone: the same rows as mean shift, under the ablation's name [paper, table 5].
     Anchor,
     /// ReAlign's first two steps: `normalise(μ_x + s (y - μ_y))`.
@@ -29,9 +31,10 @@ pub enum Method {
 
 impl Method {
     /// All that need no pairs, in the order of the ablations.
-    pub const ALL: [Method; 8] = [
+    pub const ALL: [Method; 9] = [
         Method::None,
         Method::MeanShift,
+        Method::Centre,
         Method::Anchor,
         Method::AnchorTrace,
         Method::ReAlign,
@@ -45,6 +48,7 @@ impl Method {
         match self {
             Method::None => "none",
             Method::MeanShift => "mean-shift",
+            Method::Centre => "centre",
             Method::Anchor => "anchor",
             Method::AnchorTrace => "anchor-trace",
             Method::ReAlign => "realign",
@@ -58,6 +62,23 @@ impl Method {
     /// Whether the trace is aligned.
     pub(crate) fn scales(self) -> bool {
         matches!(self, Method::AnchorTrace | Method::ReAlign)
+    }
+
+    /// The fields of [`FitOptions`](super::FitOptions) that it heeds and not all methods do, by name.
+    pub const fn options(self) -> &'static [&'static str] {
+        match self {
+            Method::ReAlign => &["centroid"],
+            Method::C3 => &["sigma", "seed"],
+            Method::Blockwise => &["centroid", "shrinkage", "frame"],
+            Method::OptimalTransport => &["centroid", "shrinkage", "strength"],
+            Method::Ridge => &["centroid", "shrinkage", "paired"],
+            Method::None | Method::MeanShift | Method::Centre | Method::Anchor | Method::AnchorTrace => &[],
+        }
+    }
+
+    /// Whether it moves the target's rows, too.
+    pub(crate) fn centres(self) -> bool {
+        self == Method::Centre
     }
 
     /// Whether it has a map `[d, d]`, fitted from covariances.

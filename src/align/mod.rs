@@ -7,6 +7,7 @@ mod aligner;
 mod apply;
 mod blockwise;
 mod calibration;
+mod centre;
 mod centroid;
 mod compare;
 mod evidence;
@@ -76,6 +77,8 @@ pub struct Statistics {
     pub encoders: (Option<EncoderId>, Option<EncoderId>),
     /// Variance that the noise of private moments gave each component of μ_y and of μ_x; 0 without.
     pub privacy: (f64, f64),
+    /// ε and δ of private moments of the source and of the target, where the fit was to such.
+    pub budgets: (Option<(f64, f64)>, Option<(f64, f64)>),
 }
 
 impl Statistics {
@@ -90,7 +93,7 @@ impl Statistics {
     /// # Errors
     /// The encoders differ: both are named.
     pub fn check_source_encoders(&self, rows: &[EncoderId], any: bool) -> Result<()> {
-        check_encoders("source", self.encoders.0.as_ref(), rows, any)
+        EncoderId::check("statistics' source", self.encoders.0.as_ref(), rows, any)
     }
 
     /// As [`Self::check_source_encoders`], for the target's side.
@@ -98,7 +101,7 @@ impl Statistics {
     /// # Errors
     /// The encoders differ: both are named.
     pub fn check_target_encoders(&self, rows: &[EncoderId], any: bool) -> Result<()> {
-        check_encoders("target", self.encoders.1.as_ref(), rows, any)
+        EncoderId::check("statistics' target", self.encoders.1.as_ref(), rows, any)
     }
 
     /// ‖μ_x - μ_y‖, the gap before alignment.
@@ -106,12 +109,15 @@ impl Statistics {
         self.mean_target.iter().zip(&self.mean_source).map(|(x, y)| (x - y).powi(2)).sum::<f64>().sqrt()
     }
 
-    /// b = μ_x - s μ_y, `[d]`.
+    /// b = μ_x - s μ_y, `[d]`; of centring -μ_y.
     pub fn shift(&self) -> Vec<f64> {
+        if self.method.centres() {
+            return self.mean_source.iter().map(|y| -y).collect();
+        }
         self.mean_target.iter().zip(&self.mean_source).map(|(x, y)| x - self.scale * y).collect()
     }
 
-    /// The statistics of another method that needs no more than these hold: any for its own method, `none`, mean shift and the
+    /// The statistics of another method that needs no more than these hold: any for its own method, `none`, mean shift, centring and the
     /// anchor step always, the trace step always, ReAlign where the centroid step was fitted.
     ///
     /// # Errors
@@ -120,9 +126,9 @@ impl Statistics {
         if method == self.method {
             return Ok(self);
         }
-        let scale = fit::trace_scale(self.trace_source, self.trace_target);
+        let scale = crate::stats::trace_scale(self.trace_source, self.trace_target);
         match method {
-            Method::None | Method::MeanShift | Method::Anchor | Method::AnchorTrace => {
+            Method::None | Method::MeanShift | Method::Centre | Method::Anchor | Method::AnchorTrace => {
                 self.scale = if method == Method::AnchorTrace { scale } else { 1.0 };
                 self.shifts.clear();
                 (self.centroid, self.mean_projected, self.residual_gap) = (None, None, None);
@@ -163,15 +169,4 @@ impl Statistics {
             }
         }
     }
-}
-
-fn check_encoders(side: &str, fitted: Option<&EncoderId>, rows: &[EncoderId], any: bool) -> Result<()> {
-    let Some(fitted) = fitted else { return Ok(()) };
-    let Some(other) = rows.iter().find(|encoder| encoder.hash != fitted.hash) else { return Ok(()) };
-    let problem = format!("they are of the encoder {other}, but the statistics' {side} is of {fitted}");
-    if any {
-        log::warn!("embeddings: {problem}");
-        return Ok(());
-    }
-    Err(Error::argument("embeddings", Problem::new(problem).remedy(Remedy::AllowEncoder)))
 }

@@ -1,5 +1,6 @@
 //! How many rows does a fit need, and does it carry over to other data [paper sections 4 and 6: sample size, domains].
 
+use super::centre::Centred;
 use super::fit::widths_differ;
 use super::options::check_options;
 use super::{FitOptions, Statistics, apply, fit};
@@ -80,8 +81,7 @@ pub fn sample_size_study(
                 &mut Subset::new(target, |i| i % 2 == 0 && chosen.1[(i / 2) as usize]),
                 options,
             )?;
-            let aligned = aligned_mean(device, &statistics, &mut Subset::odd(source), options.stream)?;
-            gaps.push(gap(&held_out, &aligned));
+            gaps.push(left(device, &statistics, (&mut *source, &mut *target), &held_out, options.stream)?);
         }
         table.push(SizeResult { rows, gaps });
     }
@@ -140,12 +140,29 @@ pub fn transfer_matrix(device: &Device, domains: &mut [Domain<'_>], options: &Fi
     for statistics in &operators {
         let mut line = Vec::with_capacity(domains.len());
         for (domain, held_out) in domains.iter_mut().zip(&held_out) {
-            let source = &mut Subset::odd(&mut *domain.source);
-            line.push(gap(held_out, &aligned_mean(device, statistics, source, options.stream)?));
+            let (y, x) = (&mut domain.source, &mut domain.target);
+            line.push(left(device, statistics, (&mut **y, &mut **x), held_out, options.stream)?);
         }
         matrix.push(line);
     }
     Ok(matrix)
+}
+
+/// The gap that an operator leaves between rows 1, 3, 5, … of the sides; `held_out` is the mean of the target's.
+fn left(
+    device: &Device,
+    statistics: &Statistics,
+    (source, target): (&mut dyn RowSource, &mut dyn RowSource),
+    held_out: &[f64],
+    stream: StreamOptions<'_>,
+) -> Result<f64> {
+    let aligned = aligned_mean(device, statistics, &mut Subset::odd(source), stream)?;
+    if !statistics.method.centres() {
+        return Ok(gap(held_out, &aligned));
+    }
+    let mut rows = Subset::odd(target);
+    let (centred, _) = mean(&mut Centred::new(&mut rows, &statistics.mean_target, stream.nonfinite), stream)?;
+    Ok(gap(&centred, &aligned))
 }
 
 /// Mean of the aligned rows, which are f32, in f64.

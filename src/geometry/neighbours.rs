@@ -20,7 +20,7 @@ use crate::host::geometry::{cosine, histogram as host_histogram, nearest as host
 use crate::kernels::geometry::histogram::{self, Histogram, MAX_BINS, Pairs};
 use crate::kernels::geometry::nearest::{self as selection, Lists, NONE, Queries};
 use crate::kernels::linalg::matmul::{self, Operand, Product};
-use crate::stats::Block;
+use crate::stats::unit_rows;
 use crate::{ElementType, Error, Result};
 
 /// Rows of a tile.
@@ -65,11 +65,7 @@ impl<'a> Rows<'a> {
 
     /// Rows from `first` on as unit rows on the device.
     fn tile(&self, device: &Device, first: usize, rows: usize) -> Result<Tensor> {
-        let bytes = bytemuck::cast_slice(self.part(first, rows).data);
-        let block = Block { bytes, tight: 4 * self.width, element: ElementType::F32 };
-        let mut unit = vec![0.0; rows * self.width];
-        block.shifted(&block.measure().0, &vec![0.0; self.width], &mut unit);
-        Tensor::from_f32(device, &unit, self.width)
+        Tensor::from_f32(device, &unit_rows(self.part(first, rows).data, self.width), self.width)
     }
 }
 

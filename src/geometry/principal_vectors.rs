@@ -17,7 +17,7 @@ use crate::Result;
 use crate::device::Device;
 use crate::host::{dot, norm};
 use crate::kernels::geometry::angles::{self as kernel, Pair};
-use crate::stats::file::{entry, write};
+use crate::stats::file::{Contents, entry, format_of, read_bytes, write};
 
 const FORMAT: &str = "realign-principal-vectors";
 const VERSION: u32 = 1;
@@ -52,6 +52,25 @@ impl PrincipalVectors {
             entry("angles_rad", Dtype::F64, vec![k], &angles.radians),
         ];
         write(path, force, (FORMAT, VERSION), &[("width", self.width.to_string())], &entries)
+    }
+
+    /// Reads what [`PrincipalVectors::save`] wrote: the vectors, and their angles, `[k]` in radians.
+    ///
+    /// # Errors
+    /// No such file, a newer format, or a damaged one.
+    pub fn load(path: &Path) -> Result<(Self, Vec<f64>)> {
+        let bytes = read_bytes(path)?;
+        let file = Contents::parse(path, &bytes, (FORMAT, VERSION))?;
+        let (width, radians) = (file.parsed::<usize>("width")?, file.finite("angles_rad", None)?);
+        let count = width.checked_mul(radians.len()).filter(|_| width > 0);
+        let count = count.ok_or_else(|| file.damaged("the width is out of range"))?;
+        let vectors = |name| file.finite(name, Some(count));
+        Ok((PrincipalVectors { a: vectors("a")?, b: vectors("b")?, width }, radians))
+    }
+
+    /// Whether the file says that it holds principal vectors.
+    pub fn is_file(path: &Path) -> bool {
+        format_of(path).as_deref() == Some(FORMAT)
     }
 
     /// Directions from sums of the frames' own, by ascending angle.

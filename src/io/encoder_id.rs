@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::error::{Problem, Remedy};
+use crate::{Error, Result};
+
 /// The encoder that made rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EncoderId {
@@ -60,6 +63,18 @@ impl EncoderId {
             (Some(a), Some(b)) => Some(EncoderId { name: a.name.min(b.name), hash: a.hash }),
             (a, b) => a.or(b),
         }
+    }
+
+    /// Refuses rows of another encoder than what was fitted to; what says nothing is taken. With `any` all are, with a warning. `what` was fitted.
+    pub(crate) fn check(what: &str, fitted: Option<&EncoderId>, rows: &[EncoderId], any: bool) -> Result<()> {
+        let Some(fitted) = fitted else { return Ok(()) };
+        let Some(other) = rows.iter().find(|encoder| encoder.hash != fitted.hash) else { return Ok(()) };
+        let problem = format!("they are of the encoder {other}, but the {what} is of {fitted}");
+        if any {
+            log::warn!("embeddings: {problem}");
+            return Ok(());
+        }
+        Err(Error::argument("embeddings", Problem::new(problem).remedy(Remedy::AllowEncoder)))
     }
 
     /// Whether the rows are of several encoders.

@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::bank::NnnOptions;
 use super::evaluation::{Estimate, TOP, judge};
 use super::map::RowMap;
 use super::ranking::Named;
@@ -24,25 +25,21 @@ const DRAWN: usize = 64;
 pub(super) const BINS: (usize, usize) = (200, 50);
 
 /// What is compared.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct CompareOptions<'a> {
     /// The kind of the queries: see [`Ranking::kind`].
     pub kind: Option<&'a str>,
-    /// Which scores, in this order.
+    /// Which scores, in this order; none for all that the ranking can give ([`Ranking::possible_scores`]).
     pub scores: &'a [Score],
+    /// What [`Score::Nnn`] takes off.
+    pub nnn: NnnOptions,
     /// How rows are read.
     pub stream: StreamOptions<'a>,
 }
 
-impl Default for CompareOptions<'_> {
-    fn default() -> Self {
-        CompareOptions { kind: None, scores: &Score::ALL, stream: StreamOptions::default() }
-    }
-}
-
 crate::setters::setters! {
-    CompareOptions<'a> { kind: Option<&'a str>, scores: &'a [Score], stream: StreamOptions<'a> }
+    CompareOptions<'a> { kind: Option<&'a str>, scores: &'a [Score], nnn: NnnOptions, stream: StreamOptions<'a> }
 }
 
 /// What passed a cut-off.
@@ -168,17 +165,17 @@ impl Space {
         ranking: &Ranking,
         queries: &[f32],
         (names, scores): (&[&str], Vec<Score>),
-        kind: Option<&str>,
+        options: &CompareOptions<'_>,
     ) -> Result<Option<Self>> {
         let mut space: Option<Space> = None;
         for score in scores {
-            let scorer = Scorer::of(ranking, device, score, kind, names)?;
+            let scorer = Scorer::of(ranking, device, (score, options.nnn), options.kind, names)?;
             let judged = Judged { score, scales: scorer.scales(queries)? };
             match &mut space {
                 Some(space) => space.judged.push(judged),
                 None => {
                     let maps = names.iter().map(|name| scorer.map(name).cloned()).collect::<Result<_>>()?;
-                    let queries = Queries::new(queries, scorer.query_map(), ranking.width())?;
+                    let queries = Queries::new(device, queries, scorer.query_map(), ranking.width())?;
                     space = Some(Space { judged: vec![judged], queries, maps });
                 }
             }
@@ -201,7 +198,7 @@ impl Space {
     ) -> Result<(Vec<Vec<Entry>>, Passed)> {
         let mut passed = Passed::new(name, &self.judged)?;
         let quantile = self.judged.iter().find(|one| one.score == Score::Quantile);
-        let width = self.queries.width;
+        let width = self.queries.mapped_width;
         let wanted = (&self.maps[at], TOP.max(LIST));
         let lists = best(device, *source, &self.queries, wanted, options, |rows| {
             let n = rows.len() / width;
@@ -242,20 +239,22 @@ pub fn compare(
         return Err(Error::shape("rank", "relevance", want, format!("those of {}", relevance.queries())));
     }
     let rows: Vec<u64> = collections.iter().map(|(_, source)| source.rows()).collect();
+    let wanted =
+        if options.scores.is_empty() { ranking.possible_scores(options.kind) } else { options.scores.to_vec() };
     let mut found: Vec<Compared> = Vec::new();
     let mut drawn: Vec<Drawn> = names.iter().map(|_| Drawn::default()).collect();
     drawn.iter_mut().for_each(|d| *d = Drawn { cosines: vec![0; BINS.0], placed: vec![0; BINS.1] });
-    let plain = options.scores.iter().copied().filter(|score| !score.moves_rows()).collect();
-    let moving = options.scores.iter().copied().filter(|score| score.moves_rows()).map(|score| vec![score]);
+    let plain = wanted.iter().copied().filter(|score| !score.moves_rows()).collect();
+    let moving = wanted.iter().copied().filter(|score| score.moves_rows()).map(|score| vec![score]);
     for scores in std::iter::once(plain).chain(moving) {
-        let Some(space) = Space::new(device, ranking, queries, (&names, scores), options.kind)? else { continue };
+        let Some(space) = Space::new(device, ranking, queries, (&names, scores), options)? else { continue };
         let mut read = Vec::with_capacity(names.len());
         for (at, collection) in collections.iter_mut().enumerate() {
             read.push(space.read(device, (at, collection), options.stream, &mut drawn[at])?);
         }
         found.extend(results(&space, &names, &rows, &read, relevance)?);
     }
-    let order = |score: Score| options.scores.iter().position(|s| *s == score);
+    let order = |score: Score| wanted.iter().position(|s| *s == score);
     found.sort_by_key(|line| order(line.score));
     Ok(Comparison {
         collections: names.iter().map(|name| (*name).to_owned()).collect(),

@@ -113,8 +113,14 @@ impl Distribution {
     /// The value that a share, above 0 and below 1, is above.
     pub fn value_at(&self, share: f64) -> f64 {
         let goal = share.ln();
+        // Cosines are between -1 and 1; standardised ones may lie anywhere.
         let (mut low, mut high) = (-4.0, 4.0);
-        // Cosines are between -1 and 1; the bounds leave room for dot products of rows that are not quite of norm 1.
+        while self.ln_share_above(low) < goal && low > -1e12 {
+            low *= 2.0;
+        }
+        while self.ln_share_above(high) > goal && high < 1e12 {
+            high *= 2.0;
+        }
         for _ in 0..64 {
             let middle = 0.5 * (low + high);
             if self.ln_share_above(middle) > goal { low = middle } else { high = middle }
@@ -140,6 +146,18 @@ mod tests {
         for share in [0.9, 0.5, 0.1, 0.05] {
             assert!((found.value_at(share) - 0.5 * (1.0 - share)).abs() < 2e-3, "{share}");
             assert!((found.share_above(found.value_at(share)) - share).abs() < 1e-9);
+        }
+    }
+
+    /// Values of any size have their cut-offs.
+    #[test]
+    fn cutoffs_are_found_wherever_they_lie() {
+        for (scale, shift) in [(30.0f32, -200.0f32), (50.0, 90.0)] {
+            let values: Vec<f32> = (0..1000).map(|i| shift + scale * (i as f32 * 0.618_034).fract()).collect();
+            for share in [0.9, 0.1] {
+                let want = f64::from(shift) + f64::from(scale) * (1.0 - share);
+                assert!((of(&values).value_at(share) - want).abs() < 4e-3 * f64::from(scale), "{scale} {share}");
+            }
         }
     }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use safetensors::tensor::Dtype;
 
+use super::prepared::Prepared;
 use super::profile::Profile;
 use super::ranking::{MAX_SAMPLE_ROWS, Ranking};
 use super::sample::Sample;
@@ -38,7 +39,8 @@ impl Ranking {
     /// | `collection.NAME.product_high`, `.product_low` | I64, U64 `[d (d + 1) / 2]` | `Σ u uᵀ` in 2⁻⁸⁶, its rows from the diagonal on |
     ///
     /// Metadata: `format` = `realign-ranking`, `format_version`, `crate_version`, `width`, `seed`, `sample` (the most rows of a sample),
-    /// `collection` and `queries` (names, with commas).
+    /// `collection` and `queries` (names, with commas), and where the rows' files named their encoder `collection.NAME.encoder` and
+    /// `collection.NAME.encoder_hash`.
     ///
     /// # Errors
     /// The file exists and `force` is not given; it cannot be written.
@@ -50,13 +52,20 @@ impl Ranking {
             }
         }
         let names = |all: &BTreeMap<String, Profile>| all.keys().cloned().collect::<Vec<_>>().join(",");
-        let metadata = [
+        let mut metadata = vec![
             ("width", self.width.to_string()),
             ("seed", self.seed.to_string()),
             ("sample", self.sample.to_string()),
             (COLLECTIONS, names(&self.collections)),
             (QUERIES, names(&self.queries)),
         ];
+        let encoders: Vec<(String, String)> = [(COLLECTIONS, &self.collections), (QUERIES, &self.queries)]
+            .into_iter()
+            .flat_map(|(prefix, all)| all.iter().map(move |(name, profile)| (format!("{prefix}.{name}."), profile)))
+            .filter_map(|(prefix, profile)| Some(profile.encoder.as_ref()?.notes(&prefix)))
+            .flatten()
+            .collect();
+        metadata.extend(encoders.iter().map(|(name, text)| (&name[..], text.clone())));
         write(path, force, (FORMAT, VERSION), &metadata, &entries)
     }
 
@@ -94,7 +103,7 @@ impl Ranking {
         if collections.is_empty() {
             return Err(contents.damaged("there is no collection"));
         }
-        Ok(Ranking { width, seed, sample, collections, queries })
+        Ok(Ranking { width, seed, sample, collections, queries, prepared: Prepared::default() })
     }
 
     /// Whether the file says that it holds a ranking.
@@ -116,5 +125,5 @@ fn read(contents: &Contents<'_>, prefix: &str, shape: (usize, u64, usize)) -> Re
     if copies.iter().fold(0u64, |all, c| all.saturating_add(*c)) > rows {
         return Err(contents.damaged("the sample has more rows than the collection"));
     }
-    Ok(Profile { moments, sample })
+    Ok(Profile { moments, sample, encoder: contents.encoder(prefix) })
 }

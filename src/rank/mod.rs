@@ -31,14 +31,17 @@
 //! [`Score`] has the ways that there are, [`search`] is exact top-k in every collection and then in all, [`compare`] holds the ways against graded
 //! answers.
 
+mod bank;
 mod compare;
 mod distribution;
 mod evaluation;
 mod file;
 mod hits;
 mod map;
+mod neighbours;
 #[cfg(feature = "report")]
 mod pages;
+mod prepared;
 mod profile;
 mod ranking;
 mod relevance;
@@ -47,6 +50,7 @@ mod score;
 mod scorer;
 mod search;
 
+pub use bank::NnnOptions;
 pub use compare::{Calibrated, CompareOptions, Compared, Comparison, NOMINAL_SHARES, compare};
 pub use distribution::Distribution;
 pub use evaluation::{Estimate, TOP};
@@ -58,4 +62,4 @@ pub use relevance::Relevance;
 pub use sample::Sample;
 pub use score::Score;
 pub use scorer::{QueryScale, Scorer};
-pub use search::{Hit, SearchOptions, search};
+pub use search::{Hit, SearchOptions, read_queries, search};

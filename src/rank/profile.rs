@@ -2,6 +2,7 @@
 
 use super::sample::Sample;
 use crate::device::Device;
+use crate::io::EncoderId;
 use crate::stats::{Covariance, RowSource, SecondMomentSums, SecondMoments, StreamOptions, stream};
 use crate::{Error, Result};
 
@@ -13,6 +14,8 @@ const BLOCK_ROWS: usize = 1024;
 pub struct Profile {
     pub(super) moments: SecondMoments,
     pub(super) sample: Sample,
+    /// Who made the rows, as far as their files said it.
+    pub(super) encoder: Option<EncoderId>,
 }
 
 impl Profile {
@@ -26,23 +29,29 @@ impl Profile {
         let width = source.width();
         let mut sums = SecondMomentSums::new(device, width)?;
         let mut sample = Sample::empty(width, seed, capacity);
-        let (zeros, mut unit) = (vec![0.0; width], Vec::new());
+        let mut unit = Vec::new();
         stream(BLOCK_ROWS, source, options, |block| {
             let bad = sums.add(block)?;
             if bad.is_none() {
                 unit.resize(block.rows() * width, 0f32);
-                block.shifted(&block.measure().0, &zeros, &mut unit);
+                block.unit(&block.measure().0, &mut unit);
                 sample.add(&mut unit);
             }
             Ok(bad)
         })?;
-        Ok(Profile { moments: sums.finish()?, sample })
+        Ok(Profile { moments: sums.finish()?, sample, encoder: source.encoder() })
     }
 
     /// Takes another part's rows in: exact, in any order.
     pub(super) fn merge(&mut self, other: &Profile) -> Result<()> {
         self.sample.merge(&other.sample)?;
+        self.encoder = EncoderId::of_both(self.encoder.take(), other.encoder.clone());
         self.moments.merge(&other.moments)
+    }
+
+    /// The encoder that made the rows, where their files said it and no other beside it.
+    pub fn encoder(&self) -> Option<&EncoderId> {
+        self.encoder.as_ref().filter(|encoder| !encoder.is_several())
     }
 
     /// n.

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use super::prepared::Prepared;
 use super::profile::Profile;
-use super::{Score, Scorer};
+use super::{NnnOptions, Score, Scorer};
 use crate::device::Device;
+use crate::error::{Problem, Remedy};
+use crate::io::EncoderId;
 use crate::setters::setters;
 use crate::stats::{RowSource, StreamOptions};
 use crate::{Error, Result};
@@ -49,6 +52,8 @@ pub struct Ranking {
     pub(super) sample: usize,
     pub(super) collections: BTreeMap<String, Profile>,
     pub(super) queries: BTreeMap<String, Profile>,
+    /// Of [`Ranking::scores`].
+    pub(super) prepared: Prepared,
 }
 
 /// Names stand in files and in hits.
@@ -107,7 +112,8 @@ impl Ranking {
         let width = first.width();
         let collections = profiles(device, collections, width, options)?;
         let queries = profiles(device, queries, width, options)?;
-        Ok(Ranking { width, seed: options.seed, sample: options.sample, collections, queries })
+        let (seed, sample) = (options.seed, options.sample);
+        Ok(Ranking { width, seed, sample, collections, queries, prepared: Prepared::default() })
     }
 
     /// Takes in what was fitted to other rows, of the same collections or of others: exact, in any order.
@@ -119,6 +125,7 @@ impl Ranking {
         if (self.width, self.seed, self.sample) != (other.width, other.seed, other.sample) {
             return Err(Error::shape("merge", "ranking", of(self), of(other)));
         }
+        self.prepared = Prepared::default();
         for (mine, theirs) in [(&mut self.collections, &other.collections), (&mut self.queries, &other.queries)] {
             for (name, profile) in theirs {
                 match mine.get_mut(name) {
@@ -187,8 +194,67 @@ impl Ranking {
         })
     }
 
+    /// The reference queries of a kind: the rows of such queries that were counted by themselves. Collections do not stand in for them, for their rows
+    /// are each other's best items.
+    ///
+    /// # Errors
+    /// None of this kind; several kinds and no name.
+    pub fn reference_queries(&self, kind: Option<&str>) -> Result<&Profile> {
+        let found = match kind {
+            None if self.queries.len() > 1 => return self.kind(None),
+            None => self.queries.values().next(),
+            Some(name) => self.queries.get(name),
+        };
+        found.filter(|profile| !profile.sample().is_empty()).ok_or_else(|| {
+            let what = kind.map_or("no queries".to_owned(), |name| format!("no queries of the kind {name:?}"));
+            let problem = format!("the score is held against reference queries, but the ranking was fitted to {what}");
+            Error::argument("score", Problem::new(problem).remedy(Remedy::CountQueries))
+        })
+    }
+
+    /// Refuses rows that are to be searched as a collection but were made by another encoder than its own: their cloud is another, even where widths
+    /// agree. Rows and rankings that say nothing are taken; with `any` all are, with a warning.
+    ///
+    /// # Errors
+    /// The encoders differ: both are named.
+    pub fn check_collection_encoders(&self, name: &str, rows: &[EncoderId], any: bool) -> Result<()> {
+        let known = self.collections.get(name).and_then(Profile::encoder);
+        EncoderId::check(&format!("ranking's collection {name:?}"), known, rows, any)
+    }
+
+    /// As [`Self::check_collection_encoders`], for queries of a kind ([`Self::kind`]).
+    ///
+    /// # Errors
+    /// The encoders differ: both are named.
+    pub fn check_query_encoders(&self, kind: Option<&str>, rows: &[EncoderId], any: bool) -> Result<()> {
+        let known = self.kind(kind).ok().and_then(Profile::encoder);
+        EncoderId::check("ranking's rows of the queries' kind", known, rows, any)
+    }
+
+    /// The same of another ranking's collections and kinds of queries, of the names that both have.
+    ///
+    /// # Errors
+    /// The encoders differ: both are named.
+    pub fn check_encoders_of(&self, other: &Ranking, any: bool) -> Result<()> {
+        for (mine, theirs) in [(&self.collections, &other.collections), (&self.queries, &other.queries)] {
+            for (name, profile) in theirs {
+                let known = mine.get(name).and_then(Profile::encoder);
+                let rows: Vec<EncoderId> = profile.encoder().cloned().into_iter().collect();
+                EncoderId::check(&format!("first ranking's {name:?}"), known, &rows, any)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The scores that the ranking can give for queries of a kind: all, but without reference queries those that are held against such.
+    pub fn possible_scores(&self, kind: Option<&str>) -> Vec<Score> {
+        let known = self.reference_queries(kind).is_ok();
+        Score::ALL.into_iter().filter(|score| known || !score.needs_queries()).collect()
+    }
+
     /// Scores on the common scale, by [`Score::Quantile`], of what one query `[d]`, of any norm, scored in a collection: `raw` are dot products of
-    /// unit rows, as a database returns them, `[n]` in any order. For many queries make a [`Scorer`] once.
+    /// unit rows, as a database returns them, `[n]` in any order. The first call prepares the collection, and the ranking keeps what that made; a
+    /// [`Scorer`] takes many queries at a time, and other scores.
     ///
     /// # Errors
     /// Another width; no such collection; a value that is no dot product of unit rows, which are -1 to 1.
@@ -198,8 +264,11 @@ impl Ranking {
             let problem = format!("{x} is no dot product of unit rows, which are -1 to 1; divide by both norms");
             return Err(Error::argument("scores", problem));
         }
-        let scorer = Scorer::of(self, &Device::host(), Score::Quantile, None, &[collection])?;
-        let scales = scorer.scales(query)?;
+        let made = || {
+            let score = (Score::Quantile, NnnOptions::default());
+            Scorer::of(self, &Device::host(), score, None, &[collection])
+        };
+        let scales = self.prepared.scorer(collection, made)?.scales(query)?;
         let raw: Vec<f64> = raw.iter().map(|x| f64::from(*x)).collect();
         scales.first().map_or(Ok(Vec::new()), |scale| scale.scores(collection, &raw))
     }

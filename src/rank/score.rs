@@ -16,6 +16,12 @@ pub enum Score {
     Centre,
     /// Cosine after ReAlign of the query and of all collections but one to that one's cloud (arXiv 2602.07026). Needs the items' rows.
     Realign,
+    /// `q·d - α b(d)`, b(d) the mean of the item's k largest dot products with reference queries: nearest neighbour normalisation (Chowdhury et al.
+    /// 2024, arXiv 2410.24114, equations 2 and 3). Needs the items' rows and reference queries.
+    Nnn,
+    /// `(q·d - m_m) / σ_m`, m_m and σ_m mean and deviation of reference queries' dot products with their best item of the collection, their
+    /// pseudo-positive: similarity standardisation (Yamashita et al. 2025, arXiv 2511.22141). Needs reference queries.
+    Standardise,
     /// `q·d` as it is.
     Raw,
     /// Distribution-based score fusion of the returned lists: 0 at three deviations below the mean of a list's best 50, 1 at three above.
@@ -26,8 +32,17 @@ pub enum Score {
 
 impl Score {
     /// All of them, the baselines first.
-    pub const ALL: [Score; 7] =
-        [Score::Raw, Score::Realign, Score::Centre, Score::Z, Score::Quantile, Score::Dbsf, Score::Rrf];
+    pub const ALL: [Score; 9] = [
+        Score::Raw,
+        Score::Realign,
+        Score::Centre,
+        Score::Nnn,
+        Score::Standardise,
+        Score::Z,
+        Score::Quantile,
+        Score::Dbsf,
+        Score::Rrf,
+    ];
 
     /// The name that callers choose it by.
     pub const fn name(self) -> &'static str {
@@ -36,6 +51,8 @@ impl Score {
             Score::Z => "z",
             Score::Centre => "centre",
             Score::Realign => "realign",
+            Score::Nnn => "nnn",
+            Score::Standardise => "standardise",
             Score::Raw => "raw",
             Score::Dbsf => "dbsf",
             Score::Rrf => "rrf",
@@ -44,7 +61,12 @@ impl Score {
 
     /// Whether it moves rows before they are multiplied, so that it cannot be told from dot products alone.
     pub const fn moves_rows(self) -> bool {
-        matches!(self, Score::Centre | Score::Realign)
+        matches!(self, Score::Centre | Score::Realign | Score::Nnn)
+    }
+
+    /// Whether it is held against reference queries: rows of the queries' kind, counted by themselves.
+    pub const fn needs_queries(self) -> bool {
+        matches!(self, Score::Nnn | Score::Standardise)
     }
 
     /// Whether it knows no more than the lists that were returned: such a score has no cut-off.

@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
+use super::bank::NnnOptions;
 use super::distribution::Distribution;
-use super::map::{RowMap, unit_rows};
+use super::map::{Maps, RowMap};
 use super::profile::Profile;
 use super::{Ranking, Score};
 use crate::device::{Device, Tensor};
 use crate::geometry::dense;
 use crate::host::{dispatch_simd, dot, real};
 use crate::kernels::linalg::matmul::{self, Operand, Product};
-use crate::stats::Covariance;
+use crate::stats::{Covariance, unit_rows};
 use crate::{ElementType, Error, Result};
 
 /// Items of a list that fusion looks at: what a vector database is asked for.
@@ -41,6 +42,23 @@ struct Reference {
     sample: Option<References>,
     weights: Vec<f64>,
     covariance: Option<Covariance>,
+    /// Mean and deviation that products are standardised by.
+    standard: (f64, f64),
+}
+
+impl Reference {
+    fn of(device: &Device, (score, maps): (Score, &Maps<'_>), name: &str, profile: &Profile) -> Result<Self> {
+        let (map, d) = (maps.of_collection(profile), profile.mean().len());
+        let wanted = !score.of_lists() && score != Score::Z;
+        let rows = wanted.then(|| map.apply(device, &profile.sample().rows(), d)).transpose()?;
+        let standard = match (score, &maps.bank, &rows) {
+            (Score::Standardise, Some(bank), Some(rows)) => bank.pseudo_positives(device, name, rows, d)?,
+            _ => (0.0, 1.0),
+        };
+        let sample = rows.map(|rows| References::new(device, rows, map.width(d))).transpose()?;
+        let covariance = (score == Score::Z).then(|| profile.covariance());
+        Ok(Reference { map, sample, weights: profile.weights(), covariance, standard })
+    }
 }
 
 /// Rows `[m, d]` that queries are multiplied with.
@@ -104,22 +122,16 @@ impl pulp::NullaryFnOnce for Dots<'_> {
     }
 }
 
-/// The collection to whose cloud ReAlign takes all others: the one whose mean is farthest from the queries'.
-fn farthest<'a>(collections: &[&'a Profile], kind: &Profile) -> Option<&'a Profile> {
-    let mean = kind.mean();
-    let distance = |p: &Profile| p.mean().iter().zip(&mean).map(|(a, b)| (a - b).powi(2)).sum::<f64>();
-    collections.iter().copied().max_by(|a, b| distance(a).total_cmp(&distance(b)))
-}
-
 impl Scorer {
-    /// For the queries of a kind ([`Ranking::kind`]) in the collections of these names.
+    /// For the queries of a kind ([`Ranking::kind`]) in the collections of these names; `nnn` is heeded by [`Score::Nnn`] alone.
     ///
     /// # Errors
-    /// An unknown kind or collection, one that is named twice or has no two different rows; a device lost or out of memory.
+    /// An unknown kind or collection, one that is named twice or has no two different rows; a score that needs reference queries
+    /// ([`Ranking::reference_queries`]) where there are none; options out of range; a device lost or out of memory.
     pub fn of(
         ranking: &Ranking,
         device: &Device,
-        score: Score,
+        (score, nnn): (Score, NnnOptions),
         kind: Option<&str>,
         collections: &[&str],
     ) -> Result<Self> {
@@ -127,22 +139,12 @@ impl Scorer {
         if let Some(name) = collections.iter().enumerate().find(|(i, name)| collections[..*i].contains(name)) {
             return Err(Error::argument("collection", format!("{:?} is named twice", name.1)));
         }
-        let moves = score.moves_rows();
-        let kind = moves.then(|| ranking.kind(kind)).transpose()?;
-        let target = kind.and_then(|kind| farthest(&ranking.all(), kind));
-        let map = |profile: &Profile| match (score, target) {
-            (Score::Centre, _) => RowMap::centre(&profile.mean()),
-            (Score::Realign, Some(target)) if target != profile => RowMap::realign(profile, target),
-            _ => RowMap::default(),
-        };
-        let reference = |profile: &&Profile| -> Result<Reference> {
-            let (map, d) = (map(profile), ranking.width());
-            let wanted = !score.of_lists() && score != Score::Z;
-            let rows = wanted.then(|| map.apply(&profile.sample().rows(), d));
-            let sample = rows.map(|rows| References::new(device, rows, d)).transpose()?;
-            let covariance = (score == Score::Z).then(|| profile.covariance());
-            Ok(Reference { map, sample, weights: profile.weights(), covariance })
-        };
+        let maps = Maps::of(ranking, (score, nnn), kind)?;
+        let references = collections
+            .iter()
+            .zip(&profiles)
+            .map(|(name, profile)| Reference::of(device, (score, &maps), name, profile));
+        let references = references.collect::<Result<Vec<_>>>()?;
         let pooled = profiles.iter().flat_map(|profile| {
             let weights = profile.weights();
             let scale = profile.rows() as f64 / weights.iter().sum::<f64>();
@@ -153,9 +155,9 @@ impl Scorer {
             width: ranking.width(),
             names: collections.iter().map(|name| (*name).to_owned()).collect(),
             device: device.clone(),
-            query_map: kind.map(map).unwrap_or_default(),
+            query_map: maps.of_queries(),
             pooled: pooled.collect(),
-            collections: profiles.iter().map(reference).collect::<Result<_>>()?,
+            collections: references,
         })
     }
 
@@ -196,7 +198,7 @@ impl Scorer {
                 all.iter_mut().zip(normals(&unit, self.width, found)).for_each(|(scales, one)| scales.push(one));
             }
         } else {
-            self.sampled(&self.query_map.apply(&unit, self.width), &mut all)?;
+            self.sampled(&self.query_map.apply(&self.device, &unit, self.width)?, &mut all)?;
         }
         let scale = |scales| QueryScale { score: self.score, names: self.names.clone(), scales };
         Ok(all.into_iter().map(scale).collect())
@@ -215,10 +217,14 @@ impl Scorer {
             return Ok(());
         }
         let parts: Vec<(&Vec<f32>, usize)> = products.iter().zip(samples.map(|(_, weights)| weights.len())).collect();
+        let standards: Vec<(f64, f64)> = self.collections.iter().map(|c| c.standard).collect();
         all.par_iter_mut().enumerate().for_each(|(i, scales)| {
-            let values = parts.iter().flat_map(|(products, m)| &products[i * m..(i + 1) * m]).copied();
+            let values = parts.iter().zip(&standards).flat_map(|((products, m), (mean, deviation))| {
+                products[i * m..(i + 1) * m].iter().map(move |x| ((f64::from(*x) - mean) / deviation) as f32)
+            });
             let found = Arc::new(Distribution::new(values, self.pooled.iter().copied()));
-            scales.extend(parts.iter().map(|_| Scale::Plain(found.clone())));
+            let scale = |&(mean, deviation): &(f64, f64)| Scale::Pooled { mean, deviation, all: found.clone() };
+            scales.extend(standards.iter().map(scale));
         });
         Ok(())
     }
@@ -266,8 +272,12 @@ enum Scale {
         mean: f64,
         deviation: f64,
     },
-    /// The dot products themselves; the distribution is that in all collections together.
-    Plain(Arc<Distribution>),
+    /// The dot products less a mean, over a deviation: 0 and 1 where they are taken as they are. The distribution is that in all collections together.
+    Pooled {
+        mean: f64,
+        deviation: f64,
+        all: Arc<Distribution>,
+    },
     List,
 }
 
@@ -298,15 +308,16 @@ impl QueryScale {
             Scale::Quantile(found) => {
                 products.iter().map(|x| -found.ln_share_above(*x) / std::f64::consts::LN_10).collect()
             }
-            Scale::Normal { mean, deviation } => products.iter().map(|x| (x - mean) / deviation).collect(),
-            Scale::Plain(_) => products.to_vec(),
+            Scale::Normal { mean, deviation } | Scale::Pooled { mean, deviation, .. } => {
+                products.iter().map(|x| (x - mean) / deviation).collect()
+            }
             Scale::List if self.score == Score::Rrf => reciprocal_ranks(products),
             Scale::List => fused(products),
         })
     }
 
     /// The dot product from which an item of a collection passes, so that some `share` of its items do: by [`Score::Quantile`] and [`Score::Z`] of each
-    /// collection's items; by the scores that are cosines of all collections' items together, since one cut-off holds for all of them.
+    /// collection's items; by the others of all collections' items together, since one cut-off holds for all of them.
     ///
     /// # Errors
     /// No such collection; a share that is not between 0 and 1; a score of lists, which has no cut-off.
@@ -316,7 +327,7 @@ impl QueryScale {
         }
         Ok(match self.scale(collection)? {
             Scale::Quantile(found) => found.value_at(share),
-            Scale::Plain(found) => found.value_at(share),
+            Scale::Pooled { mean, deviation, all } => mean + deviation * all.value_at(share),
             Scale::Normal { mean, deviation } => mean + deviation * normal_quantile(share),
             Scale::List => {
                 let problem = format!("{} knows lists alone, and has no cut-off; choose another score", self.score);
@@ -335,7 +346,7 @@ impl QueryScale {
             Scale::Normal { mean, deviation } => {
                 Some(0.5 * libm::erfc((product - mean) / deviation / std::f64::consts::SQRT_2))
             }
-            Scale::Plain(_) | Scale::List => None,
+            Scale::Pooled { .. } | Scale::List => None,
         })
     }
 }

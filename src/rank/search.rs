@@ -3,19 +3,22 @@
 
 use rayon::prelude::*;
 
-use super::map::{RowMap, unit_rows};
+use super::bank::NnnOptions;
+use super::map::RowMap;
+use super::neighbours::{candidates, wide_dot};
 use super::ranking::Named;
 use super::scorer::{LIST, QueryScale, Scorer, check_queries};
 use super::{Ranking, Score};
 use crate::device::Device;
-use crate::geometry::neighbours::{Rows, nearest};
-use crate::stats::{RowSource, StreamOptions, stream};
+use crate::stats::{
+    NonFinite, RowSource, StreamOptions, decode, first_nonfinite, nonfinite_error, stream, unit_rows, zero_nonfinite,
+};
 use crate::{Error, Result};
 
 /// Bytes of a collection's rows that are in memory at a time, and the most rows.
 const SLAB: (usize, usize) = (64 << 20, 8192);
-/// Neighbours beyond those asked for: products of f32 choose the candidates, products of f64 order them.
-const MARGIN: usize = 16;
+/// Rows of queries that are read at a time.
+const READ_ROWS: usize = 1024;
 /// The most hits of a query.
 const MAX_TOP: usize = 100_000;
 
@@ -31,19 +34,27 @@ pub struct SearchOptions<'a> {
     pub top: usize,
     /// The share of items that may pass, above 0 and below 1: see [`QueryScale::cutoff`].
     pub pass: Option<f64>,
+    /// What [`Score::Nnn`] takes off.
+    pub nnn: NnnOptions,
     /// How rows are read.
     pub stream: StreamOptions<'a>,
 }
 
 impl Default for SearchOptions<'_> {
     fn default() -> Self {
-        SearchOptions { score: Score::default(), kind: None, top: 10, pass: None, stream: StreamOptions::default() }
+        let (score, stream) = (Score::default(), StreamOptions::default());
+        SearchOptions { score, kind: None, top: 10, pass: None, nnn: NnnOptions::default(), stream }
     }
 }
 
 crate::setters::setters! {
     SearchOptions<'a> {
-        score: Score, kind: Option<&'a str>, top: usize, pass: Option<f64>, stream: StreamOptions<'a>,
+        score: Score,
+        kind: Option<&'a str>,
+        top: usize,
+        pass: Option<f64>,
+        nnn: NnnOptions,
+        stream: StreamOptions<'a>,
     }
 }
 
@@ -74,20 +85,23 @@ pub(super) struct Entry {
     pub product: f64,
 }
 
-/// Unit queries as they are and as they were mapped, `[b, d]` each.
+/// Unit queries as they are, `[b, d]`, and as they were mapped, `[b, w]`.
 pub(super) struct Queries {
     pub unit: Vec<f32>,
     pub mapped: Vec<f32>,
     pub width: usize,
+    /// w.
+    pub mapped_width: usize,
     /// Whether the two differ.
     moved: bool,
 }
 
 impl Queries {
-    pub fn new(queries: &[f32], map: &RowMap, width: usize) -> Result<Self> {
+    pub fn new(device: &Device, queries: &[f32], map: &RowMap, width: usize) -> Result<Self> {
         check_queries(queries, width)?;
         let unit = unit_rows(queries, width);
-        Ok(Queries { mapped: map.apply(&unit, width), unit, width, moved: !map.is_identity() })
+        let (mapped, mapped_width) = (map.apply(device, &unit, width)?, map.width(width));
+        Ok(Queries { mapped, unit, width, mapped_width, moved: !map.is_identity() })
     }
 
     pub fn count(&self) -> usize {
@@ -95,23 +109,8 @@ impl Queries {
     }
 }
 
-fn wide_dot(a: &[f32], b: &[f32]) -> f64 {
-    a.iter().zip(b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum()
-}
-
-/// Indices in a slab of mapped rows that may be among each query's best `depth`, `[b, k]` flat, and k.
-fn candidates(device: &Device, queries: &Queries, slab: &[f32], depth: usize) -> Result<(Vec<u32>, usize)> {
-    let rows = slab.len() / queries.width;
-    let k = depth.saturating_add(MARGIN);
-    if k >= rows {
-        return Ok(((0..queries.count()).flat_map(|_| 0..rows as u32).collect(), rows));
-    }
-    let (queries, base) = (Rows::new(&queries.mapped, queries.width)?, Rows::new(slab, queries.width)?);
-    Ok((nearest(device, queries, base, k, None)?.indices, k))
-}
-
 /// The best `depth` items of a collection for each query, by the products of mapped rows, best first, ties by lower row. `each` is given every
-/// block of mapped rows.
+/// block of mapped rows, `[n, w]`.
 pub(super) fn best(
     device: &Device,
     source: &mut dyn RowSource,
@@ -122,7 +121,7 @@ pub(super) fn best(
 ) -> Result<Vec<Vec<Entry>>> {
     let width = queries.width;
     let mut lists: Vec<Vec<Entry>> = vec![Vec::new(); queries.count()];
-    let (zeros, mut first) = (vec![0.0; width], 0u64);
+    let (mapped_width, mut first) = (queries.mapped_width, 0u64);
     let rows = (SLAB.0 / (4 * width)).clamp(1, SLAB.1);
     stream(rows, source, options, |block| {
         let (scales, _) = block.measure();
@@ -130,17 +129,20 @@ pub(super) fn best(
             return Ok(Some(row));
         }
         let mut unit = vec![0f32; block.rows() * width];
-        block.shifted(&scales, &zeros, &mut unit);
-        let mapped = map.apply(&unit, width);
-        let (found, k) = candidates(device, queries, &mapped, depth)?;
+        block.unit(&scales, &mut unit);
+        let mapped = map.apply(device, &unit, width)?;
+        let (found, k) = candidates(device, (&queries.mapped, &mapped), mapped_width, depth)?;
         lists.par_iter_mut().zip(found.par_chunks(k.max(1))).enumerate().for_each(|(i, (list, found))| {
-            let span = i * width..(i + 1) * width;
-            let (plain, moved) = (&queries.unit[span.clone()], &queries.mapped[span]);
+            let (span, mapped_span) =
+                (|at: usize| at * width..(at + 1) * width, |at: usize| at * mapped_width..(at + 1) * mapped_width);
+            let (plain, moved) = (&queries.unit[span(i)], &queries.mapped[mapped_span(i)]);
             list.extend(found.iter().map(|&at| {
-                let span = at as usize * width..(at as usize + 1) * width;
-                let raw = wide_dot(plain, &unit[span.clone()]);
-                // One collection's rows may stay where they are while the queries move to them.
-                let product = if map.is_identity() && !queries.moved { raw } else { wide_dot(moved, &mapped[span]) };
+                let raw = wide_dot(plain, &unit[span(at as usize)]);
+                let product = match map.is_identity() && !queries.moved {
+                    true => raw,
+                    // One collection's rows may stay where they are while the queries move to them.
+                    false => wide_dot(moved, &mapped[mapped_span(at as usize)]),
+                };
                 Entry { row: first + u64::from(at), raw, product }
             }));
             list.sort_by(|a, b| b.product.total_cmp(&a.product).then(a.row.cmp(&b.row)));
@@ -207,12 +209,40 @@ pub(super) fn check_widths(ranking: &Ranking, collections: &[Named<'_, '_>]) -> 
     }
 }
 
+/// A source's rows as queries, `[b, d]` in f32, of the norms that they have.
+///
+/// # Errors
+/// A NaN or an infinity, unless replaced, which is logged; a file that cannot be read.
+pub fn read_queries(source: &mut dyn RowSource, nonfinite: NonFinite) -> Result<Vec<f32>> {
+    let (width, element) = (source.width(), source.element_type());
+    let tight = width * element.bytes();
+    let (mut bytes, mut out, mut replaced) = (vec![0; READ_ROWS * tight], Vec::new(), 0);
+    source.rewind()?;
+    loop {
+        let rows = source.next(READ_ROWS, &mut bytes)?;
+        if rows == 0 {
+            break;
+        }
+        let bytes = &mut bytes[..rows * tight];
+        if nonfinite == NonFinite::Zero {
+            replaced += zero_nonfinite(bytes, element);
+        } else if let Some(at) = first_nonfinite(bytes, element) {
+            return Err(nonfinite_error(source, (out.len() / width + at / width) as u64));
+        }
+        out.extend(bytes.chunks_exact(element.bytes()).map(|e| decode(e, element) as f32));
+    }
+    if replaced > 0 {
+        log::warn!("{replaced} values of the queries that are not finite were read as 0");
+    }
+    Ok(out)
+}
+
 /// Each query's best items in all collections together, best first, from the queries' first to their last. Queries `[b, d]` of any norm.
 ///
 /// In every collection the best are exact: candidates by products in f32, in their order by products in f64. Reads each collection once.
 ///
 /// # Errors
-/// Another width than the ranking's; an unknown collection or kind; `top` or `pass` out of range, or a cut-off of a score that has none; a NaN or an
+/// Another width than the ranking's; an unknown collection or kind; a score that needs reference queries where there are none; `top` or `pass` out of range, or a cut-off of a score that has none; a NaN or an
 /// infinity, unless replaced; a file that cannot be read; a device lost or out of memory.
 pub fn search(
     device: &Device,
@@ -224,8 +254,8 @@ pub fn search(
     check_top(options.top)?;
     check_widths(ranking, collections)?;
     let names: Vec<&str> = collections.iter().map(|(name, _)| *name).collect();
-    let scorer = Scorer::of(ranking, device, options.score, options.kind, &names)?;
-    let queries = Queries::new(queries, scorer.query_map(), ranking.width())?;
+    let scorer = Scorer::of(ranking, device, (options.score, options.nnn), options.kind, &names)?;
+    let queries = Queries::new(device, queries, scorer.query_map(), ranking.width())?;
     let scales = scorer.scales(&queries.unit)?;
     if let (Some(share), Some(scale), Some(name)) = (options.pass, scales.first(), names.first()) {
         scale.cutoff(name, share)?;

@@ -11,6 +11,14 @@ use crate::{Error, Result, host};
 /// Below this a trace is not told from 0: the resolution of the sums, see [`crate::kernels::stats::moments`].
 pub const TRACE_RESOLUTION: f64 = 1e-9;
 
+/// ε of ReAlign's scale.
+const SCALE_EPSILON: f64 = 1e-10;
+
+/// s = √(T_x / (T_y + 1e-10)), which brings the source's trace T_y to the target's T_x [spec 2].
+pub(crate) fn trace_scale(source: f64, target: f64) -> f64 {
+    (target / (source + SCALE_EPSILON)).sqrt()
+}
+
 /// Exact sums over a row set. Merging is exact too, so that neither order nor partition matters.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Moments {

@@ -69,6 +69,11 @@ impl<'a> Block<'a> {
         tasks.for_each(|((block, scales), out)| dispatch_simd(Round { block, scales, unit, out }));
     }
 
+    /// Unit rows rounded to `R`, `[n, d]`.
+    pub fn unit<R: Real>(&self, scales: &[Scale], out: &mut [R]) {
+        self.shifted(scales, &vec![0.0; self.width()], out);
+    }
+
     /// Unit rows less `mean`, rounded to `R`, `[n, d]`.
     pub fn shifted<R: Real>(&self, scales: &[Scale], mean: &[f64], out: &mut [R]) {
         let rows = self.task_rows();
@@ -115,6 +120,14 @@ fn scale(row: &[f64]) -> Scale {
     }
     let peak = row.iter().fold(0f64, |m, x| m.max(x.abs()));
     [peak.recip(), row.iter().map(|x| (x / peak).powi(2)).sum::<f64>().sqrt().recip()]
+}
+
+/// Rows `[n, width]` brought to norm 1 in f64 and rounded; one of norm below 1e-10 becomes zero. All are finite.
+pub(crate) fn unit_rows(rows: &[f32], width: usize) -> Vec<f32> {
+    let block = Block { bytes: bytemuck::cast_slice(rows), tight: 4 * width, element: ElementType::F32 };
+    let mut out = vec![0.0; rows.len()];
+    block.unit(&block.measure().0, &mut out);
+    out
 }
 
 /// Brings a row to norm 1, safe from overflow; one of norm below 1e-10 stays as it is.

@@ -343,6 +343,11 @@ pub fn aligner(
     if method == Method::None {
         return Ok(None);
     }
+    if method == Method::Centre {
+        let problem = "centre moves the pictures, too, and a run keeps no mean to move those of its second stage and of questions by: they would \
+                       lie apart from the texts that it learnt from; choose mean-shift, which moves texts alone to where the pictures are";
+        return Err(Error::argument("aligner", problem));
+    }
     statistics.check_source_encoders(encoders, any)?;
     statistics.as_method(method).map(|s| Some(s.aligner())).map_err(|error| match error {
         Error::Argument { problem, .. } => Error::format(path, problem),

@@ -177,7 +177,7 @@ fn compare_every_method() {
                 let want = &want["compare"][line.method.name()];
                 let what = format!("{case}, {} on {}", line.method, device.name());
                 // Covariances are f32 on a device.
-                let bounds = Bounds::of(&line.survey, &table.target, rank);
+                let bounds = Bounds::of(&line.survey, line.target.as_ref().unwrap_or(&table.target), rank);
                 let tolerance = |key: &str| rounded(key, rows).max(bounds.of_key(key));
                 let checked = check(&what, &line.diagnosis.entries(), want, tolerance).unwrap();
                 assert_eq!(checked, 23, "{what}");

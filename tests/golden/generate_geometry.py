@@ -19,7 +19,7 @@ HERE = pathlib.Path(__file__).parent
 OUT = HERE / "geometry" / "expected.json"
 # C3's noise, and its seed, in `compare`.
 SIGMA, SEED = 0.05, 0
-METHODS = ["none", "mean-shift", "anchor", "anchor-trace", "realign", "c3", "blockwise", "ot"]
+METHODS = ["none", "mean-shift", "centre", "anchor", "anchor-trace", "realign", "c3", "blockwise", "ot"]
 # The ridge is fitted to pairs.
 PAIRED_METHODS = [*METHODS, "ridge"]
 # Strengths of optimal transport in `compare_strengths`, and random directions of the sliced Wasserstein distance.
@@ -325,6 +325,7 @@ def aligned(method, fitted_source, fitted_target, rows, strength=1.0):
     step = {
         "none": lambda y: y,
         "mean-shift": lambda y: unit(y - mu_y + mu_x),
+        "centre": lambda y: unit(y - mu_y),
         "anchor": lambda y: unit(y - mu_y + mu_x),
         "anchor-trace": lambda y: unit(mu_x + s * (y - mu_y)),
         "realign": lambda y: unit(mu_x + s * (y - mu_y)),
@@ -357,10 +358,12 @@ def compare(source, target, paired):
     (fit_y, y), (fit_x, x) = ((rows[0::2], rows[1::2]) for rows in (source, target))
     bases = frame(y, x)
     moved = {method: aligned(method, fit_y, fit_x, y) for method in (PAIRED_METHODS if paired else METHODS)}
+    # Centring moves the target, too.
+    target = {method: x for method in moved} | {"centre": unit(unit(x - fit_x.mean(0)).astype(np.float32).astype(float))}
     if paired:
-        return {method: decomposition(rows, x, bases) for method, rows in moved.items()}
+        return {method: decomposition(rows, target[method], bases) for method, rows in moved.items()}
     q = bases[0].shape[1]
-    return {method: measure(rows, x, q, y) for method, rows in moved.items()}, q
+    return {method: measure(rows, target[method], q, y) for method, rows in moved.items()}, q
 
 
 def compare_strengths(source, target, q):

@@ -84,7 +84,8 @@ fn reference(statistics: &Statistics, rows: &[f64]) -> Vec<f64> {
                 Some(map) => map[j * d..(j + 1) * d].iter().zip(&centred).map(|(a, c)| a * c).sum(),
                 None => statistics.scale * centred[j],
             };
-            row[j] = to[j] + moved + noise;
+            let to = if statistics.method == Method::Centre { 0.0 } else { to[j] };
+            row[j] = to + moved + noise;
         }
         project(row);
         for shift in &statistics.shifts {

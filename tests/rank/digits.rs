@@ -8,11 +8,15 @@ use realign::rank::{CompareOptions, Comparison, Named, RankOptions, Ranking, Rel
 use realign::stats::MemoryRows;
 use safetensors::SafeTensors;
 
+use crate::common::devices;
+
 const WIDTH: usize = 64;
 const SPLITS: usize = 10;
 const QUERIES: usize = 800;
 const SCORES: [Score; 7] =
     [Score::Raw, Score::Realign, Score::Centre, Score::Z, Score::Quantile, Score::Dbsf, Score::Rrf];
+/// Those that are held against reference queries.
+const BANKED: [Score; 2] = [Score::Nnn, Score::Standardise];
 
 struct Digits {
     images: Vec<f32>,
@@ -23,6 +27,7 @@ struct Digits {
     held: Vec<usize>,
     orders: Vec<usize>,
     worth: Vec<f64>,
+    worth_banked: Vec<f64>,
 }
 
 fn file(name: &str) -> Vec<f32> {
@@ -42,6 +47,7 @@ fn digits() -> Digits {
     let attributes = |name: &str| data(name).chunks_exact(4).map(|a| [a[0], a[1], a[2], a[3]]).collect::<Vec<_>>();
     let words =
         |name: &str| data(name).chunks_exact(2).map(|b| usize::from(u16::from_le_bytes([b[0], b[1]]))).collect();
+    let numbers = |name: &str| data(name).chunks_exact(8).map(|b| f64::from_le_bytes(b.try_into().unwrap())).collect();
     let (images, seen): (Vec<f32>, Vec<usize>) = (file("image.npy"), words("seen"));
     Digits {
         held: (0..images.len() / WIDTH).filter(|i| !seen.contains(i)).collect(),
@@ -49,7 +55,8 @@ fn digits() -> Digits {
         image_attributes: attributes("image_attributes"),
         text_attributes: attributes("text_attributes"),
         orders: words("orders"),
-        worth: data("worth").chunks_exact(8).map(|b| f64::from_le_bytes(b.try_into().unwrap())).collect(),
+        worth: numbers("worth"),
+        worth_banked: numbers("worth_banked"),
         images,
         seen,
     }
@@ -58,10 +65,11 @@ fn digits() -> Digits {
 /// A collection's name, its rows and what each shows.
 type Collection = (&'static str, Vec<f32>, Vec<[u8; 4]>);
 
-/// What is searched: rows with their attributes, those that the ranking is fitted to, and the queries.
+/// What is searched: rows with their attributes, those that the ranking is fitted to, reference queries, and the queries.
 struct Split {
     corpus: Vec<Collection>,
     fitted: Vec<(&'static str, Vec<f32>)>,
+    bank: Vec<f32>,
     queries: (Vec<f32>, Vec<[u8; 4]>),
 }
 
@@ -86,8 +94,18 @@ impl Digits {
                 ("text", pick(&self.texts, &texts), of(&self.text_attributes, &texts)),
             ],
             fitted: vec![("image", pick(&self.images, &self.seen)), ("text", pick(&self.texts, rest))],
+            bank: Vec::new(),
             queries: (pick(&self.texts, queries), of(&self.text_attributes, queries)),
         }
+    }
+
+    /// The first half of the captions that are left as reference queries, the other half as the captions' reference.
+    fn banked(&self, split: usize, disjoint: bool) -> Split {
+        let mut split = self.split(split, disjoint);
+        let texts = &mut split.fitted[1].1;
+        let rest = texts.split_off(texts.len() / WIDTH / 2 * WIDTH);
+        split.bank = std::mem::replace(texts, rest);
+        split
     }
 }
 
@@ -105,7 +123,10 @@ fn run(device: &Device, split: &Split, scores: &[Score]) -> Comparison {
         .zip(&mut fitted)
         .map(|((name, _), rows)| (*name, rows as &mut dyn realign::stats::RowSource))
         .collect();
-    let ranking = Ranking::fit(device, &mut named, &mut [], &RankOptions::default()).unwrap();
+    let mut bank = MemoryRows::f32("bank", &split.bank, WIDTH).unwrap();
+    let mut kinds: Vec<Named> = vec![("text", &mut bank)];
+    kinds.truncate(usize::from(!split.bank.is_empty()));
+    let ranking = Ranking::fit(device, &mut named, &mut kinds, &RankOptions::default()).unwrap();
     let mut relevance = Relevance::new(split.queries.1.len());
     for (query, asked) in split.queries.1.iter().enumerate() {
         for (collection, (_, _, attributes)) in split.corpus.iter().enumerate() {
@@ -164,6 +185,36 @@ fn both_tables_are_numpys() {
     }
 }
 
+/// The scores that are held against reference queries, in both modes; on every device for one split.
+#[test]
+fn scores_of_reference_queries_are_numpys() {
+    let digits = digits();
+    for (mode, disjoint) in [false, true].into_iter().enumerate() {
+        let mut sums = [[0.0; 2]; BANKED.len()];
+        for split in 0..SPLITS {
+            for device in if split == 0 { devices() } else { vec![Device::host()] } {
+                let found = run(&device, &digits.banked(split, disjoint), &BANKED);
+                for (k, line) in found.scores.iter().enumerate() {
+                    assert_eq!(line.score, BANKED[k]);
+                    let at = ((mode * SPLITS + split) * BANKED.len() + k) * 2;
+                    let (gain, share) = (digits.worth_banked[at], digits.worth_banked[at + 1]);
+                    let what = format!("{} of split {split}, disjoint {disjoint} on {}", line.score, device.name());
+                    assert!((line.ndcg.value - gain).abs() < 2e-4, "{what}: {} and {gain}", line.ndcg.value);
+                    let found_share = line.shares[0].value;
+                    assert!((found_share - share).abs() < 5e-4, "{what}: {found_share} and {share}");
+                    if device.name() == Device::host().name() {
+                        sums[k][0] += line.ndcg.value / SPLITS as f64;
+                        sums[k][1] += found_share / SPLITS as f64;
+                    }
+                }
+            }
+        }
+        for (score, [gain, share]) in BANKED.iter().zip(sums) {
+            println!("disjoint {disjoint} {score}: NDCG {gain:.4}, images {share:.3}");
+        }
+    }
+}
+
 #[test]
 fn cutoffs_mean_the_same_in_every_collection() {
     let found = run(&Device::host(), &digits().split(0, false), &SCORES);
@@ -202,6 +253,7 @@ fn three_collections_are_searched_as_one() {
     let three = Split {
         corpus: vec![image, ("text", thin, thin_attributes), ("text-2", thick, thick_attributes)],
         fitted: vec![two.fitted[0].clone(), ("text", fitted_thin), ("text-2", fitted_thick)],
+        bank: Vec::new(),
         queries: two.queries,
     };
     let found = run(&Device::host(), &three, &SCORES);

@@ -1,8 +1,9 @@
 //! What is kept does not depend on chunks, shards, order or device, and survives a file.
 
 use realign::device::Device;
+use realign::io::EncoderId;
 use realign::rank::{Named, RankOptions, Ranking};
-use realign::stats::{MemoryRows, StreamOptions};
+use realign::stats::{MemoryRows, RowSource, StreamOptions};
 
 use crate::cloud;
 use crate::common::devices;
@@ -72,6 +73,74 @@ fn collections_that_were_fitted_apart_merge() {
     assert_eq!(names, ["image", "text"]);
 }
 
+/// Rows of an encoder.
+struct Of<'a>(MemoryRows<'a>, EncoderId);
+
+impl RowSource for Of<'_> {
+    fn rows(&self) -> u64 {
+        self.0.rows()
+    }
+
+    fn width(&self) -> usize {
+        self.0.width()
+    }
+
+    fn element_type(&self) -> realign::ElementType {
+        self.0.element_type()
+    }
+
+    fn rewind(&mut self) -> realign::Result<()> {
+        self.0.rewind()
+    }
+
+    fn next(&mut self, most: usize, out: &mut [u8]) -> realign::Result<usize> {
+        self.0.next(most, out)
+    }
+
+    fn locate(&mut self, row: u64, out: &mut [u8]) -> realign::Result<(std::path::PathBuf, u64)> {
+        self.0.locate(row, out)
+    }
+
+    fn encoder(&self) -> Option<EncoderId> {
+        Some(self.1.clone())
+    }
+}
+
+/// What made each collection's rows is kept, survives a file and is held against what is searched; rows of several are nobody's.
+#[test]
+fn encoders_are_remembered() {
+    let id = |hash: &str| EncoderId { name: "clip".to_owned(), hash: hash.to_owned() };
+    let rows = cloud(50, WIDTH, 4);
+    let fit = |hash: &str| {
+        let of = |name| Of(MemoryRows::f32(name, &rows, WIDTH).unwrap(), id(hash));
+        let (mut texts, mut queries) = (of("text"), of("queries"));
+        let options = RankOptions::default();
+        Ranking::fit(&Device::host(), &mut [("text", &mut texts)], &mut [("question", &mut queries)], &options).unwrap()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("r.st");
+    let mut ranking = fit("aa");
+    ranking.save(&path, false).unwrap();
+    assert_eq!(Ranking::load(&path).unwrap(), ranking);
+    let encoder = |ranking: &Ranking| ranking.collections().next().unwrap().1.encoder().cloned();
+    assert_eq!(encoder(&Ranking::load(&path).unwrap()), Some(id("aa")));
+    assert!(ranking.check_collection_encoders("text", &[id("aa")], false).is_ok());
+    assert!(ranking.check_query_encoders(None, &[id("aa")], false).is_ok());
+    for refused in [
+        ranking.check_collection_encoders("text", &[id("bb")], false),
+        ranking.check_query_encoders(Some("question"), &[id("bb")], false),
+        ranking.check_encoders_of(&fit("bb"), false),
+    ] {
+        let error = refused.unwrap_err().to_string();
+        assert!(error.contains("clip (aa)") && error.contains("clip (bb)"), "{error}");
+    }
+    assert!(ranking.check_collection_encoders("text", &[id("bb")], true).is_ok());
+    assert!(ranking.check_collection_encoders("image", &[id("bb")], false).is_ok());
+    ranking.merge(&fit("bb")).unwrap();
+    assert_eq!(encoder(&ranking), None);
+    assert!(ranking.check_collection_encoders("text", &[id("bb")], false).is_ok());
+}
+
 #[test]
 fn what_does_not_fit_is_refused() {
     let rows = cloud(50, WIDTH, 3);
@@ -79,11 +148,8 @@ fn what_does_not_fit_is_refused() {
     let fit = |names: &[&str], options: RankOptions| {
         let mut sources: Vec<MemoryRows> =
             names.iter().map(|name| MemoryRows::f32(name, &rows, WIDTH).unwrap()).collect();
-        let mut named: Vec<Named> = names
-            .iter()
-            .zip(&mut sources)
-            .map(|(name, rows)| (*name, rows as &mut dyn realign::stats::RowSource))
-            .collect();
+        let mut named: Vec<Named> =
+            names.iter().zip(&mut sources).map(|(name, rows)| (*name, rows as &mut dyn RowSource)).collect();
         Ranking::fit(&host, &mut named, &mut [], &options)
     };
     let options = RankOptions::default();

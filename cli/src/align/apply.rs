@@ -2,12 +2,13 @@
 
 use std::time::Instant;
 
-use anyhow::Result;
-use realign::align::{Statistics, apply_to_files};
+use anyhow::{Context, Result};
+use realign::align::{Method, Statistics, apply_to_files};
 use realign::io::{Output, OutputOptions};
 use serde_json::json;
 
 use crate::align::args::ApplyArgs;
+use crate::geometry::args::SideArg;
 use crate::shared::{show, zero_rows};
 
 pub fn apply(args: &ApplyArgs) -> Result<()> {
@@ -18,15 +19,29 @@ pub fn apply(args: &ApplyArgs) -> Result<()> {
         let (want, have) = (statistics.width(), dataset.width());
         anyhow::bail!("{data}: rows of width {have}, but {stats} was fitted for width {want}; fit on rows as these");
     }
-    statistics.check_source_encoders(&dataset.encoders(), args.force)?;
+    let (encoders, method) = (dataset.encoders(), statistics.method);
+    let aligner = match args.side {
+        SideArg::Source => {
+            statistics.check_source_encoders(&encoders, args.force)?;
+            statistics.aligner()
+        }
+        SideArg::Target => {
+            statistics.check_target_encoders(&encoders, args.force)?;
+            let moved = statistics.target_aligner();
+            moved.with_context(|| {
+                format!("--side target: {method} leaves the target's rows as they are; only centre moves them")
+            })?
+        }
+    };
     let options = OutputOptions { format: args.format, element_type: args.dtype, force: args.force };
-    // Aligned rows lie in the target's cloud.
-    let output = Output::create(&dataset, &args.out, &options)?.by(statistics.encoders.1.as_ref());
+    // Aligned rows lie in the target's cloud; centred ones in no encoder's.
+    let cloud = statistics.encoders.1.as_ref().filter(|_| method != Method::Centre);
+    let output = Output::create(&dataset, &args.out, &options)?.by(cloud);
     let device = args.device.request()?;
     let start = Instant::now();
     let bar = show::progress(dataset.rows(), "aligning");
     let step = |rows| bar.inc(rows);
-    let written = apply_to_files(&device, &*statistics.aligner(), &dataset, output, args.read.stream(Some(&step)))?;
+    let written = apply_to_files(&device, &*aligner, &dataset, output, args.read.stream(Some(&step)))?;
     bar.finish_and_clear();
     zero_rows::warn(&dataset, written.zero_rows);
     let value = json!({

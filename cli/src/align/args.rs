@@ -9,6 +9,7 @@ use realign::align::{Centroid, Method};
 use realign::io::FileFormat;
 use realign::stats::{CovarianceMode, Privacy};
 
+use crate::geometry::args::SideArg;
 use crate::shared::device::DeviceArgs;
 use crate::shared::read::ReadArgs;
 use crate::shared::sources::EncoderArgs;
@@ -152,18 +153,18 @@ pub struct FitArgs {
     /// The statistics file to write.
     #[arg(long, value_name = "S.safetensors")]
     pub out: PathBuf,
-    /// realign, anchor, anchor-trace, mean-shift, c3, blockwise, ot, ridge or none; realign by default.
+    /// realign, anchor, anchor-trace, mean-shift, centre, c3, blockwise, ot, ridge or none; realign by default.
     #[arg(long)]
     pub method: Option<Method>,
-    /// The centroid step: 1 (the paper), K (repeated), or exact (Newton).
-    #[arg(long, default_value = "1", value_name = "1|K|exact")]
-    pub centroid: Centroid,
+    /// The centroid step: 1 (the paper, and the default), K (repeated), or exact (Newton).
+    #[arg(long, value_name = "1|K|exact")]
+    pub centroid: Option<Centroid>,
     /// Standard deviation of C3's noise; by default what makes up the difference of the traces.
     #[arg(long, value_name = "S")]
     pub sigma: Option<f64>,
-    /// Seed of C3's noise.
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    pub seed: u64,
+    /// Seed of C3's noise; 0 by default.
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
     /// The ridge of blockwise, ot and ridge, as a share of the source's mean variance; 1e-6 by default.
     #[arg(long, value_name = "R")]
     pub shrinkage: Option<f64>,
@@ -210,6 +211,9 @@ pub struct ApplyArgs {
     /// f16, bf16, f32 or f64; by default as the input.
     #[arg(long, value_parser = parse_dtype)]
     pub dtype: Option<ElementType>,
+    /// Which side these rows are: the source, or the target, which centre moves, too.
+    #[arg(long, value_enum, default_value_t = SideArg::Source)]
+    pub side: SideArg,
     /// Replace the output if it exists.
     #[arg(long)]
     pub force: bool,

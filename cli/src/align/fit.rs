@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use realign::align::{Evidence, FitOptions, Method, fit_evidence};
 use realign::device::Device;
 use realign::geometry::Cut;
@@ -12,6 +12,7 @@ use realign::stats::{DatasetRows, Moments, RowSource, StreamOptions, Summary};
 use serde_json::json;
 
 use crate::align::args::{Covariance, FitArgs, MergeArgs, StatsArgs};
+use crate::align::unused::refuse_unused;
 use crate::shared::outputs::{refuse_input, refuse_twice};
 use crate::shared::sources::LazyDevice;
 use crate::shared::{show, zero_rows};
@@ -81,14 +82,18 @@ pub fn merge(args: &MergeArgs) -> Result<()> {
 pub fn fit(args: &FitArgs) -> Result<()> {
     check_writable(&args.out, args.force)?;
     let method = args.method.unwrap_or_default();
-    ensure!(
-        args.strength.is_none() || method == Method::OptimalTransport,
-        "--strength: is how much of ot's map is transport, and {method} has none; leave it out, or give --method ot"
-    );
-    ensure!(
-        !args.paired || method == Method::Ridge,
-        "--paired: {method} is not fitted to pairs; leave it out, or give --method ridge"
-    );
+    refuse_unused(
+        &[method],
+        &[
+            ("--strength", "strength", args.strength.is_some()),
+            ("--paired", "paired", args.paired),
+            ("--sigma", "sigma", args.sigma.is_some()),
+            ("--seed", "seed", args.seed.is_some()),
+            ("--shrinkage", "shrinkage", args.shrinkage.is_some()),
+            ("--energy", "frame", args.energy.is_some()),
+            ("--centroid", "centroid", args.centroid.is_some()),
+        ],
+    )?;
     let device = LazyDevice::new(&args.device);
     let source = open(args, &device, &args.source)?;
     let target = open(args, &device, &args.target)?;
@@ -183,10 +188,10 @@ fn options<'a>(args: &FitArgs, source: &Evidence<'_>, stream: StreamOptions<'a>)
     }
     FitOptions::default()
         .method(method)
-        .centroid(args.centroid)
+        .centroid(args.centroid.unwrap_or_default())
         .allow_degenerate(args.allow_degenerate)
         .sigma(args.sigma)
-        .seed(args.seed)
+        .seed(args.seed.unwrap_or_default())
         .shrinkage(args.shrinkage)
         .strength(args.strength)
         .paired(args.paired)

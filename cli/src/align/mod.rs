@@ -3,3 +3,4 @@
 pub mod apply;
 pub mod args;
 pub mod fit;
+pub mod unused;

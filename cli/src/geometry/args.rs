@@ -131,10 +131,10 @@ pub struct CompareArgs {
 /// What methods take.
 #[derive(Args)]
 pub struct FitOptionArgs {
-    /// The centroid step of realign, blockwise and ot: 1 (the paper), K (repeated), or exact, for realign alone: in compare
-    /// the others then take one step.
-    #[arg(long, default_value = "1", value_name = "1|K|exact")]
-    pub centroid: Centroid,
+    /// The centroid step of realign, blockwise and ot: 1 (the paper, and the default), K (repeated), or exact, for realign alone: in
+    /// compare the others then take one step.
+    #[arg(long, value_name = "1|K|exact")]
+    pub centroid: Option<Centroid>,
     /// Standard deviation of C3's noise; by default what makes up the difference of the traces.
     #[arg(long, value_name = "S")]
     pub sigma: Option<f64>,

@@ -28,6 +28,9 @@ pub fn calibrate(args: &CalibrateArgs) -> Result<()> {
         "--significance: {}; give a probability between 0 and 1",
         args.significance
     );
+    if study || transfer {
+        args.fit.refuse_unused(&[args.method.unwrap_or_default()])?;
+    }
     let sides =
         if study { Some(open_all(&|inputs| args.read.open(inputs), [&args.source, &args.target])?) } else { None };
     let domains = open_domains(args)?;

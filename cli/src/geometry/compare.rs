@@ -7,6 +7,7 @@ use realign::align::{CompareOptions, Comparison, FitOptions, Method, compare as 
 use realign::stats::{DatasetRows, StreamOptions};
 use serde_json::{Map, Value, json};
 
+use crate::align::unused::refuse_unused;
 use crate::geometry::args::{CompareArgs, FitOptionArgs};
 use crate::geometry::measure::{entries, open_all};
 use crate::shared::show;
@@ -15,17 +16,35 @@ use crate::shared::sources::LazyDevice;
 impl FitOptionArgs {
     pub fn options<'a>(&self, stream: StreamOptions<'a>) -> FitOptions<'a> {
         FitOptions::default()
-            .centroid(self.centroid)
+            .centroid(self.centroid.unwrap_or_default())
             .sigma(self.sigma)
             .seed(self.seed)
             .shrinkage(self.shrinkage)
             .strength(self.strength)
             .stream(stream)
     }
+
+    /// Refuses what none of the methods heeds; the seed is the diagnosis's and the studies', too.
+    pub fn refuse_unused(&self, methods: &[Method]) -> Result<()> {
+        let given = [
+            ("--centroid", "centroid", self.centroid.is_some()),
+            ("--sigma", "sigma", self.sigma.is_some()),
+            ("--shrinkage", "shrinkage", self.shrinkage.is_some()),
+            ("--strength", "strength", self.strength.is_some()),
+        ];
+        refuse_unused(methods, &given)
+    }
 }
 
 pub fn compare(args: &CompareArgs) -> Result<()> {
     let outputs = args.page.check(&Comparison::charts(args.paired), &args.json)?;
+    let every: Vec<Method> = Method::every().collect();
+    let methods = match &args.methods[..] {
+        [] if args.paired => &every,
+        [] => &Method::ALL[..],
+        asked => asked,
+    };
+    args.fit.refuse_unused(methods)?;
     let device = LazyDevice::new(&args.device);
     let open = |inputs: &[PathBuf]| args.encoder.open(&device, &args.read, inputs);
     let [source, target] = open_all(&open, [&args.source, &args.target])?;
@@ -41,12 +60,6 @@ pub fn compare(args: &CompareArgs) -> Result<()> {
     let (mut diagnosis, frame) = (args.neighbours.options(), args.cut.cut());
     diagnosis.seed = args.fit.seed;
     let options = CompareOptions { fit, diagnosis, frame, paired: args.paired };
-    let every: Vec<Method> = Method::every().collect();
-    let methods = match &args.methods[..] {
-        [] if args.paired => &every,
-        [] => &Method::ALL[..],
-        asked => asked,
-    };
     let (mut y, mut x) = (DatasetRows::new(&source), DatasetRows::new(&target));
     let comparison = compare_methods(device, &mut y, &mut x, methods, &options)?;
     bar.finish_and_clear();

@@ -5,7 +5,7 @@ pub mod args;
 use anyhow::Result;
 use realign::align::Statistics;
 use realign::device::{Device, DeviceKind, list_adapters};
-use realign::geometry::{Frame, Spectrum};
+use realign::geometry::{Frame, PrincipalVectors, Spectrum};
 use realign::io::{Dataset, GgufSummary, OpenOptions};
 use realign::rank::Ranking;
 use realign::stats::{DatasetRows, Moments, RowSource, Summary};
@@ -72,6 +72,12 @@ pub fn info(args: &InfoArgs) -> Result<()> {
             let frame = Frame::load(path)?;
             let value = json!({ "width": frame.width(), "rank": frame.rank() });
             return show::result(args.json, &with_kind("frame", value));
+        }
+        if PrincipalVectors::is_file(path) {
+            let (vectors, radians) = PrincipalVectors::load(path)?;
+            let degrees: Vec<f64> = radians.iter().map(|angle| angle.to_degrees()).collect();
+            let value = json!({ "width": vectors.width, "pairs": radians.len(), "angles_deg": degrees });
+            return show::result(args.json, &with_kind("principal vectors", value));
         }
         if Statistics::is_file(path) {
             let statistics = Statistics::load(path)?;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Subcommand};
-use realign::rank::{SAMPLE_ROWS, Score};
+use realign::rank::{NnnOptions, SAMPLE_ROWS, Score};
 
 use crate::geometry::pages::PageArgs;
 use crate::shared::device::DeviceArgs;
@@ -55,7 +55,8 @@ pub struct RankFitArgs {
     /// A collection's rows: a file, a folder or a pattern. Again for each collection, and for further files of one.
     #[arg(long = "collection", required = true, value_name = "NAME=FILES")]
     pub collections: Vec<NamedInput>,
-    /// Rows of a kind of query; without them a kind takes the statistics of the collection of its name.
+    /// Rows of a kind of query; without them a kind takes the statistics of the collection of its name, and the scores nnn and standardise, which are
+    /// held against such reference queries, cannot be given.
     #[arg(long, value_name = "KIND=FILES")]
     pub queries: Vec<NamedInput>,
     /// Distinct rows of each reference sample at most.
@@ -89,7 +90,7 @@ pub struct RankMergeArgs {
     /// The ranking to write.
     #[arg(long, value_name = "R.safetensors")]
     pub out: PathBuf,
-    /// Replace the output if it exists.
+    /// Replace the output if it exists, and merge rows of several encoders.
     #[arg(long)]
     pub force: bool,
     /// Machine-readable result on stdout.
@@ -119,6 +120,8 @@ pub struct SearchedArgs {
     #[arg(long, value_name = "NAME")]
     pub id_column: Option<String>,
     #[command(flatten)]
+    pub nnn: NnnArgs,
+    #[command(flatten)]
     pub encoder: EncoderArgs,
     #[command(flatten)]
     pub read: ReadArgs,
@@ -126,11 +129,30 @@ pub struct SearchedArgs {
     pub device: DeviceArgs,
 }
 
+/// What the score nnn takes off.
+#[derive(Args)]
+pub struct NnnArgs {
+    /// How much of an item's mean over reference queries nnn takes off; 0.75 by default.
+    #[arg(long, value_name = "ALPHA")]
+    pub nnn_alpha: Option<f64>,
+    /// The reference queries, nearest to an item, that nnn averages; 128 by default.
+    #[arg(long, value_name = "K")]
+    pub nnn_neighbours: Option<usize>,
+}
+
+impl NnnArgs {
+    pub fn options(&self) -> NnnOptions {
+        let default = NnnOptions::default();
+        let (alpha, neighbours) = (self.nnn_alpha, self.nnn_neighbours);
+        default.alpha(alpha.unwrap_or(default.alpha)).neighbours(neighbours.unwrap_or(default.neighbours))
+    }
+}
+
 #[derive(Args)]
 pub struct RankSearchArgs {
     #[command(flatten)]
     pub searched: SearchedArgs,
-    /// How scores are made comparable: quantile, z, centre, realign, raw, dbsf or rrf.
+    /// How scores are made comparable: quantile, z, standardise, nnn, centre, realign, raw, dbsf or rrf.
     #[arg(long, default_value_t = Score::default(), value_name = "SCORE")]
     pub score: Score,
     /// Hits of a query at most.
@@ -142,7 +164,7 @@ pub struct RankSearchArgs {
     /// The hits, as .jsonl or .parquet: query, rank, collection, row, id, raw, score.
     #[arg(long, value_name = "HITS")]
     pub out: PathBuf,
-    /// Replace the output if it exists.
+    /// Replace the output if it exists, and take rows of another encoder than the ranking's.
     #[arg(long)]
     pub force: bool,
     /// Machine-readable result on stdout.

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use realign::io::{IdIndex, Shard};
-use realign::rank::{CompareOptions, Comparison, Estimate, Relevance, compare as compare_scores};
+use realign::rank::{CompareOptions, Comparison, Estimate, Relevance, Score, compare as compare_scores};
 use realign::stats::DatasetRows;
 use serde_json::{Map, Value, json};
 
@@ -14,7 +14,7 @@ use crate::shared::{show, zero_rows};
 pub fn compare(args: &RankCompareArgs) -> Result<()> {
     let outputs = args.page.check(&Comparison::charts(), &args.json)?;
     let device = LazyDevice::new(&args.searched.device);
-    let mut searched = Searched::open(&args.searched, &device)?;
+    let mut searched = Searched::open(&args.searched, &device, args.json.force)?;
     outputs.refuse(&[], searched.inputs().chain([args.relevance.as_path()]))?;
     searched.warn_of_own_references();
     let relevance = relevance(args, &mut searched)?;
@@ -28,7 +28,11 @@ pub fn compare(args: &RankCompareArgs) -> Result<()> {
     let read = &args.searched.read;
     let rows = |set| DatasetRows::new(set).nonfinite(read.nonfinite());
     let mut rows: Vec<_> = searched.collections.iter().map(|(_, set)| rows(set)).collect();
-    let options = CompareOptions::default().kind(searched.kind.as_deref()).stream(read.stream(Some(&step)));
+    let kind = searched.kind.as_deref();
+    let scores = searched.ranking.possible_scores(kind);
+    note_left_out(&scores);
+    let nnn = args.searched.nnn.options();
+    let options = CompareOptions::default().kind(kind).scores(&scores).nnn(nnn).stream(read.stream(Some(&step)));
     let collections = &mut named(&searched.collections, &mut rows);
     let ranking = &searched.ranking;
     let comparison = compare_scores(device.get()?, ranking, &searched.queries, collections, &relevance, &options)?;
@@ -37,6 +41,17 @@ pub fn compare(args: &RankCompareArgs) -> Result<()> {
     let value = value(&comparison, device.get()?.name());
     args.page.write(args.json.force, || comparison.page(value.clone()))?;
     args.json.finish(&value, || text(&comparison))
+}
+
+/// Says which scores are not compared, and why.
+fn note_left_out(scores: &[Score]) {
+    let missing: Vec<&str> = Score::ALL.into_iter().filter(|s| !scores.contains(s)).map(Score::name).collect();
+    if !missing.is_empty() {
+        let names = missing.join(" and ");
+        eprintln!(
+            "note: {names} need reference queries, which realign rank fit --queries KIND=FILES counts; they are left out"
+        );
+    }
 }
 
 /// The grades, by ids that must be unique to be meant.
@@ -83,23 +98,23 @@ fn value(comparison: &Comparison, device: &str) -> Value {
 fn text(comparison: &Comparison) -> String {
     let names = &comparison.collections;
     let shares: String = names.iter().map(|name| format!(" {:>16}", cut(name))).collect();
-    let mut lines = vec![format!("{:<10}{:>16}{:>16}{shares}", "score", "NDCG@10", "recall@10")];
+    let mut lines = vec![format!("{:<12}{:>16}{:>16}{shares}", "score", "NDCG@10", "recall@10")];
     let cell = |e: &Estimate| format!("{:.3} ± {:.3}", e.value, e.half_width);
     for line in &comparison.scores {
         let shares: String = line.shares.iter().map(|share| format!(" {:>16}", cell(share))).collect();
-        lines.push(format!("{:<10}{:>16}{:>16}{shares}", line.score.name(), cell(&line.ndcg), cell(&line.recall)));
+        lines.push(format!("{:<12}{:>16}{:>16}{shares}", line.score.name(), cell(&line.ndcg), cell(&line.recall)));
     }
     lines.push(
         "\nA collection's column is its share among the first ten. What passes a cut-off, in percent:\n".to_owned(),
     );
     let passed: String = names.iter().map(|name| format!(" {:>16}", cut(name))).collect();
-    lines.push(format!("{:<10}{:>16}{passed}", "score", "asked for"));
+    lines.push(format!("{:<12}{:>16}{passed}", "score", "asked for"));
     for line in &comparison.scores {
         for c in &line.calibration {
             let cell =
                 |e: &Estimate| format!(" {:>16}", format!("{:.2} ± {:.2}", 100.0 * e.value, 100.0 * e.half_width));
             let passed: String = c.passed.iter().map(cell).collect();
-            lines.push(format!("{:<10}{:>16}{passed}", line.score.name(), show::number(100.0 * c.nominal)));
+            lines.push(format!("{:<12}{:>16}{passed}", line.score.name(), show::number(100.0 * c.nominal)));
         }
     }
     lines.push(format!("\n{} queries; intervals are 95% over queries.", comparison.queries));

@@ -62,7 +62,10 @@ pub fn merge(args: &RankMergeArgs) -> Result<()> {
         let ranking = Ranking::load(path)?;
         match &mut total {
             None => total = Some(ranking),
-            Some(total) => total.merge(&ranking).with_context(|| path.display().to_string())?,
+            Some(total) => {
+                let merged = total.check_encoders_of(&ranking, args.force).and_then(|()| total.merge(&ranking));
+                merged.with_context(|| path.display().to_string())?;
+            }
         }
     }
     let total = total.context("no ranking was named")?;
@@ -80,7 +83,7 @@ pub fn value(ranking: &Ranking) -> Value {
         let value = json!({
             "rows": profile.rows(), "sample": sample.len(), "effective_sample": sample.effective_rows(),
             "mean_norm": profile.mean().iter().map(|m| m * m).sum::<f64>().sqrt(),
-            "trace": profile.covariance().trace(),
+            "trace": profile.covariance().trace(), "encoder": profile.encoder().map(ToString::to_string),
         });
         (name.to_owned(), value)
     };

@@ -19,8 +19,14 @@ pub fn search(args: &RankSearchArgs) -> Result<()> {
     let ending = args.out.extension().map(|ending| ending.to_string_lossy().to_lowercase());
     let known = matches!(ending.as_deref(), Some("jsonl" | "parquet"));
     ensure!(known, "--out {}: hits are written as .jsonl or .parquet; choose one of these endings", args.out.display());
+    let nnn = &args.searched.nnn;
+    for (flag, given) in [("--nnn-alpha", nnn.nnn_alpha.is_some()), ("--nnn-neighbours", nnn.nnn_neighbours.is_some())]
+    {
+        let score = args.score;
+        ensure!(!given || score == Score::Nnn, "{flag}: {score} has none; leave it out, or give --score nnn");
+    }
     let device = LazyDevice::new(&args.searched.device);
-    let searched = Searched::open(&args.searched, &device)?;
+    let searched = Searched::open(&args.searched, &device, args.force)?;
     refuse_input(&args.out, searched.inputs())?;
     if args.score == Score::Quantile {
         searched.warn_of_own_references();
@@ -36,6 +42,7 @@ pub fn search(args: &RankSearchArgs) -> Result<()> {
         .kind(searched.kind.as_deref())
         .top(args.top)
         .pass(args.pass)
+        .nnn(nnn.options())
         .stream(read.stream(Some(&step)));
     let collections = &mut named(&searched.collections, &mut rows);
     let hits = search_all(device.get()?, &searched.ranking, &searched.queries, collections, &options)?;

@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use realign::error::Remedy;
-use realign::io::{Dataset, EmbeddingRows, Ids, Shard};
-use realign::rank::{Named, Profile, Ranking};
+use realign::io::{Dataset, Ids, Shard};
+use realign::rank::{Named, Profile, Ranking, read_queries};
 use realign::stats::{DatasetRows, RowSource};
 
 use crate::rank::args::{NamedInput, SearchedArgs};
 use crate::shared::sources::LazyDevice;
+use crate::shared::zero_rows;
 
 /// A name and its files, in the order of first mention.
 pub fn grouped(inputs: &[NamedInput]) -> Vec<(String, Vec<PathBuf>)> {
@@ -43,7 +44,8 @@ pub struct Searched {
 }
 
 impl Searched {
-    pub fn open(args: &SearchedArgs, device: &LazyDevice<'_>) -> Result<Searched> {
+    /// With `any` rows may be of another encoder than the ranking's.
+    pub fn open(args: &SearchedArgs, device: &LazyDevice<'_>, any: bool) -> Result<Searched> {
         let ranking = Ranking::load(&args.ranking)?;
         let (kind, paths) = queries_of(&ranking, &args.queries)?;
         let query_set = args.encoder.open(device, &args.read, &paths)?;
@@ -51,6 +53,7 @@ impl Searched {
             let (have, want) = (query_set.width(), ranking.width());
             bail!("{}: rows of {have}, but the ranking is one of rows of {want}", paths[0].display());
         }
+        ranking.check_query_encoders(kind.as_deref(), &query_set.encoders(), any)?;
         let query_ids = ids_of(&query_set, args.query_ids.as_deref(), args.id_column.as_deref())?;
         let (mut collections, mut ids) = (Vec::new(), Vec::new());
         for (name, paths) in grouped(&args.collections) {
@@ -61,6 +64,7 @@ impl Searched {
                 bail!("{}: is the second list of ids of {name}; give one", second.display());
             }
             ids.push(ids_of(&set, list.map(PathBuf::as_path), args.id_column.as_deref())?);
+            ranking.check_collection_encoders(&name, &set.encoders(), any)?;
             collections.push((name, set));
         }
         if let Some(list) = args.ids.iter().find(|list| collections.iter().all(|(name, _)| *name != list.name)) {
@@ -72,7 +76,9 @@ impl Searched {
         inputs.extend(query_set.shards().iter().map(|shard| shard.path().to_path_buf()));
         inputs.extend(args.ids.iter().map(|list| list.path.clone()).chain(args.query_ids.clone()));
         let query_path = paths.into_iter().next().unwrap_or_default();
-        let queries = rows_of(&query_set)?;
+        let mut rows = DatasetRows::new(&query_set).nonfinite(args.read.nonfinite());
+        let queries = read_queries(&mut rows, args.read.nonfinite())?;
+        zero_rows::warn(&query_set, rows.zero_rows());
         Ok(Searched { ranking, kind, queries, query_ids, query_path, collections, ids, inputs })
     }
 
@@ -137,12 +143,4 @@ fn ids_of(set: &Dataset, list: Option<&Path>, column: Option<&str>) -> Result<Id
 /// Whether files hold no ids: not that they hold bad ones.
 fn has_none(error: &realign::Error) -> bool {
     matches!(error.remedy(), Some(Remedy::GiveIds | Remedy::ChooseIdColumn))
-}
-
-fn rows_of(set: &Dataset) -> Result<Vec<f32>> {
-    let count = u32::try_from(set.rows()).unwrap_or(u32::MAX);
-    let rows: Vec<u32> = (0..count).collect();
-    let mut out = vec![0.0; rows.len() * set.width()];
-    EmbeddingRows::open(set)?.read(&rows, &mut out)?;
-    Ok(out)
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const METHODS: [&str; 6] = ["none", "mean-shift", "anchor", "anchor-trace", "realign", "c3"];
+const METHODS: [&str; 7] = ["none", "mean-shift", "centre", "anchor", "anchor-trace", "realign", "c3"];
 
 /// Splits text.npy into three shards in `parts`.
 fn split(folder: &Folder) {
@@ -70,6 +70,12 @@ fn private_moments_are_fitted_to() {
     folder.good("merge pi.st again.st --out both.st");
     folder.good("fit --source text.npy --target-stats pi.st --out p.st --device host");
     folder.good("apply text.npy --stats p.st --out private.npy --device host");
+    // The fit remembers the budget of the side that had one.
+    let fitted = folder.json(&["info", "p.st", "--json"]);
+    assert_eq!(fitted["private_target"]["epsilon"], 50.0);
+    assert_eq!(fitted["private_target"]["delta"], 1e-4);
+    let (found, want) = (fitted["private_target"]["noise"].as_f64(), info["private"]["noise"].as_f64());
+    assert!((found.unwrap() / want.unwrap() - 1.0).abs() < 1e-9 && fitted["private_source"].is_null(), "{fitted}");
     folder.bad(2, "stats image.npy --out x.st --private 1,1e-6 --covariance", &["--private", "--covariance"]);
     for (budget, word) in [("0,1e-6", "ε is 0"), ("1", "comma"), ("1,2", "δ is 2"), ("a,1e-6", "'a' is no number")] {
         folder.bad(2, &format!("stats image.npy --out x.st --private {budget}"), &[word]);

@@ -24,6 +24,15 @@ fn frames_and_angles() {
     let pairs = angles["angles_rad"].as_array().unwrap().len();
     assert_eq!([&header["a"]["shape"], &header["b"]["shape"]], [&serde_json::json!([pairs, 12]); 2]);
     assert_eq!(header["angles_rad"]["shape"], serde_json::json!([pairs]));
+    let info = run(&folder, "info pairs.st --json");
+    assert_eq!(
+        (&info["kind"], &info["width"], &info["pairs"]),
+        (&"principal vectors".into(), &12.into(), &pairs.into())
+    );
+    let degrees = |value: &Value, scale: f64| value.as_array().unwrap().last().unwrap().as_f64().unwrap() * scale;
+    let (found, want) =
+        (degrees(&info["angles_deg"], 1.0), degrees(&angles["angles_rad"], 180.0 / std::f64::consts::PI));
+    assert!((found - want).abs() < 1e-9, "{found} {want}");
     folder.bad(1, line, &["pairs.st", "exists"]);
     folder.bad(1, "angles --a a.frame --b b.frame --vectors b.frame --force", &["b.frame", "is also an input"]);
     assert_eq!(run(&folder, "info a.frame --json")["kind"], "frame");

@@ -162,7 +162,7 @@ fn compare_measures_every_method() {
     let folder = sets();
     for device in devices() {
         let value = run(&folder, &format!("compare --source text.npy --target image.npy --json --device {device}"));
-        for method in ["none", "mean-shift", "anchor", "anchor-trace", "realign", "c3", "blockwise", "ot"] {
+        for method in ["none", "mean-shift", "centre", "anchor", "anchor-trace", "realign", "c3", "blockwise", "ot"] {
             numbers(&value["methods"][method], &KEYS);
             numbers(&value["methods"][method], &["seconds"]);
         }
@@ -171,7 +171,9 @@ fn compare_measures_every_method() {
         assert_eq!((&value["rows_source"], &value["fitted_rows_source"]), (&40.into(), &40.into()));
     }
     let value = run(&folder, "compare --source text.npy --target image.npy --paired --json --device host");
-    for method in ["none", "mean-shift", "anchor", "anchor-trace", "realign", "c3", "blockwise", "ot", "ridge"] {
+    for method in
+        ["none", "mean-shift", "centre", "anchor", "anchor-trace", "realign", "c3", "blockwise", "ot", "ridge"]
+    {
         numbers(&value["methods"][method], &KEYS);
         numbers(&value["methods"][method], &PAIRED);
         assert_eq!(value["methods"][method]["frame_rank"], value["frame_rank"]);
@@ -363,4 +365,58 @@ fn transport_has_a_strength() {
     let realign = run(&folder, "compare --source text.npy --target image.npy --methods realign --json --device host");
     let gap = |value: &Value, method: &str| value["methods"][method]["gap"].as_f64().unwrap();
     assert!((gap(&lesser, "ot") - gap(&realign, "realign")).abs() < 1e-6, "{lesser}");
+}
+
+/// The one method that moves both sides: what is left lies between the two centred clouds.
+#[test]
+fn centring_moves_both_sides() {
+    let folder = sets();
+    folder.good("fit --source text.npy --target image.npy --method centre --device host --out c.st");
+    folder.good("apply text.npy --stats c.st --device host --out text_c.npy");
+    folder.good("apply image.npy --stats c.st --side target --device host --out image_c.npy");
+    let measured = run(&folder, "measure --source text_c.npy --target image_c.npy --device host --json");
+    let before = run(&folder, "measure --source text.npy --target image.npy --device host --json");
+    let gap = |value: &Value| value["gap"].as_f64().unwrap();
+    assert!(gap(&measured) < 0.2 * gap(&before), "{measured} {before}");
+    let compared =
+        run(&folder, "compare --source text.npy --target image.npy --methods centre --json --device host --paired");
+    let study = "calibrate --source text.npy --target image.npy --method centre --sizes 40 --device host --json";
+    let sizes = run(&folder, study);
+    let (line, gaps) = (&compared["methods"]["centre"], &sizes["sizes"][0]);
+    // All of one half, and measured on the other: what `compare` does.
+    assert!((gap(line) - gaps["gap_mean"].as_f64().unwrap()).abs() < 1e-6, "{line} {gaps}");
+    folder.good("fit --source text.npy --target image.npy --method realign --device host --out r.st");
+    let words = ["--side", "realign", "only centre"];
+    folder.bad(1, "apply image.npy --stats r.st --side target --device host --out no.npy", &words);
+}
+
+/// An option of another method is no option: it is refused with the methods that have it.
+#[test]
+fn options_of_other_methods_are_refused() {
+    let folder = sets();
+    for (command, options) in [
+        (
+            "fit --source text.npy --target image.npy --out no.st --method anchor-trace",
+            &["--sigma 0.1", "--shrinkage 0.1", "--strength 0.1", "--energy 0.5", "--centroid 2", "--seed 3"][..],
+        ),
+        (
+            "compare --source text.npy --target image.npy --methods anchor --methods mean-shift",
+            &["--sigma 0.1", "--shrinkage 0.1", "--strength 0.1", "--centroid 2"],
+        ),
+        ("calibrate --source text.npy --target image.npy --method centre", &["--sigma 0.1", "--centroid exact"]),
+    ] {
+        for option in options {
+            let flag = option.split(' ').next().unwrap();
+            folder.bad(1, &format!("{command} {option} --device host"), &[flag, "is no option of", "--method "]);
+        }
+    }
+    // Where one of several heeds it, it is taken.
+    folder.good("compare --source text.npy --target image.npy --methods c3 --methods anchor --sigma 0.1 --device host");
+    // A side is not counted for a method that its moments do not determine.
+    folder.good("stats image.npy --device host --out m.st");
+    folder.put("broken.npy", &npy("<f4", &[f64::NAN; 24], 12));
+    let fit = "fit --source broken.npy --target-stats m.st --out no.st --device host --method";
+    for method in ["ot", "blockwise"] {
+        folder.bad(1, &format!("{fit} {method}"), &["--method", method, "needs covariances"]);
+    }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use arrow_array::Array as _;
 use serde_json::Value;
 
-use crate::{Folder, cloud, devices, npy};
+use crate::{Folder, cloud, devices, encode, npy};
 
 const WIDTH: usize = 12;
 
@@ -110,7 +110,7 @@ fn every_score_is_compared() {
     );
     let value = folder.json_quiet(&format!("{compare} --json --html page.html"));
     let scores = value["scores"].as_object().unwrap();
-    assert_eq!(scores.len(), 7);
+    assert_eq!(scores.len(), 9);
     for (name, score) in scores {
         assert!((0.0..=1.0).contains(&score["ndcg"]["value"].as_f64().unwrap()), "{name}");
         let shares = score["shares"].as_object().unwrap();
@@ -125,6 +125,110 @@ fn every_score_is_compared() {
     assert!(page.contains("Scores before: cosines") && page.contains("quantile"));
     let text = String::from_utf8(folder.run(&compare).stdout).unwrap();
     assert!(text.contains("NDCG@10") && text.contains("asked for"), "{text}");
+}
+
+/// Two scores are held against reference queries: without such they are refused, and left out of a comparison, which says so.
+#[test]
+fn reference_queries_are_asked_for() {
+    let folder = folder();
+    folder.good(&format!("rank fit {SETS} --out plain.st --device host"));
+    folder.good(&format!("rank fit {SETS} --queries text=queries.npy --out r.st --device host"));
+    let search = |ranking: &str, score: &str| {
+        format!(
+            "rank search --ranking {ranking} --queries queries.npy {SETS} --device host --json --force --out h.jsonl --score {score}"
+        )
+    };
+    for score in ["nnn", "standardise"] {
+        folder.bad(
+            1,
+            &search("plain.st", score),
+            &["--score", "fitted to no queries", "rank fit --queries KIND=FILES"],
+        );
+        folder.json_quiet(&search("r.st", score));
+        assert_eq!(records(&folder, "h.jsonl").len(), 90, "{score}");
+    }
+    // Nothing is taken off: scores are cosines.
+    folder.json_quiet(&search("r.st", "nnn --nnn-alpha 0"));
+    let near = |hit: &Value| (hit["raw"].as_f64().unwrap() - hit["score"].as_f64().unwrap()).abs() < 1e-9;
+    assert!(records(&folder, "h.jsonl").iter().all(near));
+    folder.json_quiet(&search("r.st", "nnn --nnn-alpha 1 --nnn-neighbours 2"));
+    assert!(records(&folder, "h.jsonl").iter().all(|hit| !near(hit)));
+    for (options, words) in [
+        ("nnn --nnn-alpha=-1", &["--nnn-alpha", "0 to 100"][..]),
+        ("nnn --nnn-neighbours 0", &["--nnn-neighbours", "give 1 to"]),
+        ("z --nnn-alpha 1", &["--nnn-alpha", "z has none", "--score nnn"]),
+        ("z --nnn-neighbours 1", &["--nnn-neighbours", "z has none"]),
+    ] {
+        folder.bad(1, &search("r.st", options), words);
+    }
+    let compare = format!(
+        "rank compare --ranking plain.st --queries queries.npy {SETS} --ids image=image.txt --relevance rel.jsonl --device host"
+    );
+    let output = folder.run(&compare);
+    let (said, text) = (String::from_utf8(output.stderr).unwrap(), String::from_utf8(output.stdout).unwrap());
+    assert!(said.contains("note: nnn and standardise need reference queries"), "{said}");
+    assert!(text.contains("quantile") && !text.contains("nnn"), "{text}");
+}
+
+/// Rows as safetensors, with a note of the encoder that made them.
+fn of_encoder(rows: &[f64], hash: &str) -> Vec<u8> {
+    let body = encode("<f4", rows);
+    let table = serde_json::json!({
+        "__metadata__": { "encoder": "clip", "encoder_hash": hash },
+        "rows": { "dtype": "F32", "shape": [rows.len() / WIDTH, WIDTH], "data_offsets": [0, body.len()] },
+    });
+    let table = table.to_string();
+    [&(table.len() as u64).to_le_bytes()[..], table.as_bytes(), &body].concat()
+}
+
+/// A ranking remembers its encoders, and rows of others are refused unless they are forced.
+#[test]
+fn rows_of_another_encoder_are_refused() {
+    let folder = folder();
+    let text = cloud(80, WIDTH, 1, 1.0);
+    for (name, hash) in [("a.safetensors", "0123456789ab"), ("b.safetensors", "ba9876543210")] {
+        folder.put(name, &of_encoder(&text, hash));
+        let value =
+            folder.json_line(&format!("rank fit --collection text={name} --out {name}.st --device host --json"));
+        assert_eq!(value["collections"]["text"]["encoder"], format!("clip ({})", &hash[..8]));
+    }
+    let search = "rank search --ranking a.safetensors.st --device host --score z --json";
+    folder.json_line(&format!("{search} --queries a.safetensors --collection text=a.safetensors --out h.jsonl"));
+    // Files that say nothing are taken.
+    folder.json_line(&format!("{search} --queries text.npy --collection text=text.npy --out i.jsonl"));
+    for rest in [
+        "--queries b.safetensors --collection text=a.safetensors",
+        "--queries text.npy --collection text=b.safetensors",
+    ] {
+        let line = format!("{search} --out j.jsonl {rest}");
+        folder.bad(1, &line, &["clip (ba987654)", "clip (01234567)", "--force"]);
+        folder.good(&format!("{line} --force"));
+    }
+    let merge = "rank merge a.safetensors.st b.safetensors.st --out ab.st";
+    folder.bad(1, merge, &["b.safetensors.st", "clip (ba987654)", "--force"]);
+    folder.good(&format!("{merge} --force"));
+    assert!(folder.json_line("info ab.st --json")["collections"]["text"]["encoder"].is_null());
+}
+
+/// What `--nonfinite` says of rows holds for queries, too, and so does what is said of columns of ids.
+#[test]
+fn queries_are_read_as_rows_are() {
+    let folder = folder();
+    let mut queries = cloud(9, WIDTH, 4, 1.0);
+    queries[WIDTH + 3] = f64::NAN;
+    folder.put("bad.npy", &npy("<f4", &queries, WIDTH));
+    folder.good(&format!("rank fit {SETS} --out r.st --device host"));
+    let search = |queries: &str, rest: &str| {
+        format!("rank search --ranking r.st --queries {queries} {SETS} --device host --force --score z --out {rest}")
+    };
+    folder.bad(1, &search("bad.npy", "a.jsonl"), &["bad.npy", "row 1", "--nonfinite"]);
+    let said = folder.good(&search("bad.npy", "a.jsonl --nonfinite zero"));
+    assert!(said.contains("1 values of the queries"), "{said}");
+    queries[WIDTH + 3] = 0.0;
+    folder.put("zero.npy", &npy("<f4", &queries, WIDTH));
+    folder.good(&search("zero.npy", "b.jsonl"));
+    assert_eq!(records(&folder, "a.jsonl"), records(&folder, "b.jsonl"));
+    folder.bad(1, &search("queries.npy", "c.jsonl --id-column name"), &["npy files hold no ids"]);
 }
 
 #[test]

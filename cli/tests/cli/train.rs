@@ -339,6 +339,7 @@ fn mistakes_are_named_and_leave_nothing_behind() {
     folder.bad(1, &run("--batch-size 0"), &["batch_size", "at least 1"]);
     folder.bad(1, &run("--lr fast"), &["lr", "fast"]);
     folder.bad(1, &run("--aligner best"), &["aligner", "best"]);
+    folder.bad(1, &run("--aligner centre"), &["aligner", "moves the pictures, too", "mean-shift"]);
     folder.bad(1, &run("--train all"), &["train", "stage 1"]);
     folder.bad(2, &run("--bach-size 3"), &["--bach-size", "--batch-size"]);
     folder.bad(2, &run("--resume --force"), &["--resume", "--force"]);
