@@ -21,6 +21,10 @@ struct Params {
     window: u32,
     // 1 if each query of a block sees a key more than the one before, 0 if all see those that the first sees.
     causal: u32,
+    // Rows before and behind a query whose distances the table has, and its elements from a head to the next.
+    reach: u32,
+    distance_stride: u32,
+    padding: vec2<u32>,
 }
 
 // Vectors of a head, the last of which may be half a one.

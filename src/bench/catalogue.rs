@@ -98,6 +98,7 @@ pub fn catalogue() -> Vec<Entry> {
         kernel("attention backward, long", attention::long_backward),
         kernel("attention backward, long, in a window", attention::long_backward_in_a_window),
         kernel("attention, all to all", encoders::attention),
+        kernel("attention, by distance", encoders::attention_by_distance),
         kernel("patches", encoders::patches),
         kernel("add rows", encoders::add_rows),
         kernel("pool", encoders::pool),

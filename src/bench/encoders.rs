@@ -9,7 +9,7 @@ use crate::encode::{ImageEncoder, RandomTexts};
 use crate::io::encoder::{ImageConfig, TextConfig};
 use crate::kernels::nn::patches::{self as patch, Cut};
 use crate::kernels::nn::pool::{self as pooling, Kind as Pool, Spans};
-use crate::kernels::nn::{add_rows as rows, attention as attend};
+use crate::kernels::nn::{add_rows as rows, attention as attend, attention_relative};
 use crate::{ElementType, Result};
 
 /// Patches of 32 × 32 of images of 224 × 224, as many as there are tokens.
@@ -50,6 +50,15 @@ pub(super) fn pool(device: &Device, sizes: &Sizes) -> Result<Case> {
 
 /// All tokens of images see all others.
 pub(super) fn attention(device: &Device, sizes: &Sizes) -> Result<Case> {
+    attention_of(device, sizes, None)
+}
+
+/// The same, scores with a term for each of MPNet's distances.
+pub(super) fn attention_by_distance(device: &Device, sizes: &Sizes) -> Result<Case> {
+    attention_of(device, sizes, Some(257))
+}
+
+fn attention_of(device: &Device, sizes: &Sizes, distances: Option<usize>) -> Result<Case> {
     let (heads, length) = ((sizes.hidden / 64).max(1), sizes.tokens.min(197));
     let count = (sizes.tokens / length).max(1);
     let (width, n) = (heads * 64, count * length);
@@ -61,7 +70,11 @@ pub(super) fn attention(device: &Device, sizes: &Sizes) -> Result<Case> {
     let (shape, result) = (format!("{count} × {length} tokens, {heads} heads"), out.buffer().clone());
     let work = (16 * (n * width) as u64, 4 * (n * length * width) as u64);
     let of = attend::Heads::new(heads, heads, 64);
-    Ok(Case::kernel(shape, work, (&result, false), move |r| attend::forward(r, of, &sequences, &q, &k, &v, &out, &lse)))
+    let table = distances.map(|n| Tensor::from_f32(device, &numbers(4, heads * n), n)).transpose()?;
+    Ok(Case::kernel(shape, work, (&result, false), move |r| match &table {
+        None => attend::forward(r, of, &sequences, &q, &k, &v, &out, &lse),
+        Some(table) => attention_relative::forward(r, (of, table), &sequences, &q, &k, &v, &out, &lse),
+    }))
 }
 
 /// A tower's shape.

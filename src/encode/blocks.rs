@@ -6,7 +6,7 @@ use crate::device::{Buffer, Device, Purpose, Recorder, Tensor};
 use crate::io::encoder::BlocksConfig;
 use crate::kernels::nn::attention::{self, Heads, Sequences};
 use crate::kernels::nn::gate::Act;
-use crate::kernels::nn::{elementwise, embedding};
+use crate::kernels::nn::{attention_relative, elementwise, embedding};
 use crate::nn::Precision;
 use crate::{ElementType, Result};
 
@@ -44,6 +44,8 @@ pub(super) struct Blocks {
     act: Act,
     norms_after: bool,
     precision: Precision,
+    /// What distances add to scores in every block, as [`attention_relative`] reads it.
+    distances: Option<Tensor>,
 }
 
 /// The rows that pooling reads, where it reads single ones: the last block makes no others.
@@ -136,7 +138,13 @@ impl Blocks {
             act: act(config.activation),
             norms_after: config.norms_after,
             precision: loader.precision,
+            distances: None,
         })
+    }
+
+    /// The same blocks with a term of scores by distance: one for each of the heads and of `2 reach + 1` distances, `[heads, 2 reach + 1]`.
+    pub fn with_distances(self, distances: Tensor) -> Self {
+        Blocks { distances: Some(distances), ..self }
     }
 
     /// The type of what products read.
@@ -154,7 +162,15 @@ impl Blocks {
         let last = self.layers.len().saturating_sub(1);
         for (index, layer) in self.layers.iter().enumerate() {
             match chosen.zip(few).filter(|_| index == last) {
-                Some((chosen, few)) => return self.last(recorder, layer, (chosen, space, few)),
+                Some((chosen, few)) if self.distances.is_none() => {
+                    return self.last(recorder, layer, (chosen, space, few));
+                }
+                // A chosen row's own place would be lost among the others.
+                Some((chosen, few)) => {
+                    self.layer(recorder, layer, sequences, space)?;
+                    embedding::gather(recorder, &space.stream, None, &chosen.rows, &few.stream)?;
+                    return Ok(&few.stream);
+                }
                 None => self.layer(recorder, layer, sequences, space)?,
             }
         }
@@ -209,7 +225,11 @@ impl Blocks {
         (all, s): (&BlockSpace, &BlockSpace),
     ) -> Result<()> {
         let heads = heads_of(self.heads);
-        attention::forward(recorder, heads, sequences, &s.q, &all.k, &all.v, &s.attended, &s.sums)?;
+        let (q, k, v, out, sums) = (&s.q, &all.k, &all.v, &s.attended, &s.sums);
+        match &self.distances {
+            None => attention::forward(recorder, heads, sequences, q, k, v, out, sums)?,
+            Some(table) => attention_relative::forward(recorder, (heads, table), sequences, q, k, v, out, sums)?,
+        }
         layer.attention.o.forward(recorder, &s.attended, (&s.middle, Then::Add(&s.stream)))?;
         if self.norms_after {
             layer.attention_norm.forward(recorder, &s.middle, &s.normed)?;

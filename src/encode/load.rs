@@ -5,12 +5,12 @@ use std::collections::HashSet;
 use crate::device::{Device, DeviceKind, Recorder, Tensor};
 use crate::io::Weights;
 use crate::io::encoder::TowerActivation;
-use crate::kernels::linalg::epilogue::Epilogue;
-use crate::kernels::linalg::matmul::{self, Operand, Product};
+use crate::kernels::linalg::matmul::{Operand, Product};
 use crate::kernels::nn::gate::Act;
 use crate::kernels::nn::gelu::Form;
 use crate::kernels::nn::layer_norm;
-use crate::nn::{Precision, ShardedMatrix};
+pub(super) use crate::nn::linear::Then;
+use crate::nn::{Precision, ShardedMatrix, linear};
 use crate::{ElementType, Error, Result};
 
 /// The kernel's function.
@@ -37,26 +37,10 @@ pub(super) struct Linear {
     pub bias: Option<Tensor>,
 }
 
-/// What follows on a linear layer, within the same pass over its result.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Then<'a> {
-    Nothing,
-    /// A tensor of the result's shape is added.
-    Add(&'a Tensor),
-    Act(Act),
-}
-
 impl Linear {
     /// Records the layer: `x` `[n, in]`, `y` `[n, out]`.
     pub fn forward(&self, recorder: &mut Recorder, x: &Tensor, (y, then): (&Tensor, Then<'_>)) -> Result<()> {
-        let bias = self.bias.as_ref();
-        let epilogue = match then {
-            Then::Nothing => Epilogue::Add { bias, residual: None },
-            Then::Add(residual) => Epilogue::Add { bias, residual: Some(residual) },
-            Then::Act(act) => Epilogue::Act { act, bias },
-        };
-        let operands = (Operand::new(x), Operand::new(&self.weight).transposed());
-        matmul::record_fused(recorder, Product::default(), epilogue, operands, (y, 0))
+        linear::record(recorder, Product::default(), (x, Operand::new(&self.weight), self.bias.as_ref()), (y, then))
     }
 }
 

@@ -42,7 +42,7 @@ mod tower;
 #[cfg(feature = "encode")]
 pub use image::{ImageEncoder, ImageSpace};
 #[cfg(feature = "encode")]
-pub use text::{Pooling, TextEncoder, TextOptions, TextRows, TextSpace, TextTensor};
+pub use text::{Pooling, TextEncoder, TextOptions, TextRows, TextSpace, TextTensor, text_width};
 #[cfg(all(feature = "encode", feature = "bench"))]
 pub(crate) use tower::RandomTexts;
 

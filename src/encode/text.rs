@@ -9,9 +9,9 @@ use super::sentence::Step;
 use super::tokens::{Room, TextTokens, Treatment};
 use super::tower::TextTower;
 use crate::device::{Device, Purpose, Recorder, Tensor};
-use crate::io::Weights;
 pub use crate::io::encoder::Pool as Pooling;
 use crate::io::encoder::{EndRule, Module, SentenceFolder, TextConfig, TextPooling, is_decoder, prefix_of};
+use crate::io::{DecoderConfig, Weights};
 use crate::kernels::nn::pool::{self, Kind, Spans};
 use crate::kernels::nn::unit_rows;
 use crate::nn::Precision;
@@ -176,7 +176,7 @@ impl TextEncoder {
             body: Body::Tower(tower),
             pooled,
             steps: projection.into_iter().collect(),
-            width: config.projection.map_or(width, |of| of.width),
+            width: config.width(),
             widths: [width, config.blocks.inner],
         })
     }
@@ -290,8 +290,11 @@ impl TextEncoder {
         mut done: impl FnMut(Recorder, usize, Tensor) -> Result<()>,
     ) -> Result<()> {
         let lengths = || texts.iter().map(Vec::len);
-        let most = self.batch_tokens(lengths().max().unwrap_or(1));
-        let space = TextSpace::new(self, lengths().sum::<usize>().clamp(1, most))?;
+        let (all, longest) = (lengths().sum::<usize>(), lengths().max().unwrap_or(1));
+        let most = self.batch_tokens(longest);
+        // Of about one size, so that none is left with a few tokens, for which matrices are read as for many.
+        let most = most.min(all.div_ceil(all.div_ceil(most).max(1)) + longest);
+        let space = TextSpace::new(self, all.clamp(1, most))?;
         let mut rest = texts;
         while !rest.is_empty() {
             let mut tokens = 0;
@@ -377,6 +380,24 @@ impl TextSpace {
     /// The tokens that it is for.
     pub fn tokens(&self) -> usize {
         self.tokens
+    }
+}
+
+/// Numbers in a row of the text tower, the sentence encoder or the decoder of a model folder or file, which is not loaded for it.
+///
+/// # Errors
+/// No such folder; a model of another kind; a field or a module that is not known.
+pub fn text_width(folder: &Path) -> Result<usize> {
+    let sentence = SentenceFolder::read(folder)?;
+    let dense = sentence.iter().flat_map(|s| &s.modules).rev().find_map(|module| match module {
+        Module::Dense { output, .. } => Some(*output),
+        _ => None,
+    });
+    let inside = sentence.as_ref().map_or(folder, |s| &s.transformer);
+    match (dense, is_decoder(inside)?) {
+        (Some(width), _) => Ok(width),
+        (None, true) => Ok(DecoderConfig::read(inside)?.hidden_size),
+        (None, false) => Ok(TextConfig::read(inside)?.width()),
     }
 }
 

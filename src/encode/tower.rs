@@ -5,7 +5,7 @@ use super::load::{Loader, Norm};
 use super::text::Batch;
 use crate::Result;
 use crate::device::{Device, Recorder, Tensor};
-use crate::io::encoder::TextConfig;
+use crate::io::encoder::{BUCKETS, MAX_DISTANCE, TextConfig, bucket_of};
 use crate::kernels::nn::add_rows;
 use crate::kernels::nn::attention::{Mask, Sequence, Sequences};
 use crate::kernels::nn::embedding::{self, Scales};
@@ -40,11 +40,15 @@ impl TextTower {
         let norm = |loader: &mut Loader<'_>, part: Option<&str>| {
             part.map(|part| loader.norm(&name(part), width, eps)).transpose()
         };
+        let mut blocks = Blocks::load(loader, &config.blocks, prefix)?;
+        if config.relative {
+            blocks = blocks.with_distances(distances(loader, config, prefix)?);
+        }
         Ok(TextTower {
             table,
             positions: Tensor::from_f32(loader.device, &positions, width)?,
             norm: norm(loader, names.norm)?,
-            blocks: Blocks::load(loader, &config.blocks, prefix)?,
+            blocks,
             last_norm: norm(loader, names.last_norm)?,
             causal: config.causal,
         })
@@ -98,6 +102,16 @@ impl TextTower {
         norm.forward(recorder, rows, normed)?;
         Ok(normed.clone())
     }
+}
+
+/// What each head adds to scores at each distance, `[heads, 2 reach + 1]`: files have it by kinds of distances.
+fn distances(loader: &mut Loader<'_>, config: &TextConfig, prefix: &str) -> Result<Tensor> {
+    let heads = config.blocks.heads;
+    let kinds = loader.numbers(&format!("{prefix}{}", config.names.distances), &[BUCKETS, heads])?;
+    let reach = MAX_DISTANCE as isize;
+    let row = |head: usize| (-reach..=reach).map(move |key| (bucket_of(key), head));
+    let table: Vec<f32> = (0..heads).flat_map(row).map(|(kind, head)| kinds[kind * heads + head]).collect();
+    Tensor::from_f32(loader.device, &table, 2 * MAX_DISTANCE + 1)
 }
 
 /// Made-up texts of some lengths for a tower of made-up numbers, time and again.

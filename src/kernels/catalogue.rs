@@ -40,6 +40,8 @@ pub static ALL: &[&KernelSpec] = &[
     &nn::attention::FORWARD,
     &nn::attention::FORWARD_TILED,
     &nn::attention::FORWARD_COOPERATIVE,
+    &nn::attention_relative::RELATIVE,
+    &nn::attention_relative::RELATIVE_TILED,
     &nn::attention::DELTA,
     &nn::attention::QUERIES,
     &nn::attention::QUERIES_TILED,

@@ -7,6 +7,7 @@ use crate::kernels::linalg::epilogue::Epilogue;
 use crate::kernels::linalg::matmul::{self, Operand, Product};
 use crate::kernels::nn::bias;
 use crate::kernels::nn::dropout::{self, Mask};
+use crate::kernels::nn::gate::Act;
 use crate::kernels::nn::gelu::{self, Form};
 use crate::{ElementType, Error, Result};
 
@@ -123,6 +124,27 @@ pub enum Then<'a> {
     Add(&'a Tensor),
     /// GELU; its argument, which its backward pass reads, goes to the tensor.
     Gelu(Form, &'a Tensor),
+    /// An activation whose argument nobody reads again: of layers that do not train, without a low-rank addition.
+    Act(Act),
+}
+
+/// Records `y = x Wᵀ + b` times the product's factor, and what follows: `x` `[n, in]`, `W` `[out, in]`, `b` `[out]`, `y` `[n, out]`.
+///
+/// # Errors
+/// Shapes that do not fit.
+pub(crate) fn record(
+    recorder: &mut Recorder,
+    product: Product,
+    (x, weight, bias): (&Tensor, Operand<'_>, Option<&Tensor>),
+    (y, then): (&Tensor, Then<'_>),
+) -> Result<()> {
+    let epilogue = match then {
+        Then::Nothing => Epilogue::Add { bias, residual: None },
+        Then::Add(residual) => Epilogue::Add { bias, residual: Some(residual) },
+        Then::Gelu(form, before) => Epilogue::Gelu { form, bias, before },
+        Then::Act(act) => Epilogue::Act { act, bias },
+    };
+    matmul::record_fused(recorder, product, epilogue, (Operand::new(x), weight.transposed()), (y, 0))
 }
 
 /// A product times `alpha`, written or added.
@@ -158,27 +180,25 @@ impl Linear {
         (y, then): (&Tensor, Then<'_>),
         narrow: Option<Narrow<'_>>,
     ) -> Result<()> {
-        let operand = |slot| parameters.operand(slot).map(|m| Operand::new(m).transposed());
+        let operand = |slot| parameters.operand(slot).map(Operand::new);
         let (weight, bias) = (operand(self.weight)?, self.bias.map(|slot| parameters.tensor(slot)).transpose()?);
-        let low_rank = self.low_rank.zip(narrow);
-        // A low-rank addition comes before GELU.
-        let (to, epilogue) = match (then, low_rank) {
-            (Then::Nothing, _) => (y, Epilogue::Add { bias, residual: None }),
-            (Then::Add(residual), _) => (y, Epilogue::Add { bias, residual: Some(residual) }),
-            (Then::Gelu(form, before), None) => (y, Epilogue::Gelu { form, bias, before }),
-            (Then::Gelu(_, before), Some(_)) => (before, Epilogue::Add { bias, residual: None }),
+        let (product, operands) = (times(self.input_factor, false), (x, weight, bias));
+        let Some((low, narrow)) = self.low_rank.zip(narrow) else {
+            return record(recorder, product, operands, (y, then));
         };
-        let (product, operands) = (times(self.input_factor, false), (Operand::new(x), weight));
-        let Some((low, narrow)) = low_rank else {
-            return matmul::record_fused(recorder, product, epilogue, operands, (to, 0));
+        // A low-rank addition comes before GELU.
+        let (to, first) = match then {
+            Then::Nothing | Then::Add(_) => (y, then),
+            Then::Gelu(_, before) => (before, Then::Nothing),
+            Then::Act(_) => return Err(Error::argument("then", "a low-rank addition needs the activation's argument")),
         };
         self.forward_narrow(recorder, parameters, x, Some(narrow))?;
-        let addition = (times(low.scale, true), (Operand::new(narrow.product), operand(low.b)?));
+        let addition = (times(low.scale, true), (Operand::new(narrow.product), operand(low.b)?.transposed()));
         if to.element_type() == ElementType::F32 {
-            matmul::record_fused(recorder, product, epilogue, operands, (to, 0))?;
+            record(recorder, product, operands, (to, first))?;
             matmul::record(recorder, addition.0, addition.1, (to, 0))?;
         } else {
-            record_sum(recorder, (product, operands), addition, bias, to)?;
+            record_sum(recorder, (product, (Operand::new(x), weight.transposed())), addition, bias, to)?;
         }
         if let Then::Gelu(form, before) = then {
             gelu::forward(recorder, form, before, y)?;

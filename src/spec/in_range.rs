@@ -43,7 +43,9 @@ pub(crate) const EXACT: &str = "columns are below their numbers, and words end a
 /// Rows are clamped to their block's last one and vectors to the head's; blocks come from sequences that were checked against the operands,
 /// and hold a row at least. Places in workgroup memory are made of an invocation's two coordinates, below 8, and constants. Tensor cores' kernels
 /// read rows below their number and vectors below the head's alone, and their places are made of an invocation's index, below 128, and constants.
-pub(crate) const ATTENTION: &str = "rows are clamped to their block's last, vectors to the head's";
+/// Distances are clamped to those that a head's row of the table has; the wrapper checks that there is a row for each head.
+pub(crate) const ATTENTION: &str =
+    "rows are clamped to their block's last, vectors to the head's, distances to the table's";
 
 /// Queries and candidates end at the tile's; lists have k entries, of which there is one at least and 256 at most; a workgroup meets four
 /// candidates an invocation at most before it merges them. Bins are clamped below their number, which has one edge more.

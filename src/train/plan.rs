@@ -76,7 +76,7 @@ pub struct MemoryPlan {
 /// What settings do not say of a run that is planned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PlanShape {
-    /// Width of the embeddings; by default that of the files, the statistics or the adapter that the settings name.
+    /// Width of the embeddings; by default that of the files, the encoder, the statistics or the adapter that the settings name.
     pub embedding_width: Option<usize>,
     /// Positions of each sample, visual ones included; by default the longest that the settings allow, which is the most that a run can take.
     pub length: Option<usize>,
@@ -184,14 +184,17 @@ fn width_of(settings: &Settings) -> Result<usize> {
         return Ok(files.dataset()?.width());
     }
     #[cfg(feature = "encode")]
-    if let (Some(model), super::Stage::Two) = (&settings.vision_model, settings.stage) {
-        return crate::encode::image_width(model);
+    if let Some(model) = settings.encoder() {
+        return match settings.stage {
+            super::Stage::One => crate::encode::text_width(model),
+            super::Stage::Two => crate::encode::image_width(model),
+        };
     }
     match &settings.stats {
         Some(path) => Ok(Statistics::load(path)?.width()),
         None => Err(Error::argument(
             "embedding_width",
-            "is not known; give it, or name embeddings, statistics or an adapter",
+            "is not known; give it, or name embeddings, an encoder, statistics or an adapter",
         )),
     }
 }

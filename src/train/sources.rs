@@ -33,7 +33,8 @@ pub(super) fn with_embeddings(device: &Device, settings: &Settings, watch: Optio
         AdapterWeights::load(path)?.check_fits(image_width(model)?, hidden, path)?;
     }
     let folder = settings.cache.clone().unwrap_or_else(|| settings.out.join("embeddings"));
-    let cache = EmbeddingCache::new(folder).skip_bad(settings.skip_bad).watch(watch);
+    let precision = settings.precision.unwrap_or_default();
+    let cache = EmbeddingCache::new(folder).skip_bad(settings.skip_bad).precision(precision).watch(watch);
     let kept = rows_of(&cache, device, (model, settings), &settings.data)?;
     found.skip_missing |= kept.bad > 0;
     (found.embeddings, found.ids) = (vec![kept.rows], Some(kept.ids));

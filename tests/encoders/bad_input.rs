@@ -39,6 +39,7 @@ fn unknown_fields_are_refused_by_name() {
     has(&text_error("minilm", |c| c["position_embedding_type"] = json!("relative_key")), &["relative_key"]);
     has(&text_error("minilm", |c| c["is_decoder"] = json!(true)), &["is_decoder"]);
     has(&text_error("minilm", |c| c["quantization_config"] = json!({"bits": 4})), &["quantization_config"]);
+    has(&text_error("mpnet", |c| c["relative_attention_num_buckets"] = json!(16)), &["num_buckets", "16", "32"]);
     has(&image_error("clip_quick", |c| c["vision_config"]["hidden_act"] = json!("mish")), &["mish", "quick_gelu"]);
     has(&image_error("siglip", |c| c["vision_config"]["vision_use_head"] = json!(false)), &["vision_use_head"]);
     has(&text_error("clip_quick", |c| c["text_config"]["eos_token_id"] = json!([1, 2])), &["eos_token_id"]);

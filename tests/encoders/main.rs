@@ -81,7 +81,7 @@ fn check(got: &[f32], want: &[f64], width: usize, what: &str) {
 
 const IMAGES: [&str; 7] = ["clip_quick", "clip_gelu", "clip_bfloat", "clip_sparse", "clip_image", "siglip", "siglip2"];
 
-const TEXTS: [&str; 11] = [
+const TEXTS: [&str; 14] = [
     "clip_quick",
     "clip_gelu",
     "clip_bfloat",
@@ -92,6 +92,9 @@ const TEXTS: [&str; 11] = [
     "minilm",
     "bert_dense",
     "roberta_max",
+    "xlm_roberta",
+    "mpnet",
+    "mpnet_sparse",
     "distilbert",
 ];
 

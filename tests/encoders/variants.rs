@@ -1,7 +1,7 @@
 //! What must not change rows: how many images or texts are taken at once, older files, prompts by name or as texts.
 
 use realign::device::Device;
-use realign::encode::{ImageEncoder, Pooling, TextEncoder, TextOptions};
+use realign::encode::{ImageEncoder, Pooling, TextEncoder, TextOptions, text_width};
 use serde_json::json;
 
 use super::{again, changed, check, devices, difference, expected, folder, pixels, texts};
@@ -29,7 +29,7 @@ fn a_batch_is_its_images_one_by_one() {
 #[test]
 fn texts_are_independent_of_their_batch() {
     for device in devices() {
-        for name in ["clip_quick", "siglip", "minilm", "bert_dense"] {
+        for name in ["clip_quick", "siglip", "minilm", "bert_dense", "mpnet"] {
             let encoder = TextEncoder::load(&device, &folder(name), &TextOptions::default()).unwrap();
             let (all, want) = (texts(name), expected(name, "texts"));
             for (text, want) in all.iter().zip(want.chunks_exact(encoder.width())) {
@@ -73,6 +73,30 @@ fn older_sections_have_the_last_word() {
     let encoder = TextEncoder::load(&device, older.path(), &TextOptions::default()).unwrap();
     let got = encoder.encode_blocking(&texts("clip_quick")).unwrap();
     check(&got.rows, &expected("clip_quick", "texts"), 20, "texts");
+}
+
+/// CamemBERT is RoBERTa by another name, and a folder may say its class alone.
+#[test]
+fn other_names_of_a_kind() {
+    let by_class = |config: &mut serde_json::Value| drop(config.as_object_mut().unwrap().remove("model_type"));
+    let renamed = changed("roberta_max", |config| config["model_type"] = json!("camembert"));
+    let mut folders = vec![("roberta_max", renamed)];
+    folders.extend(["roberta_max", "xlm_roberta", "mpnet", "distilbert"].map(|name| (name, changed(name, by_class))));
+    for (name, copy) in folders {
+        let encoder = TextEncoder::load(&Device::host(), copy.path(), &TextOptions::default()).unwrap();
+        let got = encoder.encode_blocking(&texts(name)).unwrap();
+        check(&got.rows, &expected(name, "texts"), encoder.width(), name);
+    }
+}
+
+/// What is known of a row without loading the encoder.
+#[test]
+fn widths_are_known_beforehand() {
+    for name in super::TEXTS.into_iter().chain(["decoder_last"]) {
+        let encoder = TextEncoder::load(&Device::host(), &folder(name), &TextOptions::default()).unwrap();
+        assert_eq!(text_width(&folder(name)).unwrap(), encoder.width(), "{name}");
+    }
+    assert!(text_width(&folder("clip_image")).is_err() && text_width(&folder("nowhere")).is_err());
 }
 
 #[test]

@@ -243,8 +243,8 @@ def siglip2(folder):
     siglip_of(folder, True, dict(FINE, hidden_size=36, num_attention_heads=4), dict(projection_size=36), 64)
 
 
-def sentence(folder, model, tokenizer, pool, texts, longest, dense=None, normalize=True, prompts=None, lower=False):
-    save(model, folder)
+def sentence(folder, model, tokenizer, pool, texts, longest, dense=None, normalize=True, prompts=None, lower=False, dtype=FLOAT32):
+    save(model, folder, dtype)
     name = {"cls": "pooling_mode_cls_token", "mean": "pooling_mode_mean_tokens", "max": "pooling_mode_max_tokens"}
     listed = [{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
               {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}]
@@ -306,6 +306,65 @@ def roberta_max(folder):
     sentence(folder, weights(transformers.RobertaModel(config), 9), tokenizer, "max", TEXTS, 38, normalize=False)
 
 
+LONG = " ".join(TEXTS[6].split() * 6)
+
+
+def mpnet_tokenizer(folder, longest):
+    """BERT's words with RoBERTa's marks."""
+    special = ["<s>", "<pad>", "</s>", "[UNK]", "<mask>"]
+    raw = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    raw.normalizer = normalizers.BertNormalizer(lowercase=True)
+    raw.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    raw.train_from_iterator(CORPUS, trainers.WordPieceTrainer(vocab_size=130, special_tokens=special, show_progress=False))
+    tokenizer = transformers.MPNetTokenizer(vocab=json.loads(raw.to_str())["model"]["vocab"], model_max_length=longest)
+    tokenizer.save_pretrained(folder)
+    return transformers.AutoTokenizer.from_pretrained(folder)
+
+
+def without_defaults(folder, kind):
+    """Fields that have their class's defaults are left out of config.json."""
+    config, default = json.loads((folder / "config.json").read_text()), kind.to_dict()
+    config = {k: v for k, v in config.items() if k in ("model_type", "architectures") or k not in default or default[k] != v}
+    (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+
+
+def mpnet(folder):
+    """MPNet, whose scores have terms by distance, with heads of an odd width; a text of 190 tokens reaches the last kind of distance on either side."""
+    tokenizer = mpnet_tokenizer(folder, 190)
+    config = transformers.MPNetConfig(vocab_size=len(tokenizer), hidden_size=30, num_hidden_layers=2, num_attention_heads=6, intermediate_size=44, max_position_embeddings=192,
+                                      layer_norm_eps=1e-5, attn_implementation="eager")
+    model = weights(transformers.MPNetModel(config), 14)
+    sentence(folder, model, tokenizer, "mean", TEXTS + [LONG], 190)
+
+
+def mpnet_sparse(folder):
+    """The first token's row; fields that have their class's defaults are left out."""
+    tokenizer = mpnet_tokenizer(folder, 40)
+    config = transformers.MPNetConfig(vocab_size=len(tokenizer), hidden_size=24, intermediate_size=10, attn_implementation="eager")
+    sentence(folder, halved(weights(transformers.MPNetModel(config, add_pooling_layer=False), 15), torch.float16), tokenizer, "cls", TEXTS, 40, normalize=False, dtype=torch.float16)
+    without_defaults(folder, transformers.MPNetConfig())
+    assert transformers.MPNetConfig.from_pretrained(folder).num_hidden_layers == 12
+
+
+def xlm_roberta_tokenizer(folder, longest):
+    """Pieces of SentencePiece's unigram model."""
+    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    raw = tokenizers.Tokenizer(models.Unigram())
+    raw.pre_tokenizer = pre_tokenizers.Metaspace()
+    raw.train_from_iterator(CORPUS + ["naïve café — 猫 7;!"], trainers.UnigramTrainer(vocab_size=140, special_tokens=special, unk_token="<unk>", show_progress=False))
+    vocabulary = [tuple(piece) for piece in json.loads(raw.to_str())["model"]["vocab"]]
+    tokenizer = transformers.XLMRobertaTokenizer(vocab=vocabulary + [("<mask>", 0.0)], model_max_length=longest)
+    tokenizer.save_pretrained(folder)
+    return transformers.AutoTokenizer.from_pretrained(folder)
+
+
+def xlm_roberta(folder):
+    """As multilingual E5: XLM-R, the mean, texts behind a prompt by name."""
+    tokenizer = xlm_roberta_tokenizer(folder, 38)
+    config = transformers.XLMRobertaConfig(vocab_size=len(tokenizer), hidden_size=24, num_attention_heads=3, intermediate_size=44, type_vocab_size=1, pad_token_id=1, layer_norm_eps=1e-5, **SMALL)
+    sentence(folder, weights(transformers.XLMRobertaModel(config), 16), tokenizer, "mean", TEXTS, 38, prompts={"query": "query: "})
+
+
 def distilbert(folder):
     tokenizer = bert_tokenizer(folder, 40)
     config = transformers.DistilBertConfig(vocab_size=len(tokenizer), dim=24, n_heads=3, hidden_dim=44, n_layers=2, max_position_embeddings=40, attn_implementation="eager")
@@ -362,7 +421,7 @@ def decoder_last(folder):
     expected(folder, {"texts": torch.stack(rows)}, TEXTS, tokens(tokenizer, [text.strip() for text in TEXTS], max_length=40))
 
 
-CASES = [clip_quick, clip_gelu, clip_bfloat, clip_sparse, clip_image, clip_text, siglip, siglip2, minilm, bert_dense, roberta_max, distilbert, decoder_mean, decoder_last]
+CASES = [clip_quick, clip_gelu, clip_bfloat, clip_sparse, clip_image, clip_text, siglip, siglip2, minilm, bert_dense, roberta_max, xlm_roberta, mpnet, mpnet_sparse, distilbert, decoder_mean, decoder_last]
 
 if __name__ == "__main__":
     chosen = sys.argv[1:]

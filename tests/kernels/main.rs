@@ -7,6 +7,7 @@ mod shaders;
 
 mod apply;
 mod attention_cores;
+mod attention_relative;
 mod attention_shapes;
 mod bench;
 mod c3;

@@ -158,7 +158,10 @@ pub fn record_all(device: &Device, r: &mut Recorder) {
     let lse = t(4);
     embedding::gather(r, &a, None, &ids, &b).unwrap();
     let sequences = attention::Sequences::packed_masked(device, attention::Mask::Full, &[4, ROWS as u32 - 4]).unwrap();
-    attention::forward(r, attention::Heads::new(4, 1, 8), &sequences, &a, &k, &v, &c, &lse).unwrap();
+    let heads_of_8 = attention::Heads::new(4, 1, 8);
+    attention::forward(r, heads_of_8, &sequences, &a, &k, &v, &c, &lse).unwrap();
+    let distances = tensor(device, &normal(6, 20), 5);
+    attention_relative::forward(r, (heads_of_8, &distances), &sequences, &a, &k, &v, &d, &lse).unwrap();
     let cut = patches::Cut { channels: 2, lines: 4, pixels: 4, side: 2 };
     patches::record(r, cut, &a, &tensor(device, &normal(4, ROWS * 32), 8)).unwrap();
     add_rows::record(r, &b, &ids, &a).unwrap();

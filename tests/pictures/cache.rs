@@ -4,9 +4,10 @@ use std::cell::Cell;
 use std::path::{Path, PathBuf};
 
 use realign::encode::ImageEncoder;
-use realign::encode::cache::{EmbeddingCache, KeptRows};
+use realign::encode::cache::{EmbeddingCache, KeptRows, PictureRecords};
 use realign::encode::picture::{Preprocessor, is_picture};
-use realign::io::{Dataset, EncoderId, Ids, NamedTexts, OpenOptions, PictureList, SkipBad};
+use realign::io::{Dataset, EncoderId, Extent, Ids, Join, NamedTexts, OpenOptions, PictureList, SkipBad};
+use realign::nn::Precision;
 use realign::{Device, Error};
 
 use super::common::devices;
@@ -151,6 +152,46 @@ fn broken_pictures_are_named_or_left_out() {
     // What was left out once is no reason to leave it out again unasked.
     assert!(place.keep(&device, &cache).unwrap_err().to_string().contains("plain.gif"));
     assert_eq!(place.keep(&device, &lenient).unwrap().computed, 0);
+}
+
+/// So many questions as can be asked are found, though some of the first are about pictures that are bad.
+#[test]
+fn bad_pictures_do_not_count_for_an_extent() {
+    let place = Place::new();
+    let cache = EmbeddingCache::new(place.at("kept")).skip_bad(SkipBad::All);
+    for broken in ["a.png", "b.png"] {
+        std::fs::write(place.at("pictures").join(broken), b"GIF89a").unwrap();
+    }
+    let asked = ["a.png", "rgb8.png", "a.png", "b.png", "rgba8.png", "grey2.png", "plain.gif"];
+    let line = |name: &&str| format!("{{\"image\": \"{name}\", \"question\": \"what\", \"answer\": \"x\"}}\n");
+    std::fs::write(place.at("q.jsonl"), asked.iter().map(line).collect::<String>()).unwrap();
+    let (data, root) = (place.at("q.jsonl"), place.at("pictures"));
+    let kept = |extent| {
+        let (join, skip_missing) = (Join::Auto, false);
+        let records = PictureRecords { data: &data, root: Some(&root), join, skip_missing, extent };
+        let kept = cache.pictures_of(&Device::host(), &place.at("clip"), &records).unwrap();
+        (ids(&kept.ids), kept.bad)
+    };
+    for (most, good, bad) in [(1, 1, 1), (2, 2, 2), (3, 3, 2), (4, 4, 2), (9, 4, 2)] {
+        let want = ["rgb8.png", "rgba8.png", "grey2.png", "plain.gif"][..good].to_vec();
+        assert_eq!(kept(Extent::Questions(most)), (want.into_iter().map(str::to_owned).collect(), bad), "{most}");
+    }
+    assert_eq!(kept(Extent::All).1, 2);
+}
+
+/// Rows of mixed precision are others, and are kept beside those of f32.
+#[test]
+fn each_precision_has_rows_of_its_own() {
+    let place = Place::new();
+    let (device, cache) = (Device::host(), EmbeddingCache::new(place.at("kept")));
+    let mixed = cache.clone().precision(Precision::Mixed);
+    let [first, other] = [&cache, &mixed].map(|cache| place.keep(&device, cache).unwrap());
+    assert_eq!((first.computed, other.computed), (6, 6));
+    let (a, b) = (rows(&first.rows).0, rows(&other.rows).0);
+    let norm = |x: &mut dyn Iterator<Item = f32>| x.map(|x| f64::from(x).powi(2)).sum::<f64>().sqrt();
+    let apart = norm(&mut a.iter().zip(&b).map(|(a, b)| a - b)) / norm(&mut a.iter().copied());
+    assert!(apart > 1e-6 && apart < 4e-3, "{apart}");
+    assert_eq!([&cache, &mixed].map(|cache| place.keep(&device, cache).unwrap().computed), [0, 0]);
 }
 
 #[test]

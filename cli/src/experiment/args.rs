@@ -37,6 +37,9 @@ pub struct ExperimentArgs {
     /// together with a small text tower.
     #[arg(long, value_name = "DIR", requires = "images")]
     pub text_model: Option<PathBuf>,
+    /// Where what encoders make of pictures and captions is kept, each once; by default in the user's cache folder.
+    #[arg(long, value_name = "DIR", requires = "images")]
+    pub cache: Option<PathBuf>,
     /// Optimiser steps of stage 1 on pictures (600); stage 2 takes a fifth of them.
     #[arg(long, value_name = "N", requires = "images", value_parser = clap::value_parser!(u64).range(1..))]
     pub steps: Option<u64>,

@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::experiment::args::ExperimentArgs;
 use crate::experiment::demo::{STOPPING, finish, line};
 use crate::experiment::full::start;
+use crate::shared::device::embeddings_folder;
 use crate::shared::show;
 use crate::train;
 
@@ -21,6 +22,10 @@ pub fn experiment(args: &ExperimentArgs, images: &Path, model: &Path) -> Result<
     (options.vision_model, options.text_model) = (args.vision_model.clone(), args.text_model.clone());
     (options.seeds, options.full, options.quick) = (args.seeds, args.full, args.run.quick);
     (options.steps, options.asked, options.start) = (args.steps, args.asked, start(args));
+    options.cache = args.cache.clone();
+    if options.cache.is_none() && (options.vision_model.is_some() || options.text_model.is_some()) {
+        options.cache = Some(embeddings_folder()?);
+    }
     let (bar, mut total) = (show::progress(0, ""), 0);
     let say = |done: u64, total: u64, what: String| {
         if bar.is_hidden() {

@@ -139,16 +139,17 @@ pub struct Opened {
 }
 
 impl DataArgs {
-    /// The embeddings that were named, or those of the pictures.
-    pub fn open(&self, device: &Device, adapter: &Path, extent: Extent) -> Result<Opened> {
+    /// The embeddings that were named, or those of the pictures, in the precision that the language model computes in.
+    pub fn open(&self, device: &Device, language: &ModelArgs, extent: Extent) -> Result<Opened> {
         let Some(model) = &self.vision_model else {
             return Ok(Opened { embeddings: self.files().open()?, skip_missing: self.skip_missing });
         };
         // Before hours of work, not behind them.
+        let adapter = language.adapter()?;
         super::check_width(adapter, AdapterWeights::load(adapter)?.inputs(), image_width(model)?)?;
         let (data, root, join) = (self.data.as_path(), self.images_root.as_deref(), self.join);
         let records = PictureRecords { data, root, join, skip_missing: self.skip_missing, extent };
-        let cache = sources::cache(self.cache.as_deref())?.skip_bad(self.skip_bad);
+        let cache = sources::cache(self.cache.as_deref())?.skip_bad(self.skip_bad).precision(language.precision);
         let kept = sources::watched(cache, |cache| Ok(cache.pictures_of(device, model, &records)?))?;
         let (inputs, ids) = (&[kept.rows][..], Some(kept.ids.as_path()));
         let files = EmbeddingFiles { inputs, ids, key: None, column: None, id_column: None };

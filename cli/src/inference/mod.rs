@@ -68,7 +68,7 @@ fn inputs(
 pub fn score(args: &ScoreArgs) -> Result<()> {
     args.json.check()?;
     let device = request(&args.device, args.model.precision)?;
-    let Opened { embeddings, skip_missing } = args.data.open(&device, args.model.adapter()?, Extent::All)?;
+    let Opened { embeddings, skip_missing } = args.data.open(&device, &args.model, Extent::All)?;
     let (model, visual_tokens) = open_model(&device, &args.model)?;
     check_width(args.model.adapter()?, model.adapter.input(), embeddings.rows.width())?;
     let options = SampleOptions {
@@ -117,7 +117,7 @@ pub fn score(args: &ScoreArgs) -> Result<()> {
 fn embedding(device: &Device, args: &GenerateArgs) -> Result<Option<Vec<f32>>> {
     if let (Some(picture), Some(model)) = (&args.image, &args.vision_model) {
         let unit = AdapterWeights::load(args.model.adapter()?)?.unit_rows();
-        let encoder = ImageEncoder::load(device, model)?;
+        let encoder = ImageEncoder::load_in(device, model, args.model.precision)?;
         let encoder = if unit == Some(true) { encoder.unit_rows()? } else { encoder };
         return Ok(Some(encoder.encode_file_blocking(picture)?));
     }
@@ -194,7 +194,7 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
         (Some(most), true) => Extent::Captions(most),
         (Some(most), false) => Extent::Questions(most),
     };
-    let Opened { embeddings, skip_missing } = args.data.open(&device, args.model.adapter()?, extent)?;
+    let Opened { embeddings, skip_missing } = args.data.open(&device, &args.model, extent)?;
     let DataArgs { join, skip_bad, .. } = args.data;
     let options = QuestionOptions { join, skip_missing, skip_bad, most };
     let read = if args.plain { Questions::captions } else { Questions::read };

@@ -46,7 +46,7 @@ pub struct PlanArgs {
     /// Positions of each sample; by default max_length, the most that a run can take.
     #[arg(long, value_name = "N")]
     pub length: Option<usize>,
-    /// Width of the embeddings; by default that of --embeddings, --stats or --init-adapter.
+    /// Width of the embeddings; by default that of --embeddings, --text-model, --vision-model, --stats or --init-adapter.
     #[arg(long, value_name = "N")]
     pub embedding_width: Option<usize>,
     #[command(flatten)]

@@ -96,9 +96,13 @@ const SIZES: &str = "--model m --quick --steps 5 --asked 5 --device host";
 #[test]
 fn a_stopped_study_goes_on_to_the_same_results() {
     let folder = place();
-    let line = format!("experiment --images asked --vision-model clip --seeds 2 {SIZES}");
+    let line = format!("experiment --images asked --vision-model clip --cache kept --seeds 2 {SIZES}");
     let whole = folder.json_quiet(&format!("{line} --json --out whole"));
     assert_eq!(whole, results(&folder, "whole"));
+    // Rows of both towers are kept for whoever asks next.
+    let kept: Vec<String> =
+        std::fs::read_dir(folder.at("kept")).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    assert!(["pictures-", "texts-"].iter().all(|kind| kept.iter().any(|name| name.starts_with(kind))), "{kept:?}");
     let kind = (&whole["format"], &whole["kind"], &whole["finished"], &whole["asks"]);
     assert_eq!(kind, (&json!("realign-experiment"), &json!("pictures"), &json!(true), &json!(true)));
     assert_eq!(whole["runs"].as_array().unwrap().len(), 8);
@@ -168,7 +172,7 @@ fn towers_that_are_trained_here_and_no_questions() {
     for (encoder, width, towers) in [
         ("", 64, json!({"images": "trained here", "texts": "trained here"})),
         (
-            "--text-model minilm",
+            "--text-model minilm --cache kept",
             30,
             json!({"images": "trained here against the texts' rows", "texts": "of the text model"}),
         ),
@@ -188,7 +192,8 @@ fn towers_that_are_trained_here_and_no_questions() {
 #[test]
 fn every_aligner_has_a_row() {
     let folder = place();
-    let line = format!("experiment --images plain --vision-model clip --full --seeds 1 {SIZES} --json --out all");
+    let line =
+        format!("experiment --images plain --vision-model clip --cache kept --full --seeds 1 {SIZES} --json --out all");
     let made = folder.json_quiet(&line);
     let names: Vec<&str> = made["rows"].as_array().unwrap().iter().map(|row| row["name"].as_str().unwrap()).collect();
     assert_eq!(names.len(), 13, "{names:?}");
@@ -227,7 +232,7 @@ fn what_does_not_fit_is_named_before_anything_is_written() {
     folder.bad(1, &line("plain", "--force").replace("--out no", "--out mine"), &["choose another folder"]);
     // A picture that is none is met later: results are left as they were.
     folder.put("plain/square/0.bmp", b"BMnothing");
-    let output = folder.run(&line("plain", "--vision-model clip"));
+    let output = folder.run(&line("plain", "--vision-model clip --cache kept"));
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(1) && stderr.contains("square/0.bmp"), "{stderr}");
     assert_eq!(results(&folder, "no")["finished"], false);

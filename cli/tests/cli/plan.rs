@@ -32,7 +32,17 @@ fn a_plan_says_the_bytes_of_a_run_and_loads_nothing() {
     for words in ["4 samples of 20 positions", "width 48", "activations that are kept", "all at once", "MB"] {
         assert!(text.contains(words), "{words:?} is not in {text}");
     }
-    folder.bad(1, &PLAN.replace("--embedding-width 48", ""), &["--embedding-width", "embeddings, statistics"]);
+    folder.bad(1, &PLAN.replace("--embedding-width 48", ""), &["--embedding-width", "an encoder, statistics"]);
+    // An encoder of the run has one: of stage 1 its texts', of stage 2 its pictures'.
+    let encoders = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/encoders");
+    let of = |stage: &str, flag: &str, name: &str| {
+        let line = PLAN.replace("--embedding-width 48", &format!("{flag} {encoders}/{name}"));
+        folder.json_line(&line.replace("plan", &format!("plan {stage}")))["embedding_width"].clone()
+    };
+    for (name, width) in [("minilm", 30), ("bert_dense", 18), ("clip_quick", 20), ("decoder_last", 24)] {
+        assert_eq!(of("stage1", "--text-model", name), width, "{name}");
+    }
+    assert_eq!(of("stage2", "--vision-model", "clip_quick"), 20);
     folder.bad(1, &PLAN.replace("--model m", "--model nowhere"), &["nowhere"]);
     folder.bad(1, &PLAN.replace("--model m ", ""), &["model is missing"]);
     folder.bad(1, &format!("{PLAN} --lora-dropout 1 --train lora"), &["lora_dropout", "below 1"]);

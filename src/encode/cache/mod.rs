@@ -7,8 +7,8 @@
 //! ```
 //!
 //! A list that was asked for before is found as it is, whatever its files are called now and wherever they lie; of another list those rows are
-//! computed that no list of the same encoder has. So a data set that grows by a picture costs that picture, an edited picture is embedded anew, and
-//! an encoder of which a file changed shares nothing with what it was. What is killed goes on where it was. Nothing else reads the folder: it may be
+//! computed that no list of the same encoder and precision has. So a data set that grows by a picture costs that picture, an edited picture is embedded
+//! anew, and an encoder of which a file changed shares nothing with what it was. What is killed goes on where it was. Nothing else reads the folder: it may be
 //! deleted at any time.
 
 mod set;
@@ -33,6 +33,7 @@ use crate::io::{
     EncoderId, Extent, FolderLock, Ids, Join, NamedPictures, NamedTexts, PictureList, SkipBad, Start, TextList,
     write_atomically,
 };
+use crate::nn::Precision;
 use crate::setters::setters;
 use crate::{Error, Result};
 
@@ -50,6 +51,8 @@ pub struct EmbeddingCache<'a> {
     folder: PathBuf,
     /// How many pictures or texts that cannot be used may be left out.
     pub skip_bad: SkipBad,
+    /// What encoders compute in, as [`TextOptions::precision`] says; rows of one are not taken for those of the other.
+    pub precision: Precision,
     /// Told how far the work is, where there is some.
     pub watch: Option<Watch<'a>>,
     /// Asked between batches whether to stop; what was made is kept, and [`Error::Stopped`] returned.
@@ -64,6 +67,7 @@ impl std::fmt::Debug for EmbeddingCache<'_> {
 
 setters!(EmbeddingCache<'a> {
     skip_bad: SkipBad,
+    precision: Precision,
     watch: Option<Watch<'a>>,
     stop: Option<&'a dyn Fn() -> bool>,
 });
@@ -100,10 +104,19 @@ pub struct PictureRecords<'a> {
     pub extent: Extent,
 }
 
+impl PictureRecords<'_> {
+    /// The folder that names are relative to.
+    fn folder(&self) -> &Path {
+        let beside = self.data.parent().filter(|folder| !folder.as_os_str().is_empty());
+        self.root.or(beside).unwrap_or(Path::new("."))
+    }
+}
+
 impl<'a> EmbeddingCache<'a> {
     /// In a folder, which is made when there is something to keep.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
-        EmbeddingCache { folder: folder.into(), skip_bad: SkipBad::default(), watch: None, stop: None }
+        let (skip_bad, precision) = (SkipBad::default(), Precision::F32);
+        EmbeddingCache { folder: folder.into(), skip_bad, precision, watch: None, stop: None }
     }
 
     /// The rows of pictures, in the list's order, by the image tower of a model folder in Hugging Face's layout. The tower is loaded where a row is
@@ -112,6 +125,12 @@ impl<'a> EmbeddingCache<'a> {
     /// # Errors
     /// As [`ImageEncoder::load`], [`Preprocessor::load`] and [`embed_pictures`]; a picture or a file of the folder that cannot be read.
     pub fn pictures(&self, device: &Device, model: &Path, pictures: &PictureList) -> Result<KeptRows> {
+        let kept = self.some_pictures(device, model, pictures)?;
+        kept.ok_or_else(|| all_bad("pictures", pictures.len()))
+    }
+
+    /// As [`Self::pictures`], nothing where all are bad.
+    fn some_pictures(&self, device: &Device, model: &Path, pictures: &PictureList) -> Result<Option<KeptRows>> {
         let (keys, stamps): (Vec<Key>, Vec<Stamp>) = keys_of_pictures(pictures)?.into_iter().unzip();
         let name = |i: usize| pictures.id(i).to_owned();
         let changed = |places: &[usize]| {
@@ -121,7 +140,7 @@ impl<'a> EmbeddingCache<'a> {
         let inputs = Inputs { name: &name, working_name: &name, keys: &keys, changed: &changed };
         self.keep(("pictures", model), &inputs, &|missing, files| {
             let preprocessor = Preprocessor::load(model)?;
-            let encoder = ImageEncoder::load(device, model)?;
+            let encoder = ImageEncoder::load_in(device, model, self.precision)?;
             let list = Arc::new(pictures.at(missing));
             let watch = |done| self.tell("pictures", done, list.len());
             let options = self.options(model, files).batch_size(encoder.batch()).progress(Some(&watch));
@@ -141,13 +160,13 @@ impl<'a> EmbeddingCache<'a> {
         // Names may be what no id may be: empty, or of several lines.
         let working_name = |i: usize| hexadecimal(&keys[i].0);
         let inputs = Inputs { name: &name, working_name: &working_name, keys: &keys, changed: &|_| None };
-        self.keep(("texts", model), &inputs, &|missing, files| {
+        let kept = self.keep(("texts", model), &inputs, &|missing, files| {
             let record = |i: &usize| json!({"id": working_name(*i), "text": texts.texts.get(*i)}).to_string() + "\n";
             let lines: String = missing.iter().map(record).collect();
             let path = files.beside("texts.jsonl");
             write_atomically(&path, true, lines.as_bytes())?;
             let list = TextList::open(&path)?;
-            let encoder = TextEncoder::load(device, model, &TextOptions::default())?;
+            let encoder = TextEncoder::load(device, model, &TextOptions::default().precision(self.precision))?;
             let watch = |done| self.tell("texts", done, list.len());
             let options = self.options(model, files).batch_size(TEXTS).progress(Some(&watch));
             let embedded = resumed(&options, |options| embed_texts(&encoder, &list, options))?;
@@ -157,24 +176,47 @@ impl<'a> EmbeddingCache<'a> {
             }
             std::fs::remove_file(&path).map_err(Error::io("remove", &path))?;
             Ok(embedded)
-        })
+        })?;
+        kept.ok_or_else(|| all_bad("texts", texts.texts.len()))
     }
 
-    /// The rows of the pictures that a data file's records name.
+    /// The rows of the pictures that a data file's records name. Where so many records are wanted alone, those of pictures that are bad, and may be
+    /// left out, do not count: the file is read further for others.
     ///
     /// # Errors
     /// As [`Self::pictures`] and [`NamedPictures::read`]; a picture that is not there, unless such records are to be left out; no picture at all.
     pub fn pictures_of(&self, device: &Device, model: &Path, records: &PictureRecords<'_>) -> Result<KeptRows> {
-        let PictureRecords { data, root, join, skip_missing, extent } = *records;
-        let beside = data.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let root = root.unwrap_or(beside);
+        let mut bad = HashSet::new();
+        loop {
+            let names = self.names_of(records, &bad)?;
+            let root = records.folder();
+            let names: Vec<&str> = (0..names.len()).map(|i| names.get(i)).collect();
+            let kept = self.some_pictures(device, model, &PictureList::named(root, names.iter().copied()))?;
+            let made = match &kept {
+                Some(kept) if kept.bad == 0 => return Ok(kept.clone()),
+                Some(kept) => Ids::read(&kept.ids, None)?,
+                None => Ids::default(),
+            };
+            let (made, before): (HashSet<&str>, _) = ((0..made.len()).map(|i| made.get(i)).collect(), bad.len());
+            bad.extend(names.iter().filter(|name| !made.contains(*name)).map(|name| (*name).to_owned()));
+            if bad.len() == before || records.extent == Extent::All {
+                return kept.ok_or_else(|| all_bad("pictures", names.len()));
+            }
+        }
+    }
+
+    /// The names of the pictures that records name, read as far as it takes without those that are bad.
+    fn names_of(&self, records: &PictureRecords<'_>, bad: &HashSet<String>) -> Result<Ids> {
+        let PictureRecords { data, join, skip_missing, extent, .. } = *records;
+        let root = records.folder();
         if !root.is_dir() {
             return Err(Error::argument(
                 "images_root",
                 format!("{} is no folder; name that of the pictures", root.display()),
             ));
         }
-        let NamedPictures { names, missing, first_missing } = NamedPictures::read(data, root, join, extent)?;
+        let NamedPictures { names, missing, first_missing } =
+            NamedPictures::read_beyond(data, root, join, extent, bad)?;
         if names.is_empty() || (missing > 0 && !skip_missing) {
             let (count, such) = (names.len(), first_missing.join(", "));
             let problem = match missing {
@@ -190,7 +232,7 @@ impl<'a> EmbeddingCache<'a> {
             let problem = if missing > 0 && !skip_missing { problem.remedy(Remedy::SkipMissing) } else { problem };
             return Err(Error::argument("images_root", problem));
         }
-        self.pictures(device, model, &PictureList::named(root, (0..names.len()).map(|i| names.get(i))))
+        Ok(names)
     }
 
     fn tell(&self, what: &'static str, done: u64, all: usize) {
@@ -209,10 +251,16 @@ impl<'a> EmbeddingCache<'a> {
             .that_may_be_empty()
     }
 
-    /// The rows of named inputs: those that are known, and those that are made of the others.
-    fn keep(&self, (kind, model): (&'static str, &Path), inputs: &Inputs<'_>, make: &Make<'_>) -> Result<KeptRows> {
+    /// The rows of named inputs: those that are known, and those that are made of the others; nothing where all are bad.
+    fn keep(
+        &self,
+        (kind, model): (&'static str, &Path),
+        inputs: &Inputs<'_>,
+        make: &Make<'_>,
+    ) -> Result<Option<KeptRows>> {
         let encoder = EncoderId::of_model(model)?;
-        let folder = self.folder.join(format!("{kind}-{ARITHMETIC}-{}", &encoder.hash[..16]));
+        let precision = if self.precision == Precision::F32 { "" } else { "-mixed" };
+        let folder = self.folder.join(format!("{kind}-{ARITHMETIC}-{}{precision}", &encoder.hash[..16]));
         std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
         let files = Files::of(&folder, &name_of_set("set", inputs, 0..inputs.keys.len()));
         let found = |computed: u64, count: u64| {
@@ -221,7 +269,7 @@ impl<'a> EmbeddingCache<'a> {
             KeptRows { rows, ids, count, computed, bad, encoder }
         };
         if let Some(kept) = files.whole().map(|count| found(0, count)).filter(|kept| self.skip_bad.allows(kept.bad)) {
-            return Ok(kept);
+            return Ok(Some(kept));
         }
         let _alone = self.alone_in(&folder)?;
         let mut sets = Sets::find(&folder, inputs.keys)?;
@@ -240,8 +288,7 @@ impl<'a> EmbeddingCache<'a> {
             .filter(|(_, key)| sets.has(key))
             .collect();
         if there.is_empty() {
-            let problem = format!("all {} {kind} are bad, so that there is no row", inputs.keys.len());
-            return Err(Error::degenerate(problem));
+            return Ok(None);
         }
         let bad = (inputs.keys.len() - there.len()) as u64;
         if !self.skip_bad.allows(bad) {
@@ -256,7 +303,7 @@ impl<'a> EmbeddingCache<'a> {
         sets.write(&files, &encoder, &there)?;
         let computed = part.as_ref().map_or(0, |(_, rows)| *rows);
         part.into_iter().try_for_each(|(part, _)| part.remove())?;
-        Ok(found(computed, there.len() as u64))
+        Ok(Some(found(computed, there.len() as u64)))
     }
 
     /// Makes the rows of the inputs at these places, or finds them where a run was killed between two of its files; `None` where all are bad.
@@ -313,6 +360,10 @@ fn resumed(options: &EmbedOptions<'_>, run: impl Fn(&EmbedOptions<'_>) -> Result
         Err(Error::Argument { argument: "resume", .. }) => run(&options.clone().start(Start::Replace)),
         other => other,
     }
+}
+
+fn all_bad(kind: &str, count: usize) -> Error {
+    Error::degenerate(format!("all {count} {kind} are bad, so that there is no row"))
 }
 
 /// What rows are asked for.

@@ -12,6 +12,8 @@ use crate::{Error, Result};
 
 /// Bytes that are summed up at a time, in registers.
 const BLOCK: usize = 32;
+/// Lines that are turned at a time: as many as fill whole blocks, so few that a wide picture's stay in a core's cache.
+const STRIP: usize = 32;
 
 /// How a picture is resampled, as Pillow's numbers name it in `preprocessor_config.json`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,12 +191,15 @@ pub(super) fn resize(
     }
     // Only what the other pass reads is made by the first one.
     let (lines, places) = (rows.reach(), columns.reach());
-    let needed = cut(rgb, width, lines.clone(), places.clone());
+    let part = Part::of(rgb, width, (lines.clone(), places.clone()));
     Ok(match rows_first {
-        true => columns.across(rows.down(needed, places.len(), lines.start), places),
+        true => {
+            let short = rows.down(part, lines.start);
+            columns.across(Part::whole(&short, places.len()), places.start)
+        }
         false => {
-            let narrow = columns.across(needed, places);
-            rows.down(narrow, window.width, lines.start)
+            let narrow = columns.across(part, places.start);
+            rows.down(Part::whole(&narrow, window.width), lines.start)
         }
     })
 }
@@ -234,65 +239,95 @@ impl Side {
         }
     }
 
-    /// Rows: `lines` of `width` pixels, the first of which is number `start`.
-    fn down(self, lines: Vec<u8>, width: usize, start: usize) -> Vec<u8> {
+    /// Rows of a part of a picture whose first line is number `start`.
+    fn down(self, part: Part<'_>, start: usize) -> Vec<u8> {
+        let length = part.width * 3;
         match self {
-            Side::Kept(_) => lines,
-            Side::Resized(taps) => pass(&lines, width * 3, taps, start),
-        }
-    }
-
-    /// Columns: lines of the pixels `places`. Columns are turned into rows and back, so that both passes add whole lines of bytes.
-    fn across(self, lines: Vec<u8>, places: Range<usize>) -> Vec<u8> {
-        match self {
-            Side::Kept(_) => lines,
+            Side::Kept(_) => part.lines().flatten().copied().collect(),
             Side::Resized(taps) => {
-                let height = lines.len() / (places.len() * 3);
-                turn(&pass(&turn(&lines, places.len()), height * 3, taps, places.start), height)
+                let mut out = vec![0; taps.len() * length];
+                pass((part.rgb, part.stride, length), &counted_from(taps, start), &mut out);
+                out
             }
         }
     }
-}
 
-/// Rows and columns of a picture whose rows have `width` pixels.
-fn cut(rgb: &[u8], width: usize, rows: Range<usize>, columns: Range<usize>) -> Vec<u8> {
-    let lines = &rgb[rows.start * width * 3..rows.end * width * 3];
-    if columns.len() == width {
-        return lines.to_vec();
+    /// Columns of a part of a picture whose first column is number `start`. A strip of lines at a time, which stays in a core's caches, is turned, so
+    /// that both passes add whole lines of bytes.
+    fn across(self, part: Part<'_>, start: usize) -> Vec<u8> {
+        let Side::Resized(taps) = self else { return part.lines().flatten().copied().collect() };
+        let taps = counted_from(taps, start);
+        let mut out = vec![0; part.height * taps.len() * 3];
+        let (mut columns, mut sums) = (vec![0; STRIP * part.width * 3], vec![0; STRIP * taps.len() * 3]);
+        for (i, lines) in out.chunks_mut(STRIP * taps.len() * 3).enumerate() {
+            let height = lines.len() / (taps.len() * 3);
+            let strip = Part { rgb: &part.rgb[i * STRIP * part.stride..], height, ..part };
+            turn(strip, &mut columns);
+            pass((&columns, height * 3, height * 3), &taps, &mut sums[..lines.len()]);
+            turn(Part { rgb: &sums, stride: height * 3, width: height, height: taps.len() }, lines);
+        }
+        out
     }
-    lines.chunks_exact(width * 3).flat_map(|row| &row[columns.start * 3..columns.end * 3]).copied().collect()
 }
 
-/// Lines of `length` bytes, each a sum of lines of `input`, whose first is number `start` to the taps.
-fn pass(input: &[u8], length: usize, mut taps: Vec<Taps>, start: usize) -> Vec<u8> {
+/// A part of a picture.
+#[derive(Clone, Copy)]
+struct Part<'a> {
+    /// Bytes from the first line's first pixel on.
+    rgb: &'a [u8],
+    /// Bytes from a line to the next.
+    stride: usize,
+    width: usize,
+    height: usize,
+}
+
+impl<'a> Part<'a> {
+    /// These rows and columns of a picture whose lines have `width` pixels.
+    fn of(rgb: &'a [u8], width: usize, (rows, columns): (Range<usize>, Range<usize>)) -> Self {
+        let rgb = &rgb[(rows.start * width + columns.start) * 3..];
+        Part { rgb, stride: width * 3, width: columns.len(), height: rows.len() }
+    }
+
+    fn whole(rgb: &'a [u8], width: usize) -> Self {
+        Part { rgb, stride: width * 3, width, height: rgb.len() / (width * 3) }
+    }
+
+    fn lines(self) -> impl Iterator<Item = &'a [u8]> {
+        self.rgb.chunks(self.stride).take(self.height).map(move |line| &line[..self.width * 3])
+    }
+}
+
+/// The taps of an input that begins with number `start`.
+fn counted_from(mut taps: Vec<Taps>, start: usize) -> Vec<Taps> {
     taps.iter_mut().for_each(|t| t.first -= start);
-    let mut out = vec![0; taps.len() * length];
-    crate::host::dispatch_simd(Pass { input, length, taps: &taps, out: &mut out });
-    out
+    taps
 }
 
-/// A picture with its columns as rows; its own rows have `width` pixels.
-fn turn(rgb: &[u8], width: usize) -> Vec<u8> {
+/// Lines of `length` bytes, each a sum of lines of `input`, which begin `stride` bytes from each other.
+fn pass((input, stride, length): (&[u8], usize, usize), taps: &[Taps], out: &mut [u8]) {
+    crate::host::dispatch_simd(Pass { input, stride, length, taps, out });
+}
+
+/// A part of a picture with its columns as rows, one behind the other.
+fn turn(part: Part<'_>, turned: &mut [u8]) {
     /// Pixels to a side of a tile, whose lines stay in the cache.
     const TILE: usize = 32;
-    let height = rgb.len() / (width * 3);
-    let mut turned = vec![0; rgb.len()];
-    for top in (0..height).step_by(TILE) {
-        for left in (0..width).step_by(TILE) {
-            for x in left..(left + TILE).min(width) {
-                let line = &mut turned[x * height * 3..][..height * 3];
-                for y in top..(top + TILE).min(height) {
-                    line[y * 3..y * 3 + 3].copy_from_slice(&rgb[(y * width + x) * 3..][..3]);
+    for top in (0..part.height).step_by(TILE) {
+        for left in (0..part.width).step_by(TILE) {
+            for x in left..(left + TILE).min(part.width) {
+                let line = &mut turned[x * part.height * 3..][..part.height * 3];
+                for y in top..(top + TILE).min(part.height) {
+                    line[y * 3..y * 3 + 3].copy_from_slice(&part.rgb[y * part.stride + x * 3..][..3]);
                 }
             }
         }
     }
-    turned
 }
 
 /// One pass: each line of the output is a weighted sum of lines of the input, all of `length` bytes.
 struct Pass<'a> {
     input: &'a [u8],
+    stride: usize,
     length: usize,
     taps: &'a [Taps],
     out: &'a mut [u8],
@@ -303,26 +338,26 @@ impl pulp::NullaryFnOnce for Pass<'_> {
 
     #[inline(always)]
     fn call(self) {
-        let Pass { input, length, taps, out } = self;
+        let Pass { input, stride, length, taps, out } = self;
         for (line, taps) in out.chunks_exact_mut(length).zip(taps) {
             let mut at = 0;
             while at + BLOCK <= length {
-                let sums = block::<BLOCK>(input, length, at, taps);
+                let sums = block::<BLOCK>(input, stride, at, taps);
                 line[at..at + BLOCK].iter_mut().zip(sums).for_each(|(byte, sum)| *byte = clip(sum));
                 at += BLOCK;
             }
             for (place, byte) in (at..).zip(&mut line[at..]) {
-                *byte = clip(block::<1>(input, length, place, taps)[0]);
+                *byte = clip(block::<1>(input, stride, place, taps)[0]);
             }
         }
     }
 }
 
 #[inline(always)]
-fn block<const N: usize>(input: &[u8], length: usize, at: usize, taps: &Taps) -> [i32; N] {
+fn block<const N: usize>(input: &[u8], stride: usize, at: usize, taps: &Taps) -> [i32; N] {
     let mut sums = [1i32 << (BITS - 1); N];
     for (i, weight) in taps.weights.iter().enumerate() {
-        let from = (taps.first + i) * length + at;
+        let from = (taps.first + i) * stride + at;
         let bytes = &input[from..from + N];
         // |weights| add up to less than 2 in this format, so that 255 times their sum stays below 2^31.
         sums.iter_mut()

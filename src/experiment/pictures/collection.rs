@@ -88,6 +88,11 @@ impl Collection {
         &self.names
     }
 
+    /// The folder of all.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The file of a picture; the folder itself beyond the last.
     pub fn path(&self, picture: usize) -> PathBuf {
         self.folder.join(self.names.get(picture).map_or("", String::as_str))

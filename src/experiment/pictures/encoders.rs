@@ -1,5 +1,6 @@
-//! Which encoders make the rows: towers of model folders, or towers that are trained here.
+//! Which encoders make the rows: towers of model folders, whose rows a cache keeps, or towers that are trained here.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,49 +9,47 @@ use serde_json::{Value, json};
 use super::collection::Collection;
 use super::own;
 use super::parts::PictureParts;
-use super::rows::{Kind, Rows, read, unit, write};
+use super::rows::{Kind, Rows, caption_id, read, unit, write};
 use super::study::PicturesSettings;
 use crate::device::Device;
-use crate::encode::picture::PictureBatches;
-use crate::encode::{ImageEncoder, TextEncoder, TextOptions};
+use crate::encode::cache::{EmbeddingCache, KeptRows};
+use crate::encode::picture::Preprocessor;
+use crate::encode::{image_width, text_width};
 use crate::experiment::protocol::{Progress, Watch};
+use crate::io::{NamedTexts, PictureList};
 use crate::{Error, Result};
-
-/// Captions that are encoded between two reports.
-const CAPTIONS: usize = 256;
 
 /// What turns pictures and captions into rows.
 pub(super) enum Towers {
     /// Both towers of model folders.
-    Models { vision: Box<ImageEncoder>, text: Box<TextEncoder> },
-    /// A text encoder, and an image tower that is trained against its rows.
-    Text(Box<TextEncoder>),
+    Models { vision: PathBuf, text: PathBuf },
+    /// A text encoder's folder, and an image tower that is trained against its rows.
+    Text(PathBuf),
     /// A dual encoder that is trained here.
     Own,
 }
 
 impl Towers {
-    /// Opens what is named; without a text encoder that of the image tower's folder is meant.
+    /// Looks at what is named; without a text encoder that of the image tower's folder is meant.
     ///
     /// # Errors
-    /// A folder that is no encoder's; an image tower without a preprocessor, or with one that gives pictures of another size; towers of
-    /// different widths.
-    pub fn open(device: &Device, vision: Option<&Path>, text: Option<&Path>) -> Result<Self> {
-        let open_text =
-            |folder: &Path| Ok::<_, Error>(Box::new(TextEncoder::load(device, folder, &TextOptions::default())?));
-        let Some(folder) = vision else {
-            return Ok(text.map(open_text).transpose()?.map_or(Towers::Own, Towers::Text));
+    /// A folder that is no encoder's; an image tower without a preprocessor; towers of different widths.
+    pub fn open(vision: Option<&Path>, text: Option<&Path>) -> Result<Self> {
+        let Some(vision) = vision else {
+            let Some(text) = text else { return Ok(Towers::Own) };
+            text_width(text)?;
+            return Ok(Towers::Text(text.to_path_buf()));
         };
-        let vision = Box::new(ImageEncoder::load(device, folder)?);
-        vision.preprocessor()?;
-        let text = open_text(text.unwrap_or(folder))?;
-        if text.width() != vision.width() {
-            let widths = format!("its rows have {} numbers, those of the images {}", text.width(), vision.width());
+        Preprocessor::load(vision)?;
+        let text = text.unwrap_or(vision);
+        let (images, texts) = (image_width(vision)?, text_width(text)?);
+        if images != texts {
+            let widths = format!("its rows have {texts} numbers, those of the images {images}");
             let remedy =
                 "give both towers of one model, or no image tower: then one is trained against the texts' rows";
             return Err(Error::argument("text_model", format!("{widths}, so they share no space; {remedy}")));
         }
-        Ok(Towers::Models { vision, text })
+        Ok(Towers::Models { vision: vision.to_path_buf(), text: text.to_path_buf() })
     }
 
     /// What the towers are, for results.
@@ -69,19 +68,26 @@ pub(super) struct Embedder<'a> {
     pub device: &'a Device,
     pub collection: &'a Collection,
     pub towers: Towers,
-    /// The folder for rows that all seeds share.
+    /// The folder for the files of rows that all seeds share.
     pub folder: PathBuf,
+    /// The folder that keeps what encoders make.
+    pub cache: PathBuf,
     shared: Option<Arc<Rows>>,
     pixels: Option<Vec<f32>>,
     captions: Option<(Vec<f32>, usize)>,
 }
 
 impl<'a> Embedder<'a> {
-    pub fn new(device: &'a Device, collection: &'a Collection, towers: Towers, folder: PathBuf) -> Self {
-        Embedder { device, collection, towers, folder, shared: None, pixels: None, captions: None }
+    pub fn new(
+        device: &'a Device,
+        collection: &'a Collection,
+        towers: Towers,
+        (folder, cache): (PathBuf, PathBuf),
+    ) -> Self {
+        Embedder { device, collection, towers, folder, cache, shared: None, pixels: None, captions: None }
     }
 
-    /// The rows of a seed, whose own files lie in `folder`. Rows that are in files from before are not made again where all seeds share them.
+    /// The rows of a seed, whose own files lie in `folder`.
     ///
     /// # Errors
     /// A picture that cannot be read; what the towers, their training, the disk or `watch` say.
@@ -94,90 +100,85 @@ impl<'a> Embedder<'a> {
         if let Some(rows) = &self.shared {
             return Ok(rows.clone());
         }
-        if let Towers::Models { vision, .. } = &self.towers {
-            let pictures = match read(&self.folder, Kind::Pictures)? {
-                Some((rows, _)) => rows,
-                None => {
-                    let rows = encode_pictures(self.collection, vision, watch)?;
-                    write(&self.folder, Kind::Pictures, &rows, self.collection)?;
-                    rows
-                }
-            };
-            let (captions, width) = self.captions(watch)?;
-            let rows = Arc::new(Rows { width, pictures, captions, folder: self.folder.clone() });
+        if let Towers::Models { vision, text } = &self.towers {
+            let (pictures, _) = self.pictures(vision, watch)?;
+            let (captions, width) = self.captions(text, watch)?;
+            let rows = Arc::new(self.written(&self.folder, (pictures, captions, width))?);
             self.shared = Some(rows.clone());
-            // Their weights have had their use.
-            self.towers = Towers::Own;
             return Ok(rows);
         }
         let pixels = match self.pixels.take() {
             Some(pixels) => pixels,
             None => own::pixels(self.collection, settings.side)?,
         };
-        let made = if matches!(self.towers, Towers::Own) {
-            own::dual_encoder(self.device, self.collection, (&pixels, parts), settings, watch)
-        } else {
-            let captions = self.captions(watch)?;
+        let made = if let Towers::Text(text) = &self.towers {
+            let captions = match self.captions.take() {
+                Some(captions) => captions,
+                None => self.captions(text, watch)?,
+            };
             let made = own::image_tower(self.device, self.collection, (&pixels, parts), &captions, settings, watch);
+            self.captions = Some(captions.clone());
             made.map(|pictures| (pictures, captions.0, captions.1))
+        } else {
+            own::dual_encoder(self.device, self.collection, (&pixels, parts), settings, watch)
         };
         self.pixels = Some(pixels);
         let (pictures, captions, width) = made?;
-        let names = |i: usize| format!("picture {:?}", self.collection.names().get(i).map_or("", String::as_str));
-        let pictures = unit(pictures, width, names)?;
+        let pictures = unit(pictures, width, |i| self.picture(i))?;
+        self.written(folder, (pictures, captions, width)).map(Arc::new)
+    }
+
+    /// The rows of pictures and captions, and their files in a folder.
+    fn written(&self, folder: &Path, (pictures, captions, width): (Vec<f32>, Vec<f32>, usize)) -> Result<Rows> {
         write(folder, Kind::Pictures, &pictures, self.collection)?;
         write(folder, Kind::Captions, &captions, self.collection)?;
-        Ok(Arc::new(Rows { width, pictures, captions, folder: folder.to_path_buf() }))
+        Ok(Rows { width, pictures, captions, folder: folder.to_path_buf() })
     }
 
-    /// All captions by the text encoder, and their width.
-    fn captions(&mut self, watch: &mut Watch<'_>) -> Result<(Vec<f32>, usize)> {
-        if let Some(captions) = &self.captions {
-            return Ok(captions.clone());
+    /// What a picture is called in errors.
+    fn picture(&self, i: usize) -> String {
+        format!("picture {:?}", self.collection.names().get(i).map_or("", String::as_str))
+    }
+
+    /// The rows of all pictures by an image tower, and their width.
+    fn pictures(&self, model: &Path, watch: &mut Watch<'_>) -> Result<(Vec<f32>, usize)> {
+        let list = PictureList::named(self.collection.folder(), self.collection.names().iter().map(String::as_str));
+        let (rows, width) = self.kept("pictures to rows", watch, |cache| cache.pictures(self.device, model, &list))?;
+        Ok((unit(rows, width, |i| self.picture(i))?, width))
+    }
+
+    /// The rows of all captions by a text encoder, and their width.
+    fn captions(&self, model: &Path, watch: &mut Watch<'_>) -> Result<(Vec<f32>, usize)> {
+        let captions = self.collection.all_captions();
+        let mut texts = NamedTexts::default();
+        for (i, caption) in captions.iter().enumerate() {
+            texts.names.push(&caption_id(i));
+            texts.texts.push(caption);
         }
-        let (Towers::Models { text, .. } | Towers::Text(text)) = &self.towers else {
-            return Err(Error::argument("text_model", "there is none"));
-        };
-        let found = match read(&self.folder, Kind::Captions)? {
-            Some(found) => found,
-            None => {
-                let rows = encode_captions(&self.collection.all_captions(), text, watch)?;
-                write(&self.folder, Kind::Captions, &rows, self.collection)?;
-                (rows, text.width())
+        let (rows, width) = self.kept("captions to rows", watch, |cache| cache.texts(self.device, model, &texts))?;
+        let name = |i: usize| format!("caption {:?}", captions.get(i).map_or("", String::as_str));
+        Ok((unit(rows, width, name)?, width))
+    }
+
+    /// Rows that the cache has, or that it makes now.
+    fn kept(
+        &self,
+        task: &str,
+        watch: &mut Watch<'_>,
+        make: impl FnOnce(&EmbeddingCache<'_>) -> Result<KeptRows>,
+    ) -> Result<(Vec<f32>, usize)> {
+        let (watch, failed) = (RefCell::new(watch), RefCell::new(None));
+        let tell = |_: &'static str, done, total| {
+            let told = watch.borrow_mut()(Progress { task, done, total, loss: None, record: None });
+            if let Err(error) = told {
+                failed.borrow_mut().get_or_insert(error);
             }
         };
-        self.captions = Some(found.clone());
-        Ok(found)
-    }
-}
-
-fn encode_pictures(collection: &Collection, vision: &ImageEncoder, watch: &mut Watch<'_>) -> Result<Vec<f32>> {
-    let paths: Vec<PathBuf> = (0..collection.len()).map(|i| collection.path(i)).collect();
-    let total = paths.len();
-    let path = move |i: usize| paths.get(i).cloned().unwrap_or_default();
-    let mut rows = Vec::with_capacity(total * vision.width());
-    for batch in PictureBatches::start(vision.preprocessor()?.clone(), path, (0, total), vision.batch())? {
-        let batch = batch?;
-        if let Some(bad) = batch.bad.into_iter().next() {
-            return Err(bad.error);
+        let stop = || failed.borrow().is_some();
+        let kept = make(&EmbeddingCache::new(&self.cache).watch(Some(&tell)).stop(Some(&stop)));
+        match failed.take() {
+            Some(error) => Err(error),
+            None => kept.and_then(|kept| read((kept.rows, &kept.ids))),
         }
-        rows.extend(vision.encode_blocking(&batch.pixels)?);
-        let done = (batch.first + batch.files) as u64;
-        watch(Progress { task: "pictures to rows", done, total: total as u64, loss: None, record: None })?;
     }
-    unit(rows, vision.width(), |i| format!("picture {:?}", collection.names().get(i).map_or("", String::as_str)))
-}
-
-fn encode_captions(captions: &[String], text: &TextEncoder, watch: &mut Watch<'_>) -> Result<Vec<f32>> {
-    let (mut rows, mut done, mut cut) = (Vec::with_capacity(captions.len() * text.width()), 0, 0);
-    for part in captions.chunks(CAPTIONS) {
-        let encoded = text.encode_blocking(part)?;
-        rows.extend(encoded.rows);
-        (done, cut) = (done + part.len() as u64, cut + encoded.cut);
-        watch(Progress { task: "captions to rows", done, total: captions.len() as u64, loss: None, record: None })?;
-    }
-    if cut > 0 {
-        log::warn!("{cut} captions were longer than the text encoder takes and lost their end");
-    }
-    unit(rows, text.width(), |i| format!("caption {:?}", captions.get(i).map_or("", String::as_str)))
 }

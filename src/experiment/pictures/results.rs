@@ -86,14 +86,6 @@ impl<'a> PictureResults<'a> {
         serde_json::from_slice(&text).map(Some).map_err(|e| Error::format(&path, e.to_string()))
     }
 
-    /// Whether the earlier study in the folder said what it is of.
-    ///
-    /// # Errors
-    /// A damaged file.
-    pub fn was_begun(&self) -> Result<bool> {
-        Ok(self.earlier()?.is_some_and(|earlier| earlier.get("kind").is_some_and(|kind| !kind.is_null())))
-    }
-
     /// Whether the earlier study in the folder, if there is one, is of these inputs and settings.
     ///
     /// # Errors

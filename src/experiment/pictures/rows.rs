@@ -62,20 +62,16 @@ pub(super) fn write(folder: &Path, kind: Kind, rows: &[f32], collection: &Collec
     write_embeddings(&files(folder, kind).0.with_extension(""), rows, &ids, true)
 }
 
-/// Reads what [`write`] wrote, if it is there as a whole: rows and their width.
-pub(super) fn read(folder: &Path, kind: Kind) -> Result<Option<(Vec<f32>, usize)>> {
-    let (rows, ids) = files(folder, kind);
-    if !(rows.is_file() && ids.is_file()) {
-        return Ok(None);
-    }
+/// All rows of a file and of its ids, and their width.
+pub(super) fn read((rows, ids): (PathBuf, &Path)) -> Result<(Vec<f32>, usize)> {
     let inputs = [rows];
-    let files = EmbeddingFiles { inputs: &inputs, ids: Some(&ids), key: None, column: None, id_column: None };
+    let files = EmbeddingFiles { inputs: &inputs, ids: Some(ids), key: None, column: None, id_column: None };
     let mut opened = files.open()?.rows;
     let (count, width) = (opened.rows(), opened.width());
     let all: Vec<u32> = (0..count as u32).collect();
     let mut numbers = vec![0.0; all.len() * width];
     opened.read(&all, &mut numbers)?;
-    Ok(Some((numbers, width)))
+    Ok((numbers, width))
 }
 
 impl Rows {

@@ -84,6 +84,8 @@ pub struct PicturesOptions {
     pub steps: Option<u64>,
     /// Held-out pictures that are described, and questions that are asked, where they are others than the default.
     pub asked: Option<usize>,
+    /// The folder that keeps what encoders make of pictures and captions; by default `embeddings` in the study's own.
+    pub cache: Option<PathBuf>,
     /// What to do about an earlier study in the folder; to resume, its rows are not run again.
     pub start: Start,
 }
@@ -101,6 +103,7 @@ impl PicturesOptions {
             quick: false,
             steps: None,
             asked: None,
+            cache: None,
             start: Start::New,
         }
     }
@@ -222,7 +225,7 @@ pub fn pictures_study(
         PictureParts::deal(&collection, seed)?;
     }
     check_model(&options.model, &collection)?;
-    let towers = Towers::open(device, options.vision_model.as_deref(), options.text_model.as_deref())?;
+    let towers = Towers::open(options.vision_model.as_deref(), options.text_model.as_deref())?;
     let arms = pictures_plan(options.full);
     let mut results = PictureResults::new(out, &arms, options.head(device, &collection, &towers)?);
     if options.start == Start::Resume {
@@ -230,18 +233,14 @@ pub fn pictures_study(
     }
     let (earlier, _lock) = claim_folder(out, options.start)?;
     if earlier {
-        let begun = results.was_begun()?;
         results = results.resume()?;
-        let rows = out.join("embeddings");
-        if !begun && rows.is_dir() {
-            // Nothing says whose they are.
-            std::fs::remove_dir_all(&rows).map_err(Error::io("remove", &rows))?;
-        }
     }
     // What rows are made of is known before there are any.
     results.save(false, 0.0)?;
     watch(PicturesEvent::Begins { rows: options.seeds * arms.len() as u64 })?;
-    let embedder = Embedder::new(device, &collection, towers, out.join("embeddings"));
+    let folder = out.join("embeddings");
+    let cache = options.cache.clone().unwrap_or_else(|| folder.clone());
+    let embedder = Embedder::new(device, &collection, towers, (folder, cache));
     let mut study = Study { device, out, options, arms: &arms, results, embedder, start: Instant::now() };
     for seed in 0..options.seeds {
         study.seed(seed, watch)?;

@@ -84,6 +84,9 @@ pub(crate) struct Params {
     pub blocks: u32,
     pub window: u32,
     pub causal: u32,
+    pub reach: u32,
+    pub distance_stride: u32,
+    pub padding: [u32; 2],
 }
 
 /// Rows of the other side that a block meets at a time.
@@ -162,6 +165,30 @@ pub struct Operands<'a, R> {
     pub v: &'a [R],
 }
 
+/// What is added to scores by how far a key is from its query, both at their places in a sequence.
+#[derive(Clone, Copy, Debug)]
+pub struct Distances<'a, R> {
+    /// A row for each query head: what keys get from `reach` places before the query on, to `reach` behind it. Further ones get the nearest's.
+    pub table: &'a [R],
+    /// Elements from a row to the next.
+    pub stride: usize,
+    /// Places on either side.
+    pub reach: usize,
+}
+
+impl<R: Float> Distances<'_, R> {
+    /// Adds to scores of the keys from place `key` on by the query at place `query`.
+    fn add_to(&self, scores: &mut [R], head: usize, (query, key): (usize, usize)) {
+        let row = &self.table[head * self.stride..][..2 * self.reach + 1];
+        let before = |place: usize| place.saturating_sub(key).min(scores.len());
+        let (start, end) = (before(query.saturating_sub(self.reach)), before(query + self.reach + 1));
+        let first = (key + start + self.reach).saturating_sub(query);
+        scores[..start].iter_mut().for_each(|s| *s += row[0]);
+        scores[start..end].iter_mut().zip(row.iter().skip(first)).for_each(|(s, x)| *s += *x);
+        scores[end..].iter_mut().for_each(|s| *s += row[2 * self.reach]);
+    }
+}
+
 /// A tile of scores to exponentials about the rows' running maxima; what was summed so far is brought to the new maxima.
 struct Exponentials<'a, R> {
     scores: &'a mut [R],
@@ -204,20 +231,26 @@ impl<R: Float> pulp::NullaryFnOnce for Exponentials<'_, R> {
 fn forward_block<R: Float>(
     shape: Shape<R>,
     Operands { q, k, v }: Operands<'_, R>,
-    block: QueryBlock,
-    head: usize,
+    distances: Option<Distances<'_, R>>,
+    (block, head): (QueryBlock, usize),
 ) -> (Vec<R>, Vec<R>) {
     let [first, count, key, seen] = block.map(|x| x as usize);
     let (width, key_head) = (shape.width, head / shape.shared_by);
     let queries = shape.query(q, (first, count), head);
-    let (mut out, mut scores) = (vec![R::ZERO; count * width], vec![R::ZERO; count * TILE]);
+    let (begin, last) = (seen.saturating_sub(shape.window), seen + shape.step * (count - 1));
+    // Of short sequences a part of a tile.
+    let (mut out, mut scores) = (vec![R::ZERO; count * width], vec![R::ZERO; count * TILE.min(last - begin)]);
     let (mut top, mut total) = (vec![R::LEAST; count], vec![R::ZERO; count]);
-    let last = seen + shape.step * (count - 1);
-    for j in (seen.saturating_sub(shape.window)..last).step_by(TILE) {
+    for j in (begin..last).step_by(TILE) {
         let keys = TILE.min(last - j);
         let scores = &mut scores[..count * keys];
         let tile = (key + j, keys);
         multiply((scores, keys), false, (queries, shape.key(k, tile, key_head).transpose()), shape.scale);
+        if let Some(distances) = &distances {
+            // Queries and keys are the same rows.
+            let places = (first - key..).zip(scores.chunks_exact_mut(keys));
+            places.for_each(|(query, scores)| distances.add_to(scores, head, (query, j)));
+        }
         let seen = Seen { keys, end: seen as isize - j as isize, window: shape.window, step: shape.step };
         let (top, total, out) = (&mut top[..], &mut total[..], &mut out[..]);
         dispatch_simd(Exponentials { scores, seen, top, total, out, width });
@@ -253,16 +286,27 @@ fn tasks<B: Copy + Send>(blocks: &[B], heads: usize) -> Vec<(B, usize)> {
 /// `out` `[n, query * width]` and `lse`, rows of `lse_stride`. Blocks are `[first query row, rows (up to 64), first key row, keys that
 /// the first query sees]`.
 pub fn forward<R: Float>(
-    (heads, mask): (Heads, Mask),
+    heads: (Heads, Mask),
     blocks: &[[u32; 4]],
     operands: Operands<'_, R>,
+    out: &mut [R],
+    lse: (&mut [R], usize),
+) {
+    forward_with(heads, blocks, (operands, None), out, lse);
+}
+
+/// As [`forward`], of scores that distances add to. Queries and keys are then the same rows: no block's first query row is before its first key row.
+pub fn forward_with<R: Float>(
+    (heads, mask): (Heads, Mask),
+    blocks: &[[u32; 4]],
+    (operands, distances): (Operands<'_, R>, Option<Distances<'_, R>>),
     out: &mut [R],
     (lse, lse_stride): (&mut [R], usize),
 ) {
     let shape = Shape::new(heads, mask);
     let work = tasks(blocks, heads.query).into_par_iter();
-    let done: Vec<_> = work.map(|(block, head)| (block, head, forward_block(shape, operands, block, head))).collect();
-    for ([first, count, ..], head, (rows, sums)) in done {
+    let done: Vec<_> = work.map(|task| (task, forward_block(shape, operands, distances, task))).collect();
+    for (([first, count, ..], head), (rows, sums)) in done {
         let (first, count) = (first as usize, count as usize);
         place(out, shape.query, (first, count), head * heads.width, &rows, heads.width);
         place(lse, lse_stride, (first, count), head, &sums, 1);

@@ -1,8 +1,8 @@
 //! The twins of `shaders/nn/attention*.wgsl`: what a dispatch binds, as the slices of [`super::attention`].
 
 use super::attention::{
-    ALL_KEYS, Heads, KeyBlock, Mask, Operands, Params, QueryBlock, Upstream, delta, forward, keys_backward,
-    queries_backward,
+    ALL_KEYS, Distances, Heads, KeyBlock, Mask, Operands, Params, QueryBlock, Upstream, delta, forward_with,
+    keys_backward, queries_backward,
 };
 use super::{floats, floats_mut};
 use crate::Result;
@@ -78,15 +78,43 @@ fn blocks<const N: usize>(call: &mut HostCall<'_>, index: usize, p: &Params) -> 
 /// # Errors
 /// Buffers that do not fit the parameters.
 pub fn forward_twin(call: &mut HostCall<'_>) -> Result<()> {
+    attend(call, false)
+}
+
+/// Runs the kernel: buffers are q, k, v, blocks, out, lse, distances.
+///
+/// # Errors
+/// Buffers that do not fit the parameters.
+pub fn relative_twin(call: &mut HostCall<'_>) -> Result<()> {
+    attend(call, true)
+}
+
+/// The forward, with distances or without.
+fn attend(call: &mut HostCall<'_>, relative: bool) -> Result<()> {
     let p: Params = call.params()?;
     let (heads, blocks, stride) = (heads(&p)?, blocks(call, 3, &p)?, p.lse_stride as usize);
     check_params(heads.query <= stride, "more heads than a row of log-sum-exps has room for")?;
     let extent = Extent::of_queries(&blocks, mask(&p))?;
     let operands = extent.operands(heads, call)?;
+    let distances = if relative { Some(distances(call, heads, &p, &blocks)?) } else { None };
     let out = floats_mut(call, 4, extent.elements(heads).0)?;
     let lse = floats_mut(call, 5, volume([extent.queries, stride]))?;
-    forward((heads, mask(&p)), &blocks, operands, out, (lse, stride));
+    forward_with((heads, mask(&p)), &blocks, (operands, distances), out, (lse, stride));
     Ok(())
+}
+
+/// What distances add to scores of blocks whose queries and keys are the same rows.
+fn distances<'a>(
+    call: &mut HostCall<'a>,
+    heads: Heads,
+    p: &Params,
+    blocks: &[QueryBlock],
+) -> Result<Distances<'a, f32>> {
+    let (reach, stride) = (p.reach as usize, p.distance_stride as usize);
+    check_params(volume([2, reach]) < stride, "more distances than a row of theirs has room for")?;
+    let later = blocks.iter().all(|[first, _, key, _]| first >= key);
+    check_params(later, "queries before the first key of their sequence")?;
+    Ok(Distances { table: floats(call, 6, volume([heads.query, stride]))?, stride, reach })
 }
 
 /// Runs the kernel: buffers are dout, out, lse, stats.

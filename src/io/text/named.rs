@@ -1,6 +1,6 @@
 //! What the records of a data file would be embedded by: the pictures that they name, or their own texts.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use serde_json::{Map, Value};
@@ -34,6 +34,21 @@ impl NamedPictures {
     /// # Errors
     /// A file that cannot be read, or is broken as a whole.
     pub fn read(data: &Path, root: &Path, join: Join, extent: Extent) -> Result<NamedPictures> {
+        NamedPictures::read_beyond(data, root, join, extent, &HashSet::new())
+    }
+
+    /// As [`NamedPictures::read`], knowing that these pictures are broken: their records do not count for the extent, so that the file is read further
+    /// for others. They are among the names all the same.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn read_beyond(
+        data: &Path,
+        root: &Path,
+        join: Join,
+        extent: Extent,
+        broken: &HashSet<String>,
+    ) -> Result<NamedPictures> {
         let (mut found, mut seen) = (NamedPictures::default(), HashMap::new());
         let mut records = Records::open(data)?;
         let (mut good, most) = (0, extent.most());
@@ -46,7 +61,7 @@ impl NamedPictures {
             let Some(last) = names.last().cloned() else { continue };
             match names.into_iter().find(there) {
                 Some(name) => {
-                    good += 1;
+                    good += usize::from(!broken.contains(&name));
                     let taken = seen.get_mut(&name).map(|(_, taken)| std::mem::replace(taken, true));
                     if taken == Some(false) {
                         found.names.push(&name);
@@ -214,6 +229,14 @@ mod tests {
             let first = NamedPictures::read(&data, folder.path(), Join::Auto, Extent::Questions(most)).unwrap();
             assert_eq!((first.names.len(), first.missing), (names, missing), "{most}");
         }
+        // Of two records of a broken picture neither counts.
+        let broken = HashSet::from(["a.png".to_owned()]);
+        let beyond = |most| {
+            let extent = Extent::Questions(most);
+            let found = NamedPictures::read_beyond(&data, folder.path(), Join::Auto, extent, &broken).unwrap();
+            (found.names.len(), found.missing)
+        };
+        assert_eq!([1, 2, 3].map(beyond), [(2, 0), (2, 0), (3, 1)]);
         let captions = NamedPictures::read(&data, folder.path(), Join::Auto, Extent::Captions(9)).unwrap();
         assert_eq!(captions.names.get(captions.names.len() - 1), "7");
     }

@@ -200,23 +200,23 @@ const fn line(width: usize) -> (&'static str, u32) {
 
 /// One step of attention, by its shader for each [`Family`].
 #[derive(Clone, Copy, Debug)]
-struct Step {
-    rows: &'static KernelSpec,
-    tiles: &'static KernelSpec,
-    cores: &'static KernelSpec,
+pub(super) struct Step {
+    pub rows: &'static KernelSpec,
+    pub tiles: &'static KernelSpec,
+    pub cores: &'static KernelSpec,
     /// Its operands, which tensor cores need in f16: bits as of the dispatch's halves.
-    operands: u32,
+    pub operands: u32,
     /// FLOPs for each pair of a query and a key that it sees and each element of a head: of the scores, and of the results.
-    flops: (u64, u64),
+    pub flops: (u64, u64),
     /// For tensor cores: tiles of operands, and bytes of workgroup memory besides.
-    held: (u32, u32),
+    pub held: (u32, u32),
 }
 
 /// Bytes of a tile of weights, and of one of scores.
 const WEIGHTS: u32 = 32 * 10 * 8;
 const SCORES: u32 = 32 * 9 * 16;
 
-const FORWARD_STEP: Step = Step {
+pub(super) const FORWARD_STEP: Step = Step {
     rows: &FORWARD,
     tiles: &FORWARD_TILED,
     cores: &FORWARD_COOPERATIVE,
@@ -267,7 +267,7 @@ const CORES_WIDTH: usize = 128;
 const PART_WIDTH: usize = 128;
 
 /// What every function here checks.
-fn check(
+pub(super) fn check(
     recorder: &Recorder,
     name: &'static str,
     (heads, sequences): (Heads, &Sequences),
@@ -315,7 +315,7 @@ fn constants(heads: Heads) -> [(&'static str, f64); 2] {
     [("WIDTH4", heads.width.div_ceil(4) as f64), ("PAIR", f64::from(u8::from(pair)))]
 }
 
-/// The parameters of the units `first .. end`.
+/// The parameters of the units `first .. end`, without distances.
 fn params((heads, mask): (Heads, Mask), (first, end): (usize, usize), lse: &Tensor, blocks: usize) -> Params {
     // Pairs, or vectors.
     let place = if heads.width.is_multiple_of(4) { 4 } else { 2 };
@@ -332,31 +332,34 @@ fn params((heads, mask): (Heads, Mask), (first, end): (usize, usize), lse: &Tens
         blocks: blocks as u32,
         window: heads.window.unwrap_or(ALL_KEYS).min(ALL_KEYS),
         causal: mask.step(),
+        ..bytemuck::Zeroable::zeroed()
     }
 }
 
 /// A kernel on blocks of rows, of either family.
 #[derive(Clone, Copy)]
-struct Blocks<'a> {
-    step: Step,
-    family: Family,
-    heads: Heads,
-    mask: Mask,
+pub(super) struct Blocks<'a> {
+    pub step: Step,
+    pub family: Family,
+    pub heads: Heads,
+    pub mask: Mask,
     /// Blocks, and heads of each.
-    count: (usize, usize),
+    pub count: (usize, usize),
     /// Pairs of a query and a key that it sees.
-    pairs: u64,
+    pub pairs: u64,
     /// Iterations of an invocation at most.
-    iterations: usize,
-    lse: &'a Tensor,
-    buffers: &'a [&'a Buffer],
+    pub iterations: usize,
+    pub lse: &'a Tensor,
+    /// What scores are added to by distance: a row for each head.
+    pub distances: Option<&'a Tensor>,
+    pub buffers: &'a [&'a Buffer],
     /// Those that hold f16, bit by bit.
-    halves: u32,
+    pub halves: u32,
 }
 
 impl Blocks<'_> {
     /// In as many dispatches as keep each one short.
-    fn record(self, recorder: &mut Recorder) -> Result<()> {
+    pub fn record(self, recorder: &mut Recorder) -> Result<()> {
         let Blocks { heads, mask, family, step, .. } = self;
         let caps = recorder.device().capabilities();
         let host = caps.kind == DeviceKind::Host;
@@ -371,9 +374,12 @@ impl Blocks<'_> {
         let constants = constants(heads);
         let cores = [("cores", "nn/cores_16.wgsl"), ("line", line(heads.width).0)];
         let files = if family == Family::TensorCores { &cores[..] } else { &[] };
+        let distances = |t: &Tensor| (t.width() as u32 / 2, 4 * t.width4() as u32);
+        let (reach, distance_stride) = self.distances.map_or((0, 0), distances);
         for first in (0..count).step_by(part) {
             let units = part.min(count - first);
             let params = params((heads, mask), (first, first + units), self.lse, self.count.0);
+            let params = Params { reach, distance_stride, ..params };
             let work =
                 Work { kernel, params: bytemuck::bytes_of(&params), buffers: self.buffers, constants: &constants };
             let work = work.check_iterations(recorder, self.iterations)?;
@@ -416,6 +422,7 @@ pub fn forward(
         pairs: sequences.pairs(heads.window),
         iterations: sequences.iterations(heads).1,
         lse,
+        distances: None,
         buffers: &buffers,
         halves: halves_of([q, k, v]) | halves_of([out]) << 4,
     }
@@ -475,6 +482,7 @@ pub fn backward(
         pairs: sequences.pairs(heads.window),
         iterations: sequences.iterations(heads).1,
         lse,
+        distances: None,
         buffers: &buffers,
         halves: halves | halves_of([dq]) << 6,
     };

@@ -4,6 +4,7 @@
 
 pub mod add_rows;
 pub mod attention;
+pub mod attention_relative;
 pub mod bias;
 pub mod cross_entropy;
 pub mod dropout;

@@ -17,7 +17,7 @@ use crate::{Error, Result};
 pub(crate) use image::{ImageConfig, ImageHead};
 pub use sentence::Pool;
 pub(crate) use sentence::{Module, SentenceFolder};
-pub(crate) use text::{EndRule, Projection, TextConfig, TextPooling};
+pub(crate) use text::{BUCKETS, EndRule, MAX_DISTANCE, Projection, TextConfig, TextPooling, bucket_of};
 
 /// What a tower's MLP passes its inner rows through.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -33,6 +33,16 @@ pub(super) static BERT_LAYER: LayerNames = LayerNames {
     mlp_norm: "output.LayerNorm",
 };
 
+/// Blocks of MPNet.
+pub(super) static MPNET_LAYER: LayerNames = LayerNames {
+    q: "attention.attn.q",
+    k: "attention.attn.k",
+    v: "attention.attn.v",
+    o: "attention.attn.o",
+    attention_norm: "attention.LayerNorm",
+    ..BERT_LAYER
+};
+
 /// Blocks of DistilBERT.
 pub(super) static DISTILBERT_LAYER: LayerNames = LayerNames {
     list: "transformer.layer",
@@ -60,6 +70,7 @@ pub(super) enum Family {
     Siglip,
     Bert,
     Roberta,
+    Mpnet,
     DistilBert,
 }
 
@@ -76,7 +87,7 @@ const IMAGE: &[(Tower, &str)] = &[(Tower::Image, "")];
 const TEXT: &[(Tower, &str)] = &[(Tower::Text, "")];
 
 /// All kinds.
-static TABLE: [Row; 10] = [
+static TABLE: [Row; 12] = [
     Row { model_type: "clip", family: Family::Clip, towers: BOTH },
     Row { model_type: "clip_vision_model", family: Family::Clip, towers: IMAGE },
     Row { model_type: "clip_text_model", family: Family::Clip, towers: TEXT },
@@ -86,6 +97,8 @@ static TABLE: [Row; 10] = [
     Row { model_type: "bert", family: Family::Bert, towers: TEXT },
     Row { model_type: "roberta", family: Family::Roberta, towers: TEXT },
     Row { model_type: "xlm-roberta", family: Family::Roberta, towers: TEXT },
+    Row { model_type: "camembert", family: Family::Roberta, towers: TEXT },
+    Row { model_type: "mpnet", family: Family::Mpnet, towers: TEXT },
     Row { model_type: "distilbert", family: Family::DistilBert, towers: TEXT },
 ];
 
@@ -151,6 +164,11 @@ fn type_of_class(class: Option<&str>) -> Option<&'static str> {
         "SiglipVisionModel" => "siglip_vision_model",
         "SiglipTextModel" => "siglip_text_model",
         "BertModel" | "BertForMaskedLM" => "bert",
+        "RobertaModel" | "RobertaForMaskedLM" => "roberta",
+        "XLMRobertaModel" | "XLMRobertaForMaskedLM" => "xlm-roberta",
+        "CamembertModel" | "CamembertForMaskedLM" => "camembert",
+        "MPNetModel" | "MPNetForMaskedLM" => "mpnet",
+        "DistilBertModel" | "DistilBertForMaskedLM" => "distilbert",
         _ => return None,
     })
 }

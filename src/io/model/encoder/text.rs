@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::super::fields::Fields;
 use super::image::section;
-use super::table::{BERT_LAYER, CLIP_LAYER, DISTILBERT_LAYER, Family, Row, Tower, row};
+use super::table::{BERT_LAYER, CLIP_LAYER, DISTILBERT_LAYER, Family, MPNET_LAYER, Row, Tower, row};
 use super::{BlocksConfig, activation, keys, with_config};
 use crate::Result;
 
@@ -48,6 +48,8 @@ pub(crate) struct TextConfig {
     /// Rows of the table of positions, and the row of a text's first token.
     pub position_rows: usize,
     pub first_position: usize,
+    /// Whether scores of attention get a term by how far apart two tokens are, the same in all blocks ([`bucket_of`]).
+    pub relative: bool,
     /// Kinds of tokens, of which texts have the first; 0 without.
     pub types: usize,
     pub names: &'static TableNames,
@@ -67,6 +69,8 @@ pub(crate) struct TableNames {
     pub tokens: &'static str,
     pub positions: &'static str,
     pub types: &'static str,
+    /// What distances add to scores, `[BUCKETS, heads]`.
+    pub distances: &'static str,
     /// Before the blocks.
     pub norm: Option<&'static str>,
     /// Behind them.
@@ -77,6 +81,7 @@ static CLIP_TABLES: TableNames = TableNames {
     tokens: "embeddings.token_embedding.weight",
     positions: "embeddings.position_embedding.weight",
     types: "",
+    distances: "",
     norm: None,
     last_norm: Some("final_layer_norm"),
 };
@@ -85,9 +90,24 @@ static BERT_TABLES: TableNames = TableNames {
     tokens: "embeddings.word_embeddings.weight",
     positions: "embeddings.position_embeddings.weight",
     types: "embeddings.token_type_embeddings.weight",
+    distances: "encoder.relative_attention_bias.weight",
     norm: Some("embeddings.LayerNorm"),
     last_norm: None,
 };
+
+/// Kinds of distances that MPNet has, a half of them for keys behind the query.
+pub(crate) const BUCKETS: usize = 32;
+
+/// How far the last kind of distance begins, at most.
+pub(crate) const MAX_DISTANCE: usize = 128;
+
+/// The kind of the distance from a query to a key, which is `key` places behind it or before: each of the first 8 by itself, then by its logarithm,
+/// `8 + ⌊2 log2 (n / 8)⌋`, here of n² in integers.
+pub(crate) fn bucket_of(key: isize) -> usize {
+    let n = key.unsigned_abs();
+    let kind = if n < 8 { n } else { ((n * n).ilog2() as usize + 2).min(BUCKETS / 2 - 1) };
+    kind + if key > 0 { BUCKETS / 2 } else { 0 }
+}
 
 /// Fields of a text section that are read.
 const READ: [&str; 12] = [
@@ -123,6 +143,7 @@ impl TextConfig {
                 }
                 Family::Siglip => TextConfig::siglip(&section),
                 Family::Bert | Family::Roberta => TextConfig::bert(&section, row),
+                Family::Mpnet => TextConfig::mpnet(&section),
                 Family::DistilBert => TextConfig::distilbert(&section),
             }?;
             config.blocks.check(&section)?;
@@ -158,6 +179,7 @@ impl TextConfig {
             vocabulary: size("vocab_size", 49_408)?,
             position_rows: size("max_position_embeddings", 77)?,
             first_position: 0,
+            relative: false,
             types: 0,
             names: &CLIP_TABLES,
             causal: true,
@@ -188,6 +210,7 @@ impl TextConfig {
             vocabulary: size("vocab_size", 32_000)?,
             position_rows: size("max_position_embeddings", 64)?,
             first_position: 0,
+            relative: false,
             types: 0,
             names: &CLIP_TABLES,
             causal: false,
@@ -209,6 +232,7 @@ impl TextConfig {
             vocabulary,
             position_rows: 512,
             first_position: 0,
+            relative: false,
             types: 2,
             names: &BERT_TABLES,
             causal: false,
@@ -237,15 +261,52 @@ impl TextConfig {
                 names: &BERT_LAYER,
             },
             prefixes: if roberta { &["", "roberta."] } else { &["", "bert."] },
-            vocabulary: size("vocab_size", if row.model_type == "roberta" { 50_265 } else { 30_522 })?,
+            vocabulary: size("vocab_size", vocabulary_of(row.model_type))?,
             position_rows: size("max_position_embeddings", 512)?,
             // RoBERTa's positions are counted from behind the padding's id on.
             first_position: if roberta { pad + 1 } else { 0 },
+            relative: false,
             types: size("type_vocab_size", 2)?,
             names: &BERT_TABLES,
             causal: false,
             padded: false,
             pad: pad as u32,
+            pooling: TextPooling::Modules,
+            projection: None,
+        })
+    }
+
+    /// As BERT without kinds of tokens, with positions from behind the padding's id, which is 1 whatever the file says, and distances.
+    fn mpnet(fields: &Fields) -> Result<TextConfig> {
+        keys::check(fields, &[&READ[..], &["relative_attention_num_buckets"]].concat())?;
+        let size = |name: &str, default: usize| fields.size_or(name, Some(default));
+        let buckets = size("relative_attention_num_buckets", BUCKETS)?;
+        if buckets != BUCKETS {
+            return Err(
+                fields.error("relative_attention_num_buckets", &format!("is {buckets}; {BUCKETS} are computed"))
+            );
+        }
+        Ok(TextConfig {
+            blocks: BlocksConfig {
+                width: size("hidden_size", 768)?,
+                layers: size("num_hidden_layers", 12)?,
+                heads: size("num_attention_heads", 12)?,
+                inner: size("intermediate_size", 3072)?,
+                activation: activation(fields, "hidden_act", "gelu")?,
+                norm_eps: fields.positive("layer_norm_eps")?.unwrap_or(1e-12),
+                norms_after: true,
+                names: &MPNET_LAYER,
+            },
+            prefixes: &["", "mpnet."],
+            vocabulary: size("vocab_size", 30_527)?,
+            position_rows: size("max_position_embeddings", 512)?,
+            first_position: 2,
+            relative: true,
+            types: 0,
+            names: &BERT_TABLES,
+            causal: false,
+            padded: false,
+            pad: 1,
             pooling: TextPooling::Modules,
             projection: None,
         })
@@ -270,6 +331,7 @@ impl TextConfig {
             vocabulary: size("vocab_size", 30_522)?,
             position_rows: size("max_position_embeddings", 512)?,
             first_position: 0,
+            relative: false,
             types: 0,
             names: &BERT_TABLES,
             causal: false,
@@ -280,8 +342,42 @@ impl TextConfig {
         })
     }
 
+    /// Numbers of the tower's rows, the projection's where there is one.
+    pub fn width(&self) -> usize {
+        self.projection.map_or(self.blocks.width, |of| of.width)
+    }
+
     /// The most tokens of a text.
     pub fn positions(&self) -> usize {
         self.position_rows.saturating_sub(self.first_position)
+    }
+}
+
+/// The vocabulary that a type's class in Transformers has where a file leaves it out.
+fn vocabulary_of(model_type: &str) -> usize {
+    match model_type {
+        "roberta" => 50_265,
+        "camembert" => 32_005,
+        _ => 30_522,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As Transformers has it, in logarithms: `8 + trunc(ln(n / 8) / ln 16 * 8)`, where roundings may count at powers of two alone.
+    #[test]
+    fn kinds_of_distances() {
+        for n in 1..2000isize {
+            let exact = 8.0 + ((n as f64 / 8.0).log2() * 2.0 + 1e-9).floor();
+            let want = if n < 8 { n as usize } else { (exact as usize).min(15) };
+            assert_eq!((bucket_of(-n), bucket_of(n)), (want, want + 16), "{n}");
+        }
+        assert_eq!(bucket_of(0), 0);
+        // The table's reach is where kinds end.
+        let reach = MAX_DISTANCE as isize;
+        assert_eq!((bucket_of(reach), bucket_of(-reach)), (bucket_of(10 * reach), bucket_of(-10 * reach)));
+        assert_eq!([8, 11, 12, 16, 22, 23, 32, 64, 90, 91].map(bucket_of), [24, 24, 25, 26, 26, 27, 28, 30, 30, 31]);
     }
 }
