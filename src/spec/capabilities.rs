@@ -94,7 +94,7 @@ pub struct Capabilities {
     pub dispatch_bytes: u64,
     /// Which tiles multiply matrices, where that was measured; `None` for [`Tiling::fixed`].
     pub tiling: Option<Tiling>,
-    /// In which form integers are multiplied exactly, where that was measured; `None` for [`ExactForm::fixed`].
+    /// In which form integers are multiplied exactly, where that was tried and measured; `None` for digits.
     pub exact_form: Option<ExactForm>,
 }
 

@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-use super::Capabilities;
 use crate::ElementType;
 
 /// The form of the integers of an exact product: results have the same bits in all of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ExactForm {
     /// Six digits of 8 bits, four rows to an instruction: `dot4I8Packed` (`kernels::linalg::exact_product`).
+    #[default]
     Digits,
     /// Five slices of 9 bits as f32, by the kernels of matrix products (`kernels::linalg::slices`).
     Floats,
@@ -19,11 +19,6 @@ pub enum ExactForm {
 impl ExactForm {
     /// All of them.
     pub const ALL: [ExactForm; 3] = [ExactForm::Digits, ExactForm::Floats, ExactForm::Halves];
-
-    /// What a device takes whose forms were not measured: halves where there are tensor cores, else digits.
-    pub fn fixed(caps: &Capabilities) -> ExactForm {
-        if caps.tensor_cores.is_some() { ExactForm::Halves } else { ExactForm::Digits }
-    }
 
     /// The elements of slices.
     pub fn slices(self) -> Option<ElementType> {

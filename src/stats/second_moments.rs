@@ -11,7 +11,7 @@
 //! 0.02 (means of norm 0.99) and no direction has more of it than another. Rounding has no direction: measured errors are some √(6 n) lower.
 //!
 //! # Size
-//! 16 bytes a product, half of the matrix, and 16 a column. Sums of n rows take 86 + log₂ n bits of 127; the covariance's fractions are formed
+//! 16 bytes a product, half of the matrix, and 16 a column; on a GPU the whole matrix, and 20 bytes a product more where slices are multiplied. Sums of n rows take 86 + log₂ n bits of 127; the covariance's fractions are formed
 //! for up to [`MAX_ROWS`] rows.
 
 use std::collections::VecDeque;
@@ -26,7 +26,6 @@ use crate::device::{Device, Recorder, Submission};
 use crate::host::linalg::exact_product::{Placement, Scratch, add_product};
 use crate::kernels::linalg::exact_product::{self, Digits, Sums};
 use crate::kernels::linalg::slices::{self, Parts, Slices};
-use crate::spec::ExactForm;
 use crate::{Error, Result};
 
 /// Binary digits after the point in a row's integers.
@@ -209,19 +208,19 @@ enum Integers {
 impl Integers {
     /// Rows of a block, and room for them.
     fn new(device: &Device, width: usize) -> Result<(usize, Self)> {
-        let caps = device.capabilities();
-        let form = caps.exact_form.unwrap_or_else(|| ExactForm::fixed(caps));
-        match form.slices().filter(|_| Parts::fit(device, width, width)) {
-            Some(element) => {
-                let rows = BLOCK_ROWS.min(slices::rows_that_fit(device, width, element));
-                let integers = Slices::new(device, rows, width, element)?;
-                Ok((rows, Integers::Slices(integers, Parts::new(device, width, width)?)))
-            }
-            None => {
-                let rows = BLOCK_ROWS.min(exact_product::rows_that_fit(device, width));
-                Ok((rows, Integers::Digits(Digits::new(device, rows, width)?)))
+        let form = device.capabilities().exact_form.unwrap_or_default();
+        if let Some(element) = form.slices().filter(|_| Parts::fit(device, width, width)) {
+            let rows = BLOCK_ROWS.min(slices::rows_that_fit(device, width, element));
+            let slices = Slices::new(device, rows, width, element);
+            match slices.and_then(|slices| Ok(Integers::Slices(slices, Parts::new(device, width, width)?))) {
+                Ok(integers) => return Ok((rows, integers)),
+                // Digits take a fraction of the memory.
+                Err(Error::OutOfMemory { .. }) => {}
+                Err(error) => return Err(error),
             }
         }
+        let rows = BLOCK_ROWS.min(exact_product::rows_that_fit(device, width));
+        Ok((rows, Integers::Digits(Digits::new(device, rows, width)?)))
     }
 
     fn write(&mut self, device: &Device, integers: &[f64]) -> Result<()> {

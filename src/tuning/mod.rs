@@ -283,6 +283,11 @@ fn read(path: &Path) -> Option<Value> {
 /// Kernels and drivers change what is fastest.
 fn key(device: &Device) -> String {
     let (name, backend, driver) = (device.name(), device.backend(), device.driver());
-    let units = if device.capabilities().rounds_operands { " | tensor cores" } else { "" };
+    let caps = device.capabilities();
+    let units = match (caps.tensor_cores, caps.rounds_operands) {
+        (None, _) => "",
+        (Some(_), false) => " | tensor cores for halves",
+        (Some(_), true) => " | tensor cores",
+    };
     format!("{name} | {backend} | {driver} | realign {}{units}", env!("CARGO_PKG_VERSION"))
 }

@@ -7,6 +7,7 @@ use realign::kernels::linalg::slices::{self, Parts, Slices};
 
 use crate::common::{devices, gpu};
 use crate::exact_product::{UPPER, integers, product, read};
+use crate::tensor_cores::with_tensor_cores;
 
 const FLOATS: [ElementType; 2] = [ElementType::F32, ElementType::F16];
 
@@ -14,7 +15,7 @@ const FLOATS: [ElementType; 2] = [ElementType::F32, ElementType::F16];
 fn variants() -> Vec<Device> {
     let changed = |change: &dyn Fn(&mut realign::device::Capabilities)| gpu().with_capabilities(|c| change(c)).unwrap();
     let more = [changed(&|c| c.texel_reads = false), changed(&|c| (c.dispatch_flops, c.dispatch_bytes) = (64, 64))];
-    [devices(), more.to_vec()].concat()
+    [devices(), more.to_vec(), with_tensor_cores("exact products by slices").into_iter().collect()].concat()
 }
 
 fn written(device: &Device, integers: &[f64], width: usize, element: ElementType) -> Slices {
@@ -47,7 +48,7 @@ fn shapes() {
 fn the_largest_sums_of_slices() {
     // -256 at every place but the highest, which 43 bits leave 128.
     let low = -256.0 * (1.0 + 512.0 + 512f64.powi(2) + 512f64.powi(3));
-    for device in devices() {
+    for device in variants() {
         for one in [low, low - 127.0 * 512f64.powi(4), 255.0 * (1.0 + 512.0), LARGEST, -LARGEST] {
             let (k, d) = (512, 5);
             let all = vec![one; k * d];

@@ -3,6 +3,7 @@
 
 use realign::ElementType::{self, BF16, F16, F32};
 use realign::device::{Command, Device, DeviceOptions, Recorder, Selection, Tensor, TensorCores};
+use realign::kernels::linalg::epilogue::Epilogue;
 use realign::kernels::linalg::matmul::{self, Operand, Product};
 use realign::kernels::linalg::tiles::{Multiplier, Tile};
 
@@ -89,6 +90,33 @@ fn layers_of_fragments_as_loops() {
         let (i, j) = (place / n, place % n);
         let want: f32 = (0..k).map(|l| a[i * k + l] * b[j * k + l]).sum();
         assert_eq!(got, want, "({i}, {j})");
+    }
+}
+
+/// What exact products are made of: slices at their ends, whose sums are the largest that f32 holds exactly, on the diagonal and above it, below other
+/// rows of the result.
+#[test]
+fn sums_of_24_bits_by_fragments_as_loops() {
+    let (device, (d, k, first)) = (gpu(), (130, 256, 7));
+    for (turn, part) in PARTS.into_iter().enumerate() {
+        let element = |at: usize| if at % 3 == turn { 255.0 } else { -256.0 };
+        let slices: Vec<f32> = (0..k * d).map(|at| element(at / d + at % d)).collect();
+        let a = Tensor::new(&device, k, d, F16).unwrap();
+        a.write_f32(&device, &slices).unwrap();
+        let c = Tensor::new(&device, first + d, d, F32).unwrap();
+        let asked = Asked {
+            product: Product { upper: true, ..Product::default() },
+            epilogue: Epilogue::None,
+            operands: (Operand::new(&a).transposed(), Operand::new(&a)),
+            c: (&c, first),
+        };
+        run(&device, |r| emulate(r, asked, part, (d, d)));
+        let got = c.to_f32_blocking(&device).unwrap();
+        for (i, j) in (0..d).flat_map(|i| (i..d).map(move |j| (i, j))) {
+            let want: f64 = (0..k).map(|l| f64::from(slices[l * d + i]) * f64::from(slices[l * d + j])).sum();
+            assert_eq!(f64::from(got[(first + i) * d + j]), want, "{} {i} {j}", part.0);
+        }
+        assert!(got[..first * d].iter().all(|&x| x == 0.0), "{}: rows before", part.0);
     }
 }
 

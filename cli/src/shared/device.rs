@@ -62,6 +62,11 @@ impl DeviceArgs {
         self.request_with(TensorCores::Halves)
     }
 
+    /// The same for covariances, whose products of integers are exact on tensor cores, too.
+    pub fn request_for_covariances(&self) -> Result<Device> {
+        self.request_with(TensorCores::Halves)
+    }
+
     fn request_with(&self, least: TensorCores) -> Result<Device> {
         let device = self.open(least)?;
         if self.no_tune { Ok(device) } else { tuned(device) }

@@ -42,7 +42,7 @@ impl<'a> LazyDevice<'a> {
         if let Some(device) = self.device.get() {
             return Ok(device);
         }
-        let device = self.args.request()?;
+        let device = self.args.request_for_covariances()?;
         Ok(self.device.get_or_init(|| device))
     }
 }
