@@ -88,7 +88,7 @@ impl Statistics {
         for (name, variance) in [("source_privacy", self.privacy.0), ("target_privacy", self.privacy.1)] {
             metadata.extend((variance > 0.0).then(|| (name, format!("{variance:e}"))));
         }
-        for (name, budget) in [("source_budget", self.budgets.0), ("target_budget", self.budgets.1)] {
+        for (name, budget) in [("source_budget", self.budgets[0]), ("target_budget", self.budgets[1])] {
             metadata.extend(budget.map(|(epsilon, delta)| (name, format!("{epsilon:e},{delta:e}"))));
         }
         metadata.extend(self.strength.map(|t| ("strength", format!("{t:e}"))));
@@ -145,7 +145,7 @@ impl Statistics {
             },
             encoders: (file.encoder("source_"), file.encoder("target_")),
             privacy: (privacy(&file, "source_privacy")?, privacy(&file, "target_privacy")?),
-            budgets: (budget(&file, "source_budget")?, budget(&file, "target_budget")?),
+            budgets: [budget(&file, "source_budget")?, budget(&file, "target_budget")?],
             mean_source,
         };
         statistics.check().map_err(|what| file.damaged(what))?;

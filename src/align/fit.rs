@@ -120,7 +120,7 @@ fn affine_statistics(source: &Moments, target: &Moments, options: &FitOptions<'_
         map: None,
         encoders: (None, None),
         privacy: (source.variance_of_mean(), target.variance_of_mean()),
-        budgets: (budget(source), budget(target)),
+        budgets: [budget(source), budget(target)],
     })
 }
 

@@ -232,7 +232,7 @@ pub(super) fn fit(
         map: Some(map),
         encoders: (source.encoder(), target.encoder()),
         privacy: (0.0, 0.0),
-        budgets: (None, None),
+        budgets: [None; 2],
     };
     for _ in 0..steps {
         let Some(map) = &statistics.map else { break };

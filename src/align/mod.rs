@@ -78,7 +78,7 @@ pub struct Statistics {
     /// Variance that the noise of private moments gave each component of μ_y and of μ_x; 0 without.
     pub privacy: (f64, f64),
     /// ε and δ of private moments of the source and of the target, where the fit was to such.
-    pub budgets: (Option<(f64, f64)>, Option<(f64, f64)>),
+    pub budgets: [Option<(f64, f64)>; 2],
 }
 
 impl Statistics {

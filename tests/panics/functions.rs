@@ -138,7 +138,7 @@ proptest! {
     }
 
     #[test]
-    fn statistics_that_do_not_fit(a in values(), b in values(), width in 0usize..5, method in 0usize..7) {
+    fn statistics_that_do_not_fit(a in values(), b in values(), width in 0usize..5, method in 0usize..8) {
         let device = Device::host();
         let rows = [0.1f32, 0.2, 0.3, -0.4, 0.5, 0.6, -0.7, 0.8, 0.3, 0.1, 0.2, 0.9];
         let source = || MemoryRows::f32("rows", &rows, 4).unwrap();

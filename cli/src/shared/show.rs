@@ -95,7 +95,7 @@ pub fn statistics_json(s: &Statistics) -> Value {
         "scale": s.scale, "gap": s.gap(), "residual_gap": s.residual_gap,
         "sigma": s.noise.map(|n| n.sigma), "seed": s.noise.map(|n| n.seed),
         "strength": s.strength,
-        "private_source": private(s.budgets.0, s.privacy.0), "private_target": private(s.budgets.1, s.privacy.1),
+        "private_source": private(s.budgets[0], s.privacy.0), "private_target": private(s.budgets[1], s.privacy.1),
         "encoder_source": s.encoders.0.as_ref().map(|encoder| &encoder.name),
         "encoder_target": s.encoders.1.as_ref().map(|encoder| &encoder.name),
     })
