@@ -282,7 +282,7 @@ pub struct EvaluateArgs {
     /// No chat template: the records are captions, and the model is to say them, as stage 1 trains: BOS, image, one line of answer.
     #[arg(long)]
     pub plain: bool,
-    /// Ask the first so many records alone.
+    /// Ask so many records alone, the first that can be asked.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: Option<u32>,
     /// Align the embeddings first, as stage 1 does: statistics from realign fit.
