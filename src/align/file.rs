@@ -51,6 +51,8 @@ impl Statistics {
     /// b = st["mu_x"] - st["s"] * st["mu_y"]
     /// ```
     ///
+    /// For `centre`, whose target's rows are `normalise(x - mu_x)`, b is `-mu_y`.
+    ///
     /// # Errors
     /// The file exists and `force` is not given; it cannot be written.
     pub fn save(&self, path: &Path, force: bool) -> Result<()> {

@@ -1,7 +1,7 @@
 //! Reference queries, which items and collections are held against: nearest neighbour normalisation of items, similarity standardisation of
 //! collections.
 
-use super::neighbours::largest_products;
+use super::neighbours::of_largest_products;
 use super::profile::Profile;
 use crate::device::Device;
 use crate::setters::setters;
@@ -11,6 +11,13 @@ use crate::{Error, Result};
 const MAX_NEIGHBOURS: usize = 1 << 16;
 /// The largest α.
 const MAX_ALPHA: f64 = 100.0;
+
+/// A cosine from which on two rows are the same one: below it rows of f32 that were normalised apart do not come.
+const OWN: f64 = 1.0 - 1e-6;
+/// The share of reference queries that are rows of the collection from which on it is said.
+const MOST_OWN: f64 = 0.5;
+/// The least deviation of best scores that is not rounding.
+const LEAST_DEVIATION: f64 = 1e-5;
 
 /// How [`Score::Nnn`](super::Score::Nnn) corrects the scores of an item; by default as its authors recommend.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -61,8 +68,8 @@ impl Bank {
 
     /// What is taken off every score of an item, for unit rows `[n, d]`: α times the mean of its k largest products with reference queries.
     pub fn corrections(&self, device: &Device, items: &[f32], width: usize, options: NnnOptions) -> Result<Vec<f64>> {
-        let products = largest_products(device, (items, &self.rows), width, options.neighbours)?;
-        Ok(products.iter().map(|products| options.alpha * self.mean(products, options.neighbours)).collect())
+        let one = |products: &[(usize, f64)]| options.alpha * self.mean(products, options.neighbours);
+        of_largest_products(device, (items, &self.rows), (width, options.neighbours), one)
     }
 
     /// Mean of the k first products, largest first, each counted as often as its query is there.
@@ -78,16 +85,25 @@ impl Bank {
     /// Mean and deviation (1/n) of the reference queries' products with their pseudo-positives in a collection: each one's best item of the
     /// reference sample, unit rows `[m, d]`.
     pub fn pseudo_positives(&self, device: &Device, name: &str, sample: &[f32], width: usize) -> Result<(f64, f64)> {
-        let best = largest_products(device, (&self.rows, sample), width, 1)?;
-        let pairs = || self.weights.iter().zip(&best).filter_map(|(w, best)| Some((*w, best.first()?.1)));
+        let best = |products: &[(usize, f64)]| products.first().map_or(0.0, |best| best.1);
+        let best = of_largest_products(device, (&self.rows, sample), (width, 1), best)?;
+        let pairs = || self.weights.iter().copied().zip(best.iter().copied());
         let total: f64 = self.weights.iter().sum();
+        let own = pairs().filter(|(_, x)| *x > OWN).map(|(w, _)| w).sum::<f64>() / total;
+        if own > MOST_OWN {
+            let share = format!("{:.0}% of the reference queries are rows of the collection {name:?}", 100.0 * own);
+            log::warn!(
+                "{share}: a row is its own best item, so that standardised scores are low there; give other queries"
+            );
+        }
         let mean = pairs().map(|(w, x)| w * x).sum::<f64>() / total;
         let deviation = (pairs().map(|(w, x)| w * (x - mean).powi(2)).sum::<f64>() / total).sqrt();
-        if deviation > 1e-9 {
+        if deviation > LEAST_DEVIATION {
             return Ok((mean, deviation));
         }
         let problem = format!("all reference queries score the same best in the collection {name:?}");
-        Err(Error::degenerate(format!("{problem}, so that there is no deviation: give more and different queries")))
+        let why = if own > MOST_OWN { ", for they are rows of it" } else { ", so that there is no deviation" };
+        Err(Error::degenerate(format!("{problem}{why}: give more and different queries")))
     }
 }
 
@@ -117,9 +133,14 @@ mod tests {
 
     #[test]
     fn queries_that_tell_no_deviation_are_refused() {
-        let bank = Bank { rows: vec![1.0, 0.0], weights: vec![5.0] };
+        let bank = Bank { rows: vec![0.8, 0.6], weights: vec![5.0] };
         let error = bank.pseudo_positives(&Device::host(), "text", &[1.0, 0.0, 0.0, 1.0], 2).unwrap_err().to_string();
         assert!(error.contains("\"text\"") && error.contains("different queries"), "{error}");
+        // Rows of the collection itself, whose best scores differ by rounding alone.
+        let (device, rows) = (Device::host(), vec![1.0, 0.0, 0.6, 0.8, 0.0, 1.0]);
+        let bank = Bank { rows: rows.clone(), weights: vec![1.0; 3] };
+        let error = bank.pseudo_positives(&device, "text", &rows, 2).unwrap_err().to_string();
+        assert!(error.contains("they are rows of it"), "{error}");
         let options = NnnOptions::default();
         assert!(options.alpha(f64::NAN).check().is_err() && options.alpha(-1.0).check().is_err());
         assert!(options.neighbours(0).check().is_err() && options.check().is_ok());

@@ -27,20 +27,36 @@ pub(super) fn candidates(
     Ok((nearest(device, Rows::new(rows, width)?, Rows::new(base, width)?, wanted, None)?.indices, wanted))
 }
 
-/// The rows of `base` whose products with each of the unit rows `[n, d]` are the `k` largest, largest first, with these; fewer where there are fewer.
-pub(super) fn largest_products(
+/// Bytes of candidates that are looked at together.
+const BLOCK: usize = 256 << 20;
+
+/// What `fold` makes of the rows of `base` whose products with each of the unit rows `[n, d]` are the `k` largest, largest first, with these; fewer
+/// where there are fewer. Memory is bounded whatever n and k are.
+pub(super) fn of_largest_products<T: Send>(
     device: &Device,
     (rows, base): (&[f32], &[f32]),
-    width: usize,
-    k: usize,
-) -> Result<Vec<Vec<(usize, f64)>>> {
+    (width, k): (usize, usize),
+    fold: impl Fn(&[(usize, f64)]) -> T + Sync,
+) -> Result<Vec<T>> {
+    let each = k.saturating_add(MARGIN).min(base.len() / width).max(1);
+    let block = (BLOCK / (size_of::<u64>() * each)).max(1);
+    let parts = rows.chunks(block * width).map(|rows| fold_block(device, (rows, base), (width, k), &fold));
+    Ok(parts.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+}
+
+fn fold_block<T: Send>(
+    device: &Device,
+    (rows, base): (&[f32], &[f32]),
+    (width, k): (usize, usize),
+    fold: &(impl Fn(&[(usize, f64)]) -> T + Sync),
+) -> Result<Vec<T>> {
     let (found, m) = candidates(device, (rows, base), width, k)?;
     let one = |(row, found): (&[f32], &[u32])| {
         let product = |at: usize| (at, wide_dot(row, &base[at * width..(at + 1) * width]));
         let mut products: Vec<(usize, f64)> = found.iter().map(|at| product(*at as usize)).collect();
         products.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         products.truncate(k);
-        products
+        fold(&products)
     };
     Ok(rows.par_chunks_exact(width).zip(found.par_chunks_exact(m.max(1))).map(one).collect())
 }

@@ -222,12 +222,19 @@ impl Ranking {
         EncoderId::check(&format!("ranking's collection {name:?}"), known, rows, any)
     }
 
-    /// As [`Self::check_collection_encoders`], for queries of a kind ([`Self::kind`]).
+    /// As [`Self::check_collection_encoders`], for queries of a kind ([`Self::kind`]); where none is named, of any that the ranking has.
     ///
     /// # Errors
     /// The encoders differ: both are named.
     pub fn check_query_encoders(&self, kind: Option<&str>, rows: &[EncoderId], any: bool) -> Result<()> {
-        let known = self.kind(kind).ok().and_then(Profile::encoder);
+        let profiles = || self.queries.values().chain(self.collections.values());
+        let named =
+            |encoder: &EncoderId| profiles().any(|profile| profile.encoder().is_some_and(|e| e.hash == encoder.hash));
+        if kind.is_none() && rows.iter().all(named) {
+            return Ok(());
+        }
+        let unnamed = || profiles().find_map(Profile::encoder).filter(|_| kind.is_none());
+        let known = self.kind(kind).ok().and_then(Profile::encoder).or_else(unnamed);
         EncoderId::check("ranking's rows of the queries' kind", known, rows, any)
     }
 

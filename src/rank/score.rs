@@ -19,8 +19,8 @@ pub enum Score {
     /// `q·d - α b(d)`, b(d) the mean of the item's k largest dot products with reference queries: nearest neighbour normalisation (Chowdhury et al.
     /// 2024, arXiv 2410.24114, equations 2 and 3). Needs the items' rows and reference queries.
     Nnn,
-    /// `(q·d - m_m) / σ_m`, m_m and σ_m mean and deviation of reference queries' dot products with their best item of the collection, their
-    /// pseudo-positive: similarity standardisation (Yamashita et al. 2025, arXiv 2511.22141). Needs reference queries.
+    /// `(q·d - m_m) / σ_m`, m_m and σ_m mean and deviation of reference queries' dot products with their best item of the collection's
+    /// reference sample, their pseudo-positive: similarity standardisation (Yamashita et al. 2025, arXiv 2511.22141). Needs reference queries.
     Standardise,
     /// `q·d` as it is.
     Raw,

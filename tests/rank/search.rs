@@ -158,7 +158,7 @@ fn single_queries_are_scored_by_what_is_known_now() {
     assert_eq!(ranking.scores(&query, "text", &raw).unwrap(), first);
     let scorer = Scorer::of(&ranking, &Device::host(), (Score::Quantile, NnnOptions::default()), None, &["text"]);
     let scales = scorer.unwrap().scales(&query).unwrap();
-    assert_eq!(scales[0].scores("text", &raw.map(|x| f64::from(x))).unwrap(), first);
+    assert_eq!(scales[0].scores("text", &raw.map(f64::from)).unwrap(), first);
     ranking.merge(&fit(&rows[1])).unwrap();
     let merged = ranking.scores(&query, "text", &raw).unwrap();
     assert_ne!(merged, first);

@@ -81,19 +81,7 @@ pub fn merge(args: &MergeArgs) -> Result<()> {
 
 pub fn fit(args: &FitArgs) -> Result<()> {
     check_writable(&args.out, args.force)?;
-    let method = args.method.unwrap_or_default();
-    refuse_unused(
-        &[method],
-        &[
-            ("--strength", "strength", args.strength.is_some()),
-            ("--paired", "paired", args.paired),
-            ("--sigma", "sigma", args.sigma.is_some()),
-            ("--seed", "seed", args.seed.is_some()),
-            ("--shrinkage", "shrinkage", args.shrinkage.is_some()),
-            ("--energy", "frame", args.energy.is_some()),
-            ("--centroid", "centroid", args.centroid.is_some()),
-        ],
-    )?;
+    refuse_unused_of(args)?;
     let device = LazyDevice::new(&args.device);
     let source = open(args, &device, &args.source)?;
     let target = open(args, &device, &args.target)?;
@@ -131,6 +119,23 @@ pub fn fit(args: &FitArgs) -> Result<()> {
     value["seconds"] = json!(start.elapsed().as_secs_f64());
     value["out"] = json!(args.out.display().to_string());
     show::result(args.json, &value)
+}
+
+/// Refuses options that the method does not heed, or the one that moments alone make.
+fn refuse_unused_of(args: &FitArgs) -> Result<()> {
+    let alone = if args.source.is_empty() { Method::AnchorTrace } else { Method::default() };
+    refuse_unused(
+        &[args.method.unwrap_or(alone)],
+        &[
+            ("--strength", "strength", args.strength.is_some()),
+            ("--paired", "paired", args.paired),
+            ("--sigma", "sigma", args.sigma.is_some()),
+            ("--seed", "seed", args.seed.is_some()),
+            ("--shrinkage", "shrinkage", args.shrinkage.is_some()),
+            ("--energy", "frame", args.energy.is_some()),
+            ("--centroid", "centroid", args.centroid.is_some()),
+        ],
+    )
 }
 
 fn rows_of<'a>(side: &'a Option<Dataset>, args: &FitArgs) -> Option<DatasetRows<'a>> {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 
 use crate::shared::device::DeviceArgs;
 
@@ -19,6 +19,7 @@ pub struct DemoArgs {
 }
 
 #[derive(Args)]
+#[command(group = ArgGroup::new("encoders").args(["vision_model", "text_model"]).multiple(true))]
 pub struct ExperimentArgs {
     /// The folder for everything that is made; its report.html shows it.
     #[arg(long, default_value = "realign-experiment", value_name = "DIR")]
@@ -38,7 +39,7 @@ pub struct ExperimentArgs {
     #[arg(long, value_name = "DIR", requires = "images")]
     pub text_model: Option<PathBuf>,
     /// Where what encoders make of pictures and captions is kept, each once; by default in the user's cache folder.
-    #[arg(long, value_name = "DIR", requires = "images")]
+    #[arg(long, value_name = "DIR", requires_all = ["images", "encoders"])]
     pub cache: Option<PathBuf>,
     /// Optimiser steps of stage 1 on pictures (600); stage 2 takes a fifth of them.
     #[arg(long, value_name = "N", requires = "images", value_parser = clap::value_parser!(u64).range(1..))]

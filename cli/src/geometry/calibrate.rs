@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use realign::align::{
-    Calibration, Domain, FitOptions, SizeResult, Statistics, Transfer, sample_size_study, sizes, transfer_matrix,
+    Calibration, Domain, FitOptions, Method, SizeResult, Statistics, Transfer, sample_size_study, sizes,
+    transfer_matrix,
 };
 use realign::device::Device;
 use realign::geometry::recalibrate::{Recalibration, recalibration};
@@ -30,6 +31,12 @@ pub fn calibrate(args: &CalibrateArgs) -> Result<()> {
     );
     if study || transfer {
         args.fit.refuse_unused(&[args.method.unwrap_or_default()])?;
+    } else {
+        anyhow::ensure!(
+            args.method.is_none(),
+            "--method: a batch is held against --stats, which has one; leave it out"
+        );
+        args.fit.refuse_unused(&[Method::None])?;
     }
     let sides =
         if study { Some(open_all(&|inputs| args.read.open(inputs), [&args.source, &args.target])?) } else { None };

@@ -131,5 +131,15 @@ fn text(comparison: &Comparison) -> String {
         number(x_spectrum.alpha()),
         show::number(x_spectrum.effective_rank()),
     ));
+    for line in &comparison.methods {
+        if let Some(spectrum) = line.target.as_ref().map(|target| target.spectrum()) {
+            let (trace, alpha) = (show::number(spectrum.trace()), number(spectrum.alpha()));
+            let (name, rank) = (line.method.name(), show::number(spectrum.effective_rank()));
+            lines.push(format!(
+                "{name} moves the target, too, and is measured against what it became: trace {trace}, alpha {alpha}, \
+                 effective rank {rank}."
+            ));
+        }
+    }
     lines.join("\n")
 }

@@ -141,6 +141,10 @@ pub struct NnnArgs {
 }
 
 impl NnnArgs {
+    pub fn given(&self) -> bool {
+        self.nnn_alpha.is_some() || self.nnn_neighbours.is_some()
+    }
+
     pub fn options(&self) -> NnnOptions {
         let default = NnnOptions::default();
         let (alpha, neighbours) = (self.nnn_alpha, self.nnn_neighbours);

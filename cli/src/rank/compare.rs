@@ -32,6 +32,10 @@ pub fn compare(args: &RankCompareArgs) -> Result<()> {
     let scores = searched.ranking.possible_scores(kind);
     note_left_out(&scores);
     let nnn = args.searched.nnn.options();
+    anyhow::ensure!(
+        scores.contains(&Score::Nnn) || !args.searched.nnn.given(),
+        "--nnn-alpha, --nnn-neighbours: the ranking has no reference queries, which nnn needs; leave them out"
+    );
     let options = CompareOptions::default().kind(kind).scores(&scores).nnn(nnn).stream(read.stream(Some(&step)));
     let collections = &mut named(&searched.collections, &mut rows);
     let ranking = &searched.ranking;

@@ -10,6 +10,8 @@ use crate::report::{Axis, Bars, Best, Chart, Column, Page, Section, Table};
 
 const GAPS: &str = "Gap left by each method";
 const NEIGHBOURS: &str = "Neighbours";
+const TABLE: &str = "The best of a column is marked: for spectra, the one nearest to the target. Rows in italics are not judged: the source as it is, and methods that move the \
+                     target, too, and are measured against what it became.";
 
 impl Comparison {
     /// Titles of the charts of [`Comparison::page`], known before anything is compared.
@@ -33,7 +35,7 @@ fn page(c: &Comparison, inputs: Value) -> Result<Page> {
     let mut sets = vec![("target", &c.target, TARGET), ("source", &c.source, SOURCE)];
     sets.extend(&drawn);
     let numbers = Section::new("Methods", "Fitted on every other row, measured on the rest.")
-        .table(table(c)?, "The best of a column is marked: for spectra, the one nearest to the target.")
+        .table(table(c)?, TABLE)
         .chart(gaps(c)?, "On rows that no fit saw; sampling alone leaves some √(T / n).")
         .chart(neighbours(c)?, "A good alignment mixes the sets and keeps each row's own neighbours.");
     let mut shape = Section::new("Shape", "")
@@ -138,11 +140,10 @@ fn table(c: &Comparison) -> Result<Table> {
             kept.and_then(|k| k.psi),
             Some((line.fit_time + line.apply_time).as_secs_f64()),
         ];
-        // The source itself keeps everything: it sets no record.
-        table = match line.method.name() {
-            "none" => table.reference("none", cells)?,
-            name => table.row(name, cells)?,
-        };
+        // The source itself keeps everything, and a method that moves the target aims at another cloud: they set no record.
+        let name = line.method.name();
+        let aside = line.method == Method::None || line.target.is_some();
+        table = if aside { table.reference(name, cells)? } else { table.row(name, cells)? };
     }
     Ok(table)
 }
