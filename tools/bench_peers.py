@@ -3,10 +3,9 @@
     python tools/bench_peers.py REALIGN [--device host] [--peer NAME]... [--torch-device cpu|cuda] [--quick] [--encoders] [--out DIR]
 
 Peers: numpy (the default), torch, and, with `cargo build --release --manifest-path tools/peers/Cargo.toml` done before, burn, candle, faer and
-nalgebra. One Rust library alone builds in a part of the time: `--no-default-features --features candle`. REALIGN is the program; it runs first and
-after the peers, and the better of the two counts. Prints a table of ratios and writes one results file for each peer, of the form that `realign
-bench --compare` reads. With --encoders it is encoders of real shapes instead: image towers in Transformers with PyTorch (peer torch, the default), these
-and MiniLM's shape in candle-transformers (peer candle). --filter takes the cases whose name contains a text.
+nalgebra. REALIGN is the program; it runs first and after the peers, and the better of the two counts. Prints a table of ratios and writes one
+results file for each peer, of the form that `realign bench --compare` reads. With --encoders it is image towers of real shapes instead, in
+Transformers with PyTorch (peer torch); --filter takes those whose name contains a text.
 """
 
 import argparse
@@ -181,12 +180,12 @@ def measure(call, wait, seconds):
     return np.quantile(samples, [0.25, 0.5, 0.75]).tolist()
 
 
-def rust_cases(peer, what, seconds):
-    """Version, device, and quartiles of seconds by case, of a library that tools/peers runs with these arguments."""
+def rust_cases(peer, s, seconds):
+    """Version, device, and quartiles of seconds by case, of a library that tools/peers runs."""
     program = pathlib.Path(__file__).parent / "peers/target/release/realign-peers"
     if not program.exists():
         sys.exit(f"{program} is not there; run: cargo build --release --manifest-path tools/peers/Cargo.toml")
-    done = subprocess.run([program, peer, *what, str(seconds)], check=True, stdout=subprocess.PIPE)
+    done = subprocess.run([program, peer, *(str(s[key]) for key in ("side", "rows", "width")), str(seconds)], check=True, stdout=subprocess.PIPE)
     found = json.loads(done.stdout)
     return found["version"], found["device"], {case["name"]: case["seconds"] for case in found["cases"]}
 
@@ -215,8 +214,8 @@ def main():
     parser.add_argument("--peer", action="append", choices=["numpy", "torch", "burn", "candle", "faer", "nalgebra"])
     parser.add_argument("--torch-device", default="cpu")
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--encoders", action="store_true", help="encoders alone, of peers torch and candle")
-    parser.add_argument("--filter", default="", help="cases whose name contains this")
+    parser.add_argument("--encoders", action="store_true", help="image towers alone, of peer torch")
+    parser.add_argument("--filter", default="", help="towers whose name contains this")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("."))
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -224,16 +223,11 @@ def main():
     # The sizes are realign's.
     sizes = realign(args.realign, args, ["gradient norm"], args.out / "realign.json")["sizes"]
     peers = {}
-    for peer in args.peer or ["torch" if args.encoders else "numpy"]:
-        if args.encoders and peer not in ("torch", "candle"):
-            sys.exit(f"{peer} has no encoders; choose torch or candle")
+    for peer in ["torch"] if args.encoders else args.peer or ["numpy"]:
         if peer == "numpy":
             peers[peer] = (np.__version__, "cpu", numpy_cases(sizes), lambda: None)
         elif peer != "torch":
-            what = [str(sizes[key]) for key in ("side", "rows", "width")]
-            if args.encoders:
-                what = ["encoders", f"--filter={args.filter}", *["--quick"] * args.quick]
-            peers[peer] = (*rust_cases(peer, what, seconds), None)
+            peers[peer] = (*rust_cases(peer, sizes, seconds), None)
         else:
             import torch
 

@@ -1,21 +1,15 @@
 //! Products, the covariance, eigenvectors and the adapter's step of `realign bench`, in other libraries.
 //!
 //!     realign-peers burn|candle|faer|nalgebra SIDE ROWS WIDTH SECONDS
-//!     realign-peers candle encoders [--quick] [--filter=TEXT] SECONDS
 //!
-//! With the word encoders it is image towers of real shapes. SIDE is that of the square matrices, ROWS and WIDTH are those of the embeddings. faer and nalgebra find all eigenvectors, not the leading ones. Prints `{version, device, cases: [{name, seconds: [first quartile, median, third]}]}`. burn runs on
+//! SIDE is that of the square matrices, ROWS and WIDTH are those of the embeddings. faer and nalgebra find all eigenvectors, not the leading ones. Prints `{version, device, cases: [{name, seconds: [first quartile, median, third]}]}`. burn runs on
 //! the adapter of the kind that BURN_DEVICE says: cpu (a software driver), discrete, or what burn takes by itself.
 
 // burn's backend is a type of many layers.
 #![recursion_limit = "512"]
 
-#[cfg(feature = "burn")]
 mod burn_cases;
-#[cfg(feature = "candle")]
 mod candle_cases;
-#[cfg(feature = "candle")]
-mod candle_encoders;
-#[cfg(feature = "matrices")]
 mod matrices;
 
 use std::time::Instant;
@@ -27,14 +21,9 @@ pub const ADAPTER: [usize; 3] = [1280, 2048, 256];
 
 /// Quartiles of the seconds that `call` takes; `call` waits for its result.
 pub fn measure(seconds: f64, mut call: impl FnMut()) -> [f64; 3] {
-    // What takes seconds is warm after one call, and needs no five.
-    let start = Instant::now();
-    call();
-    let long = start.elapsed().as_secs_f64() > 5.0 * seconds;
-    (0..if long { 0 } else { 2 }).for_each(|_| call());
-    let least = if long { 2 } else { 5 };
+    (0..3).for_each(|_| call());
     let (begin, mut samples) = (Instant::now(), Vec::new());
-    while samples.len() < least || (begin.elapsed().as_secs_f64() < seconds && samples.len() < 200) {
+    while samples.len() < 5 || (begin.elapsed().as_secs_f64() < seconds && samples.len() < 200) {
         let start = Instant::now();
         call();
         samples.push(start.elapsed().as_secs_f64());
@@ -69,38 +58,23 @@ pub struct Peer {
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [peer, sizes @ .., seconds] = &args[..] else { return usage() };
-    #[cfg(feature = "candle")]
-    if let ("candle", ["encoders", options @ ..], Ok(seconds)) =
-        (&peer[..], &sizes.iter().map(String::as_str).collect::<Vec<_>>()[..], seconds.parse())
-    {
-        let filter = options.iter().find_map(|option| option.strip_prefix("--filter=")).unwrap_or_default();
-        return print(candle_encoders::run((options.contains(&"--quick"), filter), seconds));
-    }
     let Ok(sizes) = sizes.iter().map(|n| n.parse()).collect::<Result<Vec<usize>, _>>() else { return usage() };
     let ([side, rows, width], Ok(seconds)) = (&sizes[..], seconds.parse()) else { return usage() };
     let sizes = Sizes { side: *side, rows: *rows, width: *width };
-    print(match peer.as_str() {
-        #[cfg(feature = "burn")]
-        "burn" => burn_cases::run(sizes.side, seconds),
-        #[cfg(feature = "candle")]
-        "candle" => candle_cases::run(sizes.side, seconds),
-        #[cfg(feature = "matrices")]
+    let side = sizes.side;
+    let peer = match peer.as_str() {
+        "burn" => burn_cases::run(side, seconds),
+        "candle" => candle_cases::run(side, seconds),
         "faer" => matrices::faer(&sizes, seconds),
-        #[cfg(feature = "matrices")]
         "nalgebra" => matrices::nalgebra(&sizes, seconds),
         _ => return usage(),
-    });
-}
-
-fn print(peer: Peer) {
+    };
     let cases: Vec<Value> =
         peer.cases.iter().map(|(name, seconds)| json!({"name": name, "seconds": seconds})).collect();
     println!("{}", json!({"version": peer.version, "device": peer.device, "cases": cases}));
 }
 
 fn usage() {
-    eprintln!(
-        "usage: realign-peers burn|candle|faer|nalgebra SIDE ROWS WIDTH SECONDS, or candle encoders [--quick] [--filter=TEXT] SECONDS"
-    );
+    eprintln!("usage: realign-peers burn|candle|faer|nalgebra SIDE ROWS WIDTH SECONDS");
     std::process::exit(2);
 }
