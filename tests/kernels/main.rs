@@ -37,6 +37,7 @@ mod optim_8bit;
 mod picture;
 mod power_sums;
 mod q8_blocks;
+mod radial;
 mod rows;
 mod tensor_cores;
 mod threads;

@@ -3,10 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use realign::align::{Evidence, FitOptions, Method, fit_evidence};
 use realign::device::Device;
-use realign::geometry::Cut;
 use realign::io::{Dataset, Shard, check_writable};
 use realign::stats::{DatasetRows, Moments, RowSource, StreamOptions, Summary};
 use serde_json::json;
@@ -89,6 +88,9 @@ pub fn fit(args: &FitArgs) -> Result<()> {
         !args.paired || method == Method::Ridge,
         "--paired: {method} is not fitted to pairs; leave it out, or give --method ridge"
     );
+    if let Some(flag) = args.planes.given().filter(|_| method != Method::AnisoAlign) {
+        bail!("{flag}: is of anisoalign's planes, and {method} has none; leave it out, or give --method anisoalign");
+    }
     let device = LazyDevice::new(&args.device);
     let source = open(args, &device, &args.source)?;
     let target = open(args, &device, &args.target)?;
@@ -190,6 +192,7 @@ fn options<'a>(args: &FitArgs, source: &Evidence<'_>, stream: StreamOptions<'a>)
         .shrinkage(args.shrinkage)
         .strength(args.strength)
         .paired(args.paired)
-        .frame(args.energy.map_or(Cut::default(), Cut::Energy))
+        .frame(args.cut.cut())
+        .planes(args.planes.options())
         .stream(stream)
 }

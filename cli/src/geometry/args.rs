@@ -6,6 +6,7 @@ use clap::{ArgAction, Args, ValueEnum};
 use realign::align::{Centroid, Method};
 use realign::geometry::{Cut, DiagnosisOptions};
 
+use crate::align::args::PlaneArgs;
 use crate::geometry::pages::PageArgs;
 use crate::shared::device::DeviceArgs;
 use crate::shared::json::JsonArgs;
@@ -131,7 +132,7 @@ pub struct CompareArgs {
 /// What methods take.
 #[derive(Args)]
 pub struct FitOptionArgs {
-    /// The centroid step of realign, blockwise and ot: 1 (the paper), K (repeated), or exact, for realign alone: in compare
+    /// The centroid step of realign, blockwise, ot and anisoalign: 1 (the paper), K (repeated), or exact, for realign alone: in compare
     /// the others then take one step.
     #[arg(long, default_value = "1", value_name = "1|K|exact")]
     pub centroid: Centroid,
@@ -147,6 +148,8 @@ pub struct FitOptionArgs {
     /// How much of ot's map is transport, 0 to 1; the rest is realign's scaling. 1 by default.
     #[arg(long, value_name = "T")]
     pub strength: Option<f64>,
+    #[command(flatten)]
+    pub planes: PlaneArgs,
 }
 
 #[derive(Clone, Copy, ValueEnum)]

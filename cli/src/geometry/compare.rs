@@ -20,6 +20,7 @@ impl FitOptionArgs {
             .seed(self.seed)
             .shrinkage(self.shrinkage)
             .strength(self.strength)
+            .planes(self.planes.options())
             .stream(stream)
     }
 }
