@@ -132,12 +132,15 @@ impl Statistics {
     /// map of their own.
     ///
     /// # Errors
-    /// C3, whose noise is no part of any map, and `none`, which normalises nothing; fields that do not fit each other.
+    /// C3, whose noise is no part of any map, `none`, which normalises nothing, and AnisoAlign, which maps lengths; fields that do not fit each other.
     pub fn operator_to_nalgebra(&self) -> Result<(DMatrix<f64>, DVector<f64>, Vec<DVector<f64>>)> {
         let d = self.width();
         match (&self.map, self.method) {
             (_, Method::None | Method::C3) => {
                 Err(Error::argument("method", format!("{} is no map that is followed by a projection", self.method)))
+            }
+            (Some(_), _) if self.radial.is_some() => {
+                Err(Error::argument("method", format!("{} maps lengths, too: it is no linear map", self.method)))
             }
             (Some(map), _) => {
                 let (source, target) = self.means_to_nalgebra();
@@ -160,9 +163,12 @@ impl Mapped {
     /// where P divides by the norm.
     ///
     /// # Errors
-    /// Fields that do not fit each other.
+    /// Planes, whose lengths are mapped, too; fields that do not fit each other.
     pub fn to_nalgebra(&self) -> Result<(DMatrix<f64>, DVector<f64>, Vec<DVector<f64>>)> {
         let d = self.shift.len();
+        if self.radial.is_some() {
+            return Err(Error::argument("method", format!("{} maps lengths, too: it is no linear map", self.method)));
+        }
         let shift = DVector::from_column_slice(&self.shift);
         Ok((matrix_of("map", &self.map, (d, d))?, shift, steps_of(&self.steps, d)?))
     }
@@ -182,7 +188,8 @@ impl Mapped {
             check_finite("step", step.as_slice())?;
         }
         let steps = steps.iter().map(|h| h.as_slice().to_vec()).collect();
-        Ok(Mapped { method: Method::Blockwise, map: rows_of(map), shift: shift.as_slice().to_vec(), steps })
+        let (map, shift) = (rows_of(map), shift.as_slice().to_vec());
+        Ok(Mapped { method: Method::Blockwise, map, shift, radial: None, steps })
     }
 }
 

@@ -94,7 +94,9 @@ fn a_map_by_nalgebra_is_ours() {
     }
     let (source, target) = fitted(Method::ReAlign).means_to_nalgebra();
     assert!(((target - source).norm() - fitted(Method::ReAlign).gap()).abs() < 1e-15);
-    assert!(fitted(Method::C3).operator_to_nalgebra().is_err() && fitted(Method::None).operator_to_nalgebra().is_err());
+    for method in [Method::C3, Method::None, Method::AnisoAlign] {
+        assert!(fitted(method).operator_to_nalgebra().is_err(), "{method}");
+    }
 }
 
 #[test]

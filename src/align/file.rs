@@ -5,8 +5,9 @@ use std::path::Path;
 use safetensors::tensor::Dtype;
 
 use super::options::MAX_SIGMA;
-use super::{Centroid, Method, Noise, Statistics};
+use super::{Centroid, Method, Noise, Radial, Statistics};
 use crate::Result;
+use crate::geometry::Frame;
 use crate::stats::file::{Contents, entry, format_of, read_bytes, write};
 
 const FORMAT: &str = "realign-statistics";
@@ -28,6 +29,31 @@ fn budget(file: &Contents<'_>, name: &str) -> Result<Option<(f64, f64)>> {
     Ok(Some(found))
 }
 
+/// The planes, where the method has them: orthonormal directions, and ascending quantiles of lengths that unit rows can have.
+fn radial(file: &Contents<'_>, method: Method, means: (&[f64], &[f64])) -> Result<Option<Radial>> {
+    let planes: usize = if method == Method::AnisoAlign { file.parsed("planes")? } else { 0 };
+    if planes == 0 {
+        return Ok(None);
+    }
+    let d = means.0.len();
+    let frame = Frame::from_directions(file.finite("directions", None)?, d);
+    let directions = frame.map_err(|e| file.damaged(&e.to_string()))?.directions().to_vec();
+    let tables = (file.finite("lengths_y", None)?, file.finite("lengths_x", None)?);
+    let radial = Radial::new(directions, means, tables);
+    radial.check(d).map_err(|e| file.damaged(&e.to_string()))?;
+    let sound = |table: &[f64], most: f64| {
+        table.chunks_exact(radial.knots()).all(|row| row.is_sorted() && row[0] >= 0.0 && row[row.len() - 1] <= most)
+    };
+    if radial.planes() != planes {
+        return Err(file.damaged("tensor 'directions' does not fit the number of planes"));
+    }
+    // Unit rows, and those of the source moved by a difference of means.
+    if !sound(&radial.source, 3.001) || !sound(&radial.target, 1.001) {
+        return Err(file.damaged("a table of lengths does not ascend, or holds what no length of unit rows can be"));
+    }
+    Ok(Some(radial))
+}
+
 impl Statistics {
     /// Writes the statistics file, safetensors, all numbers f64 but the counts:
     ///
@@ -39,10 +65,12 @@ impl Statistics {
     /// | `mu_prime` | `[d]` | mean before the first centroid step, if there is one |
     /// | `h` | `[k, d]` | the centroid steps' shifts; k = 0 without such a step |
     /// | `n_y`, `n_x` | U64 `[1]` | counts |
-    /// | `map` | `[d, d]` | the map of blockwise alignment, optimal transport and least squares, by rows |
+    /// | `map` | `[d, d]` | the map of blockwise alignment, optimal transport and least squares, by rows; of AnisoAlign that outside of its planes |
+    /// | `directions` | `[2 m, d]` | of AnisoAlign's planes, two each |
+    /// | `lengths_y`, `lengths_x` | `[m, k]` | quantiles of lengths in each plane at equal levels: of the source's rows moved by μ_x - μ_y, and of the target's |
     ///
     /// Metadata: `format` = `realign-statistics`, `format_version`, `crate_version`, `method`, `centroid` (or `none`),
-    /// `residual_gap` (or `unknown`), for C3 `sigma` and `seed`, for optimal transport `strength`, of private moments `source_privacy` and `target_privacy` (variance of each component of a mean), `source_budget` and `target_budget` (ε and δ, with a comma), and where the rows' files named their encoders `source_encoder`,
+    /// `residual_gap` (or `unknown`), for C3 `sigma` and `seed`, for optimal transport `strength`, for AnisoAlign `planes` (m, 0 where rows span a single direction), of private moments `source_privacy` and `target_privacy` (variance of each component of a mean), `source_budget` and `target_budget` (ε and δ, with a comma), and where the rows' files named their encoders `source_encoder`,
     /// `source_encoder_hash`, `target_encoder` and `target_encoder_hash`. In NumPy:
     ///
     /// ```text
@@ -83,6 +111,12 @@ impl Statistics {
         if let Some(map) = &self.map {
             entries.push(entry("map", Dtype::F64, vec![d, d], map));
         }
+        if let Some(radial) = &self.radial {
+            let tables = vec![radial.planes(), radial.knots()];
+            entries.push(entry("directions", Dtype::F64, vec![2 * radial.planes(), d], &radial.directions));
+            entries.push(entry("lengths_y", Dtype::F64, tables.clone(), &radial.source));
+            entries.push(entry("lengths_x", Dtype::F64, tables, &radial.target));
+        }
         if let Some(noise) = self.noise {
             metadata.push(("sigma", format!("{:e}", noise.sigma)));
             metadata.push(("seed", noise.seed.to_string()));
@@ -93,6 +127,8 @@ impl Statistics {
         for (name, budget) in [("source_budget", self.budgets[0]), ("target_budget", self.budgets[1])] {
             metadata.extend(budget.map(|(epsilon, delta)| (name, format!("{epsilon:e},{delta:e}"))));
         }
+        let planes = self.radial.as_ref().map_or(0, Radial::planes);
+        metadata.extend((self.method == Method::AnisoAlign).then(|| ("planes", planes.to_string())));
         metadata.extend(self.strength.map(|t| ("strength", format!("{t:e}"))));
         write(path, force, (FORMAT, VERSION), &metadata, &entries)
     }
@@ -119,10 +155,10 @@ impl Statistics {
             Method::C3 => Some(Noise { sigma: file.parsed("sigma")?, seed: file.parsed("seed")? }),
             _ => None,
         };
+        let mean_target = file.finite("mu_x", Some(d))?;
         let statistics = Statistics {
             method,
             centroid,
-            mean_target: file.finite("mu_x", Some(d))?,
             trace_source: file.finite("t_y", Some(1))?[0],
             trace_target: file.finite("t_x", Some(1))?[0],
             scale: file.finite("s", Some(1))?[0],
@@ -145,10 +181,12 @@ impl Statistics {
                 true => Some(file.finite("map", Some(d * d))?),
                 false => None,
             },
+            radial: radial(&file, method, (&mean_source, &mean_target))?,
             encoders: (file.encoder("source_"), file.encoder("target_")),
             privacy: (privacy(&file, "source_privacy")?, privacy(&file, "target_privacy")?),
             budgets: [budget(&file, "source_budget")?, budget(&file, "target_budget")?],
             mean_source,
+            mean_target,
         };
         statistics.check().map_err(|what| file.damaged(what))?;
         Ok(statistics)

@@ -118,6 +118,7 @@ fn affine_statistics(source: &Moments, target: &Moments, options: &FitOptions<'_
         noise: (options.method == Method::C3).then_some(Noise { sigma, seed: options.seed }),
         strength: None,
         map: None,
+        radial: None,
         encoders: (None, None),
         privacy: (source.variance_of_mean(), target.variance_of_mean()),
         budgets: [budget(source), budget(target)],

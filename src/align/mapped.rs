@@ -1,11 +1,13 @@
-//! Operators with a linear map `[d, d]`: `P(A u + b)`, then the centroid steps. What A is, is each method's own file.
+//! Operators with a linear map `[d, d]`: `P(A u + b)`, then the centroid steps. What A is, is each method's own file. AnisoAlign adds what rows become
+//! in its planes, where lengths are mapped, before the projection.
 //!
 //! The d × d product of each row is in f64 on the host where [`super::apply`] streams rows, in f32 on a device where an operator is
 //! recorded.
 
 use super::aligner::{Target, row_base};
 use super::options::FitOptions;
-use super::{Aligner, Applied, Centroid, Method, OnDevice, Sink, Statistics, blockwise, ridge, transport};
+use super::radial::{Radial, RadialOn};
+use super::{Aligner, Applied, Centroid, Method, OnDevice, Sink, Statistics, anisoalign, blockwise, ridge, transport};
 use crate::device::{Device, Recorder, Tensor};
 use crate::geometry::rows::UnitRows;
 use crate::geometry::{Survey, dense};
@@ -18,15 +20,17 @@ use crate::{ElementType, Error, Result};
 /// The ridge by default, as a share of the source's mean variance: 1e-6 T_y / d.
 pub const SHRINKAGE: f64 = 1e-6;
 
-/// A linear map and shifts: `P(A u + b)`, then `P(r + h)` for each shift.
+/// A linear map and shifts: `P(A u + b)`, then `P(r + h)` for each shift; with planes `P(A u + b + Qᵀ c)`, c what the coordinates become there.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mapped {
     /// Whose map it is.
     pub method: Method,
     /// A, `[d, d]`, row-major.
     pub map: Vec<f64>,
-    /// b = μ_x - A μ_y, `[d]`.
+    /// b = μ_x - A μ_y, `[d]`; with planes P_V μ_x - A μ_y, V what they leave.
     pub shift: Vec<f64>,
+    /// AnisoAlign's planes.
+    pub radial: Option<Radial>,
     /// h of each centroid step, `[d]`.
     pub steps: Vec<Vec<f64>>,
 }
@@ -52,6 +56,7 @@ impl Aligner for Mapped {
         Ok(Box::new(MappedOn {
             map: Tensor::from_f32(device, &map, d)?,
             shift: Tensor::from_f32(device, &shift, d)?,
+            radial: self.radial.as_ref().map(|radial| radial.on(device, d)).transpose()?,
             steps,
         }))
     }
@@ -66,6 +71,7 @@ struct MappedOn {
     map: Tensor,
     /// `[1, d]`.
     shift: Tensor,
+    radial: Option<RadialOn>,
     steps: Option<kernel::Operator>,
 }
 
@@ -91,6 +97,9 @@ impl OnDevice for MappedOn {
         let product = Product { accumulate: true, ..Product::default() };
         let operands = (Operand::new(&unit).rows(0, rows), Operand::new(&self.map).transposed());
         matmul::record(recorder, product, operands, (&mapped, 0))?;
+        if let Some(radial) = &self.radial {
+            radial.record(recorder, &unit, rows, &mapped)?;
+        }
         let last = self.steps.as_ref().unwrap_or(&project);
         kernel::record(recorder, last, &mapped, target.output, rows, first)
     }
@@ -98,10 +107,16 @@ impl OnDevice for MappedOn {
 
 impl Mapped {
     pub(super) fn of(statistics: &Statistics, map: &[f64]) -> Self {
-        let d = statistics.width();
-        let rows = map.chunks_exact(d.max(1)).zip(&statistics.mean_target);
+        let d = statistics.width().max(1);
+        let mut target = statistics.mean_target.clone();
+        for q in statistics.radial.iter().flat_map(|radial| radial.directions.chunks_exact(d)) {
+            let along = dot(q, &statistics.mean_target);
+            target.iter_mut().zip(q).for_each(|(x, q)| *x -= along * q);
+        }
+        let rows = map.chunks_exact(d).zip(&target);
         let shift = rows.map(|(a, x)| x - dot(a, &statistics.mean_source)).collect();
-        Mapped { method: statistics.method, map: map.to_vec(), shift, steps: statistics.shifts.clone() }
+        let (radial, steps) = (statistics.radial.clone(), statistics.shifts.clone());
+        Mapped { method: statistics.method, map: map.to_vec(), shift, radial, steps }
     }
 
     /// Refuses fields that do not fit each other: they are public, and those of [`Statistics`].
@@ -111,7 +126,7 @@ impl Mapped {
             let got = format!("{} values, shifts of {d}", self.map.len());
             return Err(Error::shape("apply", "map", "[d, d] and shifts of width d, at least 1", got));
         }
-        Ok(())
+        self.radial.as_ref().map_or(Ok(()), |radial| radial.check(d))
     }
 
     /// Maps unit rows `[n, d]` in place.
@@ -124,6 +139,9 @@ impl Mapped {
         let n = crate::geometry::rows::count("apply", "rows", rows, d)?;
         let mut out = vec![0.0; rows.len()];
         dense::product_into(dense::view(rows, n, d), dense::view(&self.map, d, d).transpose(), &mut out);
+        if let Some(radial) = &self.radial {
+            radial.add(rows, d, &mut out);
+        }
         for row in out.chunks_exact_mut(d) {
             for shift in std::iter::once(&self.shift).chain(&self.steps) {
                 row.iter_mut().zip(shift).for_each(|(r, b)| *r += b);
@@ -189,7 +207,8 @@ fn surveyed(device: &Device, (rows, side): (&mut dyn RowSource, &str), stream: S
     Ok(survey)
 }
 
-/// Fits the map and the centroid step: one read of the target, two of the source, one more for each further step.
+/// Fits the map and the centroid step: one read of the target, two of the source, one more for each further step; methods that are fitted to rows
+/// read both sides once more.
 pub(super) fn fit(
     device: &Device,
     source: &mut dyn RowSource,
@@ -210,10 +229,11 @@ pub(super) fn fit(
     let scale = trace_scale(trace_source, trace_target);
     let share = shrinkage * trace_source / y.width() as f64;
     let strength = (options.method == Method::OptimalTransport).then(|| options.strength.unwrap_or(1.0));
-    let map = match (strength, options.method) {
-        (Some(strength), _) => transport::map((&y, &x), share, (strength, scale))?,
-        (None, Method::Ridge) => ridge::map((&mut *source, &mut *target), (&y, &x), share, options.stream)?,
-        _ => blockwise::map((&y, &x), share, options.frame)?,
+    let (map, radial) = match (strength, options.method) {
+        (Some(strength), _) => (transport::map((&y, &x), share, (strength, scale))?, None),
+        (None, Method::AnisoAlign) => anisoalign::map((&mut *source, &mut *target), (&y, &x), options)?,
+        (None, Method::Ridge) => (ridge::map((&mut *source, &mut *target), (&y, &x), share, options.stream)?, None),
+        _ => (blockwise::map((&y, &x), share, options.frame)?, None),
     };
     let mut statistics = Statistics {
         method: options.method,
@@ -230,6 +250,7 @@ pub(super) fn fit(
         noise: None,
         strength,
         map: Some(map),
+        radial,
         encoders: (source.encoder(), target.encoder()),
         privacy: (0.0, 0.0),
         budgets: [None; 2],

@@ -25,13 +25,15 @@ pub enum Method {
     Blockwise,
     /// Gaussian optimal transport: `normalise(μ_x + A (y - μ_y))` with the symmetric A for which `A Σ_y A = Σ_x` [spec 10].
     OptimalTransport,
+    /// AnisoAlign's closed-form initialisation: lengths in the planes of the fixed frame by quantiles, deviations outside of it (arXiv 2605.07825).
+    AnisoAlign,
     /// The least-squares map of pairs: an upper bound of what a linear map can do, for those who have pairs.
     Ridge,
 }
 
 impl Method {
     /// All that need no pairs, in the order of the ablations.
-    pub const ALL: [Method; 9] = [
+    pub const ALL: [Method; 10] = [
         Method::None,
         Method::MeanShift,
         Method::Centre,
@@ -41,6 +43,7 @@ impl Method {
         Method::C3,
         Method::Blockwise,
         Method::OptimalTransport,
+        Method::AnisoAlign,
     ];
 
     /// The name in files, and that callers choose it by.
@@ -55,6 +58,7 @@ impl Method {
             Method::C3 => "c3",
             Method::Blockwise => "blockwise",
             Method::OptimalTransport => "ot",
+            Method::AnisoAlign => "anisoalign",
             Method::Ridge => "ridge",
         }
     }
@@ -71,6 +75,7 @@ impl Method {
             Method::C3 => &["sigma", "seed"],
             Method::Blockwise => &["centroid", "shrinkage", "frame"],
             Method::OptimalTransport => &["centroid", "shrinkage", "strength"],
+            Method::AnisoAlign => &["centroid", "frame", "planes", "seed"],
             Method::Ridge => &["centroid", "shrinkage", "paired"],
             Method::None | Method::MeanShift | Method::Centre | Method::Anchor | Method::AnchorTrace => &[],
         }
@@ -83,7 +88,7 @@ impl Method {
 
     /// Whether it has a map `[d, d]`, fitted from covariances.
     pub(crate) fn maps(self) -> bool {
-        matches!(self, Method::Blockwise | Method::OptimalTransport | Method::Ridge)
+        matches!(self, Method::Blockwise | Method::OptimalTransport | Method::AnisoAlign | Method::Ridge)
     }
 
     /// Whether it is fitted to pairs.

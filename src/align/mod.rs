@@ -4,6 +4,7 @@
 //! works on tensors of any device; [`apply()`] streams a whole source through it, [`apply_to_files`] a data set into files.
 
 mod aligner;
+mod anisoalign;
 mod apply;
 mod blockwise;
 mod calibration;
@@ -18,12 +19,14 @@ mod method;
 mod options;
 #[cfg(feature = "report")]
 mod pages;
+mod radial;
 mod ridge;
 mod shards;
 mod study;
 mod transport;
 
 pub use aligner::{Affine, Aligner, OnDevice, Perturbed, Target, Unchanged};
+pub use anisoalign::{Mix, PlaneOptions};
 pub use apply::{Applied, Sink, apply, apply_rows};
 pub use calibration::{Calibration, Transfer};
 pub use compare::{CompareOptions, Compared, Comparison, compare};
@@ -32,6 +35,7 @@ pub use fit::{fit, fit_moments};
 pub use mapped::{Mapped, SHRINKAGE};
 pub use method::{Centroid, Method};
 pub use options::FitOptions;
+pub use radial::Radial;
 pub use shards::{AlignedFiles, apply_to_files};
 pub use study::{Domain, SizeResult, sample_size_study, sizes, transfer_matrix};
 
@@ -71,8 +75,10 @@ pub struct Statistics {
     pub noise: Option<Noise>,
     /// t of optimal transport: how much of the map is A, and how much `s I`.
     pub strength: Option<f64>,
-    /// The map of blockwise alignment, optimal transport and least squares, `[d, d]`, row-major.
+    /// The map of blockwise alignment, optimal transport and least squares, `[d, d]`, row-major; AnisoAlign's outside of its planes.
     pub map: Option<Vec<f64>>,
+    /// AnisoAlign's planes; `None` also where rows span a single direction.
+    pub radial: Option<Radial>,
     /// The encoders of source and target, where the rows' files say it.
     pub encoders: (Option<EncoderId>, Option<EncoderId>),
     /// Variance that the noise of private moments gave each component of μ_y and of μ_x; 0 without.
@@ -133,13 +139,19 @@ impl Statistics {
                 self.shifts.clear();
                 (self.centroid, self.mean_projected, self.residual_gap) = (None, None, None);
             }
-            Method::ReAlign | Method::C3 | Method::Blockwise | Method::OptimalTransport | Method::Ridge => {
+            Method::ReAlign
+            | Method::C3
+            | Method::Blockwise
+            | Method::OptimalTransport
+            | Method::AnisoAlign
+            | Method::Ridge => {
                 let problem = Problem::new(format!("the statistics were fitted for {}", self.method));
                 let remedy = Remedy::FitFor { method: method.name() };
                 return Err(Error::argument("aligner", problem.remedy(remedy)));
             }
         }
-        (self.method, self.noise, self.strength, self.map) = (method, None, None, None);
+        (self.method, self.noise, self.strength) = (method, None, None);
+        (self.map, self.radial) = (None, None);
         Ok(self)
     }
 

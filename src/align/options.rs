@@ -1,6 +1,6 @@
 //! How to fit: options, and what can be refused of them before any row is read.
 
-use super::{Centroid, Method};
+use super::{Centroid, Method, PlaneOptions};
 use crate::geometry::Cut;
 use crate::setters::setters;
 use crate::stats::StreamOptions;
@@ -21,13 +21,15 @@ pub struct FitOptions<'a> {
     pub allow_degenerate: bool,
     /// C3's σ; by default what makes up the difference of the traces, `√(max(0, T_x - T_y) / d)`.
     pub sigma: Option<f64>,
-    /// C3's seed.
+    /// Seed of C3's noise, and of what is random in AnisoAlign's planes.
     pub seed: u64,
     /// The ridge of blockwise alignment, optimal transport and least squares, as a share of the source's mean variance; by default
     /// [`super::SHRINKAGE`].
     pub shrinkage: Option<f64>,
-    /// Blockwise alignment's frame; by default 90% of the energy.
+    /// Blockwise alignment's frame, and AnisoAlign's, whose directions are an even number; by default 90% of the energy.
     pub frame: Cut,
+    /// AnisoAlign's planes.
+    pub planes: PlaneOptions,
     /// Optimal transport's t, 0 to 1: the map is `(1 - t) s I + t A`, at 0 ReAlign's scaling; 1 by default.
     pub strength: Option<f64>,
     /// Row i of the source is the partner of row i of the target: for methods that are fitted to pairs.
@@ -45,6 +47,7 @@ setters! {
         seed: u64,
         shrinkage: Option<f64>,
         frame: Cut,
+        planes: PlaneOptions,
         strength: Option<f64>,
         paired: bool,
         stream: StreamOptions<'a>,
@@ -71,6 +74,9 @@ pub(super) fn check_options(options: &FitOptions<'_>, d: usize) -> Result<()> {
         return Err(Error::argument("centroid", problem));
     }
     check_pairs(options.method, options.paired)?;
+    if options.planes.fit_rows < 2 {
+        return Err(Error::argument("fit_rows", format!("{}; give 2 or more", options.planes.fit_rows)));
+    }
     let sigma = options.sigma.unwrap_or(0.0);
     if !(0.0..=MAX_SIGMA).contains(&sigma) {
         return Err(Error::argument("sigma", format!("{sigma}; give a number from 0 to {MAX_SIGMA:e}")));

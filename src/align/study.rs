@@ -73,7 +73,7 @@ pub fn sample_size_study(
         let trials = if rows >= most { 1 } else { trials };
         let mut gaps = Vec::with_capacity(trials as usize);
         for trial in 0..trials {
-            let key = Key(seed).with(rows).with(u64::from(trial));
+            let key = Key::new(seed).with(rows).with(u64::from(trial));
             let chosen = (choose(halves.0, rows, key.with(0)), choose(halves.1, rows, key.with(1)));
             let statistics = fit(
                 device,
@@ -196,10 +196,14 @@ fn aligned_mean(
 
 /// A key that counts by SplitMix64.
 #[derive(Clone, Copy)]
-struct Key(u64);
+pub(super) struct Key(u64);
 
 impl Key {
-    fn with(self, value: u64) -> Key {
+    pub fn new(seed: u64) -> Key {
+        Key(seed)
+    }
+
+    pub fn with(self, value: u64) -> Key {
         Key(mix(self.0.wrapping_mul(STEP).wrapping_add(value).wrapping_add(0x632B_E59B_D9B4_E019)))
     }
 
@@ -210,7 +214,7 @@ impl Key {
 }
 
 /// Which `rows` of `available` are chosen, each set as likely as any other (selection sampling).
-fn choose(available: u64, rows: u64, key: Key) -> Vec<bool> {
+pub(super) fn choose(available: u64, rows: u64, key: Key) -> Vec<bool> {
     let mut wanted = rows.min(available);
     let take = |i: u64| {
         let taken = key.with(i).uniform() * ((available - i) as f64) < wanted as f64;

@@ -35,6 +35,7 @@ pub fn catalogue() -> Vec<Entry> {
         kernel("power sums", rows::power_sums),
         kernel("apply", rows::apply),
         kernel("c3", rows::c3),
+        kernel("radial", rows::radial),
         kernel("product A B", products::plain),
         kernel("product A Bᵀ", products::by_transposed),
         kernel("product Aᵀ B", products::of_transposed),

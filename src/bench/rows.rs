@@ -107,3 +107,14 @@ pub(super) fn c3(device: &Device, sizes: &Sizes) -> Result<Case> {
         align::c3::record(r, (&shift, noise, 0), &x, &y, sizes.rows, (&status, 0))
     }))
 }
+
+/// In as many coordinates as rows have columns; tables of the same lengths on both sides, so that they stay from run to run.
+pub(super) fn radial(device: &Device, sizes: &Sizes) -> Result<Case> {
+    const KNOTS: usize = 1025;
+    let (x, sizes) = input(device, sizes)?;
+    let lengths: Vec<f64> = (0..sizes.width / 2 * KNOTS).map(|k| 2.0 * (k % KNOTS) as f64 / KNOTS as f64).collect();
+    let planes = align::radial::Planes::new(device, &vec![0.0; sizes.width], (&lengths, &lengths))?;
+    let work = (2 * row_bytes(&sizes), flops(&sizes, 10));
+    let result = x.buffer().clone();
+    Ok(Case::kernel(shape(&sizes), work, (&result, false), move |r| align::radial::record(r, &planes, &x, sizes.rows)))
+}

@@ -107,6 +107,7 @@ fn aligned_clouds(device: &Device, materials: &Materials) -> Result<Vec<AlignedC
         (Method::C3, Centroid::default()),
         (Method::Blockwise, Centroid::default()),
         (Method::OptimalTransport, Centroid::default()),
+        (Method::AnisoAlign, Centroid::default()),
         (Method::AnchorTrace, Centroid::default()),
         (Method::ReAlign, Centroid::default()),
         (Method::ReAlign, Centroid::Exact),

@@ -45,7 +45,8 @@ pub fn plan(full: bool) -> Vec<Preparation> {
     let aligners = [Method::MeanShift, Method::AnchorTrace].map(Arm::aligned).into_iter().chain([exact]);
     let aligners = aligners.chain([Arm::aligned(Method::Blockwise), c3]).chain(SIGMAS.map(|s| c3.sigma(s)));
     let transport = Arm::aligned(Method::OptimalTransport);
-    let aligners = aligners.chain(STRENGTHS.map(|t| transport.strength(t))).chain([transport]);
+    let aligners =
+        aligners.chain(STRENGTHS.map(|t| transport.strength(t))).chain([transport, Arm::aligned(Method::AnisoAlign)]);
     let smaller = [Texts::Half, Texts::Quarter].map(|texts| realign.on(texts));
     let noisy = every[1..].iter().map(|arm| arm.noisy(NOISE));
     let few = aligners.chain(smaller).flat_map(both).chain(noisy).map(|arm| (arm, &FEW_AND_ALL[..]));

@@ -32,8 +32,13 @@ pub(crate) fn product_to(out: &mut Mat<f64>, accum: Accum, a: MatRef<'_, f64>, b
 
 /// `a b` into row-major `out`, `[a's rows, b's columns]`.
 pub(crate) fn product_into(a: MatRef<'_, f64>, b: MatRef<'_, f64>, out: &mut [f64]) {
+    add_product(out, Accum::Replace, (a, b), 1.0);
+}
+
+/// `factor a b` in place of row-major `out`, `[a's rows, b's columns]`, or added to it.
+pub(crate) fn add_product(out: &mut [f64], accum: Accum, (a, b): (MatRef<'_, f64>, MatRef<'_, f64>), factor: f64) {
     let out = faer::MatMut::from_row_major_slice_mut(out, a.nrows(), b.ncols());
-    matmul(out, Accum::Replace, a, b, 1.0, faer::get_global_parallelism());
+    matmul(out, accum, a, b, factor, faer::get_global_parallelism());
 }
 
 /// Adds `rᵀ r` to the lower triangle of `sum`.

@@ -137,19 +137,39 @@ impl Frame {
         }
     }
 
+    /// As [`Frame::of`], for planes of two directions each: their number is rounded up to an even one, or down where there is no further
+    /// direction. `None` where that leaves no plane.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn of_planes<'a>(
+        source: impl Into<CovarianceView<'a>>,
+        target: impl Into<CovarianceView<'a>>,
+        cut: Cut,
+    ) -> Result<Option<Self>> {
+        let (source, target) = (source.into(), target.into());
+        let (sum, error) = source.plus(&target)?;
+        let eigen = symmetric_eigen(&sum, source.width)?;
+        let (rank, available) = Self::rank_of(&Spectrum::within(eigen.values.clone(), error), cut)?;
+        let even = if rank < available { rank.next_multiple_of(2) } else { rank / 2 * 2 };
+        if even == 0 { Ok(None) } else { Self::from_eigen(eigen, error, Cut::Rank(even)).map(Some) }
+    }
+
+    /// The rank of a cut, and the most that there is.
+    fn rank_of(spectrum: &Spectrum, cut: Cut) -> Result<(usize, usize)> {
+        cut.check(spectrum.eigenvalues().len())?;
+        match (spectrum.numerical_rank(), cut) {
+            (0, _) => Err(no_direction()),
+            (available, Cut::Energy(e)) => Ok((spectrum.rank_at(e).min(available), available)),
+            (available, Cut::Rank(r)) if r > available => Err(too_few(r, available)),
+            (available, Cut::Rank(r)) => Ok((r, available)),
+        }
+    }
+
     fn from_eigen(eigen: Eigen, error: f64, cut: Cut) -> Result<Self> {
         let d = eigen.order();
-        cut.check(d)?;
         let spectrum = Spectrum::within(eigen.values, error);
-        let available = spectrum.numerical_rank();
-        if available == 0 {
-            return Err(no_direction());
-        }
-        let rank = match cut {
-            Cut::Energy(e) => spectrum.rank_at(e).min(available),
-            Cut::Rank(r) if r > available => return Err(too_few(r, available)),
-            Cut::Rank(r) => r,
-        };
+        let (rank, _) = Self::rank_of(&spectrum, cut)?;
         let directions = eigen.vectors[..rank * d].to_vec();
         Ok(Frame { width: d, directions, spectrum })
     }

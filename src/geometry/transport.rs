@@ -126,7 +126,7 @@ fn square_of_quantiles(a: &[f64], b: &[f64]) -> f64 {
 }
 
 /// Unit vectors `[count, width]`: normal numbers by Box and Muller from SplitMix64, in order, each row divided by its norm.
-fn random_directions(count: usize, width: usize, seed: u64) -> Vec<f64> {
+pub(crate) fn random_directions(count: usize, width: usize, seed: u64) -> Vec<f64> {
     let mut bits = SplitMix64::new(seed);
     let mut all = Vec::with_capacity(count * width + 1);
     while all.len() < count * width {

@@ -12,6 +12,7 @@ pub static ALL: &[&KernelSpec] = &[
     &stats::power_sums::SPEC,
     &align::apply::SPEC,
     &align::c3::SPEC,
+    &align::radial::SPEC,
     &geometry::nearest::SPEC,
     &geometry::histogram::SPEC,
     &geometry::angles::CROSS,

@@ -10,6 +10,7 @@
 //! | [`stats::normalize`] | `shaders/stats/normalize.wgsl` | `host::stats::normalize` |
 //! | [`align::apply`] | `shaders/align/apply.wgsl` | `host::align::apply` |
 //! | [`align::c3`] | `shaders/align/c3.wgsl` | `host::align::c3` |
+//! | [`align::radial`] | `shaders/align/radial.wgsl` | `host::align::radial` |
 //! | [`geometry::nearest`] | `shaders/geometry/nearest.wgsl` and `nearest_*` | `host::geometry::nearest` |
 //! | [`geometry::histogram`] | `shaders/geometry/histogram.wgsl` and `histogram_*` | `host::geometry::histogram` |
 //! | [`geometry::angles`] | `shaders/geometry/angle_cross.wgsl`, `angle_columns.wgsl` | `host::geometry::angles` |

@@ -51,6 +51,10 @@ pub(crate) const ATTENTION: &str =
 /// candidates an invocation at most before it merges them. Bins are clamped below their number, which has one edge more.
 pub(crate) const LISTS: &str = "queries, candidates and bins end at their numbers";
 
+/// As [`ELEMENTS`]; a plane is clamped below `planes`, and a knot below `knots`, of which there is one at least. A search's step halves down to
+/// 0. The wrapper checks that tables hold as many, and the offset as many vectors as a row.
+pub(crate) const KNOTS: &str = "indices are clamped below the count, planes and knots below their numbers";
+
 /// An index is compared with the number of columns, of words or of elements before anything is read; rows end at theirs. Of a pair both columns are
 /// below their number, and no column is in two pairs of a round. Places in workgroup memory are made of an invocation's index, below 64, and constants.
 /// The wrapper checks that buffers hold as many.

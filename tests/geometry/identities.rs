@@ -1,6 +1,6 @@
 //! What must hold whatever the data: small angles, frames through files, sums of parts, tests of nothing and of something.
 
-use realign::align::{FitOptions, Method, Statistics, Target, apply_rows, fit, sample_size_study, sizes};
+use realign::align::{FitOptions, Method, Radial, Statistics, Target, apply_rows, fit, sample_size_study, sizes};
 use realign::device::Tensor;
 use realign::geometry::coupling::{RIDGE, coupling};
 use realign::geometry::density::{Density, jensen_shannon};
@@ -139,11 +139,13 @@ fn frames_survive_files() {
 #[test]
 fn maps_survive_files_and_match_covariances() {
     for method in [Method::Blockwise, Method::OptimalTransport, Method::Ridge] {
-        map_survives_files(method);
+        map_survives_files(method, 0.4);
     }
+    // Lengths in planes and deviations outside are matched, not covariances.
+    map_survives_files(Method::AnisoAlign, 0.6);
 }
 
-fn map_survives_files(method: Method) {
+fn map_survives_files(method: Method, left: f64) {
     let (text, image) = pair("a");
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s.safetensors");
@@ -165,15 +167,23 @@ fn map_survives_files(method: Method) {
         pairs.map(|(x, y)| (x - y).powi(2)).sum::<f64>().sqrt()
     };
     let (before, after, want) = (of(&text.values), of(&results[0]), of(&image.values));
-    assert!(off(&after, &want) < 0.4 * off(&before, &want), "{} {}", off(&after, &want), off(&before, &want));
+    assert!(off(&after, &want) < left * off(&before, &want), "{} {}", off(&after, &want), off(&before, &want));
 }
 
 /// Recorded on a device, in f32, as streamed on the host in f64.
 #[test]
 fn maps_on_devices() {
-    for method in [Method::Blockwise, Method::OptimalTransport] {
+    for method in [Method::Blockwise, Method::OptimalTransport, Method::AnisoAlign] {
         map_on_devices(method);
     }
+}
+
+/// The largest slope of AnisoAlign's maps of lengths.
+fn steepest(radial: &Radial) -> f64 {
+    let knots = radial.knots();
+    let tables = radial.source.chunks_exact(knots).zip(radial.target.chunks_exact(knots));
+    let slopes = tables.flat_map(|(s, t)| s.windows(2).zip(t.windows(2)).map(|(s, t)| (t[1] - t[0]) / (s[1] - s[0])));
+    slopes.filter(|slope| slope.is_finite()).fold(0.0, f64::max)
 }
 
 fn map_on_devices(method: Method) {
@@ -183,6 +193,7 @@ fn map_on_devices(method: Method) {
     let statistics = fit(&host, &mut text.source(), &mut image.source(), &options).unwrap();
     let want = apply_rows(&host, &statistics, &text.values, text.width).unwrap();
     let want: Vec<f64> = want.iter().map(|&x| f64::from(x)).collect();
+    let steepest = statistics.radial.as_ref().map_or(0.0, steepest);
     for device in devices() {
         let input = Tensor::from_f32(&device, &text.values, text.width).unwrap();
         let output = Tensor::new(&device, input.rows(), text.width, realign::ElementType::F32).unwrap();
@@ -197,7 +208,10 @@ fn map_on_devices(method: Method) {
         let (rows, rest) = got.split_at(got.len() - text.width);
         assert!(rest.iter().all(|&x| x == 0.0), "a row that was not asked for");
         // Sums of d products of f32; the map stretches by the root of the two covariances' ratio, at most some tens here.
-        max_difference(rows, &want[..rows.len()], 2e-5).unwrap();
+        // A length that is off by some 3e-7 is stretched by as much as knots are steep, where rows happen to lie close: seldom.
+        max_difference(rows, &want[..rows.len()], 2e-5 + 3e-7 * steepest).unwrap();
+        let off = rows.iter().zip(&want).map(|(got, want)| (got - want).abs()).sum::<f64>();
+        assert!(off / (rows.len() as f64) < 1e-6, "{method} on {}: {off:e}", device.name());
         let narrow = Tensor::new(&device, 3, text.width - 1, realign::ElementType::F32).unwrap();
         assert!(operator.record(&mut device.recorder(), &narrow, 3, target).is_err());
     }

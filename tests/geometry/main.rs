@@ -4,6 +4,7 @@
 mod common;
 
 mod angles;
+mod anisoalign;
 mod bad_input;
 mod covariance;
 mod data;

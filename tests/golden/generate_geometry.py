@@ -19,7 +19,7 @@ HERE = pathlib.Path(__file__).parent
 OUT = HERE / "geometry" / "expected.json"
 # C3's noise, and its seed, in `compare`.
 SIGMA, SEED = 0.05, 0
-METHODS = ["none", "mean-shift", "centre", "anchor", "anchor-trace", "realign", "c3", "blockwise", "ot"]
+METHODS = ["none", "mean-shift", "centre", "anchor", "anchor-trace", "realign", "c3", "blockwise", "ot", "anisoalign"]
 # The ridge is fitted to pairs.
 PAIRED_METHODS = [*METHODS, "ridge"]
 # Strengths of optimal transport in `compare_strengths`, and random directions of the sliced Wasserstein distance.
@@ -317,6 +317,34 @@ def mixed_transport(fitted_source, fitted_target, strength):
     return (1 - strength) * scale * np.eye(len(c_y)) + strength * map_
 
 
+def in_planes(source, target):
+    """AnisoAlign's initialisation: in planes of two leading directions lengths by quantiles, outside of them deviations."""
+    mu_y, mu_x = source.mean(0), target.mean(0)
+    values, vectors = eigen(covariance(source) + covariance(target))
+    rank = rank_at(values, 0.90)
+    q = vectors[:, : rank + rank % 2]
+    outside = lambda rows: rows - rows @ q @ q.T
+    length = lambda c: np.sqrt(c[:, 0::2] ** 2 + c[:, 1::2] ** 2 + 1e-12)
+    levels = np.linspace(0, 1, min(1025, len(source), len(target)))
+    source_lengths = np.quantile(length((source - mu_y + mu_x) @ q), levels, axis=0)
+    target_lengths = np.quantile(length(target @ q), levels, axis=0)
+    for lengths, wanted in zip(source_lengths.T, target_lengths.T):
+        # Rows that occur more than once make lengths equal up to rounding.
+        run = np.cumsum(np.r_[0, np.diff(lengths) > 1e-9 * lengths[-1]])
+        wanted[:] = (np.bincount(run, wanted) / np.bincount(run))[run]
+    deviations = outside(target).std(0) / (outside(source).std(0) + 1e-12)
+
+    def moved(rows):
+        c = (rows - mu_y + mu_x) @ q
+        angle = np.arctan2(c[:, 1::2], c[:, 0::2])
+        old, inside = length(c), np.empty_like(c)
+        new = np.stack([np.interp(old[:, k], source_lengths[:, k], target_lengths[:, k]) for k in range(old.shape[1])], 1)
+        inside[:, 0::2], inside[:, 1::2] = new * np.cos(angle), new * np.sin(angle)
+        return unit(inside @ q.T + outside(mu_x[None]) + outside(rows - mu_y) * deviations)
+
+    return moved
+
+
 def aligned(method, fitted_source, fitted_target, rows, strength=1.0):
     """`rows` moved by a fit on two other sets, rounded to f32 as files are."""
     mu_y, mu_x = fitted_source.mean(0), fitted_target.mean(0)
@@ -341,6 +369,8 @@ def aligned(method, fitted_source, fitted_target, rows, strength=1.0):
     if method == "ot":
         map_ = mixed_transport(fitted_source, fitted_target, strength)
         step["ot"] = lambda y: unit(mu_x + (y - mu_y) @ map_)
+    if method == "anisoalign":
+        step["anisoalign"] = in_planes(fitted_source, fitted_target)
     if method == "ridge":
         y, x = fitted_source - mu_y, fitted_target - mu_x
         # Least squares of the rows below each other: those of the ridge ask the map to be 0.
@@ -348,7 +378,7 @@ def aligned(method, fitted_source, fitted_target, rows, strength=1.0):
         map_ = np.linalg.lstsq(np.concatenate([y, ridge]), np.concatenate([x, 0 * ridge]), rcond=None)[0]
         step["ridge"] = lambda y: unit(mu_x + (y - mu_y) @ map_)
     out = step[method](rows)
-    if method in ("realign", "blockwise", "ot", "ridge"):
+    if method in ("realign", "blockwise", "ot", "anisoalign", "ridge"):
         out = unit(out + mu_x - step[method](fitted_source).mean(0))
     return unit(out.astype(np.float32).astype(float))
 

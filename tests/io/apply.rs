@@ -2,7 +2,7 @@
 
 use half::{bf16, f16};
 use realign::ElementType;
-use realign::align::{FitOptions, Method, Statistics, apply, fit};
+use realign::align::{FitOptions, Method, Radial, Statistics, apply, fit};
 use realign::device::Device;
 use realign::host::gaussian::gaussian4;
 use realign::io::{FileFormat, OutputOptions};
@@ -64,6 +64,29 @@ fn project(row: &mut [f64]) {
     row.iter_mut().for_each(|x| *x /= norm);
 }
 
+/// Gives a row, in place of the target's mean, what the unit row becomes in AnisoAlign's planes.
+fn put_into_planes(radial: &Radial, (unit, mean): (&[f64], &[f64]), row: &mut [f64]) {
+    let (d, k) = (unit.len(), radial.knots());
+    for plane in 0..radial.planes() {
+        let directions = [0, 1].map(|i| &radial.directions[(2 * plane + i) * d..][..d]);
+        let along = |q: &[f64], v: &[f64]| q.iter().zip(v).map(|(q, v)| q * v).sum::<f64>();
+        let [a, b] = [0, 1].map(|i| along(directions[i], unit) + radial.offset[2 * plane + i]);
+        let [from, wanted] = [&radial.source, &radial.target].map(|table| &table[plane * k..][..k]);
+        let length = (a * a + b * b + 1e-12).sqrt();
+        let below = (0..k).rfind(|&i| from[i] <= length);
+        let mapped = match below {
+            None => wanted[0],
+            Some(i) if i + 1 == k => wanted[i],
+            Some(i) => wanted[i] + (length - from[i]) / (from[i + 1] - from[i]) * (wanted[i + 1] - wanted[i]),
+        };
+        let angle = b.atan2(a);
+        for (q, c) in directions.into_iter().zip([mapped * angle.cos(), mapped * angle.sin()]) {
+            let more = c - along(q, mean);
+            row.iter_mut().zip(q).for_each(|(r, q)| *r += more * q);
+        }
+    }
+}
+
 /// What the operator makes of rows, by its definition.
 fn reference(statistics: &Statistics, rows: &[f64]) -> Vec<f64> {
     let d = statistics.width();
@@ -74,6 +97,7 @@ fn reference(statistics: &Statistics, rows: &[f64]) -> Vec<f64> {
             continue;
         }
         project(row);
+        let unit = row.to_vec();
         let centred: Vec<f64> = row.iter().zip(from).map(|(u, m)| u - m).collect();
         for j in 0..d {
             let noise = statistics.noise.map_or(0.0, |noise| {
@@ -86,6 +110,9 @@ fn reference(statistics: &Statistics, rows: &[f64]) -> Vec<f64> {
             };
             let to = if statistics.method == Method::Centre { 0.0 } else { to[j] };
             row[j] = to + moved + noise;
+        }
+        if let Some(radial) = &statistics.radial {
+            put_into_planes(radial, (&unit, to), row);
         }
         project(row);
         for shift in &statistics.shifts {
@@ -121,7 +148,7 @@ fn bound(method: Method, output: ElementType) -> f64 {
     };
     let computing = match method {
         Method::None => 0.0,
-        Method::Blockwise | Method::OptimalTransport => 1e-12,
+        Method::Blockwise | Method::OptimalTransport | Method::AnisoAlign => 1e-12,
         // f32 arithmetic, whatever the files' types.
         _ => 2e-6,
     };

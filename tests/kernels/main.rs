@@ -38,6 +38,7 @@ mod optim_8bit;
 mod picture;
 mod power_sums;
 mod q8_blocks;
+mod radial;
 mod rows;
 mod slices;
 mod tensor_cores;

@@ -1,7 +1,7 @@
 //! Public functions that take slices: whatever their lengths, values and widths.
 
 use proptest::prelude::*;
-use realign::align::{FitOptions, Method, Statistics, apply_rows, fit};
+use realign::align::{FitOptions, Method, Radial, Statistics, apply_rows, fit};
 use realign::device::Tensor;
 use realign::geometry::coupling::coupling;
 use realign::geometry::density::{Density, jensen_shannon};
@@ -138,16 +138,20 @@ proptest! {
     }
 
     #[test]
-    fn statistics_that_do_not_fit(a in values(), b in values(), width in 0usize..5, method in 0usize..8) {
+    fn statistics_that_do_not_fit(a in values(), b in values(), width in 0usize..5, method in 0usize..10) {
         let device = Device::host();
         let rows = [0.1f32, 0.2, 0.3, -0.4, 0.5, 0.6, -0.7, 0.8, 0.3, 0.1, 0.2, 0.9];
         let source = || MemoryRows::f32("rows", &rows, 4).unwrap();
         let mut options = FitOptions::default();
         options.method = Method::ALL[method];
         let fitted: Statistics = fit(&device, &mut source(), &mut source(), &options).unwrap();
-        for part in 0..4 {
+        for part in 0..5 {
             let mut odd = fitted.clone();
             match part {
+                4 => {
+                    let (directions, offset, source, target) = (a.clone(), b.clone(), a.clone(), b.clone());
+                    odd.radial = Some(Radial { directions, offset, source, target });
+                }
                 0 => odd.mean_source = a.clone(),
                 1 => odd.mean_target = b.clone(),
                 2 => odd.map = Some(a.clone()),

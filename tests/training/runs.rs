@@ -292,7 +292,7 @@ fn any_aligner_gives_what_applying_it_to_all_rows_gives() {
             }
         }
     }
-    for method in [Method::Blockwise, Method::OptimalTransport] {
+    for method in [Method::Blockwise, Method::OptimalTransport, Method::AnisoAlign] {
         let mapped = visual::aligner(settings.stats.as_ref().unwrap(), Some(method), (&[], false));
         refused(mapped.map(drop), &["stats", method.name()]);
     }

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use realign::ElementType;
-use realign::align::{Centroid, Method};
+use realign::align::{Centroid, Method, Mix, PlaneOptions};
 use realign::io::FileFormat;
 use realign::stats::{CovarianceMode, Privacy};
 
-use crate::geometry::args::SideArg;
+use crate::geometry::args::{CutArgs, SideArg};
 use crate::shared::device::DeviceArgs;
 use crate::shared::read::ReadArgs;
 use crate::shared::sources::EncoderArgs;
@@ -153,7 +153,7 @@ pub struct FitArgs {
     /// The statistics file to write.
     #[arg(long, value_name = "S.safetensors")]
     pub out: PathBuf,
-    /// realign, anchor, anchor-trace, mean-shift, centre, c3, blockwise, ot, ridge or none; realign by default.
+    /// realign, anchor, anchor-trace, mean-shift, centre, c3, blockwise, ot, anisoalign, ridge or none; realign by default.
     #[arg(long)]
     pub method: Option<Method>,
     /// The centroid step: 1 (the paper, and the default), K (repeated), or exact (Newton).
@@ -162,7 +162,7 @@ pub struct FitArgs {
     /// Standard deviation of C3's noise; by default what makes up the difference of the traces.
     #[arg(long, value_name = "S")]
     pub sigma: Option<f64>,
-    /// Seed of C3's noise; 0 by default.
+    /// Seed of C3's noise, and of what is random in anisoalign; 0 by default.
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
     /// The ridge of blockwise, ot and ridge, as a share of the source's mean variance; 1e-6 by default.
@@ -171,9 +171,10 @@ pub struct FitArgs {
     /// How much of ot's map is transport, 0 to 1; the rest is realign's scaling. 1 by default.
     #[arg(long, value_name = "T")]
     pub strength: Option<f64>,
-    /// Energy of the frame that blockwise alignment splits by; 0.90 by default.
-    #[arg(long, value_name = "E")]
-    pub energy: Option<f64>,
+    #[command(flatten)]
+    pub cut: CutArgs,
+    #[command(flatten)]
+    pub planes: PlaneArgs,
     /// Row i of the source is the partner of row i of the target: ridge is fitted to such pairs.
     #[arg(long)]
     pub paired: bool,
@@ -192,6 +193,47 @@ pub struct FitArgs {
     /// Machine-readable result on stdout.
     #[arg(long)]
     pub json: bool,
+}
+
+/// What anisoalign takes, beside the frame, whose directions are an even number there.
+#[derive(Args)]
+pub struct PlaneArgs {
+    /// The stages of anisoalign that are fitted: its closed-form initialisation alone.
+    #[arg(long, value_name = "init", value_parser = ["init"])]
+    stages: Option<String>,
+    /// How anisoalign mixes the frame's directions before they are put into planes of two: not at all, or by a random rotation; none by default.
+    #[arg(long, value_enum, value_name = "none|haar")]
+    mix: Option<MixArg>,
+    /// The most rows of each side that anisoalign's quantiles are taken over, drawn by the seed; 65536 by default.
+    #[arg(long, value_name = "N")]
+    fit_rows: Option<u64>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum MixArg {
+    None,
+    Haar,
+}
+
+impl PlaneArgs {
+    pub fn options(&self) -> PlaneOptions {
+        let mix = match self.mix {
+            Some(MixArg::Haar) => Mix::Haar,
+            Some(MixArg::None) | None => Mix::None,
+        };
+        let options = PlaneOptions::default().mix(mix);
+        self.fit_rows.map_or(options, |rows| options.fit_rows(rows))
+    }
+
+    /// The first flag of these that is given.
+    pub fn given(&self) -> Option<&'static str> {
+        let flags = [
+            ("--stages", self.stages.is_some()),
+            ("--mix", self.mix.is_some()),
+            ("--fit-rows", self.fit_rows.is_some()),
+        ];
+        flags.into_iter().find_map(|(flag, given)| given.then_some(flag))
+    }
 }
 
 #[derive(Args)]

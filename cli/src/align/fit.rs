@@ -6,7 +6,6 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use realign::align::{Evidence, FitOptions, Method, fit_evidence};
 use realign::device::Device;
-use realign::geometry::Cut;
 use realign::io::{Dataset, Shard, check_writable};
 use realign::stats::{DatasetRows, Moments, RowSource, StreamOptions, Summary};
 use serde_json::json;
@@ -124,15 +123,17 @@ pub fn fit(args: &FitArgs) -> Result<()> {
 /// Refuses options that the method does not heed, or the one that moments alone make.
 fn refuse_unused_of(args: &FitArgs) -> Result<()> {
     let alone = if args.source.is_empty() { Method::AnchorTrace } else { Method::default() };
+    let (cut, planes) = (args.cut.given(), args.planes.given());
     refuse_unused(
         &[args.method.unwrap_or(alone)],
         &[
+            (cut.unwrap_or_default(), "frame", cut.is_some()),
+            (planes.unwrap_or_default(), "planes", planes.is_some()),
             ("--strength", "strength", args.strength.is_some()),
             ("--paired", "paired", args.paired),
             ("--sigma", "sigma", args.sigma.is_some()),
             ("--seed", "seed", args.seed.is_some()),
             ("--shrinkage", "shrinkage", args.shrinkage.is_some()),
-            ("--energy", "frame", args.energy.is_some()),
             ("--centroid", "centroid", args.centroid.is_some()),
         ],
     )
@@ -200,6 +201,7 @@ fn options<'a>(args: &FitArgs, source: &Evidence<'_>, stream: StreamOptions<'a>)
         .shrinkage(args.shrinkage)
         .strength(args.strength)
         .paired(args.paired)
-        .frame(args.energy.map_or(Cut::default(), Cut::Energy))
+        .frame(args.cut.cut())
+        .planes(args.planes.options())
         .stream(stream)
 }

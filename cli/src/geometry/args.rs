@@ -6,6 +6,7 @@ use clap::{ArgAction, Args, ValueEnum};
 use realign::align::{Centroid, Method};
 use realign::geometry::{Cut, DiagnosisOptions};
 
+use crate::align::args::PlaneArgs;
 use crate::geometry::pages::PageArgs;
 use crate::shared::device::DeviceArgs;
 use crate::shared::json::JsonArgs;
@@ -24,6 +25,12 @@ pub struct CutArgs {
 }
 
 impl CutArgs {
+    /// The flag of these that is given.
+    pub fn given(&self) -> Option<&'static str> {
+        let flags = [("--energy", self.energy.is_some()), ("--rank", self.rank.is_some())];
+        flags.into_iter().find_map(|(flag, given)| given.then_some(flag))
+    }
+
     pub fn cut(&self) -> Cut {
         match (self.rank, self.energy) {
             (Some(rank), _) => Cut::Rank(rank),
@@ -131,8 +138,8 @@ pub struct CompareArgs {
 /// What methods take.
 #[derive(Args)]
 pub struct FitOptionArgs {
-    /// The centroid step of realign, blockwise and ot: 1 (the paper, and the default), K (repeated), or exact, for realign alone: in
-    /// compare the others then take one step.
+    /// The centroid step of realign, blockwise, ot and anisoalign: 1 (the paper, and the default), K (repeated), or exact, for realign alone:
+    /// in compare the others then take one step.
     #[arg(long, value_name = "1|K|exact")]
     pub centroid: Option<Centroid>,
     /// Standard deviation of C3's noise; by default what makes up the difference of the traces.
@@ -147,6 +154,8 @@ pub struct FitOptionArgs {
     /// How much of ot's map is transport, 0 to 1; the rest is realign's scaling. 1 by default.
     #[arg(long, value_name = "T")]
     pub strength: Option<f64>,
+    #[command(flatten)]
+    pub planes: PlaneArgs,
 }
 
 #[derive(Clone, Copy, ValueEnum)]

@@ -21,12 +21,15 @@ impl FitOptionArgs {
             .seed(self.seed)
             .shrinkage(self.shrinkage)
             .strength(self.strength)
+            .planes(self.planes.options())
             .stream(stream)
     }
 
     /// Refuses what none of the methods heeds; the seed is the diagnosis's and the studies', too.
     pub fn refuse_unused(&self, methods: &[Method]) -> Result<()> {
+        let planes = self.planes.given();
         let given = [
+            (planes.unwrap_or_default(), "planes", planes.is_some()),
             ("--centroid", "centroid", self.centroid.is_some()),
             ("--sigma", "sigma", self.sigma.is_some()),
             ("--shrinkage", "shrinkage", self.shrinkage.is_some()),

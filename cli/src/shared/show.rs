@@ -4,7 +4,7 @@ use std::io::{ErrorKind, IsTerminal, Write};
 
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use realign::align::Statistics;
+use realign::align::{Radial, Statistics};
 use realign::stats::{CovarianceSums, Summary};
 use serde_json::{Value, json};
 
@@ -94,7 +94,7 @@ pub fn statistics_json(s: &Statistics) -> Value {
         "rows_source": s.rows.0, "rows_target": s.rows.1, "trace_source": s.trace_source, "trace_target": s.trace_target,
         "scale": s.scale, "gap": s.gap(), "residual_gap": s.residual_gap,
         "sigma": s.noise.map(|n| n.sigma), "seed": s.noise.map(|n| n.seed),
-        "strength": s.strength,
+        "strength": s.strength, "planes": s.radial.as_ref().map(Radial::planes),
         "private_source": private(s.budgets[0], s.privacy.0), "private_target": private(s.budgets[1], s.privacy.1),
         "encoder_source": s.encoders.0.as_ref().map(|encoder| &encoder.name),
         "encoder_target": s.encoders.1.as_ref().map(|encoder| &encoder.name),

@@ -162,7 +162,19 @@ fn compare_measures_every_method() {
     let folder = sets();
     for device in devices() {
         let value = run(&folder, &format!("compare --source text.npy --target image.npy --json --device {device}"));
-        for method in ["none", "mean-shift", "centre", "anchor", "anchor-trace", "realign", "c3", "blockwise", "ot"] {
+        let methods = [
+            "none",
+            "mean-shift",
+            "centre",
+            "anchor",
+            "anchor-trace",
+            "realign",
+            "c3",
+            "blockwise",
+            "ot",
+            "anisoalign",
+        ];
+        for method in methods {
             numbers(&value["methods"][method], &KEYS);
             numbers(&value["methods"][method], &["seconds"]);
         }
@@ -171,9 +183,19 @@ fn compare_measures_every_method() {
         assert_eq!((&value["rows_source"], &value["fitted_rows_source"]), (&40.into(), &40.into()));
     }
     let value = run(&folder, "compare --source text.npy --target image.npy --paired --json --device host");
-    for method in
-        ["none", "mean-shift", "centre", "anchor", "anchor-trace", "realign", "c3", "blockwise", "ot", "ridge"]
-    {
+    for method in [
+        "none",
+        "mean-shift",
+        "centre",
+        "anchor",
+        "anchor-trace",
+        "realign",
+        "c3",
+        "blockwise",
+        "ot",
+        "anisoalign",
+        "ridge",
+    ] {
         numbers(&value["methods"][method], &KEYS);
         numbers(&value["methods"][method], &PAIRED);
         assert_eq!(value["methods"][method]["frame_rank"], value["frame_rank"]);
@@ -310,7 +332,7 @@ fn constant_and_identical_sets_are_measured() {
 
 #[test]
 fn maps_run_on_every_device() {
-    for method in ["blockwise", "ot"] {
+    for method in ["blockwise", "ot", "anisoalign"] {
         map_runs_on_every_device(method);
     }
 }
@@ -419,4 +441,32 @@ fn options_of_other_methods_are_refused() {
     for method in ["ot", "blockwise"] {
         folder.bad(1, &format!("{fit} {method}"), &["--method", method, "needs covariances"]);
     }
+}
+
+#[test]
+fn anisoalign_has_planes() {
+    let folder = sets();
+    let fit = "fit --source text.npy --target image.npy --method anisoalign --device host --out p.st --force --json";
+    assert_eq!(run(&folder, &format!("{fit} --rank 5"))["planes"], 3);
+    assert_eq!(run(&folder, "info p.st --json")["planes"], 3);
+    let plain = folder.bytes("p.st");
+    let mixed = |more: &str| {
+        run(&folder, &format!("{fit} --rank 5 {more}"));
+        folder.bytes("p.st")
+    };
+    // The closed form is all that is learnt: it is also the default.
+    assert_eq!(mixed("--stages init --mix none"), plain);
+    assert_ne!(mixed("--mix haar"), plain);
+    assert_eq!(mixed("--mix haar --seed 1"), mixed("--mix haar --seed 1"));
+    assert_ne!(mixed("--mix haar --seed 1"), mixed("--mix haar --seed 2"));
+    assert_ne!(mixed("--fit-rows 20"), plain);
+    folder.bad(1, &format!("{fit} --fit-rows 1"), &["--fit-rows", "2 or more"]);
+    folder.bad(2, &format!("{fit} --stages full"), &["--stages", "init"]);
+    folder.bad(2, &format!("{fit} --rank 5 --energy 0.5"), &["--energy"]);
+    for flag in ["--mix haar", "--fit-rows 9", "--stages init"] {
+        let line = format!("{} {flag}", fit.replace("anisoalign", "realign"));
+        folder.bad(1, &line, &[flag.split(' ').next().unwrap(), "realign", "--method anisoalign"]);
+    }
+    let compare = "compare --source text.npy --target image.npy --methods anisoalign --mix haar --json --device host";
+    numbers(&run(&folder, compare)["methods"]["anisoalign"], &KEYS);
 }

@@ -164,6 +164,7 @@ pub fn pictures_plan(full: bool) -> Vec<Arm> {
         realign,
         Arm::aligned(Method::Blockwise),
         Arm::aligned(Method::OptimalTransport),
+        Arm::aligned(Method::AnisoAlign),
         c3,
         c3.sigma(SIGMA),
         paired,

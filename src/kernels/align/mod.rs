@@ -2,3 +2,4 @@
 
 pub mod apply;
 pub mod c3;
+pub mod radial;
