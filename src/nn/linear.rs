@@ -198,6 +198,9 @@ impl Linear {
             record(recorder, product, operands, (to, first))?;
             matmul::record(recorder, addition.0, addition.1, (to, 0))?;
         } else {
+            if let Then::Add(_) = first {
+                return Err(Error::argument("then", "what is added to a low-rank addition's sum must be f32"));
+            }
             record_sum(recorder, (product, (Operand::new(x), weight.transposed())), addition, bias, to)?;
         }
         if let Then::Gelu(form, before) = then {

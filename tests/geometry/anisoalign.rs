@@ -198,7 +198,8 @@ fn damaged_files_are_refused() {
         Statistics::load(&path)
     };
     assert_eq!(loaded(|_| ()).unwrap(), statistics);
-    let changes: [(fn(&mut Radial), &str); 4] = [
+    type Change = (fn(&mut Radial), &'static str);
+    let changes: [Change; 4] = [
         (|r| r.directions[3] += 0.1, "orthonormal"),
         (|r| r.source[5] = 2.0, "ascend"),
         (|r| r.target[0] = -0.5, "ascend"),
