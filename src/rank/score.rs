@@ -17,7 +17,7 @@ pub enum Score {
     /// Cosine after ReAlign of the query and of all collections but one to that one's cloud (arXiv 2602.07026). Needs the items' rows.
     Realign,
     /// `q·d - α b(d)`, b(d) the mean of the item's k largest dot products with reference queries: nearest neighbour normalisation (Chowdhury et al.
-    /// 2024, arXiv 2410.24114, equations 2 and 3). Needs the items' rows and reference queries.
+    /// 2024, arXiv 2410.24114). Needs the items' rows and reference queries.
     Nnn,
     /// `(q·d - m_m) / σ_m`, m_m and σ_m mean and deviation of reference queries' dot products with their best item of the collection's
     /// reference sample, their pseudo-positive: similarity standardisation (Yamashita et al. 2025, arXiv 2511.22141). Needs reference queries.

@@ -435,9 +435,9 @@ fn options_of_other_methods_are_refused() {
     // Where one of several heeds it, it is taken.
     folder.good("compare --source text.npy --target image.npy --methods c3 --methods anchor --sigma 0.1 --device host");
     // A side is not counted for a method that its moments do not determine.
-    folder.good("stats image.npy --device host --out m.st");
+    folder.good("stats image.npy --device host --out moments.st");
     folder.put("broken.npy", &npy("<f4", &[f64::NAN; 24], 12));
-    let fit = "fit --source broken.npy --target-stats m.st --out no.st --device host --method";
+    let fit = "fit --source broken.npy --target-stats moments.st --out no.st --device host --method";
     for method in ["ot", "blockwise"] {
         folder.bad(1, &format!("{fit} {method}"), &["--method", method, "needs covariances"]);
     }

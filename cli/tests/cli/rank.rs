@@ -196,11 +196,11 @@ fn rows_of_another_encoder_are_refused() {
     folder.json_line(&format!("{search} --queries a.safetensors --collection text=a.safetensors --out h.jsonl"));
     // Files that say nothing are taken.
     folder.json_line(&format!("{search} --queries text.npy --collection text=text.npy --out i.jsonl"));
-    for rest in [
-        "--queries b.safetensors --collection text=a.safetensors",
-        "--queries text.npy --collection text=b.safetensors",
+    for (out, rest) in [
+        ("j.jsonl", "--queries b.safetensors --collection text=a.safetensors"),
+        ("k.jsonl", "--queries text.npy --collection text=b.safetensors"),
     ] {
-        let line = format!("{search} --out j.jsonl {rest}");
+        let line = format!("{search} --out {out} {rest}");
         folder.bad(1, &line, &["clip (ba987654)", "clip (01234567)", "--force"]);
         folder.good(&format!("{line} --force"));
     }

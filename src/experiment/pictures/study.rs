@@ -318,7 +318,7 @@ mod tests {
         for full in [false, true] {
             let names: BTreeSet<String> = pictures_plan(full).iter().map(Arm::name).collect();
             let slugs: BTreeSet<String> = pictures_plan(full).iter().map(Arm::slug).collect();
-            assert_eq!((names.len(), slugs.len()), (if full { 13 } else { 4 }, if full { 13 } else { 4 }));
+            assert_eq!((names.len(), slugs.len()), (if full { 14 } else { 4 }, if full { 14 } else { 4 }));
         }
     }
 
