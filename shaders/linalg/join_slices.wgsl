@@ -23,7 +23,7 @@ struct Params {
 fn next_slice(high: vec2<u32>, low: i32) -> vec2<u32> {
     let sum = (high.x << 9u) + bitcast<u32>(low);
     let carry = u32(sum < bitcast<u32>(low));
-    return vec2<u32>(sum, (high.y << 9u | high.x >> 23u) + bitcast<u32>(low >> 31u) + carry);
+    return vec2<u32>(sum, ((high.y << 9u) | (high.x >> 23u)) + bitcast<u32>(low >> 31u) + carry);
 }
 
 /// An integer of 64 bits at its place; what lies above 128 bits is its sign.
@@ -32,8 +32,8 @@ fn placed(number: vec2<u32>) -> vec4<u32> {
     let bits = params.shift % 32u;
     let whole = vec4<u32>(number, sign, sign);
     // In two shifts, for one by 32 bits is none.
-    let below = vec4<u32>(0u, whole.xyz) >> vec4<u32>(1u) >> vec4<u32>(31u - bits);
-    let moved = whole << vec4<u32>(bits) | below;
+    let below = (vec4<u32>(0u, whole.xyz) >> vec4<u32>(1u)) >> vec4<u32>(31u - bits);
+    let moved = (whole << vec4<u32>(bits)) | below;
     switch params.shift / 32u {
         case 0u: { return moved; }
         case 1u: { return vec4<u32>(0u, moved.xyz); }
