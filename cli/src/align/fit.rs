@@ -21,7 +21,7 @@ pub fn stats(args: &StatsArgs) -> Result<()> {
     check_writable(&args.out, args.force)?;
     let dataset = args.read.open(&args.inputs)?;
     refuse_input(&args.out, dataset.shards().iter().map(Shard::path))?;
-    let device = args.device.request_for_covariances()?;
+    let device = args.device.request_for_halves()?;
     let start = Instant::now();
     let counted = count(&device, &dataset, args)?;
     let summary = match args.private {

@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use realign::align::{
-    Calibration, Domain, FitOptions, Method, SizeResult, Statistics, Transfer, sample_size_study, sizes,
-    transfer_matrix,
+    Calibration, Domain, FitOptions, SizeResult, Statistics, Transfer, sample_size_study, sizes, transfer_matrix,
 };
 use realign::device::Device;
 use realign::geometry::recalibrate::{Recalibration, recalibration};
@@ -36,7 +35,9 @@ pub fn calibrate(args: &CalibrateArgs) -> Result<()> {
             args.method.is_none(),
             "--method: a batch is held against --stats, which has one; leave it out"
         );
-        args.fit.refuse_unused(&[Method::None])?;
+        if let Some(flag) = args.fit.given() {
+            anyhow::bail!("{flag}: a batch is held against --stats, which is fitted already; leave it out");
+        }
     }
     let sides =
         if study { Some(open_all(&|inputs| args.read.open(inputs), [&args.source, &args.target])?) } else { None };

@@ -7,7 +7,7 @@ use realign::align::{CompareOptions, Comparison, FitOptions, Method, compare as 
 use realign::stats::{DatasetRows, StreamOptions};
 use serde_json::{Map, Value, json};
 
-use crate::align::unused::refuse_unused;
+use crate::align::unused::{Given, refuse_unused};
 use crate::geometry::args::{CompareArgs, FitOptionArgs};
 use crate::geometry::measure::{entries, open_all};
 use crate::shared::show;
@@ -27,15 +27,23 @@ impl FitOptionArgs {
 
     /// Refuses what none of the methods heeds; the seed is the diagnosis's and the studies', too.
     pub fn refuse_unused(&self, methods: &[Method]) -> Result<()> {
+        refuse_unused(methods, &self.flags())
+    }
+
+    /// The first flag of a method's options that is given.
+    pub fn given(&self) -> Option<&'static str> {
+        self.flags().into_iter().find_map(|(flag, _, given)| given.then_some(flag))
+    }
+
+    fn flags(&self) -> [Given; 5] {
         let planes = self.planes.given();
-        let given = [
+        [
             (planes.unwrap_or_default(), "planes", planes.is_some()),
             ("--centroid", "centroid", self.centroid.is_some()),
             ("--sigma", "sigma", self.sigma.is_some()),
             ("--shrinkage", "shrinkage", self.shrinkage.is_some()),
             ("--strength", "strength", self.strength.is_some()),
-        ];
-        refuse_unused(methods, &given)
+        ]
     }
 }
 

@@ -29,7 +29,7 @@ pub fn frame(args: &FrameArgs) -> Result<()> {
     let sets: Vec<&Dataset> = [&source, &target].into_iter().filter_map(Side::rows).collect();
     let counted = [&args.source_stats, &args.target_stats];
     outputs.refuse(&sets, counted.into_iter().flatten().map(PathBuf::as_path))?;
-    let device = args.device.request_for_covariances()?;
+    let device = args.device.request_for_halves()?;
     let start = Instant::now();
     let (y, x) = (source.covariance(&device, &args.read)?, target.covariance(&device, &args.read)?);
     let (frame, kept) = frame_of_covariances(&device, &y, &x, args.cut.cut())?;
@@ -118,7 +118,7 @@ pub fn drift(args: &DriftArgs) -> Result<()> {
     let inputs = [&args.source[..], &args.target, &args.source_now, &args.target_now];
     let [source, target, source_now, target_now] = open_all(&|inputs| args.read.open(inputs), inputs)?;
     outputs.refuse(&[&source, &target, &source_now, &target_now], args.frame.as_deref())?;
-    let device = args.device.request_for_covariances()?;
+    let device = args.device.request_for_halves()?;
     let read = |dataset| survey(&device, &args.read, dataset, 0);
     let (y, x, y_now, x_now) = (read(&source)?, read(&target)?, read(&source_now)?, read(&target_now)?);
     let frame = match load_frame(args.frame.as_deref(), y.width())? {

@@ -57,13 +57,9 @@ impl DeviceArgs {
         self.request_with(TensorCores::Off)
     }
 
-    /// The same for what may compute in mixed precision, on the tensor cores of an adapter that has them.
+    /// The same for what multiplies halves, on the tensor cores of an adapter that has them: mixed precision, and the exact products of
+    /// covariances.
     pub fn request_for_halves(&self) -> Result<Device> {
-        self.request_with(TensorCores::Halves)
-    }
-
-    /// The same for covariances, whose products of integers are exact on tensor cores, too.
-    pub fn request_for_covariances(&self) -> Result<Device> {
         self.request_with(TensorCores::Halves)
     }
 

@@ -42,7 +42,7 @@ impl<'a> LazyDevice<'a> {
         if let Some(device) = self.device.get() {
             return Ok(device);
         }
-        let device = self.args.request_for_covariances()?;
+        let device = self.args.request_for_halves()?;
         Ok(self.device.get_or_init(|| device))
     }
 }

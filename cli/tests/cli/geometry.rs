@@ -432,6 +432,13 @@ fn options_of_other_methods_are_refused() {
             folder.bad(1, &format!("{command} {option} --device host"), &[flag, "is no option of", "--method "]);
         }
     }
+    // A batch is held against a fit that is done.
+    folder.good("fit --source text.npy --target image.npy --out done.st --device host");
+    for option in ["--sigma 0.1", "--mix haar", "--method realign"] {
+        let flag = option.split(' ').next().unwrap();
+        let line = format!("calibrate --stats done.st --batch text.npy {option} --device host");
+        folder.bad(1, &line, &[flag, "a batch is held against --stats", "leave it out"]);
+    }
     // Where one of several heeds it, it is taken.
     folder.good("compare --source text.npy --target image.npy --methods c3 --methods anchor --sigma 0.1 --device host");
     // A side is not counted for a method that its moments do not determine.
