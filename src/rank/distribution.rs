@@ -10,8 +10,8 @@
 
 use rayon::prelude::*;
 
-/// One value in so many is in the tail.
-const TAIL: usize = 50;
+/// The share of a sample's weight that is in the tail.
+pub(super) const TAIL: f64 = 0.02;
 /// The fewest values of a tail.
 const TAIL_VALUES: usize = 10;
 
@@ -53,32 +53,71 @@ fn ln_tail(excess: f64, (scale, shape): (f64, f64)) -> f64 {
     -(shape * excess / scale).ln_1p() / shape
 }
 
+/// Values with their weights, ascending; such that are the same are one with the weight of all, as copies of a row are.
+fn sorted(values: impl Iterator<Item = f32>, weights: impl Iterator<Item = f64>) -> Vec<(f32, f64)> {
+    let mut pairs: Vec<(f32, f64)> = values.zip(weights).collect();
+    pairs.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+    pairs.dedup_by(|next, kept| {
+        let equal = next.0 == kept.0;
+        kept.1 += if equal { next.1 } else { 0.0 };
+        equal
+    });
+    pairs
+}
+
+/// How many of the weights, from the first on, are in the tail of a sample that weighs `total`.
+pub(super) fn tail_values(weights: impl Iterator<Item = f64>, total: f64) -> usize {
+    let mut weight = 0.0;
+    let below = |(i, w): &(usize, f64)| {
+        let below = weight < total * TAIL || *i < TAIL_VALUES;
+        weight += w;
+        below
+    };
+    weights.enumerate().take_while(below).count()
+}
+
 impl Distribution {
     /// Of values with weights above 0; two values or more.
     pub(super) fn new(values: impl Iterator<Item = f32>, weights: impl Iterator<Item = f64>) -> Self {
-        let mut pairs: Vec<(f32, f64)> = values.zip(weights).collect();
-        pairs.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
-        // Rows that score the same are one value with the weight of all, as copies of a row are.
-        pairs.dedup_by(|next, kept| {
-            let equal = next.0 == kept.0;
-            kept.1 += if equal { next.1 } else { 0.0 };
-            equal
-        });
-        let total: f64 = pairs.iter().map(|p| p.1).sum();
-        let mut before = 0.0;
+        let pairs = sorted(values, weights);
+        let total = pairs.iter().map(|p| p.1).sum();
+        let tail = tail_values(pairs.iter().rev().map(|p| p.1), total).min(pairs.len().saturating_sub(1));
+        let mut found = Distribution::of_sorted(&pairs, total, tail);
+        let lowest = pairs.get(tail).zip(pairs.first()).map_or(0.0, |(a, b)| f64::from(a.0 - b.0));
+        found.low = lowest.max(found.low);
+        found
+    }
+
+    /// Of a sample that weighs `total` all values from some value on: says of what is above this value what [`Self::new`] of all says, in the same bits
+    /// where weights are whole numbers. Nothing if they are too few for the tail.
+    pub(super) fn of_top(
+        values: impl Iterator<Item = f32>,
+        weights: impl Iterator<Item = f64>,
+        total: f64,
+    ) -> Option<Self> {
+        let pairs = sorted(values, weights);
+        let tail = tail_values(pairs.iter().rev().map(|p| p.1), total);
+        (tail < pairs.len()).then(|| Distribution::of_sorted(&pairs, total, tail))
+    }
+
+    /// Of distinct values, ascending, the last `tail` of which are the tail.
+    fn of_sorted(pairs: &[(f32, f64)], total: f64, tail: usize) -> Self {
+        let mut higher = 0.0;
         let share = |&(_, weight): &(f32, f64)| {
-            before += weight;
-            (total - before + 0.5 * weight) / total
+            higher += weight;
+            (higher - 0.5 * weight) / total
         };
-        let above: Vec<f64> = pairs.iter().map(share).collect();
-        let n = pairs.len();
-        let tail_values = (n / TAIL).max(TAIL_VALUES).min(n.saturating_sub(1));
-        let threshold = n.saturating_sub(1 + tail_values);
+        let mut above: Vec<f64> = pairs.iter().rev().map(share).collect();
+        above.reverse();
+        let threshold = pairs.len().saturating_sub(1 + tail);
         let from = pairs.get(threshold).map_or(0.0, |p| f64::from(p.0));
         let tail = pareto(pairs.iter().skip(threshold + 1).map(|p| (f64::from(p.0) - from, p.1)));
-        let lowest = pairs.get(tail_values).zip(pairs.first()).map_or(0.0, |(a, b)| f64::from(a.0 - b.0));
-        let values = pairs.into_iter().map(|p| p.0).collect();
-        Distribution { values, above, threshold: from, tail, low: lowest.max(1e-9) }
+        Distribution { values: pairs.iter().map(|p| p.0).collect(), above, threshold: from, tail, low: 1e-9 }
+    }
+
+    /// The lowest value.
+    pub(super) fn lowest(&self) -> f64 {
+        self.values.first().map_or(f64::INFINITY, |x| f64::from(*x))
     }
 
     /// One for each query, from its products `[queries, m]` with a sample of m rows.
@@ -103,6 +142,11 @@ impl Distribution {
         }
         let ((a, above_a), (b, above_b)) = (at(next - 1), at(next));
         (above_a + (above_b - above_a) * (x - a) / (b - a)).ln()
+    }
+
+    /// The quantile scores of values: -log10 of the share above.
+    pub(super) fn scores(&self, values: &[f64]) -> Vec<f64> {
+        values.iter().map(|x| -self.ln_share_above(*x) / std::f64::consts::LN_10).collect()
     }
 
     /// The share above `x`, from 1 to 0.
@@ -181,6 +225,25 @@ mod tests {
             assert!((copied.ln_share_above(x) - weighted.ln_share_above(x)).abs() < 1e-12, "{x}");
         }
         assert!((weighted.share_above(0.2f32.into()) - 4.5 / 7.0).abs() < 1e-6);
+    }
+
+    /// What the top of a sample says is what all of it says.
+    #[test]
+    fn the_top_has_the_bits_of_the_whole() {
+        let values: Vec<f32> = (0..3000).map(|i| (i as f32 * 0.618_034).fract().powi(3)).collect();
+        let weights = |i: usize| (1 + i % 5) as f64;
+        let total = (0..3000).map(weights).sum();
+        let whole = Distribution::new(values.iter().copied(), (0..3000).map(weights));
+        for from in [0.0, 0.4, 0.9] {
+            let kept = || (0..3000).filter(|i| values[*i] >= from);
+            let top = Distribution::of_top(kept().map(|i| values[i]), kept().map(weights), total).unwrap();
+            for x in (1..2000).map(|i| top.lowest() + f64::from(i) * 1e-3) {
+                assert_eq!(top.ln_share_above(x).to_bits(), whole.ln_share_above(x).to_bits(), "{from} {x}");
+            }
+            assert_eq!(top.value_at(0.01), whole.value_at(0.01));
+        }
+        let few = Distribution::of_top([0.9, 0.95].into_iter(), [1.0, 1.0].into_iter(), total);
+        assert!(few.is_none());
     }
 
     #[test]

@@ -48,6 +48,7 @@ mod relevance;
 mod sample;
 mod score;
 mod scorer;
+mod screen;
 mod search;
 
 pub use bank::NnnOptions;

@@ -8,6 +8,7 @@ use super::bank::NnnOptions;
 use super::distribution::Distribution;
 use super::map::{Maps, RowMap};
 use super::profile::Profile;
+use super::screen::{Screen, Screened};
 use super::{Ranking, Score};
 use crate::device::{Device, Tensor};
 use crate::geometry::dense;
@@ -39,8 +40,8 @@ pub struct Scorer {
 struct Reference {
     map: RowMap,
     /// The sample's mapped rows, where the score or its cut-off asks for them.
-    sample: Option<References>,
-    weights: Vec<f64>,
+    sample: Option<Arc<References>>,
+    weights: Arc<[f64]>,
     covariance: Option<Covariance>,
     /// Mean and deviation that products are standardised by.
     standard: (f64, f64),
@@ -56,8 +57,9 @@ impl Reference {
             _ => (0.0, 1.0),
         };
         let sample = rows.map(|rows| References::new(device, rows, map.width(d))).transpose()?;
+        let sample = sample.map(|sample| Arc::new(if score == Score::Quantile { sample.screened() } else { sample }));
         let covariance = (score == Score::Z).then(|| profile.covariance());
-        Ok(Reference { map, sample, weights: profile.weights(), covariance, standard })
+        Ok(Reference { map, sample, weights: profile.weights().into(), covariance, standard })
     }
 }
 
@@ -66,6 +68,7 @@ pub(super) struct References {
     rows: Vec<f32>,
     width: usize,
     tensor: Option<Tensor>,
+    screen: Option<Screen>,
 }
 
 impl References {
@@ -73,7 +76,26 @@ impl References {
     pub(super) fn new(device: &Device, rows: Vec<f32>, width: usize) -> Result<Self> {
         let tensor = Some(Tensor::from_f32(device, &rows, width)?);
         let rows = if device.capabilities().kind.is_gpu() { Vec::new() } else { rows };
-        Ok(References { rows, width, tensor })
+        Ok(References { rows, width, tensor, screen: None })
+    }
+
+    /// With the rows in bytes, too, where the host has them and they are many.
+    pub(super) fn screened(mut self) -> Self {
+        self.screen = Screen::of(&self.rows, self.width);
+        self
+    }
+
+    /// The rows in bytes.
+    pub(super) fn screen(&self) -> Option<&Screen> {
+        self.screen.as_ref()
+    }
+
+    /// Dot products of a query with some of the rows that the host has, in the bits of [`Self::products`] of a single query.
+    pub(super) fn some(&self, query: &[f32], rows: &[usize]) -> Vec<f32> {
+        let part = rows.len().div_ceil(rayon::current_num_threads()).max(64);
+        let of = |i: &usize| &self.rows[i * self.width..(i + 1) * self.width];
+        let parts = rows.par_chunks(part).map(|rows| dispatch_simd(Dots { query, rows: rows.iter().map(of) }));
+        parts.collect::<Vec<_>>().concat()
     }
 
     /// Dot products of queries `[b, d]` with all rows, `[b, m]`.
@@ -101,24 +123,25 @@ impl References {
         let mut out = Vec::with_capacity(queries.len() / self.width * (self.rows.len() / self.width));
         for query in queries.chunks_exact(self.width) {
             let part = (self.rows.len() / self.width).div_ceil(rayon::current_num_threads()).max(64);
-            let parts = self.rows.par_chunks(part * self.width).map(|rows| dispatch_simd(Dots { query, rows }));
+            let parts = self.rows.par_chunks(part * self.width);
+            let parts = parts.map(|rows| dispatch_simd(Dots { query, rows: rows.chunks_exact(self.width) }));
             out.extend(parts.collect::<Vec<_>>().concat());
         }
         out
     }
 }
 
-struct Dots<'a> {
+struct Dots<'a, I> {
     query: &'a [f32],
-    rows: &'a [f32],
+    rows: I,
 }
 
-impl pulp::NullaryFnOnce for Dots<'_> {
+impl<'a, I: Iterator<Item = &'a [f32]>> pulp::NullaryFnOnce for Dots<'_, I> {
     type Output = Vec<f32>;
 
     #[inline(always)]
     fn call(self) -> Vec<f32> {
-        self.rows.chunks_exact(self.query.len()).map(|row| real::dot(self.query, row)).collect()
+        self.rows.map(|row| real::dot(self.query, row)).collect()
     }
 }
 
@@ -207,6 +230,16 @@ impl Scorer {
     /// Scales that are made of samples.
     fn sampled(&self, queries: &[f32], all: &mut [Vec<Scale>]) -> Result<()> {
         let samples = self.collections.iter().filter_map(|c| Some((c.sample.as_ref()?, &c.weights)));
+        if self.score == Score::Quantile && queries.len() / self.width < FEW_QUERIES {
+            let of = |query| samples.clone().map(move |(sample, weights)| Screened::of(sample, weights, query));
+            let found: Option<Vec<Vec<Screened>>> =
+                queries.chunks_exact(self.width).map(|query| of(query).collect()).collect();
+            if let Some(found) = found {
+                let found = found.into_iter().map(|each| each.into_iter().map(Scale::Screened).collect());
+                all.iter_mut().zip(found).for_each(|(scales, one): (_, Vec<Scale>)| scales.extend(one));
+                return Ok(());
+            }
+        }
         let products = samples.clone().map(|(sample, _)| sample.products(&self.device, queries));
         let products = products.collect::<Result<Vec<_>>>()?;
         if self.score == Score::Quantile {
@@ -268,6 +301,8 @@ fn place(names: &[String], collection: &str) -> Result<usize> {
 #[derive(Clone, Debug)]
 enum Scale {
     Quantile(Distribution),
+    /// The same, of which as much is computed as is asked for.
+    Screened(Screened),
     Normal {
         mean: f64,
         deviation: f64,
@@ -305,8 +340,9 @@ impl QueryScale {
             return Err(Error::shape("rank", "dot products", "finite values", format!("{} at {at}", products[at])));
         }
         Ok(match self.scale(collection)? {
-            Scale::Quantile(found) => {
-                products.iter().map(|x| -found.ln_share_above(*x) / std::f64::consts::LN_10).collect()
+            Scale::Quantile(found) => found.scores(products),
+            Scale::Screened(found) => {
+                found.from(products.iter().copied().fold(f64::INFINITY, f64::min)).scores(products)
             }
             Scale::Normal { mean, deviation } | Scale::Pooled { mean, deviation, .. } => {
                 products.iter().map(|x| (x - mean) / deviation).collect()
@@ -327,6 +363,7 @@ impl QueryScale {
         }
         Ok(match self.scale(collection)? {
             Scale::Quantile(found) => found.value_at(share),
+            Scale::Screened(found) => found.from_share(share).value_at(share),
             Scale::Pooled { mean, deviation, all } => mean + deviation * all.value_at(share),
             Scale::Normal { mean, deviation } => mean + deviation * normal_quantile(share),
             Scale::List => {
@@ -343,6 +380,7 @@ impl QueryScale {
     pub fn share_above(&self, collection: &str, product: f64) -> Result<Option<f64>> {
         Ok(match self.scale(collection)? {
             Scale::Quantile(found) => Some(found.share_above(product)),
+            Scale::Screened(found) => Some(found.from(product).share_above(product)),
             Scale::Normal { mean, deviation } => {
                 Some(0.5 * libm::erfc((product - mean) / deviation / std::f64::consts::SQRT_2))
             }
