@@ -87,6 +87,8 @@ pub struct Comparison {
 /// A score with its scales, one for each query.
 struct Judged {
     score: Score,
+    /// Whether a share of the items is above a value that it knows.
+    has_cutoffs: bool,
     scales: Vec<QueryScale>,
 }
 
@@ -100,7 +102,7 @@ struct Passed {
 impl Passed {
     fn new(name: &str, judged: &[Judged]) -> Result<Self> {
         let mut thresholds = Vec::new();
-        for one in judged.iter().filter(|one| !one.score.of_lists()) {
+        for one in judged.iter().filter(|one| one.has_cutoffs) {
             for share in NOMINAL_SHARES {
                 thresholds
                     .push(one.scales.par_iter().map(|scale| scale.cutoff(name, share)).collect::<Result<Vec<_>>>()?);
@@ -170,7 +172,7 @@ impl Space {
         let mut space: Option<Space> = None;
         for score in scores {
             let scorer = Scorer::of(ranking, device, (score, options.nnn), options.kind, names)?;
-            let judged = Judged { score, scales: scorer.scales(queries)? };
+            let judged = Judged { score, has_cutoffs: scorer.has_cutoffs(), scales: scorer.scales(queries)? };
             match &mut space {
                 Some(space) => space.judged.push(judged),
                 None => {
@@ -284,7 +286,7 @@ fn results(
         let hits: Vec<Vec<Hit>> = hits.collect::<Result<_>>()?;
         let worth = judge(&hits, relevance, names.len());
         let mut calibration = Vec::new();
-        if !one.score.of_lists() {
+        if one.has_cutoffs {
             for (i, nominal) in NOMINAL_SHARES.into_iter().enumerate() {
                 let passed = read.iter().zip(rows).map(|((_, passed), n)| {
                     Estimate::mean(passed.counts[cutoffs + i].iter().map(|count| *count as f64 / (*n).max(1) as f64))

@@ -115,6 +115,11 @@ impl Distribution {
         Distribution { values: pairs.iter().map(|p| p.0).collect(), above, threshold: from, tail, low: 1e-9 }
     }
 
+    /// Whether there is no value.
+    pub(super) fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
     /// The lowest value.
     pub(super) fn lowest(&self) -> f64 {
         self.values.first().map_or(f64::INFINITY, |x| f64::from(*x))

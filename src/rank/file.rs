@@ -6,19 +6,23 @@ use std::path::Path;
 use safetensors::tensor::Dtype;
 
 use super::prepared::Prepared;
-use super::profile::Profile;
+use super::profile::{Profile, Sums};
 use super::ranking::{MAX_SAMPLE_ROWS, Ranking};
 use super::sample::Sample;
 use crate::Result;
 use crate::stats::file::{Contents, format_of, read_bytes, write};
-use crate::stats::{MAX_COVARIANCE_WIDTH, SecondMoments};
+use crate::stats::{MAX_COVARIANCE_WIDTH, Moments, SecondMoments};
 
 const FORMAT: &str = "realign-ranking";
-const VERSION: u32 = 1;
+/// Of files with private collections or queries; without them files are as before there were any, version 1.
+const VERSION: u32 = 2;
+const VERSION_OF_ROWS: u32 = 1;
 
 /// Prefixes of the tensors of collections and of kinds of queries, and the metadata that lists their names.
 const COLLECTIONS: &str = "collection";
 const QUERIES: &str = "queries";
+/// The tensor of a private one.
+const PRIVATE: &str = "private";
 
 type Entries = Vec<(String, Dtype, Vec<usize>, Vec<u8>)>;
 
@@ -38,6 +42,8 @@ impl Ranking {
     /// | `collection.NAME.sum_high`, `.sum_low` | I64, U64 `[d]` | column sums: `(high 2⁶⁴ + low) 2⁻⁴³` |
     /// | `collection.NAME.product_high`, `.product_low` | I64, U64 `[d (d + 1) / 2]` | `Σ u uᵀ` in 2⁻⁸⁶, its rows from the diagonal on |
     ///
+    /// Of a private one there is no more than `collection.NAME.private`, U8 `[bytes]`: the file of its moments ([`Moments::to_bytes`]).
+    ///
     /// Metadata: `format` = `realign-ranking`, `format_version`, `crate_version`, `width`, `seed`, `sample` (the most rows of a sample),
     /// `collection` and `queries` (names, with commas), and where the rows' files named their encoder `collection.NAME.encoder` and
     /// `collection.NAME.encoder_hash`.
@@ -48,7 +54,7 @@ impl Ranking {
         let mut entries = Vec::new();
         for (prefix, all) in [(COLLECTIONS, &self.collections), (QUERIES, &self.queries)] {
             for (name, profile) in all {
-                self.add(&mut entries, &format!("{prefix}.{name}."), profile);
+                self.add(&mut entries, &format!("{prefix}.{name}."), profile)?;
             }
         }
         let names = |all: &BTreeMap<String, Profile>| all.keys().cloned().collect::<Vec<_>>().join(",");
@@ -66,21 +72,35 @@ impl Ranking {
             .flatten()
             .collect();
         metadata.extend(encoders.iter().map(|(name, text)| (&name[..], text.clone())));
-        write(path, force, (FORMAT, VERSION), &metadata, &entries)
+        write(path, force, (FORMAT, self.version()), &metadata, &entries)
     }
 
-    fn add(&self, entries: &mut Entries, prefix: &str, profile: &Profile) {
+    fn version(&self) -> u32 {
+        let private = self.collections.values().chain(self.queries.values()).any(|profile| profile.noise().is_some());
+        if private { VERSION } else { VERSION_OF_ROWS }
+    }
+
+    fn add(&self, entries: &mut Entries, prefix: &str, profile: &Profile) -> Result<()> {
         let (d, copies) = (self.width, profile.sample.copies());
         let name = |tensor: &str| format!("{prefix}{tensor}");
+        let moments = match &profile.sums {
+            Sums::Exact(moments) => moments,
+            Sums::Private(moments) => {
+                let bytes = moments.to_bytes()?;
+                push(entries, name(PRIVATE), Dtype::U8, vec![bytes.len()], &bytes);
+                return Ok(());
+            }
+        };
         push(entries, name("mean"), Dtype::F64, vec![d], &profile.mean());
         push(entries, name("sample"), Dtype::F32, vec![copies.len(), d], &profile.sample.rows());
         push(entries, name("copies"), Dtype::U64, vec![copies.len()], &copies);
         push(entries, name("rows"), Dtype::U64, vec![1], &[profile.rows()]);
-        for (tensor, (high, low)) in [("sum", profile.moments.columns()), ("product", profile.moments.products())] {
+        for (tensor, (high, low)) in [("sum", moments.columns()), ("product", moments.products())] {
             let shape = vec![high.len()];
             push(entries, name(&format!("{tensor}_high")), Dtype::I64, shape.clone(), &high);
             push(entries, name(&format!("{tensor}_low")), Dtype::U64, shape, &low);
         }
+        Ok(())
     }
 
     /// Reads a ranking.
@@ -114,6 +134,15 @@ impl Ranking {
 
 fn read(contents: &Contents<'_>, prefix: &str, shape: (usize, u64, usize)) -> Result<Profile> {
     let name = |tensor: &str| format!("{prefix}{tensor}");
+    let encoder = contents.encoder(prefix);
+    if contents.has(&name(PRIVATE)) {
+        let moments = Moments::from_bytes(&contents.values::<u8>(&name(PRIVATE), Dtype::U8)?)?;
+        if moments.width() != shape.0 || moments.noise().is_none() {
+            return Err(contents.damaged("private moments are not those of the ranking's rows"));
+        }
+        let sample = Sample::empty(shape.0, shape.1, shape.2);
+        return Ok(Profile { sums: Sums::Private(moments), sample, encoder });
+    }
     let rows = contents.one(&name("rows"), Dtype::U64)?;
     let [columns, products] = ["sum", "product"]
         .map(|tensor| contents.wide(&name(&format!("{tensor}_high")), &name(&format!("{tensor}_low"))));
@@ -125,5 +154,5 @@ fn read(contents: &Contents<'_>, prefix: &str, shape: (usize, u64, usize)) -> Re
     if copies.iter().fold(0u64, |all, c| all.saturating_add(*c)) > rows {
         return Err(contents.damaged("the sample has more rows than the collection"));
     }
-    Ok(Profile { moments, sample, encoder: contents.encoder(prefix) })
+    Ok(Profile { sums: Sums::Exact(moments), sample, encoder })
 }

@@ -36,14 +36,16 @@ impl RowMap {
         RowMap { steps: vec![(1.0, mean.iter().map(|m| -m).collect())], term: Term::Nothing }
     }
 
-    /// ReAlign from a profile's cloud to the target's: `P(P(μ_x + s (u - μ_y)) + h)`, with h by the profile's sample.
+    /// ReAlign from a profile's cloud to the target's: `P(P(μ_x + s (u - μ_y)) + h)`, with h by the profile's sample; without h where there is none.
     fn realign(source: &Profile, target: &Profile) -> Self {
-        let trace = |p: &Profile| p.covariance().trace();
-        let scale = trace_scale(trace(source), trace(target));
+        let scale = trace_scale(source.trace(), target.trace());
         let (mean, goal) = (source.mean(), target.mean());
         let shift = goal.iter().zip(&mean).map(|(x, y)| x - scale * y).collect();
         let mut map = RowMap { steps: vec![(scale, shift)], term: Term::Nothing };
         let (weights, d) = (source.weights(), mean.len());
+        if weights.is_empty() {
+            return map;
+        }
         let mapped = map.moved(&source.sample.rows(), d);
         let mut centroid = vec![0.0; d];
         for (row, weight) in mapped.chunks_exact(d).zip(&weights) {

@@ -1,24 +1,49 @@
-//! What is kept of a set of rows: exact sums and a sample.
+//! What is kept of a set of rows: exact sums and a sample; or, where rows must not be told, a mean and a trace with noise.
 
 use super::sample::Sample;
 use crate::device::Device;
 use crate::io::EncoderId;
-use crate::stats::{Covariance, RowSource, SecondMomentSums, SecondMoments, StreamOptions, stream};
+use crate::stats::{
+    Covariance, Moments, Noise, Privacy, RowSource, SecondMomentSums, SecondMoments, StreamOptions, Summand, measure,
+    stream,
+};
 use crate::{Error, Result};
 
 /// Rows of a block.
 const BLOCK_ROWS: usize = 1024;
 
-/// A collection, or a kind of query: exact second moments of its unit rows, and a sample of them.
+/// A collection, or a kind of query: exact second moments of its unit rows, and a sample of them. Of a private one a mean and a trace with noise
+/// ([`Moments::private`]), and an empty sample.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {
-    pub(super) moments: SecondMoments,
+    pub(super) sums: Sums,
     pub(super) sample: Sample,
     /// Who made the rows, as far as their files said it.
     pub(super) encoder: Option<EncoderId>,
 }
 
+/// What is summed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Sums {
+    Exact(SecondMoments),
+    Private(Moments),
+}
+
 impl Profile {
+    /// Of a source's rows, in one read: what hides every single one of them.
+    pub(super) fn private(
+        device: &Device,
+        source: &mut dyn RowSource,
+        (seed, capacity): (u64, usize),
+        (budget, options): (Privacy, StreamOptions<'_>),
+    ) -> Result<Self> {
+        let unit_rows = Summand::unit_rows(device, source.width())?;
+        let moments = measure(device, source, &unit_rows, options)?.private(budget)?;
+        let encoder = moments.encoder().cloned();
+        let sample = Sample::empty(source.width(), seed, capacity);
+        Ok(Profile { sums: Sums::Private(moments), sample, encoder })
+    }
+
     /// Of a source's rows, in one read.
     pub(super) fn of(
         device: &Device,
@@ -39,14 +64,29 @@ impl Profile {
             }
             Ok(bad)
         })?;
-        Ok(Profile { moments: sums.finish()?, sample, encoder: source.encoder() })
+        Ok(Profile { sums: Sums::Exact(sums.finish()?), sample, encoder: source.encoder() })
     }
 
-    /// Takes another part's rows in: exact, in any order.
+    /// Takes another part's rows in: exact, in any order. The noise of private parts adds up.
     pub(super) fn merge(&mut self, other: &Profile) -> Result<()> {
-        self.sample.merge(&other.sample)?;
+        match (&mut self.sums, &other.sums) {
+            (Sums::Exact(mine), Sums::Exact(theirs)) => mine.merge(theirs)?,
+            (Sums::Private(mine), Sums::Private(theirs)) => mine.merge(theirs)?,
+            _ => {
+                let problem = "merge: some parts are private and others are not: their sums would tell the rows of the others; count those with noise, too";
+                return Err(Error::degenerate(problem));
+            }
+        }
         self.encoder = EncoderId::of_both(self.encoder.take(), other.encoder.clone());
-        self.moments.merge(&other.moments)
+        self.sample.merge(&other.sample)
+    }
+
+    /// The budget and the noise of a private one.
+    pub fn noise(&self) -> Option<&Noise> {
+        match &self.sums {
+            Sums::Exact(_) => None,
+            Sums::Private(moments) => moments.noise(),
+        }
     }
 
     /// The encoder that made the rows, where their files said it and no other beside it.
@@ -56,20 +96,37 @@ impl Profile {
 
     /// n.
     pub fn rows(&self) -> u64 {
-        self.moments.rows()
+        match &self.sums {
+            Sums::Exact(moments) => moments.rows(),
+            Sums::Private(moments) => moments.rows(),
+        }
     }
 
     /// Mean of the unit rows, `[d]`.
     pub fn mean(&self) -> Vec<f64> {
-        self.moments.mean()
+        match &self.sums {
+            Sums::Exact(moments) => moments.mean(),
+            Sums::Private(moments) => moments.mean(),
+        }
     }
 
-    /// Mean and covariance (1/n) of the unit rows.
-    pub fn covariance(&self) -> Covariance {
-        self.moments.covariance()
+    /// Trace of the covariance (1/n) of the unit rows.
+    pub fn trace(&self) -> f64 {
+        match &self.sums {
+            Sums::Exact(moments) => moments.covariance().trace(),
+            Sums::Private(moments) => moments.trace(),
+        }
     }
 
-    /// The reference sample.
+    /// Mean and covariance (1/n) of the unit rows; nothing of a private one.
+    pub fn covariance(&self) -> Option<Covariance> {
+        match &self.sums {
+            Sums::Exact(moments) => Some(moments.covariance()),
+            Sums::Private(_) => None,
+        }
+    }
+
+    /// The reference sample; empty of a private one.
     pub fn sample(&self) -> &Sample {
         &self.sample
     }
@@ -81,6 +138,9 @@ impl Profile {
 
     /// Scores of a collection whose rows are all one cannot be placed among each other.
     pub(super) fn check(&self, name: &str) -> Result<()> {
+        if self.noise().is_some() {
+            return Ok(());
+        }
         if self.sample.len() < 2 {
             let rows = self.rows();
             let problem =

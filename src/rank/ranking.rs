@@ -9,7 +9,7 @@ use crate::device::Device;
 use crate::error::{Problem, Remedy};
 use crate::io::EncoderId;
 use crate::setters::setters;
-use crate::stats::{RowSource, StreamOptions};
+use crate::stats::{Privacy, RowSource, StreamOptions};
 use crate::{Error, Result};
 
 /// Rows of a reference sample unless told otherwise.
@@ -25,18 +25,21 @@ pub struct RankOptions<'a> {
     pub sample: usize,
     /// Which rows the samples take.
     pub seed: u64,
+    /// Keeps of each collection and of each kind of query a mean and a trace with noise that hides every single row, and nothing else: what can be shared
+    /// where the rows cannot. Each has this budget; a row that is in several of them spends it in each.
+    pub private: Option<Privacy>,
     /// How rows are read.
     pub stream: StreamOptions<'a>,
 }
 
 impl Default for RankOptions<'_> {
     fn default() -> Self {
-        RankOptions { sample: SAMPLE_ROWS, seed: 0, stream: StreamOptions::default() }
+        RankOptions { sample: SAMPLE_ROWS, seed: 0, private: None, stream: StreamOptions::default() }
     }
 }
 
 setters! {
-    RankOptions<'a> { sample: usize, seed: u64, stream: StreamOptions<'a> }
+    RankOptions<'a> { sample: usize, seed: u64, private: Option<Privacy>, stream: StreamOptions<'a> }
 }
 
 /// A name and the rows that go by it.
@@ -80,7 +83,11 @@ fn profiles(
             let want = format!("rows of {width}, as the first collection's");
             return Err(Error::shape("rank", *name, want, format!("rows of {}", source.width())));
         }
-        let profile = Profile::of(device, *source, (options.seed, options.sample), options.stream)?;
+        let sample = (options.seed, options.sample);
+        let profile = match options.private {
+            Some(budget) => Profile::private(device, *source, sample, (budget, options.stream))?,
+            None => Profile::of(device, *source, sample, options.stream)?,
+        };
         if all.insert((*name).to_owned(), profile).is_some() {
             return Err(Error::argument("collection", format!("{name:?} is given twice")));
         }
@@ -206,7 +213,12 @@ impl Ranking {
             Some(name) => self.queries.get(name),
         };
         found.filter(|profile| !profile.sample().is_empty()).ok_or_else(|| {
-            let what = kind.map_or("no queries".to_owned(), |name| format!("no queries of the kind {name:?}"));
+            let such = if found.is_some_and(|profile| profile.noise().is_some()) {
+                "private queries alone"
+            } else {
+                "no queries"
+            };
+            let what = kind.map_or(such.to_owned(), |name| format!("{such} of the kind {name:?}"));
             let problem = format!("the score is held against reference queries, but the ranking was fitted to {what}");
             Error::argument("score", Problem::new(problem).remedy(Remedy::CountQueries))
         })
@@ -253,10 +265,13 @@ impl Ranking {
         Ok(())
     }
 
-    /// The scores that the ranking can give for queries of a kind: all, but without reference queries those that are held against such.
+    /// The scores that the ranking can give for queries of a kind: all, but without reference queries those that are held against such, and of private
+    /// collections those that need no rows.
     pub fn possible_scores(&self, kind: Option<&str>) -> Vec<Score> {
         let known = self.reference_queries(kind).is_ok();
-        Score::ALL.into_iter().filter(|score| known || !score.needs_queries()).collect()
+        let private = self.collections.values().any(|profile| profile.noise().is_some());
+        let possible = |score: &Score| (known || !score.needs_queries()) && !(private && score.needs_rows());
+        Score::ALL.into_iter().filter(possible).collect()
     }
 
     /// Scores on the common scale, by [`Score::Quantile`], of what one query `[d]`, of any norm, scored in a collection: `raw` are dot products of

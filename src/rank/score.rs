@@ -69,6 +69,11 @@ impl Score {
         matches!(self, Score::Nnn | Score::Standardise)
     }
 
+    /// Whether it is told by rows of a collection, its reference sample, or by its covariance: what a private ranking has not.
+    pub const fn needs_rows(self) -> bool {
+        matches!(self, Score::Quantile | Score::Z | Score::Nnn | Score::Standardise)
+    }
+
     /// Whether it knows no more than the lists that were returned: such a score has no cut-off.
     pub const fn of_lists(self) -> bool {
         matches!(self, Score::Dbsf | Score::Rrf)

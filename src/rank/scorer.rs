@@ -32,7 +32,7 @@ pub struct Scorer {
     device: Device,
     query_map: RowMap,
     collections: Vec<Reference>,
-    /// What a row of each collection's sample weighs among all collections' together.
+    /// What a row of each collection's sample weighs among all collections' together; none where a collection is private.
     pooled: Arc<[f64]>,
 }
 
@@ -48,9 +48,14 @@ struct Reference {
 }
 
 impl Reference {
-    fn of(device: &Device, (score, maps): (Score, &Maps<'_>), name: &str, profile: &Profile) -> Result<Self> {
+    fn of(
+        device: &Device,
+        (score, maps): (Score, &Maps<'_>),
+        name: &str,
+        (profile, sampled): (&Profile, bool),
+    ) -> Result<Self> {
         let (map, d) = (maps.of_collection(profile), profile.mean().len());
-        let wanted = !score.of_lists() && score != Score::Z;
+        let wanted = sampled && !score.of_lists() && score != Score::Z;
         let rows = wanted.then(|| map.apply(device, &profile.sample().rows(), d)).transpose()?;
         let standard = match (score, &maps.bank, &rows) {
             (Score::Standardise, Some(bank), Some(rows)) => bank.pseudo_positives(device, name, rows, d)?,
@@ -58,7 +63,7 @@ impl Reference {
         };
         let sample = rows.map(|rows| References::new(device, rows, map.width(d))).transpose()?;
         let sample = sample.map(|sample| Arc::new(if score == Score::Quantile { sample.screened() } else { sample }));
-        let covariance = (score == Score::Z).then(|| profile.covariance());
+        let covariance = if score == Score::Z { profile.covariance() } else { None };
         Ok(Reference { map, sample, weights: profile.weights().into(), covariance, standard })
     }
 }
@@ -162,13 +167,17 @@ impl Scorer {
         if let Some(name) = collections.iter().enumerate().find(|(i, name)| collections[..*i].contains(name)) {
             return Err(Error::argument("collection", format!("{:?} is named twice", name.1)));
         }
+        let private = collections.iter().zip(&profiles).find(|(_, profile)| profile.noise().is_some());
+        if let Some((name, _)) = private.filter(|_| score.needs_rows()) {
+            return Err(needs_rows(score, name));
+        }
         let maps = Maps::of(ranking, (score, nnn), kind)?;
         let references = collections
             .iter()
             .zip(&profiles)
-            .map(|(name, profile)| Reference::of(device, (score, &maps), name, profile));
+            .map(|(name, profile)| Reference::of(device, (score, &maps), name, (profile, private.is_none())));
         let references = references.collect::<Result<Vec<_>>>()?;
-        let pooled = profiles.iter().flat_map(|profile| {
+        let pooled = profiles.iter().filter(|_| private.is_none()).flat_map(|profile| {
             let weights = profile.weights();
             let scale = profile.rows() as f64 / weights.iter().sum::<f64>();
             weights.into_iter().map(move |w| w * scale)
@@ -182,6 +191,11 @@ impl Scorer {
             pooled: pooled.collect(),
             collections: references,
         })
+    }
+
+    /// Whether there is a value that a share of the items is above.
+    pub(super) fn has_cutoffs(&self) -> bool {
+        self.score == Score::Z || !(self.score.of_lists() || self.pooled.is_empty())
     }
 
     /// Which score.
@@ -289,6 +303,14 @@ pub(super) fn check_queries(queries: &[f32], width: usize) -> Result<()> {
     Ok(())
 }
 
+/// A private collection has a mean and a trace alone.
+fn needs_rows(score: Score, name: &str) -> Error {
+    let possible: Vec<&str> = Score::ALL.into_iter().filter(|score| !score.needs_rows()).map(Score::name).collect();
+    let what =
+        format!("{score} is told by rows of the collection {name:?}, which is private: a mean and a trace with noise");
+    Error::argument("score", format!("{what}; choose one of {}", possible.join(", ")))
+}
+
 fn unknown(names: &[String], collection: &str) -> Error {
     Error::argument("collection", format!("{collection:?} is not among {}", names.join(", ")))
 }
@@ -362,6 +384,10 @@ impl QueryScale {
             return Err(Error::argument("pass", format!("{share} is no share; give a number above 0 and below 1")));
         }
         Ok(match self.scale(collection)? {
+            Scale::Pooled { all, .. } if all.is_empty() => {
+                let problem = format!("a collection is private: without its rows {} has no cut-off", self.score);
+                return Err(Error::argument("pass", problem));
+            }
             Scale::Quantile(found) => found.value_at(share),
             Scale::Screened(found) => found.from_share(share).value_at(share),
             Scale::Pooled { mean, deviation, all } => mean + deviation * all.value_at(share),

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use clap::{Args, Subcommand};
 use realign::rank::{NnnOptions, SAMPLE_ROWS, Score};
 
+use crate::align::args::Budget;
 use crate::geometry::pages::PageArgs;
 use crate::shared::device::DeviceArgs;
 use crate::shared::json::JsonArgs;
@@ -65,6 +66,10 @@ pub struct RankFitArgs {
     /// Which rows the samples take.
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub seed: u64,
+    /// Keep a mean and a trace of each alone, with noise that hides every single row, (ε, δ)-differentially private, such as 1,1e-6: for the scores centre,
+    /// realign and raw, and fusion of lists.
+    #[arg(long, value_name = "EPSILON,DELTA", conflicts_with_all = ["sample", "seed"])]
+    pub private: Option<Budget>,
     /// The ranking to write.
     #[arg(long, value_name = "R.safetensors")]
     pub out: PathBuf,

@@ -30,7 +30,9 @@ pub fn fit(args: &RankFitArgs) -> Result<()> {
     let bar = show::progress(sets().map(Dataset::rows).sum(), "counting");
     let step = |rows| bar.inc(rows);
     let (mut rows_of_collections, mut rows_of_queries) = (rows_of(&collections, args), rows_of(&queries, args));
-    let options = RankOptions::default().sample(args.sample).seed(args.seed).stream(args.read.stream(Some(&step)));
+    let budget = args.private.map(|budget| budget.0);
+    let stream = args.read.stream(Some(&step));
+    let options = RankOptions::default().sample(args.sample).seed(args.seed).private(budget).stream(stream);
     let ranking = Ranking::fit(
         device.get()?,
         &mut named(&collections, &mut rows_of_collections),
@@ -80,11 +82,14 @@ pub fn merge(args: &RankMergeArgs) -> Result<()> {
 pub fn value(ranking: &Ranking) -> Value {
     let entry = |(name, profile): (&str, &Profile)| {
         let sample = profile.sample();
-        let value = json!({
+        let mut value = json!({
             "rows": profile.rows(), "sample": sample.len(), "effective_sample": sample.effective_rows(),
             "mean_norm": profile.mean().iter().map(|m| m * m).sum::<f64>().sqrt(),
-            "trace": profile.covariance().trace(), "encoder": profile.encoder().map(ToString::to_string),
+            "trace": profile.trace(), "encoder": profile.encoder().map(ToString::to_string),
         });
+        if let Some(noise) = profile.noise() {
+            value["private"] = show::noise_json(noise, profile.rows());
+        }
         (name.to_owned(), value)
     };
     let collections: Map<String, Value> = ranking.collections().map(entry).collect();

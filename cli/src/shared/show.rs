@@ -5,7 +5,7 @@ use std::io::{ErrorKind, IsTerminal, Write};
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use realign::align::{Radial, Statistics};
-use realign::stats::{CovarianceSums, Summary};
+use realign::stats::{CovarianceSums, Noise, Summary};
 use serde_json::{Value, json};
 
 /// Prints lines on stdout. A reader that has gone, as with `| head`, is no failure; a full disk is.
@@ -75,9 +75,7 @@ pub fn summary_json(summary: &Summary) -> Value {
     if let Some(noise) = moments.noise() {
         // What the file does not tell.
         (value["zero_rows"], value["nonfinite_replaced"]) = (Value::Null, Value::Null);
-        value["private"] = json!({
-            "epsilon": noise.epsilon, "delta": noise.delta, "noise": noise.standard_deviation() / moments.rows().max(1) as f64,
-        });
+        value["private"] = noise_json(noise, moments.rows());
     }
     if let Some(sums) = &summary.covariance {
         let covariance = sums.covariance();
@@ -86,6 +84,12 @@ pub fn summary_json(summary: &Summary) -> Value {
         value["covariance_error"] = json!(covariance.error);
     }
     value
+}
+
+/// The budget of private moments, and the noise of each component of the mean of so many rows.
+pub fn noise_json(noise: &Noise, rows: u64) -> Value {
+    let of_mean = noise.standard_deviation() / rows.max(1) as f64;
+    json!({ "epsilon": noise.epsilon, "delta": noise.delta, "noise": of_mean })
 }
 
 pub fn statistics_json(s: &Statistics) -> Value {

@@ -288,3 +288,42 @@ fn bad_input_is_named() {
     let wide = "rank search --ranking r.st --queries wide.npy --collection text=text.npy --device host --out h.jsonl";
     folder.bad(1, wide, &["wide.npy", "13", "12"]);
 }
+
+/// A mean and a trace with noise, and no row.
+#[test]
+fn private_rankings_hold_no_rows() {
+    let folder = folder();
+    let fit = "rank fit --queries text=queries.npy --private 8,1e-6";
+    let made = folder.json_line(&format!("{fit} {SETS} --out r.st --json"));
+    let text = &made["collections"]["text"];
+    assert_eq!((&text["rows"], &text["sample"]), (&80.into(), &0.into()));
+    assert_eq!(
+        (&text["private"]["epsilon"], &made["queries"]["text"]["private"]["delta"]),
+        (&8.0.into(), &1e-6.into())
+    );
+    assert!(text["private"]["noise"].as_f64().unwrap() > 0.0, "{text}");
+    folder.good(&format!("{fit} {SETS} --out again.st"));
+    assert!(folder.bytes("r.st") != folder.bytes("again.st"), "two releases have one noise");
+    assert_eq!(folder.json_line("info r.st --json")["collections"]["image"]["private"]["epsilon"], 8.0);
+    let search = format!("rank search --ranking r.st --queries queries.npy {SETS} --out hits.jsonl --force");
+    for score in ["centre", "realign", "raw", "dbsf", "rrf"] {
+        folder.good(&format!("{search} --score {score}"));
+        assert_eq!(records(&folder, "hits.jsonl").len(), 90, "{score}");
+    }
+    for score in ["quantile", "z", "nnn", "standardise"] {
+        folder.bad(1, &format!("{search} --score {score}"), &["private", score]);
+    }
+    folder.bad(1, &format!("{search} --score centre --pass 0.1"), &["private", "cut-off"]);
+    let compare =
+        format!("rank compare --ranking r.st --queries queries.npy {SETS} --ids image=image.txt --relevance rel.jsonl");
+    let found = folder.json_line(&format!("{compare} --html page.html --json"));
+    let scores: Vec<&String> = found["scores"].as_object().unwrap().keys().collect();
+    assert_eq!(scores.len(), 5, "{scores:?}");
+    // Private parts merge with such alone.
+    folder.good("rank fit --collection text=text.npy --private 1,1e-6 --out a.st");
+    folder.good("rank merge a.st again.st --out both.st");
+    assert_eq!(folder.json_line("info both.st --json")["collections"]["text"]["rows"], 160);
+    folder.good("rank fit --collection text=text.npy --out open.st");
+    folder.bad(1, "rank merge a.st open.st --out no.st", &["private"]);
+    folder.bad(2, "rank fit --collection text=text.npy --private 1,1e-6 --sample 9 --out no.st", &["--sample"]);
+}
