@@ -124,6 +124,13 @@ impl Side {
         Rows::of(object, name, reading).map(Side::Rows)
     }
 
+    fn source<'a>(&'a self, stop: &'a work::Stop) -> realign::Result<Option<crate::rows::Source<'a>>> {
+        match self {
+            Side::Rows(rows) => rows.source(stop).map(Some),
+            Side::Counted(_) => Ok(None),
+        }
+    }
+
     fn quick(&self) -> bool {
         match self {
             Side::Rows(rows) => rows.quick(),
@@ -136,7 +143,8 @@ impl Side {
 #[pyfunction]
 pub fn fit(
     py: Python<'_>,
-    (text, image): (Bound<'_, PyAny>, Bound<'_, PyAny>),
+    text: Bound<'_, PyAny>,
+    image: Bound<'_, PyAny>,
     args: FitArgs,
     reading: Reading,
     device_name: &str,
@@ -157,11 +165,7 @@ pub fn fit(
     let options = args.options(&reading)?.method(method);
     let device = device(py, device_name)?;
     let inner = work::run(py, source.quick() && target.quick(), |stop| {
-        let rows = |side: &'_ Side| match side {
-            Side::Rows(rows) => rows.source(stop).map(Some),
-            Side::Counted(_) => Ok(None),
-        };
-        let (mut y, mut x) = (rows(&source)?, rows(&target)?);
+        let (mut y, mut x) = (source.source(stop)?, target.source(stop)?);
         let source = evidence(&mut y, &source)?;
         fit_evidence(&device, source, evidence(&mut x, &target)?, &options)
     })?;

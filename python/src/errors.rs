@@ -75,7 +75,9 @@ pub enum Kind {
 impl Kind {
     fn of(error: &Error) -> Kind {
         match error {
-            Error::NonFinite { .. } | Error::Shape { .. } | Error::Degenerate(_) | Error::Argument { .. } => Kind::Input,
+            Error::NonFinite { .. } | Error::Shape { .. } | Error::Degenerate(_) | Error::Argument { .. } => {
+                Kind::Input
+            }
             Error::Environment { .. } => Kind::Input,
             Error::Io { .. } | Error::Format { .. } | Error::OutputExists(_) | Error::InUse { .. } => Kind::File,
             Error::NoAdapter(_) | Error::Unsupported { .. } | Error::OutOfMemory { .. } => Kind::Device,

@@ -17,13 +17,9 @@ use crate::work::{QUICK, Stop};
 #[derive(Clone, Debug, Default, FromPyObject)]
 #[pyo3(from_item_all)]
 pub struct Reading {
-    #[pyo3(default)]
     nonfinite: Option<String>,
-    #[pyo3(default)]
     chunk_rows: Option<usize>,
-    #[pyo3(default)]
     key: Option<String>,
-    #[pyo3(default)]
     column: Option<String>,
 }
 
@@ -390,4 +386,10 @@ impl NumberOrName {
 /// An output that must fit the rows that it is for.
 pub fn whole(rows: u64) -> Result<usize> {
     usize::try_from(rows).map_err(|_| Error::argument("rows", "too many for this machine's memory; give out="))
+}
+
+/// d of rows.
+#[pyfunction]
+pub fn width_of(rows: &Bound<'_, PyAny>, reading: Reading) -> PyResult<usize> {
+    Ok(Rows::of(rows, "rows", &reading)?.width())
 }

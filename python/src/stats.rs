@@ -28,6 +28,7 @@ fn check(width: usize) -> PyResult<()> {
 #[pyclass(frozen, module = "realign._realign")]
 pub struct Moments {
     inner: Mutex<Sums>,
+    width: usize,
     /// What batches of this width are summed by, on the host: made once.
     prepared: Summand,
 }
@@ -36,7 +37,7 @@ impl Moments {
     fn of(inner: Sums) -> PyResult<Self> {
         check(inner.width())?;
         let prepared = Summand::unit_rows(&Device::host(), inner.width()).map_err(raised)?;
-        Ok(Moments { inner: Mutex::new(inner), prepared })
+        Ok(Moments { width: inner.width(), inner: Mutex::new(inner), prepared })
     }
 
     /// What was counted so far.
@@ -77,7 +78,7 @@ impl Moments {
         let py = rows.py();
         let rows = Rows::of(rows, "batch", &reading)?;
         let stream = reading.stream()?;
-        check_width(&rows, "batch", (self.prepared.width(), "what was counted"))?;
+        check_width(&rows, "batch", (self.width, "what was counted"))?;
         let device = device(py, device_name)?;
         let other = match device.wgpu() {
             Some(_) => Some(Summand::unit_rows(&device, rows.width()).map_err(raised)?),

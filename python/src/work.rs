@@ -89,13 +89,13 @@ fn aside<T: Send>(work: impl FnOnce() -> Result<T> + Send, stop: &Stop) -> (Resu
         if let Err(problem) = spawned {
             return (Err(Error::io("start", "a thread")(problem)), None);
         }
-        let (found, interrupt) = wait(&receiver, stop);
+        let (found, interrupt) = wait(&receiver, stop, true);
         (found.unwrap_or_else(|| Err(bug(&"the thread of the work ended"))), interrupt)
     })
 }
 
-/// Waits for what a thread sends; a signal asks it to stop, and is kept. `None` where the thread is gone.
-fn wait<T>(receiver: &Receiver<T>, stop: &Stop) -> (Option<T>, Option<PyErr>) {
+/// Waits for what a thread sends; a signal asks it to stop, and is kept. `None` where the thread is gone, or without patience at a signal.
+fn wait<T>(receiver: &Receiver<T>, stop: &Stop, patient: bool) -> (Option<T>, Option<PyErr>) {
     let mut interrupt = None;
     loop {
         match receiver.recv_timeout(LOOK) {
@@ -105,21 +105,47 @@ fn wait<T>(receiver: &Receiver<T>, stop: &Stop) -> (Option<T>, Option<PyErr>) {
                 if let Err(signal) = Python::attach(|py| py.check_signals()) {
                     stop.ask();
                     interrupt = Some(signal);
+                    if !patient {
+                        return (None, interrupt);
+                    }
                 }
             }
         }
     }
 }
 
-/// The next thing that a thread of a run or an answer sends, `None` at its end.
+/// The next thing that a thread of a run or an answer sends, `None` at its end. `ask` tells it to, while no other thread waits; where it says false,
+/// there is nothing to wait for.
 ///
 /// # Errors
 /// As [`run`]; a signal asks the thread to stop, and what it still sends is given up.
-pub fn next<T: Send>(py: Python<'_>, receiver: &Mutex<Receiver<Result<T>>>, stop: &Stop) -> PyResult<Option<T>> {
+pub fn next<T: Send>(
+    py: Python<'_>,
+    receiver: &Mutex<Receiver<Result<T>>>,
+    stop: &Stop,
+    ask: impl FnOnce() -> bool + Send,
+) -> PyResult<Option<T>> {
+    receive(py, receiver, (stop, true), ask)
+}
+
+/// As [`next`], of a thread that is left alone at a signal: it ends when nobody hears what it sends.
+///
+/// # Errors
+/// As there.
+pub fn first<T: Send>(py: Python<'_>, receiver: &Mutex<Receiver<Result<T>>>, stop: &Stop) -> PyResult<Option<T>> {
+    receive(py, receiver, (stop, false), || true)
+}
+
+fn receive<T: Send>(
+    py: Python<'_>,
+    receiver: &Mutex<Receiver<Result<T>>>,
+    (stop, patient): (&Stop, bool),
+    ask: impl FnOnce() -> bool + Send,
+) -> PyResult<Option<T>> {
     check_process()?;
     let (found, interrupt) = py.detach(|| {
         let receiver = receiver.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        wait(&receiver, stop)
+        if ask() { wait(&receiver, stop, patient) } else { (None, None) }
     });
     finished(py, found.transpose(), interrupt)
 }
