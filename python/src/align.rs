@@ -131,6 +131,13 @@ impl Side {
         }
     }
 
+    fn width(&self) -> usize {
+        match self {
+            Side::Rows(rows) => rows.width(),
+            Side::Counted(moments) => moments.width(),
+        }
+    }
+
     fn quick(&self) -> bool {
         match self {
             Side::Rows(rows) => rows.quick(),
@@ -150,6 +157,10 @@ pub fn fit(
     device_name: &str,
 ) -> PyResult<Statistics> {
     let (source, target) = (Side::of(&text, "text", &reading)?, Side::of(&image, "image", &reading)?);
+    let widths = (source.width(), target.width());
+    if widths.0 != widths.1 {
+        return Err(input(format!("image: rows of width {}, but text is of width {}", widths.1, widths.0)));
+    }
     let method = match (args.method()?, &source) {
         (Some(method), _) => method,
         (None, Side::Rows(_)) => Method::default(),

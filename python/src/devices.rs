@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 
 use etcetera::BaseStrategy;
 use pyo3::prelude::*;
@@ -14,6 +14,12 @@ use crate::work;
 
 /// Devices that were asked for: by name, and whether for products of halves.
 static KNOWN: Mutex<Option<HashMap<(String, bool), Device>>> = Mutex::new(None);
+
+/// The host engine: one for the whole process, since what is made on one device is no other's.
+pub fn host() -> Device {
+    static HOST: OnceLock<Device> = OnceLock::new();
+    HOST.get_or_init(Device::host).clone()
+}
 
 /// `realign` in the user's cache folder, which the command line uses, too.
 pub fn cache_folder() -> Option<PathBuf> {
@@ -49,7 +55,7 @@ pub fn device_for_halves(py: Python<'_>, name: &str) -> PyResult<Device> {
 fn of(py: Python<'_>, name: &str, halves: bool) -> PyResult<Device> {
     if matches!(name, "host" | "cpu") {
         work::check_process()?;
-        return Ok(Device::host());
+        return Ok(host());
     }
     let key = (name.to_owned(), halves);
     let known = |key: &(String, bool)| {
@@ -70,7 +76,7 @@ fn of(py: Python<'_>, name: &str, halves: bool) -> PyResult<Device> {
 #[pyfunction]
 pub fn devices(py: Python<'_>) -> PyResult<Vec<(String, String, String, String)>> {
     let found = work::run(py, false, |_| list_adapters(None))?;
-    let host = Device::host();
+    let host = host();
     let first = (host.name().to_owned(), "host".to_owned(), "host".to_owned(), String::new());
     let adapters = found.into_iter().map(|a| (a.name, a.kind.name().to_owned(), a.backend, a.driver));
     Ok(std::iter::once(first).chain(adapters).collect())

@@ -5,13 +5,12 @@ use std::sync::{Mutex, MutexGuard};
 
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use realign::Device;
 use realign::kernels::stats::moments::Summand;
 use realign::stats::{
     Covariance as Matrix, CovarianceMode, CovarianceSums, Moments as Sums, SecondMoments, Summary, measure,
 };
 
-use crate::devices::{device, device_for_halves};
+use crate::devices::{device, device_for_halves, host};
 use crate::errors::{input, raised};
 use crate::rows::{Filled, Reading, Rows, check_width};
 use crate::work;
@@ -36,7 +35,7 @@ pub struct Moments {
 impl Moments {
     fn of(inner: Sums) -> PyResult<Self> {
         check(inner.width())?;
-        let prepared = Summand::unit_rows(&Device::host(), inner.width()).map_err(raised)?;
+        let prepared = Summand::unit_rows(&host(), inner.width()).map_err(raised)?;
         Ok(Moments { width: inner.width(), inner: Mutex::new(inner), prepared })
     }
 

@@ -17,8 +17,8 @@ use crate::work::{self, Stop};
 
 /// What a run is asked to do.
 enum Order {
-    /// The next step.
-    Step,
+    /// The next step; with `ahead` its numbers may be those of a step before, so that the device is never idle.
+    Step { ahead: bool },
     /// A checkpoint.
     Save,
     /// The results.
@@ -143,7 +143,7 @@ fn live(
     let mut last = None;
     while heard {
         let reply = match inbox.recv() {
-            Ok(Order::Step) => next_record(&mut run).map(|record| {
+            Ok(Order::Step { ahead }) => next_record(&mut run, ahead).map(|record| {
                 last = record.clone().or(last.take());
                 record.map_or(Reply::Done, Reply::Step)
             }),
@@ -161,8 +161,11 @@ fn live(
 }
 
 /// The next record, `None` at the end.
-fn next_record(run: &mut Inner) -> realign::Result<Option<LogRecord>> {
+fn next_record(run: &mut Inner, ahead: bool) -> realign::Result<Option<LogRecord>> {
     while !run.is_done() {
+        if !ahead {
+            return run.advance().map(Some);
+        }
         if let Some(record) = run.advance_ahead()? {
             return Ok(Some(record));
         }
@@ -213,8 +216,8 @@ impl Run {
     }
 
     /// The next step's record, by name; `None` at the end.
-    fn step(&self, py: Python<'_>) -> PyResult<Option<(u64, Vec<(&'static str, f64)>)>> {
-        match self.ask(py, Order::Step)? {
+    fn step(&self, py: Python<'_>, ahead: bool) -> PyResult<Option<(u64, Vec<(&'static str, f64)>)>> {
+        match self.ask(py, Order::Step { ahead })? {
             Reply::Step(record) => Ok(Some((record.step, record.numbers()))),
             _ => Ok(None),
         }

@@ -52,7 +52,7 @@ pub fn show(py: Python<'_>) -> PyResult<()> {
     let category = py.import("realign._errors")?.getattr("RealignWarning")?;
     for text in said {
         let text = CString::new(text.replace('\0', " "))?;
-        PyErr::warn(py, &category, &text, 1)?;
+        PyErr::warn(py, &category, &text, 2)?;
     }
     Ok(())
 }

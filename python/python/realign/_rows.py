@@ -122,13 +122,15 @@ def _stacked(value: Any, name: str) -> NDArray[Any]:
         return value
     if len(value) == 0:
         raise InputError(f"{name}: an empty column, whose width nobody knows; give an array [0, d]")
-    parts = [part if part is None else np.asarray(part) for part in value]
-    for i, part in enumerate(parts):
-        if part is None or part.ndim != 1 or part.dtype.kind not in "fiu":
-            what = "missing" if part is None else f"no list of numbers ({part.dtype}, {part.ndim}-D)"
+    parts: list[Any] = []
+    for i, part in enumerate(value):
+        row = np.empty(0, object) if part is None else np.asarray(part)
+        if row.ndim != 1 or row.dtype.kind not in "fiu":
+            what = "missing" if part is None else f"no list of numbers ({row.dtype}, {row.ndim}-D)"
             raise InputError(f"{name}: row {i} is {what}; give a row of numbers in each place")
-        if len(part) != len(parts[0]):
-            raise InputError(f"{name}: row {i} has {len(part)} numbers, row 0 has {len(parts[0])}; give rows of one width")
+        if i > 0 and len(row) != len(parts[0]):
+            raise InputError(f"{name}: row {i} has {len(row)} numbers, row 0 has {len(parts[0])}; give rows of one width")
+        parts.append(row)
     return np.stack(parts)
 
 
@@ -140,9 +142,11 @@ def matrix(array: NDArray[Any], name: str) -> NDArray[Any]:
         array = _stacked(array, name)
     if array.ndim > 2 and all(side == 1 for side in array.shape[1:-1]):
         # [n, 1, d], as some encoders leave it.
-        array = array.reshape(array.shape[0], array.shape[-1]) if array.flags.c_contiguous else array[(slice(None), *[0] * (array.ndim - 2))]
+        for _ in range(array.ndim - 2):
+            array = array[:, 0]
     if array.ndim != 2:
-        raise InputError(f"{name}: shape {list(array.shape)}; give rows [n, d]" + ("; one row is x[None]" if array.ndim == 1 else ""))
+        hint = "; one row is x[None]" if array.ndim == 1 else ""
+        raise InputError(f"{name}: shape {list(array.shape)}; give rows [n, d]{hint}")
     kind, size = array.dtype.kind, array.dtype.itemsize
     if kind == "f" and size in (2, 4, 8):
         wanted: Any = np.dtype(f"<f{size}")
@@ -158,7 +162,8 @@ def matrix(array: NDArray[Any], name: str) -> NDArray[Any]:
         return array
     what = f"an array of {array.dtype}" if array.dtype != wanted else "an array that is not in C order"
     _copied(name, what)
-    return np.ascontiguousarray(array, dtype=wanted)
+    # Not ascontiguousarray, which leaves what is not aligned as it is.
+    return np.array(array, dtype=wanted, order="C")
 
 
 def like(value: Any, result: NDArray[Any]) -> Any:

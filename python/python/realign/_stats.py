@@ -9,7 +9,7 @@ from . import _realign
 from ._options import NonFinite, Rows, reading
 
 _READING = reading()
-_S = TypeVar("_S", bound="Moments | Covariance")
+_S = TypeVar("_S", "Moments", "Covariance")
 
 
 class Moments:
@@ -232,19 +232,17 @@ class Covariance:
         return _covariance, (self._inner.to_bytes(), self._device)
 
 
-def _merged_into(mine: _S, other: Any) -> _S:
+def _merged_into(mine: _S, other: object) -> _S:
     if type(other) is not type(mine):
-        return NotImplemented
-    inner: Any = mine._inner
-    inner.merge(other._inner)
+        not_implemented: Any = NotImplemented
+        return not_implemented  # type: ignore[no-any-return]
+    mine._inner.merge(getattr(other, "_inner"))
     return mine
 
 
-def _merged(mine: _S, other: Any) -> _S:
-    if type(other) is not type(mine):
-        return NotImplemented
-    made: Any = mine.copy()
-    return _merged_into(made, other)
+def _merged(mine: _S, other: object) -> _S:
+    # A copy is of its class: both classes' values are told apart above.
+    return _merged_into(mine.copy(), other)
 
 
 def _width(rows: Rows) -> int:
