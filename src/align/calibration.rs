@@ -36,7 +36,8 @@ impl Calibration {
                 "significance": significance, "recalibrate": r.recalibrate(significance),
             })
         });
-        let size = |s: &SizeResult| json!({ "rows": s.rows, "gap_mean": s.mean(), "gap_sd": s.deviation(), "gaps": s.gaps });
+        let size =
+            |s: &SizeResult| json!({ "rows": s.rows, "gap_mean": s.mean(), "gap_sd": s.deviation(), "gaps": s.gaps });
         let sizes = (!self.sizes.is_empty()).then(|| self.sizes.iter().map(size).collect());
         let transfer = self.transfer.as_ref().map(|t| json!({ "domains": t.domains, "gap": t.gaps }));
         let all = [("drift", drift), ("sizes", sizes), ("transfer", transfer)];

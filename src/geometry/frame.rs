@@ -14,9 +14,8 @@ use super::survey::Survey;
 use crate::device::Device;
 use crate::error::{Problem, Remedy};
 use crate::host::{dot, norm};
-use crate::io::write_atomically;
 use crate::stats::Covariance;
-use crate::stats::file::{Contents, IN_MEMORY, entry, file_bytes, format_of, read_bytes};
+use crate::stats::file::{Contents, IN_MEMORY, entry, file_bytes, format_of, read_bytes, write_atomically};
 use crate::{Error, Result};
 
 const FORMAT: &str = "realign-frame";

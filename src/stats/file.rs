@@ -23,7 +23,8 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
 
 use super::{MAX_COVARIANCE_WIDTH, Moments, Noise, Privacy};
 use crate::error::{FileKind, Problem, Remedy};
-use crate::io::{EncoderId, write_atomically};
+use crate::io::EncoderId;
+pub(crate) use crate::io::write_atomically;
 use crate::{Error, Result};
 
 pub(super) const FORMAT: &str = "realign-moments";

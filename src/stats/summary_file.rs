@@ -5,7 +5,9 @@ use std::path::Path;
 use safetensors::tensor::Dtype;
 
 use super::file::{Contents, Entry, FORMAT, IN_MEMORY, VERSION, bytes_of, entry, halves, read_bytes};
-use super::{Covariance, CovarianceSums, FRACTION_BITS, MAX_COVARIANCE_WIDTH, MAX_ROWS, Moments, SecondMoments, Summary};
+use super::{
+    Covariance, CovarianceSums, FRACTION_BITS, MAX_COVARIANCE_WIDTH, MAX_ROWS, Moments, SecondMoments, Summary,
+};
 use crate::Result;
 use crate::io::write_atomically;
 
