@@ -12,27 +12,28 @@ use realign::stats::{Moments as Sums, RowSource};
 
 use crate::devices::{cache_folder, device};
 use crate::errors::{input, parsed, raised};
+use crate::options::options;
 use crate::rows::{Filled, NumberOrName, Reading, Rows, cut, element_of, whole};
 use crate::stats::{Covariance, Moments};
 use crate::warnings;
 use crate::work;
 
-/// Keyword arguments of a fit.
-#[derive(FromPyObject)]
-#[pyo3(from_item_all)]
-pub struct FitArgs {
-    method: Option<String>,
-    centroid: Option<NumberOrName>,
-    sigma: Option<f64>,
-    seed: Option<u64>,
-    shrinkage: Option<f64>,
-    strength: Option<f64>,
-    energy: Option<f64>,
-    rank: Option<usize>,
-    mix: Option<String>,
-    fit_rows: Option<u64>,
-    paired: bool,
-    allow_degenerate: bool,
+options! {
+    /// Keyword arguments of a fit.
+    pub struct FitArgs {
+        method: Option<String>,
+        centroid: Option<NumberOrName>,
+        sigma: Option<f64>,
+        seed: Option<u64>,
+        shrinkage: Option<f64>,
+        strength: Option<f64>,
+        energy: Option<f64>,
+        rank: Option<usize>,
+        mix: Option<String>,
+        fit_rows: Option<u64>,
+        paired: bool,
+        allow_degenerate: bool,
+    }
 }
 
 impl FitArgs {
@@ -198,16 +199,16 @@ pub struct Statistics {
     pub inner: Fitted,
 }
 
-/// How rows are applied to.
-#[derive(FromPyObject)]
-#[pyo3(from_item_all)]
-struct ApplyArgs {
-    dtype: Option<String>,
-    side: String,
-    out: Option<PathBuf>,
-    format: Option<String>,
-    overwrite: bool,
-    any_encoder: bool,
+options! {
+    /// How rows are applied to.
+    struct ApplyArgs {
+        dtype: Option<String>,
+        side: String,
+        out: Option<PathBuf>,
+        format: Option<String>,
+        overwrite: bool,
+        any_encoder: bool,
+    }
 }
 
 #[pymethods]

@@ -10,6 +10,7 @@ use realign::nn::Precision;
 
 use crate::devices::{device, device_for_halves};
 use crate::errors::{input, parsed};
+use crate::options::options;
 use crate::rows::Filled;
 use crate::warnings;
 use crate::work;
@@ -106,17 +107,17 @@ pub struct TextEncoder {
     inner: Texts,
 }
 
-/// How a text encoder is loaded.
-#[derive(FromPyObject)]
-#[pyo3(from_item_all)]
-struct TextArgs {
-    prompt: Option<String>,
-    prompt_name: Option<String>,
-    pooling: Option<String>,
-    bidirectional: bool,
-    projection: Option<PathBuf>,
-    normalize: bool,
-    precision: String,
+options! {
+    /// How a text encoder is loaded.
+    struct TextArgs {
+        prompt: Option<String>,
+        prompt_name: Option<String>,
+        pooling: Option<String>,
+        bidirectional: bool,
+        projection: Option<PathBuf>,
+        normalize: bool,
+        precision: String,
+    }
 }
 
 #[pymethods]

@@ -21,6 +21,7 @@ use serde_json::{Map, Value, json};
 use crate::align::{FitArgs, Statistics};
 use crate::devices::{device, device_for_halves};
 use crate::errors::{input, parsed, raised};
+use crate::options::options;
 use crate::rows::{Filled, Reading, Rows, check_width, cut};
 use crate::stats::Covariance;
 use crate::work::{self, Stop};
@@ -59,18 +60,18 @@ fn found(
     Ok((text, Page { page: page(Value::Object(value))? }))
 }
 
-/// Sizes of neighbourhoods and the frame of a measurement.
-#[derive(FromPyObject)]
-#[pyo3(from_item_all)]
-pub struct MeasureArgs {
-    paired: bool,
-    frame: Option<Py<Frame>>,
-    energy: Option<f64>,
-    rank: Option<usize>,
-    mixing_k: usize,
-    overlap_k: usize,
-    neighbour_rows: usize,
-    seed: u64,
+options! {
+    /// Sizes of neighbourhoods and the frame of a measurement.
+    pub struct MeasureArgs {
+        paired: bool,
+        frame: Option<Py<Frame>>,
+        energy: Option<f64>,
+        rank: Option<usize>,
+        mixing_k: usize,
+        overlap_k: usize,
+        neighbour_rows: usize,
+        seed: u64,
+    }
 }
 
 impl MeasureArgs {
@@ -155,19 +156,19 @@ pub fn compare(
     })
 }
 
-/// What is asked of a calibration.
-#[derive(FromPyObject)]
-#[pyo3(from_item_all)]
-pub struct CalibrateArgs<'py> {
-    text: Option<Bound<'py, PyAny>>,
-    image: Option<Bound<'py, PyAny>>,
-    sizes: Vec<u64>,
-    trials: u32,
-    domains: Vec<(String, Bound<'py, PyAny>, Bound<'py, PyAny>)>,
-    statistics: Option<Py<Statistics>>,
-    batch: Option<Bound<'py, PyAny>>,
-    side: String,
-    significance: f64,
+options! {
+    /// What is asked of a calibration.
+    pub struct CalibrateArgs<'py> {
+        text: Option<Bound<'py, PyAny>>,
+        image: Option<Bound<'py, PyAny>>,
+        sizes: Vec<u64>,
+        trials: u32,
+        domains: Vec<(String, Bound<'py, PyAny>, Bound<'py, PyAny>)>,
+        statistics: Option<Py<Statistics>>,
+        batch: Option<Bound<'py, PyAny>>,
+        side: String,
+        significance: f64,
+    }
 }
 
 /// A calibration's rows, opened.
@@ -321,11 +322,12 @@ impl Frame {
         let (cut, stream) = (cut(energy, rank)?, reading.stream()?);
         let device = device_for_halves(py, device_name)?;
         work::run(py, false, |stop| {
-            let matrix = |side: Side| match side {
+            // Borrowed: an array is let go of with the interpreter, not on this thread.
+            let matrix = |side: &Side| match side {
                 Side::Rows(rows) => covariance(&device, &mut rows.source(stop)?, stream),
-                Side::Counted(matrix) => Ok(matrix),
+                Side::Counted(matrix) => Ok(matrix.clone()),
             };
-            let (y, x) = (matrix(source)?, matrix(target)?);
+            let (y, x) = (matrix(&source)?, matrix(&target)?);
             let (inner, kept) = frame_of_covariances(&device, &y, &x, cut)?;
             Ok(Frame { inner, energy: Some(kept / (y.trace() + x.trace())) })
         })

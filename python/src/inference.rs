@@ -13,6 +13,7 @@ use realign::nn::decoder::generate::Sampling;
 
 use crate::encode::computing;
 use crate::errors::{input, raised};
+use crate::options::options;
 use crate::rows::{Reading, Rows, element_of};
 use crate::work::{self, Stop};
 
@@ -26,28 +27,28 @@ pub struct Assistant {
     sees: bool,
 }
 
-/// How a model is opened.
-#[derive(FromPyObject)]
-#[pyo3(from_item_all)]
-struct OpenArgs {
-    adapter: Option<PathBuf>,
-    precision: String,
-    weights: Option<String>,
-    lora: Option<PathBuf>,
-    visual_tokens: Option<usize>,
+options! {
+    /// How a model is opened.
+    struct OpenArgs {
+        adapter: Option<PathBuf>,
+        precision: String,
+        weights: Option<String>,
+        lora: Option<PathBuf>,
+        visual_tokens: Option<usize>,
+    }
 }
 
-/// A question, and how it is answered.
-#[derive(FromPyObject)]
-#[pyo3(from_item_all)]
-struct AskArgs {
-    prompt: String,
-    system: Option<String>,
-    plain: bool,
-    max_tokens: usize,
-    temperature: f32,
-    top_p: f32,
-    seed: u64,
+options! {
+    /// A question, and how it is answered.
+    struct AskArgs {
+        prompt: String,
+        system: Option<String>,
+        plain: bool,
+        max_tokens: usize,
+        temperature: f32,
+        top_p: f32,
+        seed: u64,
+    }
 }
 
 #[pymethods]

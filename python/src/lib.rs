@@ -10,6 +10,7 @@ mod encode;
 mod errors;
 mod geometry;
 mod inference;
+mod options;
 mod rank;
 mod rows;
 mod stats;

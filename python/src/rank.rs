@@ -10,6 +10,7 @@ use realign::stats::{NonFinite, RowSource};
 
 use crate::devices::{device, device_for_halves};
 use crate::errors::{input, parsed, raised};
+use crate::options::options;
 use crate::rows::{Filled, Reading, Rows, Source, check_width};
 use crate::work::{self, Stop};
 
@@ -34,17 +35,17 @@ fn named<'a, 'b>(sets: &'a [(String, Rows)], sources: &'b mut [Source<'_>]) -> V
     sets.iter().zip(sources).map(|((name, _), rows)| (&name[..], rows as &mut dyn RowSource)).collect()
 }
 
-/// How collections are searched.
-#[derive(FromPyObject)]
-#[pyo3(from_item_all)]
-struct SearchArgs {
-    score: String,
-    kind: Option<String>,
-    top: usize,
-    share: Option<f64>,
-    nnn_alpha: Option<f64>,
-    nnn_neighbours: Option<usize>,
-    any_encoder: bool,
+options! {
+    /// How collections are searched.
+    struct SearchArgs {
+        score: String,
+        kind: Option<String>,
+        top: usize,
+        share: Option<f64>,
+        nnn_alpha: Option<f64>,
+        nnn_neighbours: Option<usize>,
+        any_encoder: bool,
+    }
 }
 
 /// Query, rank, collection, row, product, score: a column each.

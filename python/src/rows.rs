@@ -10,17 +10,19 @@ use realign::stats::{DatasetRows, MemoryRows, NonFinite, RowSource, StreamOption
 use realign::{ElementType, Error, Result};
 
 use crate::errors::{input, parsed, raised};
+use crate::options::options;
 use crate::warnings;
 use crate::work::{QUICK, Stop};
 
-/// How rows are read: keyword arguments of everything that takes rows.
-#[derive(Clone, Debug, Default, FromPyObject)]
-#[pyo3(from_item_all)]
-pub struct Reading {
-    nonfinite: Option<String>,
-    chunk_rows: Option<usize>,
-    key: Option<String>,
-    column: Option<String>,
+options! {
+    /// How rows are read: keyword arguments of everything that takes rows.
+    #[derive(Clone, Debug, Default)]
+    pub struct Reading {
+        nonfinite: Option<String>,
+        chunk_rows: Option<usize>,
+        key: Option<String>,
+        column: Option<String>,
+    }
 }
 
 impl Reading {
@@ -368,10 +370,20 @@ pub fn cut(energy: Option<f64>, rank: Option<usize>) -> PyResult<realign::geomet
 }
 
 /// A number of steps or a word, as callers give a centroid.
-#[derive(FromPyObject)]
 pub enum NumberOrName {
-    Number(u32),
+    Number(i64),
     Name(String),
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for NumberOrName {
+    type Error = PyErr;
+
+    fn extract(given: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        if let Ok(name) = given.extract() {
+            return Ok(NumberOrName::Name(name));
+        }
+        given.extract().map(NumberOrName::Number)
+    }
 }
 
 impl NumberOrName {

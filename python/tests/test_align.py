@@ -111,3 +111,18 @@ def test_files(text: Any, image: Any, tmp_path: Path) -> None:
 def test_devices_agree(text: Any, image: Any) -> None:
     fits = [realign.fit(text, image, device=device) for device in every_device()]
     assert all(st == fits[0] for st in fits)
+
+
+def test_keywords_of_other_types_are_named(text: Any, image: Any) -> None:
+    wrong: list[tuple[dict[str, Any], type[Exception], str]] = [
+        ({"method": "c3", "sigma": "a"}, TypeError, "sigma: 'a'"),
+        ({"method": "c3", "seed": -1}, ValueError, "seed: -1"),
+        ({"centroid": 1.5}, TypeError, r"centroid: 1\.5"),
+        ({"centroid": -1}, ValueError, "centroid: '-1'"),
+        ({"chunk_rows": 0}, ValueError, "chunk_rows"),
+        ({"nonfinite": "drop"}, ValueError, "nonfinite"),
+        ({"paired": "yes"}, TypeError, "paired: 'yes'"),
+    ]
+    for bad, kind, said in wrong:
+        with pytest.raises(kind, match=said):
+            realign.fit(text, image, **bad)
