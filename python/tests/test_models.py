@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -189,3 +192,26 @@ def test_an_adapter_trains(model: Path, tmp_path: Path) -> None:
     host = stage1(model, tmp_path / "host", max_steps=2, precision="f32")
     np.testing.assert_allclose([e["loss"] for e in run], [e["loss"] for e in host], rtol=1e-4)
     shutil.rmtree(tmp_path / "run")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_ctrl_c_in_a_run_saves(model: Path, tmp_path: Path) -> None:
+    run = stage1(model, tmp_path / "run", max_steps=1_000_000)
+    timer = threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT))
+    timer.start()
+    done = 0
+    with pytest.raises(KeyboardInterrupt):
+        for _ in run:
+            done += 1
+    timer.join()
+    del run
+    for _ in range(100):
+        try:
+            resumed = stage1(model, tmp_path / "run", max_steps=1_000_000, start="resume")
+            break
+        except realign.FileError:
+            # The thread of the run lets go of its folder.
+            time.sleep(0.05)
+    assert resumed.step >= done > 0
+    resumed.stop()
+    list(resumed)
