@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::{Map, Value, json};
+
 use super::centre::Centred;
 use super::options::{check_options, check_pairs};
 use super::{Centroid, FitOptions, Method, apply, fit};
@@ -60,10 +62,44 @@ pub struct Comparison {
     pub frame: Option<Frame>,
 }
 
+impl Compared {
+    fn json(&self) -> Map<String, Value> {
+        let pairs = self.pairs.as_ref();
+        let entries = self.diagnosis.entries().into_iter().chain(pairs.into_iter().flat_map(Decomposition::entries));
+        let mut value: Map<String, Value> = entries.map(|(name, value)| (name.to_owned(), json!(value))).collect();
+        let rank = pairs.map(|pairs| ("frame_rank", json!(pairs.rank)));
+        let times = [
+            ("fit_seconds", json!(self.fit_time.as_secs_f64())),
+            ("apply_seconds", json!(self.apply_time.as_secs_f64())),
+            ("seconds", json!((self.fit_time + self.apply_time).as_secs_f64())),
+        ];
+        value.extend(rank.into_iter().chain(times).map(|(name, value)| (name.to_owned(), value)));
+        value
+    }
+}
+
 impl Comparison {
     /// Rank of the frame.
     pub fn frame_rank(&self) -> Option<usize> {
         self.frame.as_ref().map(Frame::rank)
+    }
+
+    /// Everything by name: under `methods` each method's diagnostics with `fit_seconds`, `apply_seconds` and their sum `seconds`, of pairs their
+    /// own and `frame_rank`; `fitted_rows_source`, `fitted_rows_target`, `rows_source`, `rows_target`, `width`, `frame_rank`. What the data leaves
+    /// undefined is `null`.
+    pub fn json(&self) -> Map<String, Value> {
+        let methods: Map<String, Value> =
+            self.methods.iter().map(|line| (line.method.name().to_owned(), Value::Object(line.json()))).collect();
+        let all = [
+            ("methods", json!(methods)),
+            ("fitted_rows_source", json!(self.fitted_rows.0)),
+            ("fitted_rows_target", json!(self.fitted_rows.1)),
+            ("rows_source", json!(self.source.rows())),
+            ("rows_target", json!(self.target.rows())),
+            ("width", json!(self.source.width())),
+            ("frame_rank", json!(self.frame_rank())),
+        ];
+        all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 }
 

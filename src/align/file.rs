@@ -8,7 +8,8 @@ use super::options::MAX_SIGMA;
 use super::{Centroid, Method, Noise, Radial, Statistics};
 use crate::Result;
 use crate::geometry::Frame;
-use crate::stats::file::{Contents, entry, format_of, read_bytes, write};
+use crate::io::write_atomically;
+use crate::stats::file::{Contents, IN_MEMORY, entry, file_bytes, format_of, read_bytes};
 
 const FORMAT: &str = "realign-statistics";
 const VERSION: u32 = 1;
@@ -84,6 +85,14 @@ impl Statistics {
     /// # Errors
     /// The file exists and `force` is not given; it cannot be written.
     pub fn save(&self, path: &Path, force: bool) -> Result<()> {
+        write_atomically(path, force, &self.to_bytes()?)
+    }
+
+    /// The bytes of the file that [`Self::save`] writes: for another process.
+    ///
+    /// # Errors
+    /// None that data can cause.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
         let d = self.width();
         let one = |name, value: f64| entry(name, Dtype::F64, vec![1], &[value]);
         let mut entries = vec![
@@ -130,7 +139,7 @@ impl Statistics {
         let planes = self.radial.as_ref().map_or(0, Radial::planes);
         metadata.extend((self.method == Method::AnisoAlign).then(|| ("planes", planes.to_string())));
         metadata.extend(self.strength.map(|t| ("strength", format!("{t:e}"))));
-        write(path, force, (FORMAT, VERSION), &metadata, &entries)
+        file_bytes((FORMAT, VERSION), &metadata, &entries)
     }
 
     /// Reads a statistics file.
@@ -138,8 +147,19 @@ impl Statistics {
     /// # Errors
     /// No statistics file, a newer format, or a damaged one.
     pub fn load(path: &Path) -> Result<Self> {
-        let bytes = read_bytes(path)?;
-        let file = Contents::parse(path, &bytes, (FORMAT, VERSION))?;
+        Self::parse(path, &read_bytes(path)?)
+    }
+
+    /// From the bytes of such a file.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        Self::parse(Path::new(IN_MEMORY), bytes)
+    }
+
+    fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
+        let file = Contents::parse(path, bytes, (FORMAT, VERSION))?;
         let method: Method = file.parsed("method")?;
         let centroid = match file.text("centroid")? {
             "none" => None,

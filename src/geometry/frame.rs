@@ -15,7 +15,7 @@ use crate::device::Device;
 use crate::error::{Problem, Remedy};
 use crate::host::{dot, norm};
 use crate::stats::Covariance;
-use crate::stats::file::{Contents, entry, format_of, read_bytes, write};
+use crate::stats::file::{Contents, IN_MEMORY, entry, file_bytes, format_of, read_bytes, write_atomically};
 use crate::{Error, Result};
 
 const FORMAT: &str = "realign-frame";
@@ -265,12 +265,20 @@ impl Frame {
     /// # Errors
     /// The file exists and `force` is not given; it cannot be written.
     pub fn save(&self, path: &Path, force: bool) -> Result<()> {
+        write_atomically(path, force, &self.to_bytes()?)
+    }
+
+    /// The bytes of the file that [`Self::save`] writes: for another process.
+    ///
+    /// # Errors
+    /// None that data can cause.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
         let eigenvalues = self.spectrum.eigenvalues();
         let entries = [
             entry("directions", Dtype::F64, vec![self.rank(), self.width], &self.directions),
             entry("spectrum", Dtype::F64, vec![eigenvalues.len()], eigenvalues),
         ];
-        write(path, force, (FORMAT, VERSION), &[("width", self.width.to_string())], &entries)
+        file_bytes((FORMAT, VERSION), &[("width", self.width.to_string())], &entries)
     }
 
     /// Reads a frame.
@@ -278,8 +286,19 @@ impl Frame {
     /// # Errors
     /// No frame file, a newer format, or a damaged one: directions that are not orthonormal are an error.
     pub fn load(path: &Path) -> Result<Self> {
-        let bytes = read_bytes(path)?;
-        let file = Contents::parse(path, &bytes, (FORMAT, VERSION))?;
+        Self::parse(path, &read_bytes(path)?)
+    }
+
+    /// From the bytes of such a file.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        Self::parse(Path::new(IN_MEMORY), bytes)
+    }
+
+    fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
+        let file = Contents::parse(path, bytes, (FORMAT, VERSION))?;
         let width: usize = file.parsed("width")?;
         let directions = file.finite("directions", None)?;
         let spectrum = file.finite("spectrum", None)?;

@@ -10,7 +10,8 @@ use super::profile::{Profile, Sums};
 use super::ranking::{MAX_SAMPLE_ROWS, Ranking};
 use super::sample::Sample;
 use crate::Result;
-use crate::stats::file::{Contents, format_of, read_bytes, write};
+use crate::io::write_atomically;
+use crate::stats::file::{Contents, IN_MEMORY, file_bytes, format_of, read_bytes};
 use crate::stats::{MAX_COVARIANCE_WIDTH, Moments, SecondMoments};
 
 const FORMAT: &str = "realign-ranking";
@@ -51,6 +52,14 @@ impl Ranking {
     /// # Errors
     /// The file exists and `force` is not given; it cannot be written.
     pub fn save(&self, path: &Path, force: bool) -> Result<()> {
+        write_atomically(path, force, &self.to_bytes()?)
+    }
+
+    /// The bytes of the file that [`Self::save`] writes: for another process.
+    ///
+    /// # Errors
+    /// None that data can cause.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
         let mut entries = Vec::new();
         for (prefix, all) in [(COLLECTIONS, &self.collections), (QUERIES, &self.queries)] {
             for (name, profile) in all {
@@ -72,7 +81,7 @@ impl Ranking {
             .flatten()
             .collect();
         metadata.extend(encoders.iter().map(|(name, text)| (&name[..], text.clone())));
-        write(path, force, (FORMAT, self.version()), &metadata, &entries)
+        file_bytes((FORMAT, self.version()), &metadata, &entries)
     }
 
     fn version(&self) -> u32 {
@@ -108,8 +117,19 @@ impl Ranking {
     /// # Errors
     /// No ranking, a newer format, or a damaged file.
     pub fn load(path: &Path) -> Result<Self> {
-        let bytes = read_bytes(path)?;
-        let contents = Contents::parse(path, &bytes, (FORMAT, VERSION))?;
+        Self::parse(path, &read_bytes(path)?)
+    }
+
+    /// From the bytes of such a file.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        Self::parse(Path::new(IN_MEMORY), bytes)
+    }
+
+    fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
+        let contents = Contents::parse(path, bytes, (FORMAT, VERSION))?;
         let (width, seed, sample) = (contents.parsed("width")?, contents.parsed("seed")?, contents.parsed("sample")?);
         if !(1..=MAX_COVARIANCE_WIDTH).contains(&width) || !(2..=MAX_SAMPLE_ROWS).contains(&sample) {
             return Err(contents.damaged("the width or the samples' size is out of range"));

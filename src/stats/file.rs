@@ -21,19 +21,15 @@ use std::path::Path;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
 
-use super::{
-    Covariance, CovarianceSums, FRACTION_BITS, MAX_COVARIANCE_WIDTH, MAX_ROWS, Moments, Noise, Privacy, SecondMoments,
-    Summary,
-};
+use super::{MAX_COVARIANCE_WIDTH, Moments, Noise, Privacy};
 use crate::error::{FileKind, Problem, Remedy};
-use crate::io::{EncoderId, write_atomically};
+use crate::io::EncoderId;
+pub(crate) use crate::io::write_atomically;
 use crate::{Error, Result};
 
-const FORMAT: &str = "realign-moments";
+pub(super) const FORMAT: &str = "realign-moments";
 /// Of private moments; files of others are as before there were any.
-const VERSION: u32 = 3;
-/// Of files with exact second moments; without them files are as before there were any, version 1.
-const VERSION_OF_SECOND_MOMENTS: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 const VERSION_OF_MOMENTS: u32 = 1;
 
 /// A tensor to be written: name, type, shape, little-endian bytes.
@@ -48,10 +44,23 @@ pub(crate) fn entry<T: bytemuck::Pod>(name: &'static str, dtype: Dtype, shape: V
 pub(crate) fn write<N: AsRef<str>>(
     path: &Path,
     force: bool,
-    (format, version): (&str, u32),
+    format: (&str, u32),
     metadata: &[(&str, String)],
     entries: &[(N, Dtype, Vec<usize>, Vec<u8>)],
 ) -> Result<()> {
+    write_atomically(path, force, &file_bytes(format, metadata, entries)?)
+}
+
+/// What errors call bytes that are no file's.
+pub(crate) const IN_MEMORY: &str = "in memory";
+
+/// The bytes of such a file.
+pub(crate) fn file_bytes<N: AsRef<str>>(
+    (format, version): (&str, u32),
+    metadata: &[(&str, String)],
+    entries: &[(N, Dtype, Vec<usize>, Vec<u8>)],
+) -> Result<Vec<u8>> {
+    let path = Path::new(IN_MEMORY);
     let mut all: HashMap<String, String> = metadata.iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect();
     all.insert("format".to_owned(), format.to_owned());
     all.insert("format_version".to_owned(), version.to_string());
@@ -63,7 +72,7 @@ pub(crate) fn write<N: AsRef<str>>(
     let views = views.collect::<Result<Vec<_>>>()?;
     let mut bytes = serialize(views, Some(all)).map_err(|e| Error::format(path, e.to_string()))?;
     sort_metadata(&mut bytes);
-    write_atomically(path, force, &bytes)
+    Ok(bytes)
 }
 
 /// Puts the header's keys in order: its map has none, and equal statistics should give equal files.
@@ -247,7 +256,7 @@ impl<'a> Contents<'a> {
 }
 
 /// The upper and the lower 64 bits.
-fn halves(integers: &[i128]) -> (Vec<i64>, Vec<u64>) {
+pub(super) fn halves(integers: &[i128]) -> (Vec<i64>, Vec<u64>) {
     (integers.iter().map(|x| (x >> 64) as i64).collect(), integers.iter().map(|x| *x as u64).collect())
 }
 
@@ -261,22 +270,35 @@ fn notes_of(moments: &Moments) -> BTreeMap<String, String> {
     notes
 }
 
+/// The file of moments, of these tensors.
+pub(super) fn bytes_of(moments: &Moments, version: u32, entries: &[Entry]) -> Result<Vec<u8>> {
+    let encoder = notes_of(moments);
+    let notes: Vec<_> = encoder.iter().map(|(name, text)| (&name[..], text.clone())).collect();
+    file_bytes((FORMAT, version), &notes, entries)
+}
+
 impl Moments {
     /// Writes the file.
     ///
     /// # Errors
     /// The file exists and `force` is not given; it cannot be written.
     pub fn save(&self, path: &Path, force: bool) -> Result<()> {
-        let encoder = notes_of(self);
-        let notes: Vec<_> = encoder.iter().map(|(name, text)| (&name[..], text.clone())).collect();
-        write(path, force, (FORMAT, self.version()), &notes, &self.entries())
+        write_atomically(path, force, &self.to_bytes()?)
     }
 
-    fn version(&self) -> u32 {
+    /// The bytes of the file that [`Self::save`] writes: for another process.
+    ///
+    /// # Errors
+    /// None that data can cause.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        bytes_of(self, self.version(), &self.entries())
+    }
+
+    pub(super) fn version(&self) -> u32 {
         if self.noise.is_some() { VERSION } else { VERSION_OF_MOMENTS }
     }
 
-    fn entries(&self) -> Vec<Entry> {
+    pub(super) fn entries(&self) -> Vec<Entry> {
         let d = self.width();
         let (high, low) = halves(&self.columns);
         let one = |name, value: u64| entry(name, Dtype::U64, vec![1], &[value]);
@@ -303,11 +325,22 @@ impl Moments {
     /// # Errors
     /// No moments file, a newer format, or a damaged one.
     pub fn load(path: &Path) -> Result<Self> {
-        let bytes = read_bytes(path)?;
-        Self::read(&Contents::parse(path, &bytes, (FORMAT, VERSION))?)
+        Self::parse(path, &read_bytes(path)?)
     }
 
-    fn read(contents: &Contents<'_>) -> Result<Self> {
+    /// From the bytes of such a file.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        Self::parse(Path::new(IN_MEMORY), bytes)
+    }
+
+    fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
+        Self::read(&Contents::parse(path, bytes, (FORMAT, VERSION))?)
+    }
+
+    pub(super) fn read(contents: &Contents<'_>) -> Result<Self> {
         let columns = contents.wide("sum_high", "sum_low")?;
         let one = |name| contents.one::<u64>(name, Dtype::U64);
         let (rows, nonzero_rows) = (one("rows")?, one("nonzero_rows")?);
@@ -331,131 +364,5 @@ impl Moments {
     /// Whether the file says that it holds moments.
     pub fn is_file(path: &Path) -> bool {
         format_of(path).as_deref() == Some(FORMAT)
-    }
-}
-
-/// The tensors of a covariance among the moments'.
-const COVARIANCE: (&str, &str, Option<&str>) = ("covariance_mean", "covariance", Some("covariance_error"));
-
-/// How far the two means of one file may be apart in a component: exact sums are of rows in fixed point.
-const MEAN_SLACK: f64 = 1e-8;
-
-/// How far an element may be, relative to itself, from what the integers beside it come to: another version may have rounded otherwise.
-const ROUNDING: f64 = 8.0 * f64::EPSILON;
-
-impl SecondMoments {
-    /// Upper and lower 64 bits of the column sums, `[d]`.
-    pub(crate) fn columns(&self) -> (Vec<i64>, Vec<u64>) {
-        halves(&self.columns)
-    }
-
-    /// Upper and lower 64 bits of the products, `[d (d + 1) / 2]`.
-    pub(crate) fn products(&self) -> (Vec<i64>, Vec<u64>) {
-        halves(&self.products)
-    }
-
-    /// From a file's sums, where they can be those of so many unit rows.
-    pub(crate) fn from_sums(rows: u64, columns: Vec<i128>, products: Vec<i128>) -> Option<Self> {
-        let d = columns.len();
-        let most = i128::from(rows.min(MAX_ROWS)) << FRACTION_BITS;
-        let fits = |x: &i128, most: i128| x.unsigned_abs() <= most.unsigned_abs();
-        let possible = (1..=MAX_COVARIANCE_WIDTH).contains(&d)
-            && products.len() == d * (d + 1) / 2
-            && (1..=MAX_ROWS).contains(&rows)
-            && columns.iter().all(|c| fits(c, most))
-            && products.iter().all(|p| fits(p, most << FRACTION_BITS));
-        possible.then_some(SecondMoments { rows, columns, products })
-    }
-
-    fn entries(&self) -> Vec<Entry> {
-        let (sums, products) = (self.columns(), self.products());
-        let (d, pairs) = (self.width(), self.products.len());
-        vec![
-            entry("covariance_sum_high", Dtype::I64, vec![d], &sums.0),
-            entry("covariance_sum_low", Dtype::U64, vec![d], &sums.1),
-            entry("covariance_product_high", Dtype::I64, vec![pairs], &products.0),
-            entry("covariance_product_low", Dtype::U64, vec![pairs], &products.1),
-        ]
-    }
-
-    /// The sums of a file that has them, whose covariance was read as `found`.
-    fn read(contents: &Contents<'_>, found: &Covariance) -> Result<Self> {
-        let columns = contents.wide("covariance_sum_high", "covariance_sum_low")?;
-        let products = contents.wide("covariance_product_high", "covariance_product_low")?;
-        let sums =
-            SecondMoments::from_sums(found.count, columns, products).filter(|sums| sums.width() == found.width());
-        let sums = sums.ok_or_else(|| contents.damaged("the covariance's sums do not fit each other"))?;
-        let exact = sums.covariance();
-        let near = |(a, b): (&f64, &f64)| (a - b).abs() <= ROUNDING * a.abs();
-        let matrices = exact.matrix.iter().zip(&found.matrix);
-        if !matrices.chain(exact.mean.iter().zip(&found.mean)).all(near) {
-            return Err(contents.damaged("the covariance is not what its sums come to"));
-        }
-        Ok(sums)
-    }
-}
-
-impl Summary {
-    /// Writes the moments' file, with three more tensors where there is a covariance:
-    ///
-    /// | tensor | type, shape | meaning |
-    /// | --- | --- | --- |
-    /// | `covariance` | F64 `[d, d]` | `E[(u - E u)(u - E u)ᵀ]` of the unit rows, 1/n, symmetric to the bit |
-    /// | `covariance_mean` | F64 `[d]` | the mean it was taken about, which merging needs to more digits than `mean` has |
-    /// | `covariance_error` | F64 `[1]` | its relative error in Frobenius norm at most |
-    ///
-    /// and four more where it is exact, of which the three are what they come to, for readers' convenience:
-    ///
-    /// | tensors | type, shape | meaning |
-    /// | --- | --- | --- |
-    /// | `covariance_sum_high`, `covariance_sum_low` | I64, U64 `[d]` | column sums: `(high 2⁶⁴ + low) 2⁻⁴³` |
-    /// | `covariance_product_high`, `covariance_product_low` | I64, U64 `[d (d + 1) / 2]` | `Σ u uᵀ` in 2⁻⁸⁶, its rows from the diagonal on |
-    ///
-    /// # Errors
-    /// The file exists and `force` is not given; it cannot be written.
-    pub fn save(&self, path: &Path, force: bool) -> Result<()> {
-        let mut entries = self.moments.entries();
-        let mut version = self.moments.version();
-        if let Some(sums) = &self.covariance {
-            let Covariance { mean, matrix, error, .. } = sums.covariance();
-            let d = mean.len();
-            entries.push(entry("covariance", Dtype::F64, vec![d, d], &matrix));
-            entries.push(entry("covariance_mean", Dtype::F64, vec![d], &mean));
-            entries.push(entry("covariance_error", Dtype::F64, vec![1], &[error]));
-            if let CovarianceSums::Exact(sums) = sums {
-                entries.extend(sums.entries());
-                version = version.max(VERSION_OF_SECOND_MOMENTS);
-            }
-        }
-        let encoder = notes_of(&self.moments);
-        let notes: Vec<_> = encoder.iter().map(|(name, text)| (&name[..], text.clone())).collect();
-        write(path, force, (FORMAT, version), &notes, &entries)
-    }
-
-    /// Reads a moments file, with its covariance if it has one.
-    ///
-    /// # Errors
-    /// No moments file, a newer format, or a damaged one: a covariance that does not fit the moments is an error.
-    pub fn load(path: &Path) -> Result<Self> {
-        let bytes = read_bytes(path)?;
-        let contents = Contents::parse(path, &bytes, (FORMAT, VERSION))?;
-        let moments = Moments::read(&contents)?;
-        if !contents.has(COVARIANCE.1) {
-            return Ok(Summary { moments, covariance: None });
-        }
-        let covariance = Covariance::read(&contents, moments.rows, COVARIANCE)?;
-        let (mean, trace) = (moments.mean(), moments.trace());
-        let near = |(a, b): (&f64, &f64)| (a - b).abs() <= MEAN_SLACK;
-        // The trace's error is the matrix's in Frobenius norm times the root of d at most.
-        let slack = covariance.error * (mean.len() as f64).sqrt() * trace + 1e-8;
-        let traces_fit = (covariance.trace() - trace).abs() <= slack;
-        if covariance.width() != mean.len() || !covariance.mean.iter().zip(&mean).all(near) || !traces_fit {
-            return Err(contents.damaged("the covariance does not fit the sums"));
-        }
-        let covariance = match contents.has("covariance_product_high") {
-            true => CovarianceSums::Exact(SecondMoments::read(&contents, &covariance)?),
-            false => CovarianceSums::Rounded(covariance),
-        };
-        Ok(Summary { moments, covariance: Some(covariance) })
     }
 }

@@ -9,6 +9,7 @@ mod rows;
 mod second_moments;
 mod subset;
 mod summary;
+mod summary_file;
 mod unit;
 mod zero_rows;
 

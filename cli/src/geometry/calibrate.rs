@@ -62,24 +62,10 @@ pub fn calibrate(args: &CalibrateArgs) -> Result<()> {
             found.transfer = Some(transfer_between(&device, &domains, &options)?);
         }
     }
-    value.extend(values(&found, args.significance));
+    value.extend(found.json(args.significance));
     let value = Value::Object(value);
     args.page.write(args.json.force, || found.page(args.significance, value.clone()))?;
     args.json.finish(&value, || text(&found, args.significance))
-}
-
-fn values(found: &Calibration, significance: f64) -> Map<String, Value> {
-    let mut value = Map::new();
-    if let Some(result) = &found.drift {
-        value.insert("drift".to_owned(), drift_value(result, significance));
-    }
-    if !found.sizes.is_empty() {
-        value.insert("sizes".to_owned(), found.sizes.iter().map(size_value).collect());
-    }
-    if let Some(transfer) = &found.transfer {
-        value.insert("transfer".to_owned(), json!({ "domains": transfer.domains, "gap": transfer.gaps }));
-    }
-    value
 }
 
 fn text(found: &Calibration, significance: f64) -> String {
@@ -102,14 +88,6 @@ fn drift(args: &CalibrateArgs, statistics: &Statistics, batch: &Dataset) -> Resu
         }
     };
     Ok(recalibration(&mut DatasetRows::new(batch), stored, args.read.stream(None))?)
-}
-
-fn drift_value(r: &Recalibration, significance: f64) -> Value {
-    json!({
-        "rows": r.rows, "statistic": r.statistic, "degrees_of_freedom": r.degrees, "p_mean": r.p_mean,
-        "trace_z": r.trace_z, "p_trace": r.p_trace, "p_value": r.p_value, "drift": r.drift,
-        "significance": significance, "recalibrate": r.recalibrate(significance),
-    })
 }
 
 fn drift_text(r: &Recalibration, significance: f64) -> String {
@@ -141,10 +119,6 @@ fn sample_sizes(
     let asked = if args.sizes.is_empty() { &all } else { &args.sizes };
     let (mut y, mut x) = (DatasetRows::new(source), DatasetRows::new(target));
     Ok(sample_size_study(device, &mut y, &mut x, (asked, args.trials, args.fit.seed), options)?)
-}
-
-fn size_value(size: &SizeResult) -> Value {
-    json!({ "rows": size.rows, "gap_mean": size.mean(), "gap_sd": size.deviation(), "gaps": size.gaps })
 }
 
 fn sizes_text(table: &[SizeResult]) -> String {

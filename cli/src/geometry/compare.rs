@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use anyhow::Result;
 use realign::align::{CompareOptions, Comparison, FitOptions, Method, compare as compare_methods};
 use realign::stats::{DatasetRows, StreamOptions};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::align::unused::{Given, refuse_unused};
 use crate::geometry::args::{CompareArgs, FitOptionArgs};
-use crate::geometry::measure::{entries, open_all};
+use crate::geometry::measure::open_all;
 use crate::shared::show;
 use crate::shared::sources::LazyDevice;
 
@@ -74,30 +74,11 @@ pub fn compare(args: &CompareArgs) -> Result<()> {
     let (mut y, mut x) = (DatasetRows::new(&source), DatasetRows::new(&target));
     let comparison = compare_methods(device, &mut y, &mut x, methods, &options)?;
     bar.finish_and_clear();
-    let value = value(&comparison, device.name());
+    let mut value = comparison.json();
+    value.insert("device".to_owned(), json!(device.name()));
+    let value = Value::Object(value);
     args.page.write(args.json.force, || comparison.page(value.clone()))?;
     args.json.finish(&value, || text(&comparison))
-}
-
-fn value(comparison: &Comparison, device: &str) -> Value {
-    let mut methods = Map::new();
-    for line in &comparison.methods {
-        let mut value = entries(line.diagnosis.entries());
-        if let Some(pairs) = &line.pairs {
-            value.extend(entries(pairs.entries()));
-            value.insert("frame_rank".to_owned(), json!(pairs.rank));
-        }
-        value.insert("fit_seconds".to_owned(), json!(line.fit_time.as_secs_f64()));
-        value.insert("apply_seconds".to_owned(), json!(line.apply_time.as_secs_f64()));
-        value.insert("seconds".to_owned(), json!((line.fit_time + line.apply_time).as_secs_f64()));
-        methods.insert(line.method.name().to_owned(), Value::Object(value));
-    }
-    json!({
-        "methods": methods, "fitted_rows_source": comparison.fitted_rows.0,
-        "fitted_rows_target": comparison.fitted_rows.1, "rows_source": comparison.source.rows(),
-        "rows_target": comparison.target.rows(), "width": comparison.source.width(),
-        "frame_rank": comparison.frame_rank(), "device": device,
-    })
 }
 
 fn text(comparison: &Comparison) -> String {

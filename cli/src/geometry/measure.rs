@@ -8,17 +8,12 @@ use realign::device::Device;
 use realign::geometry::{Frame, MeasureOptions, MeasuredSets, Measurement, Survey, measure as measure_sets};
 use realign::io::Dataset;
 use realign::stats::{DatasetRows, RowSource};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::geometry::args::MeasureArgs;
 use crate::shared::read::ReadArgs;
 use crate::shared::show;
 use crate::shared::sources::LazyDevice;
-
-/// Names and values; `null` is what this data leaves undefined.
-pub fn entries(entries: Vec<(&'static str, Option<f64>)>) -> Map<String, Value> {
-    entries.into_iter().map(|(key, value)| (key.to_owned(), json!(value))).collect()
-}
 
 /// One set, with a bar that tells how far it is.
 pub fn survey(device: &Device, read: &ReadArgs, dataset: &Dataset, sample_rows: usize) -> Result<Survey> {
