@@ -35,6 +35,8 @@ const VERSION: u32 = 3;
 /// Of files with exact second moments; without them files are as before there were any, version 1.
 const VERSION_OF_SECOND_MOMENTS: u32 = 2;
 const VERSION_OF_MOMENTS: u32 = 1;
+/// What stands for the path of bytes in errors.
+const IN_MEMORY: &str = "bytes of moments";
 
 /// A tensor to be written: name, type, shape, little-endian bytes.
 pub(crate) type Entry = (&'static str, Dtype, Vec<usize>, Vec<u8>);
@@ -48,10 +50,20 @@ pub(crate) fn entry<T: bytemuck::Pod>(name: &'static str, dtype: Dtype, shape: V
 pub(crate) fn write<N: AsRef<str>>(
     path: &Path,
     force: bool,
-    (format, version): (&str, u32),
+    format: (&str, u32),
     metadata: &[(&str, String)],
     entries: &[(N, Dtype, Vec<usize>, Vec<u8>)],
 ) -> Result<()> {
+    write_atomically(path, force, &file_bytes(path, format, metadata, entries)?)
+}
+
+/// The bytes of such a file; `path` is for errors.
+fn file_bytes<N: AsRef<str>>(
+    path: &Path,
+    (format, version): (&str, u32),
+    metadata: &[(&str, String)],
+    entries: &[(N, Dtype, Vec<usize>, Vec<u8>)],
+) -> Result<Vec<u8>> {
     let mut all: HashMap<String, String> = metadata.iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect();
     all.insert("format".to_owned(), format.to_owned());
     all.insert("format_version".to_owned(), version.to_string());
@@ -63,7 +75,7 @@ pub(crate) fn write<N: AsRef<str>>(
     let views = views.collect::<Result<Vec<_>>>()?;
     let mut bytes = serialize(views, Some(all)).map_err(|e| Error::format(path, e.to_string()))?;
     sort_metadata(&mut bytes);
-    write_atomically(path, force, &bytes)
+    Ok(bytes)
 }
 
 /// Puts the header's keys in order: its map has none, and equal statistics should give equal files.
@@ -267,9 +279,21 @@ impl Moments {
     /// # Errors
     /// The file exists and `force` is not given; it cannot be written.
     pub fn save(&self, path: &Path, force: bool) -> Result<()> {
+        write_atomically(path, force, &self.named_bytes(path)?)
+    }
+
+    /// The bytes of the file that [`Moments::save`] writes, for those who keep or send them by other means.
+    ///
+    /// # Errors
+    /// None that is known: those of the format's writer.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        self.named_bytes(Path::new(IN_MEMORY))
+    }
+
+    fn named_bytes(&self, path: &Path) -> Result<Vec<u8>> {
         let encoder = notes_of(self);
         let notes: Vec<_> = encoder.iter().map(|(name, text)| (&name[..], text.clone())).collect();
-        write(path, force, (FORMAT, self.version()), &notes, &self.entries())
+        file_bytes(path, (FORMAT, self.version()), &notes, &self.entries())
     }
 
     fn version(&self) -> u32 {
@@ -305,6 +329,14 @@ impl Moments {
     pub fn load(path: &Path) -> Result<Self> {
         let bytes = read_bytes(path)?;
         Self::read(&Contents::parse(path, &bytes, (FORMAT, VERSION))?)
+    }
+
+    /// Reads what [`Moments::to_bytes`] gave, or a file's bytes.
+    ///
+    /// # Errors
+    /// As [`Moments::load`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        Self::read(&Contents::parse(Path::new(IN_MEMORY), bytes, (FORMAT, VERSION))?)
     }
 
     fn read(contents: &Contents<'_>) -> Result<Self> {
