@@ -36,16 +36,38 @@ fn main() -> ExitCode {
     }
 }
 
+/// The files of functions in the order in which the header has them; others come behind them.
+const ORDER: [&str; 9] = [
+    "version.rs",
+    "status.rs",
+    "device.rs",
+    "statistics.rs",
+    "moments.rs",
+    "ranking.rs",
+    "encoder.rs",
+    "assistant.rs",
+    "answer.rs",
+];
+
+/// The files that have functions for C.
+fn parts(crate_folder: &Path) -> std::io::Result<Vec<String>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(crate_folder.join("src"))? {
+        let path = entry?.path();
+        if std::fs::read_to_string(&path)?.contains("#[unsafe(no_mangle)]") {
+            found.extend(path.file_name().map(|name| name.to_string_lossy().into_owned()));
+        }
+    }
+    found.sort_by_key(|name| (ORDER.iter().position(|known| known == name).unwrap_or(ORDER.len()), name.clone()));
+    Ok(found)
+}
+
 /// The header of the functions, or what keeps cbindgen from it.
 fn header(crate_folder: &Path) -> Result<String, String> {
     let config = cbindgen::Config::from_file(crate_folder.join("cbindgen.toml"))?;
     let mut builder = cbindgen::Builder::new().with_config(config);
-    let sources = std::fs::read_dir(crate_folder.join("src")).map_err(|e| e.to_string())?;
-    let mut sources: Vec<_> = sources.filter_map(|entry| Some(entry.ok()?.path())).collect();
-    // In the order of their names, so that the header does not depend on the file system's.
-    sources.sort();
-    for source in sources.into_iter().filter(|path| path.extension().is_some_and(|end| end == "rs")) {
-        builder = builder.with_src(source);
+    for part in parts(crate_folder).map_err(|e| e.to_string())? {
+        builder = builder.with_src(crate_folder.join("src").join(part));
     }
     let mut text = Vec::new();
     builder.generate().map_err(|e| e.to_string())?.write(&mut text);
