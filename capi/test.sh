@@ -39,7 +39,7 @@ shared=(-Ltarget/release -lrealign_c "-Wl,-rpath,$PWD/target/release" -lm -lpthr
 # What Rust's standard library asks of Linux.
 static=(target/release/librealign_c.a -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc)
 sanitizers=(-fsanitize=address,undefined -fno-sanitize-recover=all)
-for source in capi/examples/align.c capi/examples/search.c capi/tests/misuse.c capi/tests/threads.c capi/tests/answers.c; do
+for source in capi/examples/align.c capi/examples/search.c capi/tests/devices.c capi/tests/misuse.c capi/tests/threads.c capi/tests/answers.c; do
     name=$(basename "$source" .c)
     cc -std=c11 "${strict[@]}" "$source" "${shared[@]}" -o "$scratch/$name"
     cc -std=c11 "${strict[@]}" "${sanitizers[@]}" "$source" "${shared[@]}" -o "$scratch/$name.checked"
@@ -64,7 +64,7 @@ cp $golden/tokenizers/llama/tokenizer.json $golden/tokenizers/llama/tokenizer_co
 "$realign" embed --device host --model "$scratch/tower" --texts $golden/training/texts.jsonl --out "$scratch/texts.npy" \
     --ids-out "$scratch/ids.txt"
 "$realign" train stage1 --device host --model "$scratch/llm" --data $golden/training/texts.jsonl --embeddings "$scratch/texts.npy" \
-    --ids "$scratch/ids.txt" --max-steps 2 --out "$scratch/run" >"$scratch/train.log" 2>&1 || fail "$(cat "$scratch/train.log")"
+    --ids "$scratch/ids.txt" --aligner none --max-steps 2 --out "$scratch/run" >"$scratch/train.log" 2>&1 || fail "$(cat "$scratch/train.log")"
 models=("$scratch/tower" "$scratch/run/adapter.safetensors" "$scratch/llm" $golden/pictures/files/rgb8.png)
 
 step "with AddressSanitizer, on the host engine and on $adapter"
@@ -73,6 +73,7 @@ mkdir "$scratch/files" "$scratch/files.valgrind"
 "$scratch/threads.checked"
 "$scratch/answers.checked" "${models[@]}" host
 # Drivers keep memory until the end.
+ASAN_OPTIONS=detect_leaks=0 "$scratch/devices.checked" "$adapter"
 ASAN_OPTIONS=detect_leaks=0 "$scratch/answers.checked" "${models[@]}" "$adapter"
 
 step "the command line's results"
@@ -94,7 +95,7 @@ cmp "$scratch/R.safetensors" "$scratch/R.cli.safetensors"
 "$realign" rank search --device host --ranking "$scratch/R.safetensors" --queries $digits/text_paired.npy --collection text=$digits/text.npy \
     --collection image=$digits/image.npy --top 1 --out "$scratch/hits.jsonl" >"$scratch/log" 2>&1
 # The best hit of each of the first ten queries: its score is the higher one of the example's two.
-grep '"rank": *1[,}]' "$scratch/hits.jsonl" | head -n 10 | sed 's/.*"score": *\([-0-9.e]*\).*/\1/' >"$scratch/scores"
+grep -m 10 '"rank": *1[,}]' "$scratch/hits.jsonl" | sed 's/.*"score": *\([-0-9.e]*\).*/\1/' >"$scratch/scores"
 paste -d ' ' "$scratch/scores" "$scratch/best" | awk '
     { best = $5 > $10 ? $5 : $10; if ($1 - best > 0.001 || best - $1 > 0.001) { print "query " NR - 1 ": " $1 " here " best; bad = 1 } }
     END { if (NR != 10) print NR " queries"; exit bad || NR != 10 }' || fail "scores are not the command line's"

@@ -24,7 +24,7 @@ pub enum RealignStatus {
     Argument = 4,
     /// The operating system refused a file operation.
     Io = 5,
-    /// A file is damaged, of another kind or of a newer format.
+    /// A file is damaged, of another kind or of a newer format, or its folder does not exist.
     Format = 6,
     /// A NaN or an infinity in the data; the message names row and column.
     NonFinite = 7,

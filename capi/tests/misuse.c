@@ -10,27 +10,17 @@ enum { WIDTH = 8, ROWS = 20, NUMBERS = WIDTH * ROWS };
 
 static void devices(void) {
     RealignDevice *device = (RealignDevice *)&device;
-    FAILS(realign_device_open("no such adapter", &device), REALIGN_STATUS_NO_ADAPTER, "no such adapter");
-    CHECK(device == NULL);
     FAILS(realign_device_open("host", NULL), REALIGN_STATUS_NULL_POINTER, "out is null");
     FAILS(realign_device_open("\xff", &device), REALIGN_STATUS_UTF8, "name is not UTF-8: byte 0");
+    CHECK(device == NULL);
     CHECK(realign_device_name(NULL) == NULL && realign_device_kind(NULL) == NULL);
+    CHECK(realign_adapters_count(NULL) == 0 && realign_adapters_driver(NULL, 0) == NULL);
+    realign_adapters_free(NULL);
     realign_device_free(NULL);
     device = host();
     CHECK(strcmp(realign_device_kind(device), "host engine") == 0);
     CHECK(strcmp(realign_device_backend(device), "host") == 0);
     realign_device_free(device);
-
-    RealignAdapters *adapters = NULL;
-    WELL(realign_adapters_new(&adapters));
-    size_t count = realign_adapters_count(adapters);
-    CHECK(realign_adapters_name(adapters, count) == NULL && realign_adapters_driver(NULL, 0) == NULL);
-    for (size_t i = 0; i < count; i++) {
-        CHECK(realign_adapters_name(adapters, i)[0] != 0 && realign_adapters_kind(adapters, i)[0] != 0);
-        CHECK(realign_adapters_backend(adapters, i)[0] != 0 && realign_adapters_driver(adapters, i) != NULL);
-    }
-    realign_adapters_free(adapters);
-    realign_adapters_free(NULL);
 }
 
 static void fits(const RealignDevice *device, const float *text, const float *image) {
@@ -108,7 +98,7 @@ static void files(const RealignStatistics *statistics, const char *folder) {
     FAILS(realign_statistics_save(statistics, in(folder, "S.safetensors"), false), REALIGN_STATUS_OUTPUT_EXISTS,
           "pass true for overwrite");
     WELL(realign_statistics_save(statistics, in(folder, "S.safetensors"), true));
-    FAILS(realign_statistics_save(statistics, in(folder, "no/such/folder"), false), REALIGN_STATUS_IO, "no/such/folder");
+    FAILS(realign_statistics_save(statistics, in(folder, "no/such/folder"), false), REALIGN_STATUS_FORMAT, "create it first");
     RealignMoments *moments = NULL;
     FAILS(realign_moments_load(in(folder, "S.safetensors"), &moments), REALIGN_STATUS_FORMAT, "operator");
     FILE *file = fopen(in(folder, "damaged.safetensors"), "wb");

@@ -25,10 +25,10 @@ typedef struct Task {
 static void *work(void *data) {
     Task *task = data;
     const Shared *shared = task->shared;
-    static const char *const names[2] = {"no such adapter A", "no such adapter B"};
-    RealignDevice *none = NULL;
+    static const char *const names[2] = {"no/such/file/a", "no/such/file/b"};
+    RealignStatistics *none = NULL;
     CHECK(strcmp(realign_last_error_message(), "") == 0);
-    FAILS(realign_device_open(names[task->number], &none), REALIGN_STATUS_NO_ADAPTER, names[task->number]);
+    FAILS(realign_statistics_load(names[task->number], &none), REALIGN_STATUS_IO, names[task->number]);
     pthread_barrier_wait(&task->shared->together);
     /* The other thread's message is not ours. */
     CHECK(strstr(realign_last_error_message(), names[task->number]) != NULL);
