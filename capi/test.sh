@@ -89,6 +89,9 @@ done
 "$scratch/align.static" $digits/text.npy $digits/image.npy "$scratch/S.static.safetensors" "$scratch/aligned.static.npy" host
 cmp "$scratch/S.static.safetensors" "$scratch/S.cli.safetensors"
 
+"$realign" stats --device host --out "$scratch/M.cli.safetensors" "$scratch/files/text.npy" >"$scratch/log"
+cmp "$scratch/files/M.safetensors" "$scratch/M.cli.safetensors"
+
 "$scratch/search.checked" $digits/text.npy $digits/image.npy $digits/text_paired.npy "$scratch/R.safetensors" | tee "$scratch/best"
 "$realign" rank fit --device host --collection text=$digits/text.npy --collection image=$digits/image.npy --out "$scratch/R.cli.safetensors" >"$scratch/log" 2>&1
 cmp "$scratch/R.safetensors" "$scratch/R.cli.safetensors"
@@ -102,7 +105,7 @@ paste -d ' ' "$scratch/scores" "$scratch/best" | awk '
 
 for device in host "$adapter"; do
     leaks=$([ "$device" = host ] && echo 1 || echo 0)
-    ASAN_OPTIONS=detect_leaks=$leaks "$scratch/ask.checked" "${models[@]}" "What is it?" "$device" | tee "$scratch/said"
+    ASAN_OPTIONS=detect_leaks=$leaks "$scratch/ask.checked" "${models[@]}" "What is it?" "$device" >"$scratch/said"
     "$realign" generate --device "$device" --no-tune --model "$scratch/llm" --adapter "${models[1]}" --vision-model "$scratch/tower" --image "${models[3]}" \
         --prompt "What is it?" >"$scratch/said.cli"
     # White space around an answer is the pieces' own.
@@ -112,7 +115,7 @@ done
 if command -v valgrind >/dev/null; then
     step "under valgrind, on the host engine"
     check() {
-        RAYON_NUM_THREADS=2 valgrind --quiet --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite --fair-sched=yes "$@"
+        RAYON_NUM_THREADS=2 valgrind --quiet --error-exitcode=9 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite --fair-sched=yes "$@"
     }
     check "$scratch/misuse" "$scratch/files.valgrind" || fail "valgrind found faults in misuse"
     check "$scratch/threads" || fail "valgrind found faults in threads"

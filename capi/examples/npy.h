@@ -13,7 +13,7 @@ typedef struct Rows {
 } Rows;
 
 /* Reads a file; says what is wrong and gives false where it cannot. Its numbers are freed with free(). */
-static bool read_npy(const char *path, Rows *rows) {
+static inline bool read_npy(const char *path, Rows *rows) {
     unsigned char start[10];
     char header[4096];
     bool read = false;

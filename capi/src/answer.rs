@@ -103,8 +103,16 @@ impl RealignAnswer {
         RealignAnswer { stage, assistant: assistant.clone(), text: vec![0], end: RealignEnd::None }
     }
 
+    /// Does the next piece of the work; an answer whose piece failed, or panicked, has failed for good.
     fn poll(&mut self) -> Result<RealignReply> {
-        match &mut self.stage {
+        let mut stage = std::mem::replace(&mut self.stage, Stage::Failed);
+        let reply = self.advance(&mut stage)?;
+        self.stage = stage;
+        Ok(reply)
+    }
+
+    fn advance(&mut self, stage: &mut Stage) -> Result<RealignReply> {
+        match stage {
             Stage::Failed => {
                 Err(Failure::new(RealignStatus::Argument, "the answer has failed before; free it, and start another"))
             }
@@ -115,7 +123,7 @@ impl RealignAnswer {
                     // SAFETY: `self` keeps a clone of the assistant, and drops it after what borrows it.
                     let assistant = unsafe { borrowed(&self.assistant) };
                     let answering = assistant.begin_on((&seeing.entries, &seeing.row), &seeing.options)?;
-                    self.stage = Stage::Answering(Box::new(answering));
+                    *stage = Stage::Answering(Box::new(answering));
                     Ok(RealignReply::Submitted)
                 }
             },
@@ -219,11 +227,7 @@ pub unsafe extern "C" fn realign_answer_poll(
             unsafe { (output::optional_place("text", text)?, output::optional_place("text_len", text_len)?) };
         answer.text.clear();
         answer.text.push(0);
-        let came = answer.poll();
-        if came.is_err() {
-            answer.stage = Stage::Failed;
-        }
-        reply.set(came?);
+        reply.set(answer.poll()?);
         if let Some(text) = text {
             text.set(answer.text.as_ptr().cast());
         }

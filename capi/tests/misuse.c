@@ -5,6 +5,7 @@
 #include <math.h>
 
 #include "check.h"
+#include "npy.h"
 
 enum { WIDTH = 8, ROWS = 20, NUMBERS = WIDTH * ROWS };
 
@@ -155,6 +156,11 @@ static void moments(const RealignDevice *device, const float *text, const char *
     WELL(realign_moments_from_bytes(bytes, needed, &read));
     CHECK(realign_moments_trace(read) == realign_moments_trace(all));
     WELL(realign_moments_save(part, in(folder, "M.safetensors"), true));
+    /* For the command line, which counts the same rows. */
+    float copy[NUMBERS];
+    memcpy(copy, text, sizeof copy);
+    const Rows counted = {ROWS, WIDTH, copy};
+    CHECK(write_npy(in(folder, "text.npy"), &counted));
     FILE *file = fopen(in(folder, "M.safetensors"), "rb");
     uint8_t *saved = malloc(needed + 1);
     CHECK(file != NULL && fread(saved, 1, needed + 1, file) == needed && memcmp(saved, bytes, needed) == 0);
