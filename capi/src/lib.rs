@@ -19,6 +19,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod version;
+mod warnings;
 
 pub use status::RealignStatus;
 

@@ -25,7 +25,7 @@ pub struct RealignStatistics {
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct RealignFitOptions {
-    /// "realign" (the default, NULL), "mean-shift", "anchor-trace", "c3", "blockwise", "ot", "anisoalign", "ridge", …: the names of the command line's
+    /// "realign" (the default, NULL), "mean-shift", "anchor-trace", "c3", "blockwise", "ot", "anisoalign", "ridge" and so on: the names of the command line's
     /// --method.
     pub method: *const c_char,
     /// How ReAlign's centroid step is done: a number of times, "1" (the default, NULL) to "8", or "exact".

@@ -202,6 +202,37 @@ static void fits_to_moments(const RealignDevice *device, const RealignStatistics
     realign_moments_free(target);
 }
 
+static void hear(const char *text, void *data) {
+    snprintf(data, 256, "%s", text);
+}
+
+/* A collection of 200 copies of one row and few others: a warning, for those who listen. */
+static void warnings(const RealignDevice *device, const float *text) {
+    static float copies[NUMBERS + 200 * WIDTH];
+    memcpy(copies, text, NUMBERS * sizeof(float));
+    for (size_t i = NUMBERS; i < NUMBERS + 200 * WIDTH; i++) {
+        copies[i] = text[i % WIDTH];
+    }
+    RealignNamedRows named = {"copies", copies, NUMBERS + 200 * WIDTH};
+    RealignRanking *ranking = NULL;
+    WELL(realign_ranking_fit(device, &named, 1, NULL, 0, WIDTH, 0, 0, &ranking));
+    char heard[256] = "";
+    float raw = 0.5f;
+    double score;
+#define ONE_SCORE realign_ranking_scores(ranking, text, WIDTH, "copies", &raw, 1, &score, 1)
+    WELL(realign_set_on_warning(hear, heard));
+    WELL(ONE_SCORE);
+    CHECK(strstr(heard, "\"copies\" has so many copies of few rows") != NULL);
+    realign_ranking_free(ranking);
+    /* NULL: nobody hears it. A ranking warns when it prepares a collection, so that this is another one. */
+    heard[0] = 0;
+    WELL(realign_set_on_warning(NULL, NULL));
+    WELL(realign_ranking_fit(device, &named, 1, NULL, 0, WIDTH, 0, 0, &ranking));
+    WELL(ONE_SCORE);
+    CHECK(heard[0] == 0);
+    realign_ranking_free(ranking);
+}
+
 static void rankings(const RealignDevice *device, const float *text, const float *image, const char *folder) {
     RealignNamedRows named[2] = {{"text", text, NUMBERS}, {"image", image, NUMBERS}};
     RealignRanking *ranking = NULL, *read = NULL;
@@ -260,6 +291,7 @@ int main(int argc, char **argv) {
     moments(device, text, argv[1]);
     fits_to_moments(device, statistics, text, image, argv[1]);
     rankings(device, text, image, argv[1]);
+    warnings(device, text);
     realign_statistics_free(statistics);
     realign_device_free(device);
     puts("misuse: passed");

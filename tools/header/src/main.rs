@@ -37,9 +37,10 @@ fn main() -> ExitCode {
 }
 
 /// The files of functions in the order in which the header has them; others come behind them.
-const ORDER: [&str; 9] = [
+const ORDER: [&str; 10] = [
     "version.rs",
     "status.rs",
+    "warnings.rs",
     "device.rs",
     "statistics.rs",
     "moments.rs",
