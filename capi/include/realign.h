@@ -68,7 +68,7 @@ enum RealignStatus
      */
     REALIGN_STATUS_IO = 5,
     /**
-     * A file is damaged, of another kind or of a newer format.
+     * A file is damaged, of another kind or of a newer format, or its folder does not exist.
      */
     REALIGN_STATUS_FORMAT = 6,
     /**
@@ -233,11 +233,17 @@ typedef struct RealignStatistics RealignStatistics;
 typedef struct RealignTextEncoder RealignTextEncoder;
 
 /**
+ * Gets a warning: UTF-8 that is gone when it returns, and what realign_set_on_warning was given. It is called on any thread, on several at once, and must not
+ * throw, nor leave by longjmp.
+ */
+typedef void (*RealignOnWarning)(const char *text, void *user_data);
+
+/**
  * How statistics are fitted. All zeros, or NULL for the whole, are the defaults.
  */
 typedef struct RealignFitOptions {
     /**
-     * "realign" (the default, NULL), "mean-shift", "anchor-trace", "c3", "blockwise", "ot", "anisoalign", "ridge", …: the names of the command line's
+     * "realign" (the default, NULL), "mean-shift", "anchor-trace", "c3", "blockwise", "ot", "anisoalign", "ridge" and so on: the names of the command line's
      * --method.
      */
     const char *method;
@@ -333,6 +339,16 @@ const char *realign_last_error_message(void);
  * A status in a word or two, such as "output exists"; "unknown" for numbers that this version does not give.
  */
 const char *realign_status_name(int32_t status);
+
+/**
+ * Sets what gets warnings, of the whole process: such as settings of a model that are ignored, or faults of a driver that no call can report. Without it, and
+ * with NULL, they are not heard. A call that began before may still reach the function that was set before.
+ *
+ * What the caller answers for:
+ * `on_warning` is NULL or may be called with `user_data`, on any thread, until another one is set and calls that began before have returned.
+ */
+RealignStatus realign_set_on_warning(RealignOnWarning on_warning,
+                                     void *user_data);
 
 /**
  * Opens a device. `name` is NULL or "auto" for the best one (a discrete GPU, else an integrated one, else the host engine), "gpu" for a GPU or an error,
