@@ -189,8 +189,8 @@ pub unsafe extern "C" fn realign_statistics_method(statistics: *const RealignSta
 /// `statistics` is NULL or statistics.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn realign_statistics_gap(statistics: *const RealignStatistics) -> f64 {
-    // SAFETY: as this function's caller says.
     guard_value(f64::NAN, || {
+        // SAFETY: as this function's caller says.
         unsafe { input::shared("statistics", statistics) }.map_or(f64::NAN, |s| s.statistics.gap())
     })
 }
@@ -210,8 +210,8 @@ pub unsafe extern "C" fn realign_statistics_apply(
         // SAFETY: as this function's caller says.
         let (device, statistics) =
             unsafe { (input::shared("device", device)?, input::shared("statistics", statistics)?) };
-        // SAFETY: as this function's caller says; it is no longer used where the aligned rows are written.
         let aligned = {
+            // SAFETY: as this function's caller says; it is no longer used where the aligned rows are written.
             let given = unsafe { input::values("rows", rows.cast_const(), rows_len)? };
             apply_rows(&device.device, &statistics.statistics, given, statistics.statistics.width())?
         };
