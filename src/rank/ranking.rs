@@ -281,6 +281,10 @@ impl Ranking {
     /// # Errors
     /// Another width; no such collection; a value that is no dot product of unit rows, which are -1 to 1.
     pub fn scores(&self, query: &[f32], collection: &str, raw: &[f32]) -> Result<Vec<f64>> {
+        if query.len() != self.width {
+            let got = format!("{} numbers", query.len());
+            return Err(Error::shape("rank", "query", format!("one row of {}, as the ranking's", self.width), got));
+        }
         // Databases that round rows to 8 bits are off by a hundredth at most.
         if let Some(x) = raw.iter().find(|x| x.abs() > 1.02) {
             let problem = format!("{x} is no dot product of unit rows, which are -1 to 1; divide by both norms");

@@ -39,6 +39,11 @@ fn files_keep_the_noise_and_what_it_hides() {
     let summary = Summary::load(&path).unwrap();
     summary.save(&path, true).unwrap();
     assert_eq!(Moments::load(&path).unwrap(), private);
+    // Bytes are the file's.
+    assert_eq!(private.to_bytes().unwrap(), std::fs::read(&path).unwrap());
+    assert_eq!(Moments::from_bytes(&private.to_bytes().unwrap()).unwrap(), private);
+    let error = Moments::from_bytes(b"damaged").unwrap_err().to_string();
+    assert!(error.contains("in memory") && error.contains("damaged"), "{error}");
     // Two releases have two noises, of the promised size.
     let other = plain.private(budget(1.0)).unwrap();
     assert!(other != private);

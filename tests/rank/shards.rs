@@ -168,6 +168,9 @@ fn what_does_not_fit_is_refused() {
     let error = one.scores(&rows[..WIDTH], "b", &[0.5]).unwrap_err().to_string();
     assert!(error.contains("\"b\"") && error.contains('a'), "{error}");
     assert!(one.scores(&rows[..WIDTH - 1], "a", &[0.5]).is_err());
+    // Nor several queries at once, nor none.
+    assert!(one.scores(&rows[..2 * WIDTH], "a", &[0.5]).is_err());
+    assert!(one.scores(&[], "a", &[0.5]).is_err());
     assert!(one.scores(&rows[..WIDTH], "a", &[f32::NAN]).is_err());
     let same: Vec<f32> = rows[..WIDTH].repeat(9);
     let mut source = MemoryRows::f32("same", &same, WIDTH).unwrap();
