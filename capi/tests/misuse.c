@@ -152,7 +152,7 @@ static void moments(const RealignDevice *device, const float *text, const char *
     CHECK(needed > 0 && other_needed == needed);
     WELL(realign_moments_to_bytes(all, bytes, needed, &needed));
     FAILS(realign_moments_from_bytes(bytes, needed - 1, &read), REALIGN_STATUS_FORMAT, "damaged");
-    FAILS(realign_moments_from_bytes(NULL, 0, &read), REALIGN_STATUS_FORMAT, "bytes of moments");
+    FAILS(realign_moments_from_bytes(NULL, 0, &read), REALIGN_STATUS_FORMAT, "in memory");
     WELL(realign_moments_from_bytes(bytes, needed, &read));
     CHECK(realign_moments_trace(read) == realign_moments_trace(all));
     WELL(realign_moments_save(part, in(folder, "M.safetensors"), true));

@@ -3,9 +3,9 @@
 use super::sample::Sample;
 use crate::device::Device;
 use crate::io::EncoderId;
+use crate::kernels::stats::moments::Summand;
 use crate::stats::{
-    Covariance, Moments, Noise, Privacy, RowSource, SecondMomentSums, SecondMoments, StreamOptions, Summand, measure,
-    stream,
+    Covariance, Moments, Noise, Privacy, RowSource, SecondMomentSums, SecondMoments, StreamOptions, measure, stream,
 };
 use crate::{Error, Result};
 
@@ -14,7 +14,7 @@ const BLOCK_ROWS: usize = 1024;
 
 /// A collection, or a kind of query: exact second moments of its unit rows, and a sample of them. Of a private one a mean and a trace with noise
 /// ([`Moments::private`]), and an empty sample.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Profile {
     pub(super) sums: Sums,
     pub(super) sample: Sample,
@@ -23,7 +23,7 @@ pub struct Profile {
 }
 
 /// What is summed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Sums {
     Exact(SecondMoments),
     Private(Moments),

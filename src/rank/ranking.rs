@@ -48,7 +48,7 @@ pub type Named<'a, 'b> = (&'a str, &'b mut dyn RowSource);
 /// Of each collection the exact mean and covariance of its unit rows and a reference sample of them; the same of kinds of queries.
 ///
 /// It does not depend on the order of rows, on chunks, on files or on the device; parts merge to the bits of the whole.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Ranking {
     pub(super) width: usize,
     pub(super) seed: u64,
