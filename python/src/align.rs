@@ -236,7 +236,7 @@ impl Statistics {
     }
 
     /// Method, centroid step, width, rows, traces, scale, gap, what is left of it.
-    #[expect(clippy::type_complexity, reason = "a tuple for Python")]
+    #[allow(clippy::type_complexity, reason = "a tuple for Python")]
     fn numbers(&self) -> (&str, Option<String>, usize, (u64, u64), (f64, f64), f64, f64, Option<f64>) {
         let s = &self.inner;
         let traces = (s.trace_source, s.trace_target);

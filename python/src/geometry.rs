@@ -125,7 +125,6 @@ pub fn measure(
 #[pyfunction]
 #[pyo3(signature = (text, image, methods, args, fit, reading, device_name))]
 pub fn compare(
-    py: Python<'_>,
     text: Bound<'_, PyAny>,
     image: Bound<'_, PyAny>,
     methods: Vec<String>,
@@ -134,6 +133,7 @@ pub fn compare(
     reading: Reading,
     device_name: &str,
 ) -> PyResult<Found> {
+    let py = text.py();
     let asked = methods.iter().map(|name| parsed("methods", name)).collect::<PyResult<Vec<Method>>>()?;
     let methods: Vec<Method> = match &asked[..] {
         [] if args.paired => Method::every().collect(),

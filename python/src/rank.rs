@@ -132,7 +132,7 @@ impl Ranking {
     }
 
     /// Names and numbers of rows: of collections, of kinds of queries.
-    #[expect(clippy::type_complexity, reason = "a tuple for Python")]
+    #[allow(clippy::type_complexity, reason = "a tuple for Python")]
     fn names(&self) -> (Vec<(String, u64)>, Vec<(String, u64)>) {
         let inner = self.held();
         let collections = inner.collections().map(|(name, profile)| (name.to_owned(), profile.rows())).collect();

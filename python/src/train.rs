@@ -208,6 +208,9 @@ impl Run {
     }
 }
 
+/// A step, and its numbers by name.
+type Record = (u64, Vec<(&'static str, f64)>);
+
 #[pymethods]
 impl Run {
     /// Steps done at the beginning, steps of the whole run, the run's folder, the device's name.
@@ -216,7 +219,7 @@ impl Run {
     }
 
     /// The next step's record, by name; `None` at the end.
-    fn step(&self, py: Python<'_>, ahead: bool) -> PyResult<Option<(u64, Vec<(&'static str, f64)>)>> {
+    fn step(&self, py: Python<'_>, ahead: bool) -> PyResult<Option<Record>> {
         match self.ask(py, Order::Step { ahead })? {
             Reply::Step(record) => Ok(Some((record.step, record.numbers()))),
             _ => Ok(None),

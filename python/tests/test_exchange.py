@@ -158,6 +158,8 @@ def test_arrow(dtype: Any) -> None:
     chunked = pa.chunked_array([fixed[:15], fixed[15:]])
     with pytest.warns(realign.CopyWarning, match="2 chunks"):
         assert moments(chunked) == moments(rows)
+    # A stream can be read but once.
+    assert moments(pa.RecordBatchReader.from_batches(table.schema, table.to_batches())) == moments(rows)
     # Memory stays for as long as the rows are used.
     kept = _rows.rows(pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), 6), "x")
     streamed = _rows.rows(pa.table({"e": pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), 6)}), "x")

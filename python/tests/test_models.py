@@ -196,7 +196,9 @@ def test_an_adapter_trains(model: Path, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_ctrl_c_in_a_run_saves(model: Path, tmp_path: Path) -> None:
-    run = stage1(model, tmp_path / "run", max_steps=1_000_000)
+    # Ignored where the tests themselves run behind a shell.
+    kept = signal.signal(signal.SIGINT, signal.default_int_handler)
+    run = stage1(model, tmp_path / "run", max_steps=20_000)
     timer = threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT))
     timer.start()
     done = 0
@@ -204,10 +206,11 @@ def test_ctrl_c_in_a_run_saves(model: Path, tmp_path: Path) -> None:
         for _ in run:
             done += 1
     timer.join()
+    signal.signal(signal.SIGINT, kept)
     del run
     for _ in range(100):
         try:
-            resumed = stage1(model, tmp_path / "run", max_steps=1_000_000, start="resume")
+            resumed = stage1(model, tmp_path / "run", max_steps=20_000, start="resume")
             break
         except realign.FileError:
             # The thread of the run lets go of its folder.

@@ -40,8 +40,9 @@ class Moments:
     @classmethod
     def of(cls, rows: Rows, *, device: str = "host", nonfinite: NonFinite = "error") -> Moments:
         """Of these rows, arrays or files."""
-        made = cls(_width(rows), device=device)
-        made.update(rows, nonfinite=nonfinite)
+        batch, width = _opened(rows)
+        made = cls(width, device=device)
+        made.update(batch, nonfinite=nonfinite)
         return made
 
     def update(self, rows: Rows, *, nonfinite: NonFinite = "error") -> None:
@@ -141,8 +142,9 @@ class Covariance:
     @classmethod
     def of(cls, rows: Rows, *, mode: str = "exact", device: str = "auto", nonfinite: NonFinite = "error") -> Covariance:
         """Of these rows, arrays or files."""
-        made = cls(_width(rows), mode=mode, device=device)
-        made.update(rows, nonfinite=nonfinite)
+        batch, width = _opened(rows)
+        made = cls(width, mode=mode, device=device)
+        made.update(batch, nonfinite=nonfinite)
         return made
 
     def update(self, rows: Rows, *, nonfinite: NonFinite = "error") -> None:
@@ -245,8 +247,12 @@ def _merged(mine: _S, other: object) -> _S:
     return _merged_into(mine.copy(), other)
 
 
-def _width(rows: Rows) -> int:
-    return _realign.width_of(rows, reading())
+def _opened(rows: Rows) -> tuple[Rows, int]:
+    """The rows, converted once, and their width: streams can be read but once."""
+    from ._rows import rows as converted
+
+    batch = converted(rows, "batch")
+    return batch, _realign.width_of(batch, _READING)
 
 
 def _moments(data: bytes, device: str) -> Moments:
