@@ -33,7 +33,7 @@ impl Phases {
     /// # Errors
     /// No planes; no whole rows, or none.
     pub fn of(points: &[f64], planes: usize, neighbours: usize) -> Result<Phases> {
-        let n = count("phases", "points", points, 2 * planes)?;
+        let n = count("phases", "points", points, planes.saturating_mul(2))?;
         if n == 0 {
             return Err(Error::degenerate("phases: no points".to_owned()));
         }
@@ -72,28 +72,15 @@ impl Phases {
     }
 
     /// Pairs of neighbours, the first plane below the second.
-    pub fn pairs(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
+    pub(super) fn pairs(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
         let m = self.planes();
         let all = (0..m).flat_map(move |k| (k + 1..m).map(move |l| (k, l)));
         all.filter(move |(k, l)| self.coherence[k * m + l] > 0.0)
     }
 
-    /// Ψ of phases `[m]`.
-    ///
-    /// # Panics
-    /// As many phases as planes are expected.
-    pub fn potential(&self, phases: &[f64]) -> f64 {
-        let m = self.planes();
-        let anchors = (0..m).map(|k| self.weight[k] * (1.0 - (phases[k] - self.anchor[k]).cos()));
-        let pairs = self
-            .pairs()
-            .map(|(k, l)| self.coherence[k * m + l] * (1.0 - (phases[k] - phases[l] - self.offset[k * m + l]).cos()));
-        anchors.sum::<f64>() + pairs.sum::<f64>()
-    }
-
     /// The parts of ∇Ψ as a linear function of features: a matrix `[2 m, width]` whose columns from 2 m on are 0, and a row `[2 m]` to add. With p and q of
     /// plane k at 2 k and 2 k + 1, and cosines and sines of phases at the same places of the features, `[∇Ψ]_k = p_k sin φ_k - q_k cos φ_k`.
-    pub fn parts(&self, width: usize) -> (Vec<f64>, Vec<f64>) {
+    pub(super) fn parts(&self, width: usize) -> (Vec<f64>, Vec<f64>) {
         let m = self.planes();
         let (mut matrix, mut row) = (vec![0.0; 2 * m * width], vec![0.0; 2 * m]);
         for k in 0..m {
@@ -196,5 +183,72 @@ impl Sums {
             anchor: self.directions.chunks_exact(2).map(|d| d[1].atan2(d[0])).collect(),
             weight: self.squares.iter().map(|s| s / n as f64 / total).collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::gaussian::normals;
+
+    /// Ψ, as the paper prints it.
+    fn potential(phases: &Phases, at: &[f64]) -> f64 {
+        let m = phases.planes();
+        let anchors = (0..m).map(|k| phases.weight[k] * (1.0 - (at[k] - phases.anchor[k]).cos()));
+        let pairs = phases.pairs().map(|(k, l)| {
+            let i = k * m + l;
+            phases.coherence[i] * (1.0 - (at[k] - at[l] - phases.offset[i]).cos())
+        });
+        anchors.sum::<f64>() + pairs.sum::<f64>()
+    }
+
+    fn points(n: usize, planes: usize) -> Vec<f64> {
+        normals(2 * n * planes, 3, 4).into_iter().map(|x| f64::from(x) + 0.3).collect()
+    }
+
+    #[test]
+    fn the_drift_is_the_potential_s_gradient() {
+        for (planes, neighbours) in [(1, 8), (2, 8), (5, 2), (12, 8), (6, 0)] {
+            let phases = Phases::of(&points(40, planes), planes, neighbours).unwrap();
+            phases.check(planes).unwrap();
+            assert!(phases.sound());
+            let width = 3 * planes + 2;
+            let (matrix, row) = phases.parts(width);
+            let at: Vec<f64> = (0..planes).map(|k| (k as f64 * 1.7).sin() * 3.0).collect();
+            let part = |i: usize| {
+                let of =
+                    |l: usize| matrix[i * width + 2 * l] * at[l].cos() + matrix[i * width + 2 * l + 1] * at[l].sin();
+                row[i] + (0..planes).map(of).sum::<f64>()
+            };
+            for k in 0..planes {
+                let drift = part(2 * k) * at[k].sin() - part(2 * k + 1) * at[k].cos();
+                let moved = |by: f64| {
+                    let mut at = at.clone();
+                    at[k] += by;
+                    potential(&phases, &at)
+                };
+                // A step's error is h² times a third derivative, and u Ψ / h.
+                let slope = (moved(1e-5) - moved(-1e-5)) / 2e-5;
+                assert!((drift - slope).abs() < 1e-8, "{planes} {k}: {drift} {slope}");
+            }
+            assert!((0..2 * planes).all(|i| matrix[i * width + 2 * planes..][..planes + 2].iter().all(|x| *x == 0.0)));
+        }
+    }
+
+    #[test]
+    fn statistics_are_sums_over_points_however_they_are_cut() {
+        let (n, planes) = (BLOCK + 300, 3);
+        let points = points(n, planes);
+        let phases = Phases::of(&points, planes, 8).unwrap();
+        let angle = |i: usize, k: usize| points[2 * (i * planes + k) + 1].atan2(points[2 * (i * planes + k)]);
+        let mean = |f: &dyn Fn(usize) -> f64| (0..n).map(f).sum::<f64>() / n as f64;
+        for (k, l) in [(0, 1), (0, 2), (1, 2)] {
+            let (re, im) = (mean(&|i| (angle(i, k) - angle(i, l)).cos()), mean(&|i| (angle(i, k) - angle(i, l)).sin()));
+            assert!((phases.coherence[k * planes + l] - re.hypot(im)).abs() < 1e-12);
+            assert!((phases.offset[k * planes + l] - im.atan2(re)).abs() < 1e-10);
+        }
+        assert!((phases.anchor[1] - mean(&|i| angle(i, 1).sin()).atan2(mean(&|i| angle(i, 1).cos()))).abs() < 1e-12);
+        assert!((phases.weight.iter().sum::<f64>() - 1.0).abs() < 1e-9);
+        assert!(Phases::of(&[], 2, 8).is_err() && Phases::of(&[1.0], 2, 8).is_err() && Phases::of(&[], 0, 8).is_err());
     }
 }
