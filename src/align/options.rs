@@ -78,6 +78,7 @@ pub(super) fn check_options(options: &FitOptions<'_>, d: usize) -> Result<()> {
     }
     check_pairs(options.method, options.paired)?;
     options.planes.check()?;
+    options.training.check()?;
     let sigma = options.sigma.unwrap_or(0.0);
     if !(0.0..=MAX_SIGMA).contains(&sigma) {
         return Err(Error::argument("sigma", format!("{sigma}; give a number from 0 to {MAX_SIGMA:e}")));

@@ -102,6 +102,7 @@ pub fn fit(args: &FitArgs) -> Result<()> {
     };
     let state = state_of(&args.out);
     let tell = |step: &TrainingStep| match bar.is_hidden() {
+        true if args.json => {}
         true => eprintln!("{}", told(step)),
         false => bar.set_message(told(step)),
     };

@@ -20,8 +20,7 @@ use super::train::Data;
 use super::{Trained, Training};
 use crate::align::FitOptions;
 use crate::device::Device;
-use crate::error::{Problem, Remedy};
-use crate::io::{Start, check_writable};
+use crate::io::Start;
 use crate::stats::file::{Contents, read_bytes, write};
 use crate::{Error, Result};
 
@@ -62,16 +61,8 @@ pub(super) struct Keeper<'a> {
 }
 
 impl<'a> Keeper<'a> {
-    pub fn new(data: &Data, options: &FitOptions<'a>) -> Result<Self> {
+    pub fn new(data: &Data, options: &FitOptions<'a>) -> Self {
         let (training, p) = (options.training, &options.planes);
-        if let Some(path) = training.checkpoint {
-            // Before hours of work: the file can be written, and nothing there is lost.
-            if training.start == Start::New && path.exists() {
-                let problem = Problem::new("holds the state of a training that was stopped");
-                return Err(Error::format(path, problem.remedy(Remedy::ResumeOrReplace)));
-            }
-            check_writable(path, true)?;
-        }
         let identity = vec![
             ("stages", p.stages.to_string()),
             ("hidden", p.hidden.to_string()),
@@ -82,7 +73,7 @@ impl<'a> Keeper<'a> {
             ("seed", options.seed.to_string()),
             ("rows", format!("{:08x}", fingerprint(data))),
         ];
-        Ok(Keeper { training, identity, planes: data.phases.planes(), width: data.width })
+        Keeper { training, identity, planes: data.phases.planes(), width: data.width }
     }
 
     /// The state that is to be gone on with, if there is one.

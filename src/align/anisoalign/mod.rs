@@ -12,15 +12,18 @@
 //! [`Refinement`], a network that turns each plane's point by a bounded angle and stretches it within bounds. The prior's loss is the mean of
 //! `2 σ_t² (s(φ̃, t, ln ρ) - ∇ ln WN(φ̃; μ, 2 σ_t²))²` over rows and planes, `φ̃ = μ + √2 σ_t n`, `μ = φ - τ ∇Ψ(φ)`; the refinement's is the same of its own rows,
 //! and the weighted mean of `1 - cos` of how it changes differences of neighbouring planes' phases. The paper gives no sizes, bounds, weights, noise levels or
-//! steps: [`PlaneOptions`] has those that a caller may change, and [`mod@train`](train) and [`Phases`] the others.
+//! steps: [`PlaneOptions`] has those that a caller may change; `train.rs`, `losses.rs` and `phases.rs` say the others.
 //!
 //! The paper's refinement also moves what lies in V, by a bounded Δv. No term of its objective contains that: started at 0, it stays there. It is left out.
 
 mod checkpoint;
 mod file;
+mod losses;
 mod network;
 mod options;
 mod phases;
+#[cfg(test)]
+mod reference;
 mod refinement;
 mod sides;
 mod train;

@@ -4,7 +4,8 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
-use crate::io::Start;
+use crate::error::{Problem, Remedy};
+use crate::io::{Start, check_writable};
 use crate::setters::setters;
 use crate::{Error, Result};
 
@@ -191,6 +192,18 @@ setters! {
         start: Start,
         every: u64,
         progress: Option<&'a (dyn Fn(&TrainingStep) + Sync)>,
+    }
+}
+
+impl Training<'_> {
+    /// Refuses, before hours of work, a state that would be lost and one that could not be written.
+    pub(in crate::align) fn check(&self) -> Result<()> {
+        let Some(path) = self.checkpoint else { return Ok(()) };
+        if self.start == Start::New && path.exists() {
+            let problem = Problem::new("holds the state of a training that was stopped");
+            return Err(Error::format(path, problem.remedy(Remedy::ResumeOrReplace)));
+        }
+        check_writable(path, true)
     }
 }
 
