@@ -106,7 +106,7 @@ fn figures_are_those_of_independent_runs() {
             let losses = Mutex::new(Vec::new());
             let note = |step: &TrainingStep| losses.lock().unwrap().push(*step);
             let training = Training::default().progress(Some(&note));
-            let options = FitOptions { training, ..options(planes(Stages::Full)).seed(seed) };
+            let options = options(planes(Stages::Full)).seed(seed).training(training);
             let statistics = fit(&Device::host(), &mut text.source(), &mut image.source(), &options).unwrap();
             let (resultant, phi, out) = of(&statistics);
             within("resultant", resultant);
@@ -216,7 +216,7 @@ fn a_training_that_goes_on_has_the_bits_of_one_without_a_break() {
     let path = folder.path().join("s.training");
     let copies = [Trained::Prior, Trained::Refinement].map(|network| folder.path().join(network.name()));
     let fit = |training: Training<'_>| {
-        let options = FitOptions { training, ..options(short(Stages::Full)).seed(5) };
+        let options = options(short(Stages::Full)).seed(5).training(training);
         fit(&Device::host(), &mut text.source(), &mut image.source(), &options)
     };
     let copy = |step: &TrainingStep| {
@@ -263,11 +263,11 @@ fn states_of_other_trainings_are_refused_by_name() {
     let trained = |rows: (&Rows, &Rows), options: FitOptions<'_>| {
         fit(&Device::host(), &mut rows.0.source(), &mut rows.1.source(), &options)
     };
-    trained((&text, &image), FitOptions { training, ..options(plain) }).unwrap();
+    trained((&text, &image), options(plain).training(training)).unwrap();
     let training = training.start(Start::Resume);
     let refused = |rows: (&Rows, &Rows), options: FitOptions<'_>, words: &[&str]| {
         std::fs::copy(&copied, &path).unwrap();
-        let error = trained(rows, FitOptions { training, ..options }).unwrap_err().to_string();
+        let error = trained(rows, options.training(training)).unwrap_err().to_string();
         words.iter().for_each(|word| assert!(error.contains(word), "{word:?} is not in: {error}"));
         assert!(path.exists(), "what is refused stays");
     };

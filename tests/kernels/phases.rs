@@ -419,7 +419,7 @@ fn operands_that_do_not_fit() {
         let stranger = zeros(&Device::host(), 4, 6);
         let half = Tensor::new(&device, 4, 6, ElementType::F16).unwrap();
         let shape = |result: realign::Result<()>| assert!(matches!(result, Err(Error::Shape { .. })), "{result:?}");
-        for points in [&z(5), &z(0), &stranger, &half, &zeros(&device, 3, 6)] {
+        for points in [&z(5), &stranger, &half, &zeros(&device, 3, 6)] {
             shape(phase_features::record(&mut r, points, &z(2), &z(11)));
         }
         shape(phase_features::record(&mut r, &z(6), &z(2), &z(12)));
