@@ -26,10 +26,10 @@ fn element(index: u32) {
     let point = coordinates[2u * row * params.coordinates4 + plane];
     let square = dot(point, point);
     let length = sqrt(square);
-    // What has no direction gets that of the first axis, the angle 0, and the logarithm of 1e-18.
-    let pointed = square >= 1e-36 || square != square;
-    let direction = select(vec2<f32>(1.0, 0.0), point / length, pointed);
-    let logarithm = select(-41.446532, log(length), pointed);
+    // What has no direction gets that of the first axis, the angle 0, and the logarithm of 1e-18. A NaN is not short.
+    let short = square < 1e-36;
+    let direction = select(point / length, vec2<f32>(1.0, 0.0), short);
+    let logarithm = select(log(length), -41.446532, short);
     let first = 4u * row * params.features4;
     if (index < params.count) {
         features[first + 2u * plane] = direction.x;

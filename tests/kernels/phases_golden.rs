@@ -87,12 +87,12 @@ impl Net {
             let (mut dw, mut db, mut dx) = (vec![0.0; weight.len()], vec![0.0; outputs], Vec::new());
             for (x, dy) in trace.inputs[i].chunks_exact(inputs).zip(dy.chunks_exact(outputs)) {
                 let mut row = vec![0.0; inputs];
-                for (o, d) in dy.iter().enumerate() {
-                    db[o] += d;
-                    for j in 0..inputs {
-                        dw[o * inputs + j] += d * x[j];
-                        row[j] += d * weight[o * inputs + j];
-                    }
+                for ((d, dw), (w, db)) in
+                    dy.iter().zip(dw.chunks_exact_mut(inputs)).zip(weight.chunks_exact(inputs).zip(&mut db))
+                {
+                    *db += d;
+                    dw.iter_mut().zip(x).for_each(|(dw, x)| *dw += d * x);
+                    row.iter_mut().zip(w).for_each(|(dx, w)| *dx += d * w);
                 }
                 dx.extend(row);
             }
