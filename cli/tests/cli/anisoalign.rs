@@ -72,7 +72,7 @@ fn anisoalign_is_trained() {
     }
     folder.bad(1, &format!("{full} --force --alpha-theta 9"), &["--alpha-theta", "0 to 3.1416"]);
     for flag in ["--hidden 8", "--resume"] {
-        let line = format!("{} {flag}", fit.replace("anisoalign --rank 6", "realign"));
+        let line = format!("{} --force {flag}", fit.replace("anisoalign --rank 6", "realign"));
         folder.bad(1, &line, &[flag.split(' ').next().unwrap(), "realign", "--method anisoalign"]);
     }
     let compare = "compare --source text.npy --target image.npy --methods anisoalign --json --device host --stages";
