@@ -5,14 +5,17 @@ use std::path::Path;
 use safetensors::tensor::Dtype;
 
 use super::options::MAX_SIGMA;
-use super::{Centroid, Method, Noise, Radial, Statistics};
+use super::{Centroid, Method, Noise, Radial, Refinement, Statistics, anisoalign};
 use crate::Result;
 use crate::geometry::Frame;
 use crate::io::write_atomically;
 use crate::stats::file::{Contents, IN_MEMORY, entry, file_bytes, format_of, read_bytes};
 
 const FORMAT: &str = "realign-statistics";
-const VERSION: u32 = 1;
+/// Of files with a refinement, which a program that does not know of it must not leave out.
+const VERSION: u32 = 2;
+/// Of others: they are as before there was any.
+const VERSION_WITHOUT_REFINEMENT: u32 = 1;
 
 /// The variance of a mean that private moments had noise in: 0 where none is named.
 fn privacy(file: &Contents<'_>, name: &str) -> Result<f64> {
@@ -40,7 +43,7 @@ fn radial(file: &Contents<'_>, method: Method, means: (&[f64], &[f64])) -> Resul
     let frame = Frame::from_directions(file.finite("directions", None)?, d);
     let directions = frame.map_err(|e| file.damaged(&e.to_string()))?.directions().to_vec();
     let tables = (file.finite("lengths_y", None)?, file.finite("lengths_x", None)?);
-    let radial = Radial::new(directions, means, tables);
+    let mut radial = Radial::new(directions, means, tables);
     radial.check(d).map_err(|e| file.damaged(&e.to_string()))?;
     let sound = |table: &[f64], most: f64| {
         table.chunks_exact(radial.knots()).all(|row| row.is_sorted() && row[0] >= 0.0 && row[row.len() - 1] <= most)
@@ -52,8 +55,13 @@ fn radial(file: &Contents<'_>, method: Method, means: (&[f64], &[f64])) -> Resul
     if !sound(&radial.source, 3.001) || !sound(&radial.target, 1.001) {
         return Err(file.damaged("a table of lengths does not ascend, or holds what no length of unit rows can be"));
     }
+    radial.refinement = Refinement::of_file(file, planes, d)?;
     Ok(Some(radial))
 }
+
+/// Names of the tensors that a file may have, beside those of a refinement.
+const TENSORS: [&str; 13] =
+    ["mu_y", "mu_x", "t_y", "t_x", "s", "h", "n_y", "n_x", "mu_prime", "map", "directions", "lengths_y", "lengths_x"];
 
 impl Statistics {
     /// Writes the statistics file, safetensors, all numbers f64 but the counts:
@@ -69,9 +77,12 @@ impl Statistics {
     /// | `map` | `[d, d]` | the map of blockwise alignment, optimal transport and least squares, by rows; of AnisoAlign that outside of its planes |
     /// | `directions` | `[2 m, d]` | of AnisoAlign's planes, two each |
     /// | `lengths_y`, `lengths_x` | `[m, k]` | quantiles of lengths in each plane at equal levels: of the source's rows moved by μ_x - μ_y, and of the target's |
+    /// | `refinement_weight_I`, `refinement_bias_I` | `[out, in]`, `[out]` | layer I of the refinement, 1 and 2, where stages are trained: see [`Refinement`] |
+    /// | `phase_coherence`, `phase_offset`, `phase_anchor`, `phase_weight` | `[m, m]` twice, `[m]` twice | how the target's phases lie: see [`super::Phases`] |
+    /// | `prior_weight_I`, `prior_bias_I` | as these | layer I of the score prior, 1 to 3, where it is trained |
     ///
     /// Metadata: `format` = `realign-statistics`, `format_version`, `crate_version`, `method`, `centroid` (or `none`),
-    /// `residual_gap` (or `unknown`), for C3 `sigma` and `seed`, for optimal transport `strength`, for AnisoAlign `planes` (m, 0 where rows span a single direction), of private moments `source_privacy` and `target_privacy` (variance of each component of a mean), `source_budget` and `target_budget` (ε and δ, with a comma), and where the rows' files named their encoders `source_encoder`,
+    /// `residual_gap` (or `unknown`), for C3 `sigma` and `seed`, for optimal transport `strength`, for AnisoAlign `planes` (m, 0 where rows span a single direction) and with a refinement `stages`, `alpha_theta` and `alpha_rho`, of private moments `source_privacy` and `target_privacy` (variance of each component of a mean), `source_budget` and `target_budget` (ε and δ, with a comma), and where the rows' files named their encoders `source_encoder`,
     /// `source_encoder_hash`, `target_encoder` and `target_encoder_hash`. In NumPy:
     ///
     /// ```text
@@ -126,6 +137,11 @@ impl Statistics {
             entries.push(entry("lengths_y", Dtype::F64, tables.clone(), &radial.source));
             entries.push(entry("lengths_x", Dtype::F64, tables, &radial.target));
         }
+        let refinement = self.radial.as_ref().and_then(|radial| radial.refinement.as_ref());
+        if let Some(refinement) = refinement {
+            entries.extend(refinement.entries());
+            metadata.extend(refinement.notes());
+        }
         if let Some(noise) = self.noise {
             metadata.push(("sigma", format!("{:e}", noise.sigma)));
             metadata.push(("seed", noise.seed.to_string()));
@@ -139,13 +155,14 @@ impl Statistics {
         let planes = self.radial.as_ref().map_or(0, Radial::planes);
         metadata.extend((self.method == Method::AnisoAlign).then(|| ("planes", planes.to_string())));
         metadata.extend(self.strength.map(|t| ("strength", format!("{t:e}"))));
-        file_bytes((FORMAT, VERSION), &metadata, &entries)
+        let version = if refinement.is_some() { VERSION } else { VERSION_WITHOUT_REFINEMENT };
+        file_bytes((FORMAT, version), &metadata, &entries)
     }
 
     /// Reads a statistics file.
     ///
     /// # Errors
-    /// No statistics file, a newer format, or a damaged one.
+    /// No statistics file, a newer format, a damaged one, or a tensor that no statistics have.
     pub fn load(path: &Path) -> Result<Self> {
         Self::parse(path, &read_bytes(path)?)
     }
@@ -160,6 +177,8 @@ impl Statistics {
 
     fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
         let file = Contents::parse(path, bytes, (FORMAT, VERSION))?;
+        let known: Vec<&str> = TENSORS.into_iter().chain(anisoalign::tensor_names()).collect();
+        file.refuse_unknown(&known)?;
         let method: Method = file.parsed("method")?;
         let centroid = match file.text("centroid")? {
             "none" => None,

@@ -1,5 +1,5 @@
 //! Operators with a linear map `[d, d]`: `P(A u + b)`, then the centroid steps. What A is, is each method's own file. AnisoAlign adds what rows become
-//! in its planes, where lengths are mapped, before the projection.
+//! in its planes, where lengths are mapped and what is learnt turns them, before the projection.
 //!
 //! The d × d product of each row is in f64 on the host where [`super::apply`] streams rows, in f32 on a device where an operator is
 //! recorded.
@@ -140,7 +140,7 @@ impl Mapped {
         let mut out = vec![0.0; rows.len()];
         dense::product_into(dense::view(rows, n, d), dense::view(&self.map, d, d).transpose(), &mut out);
         if let Some(radial) = &self.radial {
-            radial.add(rows, d, &mut out);
+            radial.add(rows, &self.shift, &mut out);
         }
         for row in out.chunks_exact_mut(d) {
             for shift in std::iter::once(&self.shift).chain(&self.steps) {
@@ -231,7 +231,7 @@ pub(super) fn fit(
     let strength = (options.method == Method::OptimalTransport).then(|| options.strength.unwrap_or(1.0));
     let (map, radial) = match (strength, options.method) {
         (Some(strength), _) => (transport::map((&y, &x), share, (strength, scale))?, None),
-        (None, Method::AnisoAlign) => anisoalign::map((&mut *source, &mut *target), (&y, &x), options)?,
+        (None, Method::AnisoAlign) => anisoalign::map(device, (&mut *source, &mut *target), (&y, &x), options)?,
         (None, Method::Ridge) => (ridge::map((&mut *source, &mut *target), (&y, &x), share, options.stream)?, None),
         _ => (blockwise::map((&y, &x), share, options.frame)?, None),
     };

@@ -25,7 +25,8 @@ pub enum Method {
     Blockwise,
     /// Gaussian optimal transport: `normalise(μ_x + A (y - μ_y))` with the symmetric A for which `A Σ_y A = Σ_x` [spec 10].
     OptimalTransport,
-    /// AnisoAlign's closed-form initialisation: lengths in the planes of the fixed frame by quantiles, deviations outside of it (arXiv 2605.07825).
+    /// AnisoAlign: lengths in the planes of the fixed frame by quantiles, deviations outside of it, and where stages are trained a bounded turn and stretch of
+    /// the points in the planes (arXiv 2605.07825).
     AnisoAlign,
     /// The least-squares map of pairs: an upper bound of what a linear map can do, for those who have pairs.
     Ridge,

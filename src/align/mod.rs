@@ -26,7 +26,7 @@ mod study;
 mod transport;
 
 pub use aligner::{Affine, Aligner, OnDevice, Perturbed, Target, Unchanged};
-pub use anisoalign::{Mix, PlaneOptions};
+pub use anisoalign::{Layer, Mix, Network, Phases, PlaneOptions, Refinement, Stages, Trained, Training, TrainingStep};
 pub use apply::{Applied, Sink, apply, apply_rows};
 pub use calibration::{Calibration, Transfer};
 pub use compare::{CompareOptions, Compared, Comparison, compare};
@@ -77,7 +77,7 @@ pub struct Statistics {
     pub strength: Option<f64>,
     /// The map of blockwise alignment, optimal transport and least squares, `[d, d]`, row-major; AnisoAlign's outside of its planes.
     pub map: Option<Vec<f64>>,
-    /// AnisoAlign's planes; `None` also where rows span a single direction.
+    /// AnisoAlign's planes, and what is learnt in them; `None` also where rows span a single direction.
     pub radial: Option<Radial>,
     /// The encoders of source and target, where the rows' files say it.
     pub encoders: (Option<EncoderId>, Option<EncoderId>),

@@ -1,6 +1,6 @@
 //! How to fit: options, and what can be refused of them before any row is read.
 
-use super::{Centroid, Method, PlaneOptions};
+use super::{Centroid, Method, PlaneOptions, Training};
 use crate::geometry::Cut;
 use crate::setters::setters;
 use crate::stats::StreamOptions;
@@ -21,15 +21,17 @@ pub struct FitOptions<'a> {
     pub allow_degenerate: bool,
     /// C3's σ; by default what makes up the difference of the traces, `√(max(0, T_x - T_y) / d)`.
     pub sigma: Option<f64>,
-    /// Seed of C3's noise, and of what is random in AnisoAlign's planes.
+    /// Seed of C3's noise, and of what is random in AnisoAlign's planes and training.
     pub seed: u64,
     /// The ridge of blockwise alignment, optimal transport and least squares, as a share of the source's mean variance; by default
     /// [`super::SHRINKAGE`].
     pub shrinkage: Option<f64>,
     /// Blockwise alignment's frame, and AnisoAlign's, whose directions are an even number; by default 90% of the energy.
     pub frame: Cut,
-    /// AnisoAlign's planes.
+    /// AnisoAlign's planes, and what is learnt in them.
     pub planes: PlaneOptions,
+    /// How AnisoAlign's training is watched and kept.
+    pub training: Training<'a>,
     /// Optimal transport's t, 0 to 1: the map is `(1 - t) s I + t A`, at 0 ReAlign's scaling; 1 by default.
     pub strength: Option<f64>,
     /// Row i of the source is the partner of row i of the target: for methods that are fitted to pairs.
@@ -48,6 +50,7 @@ setters! {
         shrinkage: Option<f64>,
         frame: Cut,
         planes: PlaneOptions,
+        training: Training<'a>,
         strength: Option<f64>,
         paired: bool,
         stream: StreamOptions<'a>,
@@ -74,9 +77,8 @@ pub(super) fn check_options(options: &FitOptions<'_>, d: usize) -> Result<()> {
         return Err(Error::argument("centroid", problem));
     }
     check_pairs(options.method, options.paired)?;
-    if options.planes.fit_rows < 2 {
-        return Err(Error::argument("fit_rows", format!("{}; give 2 or more", options.planes.fit_rows)));
-    }
+    options.planes.check()?;
+    options.training.check()?;
     let sigma = options.sigma.unwrap_or(0.0);
     if !(0.0..=MAX_SIGMA).contains(&sigma) {
         return Err(Error::argument("sigma", format!("{sigma}; give a number from 0 to {MAX_SIGMA:e}")));

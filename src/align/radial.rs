@@ -1,8 +1,10 @@
-//! The planes of AnisoAlign: where rows lie in them, and how far from the origin those of the other side do [arXiv 2605.07825, 4.2 and 4.4.1].
+//! The planes of AnisoAlign: where rows lie in them, how far from the origin those of the other side do, and what is learnt of both [arXiv 2605.07825, 4.2
+//! and 4.4].
 
 use faer::Accum;
 use rayon::prelude::*;
 
+use super::anisoalign::{Refinement, RefinementOn};
 use crate::Result;
 use crate::device::{Device, Recorder, Tensor};
 use crate::geometry::dense;
@@ -17,7 +19,7 @@ pub(super) const KNOTS: usize = 1025;
 const TIE: f64 = 1e-9;
 
 /// Planes of two orthonormal directions each, and in each a monotone map of lengths: of a unit row u the coordinates `Q u + offset` keep their
-/// angle in each plane, and their length goes from the source's quantile to the target's at the same level.
+/// angle in each plane, and their length goes from the source's quantile to the target's at the same level. A refinement then turns and stretches them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Radial {
     /// Q of m planes, `[2 m, d]`, row-major, orthonormal: directions 2 k and 2 k + 1 span plane k.
@@ -28,6 +30,8 @@ pub struct Radial {
     pub source: Vec<f64>,
     /// The target's, `[m, k]`.
     pub target: Vec<f64>,
+    /// What was learnt; `None` of the initialisation alone.
+    pub refinement: Option<Refinement>,
 }
 
 impl Radial {
@@ -38,7 +42,7 @@ impl Radial {
     ) -> Self {
         let gap: Vec<f64> = mean_target.iter().zip(mean_source).map(|(x, y)| x - y).collect();
         let offset = directions.chunks_exact(gap.len().max(1)).map(|q| crate::host::dot(q, &gap)).collect();
-        Radial { directions, offset, source, target }
+        Radial { directions, offset, source, target, refinement: None }
     }
 
     /// m.
@@ -67,17 +71,25 @@ impl Radial {
             let want = format!("directions [2 m, {d}], an offset [2 m], quantiles [m, k], m and k at least 1");
             return Err(Error::shape("apply", "planes", want, got));
         }
-        Ok(())
+        self.refinement.as_ref().map_or(Ok(()), |refinement| refinement.check(m, d))
     }
 
-    /// Adds to `out` what unit rows `[n, d]` become in the planes; both row-major.
-    pub(super) fn add(&self, rows: &[f64], d: usize, out: &mut [f64]) {
+    /// Adds to `out`, which holds what rows become outside of the planes but for `shift`, what unit rows `[n, d]` become in them; both row-major.
+    pub(super) fn add(&self, rows: &[f64], shift: &[f64], out: &mut [f64]) {
+        let d = shift.len();
         let (n, r) = (rows.len() / d, self.offset.len());
         let q = dense::view(&self.directions, r, d);
         let mut coordinates = vec![0.0; n * r];
         dense::product_into(dense::view(rows, n, d), q.transpose(), &mut coordinates);
         let Radial { offset, source, target, .. } = self;
         stretch(&Knots { offset, source, target, knots: self.knots() }, &mut coordinates, r);
+        if let Some(refinement) = &self.refinement {
+            let mut rest = out.to_vec();
+            for row in rest.chunks_exact_mut(d) {
+                row.iter_mut().zip(shift).for_each(|(v, s)| *v += s);
+            }
+            refinement.turn(&mut coordinates, &rest);
+        }
         dense::add_product(out, Accum::Add, (dense::view(&coordinates, n, r), q), 1.0);
     }
 
@@ -87,6 +99,7 @@ impl Radial {
         Ok(RadialOn {
             directions: Tensor::from_f32(device, &directions, d)?,
             planes: kernel::Planes::new(device, &self.offset, (&self.source, &self.target))?,
+            refinement: self.refinement.as_ref().map(|refinement| refinement.on(device)).transpose()?,
         })
     }
 }
@@ -96,10 +109,11 @@ pub(super) struct RadialOn {
     /// `[2 m, d]`.
     directions: Tensor,
     planes: kernel::Planes,
+    refinement: Option<RefinementOn>,
 }
 
 impl RadialOn {
-    /// Records that what the first `rows` rows of `unit` become in the planes is added to `out`.
+    /// Records that what the first `rows` rows of `unit` become in the planes is added to `out`, which holds what they become outside of them.
     pub(super) fn record(&self, recorder: &mut Recorder, unit: &Tensor, rows: usize, out: &Tensor) -> Result<()> {
         let device = recorder.device().clone();
         let coordinates = Tensor::new(&device, rows, self.directions.rows(), ElementType::F32)?;
@@ -107,6 +121,10 @@ impl RadialOn {
         let projected = (Operand::new(unit).rows(0, rows), directions.transposed());
         matmul::record(recorder, Product::default(), projected, (&coordinates, 0))?;
         kernel::record(recorder, &self.planes, &coordinates, rows)?;
+        let coordinates = match &self.refinement {
+            Some(refinement) => refinement.record(recorder, &coordinates, &out.first_rows(rows)?)?,
+            None => coordinates,
+        };
         let product = Product { accumulate: true, ..Product::default() };
         matmul::record(recorder, product, (Operand::new(&coordinates), directions), (out, 0))
     }

@@ -208,7 +208,7 @@ impl Key {
     }
 
     /// In [0, 1).
-    fn uniform(self) -> f64 {
+    pub fn uniform(self) -> f64 {
         unit(self.0)
     }
 }

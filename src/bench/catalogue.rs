@@ -2,8 +2,8 @@
 
 use super::case::{Case, Kind, Sizes};
 use super::{
-    attention, cosines, decoders, dispatches, elementwise, encoders, end_to_end, losses, pictures, products, rows,
-    training, yardsticks,
+    attention, cosines, decoders, dispatches, elementwise, encoders, end_to_end, losses, phases, pictures, products,
+    rows, training, yardsticks,
 };
 use crate::Result;
 use crate::device::Device;
@@ -36,6 +36,11 @@ pub fn catalogue() -> Vec<Entry> {
         kernel("apply", rows::apply),
         kernel("c3", rows::c3),
         kernel("radial", rows::radial),
+        kernel("phase features", phases::features),
+        kernel("phase noise", phases::noise),
+        kernel("phase noise backward", phases::noise_backward),
+        kernel("phase turn", phases::turn),
+        kernel("phase turn backward", phases::turn_backward),
         kernel("product A B", products::plain),
         kernel("product A Bᵀ", products::by_transposed),
         kernel("product Aᵀ B", products::of_transposed),

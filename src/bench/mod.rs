@@ -19,6 +19,7 @@ mod host;
 mod losses;
 #[cfg(feature = "report")]
 mod page;
+mod phases;
 mod pictures;
 mod products;
 mod report;

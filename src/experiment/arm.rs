@@ -2,7 +2,7 @@
 
 use super::attributes::Attributes;
 use super::words::Length;
-use crate::align::{Centroid, Method};
+use crate::align::{Centroid, FitOptions, Method, PlaneOptions, Stages};
 
 /// The attribute that domains differ in: the strokes.
 const STROKES: usize = 1;
@@ -103,6 +103,8 @@ pub struct Arm {
     pub sigma: Option<f64>,
     /// t of optimal transport; 1 by default.
     pub strength: Option<f64>,
+    /// What of AnisoAlign is fitted: its initialisation alone by default.
+    pub stages: Stages,
     /// The texts.
     pub texts: Texts,
 }
@@ -110,7 +112,15 @@ pub struct Arm {
 impl Arm {
     /// Stage 1 on a source, without noise, with all texts and statistics of everything.
     pub fn new(source: Source) -> Self {
-        Arm { source, noise: 0.0, domain: Domain::All, sigma: None, strength: None, texts: Texts::All }
+        Arm {
+            source,
+            noise: 0.0,
+            domain: Domain::All,
+            sigma: None,
+            strength: None,
+            stages: Stages::Init,
+            texts: Texts::All,
+        }
     }
 
     /// Texts aligned in the paper's way of a method.
@@ -134,6 +144,20 @@ impl Arm {
     #[must_use]
     pub fn strength(self, strength: f64) -> Self {
         Arm { strength: Some(strength), ..self }
+    }
+
+    /// The same with other stages of AnisoAlign.
+    #[must_use]
+    pub fn stages(self, stages: Stages) -> Self {
+        Arm { stages, ..self }
+    }
+
+    /// How its aligner is fitted; `None` of a row without one.
+    pub(super) fn fit_options(&self, seed: u64) -> Option<FitOptions<'static>> {
+        let Source::Aligned(method, centroid) = self.source else { return None };
+        let planes = PlaneOptions::default().stages(self.stages);
+        let (sigma, strength) = (self.sigma, self.strength);
+        Some(FitOptions { method, centroid, seed, sigma, strength, planes, ..Default::default() })
     }
 
     /// The same with a part of the texts.
@@ -168,7 +192,10 @@ impl Arm {
                 Some(strength) => format!("ot, strength {strength}"),
                 None => "ot".to_owned(),
             },
-            Source::Aligned(method, _) => method.to_string(),
+            Source::Aligned(method, _) => match self.stages {
+                Stages::Init => method.to_string(),
+                stages => format!("{method} {stages}"),
+            },
             Source::Paired => "paired images".to_owned(),
             Source::Untrained => "no stage 1".to_owned(),
         };

@@ -3,7 +3,7 @@
 use super::arm::{Arm, Domain, Source, Texts};
 use super::protocol::ProtocolSettings;
 use super::words::Length;
-use crate::align::{Centroid, Method};
+use crate::align::{Centroid, Method, Stages};
 
 /// Real images in stage 2: a tenth of all, 30%, 60% and all.
 pub const IMAGES: [usize; 4] = [20, 60, 120, 200];
@@ -45,8 +45,9 @@ pub fn plan(full: bool) -> Vec<Preparation> {
     let aligners = [Method::MeanShift, Method::AnchorTrace].map(Arm::aligned).into_iter().chain([exact]);
     let aligners = aligners.chain([Arm::aligned(Method::Blockwise), c3]).chain(SIGMAS.map(|s| c3.sigma(s)));
     let transport = Arm::aligned(Method::OptimalTransport);
-    let aligners =
-        aligners.chain(STRENGTHS.map(|t| transport.strength(t))).chain([transport, Arm::aligned(Method::AnisoAlign)]);
+    let planes = Arm::aligned(Method::AnisoAlign);
+    let aligners = aligners.chain(STRENGTHS.map(|t| transport.strength(t)));
+    let aligners = aligners.chain([transport, planes, planes.stages(Stages::Full)]);
     let smaller = [Texts::Half, Texts::Quarter].map(|texts| realign.on(texts));
     let noisy = every[1..].iter().map(|arm| arm.noisy(NOISE));
     let few = aligners.chain(smaller).flat_map(both).chain(noisy).map(|arm| (arm, &FEW_AND_ALL[..]));

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde_json::{Value, json};
 
-use super::arm::{Arm, Domain, Source, Texts};
+use super::arm::{Arm, Domain, Texts};
 use super::attributes::Attributes;
 use super::digits::{Digits, Parts};
 use super::encoder::{EncoderSettings, EncoderStep, train_dual_encoder};
@@ -19,7 +19,7 @@ use super::record::Record;
 use super::vocabulary::Vocabulary;
 use super::words::Length;
 use super::{evaluation, words};
-use crate::align::{FitOptions, fit};
+use crate::align::fit;
 use crate::device::Device;
 use crate::io::write_atomically;
 use crate::stats::MemoryRows;
@@ -263,7 +263,7 @@ impl Materials {
     /// # Errors
     /// A row without an aligner; what the fit or the disk say.
     pub fn statistics(&self, device: &Device, arm: &Arm) -> Result<PathBuf> {
-        let Source::Aligned(method, centroid) = arm.source else {
+        let Some(options) = arm.fit_options(self.settings.seed) else {
             return Err(Error::argument("statistics", format!("{} has no aligner", arm.name())));
         };
         let path = self.at(&format!("statistics-{}.safetensors", arm.noisy(0.0).slug()));
@@ -274,8 +274,6 @@ impl Materials {
         let (texts, images) = (self.texts_of(arm), self.pool_of(arm.domain));
         let mut source = MemoryRows::f32("texts", &texts, self.width())?;
         let mut target = MemoryRows::f32("images", &images, self.width())?;
-        let (seed, sigma, strength) = (self.settings.seed, arm.sigma, arm.strength);
-        let options = FitOptions { method, centroid, seed, sigma, strength, ..Default::default() };
         fit(device, &mut source, &mut target, &options)?.save(&path, false)?;
         Ok(path)
     }

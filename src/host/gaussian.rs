@@ -85,7 +85,8 @@ pub fn gaussian4(row: u64, column: u32, key: [u32; 2]) -> [f32; 4] {
 /// `count` standard normal numbers of a seed; each `stream` has its own.
 pub fn normals(count: usize, seed: u64, stream: u64) -> Vec<f32> {
     let key = [seed as u32, (seed >> 32) as u32];
-    let mut out: Vec<f32> = (0..count.div_ceil(4) as u32).flat_map(|i| gaussian4(stream, i, key)).collect();
+    let blocks = (0..count.div_ceil(4) as u32).step_by(BLOCK);
+    let mut out: Vec<f32> = blocks.flat_map(|first| gaussians(stream, first, key)).collect();
     out.truncate(count);
     out
 }
@@ -109,6 +110,14 @@ mod tests {
         assert_eq!(philox([[0; BLOCK]; 4], [0; 2]), zero.map(|word| [word; BLOCK]));
         let ones = [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd];
         assert_eq!(philox([[u32::MAX; BLOCK]; 4], [u32::MAX; 2]), ones.map(|word| [word; BLOCK]));
+    }
+
+    #[test]
+    fn normals_are_those_of_their_columns() {
+        for count in [0, 1, 4, 31, 32, 33, 70] {
+            let want: Vec<f32> = (0..18).flat_map(|i| gaussian4(9, i, [7, 0])).take(count).collect();
+            assert_eq!(normals(count, 7, 9), want);
+        }
     }
 
     #[test]

@@ -11,6 +11,9 @@
 //! | [`align::apply`] | `shaders/align/apply.wgsl` | `host::align::apply` |
 //! | [`align::c3`] | `shaders/align/c3.wgsl` | `host::align::c3` |
 //! | [`align::radial`] | `shaders/align/radial.wgsl` | `host::align::radial` |
+//! | [`align::phase_features`] | `shaders/align/phase_features.wgsl` | `host::align::phase_features` |
+//! | [`align::phase_noise`] | `shaders/align/phase_noise*.wgsl` | `host::align::phase_noise` |
+//! | [`align::phase_turn`] | `shaders/align/phase_turn*.wgsl` | `host::align::phase_turn` |
 //! | [`geometry::nearest`] | `shaders/geometry/nearest.wgsl` and `nearest_*` | `host::geometry::nearest` |
 //! | [`geometry::histogram`] | `shaders/geometry/histogram.wgsl` and `histogram_*` | `host::geometry::histogram` |
 //! | [`geometry::angles`] | `shaders/geometry/angle_cross.wgsl`, `angle_columns.wgsl` | `host::geometry::angles` |

@@ -21,6 +21,9 @@ macro_rules! sources {
 
 /// Files that may be imported, by path below `shaders/`.
 static SOURCES: &[(&str, &str)] = sources![
+    "align/circle.wgsl",
+    "align/phase_noise_params.wgsl",
+    "align/phase_turn_params.wgsl",
     "common/columns_solo.wgsl",
     "common/columns_teams.wgsl",
     "common/column_params.wgsl",

@@ -175,6 +175,17 @@ impl<'a> Contents<'a> {
         self.tensors.tensor(name).is_ok()
     }
 
+    /// Refuses a tensor that is not among the known ones: what it says would be left out in silence.
+    pub(crate) fn refuse_unknown(&self, known: &[&str]) -> Result<()> {
+        match self.tensors.names().into_iter().filter(|name| !known.contains(name)).min() {
+            None => Ok(()),
+            Some(name) => {
+                let problem = format!("tensor '{name}' is none that this program knows; update realign, or remove it");
+                Err(Error::format(self.path, problem))
+            }
+        }
+    }
+
     /// A metadata entry as a number or another parsed type.
     pub(crate) fn parsed<T: std::str::FromStr>(&self, key: &str) -> Result<T> {
         self.text(key)?.parse().map_err(|_| self.damaged(&format!("metadata '{key}' is unreadable")))

@@ -30,12 +30,12 @@ fn aniso() -> FitOptions<'static> {
     FitOptions::default().method(Method::AnisoAlign)
 }
 
-fn fitted((text, image): (&Rows, &Rows), options: &FitOptions<'_>) -> Statistics {
+pub fn fitted((text, image): (&Rows, &Rows), options: &FitOptions<'_>) -> Statistics {
     fit(&Device::host(), &mut text.source(), &mut image.source(), options).unwrap()
 }
 
 /// Rows of f64 through an operator, as f64.
-fn applied(device: &Device, statistics: &Statistics, rows: &[f64]) -> Vec<f64> {
+pub fn applied(device: &Device, statistics: &Statistics, rows: &[f64]) -> Vec<f64> {
     let bytes = bytemuck::cast_slice(rows);
     let mut source = MemoryRows::new("rows", bytes, statistics.width(), ElementType::F64).unwrap();
     let mut out = Vec::new();

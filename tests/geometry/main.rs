@@ -5,6 +5,7 @@ mod common;
 
 mod angles;
 mod anisoalign;
+mod anisoalign_trained;
 mod bad_input;
 mod covariance;
 mod data;

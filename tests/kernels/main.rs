@@ -35,6 +35,8 @@ mod nn_rotary;
 mod normalize;
 mod optim;
 mod optim_8bit;
+mod phases;
+mod phases_golden;
 mod picture;
 mod power_sums;
 mod q8_blocks;

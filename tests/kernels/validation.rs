@@ -227,6 +227,7 @@ fn dispatches(device: &Device) -> Vec<Dispatch> {
     crate::nn::record_all(device, &mut recorder);
     crate::nn::record_cooperative(device, &mut recorder);
     crate::picture::record_all(device, &mut recorder);
+    crate::phases::record_all(device, &mut recorder);
     crate::radial::record_all(device, &mut recorder);
     let floats = device.buffer("floats", 1 << 16).unwrap();
     copy::record(&mut recorder, input.buffer(), output.buffer(), 96).unwrap();

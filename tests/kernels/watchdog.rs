@@ -24,6 +24,7 @@ const WHOLE: [&str; 3] = ["clip", "copy", "fma"];
 fn record(device: &Device, r: &mut Recorder) {
     crate::nn::record_all(device, r);
     crate::picture::record_all(device, r);
+    crate::phases::record_all(device, r);
     crate::radial::record_all(device, r);
     crate::attention_cores::emulate(r, &|r| crate::nn::record_cooperative(device, r));
     let tensor = |seed| Tensor::from_f32(device, &cloud(seed, ROWS, 12), 12).unwrap();

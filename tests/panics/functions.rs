@@ -1,7 +1,9 @@
 //! Public functions that take slices: whatever their lengths, values and widths.
 
 use proptest::prelude::*;
-use realign::align::{FitOptions, Method, Radial, Statistics, apply_rows, fit};
+use realign::align::{
+    FitOptions, Layer, Method, Network, Phases, Radial, Refinement, Stages, Statistics, apply_rows, fit,
+};
 use realign::device::Tensor;
 use realign::geometry::coupling::coupling;
 use realign::geometry::density::{Density, jensen_shannon};
@@ -40,6 +42,15 @@ fn values() -> impl Strategy<Value = Vec<f64>> {
 
 fn size() -> impl Strategy<Value = usize> {
     prop_oneof![2 => Just(0usize), 3 => Just(4usize), 3 => 0usize..9, 1 => prop_oneof![Just(usize::MAX), Just(1 << 32), Just(1 << 62), Just((1 << 62) + 1)]]
+}
+
+/// A refinement whose fields need not fit each other.
+fn odd_refinement(a: &[f64], b: &[f64]) -> Refinement {
+    let layer = |weight: &[f64], bias: &[f64]| Layer { weight: weight.to_vec(), bias: bias.to_vec() };
+    let phases = Phases { coherence: a.to_vec(), offset: a.to_vec(), anchor: b.to_vec(), weight: b.to_vec() };
+    let network = Network { layers: vec![layer(a, b), layer(b, a)] };
+    let (stages, prior) = (Stages::Phase, None);
+    Refinement { stages, alpha_theta: 0.2, alpha_rho: b.first().copied().unwrap_or(0.1), network, phases, prior }
 }
 
 /// A source that says a width of its own.
@@ -150,7 +161,8 @@ proptest! {
             match part {
                 4 => {
                     let (directions, offset, source, target) = (a.clone(), b.clone(), a.clone(), b.clone());
-                    odd.radial = Some(Radial { directions, offset, source, target });
+                    let refinement = Some(odd_refinement(&a, &b));
+                    odd.radial = Some(Radial { directions, offset, source, target, refinement });
                 }
                 0 => odd.mean_source = a.clone(),
                 1 => odd.mean_target = b.clone(),

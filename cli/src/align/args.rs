@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use realign::ElementType;
-use realign::align::{Centroid, Method, Mix, PlaneOptions};
+use realign::align::{Centroid, Method, Mix, PlaneOptions, Stages};
 use realign::io::FileFormat;
 use realign::stats::{CovarianceMode, Privacy};
 
+use crate::align::unused::Given;
 use crate::geometry::args::{CutArgs, SideArg};
 use crate::shared::device::DeviceArgs;
 use crate::shared::read::ReadArgs;
@@ -181,6 +182,9 @@ pub struct FitArgs {
     /// Accept one row, or rows that are all equal.
     #[arg(long)]
     pub allow_degenerate: bool,
+    /// Go on with a training of anisoalign that was stopped, from what it saved beside the output; begin where there is none.
+    #[arg(long)]
+    pub resume: bool,
     /// Replace the output if it exists.
     #[arg(long)]
     pub force: bool,
@@ -198,13 +202,29 @@ pub struct FitArgs {
 /// What anisoalign takes, beside the frame, whose directions are an even number there.
 #[derive(Args)]
 pub struct PlaneArgs {
-    /// The stages of anisoalign that are fitted: its closed-form initialisation alone.
-    #[arg(long, value_name = "init", value_parser = ["init"])]
-    stages: Option<String>,
+    /// What of anisoalign is fitted: its initialisation in closed form (init, the default), and a refinement that is trained by the prior of the images'
+    /// phases (prior), by how it keeps phases together (phase), or by both (full); refine has it without training, where it does nothing.
+    #[arg(long, value_name = "init|refine|prior|phase|full")]
+    stages: Option<Stages>,
+    /// Width of the hidden layers of anisoalign's networks; 256 by default.
+    #[arg(long, value_name = "N")]
+    hidden: Option<usize>,
+    /// Steps that anisoalign's prior is trained for; 600 by default.
+    #[arg(long, value_name = "N")]
+    prior_steps: Option<u64>,
+    /// Steps that anisoalign's refinement is trained for; 400 by default.
+    #[arg(long, value_name = "N")]
+    refine_steps: Option<u64>,
+    /// How far anisoalign's refinement turns a phase at most, in radians; 0.2 by default.
+    #[arg(long, value_name = "X")]
+    alpha_theta: Option<f64>,
+    /// How much anisoalign's refinement changes the logarithm of a length at most; 0.1 by default.
+    #[arg(long, value_name = "X")]
+    alpha_rho: Option<f64>,
     /// How anisoalign mixes the frame's directions before they are put into planes of two: not at all, or by a random rotation; none by default.
     #[arg(long, value_enum, value_name = "none|haar")]
     mix: Option<MixArg>,
-    /// The most rows of each side that anisoalign's quantiles are taken over, drawn by the seed; 65536 by default.
+    /// The most rows of each side that anisoalign's quantiles are taken over, and its networks trained on, drawn by the seed; 65536 by default.
     #[arg(long, value_name = "N")]
     fit_rows: Option<u64>,
 }
@@ -221,8 +241,20 @@ impl PlaneArgs {
             Some(MixArg::Haar) => Mix::Haar,
             Some(MixArg::None) | None => Mix::None,
         };
-        let options = PlaneOptions::default().mix(mix);
-        self.fit_rows.map_or(options, |rows| options.fit_rows(rows))
+        let plain = PlaneOptions::default();
+        plain
+            .mix(mix)
+            .fit_rows(self.fit_rows.unwrap_or(plain.fit_rows))
+            .stages(self.stages())
+            .hidden(self.hidden.unwrap_or(plain.hidden))
+            .prior_steps(self.prior_steps.unwrap_or(plain.prior_steps))
+            .refine_steps(self.refine_steps.unwrap_or(plain.refine_steps))
+            .alpha_theta(self.alpha_theta.unwrap_or(plain.alpha_theta))
+            .alpha_rho(self.alpha_rho.unwrap_or(plain.alpha_rho))
+    }
+
+    pub fn stages(&self) -> Stages {
+        self.stages.unwrap_or_default()
     }
 
     /// The first flag of these that is given.
@@ -232,7 +264,32 @@ impl PlaneArgs {
             ("--mix", self.mix.is_some()),
             ("--fit-rows", self.fit_rows.is_some()),
         ];
-        flags.into_iter().find_map(|(flag, given)| given.then_some(flag))
+        let trained = self.trained().map(|(flag, _, given)| (flag, given));
+        flags.into_iter().chain(trained).find_map(|(flag, given)| given.then_some(flag))
+    }
+
+    /// Flags of training, the options that they set, and whether they are given.
+    fn trained(&self) -> [Given; 5] {
+        [
+            ("--hidden", "hidden", self.hidden.is_some()),
+            ("--prior-steps", "prior_steps", self.prior_steps.is_some()),
+            ("--refine-steps", "refine_steps", self.refine_steps.is_some()),
+            ("--alpha-theta", "alpha_theta", self.alpha_theta.is_some()),
+            ("--alpha-rho", "alpha_rho", self.alpha_rho.is_some()),
+        ]
+    }
+
+    /// Refuses an option of training that the stages do not heed.
+    pub fn refuse_untrained(&self) -> anyhow::Result<()> {
+        let stages = self.stages();
+        for (flag, option, given) in self.trained() {
+            if given && !stages.options().contains(&option) {
+                let takers = Stages::ALL.into_iter().filter(|stages| stages.options().contains(&option));
+                let takers: Vec<String> = takers.map(|stages| format!("--stages {stages}")).collect();
+                anyhow::bail!("{flag}: is no option of stages {stages}; leave it out, or give {}", takers.join(" or "));
+            }
+        }
+        Ok(())
     }
 }
 

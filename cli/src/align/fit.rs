@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use realign::align::{Evidence, FitOptions, Method, fit_evidence};
+use realign::align::{Evidence, FitOptions, Method, Training, TrainingStep, fit_evidence};
 use realign::device::Device;
-use realign::io::{Dataset, Shard, check_writable};
+use realign::io::{Dataset, Shard, Start, check_writable};
 use realign::stats::{DatasetRows, Moments, RowSource, StreamOptions, Summary};
 use serde_json::json;
 
@@ -100,9 +100,16 @@ pub fn fit(args: &FitArgs) -> Result<()> {
         }
         bar.inc(rows);
     };
+    let state = state_of(&args.out);
+    let tell = |step: &TrainingStep| match bar.is_hidden() {
+        true if args.json => {}
+        true => eprintln!("{}", told(step)),
+        false => bar.set_message(told(step)),
+    };
     let (mut source_rows, mut target_rows) = (rows_of(&source, args), rows_of(&target, args));
     let source_evidence = evidence(&mut source_rows, source_moments.as_ref())?;
-    let options = options(args, &source_evidence, args.read.stream(Some(&step)));
+    let training = training(args, &state, &tell);
+    let options = options(args, &source_evidence, args.read.stream(Some(&step))).training(training);
     let target_evidence = evidence(&mut target_rows, target_moments.as_ref())?;
     let statistics =
         fit_evidence(device, source_evidence, target_evidence, &options).map_err(|e| name_sides(e, args))?;
@@ -135,8 +142,39 @@ fn refuse_unused_of(args: &FitArgs) -> Result<()> {
             ("--seed", "seed", args.seed.is_some()),
             ("--shrinkage", "shrinkage", args.shrinkage.is_some()),
             ("--centroid", "centroid", args.centroid.is_some()),
+            ("--resume", "planes", args.resume),
         ],
-    )
+    )?;
+    let stages = args.planes.stages();
+    anyhow::ensure!(
+        !args.resume || !stages.options().is_empty(),
+        "--resume: stages {stages} train nothing that could be gone on with; leave it out, or give --stages full"
+    );
+    args.planes.refuse_untrained()
+}
+
+/// Where a training keeps its state: beside the output.
+fn state_of(out: &Path) -> PathBuf {
+    let mut name = out.as_os_str().to_owned();
+    name.push(".training");
+    name.into()
+}
+
+/// A training that tells its losses, and keeps its state where the stages train anything.
+fn training<'a>(args: &FitArgs, state: &'a Path, told: &'a (dyn Fn(&TrainingStep) + Sync)) -> Training<'a> {
+    let start = match (args.resume, args.force) {
+        (true, _) => Start::Resume,
+        (false, true) => Start::Replace,
+        (false, false) => Start::New,
+    };
+    let trains = !args.planes.stages().options().is_empty();
+    Training::default().checkpoint(trains.then_some(state)).start(start).progress(Some(told))
+}
+
+/// A step's losses, for people.
+fn told(step: &TrainingStep) -> String {
+    let TrainingStep { step: done, steps, score_loss, phase_loss, .. } = step;
+    format!("{} {done}/{steps}: losses {score_loss:.4} (score) {phase_loss:.6} (phases)", step.network.name())
 }
 
 fn rows_of<'a>(side: &'a Option<Dataset>, args: &FitArgs) -> Option<DatasetRows<'a>> {

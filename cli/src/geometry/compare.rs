@@ -27,7 +27,8 @@ impl FitOptionArgs {
 
     /// Refuses what none of the methods heeds; the seed is the diagnosis's and the studies', too.
     pub fn refuse_unused(&self, methods: &[Method]) -> Result<()> {
-        refuse_unused(methods, &self.flags())
+        refuse_unused(methods, &self.flags())?;
+        self.planes.refuse_untrained()
     }
 
     /// The first flag of a method's options that is given.

@@ -4,7 +4,7 @@ use std::io::{ErrorKind, IsTerminal, Write};
 
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use realign::align::{Radial, Statistics};
+use realign::align::{Method, Radial, Stages, Statistics};
 use realign::stats::{CovarianceSums, Noise, Summary};
 use serde_json::{Value, json};
 
@@ -93,12 +93,16 @@ pub fn noise_json(noise: &Noise, rows: u64) -> Value {
 }
 
 pub fn statistics_json(s: &Statistics) -> Value {
+    let refinement = s.radial.as_ref().and_then(|radial| radial.refinement.as_ref());
     json!({
         "method": s.method.name(), "centroid": s.centroid.map(|c| c.to_string()), "width": s.width(),
         "rows_source": s.rows.0, "rows_target": s.rows.1, "trace_source": s.trace_source, "trace_target": s.trace_target,
         "scale": s.scale, "gap": s.gap(), "residual_gap": s.residual_gap,
         "sigma": s.noise.map(|n| n.sigma), "seed": s.noise.map(|n| n.seed),
         "strength": s.strength, "planes": s.radial.as_ref().map(Radial::planes),
+        "stages": (s.method == Method::AnisoAlign).then(|| refinement.map_or(Stages::Init, |r| r.stages).name()),
+        "hidden": refinement.and_then(|r| r.network.widths().get(1).copied()),
+        "alpha_theta": refinement.map(|r| r.alpha_theta), "alpha_rho": refinement.map(|r| r.alpha_rho),
         "private_source": private(s.budgets[0], s.privacy.0), "private_target": private(s.budgets[1], s.privacy.1),
         "encoder_source": s.encoders.0.as_ref().map(|encoder| &encoder.name),
         "encoder_target": s.encoders.1.as_ref().map(|encoder| &encoder.name),

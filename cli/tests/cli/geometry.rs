@@ -2,7 +2,7 @@
 
 use super::*;
 
-const KEYS: [&str; 21] = [
+pub const KEYS: [&str; 21] = [
     "gap",
     "frechet_mean",
     "frechet_covariance",
@@ -448,32 +448,4 @@ fn options_of_other_methods_are_refused() {
     for method in ["ot", "blockwise"] {
         folder.bad(1, &format!("{fit} {method}"), &["--method", method, "needs covariances"]);
     }
-}
-
-#[test]
-fn anisoalign_has_planes() {
-    let folder = sets();
-    let fit = "fit --source text.npy --target image.npy --method anisoalign --device host --out p.st --force --json";
-    assert_eq!(run(&folder, &format!("{fit} --rank 5"))["planes"], 3);
-    assert_eq!(run(&folder, "info p.st --json")["planes"], 3);
-    let plain = folder.bytes("p.st");
-    let mixed = |more: &str| {
-        run(&folder, &format!("{fit} --rank 5 {more}"));
-        folder.bytes("p.st")
-    };
-    // The closed form is all that is learnt: it is also the default.
-    assert_eq!(mixed("--stages init --mix none"), plain);
-    assert_ne!(mixed("--mix haar"), plain);
-    assert_eq!(mixed("--mix haar --seed 1"), mixed("--mix haar --seed 1"));
-    assert_ne!(mixed("--mix haar --seed 1"), mixed("--mix haar --seed 2"));
-    assert_ne!(mixed("--fit-rows 20"), plain);
-    folder.bad(1, &format!("{fit} --fit-rows 1"), &["--fit-rows", "2 or more"]);
-    folder.bad(2, &format!("{fit} --stages full"), &["--stages", "init"]);
-    folder.bad(2, &format!("{fit} --rank 5 --energy 0.5"), &["--energy"]);
-    for flag in ["--mix haar", "--fit-rows 9", "--stages init"] {
-        let line = format!("{} {flag}", fit.replace("anisoalign", "realign"));
-        folder.bad(1, &line, &[flag.split(' ').next().unwrap(), "realign", "--method anisoalign"]);
-    }
-    let compare = "compare --source text.npy --target image.npy --methods anisoalign --mix haar --json --device host";
-    numbers(&run(&folder, compare)["methods"]["anisoalign"], &KEYS);
 }

@@ -1,5 +1,6 @@
 //! The command line from outside: exit codes, messages, files, JSON.
 
+mod anisoalign;
 mod bad_data;
 mod bad_files;
 mod bad_stats;

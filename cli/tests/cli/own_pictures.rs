@@ -196,13 +196,14 @@ fn every_aligner_has_a_row() {
         format!("experiment --images plain --vision-model clip --cache kept --full --seeds 1 {SIZES} --json --out all");
     let made = folder.json_quiet(&line);
     let names: Vec<&str> = made["rows"].as_array().unwrap().iter().map(|row| row["name"].as_str().unwrap()).collect();
-    assert_eq!(names.len(), 14, "{names:?}");
+    assert_eq!(names.len(), 15, "{names:?}");
     for name in [
         "mean shift (anchor alone)",
         "anchor and trace",
         "blockwise",
         "ot",
         "anisoalign",
+        "anisoalign full",
         "c3, σ by traces",
         "realign + noise 0.1",
     ] {

@@ -10,9 +10,9 @@ use super::collection::Collection;
 use super::parts::PictureParts;
 use super::rows::{Kind, Rows, caption_id, files};
 use super::study::PicturesSettings;
-use crate::align::{FitOptions, fit};
+use crate::align::fit;
 use crate::device::Device;
-use crate::experiment::arm::{Arm, Source};
+use crate::experiment::arm::Arm;
 use crate::experiment::demo::moments;
 use crate::experiment::protocol::retrieval;
 use crate::experiment::random::{Random, Stream};
@@ -110,7 +110,7 @@ impl PictureMaterials<'_> {
     /// # Errors
     /// A row without an aligner; what the fit or the disk say.
     pub fn statistics(&self, device: &Device, arm: &Arm) -> Result<PathBuf> {
-        let Source::Aligned(method, centroid) = arm.source else {
+        let Some(options) = arm.fit_options(self.settings.seed) else {
             return Err(Error::argument("statistics", format!("{} has no aligner", arm.name())));
         };
         let path = self.at(&format!("statistics-{}.safetensors", arm.noisy(0.0).slug()));
@@ -118,8 +118,6 @@ impl PictureMaterials<'_> {
             let (texts, pool) = (self.texts(), self.rows.of_pictures(&self.parts.pool));
             let mut source = MemoryRows::f32("captions", &texts, self.rows.width)?;
             let mut target = MemoryRows::f32("pictures", &pool, self.rows.width)?;
-            let (seed, sigma, strength) = (self.settings.seed, arm.sigma, arm.strength);
-            let options = FitOptions { method, centroid, seed, sigma, strength, ..Default::default() };
             fit(device, &mut source, &mut target, &options)?.save(&path, false)?;
         }
         Ok(path)

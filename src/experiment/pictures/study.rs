@@ -12,7 +12,7 @@ use super::outcome::PictureOutcome;
 use super::parts::PictureParts;
 use super::results::{PictureResults, fingerprint_of};
 use super::row::run_row;
-use crate::align::Method;
+use crate::align::{Method, Stages};
 use crate::device::Device;
 use crate::experiment::arm::{Arm, Source};
 use crate::experiment::encoder::EncoderSettings;
@@ -165,6 +165,7 @@ pub fn pictures_plan(full: bool) -> Vec<Arm> {
         Arm::aligned(Method::Blockwise),
         Arm::aligned(Method::OptimalTransport),
         Arm::aligned(Method::AnisoAlign),
+        Arm::aligned(Method::AnisoAlign).stages(Stages::Full),
         c3,
         c3.sigma(SIGMA),
         paired,
@@ -318,7 +319,7 @@ mod tests {
         for full in [false, true] {
             let names: BTreeSet<String> = pictures_plan(full).iter().map(Arm::name).collect();
             let slugs: BTreeSet<String> = pictures_plan(full).iter().map(Arm::slug).collect();
-            assert_eq!((names.len(), slugs.len()), (if full { 14 } else { 4 }, if full { 14 } else { 4 }));
+            assert_eq!((names.len(), slugs.len()), (if full { 15 } else { 4 }, if full { 15 } else { 4 }));
         }
     }
 

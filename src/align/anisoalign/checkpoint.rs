@@ -1,0 +1,187 @@
+//! The state of an AnisoAlign training on disk: so that one that was stopped goes on with the same bits.
+//!
+//! | tensor | type | meaning |
+//! | --- | --- | --- |
+//! | `network.I.weight`, `.bias` | F32 `[out, in]`, `[out]` | layer I of the network that is being trained, from 0 |
+//! | `m.I.*`, `v.I.*` | as these | its first and second moments |
+//! | `prior.I.*` | as these | the prior, where the refinement is being trained |
+//!
+//! Metadata: `format` = `realign-anisoalign-training`, `format_version`, `crate_version`, `trained` (`prior` or `refinement`), `step`, the options that the
+//! training depends on, and `rows`, a CRC-32 of all that it is trained on.
+
+use std::io::ErrorKind;
+use std::path::Path;
+
+use safetensors::tensor::Dtype;
+
+use super::network::{Layer, Network, NetworkOn};
+use super::refinement::TIME;
+use super::train::Data;
+use super::{Trained, Training};
+use crate::align::FitOptions;
+use crate::device::Device;
+use crate::io::Start;
+use crate::stats::file::{Contents, read_bytes, write};
+use crate::{Error, Result};
+
+const FORMAT: &str = "realign-anisoalign-training";
+const VERSION: u32 = 1;
+/// Steps from one save to the next, where none are given.
+const EVERY: u64 = 100;
+
+/// A training after a step.
+pub(super) struct State {
+    pub trained: Trained,
+    pub step: u64,
+    pub network: Network,
+    pub moments: [Network; 2],
+    pub prior: Option<Network>,
+}
+
+impl State {
+    /// Reads what a device holds, waiting for it.
+    pub fn read(
+        device: &Device,
+        (trained, step): (Trained, u64),
+        prior: Option<&Network>,
+        (network, [m, v]): (&NetworkOn, &[NetworkOn; 2]),
+    ) -> Result<Self> {
+        let moments = [m.read(device)?, v.read(device)?];
+        Ok(State { trained, step, network: network.read(device)?, moments, prior: prior.cloned() })
+    }
+}
+
+/// Keeps a training's state in a file, if there is to be one.
+pub(super) struct Keeper<'a> {
+    training: Training<'a>,
+    /// What the training depends on, by name.
+    identity: Vec<(&'static str, String)>,
+    planes: usize,
+    width: usize,
+}
+
+impl<'a> Keeper<'a> {
+    pub fn new(data: &Data, options: &FitOptions<'a>) -> Self {
+        let (training, p) = (options.training, &options.planes);
+        let identity = vec![
+            ("stages", p.stages.to_string()),
+            ("hidden", p.hidden.to_string()),
+            ("prior_steps", if p.stages.has_prior() { p.prior_steps } else { 0 }.to_string()),
+            ("refine_steps", p.refine_steps.to_string()),
+            ("alpha_theta", p.alpha_theta.to_string()),
+            ("alpha_rho", p.alpha_rho.to_string()),
+            ("seed", options.seed.to_string()),
+            ("rows", format!("{:08x}", fingerprint(data))),
+        ];
+        Keeper { training, identity, planes: data.phases.planes(), width: data.width }
+    }
+
+    /// The state that is to be gone on with, if there is one.
+    pub fn load(&self) -> Result<Option<State>> {
+        let Some(path) = self.training.checkpoint.filter(|_| self.training.start == Start::Resume) else {
+            return Ok(None);
+        };
+        if !path.exists() {
+            return Ok(None);
+        }
+        let bytes = read_bytes(path)?;
+        let file = Contents::parse(path, &bytes, (FORMAT, VERSION))?;
+        for (name, want) in &self.identity {
+            let found = file.text(name)?;
+            if found != want {
+                let problem = match *name {
+                    "rows" => "is the state of a training on other rows".to_owned(),
+                    _ => format!("is the state of a training with {name} {found}, and this one has {want}"),
+                };
+                let remedy = "train as it was trained, or name another file";
+                return Err(Error::format(path, format!("{problem}; {remedy}")));
+            }
+        }
+        let trained = match file.text("trained")? {
+            "prior" => Trained::Prior,
+            "refinement" => Trained::Refinement,
+            _ => return Err(file.damaged("metadata 'trained' names no network")),
+        };
+        let (m, d) = (self.planes, self.width);
+        let prior_shape = (3, (3 * m + TIME, m));
+        let shape = if trained == Trained::Prior { prior_shape } else { (2, (3 * m + d, 2 * m)) };
+        let of = |prefix, shape| network(&file, prefix, shape);
+        let has_prior = trained == Trained::Refinement && file.has("prior.0.weight");
+        Ok(Some(State {
+            trained,
+            step: file.parsed("step")?,
+            network: of("network", shape)?,
+            moments: [of("m", shape)?, of("v", shape)?],
+            prior: has_prior.then(|| of("prior", prior_shape)).transpose()?,
+        }))
+    }
+
+    /// Saves the state after a step, where it is due.
+    pub fn keep(
+        &self,
+        (trained, step, steps): (Trained, u64, u64),
+        state: impl FnOnce() -> Result<State>,
+    ) -> Result<()> {
+        let every = if self.training.every == 0 { EVERY } else { self.training.every };
+        let due = step.is_multiple_of(every) || (trained == Trained::Prior && step == steps);
+        match self.training.checkpoint {
+            Some(path) if due => self.save(path, &state()?),
+            _ => Ok(()),
+        }
+    }
+
+    fn save(&self, path: &Path, state: &State) -> Result<()> {
+        let [m, v] = &state.moments;
+        let networks =
+            [("network", Some(&state.network)), ("m", Some(m)), ("v", Some(v)), ("prior", state.prior.as_ref())];
+        let entries: Vec<_> = networks
+            .into_iter()
+            .filter_map(|(prefix, network)| Some((prefix, network?)))
+            .flat_map(|(prefix, network)| {
+                network.layers.iter().enumerate().flat_map(move |(i, layer)| both(prefix, i, layer))
+            })
+            .collect();
+        let mut metadata = self.identity.clone();
+        metadata.push(("trained", state.trained.name().to_owned()));
+        metadata.push(("step", state.step.to_string()));
+        write(path, true, (FORMAT, VERSION), &metadata, &entries)
+    }
+
+    /// Removes the file: the training is done.
+    pub fn remove(&self) -> Result<()> {
+        let Some(path) = self.training.checkpoint else { return Ok(()) };
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io("remove", path)(error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A layer's tensors, in f32: a device's numbers.
+fn both(prefix: &str, i: usize, layer: &Layer) -> [(String, Dtype, Vec<usize>, Vec<u8>); 2] {
+    let bytes = |values: &[f64]| values.iter().flat_map(|&x| (x as f32).to_le_bytes()).collect();
+    let (rows, all) = (layer.bias.len(), layer.weight.len());
+    let shape = vec![rows, all / rows.max(1)];
+    [
+        (format!("{prefix}.{i}.weight"), Dtype::F32, shape, bytes(&layer.weight)),
+        (format!("{prefix}.{i}.bias"), Dtype::F32, vec![rows], bytes(&layer.bias)),
+    ]
+}
+
+/// Reads a network of so many layers, from a width to another.
+fn network(file: &Contents<'_>, prefix: &str, (layers, ends): (usize, (usize, usize))) -> Result<Network> {
+    let wide = |name: String| -> Result<Vec<f64>> { Ok(file.floats(&name)?.into_iter().map(f64::from).collect()) };
+    let layer =
+        |i| Ok(Layer { weight: wide(format!("{prefix}.{i}.weight"))?, bias: wide(format!("{prefix}.{i}.bias"))? });
+    let network = Network { layers: (0..layers).map(layer).collect::<Result<_>>()? };
+    network.check(layers, ends).map_err(|_| file.damaged(&format!("the layers of '{prefix}' do not fit")))?;
+    Ok(network)
+}
+
+fn fingerprint(data: &Data) -> u32 {
+    let mut crc = crc32fast::Hasher::new();
+    for values in [&data.images, &data.texts, &data.rest] {
+        crc.update(bytemuck::cast_slice(values));
+    }
+    crc.finalize()
+}
