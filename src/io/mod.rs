@@ -50,7 +50,6 @@ mod records;
 pub(crate) mod rows_file;
 mod safetensors;
 mod shard_names;
-#[cfg(feature = "train")]
 mod start;
 mod tensor_file;
 pub(crate) mod tensor_writer;
@@ -83,7 +82,6 @@ pub use output::{Output, OutputOptions, ShardWriter};
 pub use pictures::PictureList;
 pub(crate) use records::id as record_id;
 pub use records::{Record, Records};
-#[cfg(feature = "train")]
 pub use start::Start;
 pub use tensor_file::{TensorFile, TensorInfo};
 pub use tensor_writer::TensorSpec;

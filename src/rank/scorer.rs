@@ -364,7 +364,7 @@ impl QueryScale {
         Ok(match self.scale(collection)? {
             Scale::Quantile(found) => found.scores(products),
             Scale::Screened(found) => {
-                found.from(products.iter().copied().fold(f64::INFINITY, f64::min)).scores(products)
+                found.down_to(products.iter().copied().fold(f64::INFINITY, f64::min)).scores(products)
             }
             Scale::Normal { mean, deviation } | Scale::Pooled { mean, deviation, .. } => {
                 products.iter().map(|x| (x - mean) / deviation).collect()
@@ -389,7 +389,7 @@ impl QueryScale {
                 return Err(Error::argument("pass", problem));
             }
             Scale::Quantile(found) => found.value_at(share),
-            Scale::Screened(found) => found.from_share(share).value_at(share),
+            Scale::Screened(found) => found.down_to_share(share).value_at(share),
             Scale::Pooled { mean, deviation, all } => mean + deviation * all.value_at(share),
             Scale::Normal { mean, deviation } => mean + deviation * normal_quantile(share),
             Scale::List => {
@@ -406,7 +406,7 @@ impl QueryScale {
     pub fn share_above(&self, collection: &str, product: f64) -> Result<Option<f64>> {
         Ok(match self.scale(collection)? {
             Scale::Quantile(found) => Some(found.share_above(product)),
-            Scale::Screened(found) => Some(found.from(product).share_above(product)),
+            Scale::Screened(found) => Some(found.down_to(product).share_above(product)),
             Scale::Normal { mean, deviation } => {
                 Some(0.5 * libm::erfc((product - mean) / deviation / std::f64::consts::SQRT_2))
             }

@@ -123,7 +123,7 @@ impl Screened {
     }
 
     /// The distribution, right at `x` and above it.
-    pub fn from(&self, x: f64) -> Arc<Distribution> {
+    pub fn down_to(&self, x: f64) -> Arc<Distribution> {
         let mut found = self.0.found.lock().unwrap_or_else(PoisonError::into_inner);
         match &*found {
             Some((above, known)) if *above < x || *above == f64::NEG_INFINITY => known.clone(),
@@ -132,10 +132,10 @@ impl Screened {
     }
 
     /// The distribution, right where shares up to this one are above.
-    pub fn from_share(&self, share: f64) -> Arc<Distribution> {
-        let found = self.from(self.0.value_below(share));
+    pub fn down_to_share(&self, share: f64) -> Arc<Distribution> {
+        let found = self.down_to(self.0.value_below(share));
         // Where weights are very uneven.
-        if found.share_above(found.lowest()) > share { found } else { self.from(f64::NEG_INFINITY) }
+        if found.share_above(found.lowest()) > share { found } else { self.down_to(f64::NEG_INFINITY) }
     }
 }
 
@@ -253,13 +253,17 @@ mod tests {
                 for i in (-20..60).rev() {
                     let x = whole.value_at(0.5) + f64::from(i) * 0.005;
                     let want = whole.ln_share_above(x).to_bits();
-                    assert_eq!(screened().from(x).ln_share_above(x).to_bits(), want, "{uneven} {i}");
-                    assert_eq!(once.from(x).ln_share_above(x).to_bits(), want, "{uneven} {i}, after others");
+                    assert_eq!(screened().down_to(x).ln_share_above(x).to_bits(), want, "{uneven} {i}");
+                    assert_eq!(once.down_to(x).ln_share_above(x).to_bits(), want, "{uneven} {i}, after others");
                 }
                 for share in [0.999, 0.6, 0.1, 0.02, 1e-3, 1e-6] {
-                    assert_eq!(screened().from_share(share).value_at(share), whole.value_at(share), "{uneven} {share}");
+                    assert_eq!(
+                        screened().down_to_share(share).value_at(share),
+                        whole.value_at(share),
+                        "{uneven} {share}"
+                    );
                 }
-                assert!(once.from(f64::INFINITY).ln_share_above(2.0) < -10.0);
+                assert!(once.down_to(f64::INFINITY).ln_share_above(2.0) < -10.0);
             }
         }
     }
@@ -270,7 +274,7 @@ mod tests {
         let weights: Arc<[f64]> = vec![1.0; 4096].into();
         let query = rows(1, 260, 2);
         let screened = Screened::of(&references, &weights, &query).unwrap();
-        let top = screened.from(screened.0.value_below(0.01));
+        let top = screened.down_to(screened.0.value_below(0.01));
         assert!(top.share_above(top.lowest()) < 0.2, "{}", top.share_above(top.lowest()));
     }
 }

@@ -122,10 +122,10 @@ fn figures_are_those_of_independent_runs() {
             let prior: Vec<f64> = of(Trained::Prior).map(|step| step.score_loss).collect();
             // A batch's loss is about 1 at the start, where the network knows nothing: targets have variance 1.
             assert!(prior[0] > 0.85 && prior[prior.len() - 3..].iter().sum::<f64>() < 0.85 * 3.0, "{prior:?}");
-            assert_eq!(of(Trained::Prior).last().unwrap().step, 600);
+            assert_eq!(of(Trained::Prior).next_back().unwrap().step, 600);
             let first = of(Trained::Refinement).next().unwrap();
             assert_eq!((first.step, first.steps, first.phase_loss), (1, 400, 0.0));
-            assert!(of(Trained::Refinement).last().unwrap().phase_loss > 1e-4);
+            assert!(of(Trained::Refinement).next_back().unwrap().phase_loss > 1e-4);
         }
     }
 }

@@ -308,7 +308,7 @@ fn the_turn_s_gradient_is_that_of_finite_differences() {
     let weights = wide(&normal(7, ROWS * WIDTH));
     let (bounds, weight) = (Bounds { theta: 0.9, rho: 0.6 }, 0.7);
     let pairs = [(0, 1), (1, 2)];
-    let tail = vec![0.25; 2 * ROWS];
+    let tail = [0.25; 2 * ROWS];
     let lengths: Vec<f64> = points.chunks_exact(2).flat_map(|p| [p[0].hypot(p[1]), 0.0]).collect();
     let turn = |bounds, steps: &[f64], points: &[f64]| {
         let mut out = vec![0.0; n];

@@ -56,6 +56,9 @@ struct Net {
     layers: Vec<(Vec<f64>, Vec<f64>)>,
 }
 
+/// Of a layer's weight and of its bias.
+type LayerGradient = (Vec<f64>, Vec<f64>);
+
 /// What goes into each layer, and what comes out of each before GELU.
 struct Trace {
     inputs: Vec<Vec<f64>>,
@@ -76,7 +79,7 @@ impl Net {
     }
 
     /// Gradients of each weight and bias, and of the input.
-    fn backward(&self, trace: &Trace, dout: &[f64]) -> (Vec<(Vec<f64>, Vec<f64>)>, Vec<f64>) {
+    fn backward(&self, trace: &Trace, dout: &[f64]) -> (Vec<LayerGradient>, Vec<f64>) {
         let (mut dy, mut all) = (dout.to_vec(), Vec::new());
         for (i, (weight, bias)) in self.layers.iter().enumerate().rev() {
             let (outputs, inputs) = (bias.len(), weight.len() / bias.len());
