@@ -296,8 +296,8 @@ fn a_tuning_is_kept_and_found() {
         *tile = "tiled 64x64x16".into();
     }
     std::fs::write(&file, other.to_string()).unwrap();
-    cached(&folder, &format!("bench --quick --filter product --device {device} --json tuned.json"));
-    cached(&folder, &format!("bench --quick --filter product --device {device} --no-tune --json fixed.json"));
+    cached(&folder, &format!("bench --quick --filter residual --device {device} --json tuned.json"));
+    cached(&folder, &format!("bench --quick --filter residual --device {device} --no-tune --json fixed.json"));
     // A file that nobody understands is as good as none.
     std::fs::write(&file, "{").unwrap();
     cached(&folder, &format!("adapters --device {device}"));
