@@ -191,13 +191,18 @@ impl<'a> Contents<'a> {
         self.text(key)?.parse().map_err(|_| self.damaged(&format!("metadata '{key}' is unreadable")))
     }
 
-    /// A tensor's values, of 8-byte elements.
-    pub(crate) fn values<T: bytemuck::Pod>(&self, name: &str, dtype: Dtype) -> Result<Vec<T>> {
+    /// A tensor's bytes, of elements of this type.
+    fn bytes(&self, name: &str, dtype: Dtype) -> Result<&[u8]> {
         let view = self.tensors.tensor(name).map_err(|_| self.damaged(&format!("no tensor '{name}'")))?;
-        if view.dtype() != dtype || size_of::<T>() != 8 {
-            return Err(self.damaged(&format!("tensor '{name}' is {:?}, expected {dtype:?}", view.dtype())));
+        match view.dtype() == dtype {
+            true => Ok(view.data()),
+            false => Err(self.damaged(&format!("tensor '{name}' is {:?}, expected {dtype:?}", view.dtype()))),
         }
-        Ok(view.data().chunks_exact(8).map(bytemuck::pod_read_unaligned).collect())
+    }
+
+    /// A tensor's values, of as many bytes as the type has.
+    pub(crate) fn values<T: bytemuck::Pod>(&self, name: &str, dtype: Dtype) -> Result<Vec<T>> {
+        Ok(self.bytes(name, dtype)?.chunks_exact(size_of::<T>()).map(bytemuck::pod_read_unaligned).collect())
     }
 
     /// f32 values, all finite.
