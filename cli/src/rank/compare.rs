@@ -49,9 +49,16 @@ pub fn compare(args: &RankCompareArgs) -> Result<()> {
 
 /// Says which scores are not compared, and why.
 fn note_left_out(scores: &[Score]) {
-    let missing: Vec<&str> = Score::ALL.into_iter().filter(|s| !scores.contains(s)).map(Score::name).collect();
-    if !missing.is_empty() {
-        let names = missing.join(" and ");
+    let left_out = |why: &dyn Fn(&Score) -> bool| -> Option<String> {
+        let names = Score::ALL.into_iter().filter(|score| !scores.contains(score)).filter(why).map(Score::name);
+        Some(names.collect::<Vec<_>>().join(" and ")).filter(|names| !names.is_empty())
+    };
+    // Z and quantile are possible but in private rankings.
+    let private = !scores.contains(&Score::Z);
+    if let Some(names) = left_out(&|score| private && score.needs_rows()) {
+        eprintln!("note: {names} need rows, of which a private ranking has none; they are left out");
+    }
+    if let Some(names) = left_out(&|score| !private && score.needs_queries()) {
         eprintln!(
             "note: {names} need reference queries, which realign rank fit --queries KIND=FILES counts; they are left out"
         );

@@ -316,7 +316,9 @@ fn private_rankings_hold_no_rows() {
     folder.bad(1, &format!("{search} --score centre --pass 0.1"), &["private", "cut-off"]);
     let compare =
         format!("rank compare --ranking r.st --queries queries.npy {SETS} --ids image=image.txt --relevance rel.jsonl");
-    let found = folder.json_line(&format!("{compare} --html page.html --json"));
+    let note = folder.good(&format!("{compare} --html page.html --json found.json"));
+    assert!(note.contains("nnn and standardise and z and quantile need rows") && !note.contains("--queries"), "{note}");
+    let found: Value = serde_json::from_slice(&folder.bytes("found.json")).unwrap();
     let scores: Vec<&String> = found["scores"].as_object().unwrap().keys().collect();
     assert_eq!(scores.len(), 5, "{scores:?}");
     // Private parts merge with such alone.
