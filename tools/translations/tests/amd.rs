@@ -38,13 +38,17 @@ fn all(families: &[&str]) -> Vec<Chip> {
 }
 
 /// Nothing spills, and as many waves fit as the committed table says, where it is of the same driver.
-/// `REALIGN_WRITE_TABLE=1` writes the table of all chips instead of asking it, `REALIGN_WRITE_TABLE=usual` that of the two that are asked as a
-/// rule, in half the time.
+/// `REALIGN_WRITE_TABLE=1` writes the table of all chips instead of asking it, `REALIGN_WRITE_TABLE=usual` that of two of them, in half the time; it is asked
+/// of one, since all shaders take minutes of a core for each.
 #[test]
 fn nothing_spills_and_no_occupancy_falls() {
     let asked = std::env::var("REALIGN_WRITE_TABLE").unwrap_or_default();
     let write = !asked.is_empty();
-    let chips = all(if asked == "1" { &CHIPS } else { &USUAL });
+    let chips = all(match &asked[..] {
+        "" => &USUAL[..1],
+        "1" => &CHIPS,
+        _ => &USUAL,
+    });
     for chip in &chips {
         assert!(chip.shaders > 1500, "{}: {} shaders", chip.family, chip.shaders);
         let spills = |s: &Statistics| s.spills > 0 || s.scratch > 0;
