@@ -13,6 +13,9 @@ use super::{RealignStatus, input, output};
 /// does, they may be shared.
 pub struct RealignMoments(pub(crate) Moments);
 
+/// The widest rows: far beyond any encoder's.
+const MAX_WIDTH: usize = 1 << 20;
+
 /// Moments of no rows yet, which will have `width` numbers each.
 ///
 /// # Safety
@@ -22,9 +25,9 @@ pub unsafe extern "C" fn realign_moments_new(width: usize, out: *mut *mut Realig
     guard(|| {
         // SAFETY: as this function's caller says.
         let out = unsafe { output::object(out)? };
-        // Sums have 16 bytes a column.
-        if width == 0 || width > isize::MAX as usize / 16 {
-            return Err(Failure::new(RealignStatus::Shape, format!("rows of {width} numbers; give 1 or more")));
+        // Their sums are allocated at once, and what cannot be allocated ends the process.
+        if !(1..=MAX_WIDTH).contains(&width) {
+            return Err(Failure::new(RealignStatus::Shape, format!("rows of {width} numbers; give 1 to {MAX_WIDTH}")));
         }
         out.give(RealignMoments(Moments::empty(width)));
         Ok(())

@@ -147,12 +147,14 @@ pub unsafe extern "C" fn realign_ranking_scores(
         // SAFETY: as this function's caller says.
         let (ranking, collection) =
             unsafe { (input::shared("ranking", ranking)?, input::text("collection", collection)?) };
+        let scores = {
+            // SAFETY: as this function's caller says; they are no longer used where the scores are written, which may be where they are.
+            let (query, raw) =
+                unsafe { (input::values("query", query, query_len)?, input::values("raw", raw, raw_len)?) };
+            ranking.0.scores(query, collection, raw)?
+        };
         // SAFETY: as this function's caller says.
-        let (query, raw) = unsafe { (input::values("query", query, query_len)?, input::values("raw", raw, raw_len)?) };
-        // SAFETY: as this function's caller says.
-        let room = unsafe { output::room("out", out, out_len)? };
-        room.check("out", raw_len)?;
-        room.fill("out", &ranking.0.scores(query, collection, raw)?)
+        unsafe { output::room("out", out, out_len)? }.fill("out", &scores)
     })
 }
 

@@ -1,7 +1,7 @@
 //! Warnings: what the library says beside errors, for those who want to hear it.
 
 use std::ffi::{c_char, c_void};
-use std::sync::{Once, PoisonError, RwLock};
+use std::sync::{OnceLock, PoisonError, RwLock};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
@@ -57,14 +57,18 @@ impl Log for Warnings {
 /// `on_warning` is NULL or may be called with `user_data`, on any thread, until another one is set and calls that began before have returned.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn realign_set_on_warning(on_warning: RealignOnWarning, user_data: *mut c_void) -> RealignStatus {
-    static LOGGER: Once = Once::new();
+    static SET: OnceLock<bool> = OnceLock::new();
     guard(|| {
-        let mut set = Ok(());
-        LOGGER.call_once(|| {
-            set = log::set_logger(&Warnings);
-            log::set_max_level(LevelFilter::Warn);
+        let set = SET.get_or_init(|| {
+            let set = log::set_logger(&Warnings).is_ok();
+            if set {
+                log::set_max_level(LevelFilter::Warn);
+            }
+            set
         });
-        set.map_err(|_| Failure::new(RealignStatus::Other, "another logger of Rust's is set in this process"))?;
+        if !set {
+            return Err(Failure::new(RealignStatus::Other, "another logger of Rust's is set in this process"));
+        }
         let listener = on_warning.map(|on_warning| Listener { on_warning, user_data });
         *LISTENER.write().unwrap_or_else(PoisonError::into_inner) = listener;
         Ok(())

@@ -117,7 +117,8 @@ static void files(const RealignStatistics *statistics, const char *folder) {
 static void moments(const RealignDevice *device, const float *text, const char *folder) {
     RealignMoments *all = NULL, *part = NULL, *read = NULL;
     FAILS(realign_moments_new(0, &all), REALIGN_STATUS_SHAPE, "0 numbers");
-    FAILS(realign_moments_new(SIZE_MAX, &all), REALIGN_STATUS_SHAPE, "give 1 or more");
+    FAILS(realign_moments_new(SIZE_MAX, &all), REALIGN_STATUS_SHAPE, "give 1 to");
+    FAILS(realign_moments_new((size_t)1 << 40, &all), REALIGN_STATUS_SHAPE, "give 1 to");
     WELL(realign_moments_new(WIDTH, &all));
     WELL(realign_moments_new(WIDTH, &part));
     FAILS(realign_moments_update(device, all, text, WIDTH + 1), REALIGN_STATUS_SHAPE, "whole rows of 8");

@@ -288,7 +288,7 @@ enum Side {
 impl Side {
     fn of(object: &Bound<'_, PyAny>, name: &str, reading: &Reading) -> PyResult<Side> {
         match object.cast::<Covariance>() {
-            Ok(counted) => counted.get().matrix_now().map(Side::Counted),
+            Ok(counted) => counted.get().matrix_now(object.py()).map(Side::Counted),
             Err(_) => Rows::of(object, name, reading).map(Side::Rows),
         }
     }

@@ -19,8 +19,15 @@ fn held<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
     value.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
+/// The widest rows: far beyond any encoder's.
+const MAX_WIDTH: usize = 1 << 20;
+
 fn check(width: usize) -> PyResult<()> {
-    if width == 0 { Err(input("width: 0; give 1 or more")) } else { Ok(()) }
+    // Sums are allocated at once, and what cannot be allocated ends the process.
+    match (1..=MAX_WIDTH).contains(&width) {
+        true => Ok(()),
+        false => Err(input(format!("width: {width}; give 1 to {MAX_WIDTH}"))),
+    }
 }
 
 /// Mean and trace.
@@ -139,10 +146,11 @@ impl Covariance {
     }
 
     /// Mean and matrix as they are now.
-    pub fn matrix_now(&self) -> PyResult<Matrix> {
-        let summary = held(&self.inner);
-        let sums = summary.covariance.as_ref().filter(|_| summary.moments.rows() > 0);
-        Ok(sums.ok_or_else(|| input("covariance: no rows were counted yet; update it first"))?.covariance())
+    pub fn matrix_now(&self, py: Python<'_>) -> PyResult<Matrix> {
+        let summary = held(&self.inner).clone();
+        let sums = summary.covariance.filter(|_| summary.moments.rows() > 0);
+        let sums = sums.ok_or_else(|| input("covariance: no rows were counted yet; update it first"))?;
+        work::run(py, true, move |_| Ok(sums.covariance()))
     }
 }
 
@@ -232,7 +240,7 @@ impl Covariance {
 
     /// Mean `[d]`, matrix `[d, d]` and its relative error.
     fn matrix<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>, f64)> {
-        let found = self.matrix_now()?;
+        let found = self.matrix_now(py)?;
         let d = found.width();
         Ok((Filled::of(py, &[d], &found.mean)?, Filled::of(py, &[d, d], &found.matrix)?, found.error))
     }

@@ -111,3 +111,11 @@ def test_damaged_bytes_are_refused() -> None:
         for data in (b"", b"x" * 100, arguments[0][:-9]):
             with pytest.raises(realign.FileError):
                 made(data, *arguments[1:])
+
+
+@pytest.mark.parametrize("width", [0, 2**45, 2**62])
+def test_widths_that_nothing_can_hold_are_refused(width: int) -> None:
+    with pytest.raises(realign.InputError, match="width"):
+        realign.Moments(width)
+    with pytest.raises(realign.InputError, match="width"):
+        realign.Covariance(width)

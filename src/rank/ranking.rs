@@ -279,11 +279,17 @@ impl Ranking {
     /// [`Scorer`] takes many queries at a time, and other scores.
     ///
     /// # Errors
-    /// Another width; no such collection; a value that is no dot product of unit rows, which are -1 to 1.
+    /// Another width; a query of zeros, which has no direction; no such collection; a value that is no dot product of unit rows, which are -1 to 1.
     pub fn scores(&self, query: &[f32], collection: &str, raw: &[f32]) -> Result<Vec<f64>> {
         if query.len() != self.width {
             let got = format!("{} numbers", query.len());
             return Err(Error::shape("rank", "query", format!("one row of {}, as the ranking's", self.width), got));
+        }
+        // Rows of less than this count as zeros everywhere.
+        if query.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt() < 1e-10 {
+            return Err(Error::degenerate(
+                "rank: a query of zeros has no direction: no scores are those of its dot products",
+            ));
         }
         // Databases that round rows to 8 bits are off by a hundredth at most.
         if let Some(x) = raw.iter().find(|x| x.abs() > 1.02) {

@@ -171,6 +171,7 @@ fn what_does_not_fit_is_refused() {
     // Nor several queries at once, nor none.
     assert!(one.scores(&rows[..2 * WIDTH], "a", &[0.5]).is_err());
     assert!(one.scores(&[], "a", &[0.5]).is_err());
+    assert!(one.scores(&[0.0; WIDTH], "a", &[0.5]).unwrap_err().to_string().contains("zeros"));
     assert!(one.scores(&rows[..WIDTH], "a", &[f32::NAN]).is_err());
     let same: Vec<f32> = rows[..WIDTH].repeat(9);
     let mut source = MemoryRows::f32("same", &same, WIDTH).unwrap();
