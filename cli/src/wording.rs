@@ -41,7 +41,7 @@ impl Wording for Flags {
             Remedy::Replace => "choose another name, or pass --force to replace it",
             Remedy::ReplaceFolder => "pass --force to replace it, or choose another folder with --out",
             Remedy::AnotherFolder => "choose another folder with --out",
-            Remedy::ResumeOrReplace => "go on with --resume, begin again with --force, or name another folder",
+            Remedy::ResumeOrReplace => "go on with --resume, begin again with --force, or name another output",
             Remedy::ReadAsZero => "clean the data, or pass --nonfinite zero to read such values as 0",
             Remedy::AllowDegenerate => {
                 "give more and different rows, or --allow-degenerate for the published script's result"

@@ -132,8 +132,8 @@ fn budget(moments: &Moments) -> Option<(f64, f64)> {
 
 /// The trace, 0 if it is not told from 0; an error if the side cannot determine an operator.
 fn checked_trace(side: &str, moments: &Moments, options: &FitOptions<'_>) -> Result<f64> {
-    let (trace, mean) = (moments.trace(), moments.mean());
-    if moments.noise().is_some() && crate::host::norm(&mean) >= 1.0 {
+    let trace = moments.trace();
+    if moments.hidden() == Some("mean") {
         let n = moments.rows();
         let problem = format!("fit: the {side} has {n} rows whose mean the noise of its private moments hides");
         return Err(Error::degenerate(format!("{problem}; give more rows, or a larger ε")));

@@ -242,7 +242,7 @@ pub fn compare(
     }
     let rows: Vec<u64> = collections.iter().map(|(_, source)| source.rows()).collect();
     let wanted =
-        if options.scores.is_empty() { ranking.possible_scores(options.kind) } else { options.scores.to_vec() };
+        if options.scores.is_empty() { ranking.possible_scores(options.kind, &names) } else { options.scores.to_vec() };
     let mut found: Vec<Compared> = Vec::new();
     let mut drawn: Vec<Drawn> = names.iter().map(|_| Drawn::default()).collect();
     drawn.iter_mut().for_each(|d| *d = Drawn { cosines: vec![0; BINS.0], placed: vec![0; BINS.1] });

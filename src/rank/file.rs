@@ -22,6 +22,8 @@ const VERSION_OF_ROWS: u32 = 1;
 /// Prefixes of the tensors of collections and of kinds of queries, and the metadata that lists their names.
 const COLLECTIONS: &str = "collection";
 const QUERIES: &str = "queries";
+/// The tensors of one that is not private.
+const OPEN: [&str; 8] = ["mean", "sample", "copies", "rows", "sum_high", "sum_low", "product_high", "product_low"];
 /// The tensor of a private one.
 const PRIVATE: &str = "private";
 
@@ -156,7 +158,15 @@ fn read(contents: &Contents<'_>, prefix: &str, shape: (usize, u64, usize)) -> Re
     let name = |tensor: &str| format!("{prefix}{tensor}");
     let encoder = contents.encoder(prefix);
     if contents.has(&name(PRIVATE)) {
-        let moments = Moments::from_bytes(&contents.values::<u8>(&name(PRIVATE), Dtype::U8)?)?;
+        // The file is meant for those who may not see rows.
+        if let Some(open) = OPEN.iter().find(|tensor| contents.has(&name(tensor))) {
+            return Err(contents.damaged(&format!("tensor '{}' tells of rows that are private", name(open))));
+        }
+        if contents.parsed::<u32>("format_version")? < VERSION {
+            return Err(contents.damaged(&format!("tensor '{}' is of a later format version", name(PRIVATE))));
+        }
+        let moments = Moments::from_bytes(&contents.values::<u8>(&name(PRIVATE), Dtype::U8)?);
+        let moments = moments.map_err(|e| contents.damaged(&format!("tensor '{}': {e}", name(PRIVATE))))?;
         if moments.width() != shape.0 || moments.noise().is_none() {
             return Err(contents.damaged("private moments are not those of the ranking's rows"));
         }

@@ -125,6 +125,10 @@ impl<'a> Maps<'a> {
         let bank = score.needs_queries().then(|| ranking.reference_queries(kind)).transpose()?;
         let asks = matches!(score, Score::Centre | Score::Realign);
         let kind = asks.then(|| ranking.kind(kind)).transpose()?;
+        if asks {
+            kind.map_or(Ok(()), |profile| profile.check_not_hidden("the queries' kind"))?;
+            ranking.collections.iter().try_for_each(|(name, profile)| profile.check_not_hidden(name))?;
+        }
         let target = kind.and_then(|kind| farthest(&ranking.all(), kind));
         Ok(Maps { score, kind, target, bank: bank.map(|profile| Arc::new(Bank::of(profile))), nnn })
     }

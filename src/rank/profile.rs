@@ -39,6 +39,10 @@ impl Profile {
     ) -> Result<Self> {
         let unit_rows = Summand::unit_rows(device, source.width())?;
         let moments = measure(device, source, &unit_rows, options)?.private(budget)?;
+        if let Some(what) = moments.hidden() {
+            let n = moments.rows();
+            log::warn!("the noise hides the {what} of {n} rows: merge with other parts, give more rows, or a larger ε");
+        }
         let encoder = moments.encoder().cloned();
         let sample = Sample::empty(source.width(), seed, capacity);
         Ok(Profile { sums: Sums::Private(moments), sample, encoder })
@@ -134,6 +138,20 @@ impl Profile {
     /// What a copy of each row of the sample weighs, `[m]`.
     pub(super) fn weights(&self) -> Vec<f64> {
         self.sample.copies().iter().map(|c| *c as f64).collect()
+    }
+
+    /// Refuses a private mean and trace of which the noise leaves nothing, for scores that are told by them.
+    pub(super) fn check_not_hidden(&self, name: &str) -> Result<()> {
+        let Sums::Private(moments) = &self.sums else { return Ok(()) };
+        match moments.hidden() {
+            None => Ok(()),
+            Some(what) => {
+                let n = moments.rows();
+                let problem =
+                    format!("the noise of the private ranking hides the {what} of {name:?}, which has {n} rows");
+                Err(Error::degenerate(format!("{problem}; fit it to more rows, or with a larger ε")))
+            }
+        }
     }
 
     /// Scores of a collection whose rows are all one cannot be placed among each other.

@@ -265,13 +265,18 @@ impl Ranking {
         Ok(())
     }
 
-    /// The scores that the ranking can give for queries of a kind: all, but without reference queries those that are held against such, and of private
-    /// collections those that need no rows.
-    pub fn possible_scores(&self, kind: Option<&str>) -> Vec<Score> {
+    /// The scores that the ranking can give for queries of a kind in the collections of these names: all, but without reference queries those that are held
+    /// against such, and of private collections those that need no rows.
+    pub fn possible_scores(&self, kind: Option<&str>, collections: &[&str]) -> Vec<Score> {
         let known = self.reference_queries(kind).is_ok();
-        let private = self.collections.values().any(|profile| profile.noise().is_some());
+        let private = self.any_private(collections);
         let possible = |score: &Score| (known || !score.needs_queries()) && !(private && score.needs_rows());
         Score::ALL.into_iter().filter(possible).collect()
+    }
+
+    /// Whether one of the collections of these names is private.
+    pub fn any_private(&self, collections: &[&str]) -> bool {
+        collections.iter().filter_map(|name| self.collections.get(*name)).any(|profile| profile.noise().is_some())
     }
 
     /// Scores on the common scale, by [`Score::Quantile`], of what one query `[d]`, of any norm, scored in a collection: `raw` are dot products of

@@ -186,6 +186,17 @@ impl<'a> Contents<'a> {
         }
     }
 
+    /// Refuses a tensor of another shape, such as a transpose with as many values.
+    pub(crate) fn check_shape(&self, name: &str, want: &[usize]) -> Result<()> {
+        match self.tensors.tensor(name) {
+            Ok(view) if view.shape() != want => {
+                Err(self.damaged(&format!("tensor '{name}' has the shape {:?}, not {want:?}", view.shape())))
+            }
+            Ok(_) => Ok(()),
+            Err(_) => Err(self.damaged(&format!("no tensor '{name}'"))),
+        }
+    }
+
     /// A metadata entry as a number or another parsed type.
     pub(crate) fn parsed<T: std::str::FromStr>(&self, key: &str) -> Result<T> {
         self.text(key)?.parse().map_err(|_| self.damaged(&format!("metadata '{key}' is unreadable")))

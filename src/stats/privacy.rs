@@ -215,6 +215,18 @@ impl Moments {
     }
 }
 
+impl Moments {
+    /// What the noise of private moments hides, if it does: a mean of unit rows is shorter than 1, and their spread above 0.
+    pub(crate) fn hidden(&self) -> Option<&'static str> {
+        self.noise.as_ref()?;
+        match (crate::host::norm(&self.mean()) >= 1.0, self.trace() < super::TRACE_RESOLUTION) {
+            (true, _) => Some("mean"),
+            (false, true) => Some("spread"),
+            _ => None,
+        }
+    }
+}
+
 impl Summary {
     /// [`Moments::private`], alone.
     ///

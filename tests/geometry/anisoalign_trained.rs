@@ -1,5 +1,6 @@
 //! AnisoAlign's trained stages: what they leave of the initialisation, figures of independent runs, devices, files, and trainings that go on.
 
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Mutex;
 
@@ -10,11 +11,16 @@ use realign::align::{
 };
 use realign::device::{Device, Tensor};
 use realign::io::Start;
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value;
 
 use super::anisoalign::{applied, fitted};
 use super::common::{devices, max_difference, unit_rows};
 use super::data::{Rows, pair, partners};
+
+/// A file's tensors: type, shape, bytes.
+type Tensors = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
 
 fn planes(stages: Stages) -> PlaneOptions {
     PlaneOptions::default().stages(stages)
@@ -228,8 +234,16 @@ fn a_training_that_goes_on_has_the_bits_of_one_without_a_break() {
         }
     };
     let whole = fit(Training::default().checkpoint(Some(&path)).every(7).progress(Some(&copy))).unwrap();
-    assert!(!path.exists(), "a state is left of a training that is done");
     assert_eq!(whole, fit(Training::default()).unwrap());
+    // What was learnt stays until its operator is saved: a fit that goes on with it takes no step.
+    let steps = Mutex::new(0);
+    let count = |_: &TrainingStep| *steps.lock().unwrap() += 1;
+    let again = Training::default().checkpoint(Some(&path)).start(Start::Resume).progress(Some(&count));
+    assert_eq!(whole, fit(again).unwrap());
+    assert_eq!(*steps.lock().unwrap(), 0);
+    again.finish().unwrap();
+    assert!(!path.exists());
+    again.finish().unwrap();
     for copy in &copies {
         std::fs::copy(copy, &path).unwrap();
         let first = Mutex::new(None);
@@ -242,12 +256,12 @@ fn a_training_that_goes_on_has_the_bits_of_one_without_a_break() {
         assert_eq!(whole, fit(training.start(Start::Resume)).unwrap());
         let (network, step) = first.into_inner().unwrap().unwrap();
         assert_eq!((copy.file_name().unwrap().to_str().unwrap(), step), (network.name(), 50));
-        assert!(!path.exists());
     }
     // Begun again, and begun where there is nothing to go on with.
     std::fs::copy(&copies[0], &path).unwrap();
     let training = Training::default().checkpoint(Some(&path));
     assert_eq!(whole, fit(training.start(Start::Replace)).unwrap());
+    training.finish().unwrap();
     assert_eq!(whole, fit(training.start(Start::Resume)).unwrap());
 }
 
@@ -286,6 +300,50 @@ fn states_of_other_trainings_are_refused_by_name() {
     refused(rows, options(plain), &["damaged"]);
 }
 
+/// A file with what `change` makes of its tensors and its metadata.
+fn edited(bytes: &[u8], change: impl FnOnce(&mut Tensors, &mut HashMap<String, String>)) -> Vec<u8> {
+    let file = SafeTensors::deserialize(bytes).unwrap();
+    let (_, header) = SafeTensors::read_metadata(bytes).unwrap();
+    let mut metadata = header.metadata().clone().unwrap();
+    let of =
+        |(name, view): (String, TensorView<'_>)| (name, (view.dtype(), view.shape().to_vec(), view.data().to_vec()));
+    let mut tensors: Tensors = file.tensors().into_iter().map(of).collect();
+    change(&mut tensors, &mut metadata);
+    let mut views = Vec::new();
+    for (name, (dtype, shape, data)) in &tensors {
+        views.push((name, TensorView::new(*dtype, shape.clone(), data).unwrap()));
+    }
+    safetensors::serialize(views, Some(metadata)).unwrap()
+}
+
+/// A state that is not what a training can have saved is damaged, before any step.
+#[test]
+fn states_that_no_training_has_are_refused() {
+    let (text, image) = pair("a");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s.training");
+    let training = Training::default().checkpoint(Some(&path));
+    let fit = |training| {
+        let options = options(short(Stages::Full)).training(training);
+        fit(&Device::host(), &mut text.source(), &mut image.source(), &options)
+    };
+    fit(training).unwrap();
+    let state = std::fs::read(&path).unwrap();
+    let refused = |state: Vec<u8>, word: &str| {
+        std::fs::write(&path, &state).unwrap();
+        let error = fit(training.start(Start::Resume)).unwrap_err().to_string();
+        assert!(error.contains(word) && error.contains("s.training"), "{word:?} is not in: {error}");
+        assert!(std::fs::read(&path).unwrap() == state, "what is refused stays as it is");
+    };
+    for step in ["0", "99999999"] {
+        refused(edited(&state, |_, metadata| drop(metadata.insert("step".to_owned(), step.to_owned()))), "step");
+    }
+    refused(edited(&state, |tensors, _| tensors.retain(|name, _| !name.starts_with("prior."))), "prior.0");
+    let negative = (-1f32).to_le_bytes();
+    let below = |tensors: &mut Tensors| tensors.get_mut("v.0.weight").unwrap().2[..4].copy_from_slice(&negative);
+    refused(edited(&state, |tensors, _| below(tensors)), "below 0");
+}
+
 #[test]
 fn files_say_what_was_learnt() {
     let (text, image) = pair("a");
@@ -317,6 +375,14 @@ fn files_say_what_was_learnt() {
     refused(&|r| r.network.layers[1].bias[0] = f64::NAN, "refinement_bias_2");
     refused(&|r| r.phases.coherence[1] += 0.25, "phases");
     refused(&|r| r.phases.anchor[0] = 4.0, "phases");
+    refused(&|r| r.network.layers[0].weight[0] = 1e39, "beyond f32");
+    // A transpose has as many numbers.
+    statistics.save(&path, true).unwrap();
+    let bytes =
+        edited(&std::fs::read(&path).unwrap(), |tensors, _| tensors.get_mut("prior_weight_1").unwrap().1.reverse());
+    std::fs::write(&path, bytes).unwrap();
+    let error = Statistics::load(&path).unwrap_err().to_string();
+    assert!(error.contains("prior_weight_1") && error.contains("shape"), "{error}");
 }
 
 /// A tensor that no statistics have says something that would be left out.
@@ -327,11 +393,11 @@ fn unknown_tensors_are_refused() {
     let path = folder.path().join("s.safetensors");
     fitted((&text, &image), &options(planes(Stages::Init))).save(&path, false).unwrap();
     let bytes = std::fs::read(&path).unwrap();
-    let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
-    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-    let renamed = |name: &str| if name == "mu_prime" { "mu_prime_2".to_owned() } else { name.to_owned() };
-    let views: Vec<_> = tensors.tensors().into_iter().map(|(name, view)| (renamed(&name), view)).collect();
-    std::fs::write(&path, safetensors::serialize(views, header.metadata().clone()).unwrap()).unwrap();
+    let renamed = edited(&bytes, |tensors, _| {
+        let tensor = tensors.remove("mu_prime").unwrap();
+        tensors.insert("mu_prime_2".to_owned(), tensor);
+    });
+    std::fs::write(&path, renamed).unwrap();
     let error = Statistics::load(&path).unwrap_err().to_string();
     assert!(error.contains("'mu_prime_2'"), "{error}");
 }
@@ -351,10 +417,13 @@ fn options_outside_of_their_domains_are_refused() {
             fit(&Device::host(), &mut text.source(), &mut image.source(), &options(planes)).unwrap_err().to_string();
         words.iter().for_each(|word| assert!(error.contains(word), "{word:?} is not in: {error}"));
     }
-    // Two directions make one plane, which has no neighbour; one makes none, and nothing to learn.
+    // Two directions make one plane, which has no neighbour; one makes none, and what was to be trained is an error.
     let narrow = |rows: &Rows| Rows { values: rows.values[..80].to_vec(), width: 2 };
     let one = fitted((&narrow(&text), &narrow(&image)), &options(short(Stages::Full)));
     assert_eq!(one.radial.unwrap().planes(), 1);
     let line = |sign: f32| Rows { values: vec![sign, 1.0, -1.0], width: 1 };
-    assert_eq!(fitted((&line(1.0), &line(-1.0)), &options(short(Stages::Full))).radial, None);
+    assert_eq!(fitted((&line(1.0), &line(-1.0)), &options(short(Stages::Init))).radial, None);
+    let (up, down) = (line(1.0), line(-1.0));
+    let trained = fit(&Device::host(), &mut up.source(), &mut down.source(), &options(short(Stages::Full)));
+    assert!(trained.unwrap_err().to_string().contains("no plane to train in"));
 }

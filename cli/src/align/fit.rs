@@ -117,6 +117,7 @@ pub fn fit(args: &FitArgs) -> Result<()> {
     let zero_source = zero((&source, &source_rows), (source_moments.as_ref(), args.source_stats.as_deref()));
     let zero_target = zero((&target, &target_rows), (target_moments.as_ref(), args.target_stats.as_deref()));
     statistics.save(&args.out, args.force)?;
+    training.finish()?;
     let mut value = show::statistics_json(&statistics);
     value["zero_rows"] = json!(zero_source + zero_target);
     value["zero_rows_source"] = json!(zero_source);

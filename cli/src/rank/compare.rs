@@ -29,8 +29,9 @@ pub fn compare(args: &RankCompareArgs) -> Result<()> {
     let rows = |set| DatasetRows::new(set).nonfinite(read.nonfinite());
     let mut rows: Vec<_> = searched.collections.iter().map(|(_, set)| rows(set)).collect();
     let kind = searched.kind.as_deref();
-    let scores = searched.ranking.possible_scores(kind);
-    note_left_out(&scores);
+    let names: Vec<&str> = searched.collections.iter().map(|(name, _)| &name[..]).collect();
+    let scores = searched.ranking.possible_scores(kind, &names);
+    note_left_out(&scores, searched.ranking.any_private(&names));
     let nnn = args.searched.nnn.options();
     anyhow::ensure!(
         scores.contains(&Score::Nnn) || !args.searched.nnn.given(),
@@ -48,17 +49,14 @@ pub fn compare(args: &RankCompareArgs) -> Result<()> {
 }
 
 /// Says which scores are not compared, and why.
-fn note_left_out(scores: &[Score]) {
-    let left_out = |why: &dyn Fn(&Score) -> bool| -> Option<String> {
-        let names = Score::ALL.into_iter().filter(|score| !scores.contains(score)).filter(why).map(Score::name);
+fn note_left_out(scores: &[Score], private: bool) {
+    let left_out = |why: fn(Score) -> bool| {
+        let names = Score::ALL.into_iter().filter(|score| !scores.contains(score) && why(*score)).map(Score::name);
         Some(names.collect::<Vec<_>>().join(" and ")).filter(|names| !names.is_empty())
     };
-    // Z and quantile are possible but in private rankings.
-    let private = !scores.contains(&Score::Z);
-    if let Some(names) = left_out(&|score| private && score.needs_rows()) {
-        eprintln!("note: {names} need rows, of which a private ranking has none; they are left out");
-    }
-    if let Some(names) = left_out(&|score| !private && score.needs_queries()) {
+    if let Some(names) = left_out(Score::needs_rows).filter(|_| private) {
+        eprintln!("note: {names} need rows, of which a private collection has none; they are left out");
+    } else if let Some(names) = left_out(Score::needs_queries) {
         eprintln!(
             "note: {names} need reference queries, which realign rank fit --queries KIND=FILES counts; they are left out"
         );
@@ -115,9 +113,12 @@ fn text(comparison: &Comparison) -> String {
         let shares: String = line.shares.iter().map(|share| format!(" {:>16}", cell(share))).collect();
         lines.push(format!("{:<12}{:>16}{:>16}{shares}", line.score.name(), cell(&line.ndcg), cell(&line.recall)));
     }
-    lines.push(
-        "\nA collection's column is its share among the first ten. What passes a cut-off, in percent:\n".to_owned(),
-    );
+    lines.push("\nA collection's column is its share among the first ten.".to_owned());
+    if comparison.scores.iter().all(|line| line.calibration.is_empty()) {
+        lines.push("No score has a cut-off here.".to_owned());
+        return lines.join("\n");
+    }
+    lines.push("What passes a cut-off, in percent:\n".to_owned());
     let passed: String = names.iter().map(|name| format!(" {:>16}", cut(name))).collect();
     lines.push(format!("{:<12}{:>16}{passed}", "score", "asked for"));
     for line in &comparison.scores {

@@ -293,18 +293,18 @@ fn bad_input_is_named() {
 #[test]
 fn private_rankings_hold_no_rows() {
     let folder = folder();
-    let fit = "rank fit --queries text=queries.npy --private 8,1e-6";
+    let fit = "rank fit --queries text=queries.npy --private 100,1e-6";
     let made = folder.json_line(&format!("{fit} {SETS} --out r.st --json"));
     let text = &made["collections"]["text"];
     assert_eq!((&text["rows"], &text["sample"]), (&80.into(), &0.into()));
     assert_eq!(
         (&text["private"]["epsilon"], &made["queries"]["text"]["private"]["delta"]),
-        (&8.0.into(), &1e-6.into())
+        (&100.0.into(), &1e-6.into())
     );
     assert!(text["private"]["noise"].as_f64().unwrap() > 0.0, "{text}");
     folder.good(&format!("{fit} {SETS} --out again.st"));
     assert!(folder.bytes("r.st") != folder.bytes("again.st"), "two releases have one noise");
-    assert_eq!(folder.json_line("info r.st --json")["collections"]["image"]["private"]["epsilon"], 8.0);
+    assert_eq!(folder.json_line("info r.st --json")["collections"]["image"]["private"]["epsilon"], 100.0);
     let search = format!("rank search --ranking r.st --queries queries.npy {SETS} --out hits.jsonl --force");
     for score in ["centre", "realign", "raw", "dbsf", "rrf"] {
         folder.good(&format!("{search} --score {score}"));
@@ -321,6 +321,30 @@ fn private_rankings_hold_no_rows() {
     let found: Value = serde_json::from_slice(&folder.bytes("found.json")).unwrap();
     let scores: Vec<&String> = found["scores"].as_object().unwrap().keys().collect();
     assert_eq!(scores.len(), 5, "{scores:?}");
+    assert!(folder.good(&format!("{compare} --json again.json")).contains("need rows"));
+    // What the noise leaves nothing of has no scores that are told by it.
+    assert!(
+        folder.good(&format!("{} --out hidden.st", format!("{fit} {SETS}").replace("100,", "0.01,"))).contains("hides")
+    );
+    let hidden = search.replace("r.st", "hidden.st");
+    for score in ["centre", "realign"] {
+        folder.bad(1, &format!("{hidden} --score {score}"), &["hides", "more rows"]);
+    }
+    folder.good(&format!("{hidden} --score raw"));
+    // Beside a private collection, one with rows has all scores where it is searched alone.
+    folder.good("rank fit --collection text=text.npy --queries text=queries.npy --out rows.st");
+    folder.good(&format!("{} --out p.st", fit.replace(" --queries text=queries.npy", " --collection image=image.npy")));
+    folder.good("rank merge rows.st p.st --out mixed.st");
+    folder.put(
+        "text.jsonl",
+        &folder.bytes("rel.jsonl").split_inclusive(|b| *b == b'\n').step_by(2).collect::<Vec<_>>().concat(),
+    );
+    let alone = "rank compare --ranking mixed.st --queries queries.npy --collection text=text.npy --relevance text.jsonl --json";
+    assert_eq!(folder.json_line(alone)["scores"].as_object().unwrap().len(), 9);
+    // A file that tells of rows is not private.
+    let bytes = folder.bytes("r.st");
+    folder.put("cut.st", &bytes[..bytes.len() - 8]);
+    folder.bad(1, "info cut.st --json", &["cut.st"]);
     // Private parts merge with such alone.
     folder.good("rank fit --collection text=text.npy --private 1,1e-6 --out a.st");
     folder.good("rank merge a.st again.st --out both.st");

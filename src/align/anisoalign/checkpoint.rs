@@ -9,7 +9,6 @@
 //! Metadata: `format` = `realign-anisoalign-training`, `format_version`, `crate_version`, `trained` (`prior` or `refinement`), `step`, the options that the
 //! training depends on, and `rows`, a CRC-32 of all that it is trained on.
 
-use std::io::ErrorKind;
 use std::path::Path;
 
 use safetensors::tensor::Dtype;
@@ -56,6 +55,9 @@ pub(super) struct Keeper<'a> {
     training: Training<'a>,
     /// What the training depends on, by name.
     identity: Vec<(&'static str, String)>,
+    has_prior: bool,
+    /// Steps of the prior and of the refinement.
+    steps: [u64; 2],
     planes: usize,
     width: usize,
 }
@@ -73,7 +75,8 @@ impl<'a> Keeper<'a> {
             ("seed", options.seed.to_string()),
             ("rows", format!("{:08x}", fingerprint(data))),
         ];
-        Keeper { training, identity, planes: data.phases.planes(), width: data.width }
+        let (has_prior, steps) = (p.stages.has_prior(), [p.prior_steps, p.refine_steps]);
+        Keeper { training, identity, has_prior, steps, planes: data.phases.planes(), width: data.width }
     }
 
     /// The state that is to be gone on with, if there is one.
@@ -106,24 +109,25 @@ impl<'a> Keeper<'a> {
         let prior_shape = (3, (3 * m + TIME, m));
         let shape = if trained == Trained::Prior { prior_shape } else { (2, (3 * m + d, 2 * m)) };
         let of = |prefix, shape| network(&file, prefix, shape);
-        let has_prior = trained == Trained::Refinement && file.has("prior.0.weight");
-        Ok(Some(State {
-            trained,
-            step: file.parsed("step")?,
-            network: of("network", shape)?,
-            moments: [of("m", shape)?, of("v", shape)?],
-            prior: has_prior.then(|| of("prior", prior_shape)).transpose()?,
-        }))
+        let step = file.parsed("step")?;
+        if !(1..=self.steps[usize::from(trained == Trained::Refinement)]).contains(&step) {
+            return Err(file
+                .damaged(&format!("metadata 'step' is {step}, which the training of the {} has not", trained.name())));
+        }
+        let moments = [of("m", shape)?, of("v", shape)?];
+        let second = moments[1].layers.iter().flat_map(|layer| layer.weight.iter().chain(&layer.bias));
+        if second.into_iter().any(|&x| x < 0.0) {
+            return Err(file.damaged("second moments are below 0"));
+        }
+        let has_prior = trained == Trained::Refinement && self.has_prior;
+        let prior = has_prior.then(|| of("prior", prior_shape)).transpose()?;
+        Ok(Some(State { trained, step, network: of("network", shape)?, moments, prior }))
     }
 
     /// Saves the state after a step, where it is due.
-    pub fn keep(
-        &self,
-        (trained, step, steps): (Trained, u64, u64),
-        state: impl FnOnce() -> Result<State>,
-    ) -> Result<()> {
+    pub fn keep(&self, (step, steps): (u64, u64), state: impl FnOnce() -> Result<State>) -> Result<()> {
         let every = if self.training.every == 0 { EVERY } else { self.training.every };
-        let due = step.is_multiple_of(every) || (trained == Trained::Prior && step == steps);
+        let due = step.is_multiple_of(every) || step == steps;
         match self.training.checkpoint {
             Some(path) if due => self.save(path, &state()?),
             _ => Ok(()),
@@ -145,15 +149,6 @@ impl<'a> Keeper<'a> {
         metadata.push(("trained", state.trained.name().to_owned()));
         metadata.push(("step", state.step.to_string()));
         write(path, true, (FORMAT, VERSION), &metadata, &entries)
-    }
-
-    /// Removes the file: the training is done.
-    pub fn remove(&self) -> Result<()> {
-        let Some(path) = self.training.checkpoint else { return Ok(()) };
-        match std::fs::remove_file(path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io("remove", path)(error)),
-            _ => Ok(()),
-        }
     }
 }
 

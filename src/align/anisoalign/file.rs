@@ -27,8 +27,17 @@ fn of_network(names: Names, network: &Network) -> impl Iterator<Item = Entry> {
 }
 
 fn network(file: &Contents<'_>, names: Names) -> Result<Network> {
-    let layer =
-        |[weight, bias]: &[&str; 2]| Ok(Layer { weight: file.finite(weight, None)?, bias: file.finite(bias, None)? });
+    let layer = |[weight, bias]: &[&str; 2]| {
+        let layer = Layer { weight: file.finite(weight, None)?, bias: file.finite(bias, None)? };
+        let outputs = layer.bias.len();
+        file.check_shape(bias, &[outputs])?;
+        file.check_shape(weight, &[outputs, layer.weight.len() / outputs.max(1)])?;
+        // Devices have them in f32.
+        match layer.weight.iter().chain(&layer.bias).find(|x| x.abs() > f64::from(f32::MAX)) {
+            Some(x) => Err(file.damaged(&format!("tensor '{weight}' or '{bias}' has {x:e}, which is beyond f32"))),
+            None => Ok(layer),
+        }
+    };
     Ok(Network { layers: names.iter().map(layer).collect::<Result<_>>()? })
 }
 
@@ -63,6 +72,8 @@ impl Refinement {
         }
         let stages: Stages = file.parsed("stages")?;
         let [coherence, offset, anchor, weight] = PHASES.map(|name| file.finite(name, None));
+        let shapes = [&[planes, planes][..], &[planes, planes], &[planes], &[planes]];
+        PHASES.iter().zip(shapes).try_for_each(|(name, shape)| file.check_shape(name, shape))?;
         let refinement = Refinement {
             stages,
             alpha_theta: file.parsed("alpha_theta")?,

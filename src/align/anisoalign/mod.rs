@@ -56,6 +56,10 @@ pub(super) fn map(
 ) -> Result<(Vec<f64>, Option<Radial>)> {
     let d = y.width();
     let Some(frame) = Frame::of_planes(y, x, options.frame)? else {
+        if options.planes.stages != Stages::Init {
+            let problem = "fit: the rows of both sides span a single direction, so that there is no plane to train in";
+            return Err(Error::degenerate(format!("{problem}; take the initialisation alone")));
+        }
         let deviations = |side: &Survey| (0..d).map(|i| side.covariance()[i * (d + 1)].sqrt()).collect::<Vec<_>>();
         return Ok((scaled(&[], &factors((&deviations(y), &deviations(x)))), None));
     };

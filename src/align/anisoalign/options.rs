@@ -1,6 +1,7 @@
 //! What AnisoAlign's planes are made of, and how its networks are trained.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::str::FromStr;
 
@@ -176,7 +177,7 @@ impl PlaneOptions {
 #[derive(Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct Training<'a> {
-    /// Where the training's state is saved every [`Training::every`] steps, at once or not at all; removed when it is done. By default nowhere.
+    /// Where the training's state is saved every [`Training::every`] steps, at once or not at all. By default nowhere. It stays when the fit is done, for the operator may yet be lost: [`Training::finish`].
     pub checkpoint: Option<&'a Path>,
     /// What becomes of a state that the file holds already. One that is resumed gives the bits of a training without a break.
     pub start: Start,
@@ -196,6 +197,18 @@ setters! {
 }
 
 impl Training<'_> {
+    /// Removes the training's state, if there is one: once what was fitted is saved.
+    ///
+    /// # Errors
+    /// The file cannot be removed.
+    pub fn finish(&self) -> Result<()> {
+        let Some(path) = self.checkpoint else { return Ok(()) };
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io("remove", path)(error)),
+            _ => Ok(()),
+        }
+    }
+
     /// Refuses, before hours of work, a state that would be lost and one that could not be written.
     pub(in crate::align) fn check(&self) -> Result<()> {
         let Some(path) = self.checkpoint else { return Ok(()) };

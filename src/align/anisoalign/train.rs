@@ -157,7 +157,7 @@ impl Trainer<'_> {
             optimiser.record(&mut recorder, &score.network, (step, steps), score.factor())?;
             recorder.submit()?;
             report(&self.training, (Trained::Prior, step + 1, steps), || Ok((score.loss(device)?, 0.0)))?;
-            self.keeper.keep((Trained::Prior, step + 1, steps), || {
+            self.keeper.keep((step + 1, steps), || {
                 State::read(device, (Trained::Prior, step + 1), None, (&score.network, &optimiser.moments))
             })?;
         }
@@ -192,7 +192,7 @@ impl Trainer<'_> {
             recorder.submit()?;
             let losses = || Ok((score.as_ref().map_or(Ok(0.0), |s| s.loss(device))?, refiner.loss(device)?));
             report(&self.training, (Trained::Refinement, step + 1, steps), losses)?;
-            self.keeper.keep((Trained::Refinement, step + 1, steps), || {
+            self.keeper.keep((step + 1, steps), || {
                 State::read(device, (Trained::Refinement, step + 1), prior, (&refiner.network, &optimiser.moments))
             })?;
         }
@@ -213,7 +213,6 @@ pub(super) fn train(device: &Device, data: &Data, options: &FitOptions<'_>) -> R
         (true, None) => Some(trainer.prior(of(Trained::Prior))?),
     };
     let network = trainer.refinement(prior.as_ref(), of(Trained::Refinement))?;
-    trainer.keeper.remove()?;
     let (alpha_theta, alpha_rho) = (planes.alpha_theta, planes.alpha_rho);
     let phases = data.phases.clone();
     Ok(Refinement { stages: planes.stages, alpha_theta, alpha_rho, network, phases, prior })
