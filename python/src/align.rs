@@ -71,17 +71,13 @@ impl FitArgs {
 
     /// Refuses an option that none of the methods heeds. With `framed`, the frame is heeded by what calls, whatever the methods.
     pub fn refuse_unused(&self, methods: &[Method], framed: bool) -> PyResult<()> {
-        let heeds = |option: &str| methods.iter().any(|method| method.options().contains(&option));
-        for (name, option, given) in self.flags() {
-            if given && !heeds(option) && !(framed && option == "frame") {
-                let asked: Vec<&str> = methods.iter().map(|method| method.name()).collect();
-                let takers: Vec<&str> =
-                    Method::every().filter(|m| m.options().contains(&option)).map(Method::name).collect();
-                let (asked, takers) = (asked.join(", "), takers.join(" or "));
-                return Err(input(format!("{name}: is no option of {asked}; leave it out, or take {takers}")));
-            }
-        }
-        Ok(())
+        refuse_unused(&self.flags(), methods, framed)
+    }
+
+    /// Refuses what else a fit alone does not heed.
+    fn refuse_unused_of_fit(&self, method: Method) -> PyResult<()> {
+        let more = [("paired", "paired", self.paired), ("seed", "seed", self.seed.is_some())];
+        refuse_unused(&more, &[method], false)
     }
 
     /// The library's options.
@@ -106,6 +102,19 @@ impl FitArgs {
             .planes(planes)
             .stream(reading.stream()?))
     }
+}
+
+fn refuse_unused(flags: &[(&str, &str, bool)], methods: &[Method], framed: bool) -> PyResult<()> {
+    for &(name, option, given) in flags {
+        let heeded = methods.iter().any(|method| method.options().contains(&option)) || (framed && option == "frame");
+        if given && !heeded {
+            let asked: Vec<&str> = methods.iter().map(|method| method.name()).collect();
+            let takers = Method::every().filter(|m| m.options().contains(&option)).map(Method::name);
+            let (asked, takers) = (asked.join(", "), takers.collect::<Vec<_>>().join(" or "));
+            return Err(input(format!("{name}: is no option of {asked}; leave it out, or take {takers}")));
+        }
+    }
+    Ok(())
 }
 
 /// What there is of a side.
@@ -174,6 +183,7 @@ pub fn fit(
         }
     };
     args.refuse_unused(&[method], false)?;
+    args.refuse_unused_of_fit(method)?;
     let options = args.options(&reading)?.method(method);
     let device = device(py, device_name)?;
     let inner = work::run(py, source.quick() && target.quick(), |stop| {

@@ -184,6 +184,9 @@ impl Covariance {
 
     fn save(&self, py: Python<'_>, path: PathBuf, overwrite: bool) -> PyResult<()> {
         let summary = self.summary();
+        if summary.moments.rows() == 0 {
+            return Err(input("covariance: no rows were counted yet; update it first"));
+        }
         work::run(py, true, |_| summary.save(&path, overwrite))
     }
 

@@ -126,3 +126,14 @@ def test_keywords_of_other_types_are_named(text: Any, image: Any) -> None:
     for bad, kind, said in wrong:
         with pytest.raises(kind, match=said):
             realign.fit(text, image, **bad)
+
+
+def test_options_without_effect_are_refused() -> None:
+    text, image = cloud(1, 20, 8), cloud(2, 20, 8)
+    refused: list[dict[str, Any]] = [{"paired": True}, {"seed": 5}]
+    for options in refused:
+        with pytest.raises(realign.InputError, match=next(iter(options))):
+            realign.fit(text, image, device="host", **options)
+    fitted = realign.fit(text, image, method="c3", seed=5, device="host")
+    with pytest.raises(realign.InputError, match="out="):
+        fitted.apply(text, format="npy")

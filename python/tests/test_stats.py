@@ -119,3 +119,9 @@ def test_widths_that_nothing_can_hold_are_refused(width: int) -> None:
         realign.Moments(width)
     with pytest.raises(realign.InputError, match="width"):
         realign.Covariance(width)
+
+
+def test_a_covariance_of_no_rows_is_not_saved(tmp_path: Path) -> None:
+    with pytest.raises(realign.InputError, match="no rows"):
+        realign.Covariance(8).save(tmp_path / "c.safetensors")
+    assert not list(tmp_path.iterdir())

@@ -339,8 +339,11 @@ fn private_rankings_hold_no_rows() {
         "text.jsonl",
         &folder.bytes("rel.jsonl").split_inclusive(|b| *b == b'\n').step_by(2).collect::<Vec<_>>().concat(),
     );
-    let alone = "rank compare --ranking mixed.st --queries queries.npy --collection text=text.npy --relevance text.jsonl --json";
-    assert_eq!(folder.json_line(alone)["scores"].as_object().unwrap().len(), 9);
+    let alone =
+        "rank compare --ranking mixed.st --queries queries.npy --collection text=text.npy --relevance text.jsonl";
+    assert!(!folder.good(&format!("{alone} --json alone.json")).contains("left out"));
+    let found: Value = serde_json::from_slice(&folder.bytes("alone.json")).unwrap();
+    assert_eq!(found["scores"].as_object().unwrap().len(), 9);
     // A file that tells of rows is not private.
     let bytes = folder.bytes("r.st");
     folder.put("cut.st", &bytes[..bytes.len() - 8]);

@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from . import _realign
+from ._errors import InputError
 from ._options import NonFinite, Rows, fitting, reading
 from ._rows import like
 
@@ -108,6 +109,8 @@ class Statistics:
             FileError: A file that cannot be read or written.
             DeviceError: No such device, or no memory on it.
         """
+        if out is None and (format is not None or overwrite):
+            raise InputError("format, overwrite: are for files; name them with out=, or leave these out")
         args = {
             "dtype": None if dtype is None else getattr(dtype, "__name__", str(dtype)).removeprefix("torch."),
             "side": side,

@@ -50,7 +50,7 @@ def vector(value: Any, name: str) -> NDArray[Any]:
     array = _array(value, name)
     if array.ndim == 1:
         array = array[None]
-    if array.shape[0] != 1:
+    if array.ndim != 2 or array.shape[0] != 1:
         raise InputError(f"{name}: shape {list(array.shape)}; give one row, [d]")
     return matrix(array, name)
 
