@@ -27,9 +27,9 @@ fn element(index: u32) {
     let square = dot(point, point);
     let length = sqrt(square);
     // What has no direction gets that of the first axis, the angle 0, and the logarithm of 1e-18. A NaN is not short.
-    let short = square < 1e-36;
+    let short = square < 1e-36 && !is_nan(square);
     let direction = select(point / length, vec2<f32>(1.0, 0.0), short);
-    let logarithm = select(log(length), -41.446532, short);
+    let logarithm = select(keep_nan(log(length), square), -41.446532, short);
     let first = 4u * row * params.features4;
     if (index < params.count) {
         features[first + 2u * plane] = direction.x;
@@ -41,4 +41,5 @@ fn element(index: u32) {
     }
 }
 
+#import "common/nan.wgsl"
 #import "common/elements.wgsl"

@@ -15,7 +15,7 @@ fn element(index: u32) {
     let step = vec2<f32>(params.alpha_theta, params.alpha_rho) * bounded(steps[place]);
     let turn = circle(step.x);
     // A driver's exp(0) may not be 1, and without a step nothing may move.
-    let factor = select(exp(step.y), 1.0, step.y == 0.0);
+    let factor = select(keep_nan(exp(step.y), step.y), 1.0, step.y == 0.0);
     let point = coordinates[place];
     let value = factor * vec2<f32>(point.x * turn.x - point.y * turn.y, point.y * turn.x + point.x * turn.y);
     if (index < params.count) { out[place] = value; }

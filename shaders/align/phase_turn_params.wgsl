@@ -17,10 +17,13 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 
-/// tanh, 0 of 0 to the bit: WGSL promises little of its own.
+/// tanh, 0 of 0 to the bit, a NaN of one: WGSL promises little of its own.
 fn bounded(x: vec2<f32>) -> vec2<f32> {
     let z = x * x;
     let near = x * (1.0 - z * (0.33333334 - z * (0.13333334 - z * 0.05396825)));
     let decay = exp(-2.0 * abs(x));
-    return select(sign(x) * ((1.0 - decay) / (1.0 + decay)), near, z < vec2<f32>(0.01));
+    let value = select(sign(x) * ((1.0 - decay) / (1.0 + decay)), near, z < vec2<f32>(0.01));
+    return vec2<f32>(keep_nan(value.x, x.x), keep_nan(value.y, x.y));
 }
+
+#import "common/nan.wgsl"

@@ -87,6 +87,42 @@ fn points_without_direction_and_without_numbers() {
     }
 }
 
+/// A NaN in one plane is one there, and nowhere else.
+#[test]
+fn what_is_no_number_comes_through() {
+    const BAD: f32 = f32::NAN;
+    let nans = |x: &[f32]| x.iter().map(|x| x.is_nan()).collect::<Vec<_>>();
+    for (name, device) in variants() {
+        let t = |x: &[f32], width| tensor(&device, x, width);
+        let points = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+        let bad_turn = [BAD, 0.1, 0.2, 0.1, 0.3, 0.1];
+        for (steps, want) in [(bad_turn, [1, 1, 0, 0, 0, 0]), ([0.1, 0.2, 0.3, BAD, 0.0, 0.0], [0, 0, 1, 1, 0, 0])] {
+            let out = zeros(&device, 1, 6);
+            run(&device, |r| phase_turn::forward(r, BOUNDS, (&t(&steps, 6), &t(&points, 6)), &out).unwrap());
+            assert_eq!(nans(&read(&device, &out)), want.map(|x| x == 1), "{name}: {steps:?}");
+            let features = t(&[1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.1, 0.2, 0.3], 9);
+            let operands = [t(&steps, 6), t(&points, 6), t(&points, 6)];
+            let turned = Turned {
+                steps: &operands[0],
+                features: &features,
+                gradient: &features,
+                lengths: &operands[1],
+                neighbours: &operands[2],
+                weight: 0.5,
+            };
+            run(&device, |r| phase_turn::backward(r, BOUNDS, &turned, &out).unwrap());
+            assert_eq!(nans(&read(&device, &out)), nans(&steps), "{name}: {steps:?}");
+        }
+        let (drift, noise) = (t(&[0.1, 0.2, 0.3, 0.4, 0.5, 0.6], 6), t(&[0.1, BAD, 0.3], 3));
+        let (features, score) = (t(&[1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.1, 0.2, 0.3], 9), zeros(&device, 1, 3));
+        let noise = Noise { normal: &noise, scales: &scales(&device, &[0.3]) };
+        run(&device, |r| phase_noise::forward(r, (&drift, 0.1), noise, (&features, &score)).unwrap());
+        let moved = [false, false, true, true, false, false, false, false, false];
+        assert_eq!(nans(&read(&device, &features)), moved, "{name}");
+        assert_eq!(nans(&read(&device, &score)), [false, true, false], "{name}");
+    }
+}
+
 /// `ln` of the wrapped Gaussian's density up to a constant, by many turns.
 fn log_density(delta: f64, scale: f64) -> f64 {
     let terms: Vec<f64> = (-12..=12).map(|n| -((delta + TAU * f64::from(n)) / scale).powi(2) / 2.0).collect();

@@ -71,10 +71,13 @@ impl<R: Float> Row<R> for Score<'_, R> {
     }
 }
 
-/// Sine and cosine, of any angle.
+/// Sine and cosine, of any angle: NaNs of what is no number.
 #[inline(always)]
 pub(super) fn sin_cos<R: Float>(angle: R) -> (R, R) {
     let turns = angle.to_f64() / TAU;
+    if !turns.is_finite() {
+        return (R::from_f64(f64::NAN), R::from_f64(f64::NAN));
+    }
     R::sin_cos_turns(((turns - turns.floor()) * 18_446_744_073_709_551_616.0) as u64)
 }
 
