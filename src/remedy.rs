@@ -30,7 +30,7 @@ pub enum Remedy {
     ReplaceFolder,
     /// Choose another folder.
     AnotherFolder,
-    /// Go on with the run that is there, begin it again, or choose another folder.
+    /// Go on with the run that is there, begin it again, or choose another output.
     ResumeOrReplace,
     /// Clean the data, or read NaN and infinities as 0.
     ReadAsZero,
@@ -163,7 +163,7 @@ impl fmt::Display for Remedy {
             Remedy::Replace => "choose another name, or allow it to be replaced",
             Remedy::ReplaceFolder => "choose another folder, or allow it to be replaced",
             Remedy::AnotherFolder => "choose another folder",
-            Remedy::ResumeOrReplace => "resume it, allow it to be replaced, or name another folder",
+            Remedy::ResumeOrReplace => "resume it, allow it to be replaced, or name another output",
             Remedy::ReadAsZero => "clean the data, or read such values as 0",
             Remedy::AllowDegenerate => {
                 "give more and different rows, or allow degenerate sides for the published script's result"

@@ -26,7 +26,9 @@ mod study;
 mod transport;
 
 pub use aligner::{Affine, Aligner, OnDevice, Perturbed, Target, Unchanged};
-pub use anisoalign::{Layer, Mix, Network, Phases, PlaneOptions, Refinement, Stages, Trained, Training, TrainingStep};
+pub use anisoalign::{
+    Layer, Mix, Network, Phases, PlaneOptions, Refinement, Stages, Trained, Training, TrainingState, TrainingStep,
+};
 pub use apply::{Applied, Sink, apply, apply_rows};
 pub use calibration::{Calibration, Transfer};
 pub use compare::{CompareOptions, Compared, Comparison, compare};

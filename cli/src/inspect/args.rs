@@ -17,7 +17,7 @@ pub struct AdaptersArgs {
 
 #[derive(Args)]
 pub struct InfoArgs {
-    /// A statistics file, a moments file, a GGUF model, or rows: files, folders, glob patterns.
+    /// A file of statistics, moments, a ranking, a frame, a training that was stopped, a GGUF model, or rows: files, folders, glob patterns.
     #[arg(required = true, value_name = "FILE")]
     pub inputs: Vec<PathBuf>,
     /// Name of the tensor in .safetensors inputs.

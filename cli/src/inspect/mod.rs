@@ -3,7 +3,7 @@
 pub mod args;
 
 use anyhow::Result;
-use realign::align::Statistics;
+use realign::align::{Statistics, TrainingState};
 use realign::device::{Device, DeviceKind, list_adapters};
 use realign::geometry::{Frame, PrincipalVectors, Spectrum};
 use realign::io::{Dataset, GgufSummary, OpenOptions};
@@ -79,6 +79,9 @@ pub fn info(args: &InfoArgs) -> Result<()> {
             let value = json!({ "width": vectors.width, "pairs": radians.len(), "angles_deg": degrees });
             return show::result(args.json, &with_kind("principal vectors", value));
         }
+        if TrainingState::is_file(path) {
+            return show::result(args.json, &with_kind("training", training(&TrainingState::load(path)?)));
+        }
         if Statistics::is_file(path) {
             let statistics = Statistics::load(path)?;
             return show::result(args.json, &with_kind("statistics", show::statistics_json(&statistics)));
@@ -145,6 +148,15 @@ fn gguf(summary: &GgufSummary) -> Value {
         "architecture": summary.architecture, "name": summary.name, "parameters": summary.numbers, "types": summary.types,
         "tokenizer": tokenizer, "pre_tokenizer": pre.flatten(), "chat_template": summary.chat_template,
     })
+}
+
+/// Of AnisoAlign's networks: what `fit --resume` goes on with.
+fn training(state: &TrainingState) -> Value {
+    let mut value = json!({ "trained": state.trained.name(), "step": state.step });
+    for (name, setting) in &state.settings {
+        value[name] = serde_json::from_str(setting).unwrap_or_else(|_| json!(setting));
+    }
+    value
 }
 
 fn with_kind(kind: &str, mut value: Value) -> Value {

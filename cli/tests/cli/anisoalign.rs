@@ -30,6 +30,16 @@ fn anisoalign_has_planes() {
     numbers(&run(&folder, compare)["methods"]["anisoalign"], &KEYS);
 }
 
+/// What a training that was stopped says of itself, without its tensors: of other rows than all.
+fn stopped() -> Vec<u8> {
+    let metadata = serde_json::json!({ "__metadata__": {
+        "format": "realign-anisoalign-training", "format_version": "1", "trained": "prior", "step": "3", "rows": "none",
+        "stages": "full", "hidden": "8", "prior_steps": "5", "refine_steps": "5", "alpha_theta": "0.2", "alpha_rho": "0.1", "seed": "0",
+    }});
+    let header = metadata.to_string().into_bytes();
+    [&(header.len() as u64).to_le_bytes()[..], &header].concat()
+}
+
 #[test]
 fn anisoalign_is_trained() {
     let folder = sets();
@@ -55,10 +65,17 @@ fn anisoalign_is_trained() {
     run(&folder, &format!("{full} --alpha-theta 0 --alpha-rho 0 --force").replace("t.st", "z.st"));
     assert_eq!(aligned("z.st", "z.npy"), init);
     // A state that is left is neither gone on with nor written over unasked.
-    folder.put("n.st.training", b"");
+    folder.put("n.st.training", &stopped());
     let line = full.replace("t.st", "n.st");
     folder.bad(1, &line, &["n.st.training", "--resume", "--force"]);
-    folder.bad(1, &format!("{line} --resume"), &["n.st.training"]);
+    folder.bad(1, &format!("{line} --resume"), &["n.st.training", "other rows"]);
+    let info = run(&folder, "info n.st.training --json");
+    assert_eq!((&info["kind"], &info["trained"], &info["step"]), (&"training".into(), &"prior".into(), &3.into()));
+    assert_eq!((&info["stages"], &info["hidden"]), (&"full".into(), &8.into()));
+    // Nor is a file of another kind, even if it was asked.
+    folder.put("other.st.training", b"notes");
+    folder.bad(1, &format!("{} --force", full.replace("t.st", "other.st")), &["other.st.training", "no state"]);
+    assert_eq!(folder.bytes("other.st.training"), b"notes");
     run(&folder, &format!("{line} --force"));
     for (stages, flag) in [
         ("init", "--hidden 8"),

@@ -20,13 +20,55 @@ use super::{Trained, Training};
 use crate::align::FitOptions;
 use crate::device::Device;
 use crate::io::Start;
-use crate::stats::file::{Contents, read_bytes, write};
+use crate::stats::file::{Contents, format_of, read_bytes, write};
 use crate::{Error, Result};
 
 const FORMAT: &str = "realign-anisoalign-training";
 const VERSION: u32 = 1;
 /// Steps from one save to the next, where none are given.
 const EVERY: u64 = 100;
+
+/// Settings that a state names; [`Keeper::new`] has their values.
+const SETTINGS: [&str; 7] = ["stages", "hidden", "prior_steps", "refine_steps", "alpha_theta", "alpha_rho", "seed"];
+
+/// What the state of a training that was stopped says of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TrainingState {
+    /// The network that was being trained.
+    pub trained: Trained,
+    /// The steps of it that were done.
+    pub step: u64,
+    /// What the training depends on, by name: stages, widths, steps, bounds, seed.
+    pub settings: Vec<(String, String)>,
+}
+
+impl TrainingState {
+    /// Whether a file is the state of a training.
+    pub fn is_file(path: &Path) -> bool {
+        format_of(path).as_deref() == Some(FORMAT)
+    }
+
+    /// Reads a file, and checks it as far as its metadata go.
+    ///
+    /// # Errors
+    /// A file that cannot be read, is no state of a training, is damaged or of a newer version.
+    pub fn load(path: &Path) -> Result<Self> {
+        let bytes = read_bytes(path)?;
+        let file = Contents::parse(path, &bytes, (FORMAT, VERSION))?;
+        let setting = |name: &str| Ok((name.to_owned(), file.text(name)?.to_owned()));
+        let settings = SETTINGS.iter().map(|name| setting(name)).collect::<Result<_>>()?;
+        Ok(TrainingState { trained: trained(&file)?, step: file.parsed("step")?, settings })
+    }
+}
+
+fn trained(file: &Contents<'_>) -> Result<Trained> {
+    match file.text("trained")? {
+        "prior" => Ok(Trained::Prior),
+        "refinement" => Ok(Trained::Refinement),
+        _ => Err(file.damaged("metadata 'trained' names no network")),
+    }
+}
 
 /// A training after a step.
 pub(super) struct State {
@@ -100,11 +142,7 @@ impl<'a> Keeper<'a> {
                 return Err(Error::format(path, format!("{problem}; {remedy}")));
             }
         }
-        let trained = match file.text("trained")? {
-            "prior" => Trained::Prior,
-            "refinement" => Trained::Refinement,
-            _ => return Err(file.damaged("metadata 'trained' names no network")),
-        };
+        let trained = trained(&file)?;
         let (m, d) = (self.planes, self.width);
         let prior_shape = (3, (3 * m + TIME, m));
         let shape = if trained == Trained::Prior { prior_shape } else { (2, (3 * m + d, 2 * m)) };

@@ -28,6 +28,7 @@ mod refinement;
 mod sides;
 mod train;
 
+pub use checkpoint::TrainingState;
 pub(super) use file::names as tensor_names;
 pub use network::{Layer, Network};
 pub use options::{Mix, PlaneOptions, Stages, Trained, Training, TrainingStep};

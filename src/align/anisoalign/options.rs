@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::str::FromStr;
 
+use super::checkpoint::TrainingState;
 use crate::error::{Problem, Remedy};
 use crate::io::{Start, check_writable};
 use crate::setters::setters;
@@ -212,7 +213,14 @@ impl Training<'_> {
     /// Refuses, before hours of work, a state that would be lost and one that could not be written.
     pub(in crate::align) fn check(&self) -> Result<()> {
         let Some(path) = self.checkpoint else { return Ok(()) };
-        if self.start == Start::New && path.exists() {
+        if self.start != Start::Resume && path.exists() {
+            if !TrainingState::is_file(path) {
+                let problem = "is in the way, and is no state of a training, which would be kept here; move it away, or name another output";
+                return Err(Error::format(path, problem));
+            }
+            if self.start == Start::Replace {
+                return check_writable(path, true);
+            }
             let problem = Problem::new("holds the state of a training that was stopped");
             return Err(Error::format(path, problem.remedy(Remedy::ResumeOrReplace)));
         }
