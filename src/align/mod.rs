@@ -5,6 +5,7 @@
 
 mod aligner;
 mod anisoalign;
+mod apart;
 mod apply;
 mod blockwise;
 mod calibration;
@@ -27,6 +28,7 @@ mod transport;
 
 pub use aligner::{Affine, Aligner, OnDevice, Perturbed, Target, Unchanged};
 pub use anisoalign::{Layer, Mix, Network, Phases, PlaneOptions, Refinement, Stages, Trained, Training, TrainingStep};
+pub use apart::moved_moments;
 pub use apply::{Applied, Sink, apply, apply_rows};
 pub use calibration::{Calibration, Transfer};
 pub use compare::{CompareOptions, Compared, Comparison, compare};
