@@ -56,13 +56,13 @@ impl Statistics {
             let problem = "the centroid step of private moments: the mean of moved rows has no noise, and would tell of rows that are private";
             return Err(Error::degenerate(problem));
         }
-        let mean = moved.mean();
-        // Where the gap is nothing rows stay where they are.
-        if mean == self.mean_source && self.gap() > 1e-6 {
-            let problem =
-                "these are moments of the source's rows themselves; count the rows as these statistics move them";
-            return Err(Error::argument("moved", problem));
+        if !moved.is_moved() {
+            return Err(Error::argument(
+                "moved",
+                "they are of the source's rows as they are; count the rows as these statistics move them",
+            ));
         }
+        let mean = moved.mean();
         let centroid = Centroid::Steps(steps + 1);
         centroid.check()?;
         let mut next = Statistics { method: Method::ReAlign, centroid: Some(centroid), ..self.clone() };

@@ -124,8 +124,11 @@ def on_ray(text: Path, image: Path, out: Path) -> list[str]:
 
 
 def on_dask(text: Path, image: Path, out: Path) -> list[str]:
+    import dask
     from dask.distributed import LocalCluster
 
+    # The scheduler remembers what became of each task.
+    dask.config.set({"distributed.admin.low-level-log-length": 1_000_000})
     cluster = LocalCluster(n_workers=WORKERS, threads_per_worker=1, processes=True, dashboard_address=None)
     killed, lost = [], []
 
