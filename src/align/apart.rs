@@ -89,3 +89,87 @@ impl Statistics {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{FitOptions, fit, fit_moments};
+    use super::*;
+    use crate::kernels::stats::moments::Summand;
+    use crate::stats::MemoryRows;
+
+    const WIDTH: usize = 7;
+
+    fn rows(n: usize, seed: usize) -> Vec<f32> {
+        (0..n * WIDTH).map(|i| ((i * 7919 + seed) % 101) as f32 - 30.0 + (i % WIDTH * seed % 40) as f32).collect()
+    }
+
+    fn source(rows: &[f32]) -> MemoryRows<'_> {
+        MemoryRows::f32("rows", rows, WIDTH).unwrap()
+    }
+
+    fn moments(device: &Device, rows: &[f32]) -> Moments {
+        let summand = Summand::unit_rows(device, WIDTH).unwrap();
+        measure(device, &mut source(rows), &summand, StreamOptions::default()).unwrap()
+    }
+
+    /// Counted in parts of so many rows, and merged backwards.
+    fn in_parts(device: &Device, statistics: &Statistics, rows: &[f32], most: usize) -> Moments {
+        let mut total = Moments::empty(WIDTH);
+        for part in rows.chunks(most * WIDTH).rev() {
+            let moved = moved_moments(device, statistics, &mut source(part), StreamOptions::default()).unwrap();
+            total.merge(&Moments::from_bytes(&moved.to_bytes().unwrap()).unwrap()).unwrap();
+        }
+        total
+    }
+
+    #[test]
+    fn steps_by_parts_are_those_of_all_rows() {
+        let device = Device::host();
+        let (y, x) = (rows(1000, 3), rows(800, 11));
+        let sides = (moments(&device, &y), moments(&device, &x));
+        let options = FitOptions::default().method(Method::AnchorTrace);
+        let mut statistics = fit_moments(&device, (&sides.0, &sides.1), None, &options).unwrap();
+        for steps in 1..=MAX_STEPS {
+            let parts: Vec<Moments> = [1, 7, 333, 1000].map(|most| in_parts(&device, &statistics, &y, most)).into();
+            assert!(parts.iter().all(|part| *part == parts[0] && part.is_moved()));
+            statistics = statistics.with_centroid_step(&parts[0]).unwrap();
+            let options = FitOptions::default().centroid(Centroid::Steps(steps));
+            let want = fit(&device, &mut source(&y), &mut source(&x), &options).unwrap();
+            assert_eq!(statistics, want, "{steps} steps");
+            assert_eq!(statistics.to_bytes().unwrap(), want.to_bytes().unwrap());
+        }
+        let error = moved_moments(&device, &statistics, &mut source(&y), StreamOptions::default()).unwrap_err();
+        assert!(error.to_string().contains("the most that an operator has"), "{error}");
+    }
+
+    #[test]
+    fn moments_that_are_none_of_moved_rows_are_refused() {
+        let device = Device::host();
+        let (y, x) = (rows(100, 3), rows(80, 11));
+        let sides = (moments(&device, &y), moments(&device, &x));
+        let options = FitOptions::default().method(Method::AnchorTrace);
+        let statistics = fit_moments(&device, (&sides.0, &sides.1), None, &options).unwrap();
+        let moved = in_parts(&device, &statistics, &y, 100);
+        let mut mixed = moved.clone();
+        let refused = [
+            (statistics.with_centroid_step(&sides.0).err(), "as they are"),
+            (statistics.with_centroid_step(&in_parts(&device, &statistics, &x, 80)).err(), "[100, 7]"),
+            (mixed.merge(&sides.0).err(), "moved"),
+            (moved.private(crate::stats::Privacy::new(1.0, 1e-6).unwrap()).err(), "moved"),
+            (fit_moments(&device, (&moved, &sides.1), None, &options).err(), "moved"),
+        ];
+        for (error, said) in refused {
+            let error = error.expect(said).to_string();
+            assert!(error.contains(said), "{error}");
+        }
+        let other = fit_moments(&device, (&sides.0, &sides.1), None, &options.method(Method::MeanShift)).unwrap();
+        assert!(other.with_centroid_step(&moved).unwrap_err().to_string().contains("anchor-trace"));
+        let exact = fit(&device, &mut source(&y), &mut source(&x), &FitOptions::default().centroid(Centroid::Exact));
+        assert!(exact.unwrap().with_centroid_step(&moved).unwrap_err().to_string().contains("exact"));
+        // A file that says other than it holds.
+        let mut bytes = moved.to_bytes().unwrap();
+        let at = bytes.windows(20).position(|w| w == b"\"format_version\":\"4\"").unwrap();
+        bytes[at + 18] = b'1';
+        assert!(Moments::from_bytes(&bytes).unwrap_err().to_string().contains("moved"));
+    }
+}

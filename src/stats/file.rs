@@ -28,6 +28,7 @@ use super::{MAX_COVARIANCE_WIDTH, Moments, Noise, Privacy};
 use crate::error::{FileKind, Problem, Remedy};
 use crate::io::EncoderId;
 pub(crate) use crate::io::write_atomically;
+use crate::kernels::stats::moments::REST_BITS;
 use crate::{Error, Result};
 
 pub(super) const FORMAT: &str = "realign-moments";
@@ -262,8 +263,8 @@ impl<'a> Contents<'a> {
         Ok(high.iter().zip(&low).map(|(h, l)| (i128::from(*h) << 64) + i128::from(*l)).collect())
     }
 
-    /// What the column sums of so many moved rows lack; nothing where rows were not moved.
-    fn rests(&self, width: usize, rows: u64) -> Result<Vec<i128>> {
+    /// What the column sums of moved rows lack; nothing where rows were not moved.
+    fn rests(&self, width: usize) -> Result<Vec<i128>> {
         let moved = self.parsed::<u32>("format_version")? == VERSION;
         if moved != self.has("sum_rest_high") {
             return Err(self.damaged("it does not say whether its rows were moved"));
@@ -272,8 +273,8 @@ impl<'a> Contents<'a> {
             return Ok(Vec::new());
         }
         let rests = self.wide("sum_rest_high", "sum_rest_low")?;
-        // Each sum that was merged lacks less than one unit of 2⁻⁴⁰.
-        let possible = |rest: &i128| (0..=i128::from(rows) << 60).contains(rest);
+        // Less than one unit of the sums.
+        let possible = |rest: &i128| (0..1 << REST_BITS).contains(rest);
         if rests.len() != width || !rests.iter().all(possible) {
             return Err(self.damaged("the sums' rests do not fit them"));
         }
@@ -405,7 +406,7 @@ impl Moments {
         let noise = contents.noise()?;
         // No column of unit rows sums to more than their number, and no noise is that far off.
         let slack = noise.map_or(0.0, |noise| 100.0 * noise.standard_deviation()).ceil() as u128;
-        let rests = contents.rests(columns.len(), rows)?;
+        let rests = contents.rests(columns.len())?;
         // An operator moves rows of zeros, too.
         let summed = if rests.is_empty() { nonzero_rows } else { rows };
         let possible = |c: &i128| c.unsigned_abs() <= (u128::from(summed) + 1 + slack) << 41;

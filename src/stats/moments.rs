@@ -29,7 +29,7 @@ pub struct Moments {
     pub(super) defect: i128,
     /// Column sums in units of 2⁻⁴⁰, `[d]`.
     pub(super) columns: Vec<i128>,
-    /// Of rows as an operator moves them: what the column sums lack, in units of 2⁻¹⁰⁰, `[d]`; empty of unit rows.
+    /// Of rows as an operator moves them: what the column sums lack, in units of 2⁻¹⁰⁰ and less than 2⁶⁰ of them, `[d]`; empty of unit rows.
     pub(super) rests: Vec<i128>,
     /// Who made the rows, as far as their files said it.
     pub(super) encoder: Option<EncoderId>,
@@ -84,7 +84,7 @@ impl Moments {
     /// `E[u]`, `[d]`; zeros if there are no rows. Each component is within 5e-10 of the mean in real numbers.
     pub fn mean(&self) -> Vec<f64> {
         let n = self.rows.max(1) as f64;
-        let rest = |j: usize| self.rests.get(j).map_or(0, |rest| (rest + (1 << (REST_BITS - 1))) >> REST_BITS);
+        let rest = |j: usize| self.rests.get(j).map_or(0, |rest| rest >> (REST_BITS - 1));
         let sums = self.columns.iter().enumerate().map(|(j, c)| c + rest(j));
         sums.map(|sum| sum as f64 / f64::from(FRACTION_BITS).exp2() / n).collect()
     }
@@ -137,9 +137,14 @@ impl Moments {
         !self.rests.is_empty()
     }
 
+    /// Adds what column sums lacked, and carries: rests stay below a unit of the sums.
     fn add_rests(&mut self, rests: &[i128]) {
         self.rests.resize(self.rests.len().max(rests.len()), 0);
-        self.rests.iter_mut().zip(rests).for_each(|(a, b)| *a += b);
+        for ((column, rest), more) in self.columns.iter_mut().zip(&mut self.rests).zip(rests) {
+            *rest += more;
+            *column += *rest >> REST_BITS;
+            *rest &= (1 << REST_BITS) - 1;
+        }
     }
 
     fn add(&mut self, sums: &Sums, rows: u64) {
