@@ -11,17 +11,18 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-#: `<!-- file NAME -->` and `<!-- output NAME -->`, up to `<!-- end -->`.
-MARKED = re.compile(r"(<!-- (file|output) (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+#: `<!-- file NAME -->` and `<!-- output NAME ARGUMENT -->`, up to `<!-- end -->`.
+MARKED = re.compile(r"(<!-- (file|output) (\S+(?: \S+)?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def filled(match: re.Match[str]) -> str:
-    begin, kind, name, end = match.groups()
+    begin, kind, names, end = match.groups()
+    name, *arguments = names.split()
     path = HERE / name
     if kind == "file":
         language = {".py": "python", ".sh": "sh"}[path.suffix]
         return f"{begin}```{language}\n{path.read_text()}```\n{end}"
-    said = subprocess.run([sys.executable, str(path)], check=True, capture_output=True, text=True).stdout
+    said = subprocess.run([sys.executable, str(path), *arguments], check=True, capture_output=True, text=True).stdout
     return f"{begin}{said}{end}"
 
 
