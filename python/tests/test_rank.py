@@ -75,6 +75,8 @@ def test_parts_and_batches_come_to_the_whole(sets: dict[str, Any]) -> None:
     assert grown == whole
     with pytest.raises(TypeError):
         _ = grown + 3
+    with pytest.raises(realign.InputError, match="not int"):
+        grown.merge(3)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no rows"):
         realign.Ranking.empty(4).save("nowhere.safetensors")
     for width, sample in [(0, 64), (16, 1)]:

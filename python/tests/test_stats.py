@@ -173,6 +173,8 @@ def test_a_centroid_step_by_parts() -> None:
         st.with_centroid_step(realign.Moments.of(text))
     with pytest.raises(realign.InputError, match=r"\[400, 12\]"):
         st.with_centroid_step(moved[0])
+    with pytest.raises(realign.InputError, match="not int"):
+        st.with_centroid_step(3)  # type: ignore[arg-type]
     with pytest.raises(realign.InputError, match="moved"):
         moved[0] += realign.Moments.of(text)
     with pytest.raises(realign.InputError, match="moved"):

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -155,8 +156,6 @@ def on_dask(text: Path, image: Path, out: Path) -> list[str]:
 
 
 def on_spark(text: Path, image: Path, out: Path) -> list[str]:
-    import urllib.request
-
     import pyspark
 
     home, port = Path(pyspark.__file__).parent, free_port()
@@ -168,14 +167,15 @@ def on_spark(text: Path, image: Path, out: Path) -> list[str]:
     command = [str(home / "bin" / "spark-submit"), "--master", f"local-cluster[{WORKERS},1,1024]", "--driver-memory", "1g"]
     command += [word for pair in settings.items() for word in ("--conf", "=".join(pair))]
     killed = []
+    local = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def active() -> dict[str, int]:
         url = f"http://127.0.0.1:{port}/api/v1/applications"
         try:
-            name = json.load(urllib.request.urlopen(url, timeout=5))[0]["id"]
-            found = json.load(urllib.request.urlopen(f"{url}/{name}/executors", timeout=5))
-        except OSError:
-            return {}
+            name = json.load(local.open(url, timeout=5))[0]["id"]
+            found = json.load(local.open(f"{url}/{name}/executors", timeout=5))
+        except (OSError, ValueError):
+            return {}  # The driver is not up yet.
         return {executor["id"]: executor["activeTasks"] for executor in found}
 
     def executor(words: list[str]) -> str | None:

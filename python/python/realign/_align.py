@@ -145,6 +145,8 @@ class Statistics:
         Raises:
             InputError: Another method's operator; moments of another number of rows than text has, or of rows that were not moved.
         """
+        if not isinstance(moved, Moments):
+            raise InputError(f"moved: give realign.Moments, the sum of moved_moments over all of text's rows, not {type(moved).__name__}")
         return Statistics(self._inner.with_centroid_step(moved._inner))
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:

@@ -172,6 +172,8 @@ class Ranking:
 
     def merge(self, other: Ranking, *, any_encoder: bool = False) -> Ranking:
         """Takes in what was fitted to other rows, of the same collections or of others: exact, in any order."""
+        if not isinstance(other, Ranking):
+            raise InputError(f"other: give a realign.Ranking, not {type(other).__name__}")
         self._inner.merge(other._inner, any_encoder)
         return self
 
