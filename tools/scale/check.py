@@ -105,10 +105,13 @@ def free_port() -> int:
 
 
 def on_ray(text: Path, image: Path, out: Path) -> list[str]:
+    # It would report its use.
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     import ray
 
     # Started here, so that its processes are this one's children.
-    cluster = ray.init(num_cpus=WORKERS, include_dashboard=False, log_to_driver=False, configure_logging=False)
+    where = {"_temp_dir": str(out / "r"), "object_store_memory": 256 << 20}
+    cluster = ray.init(num_cpus=WORKERS, include_dashboard=False, log_to_driver=False, configure_logging=False, **where)
     killed: list[str] = []
 
     def kill(program: subprocess.Popen[str]) -> None:
@@ -226,7 +229,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("engines", nargs="+", choices=sorted(ENGINES))
     names = parser.parse_args().engines
-    # Its workers' sockets have names of at most 107 bytes: a short folder.
+    # Ray's sockets have names of at most 107 bytes: nothing deep below this.
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         text, image = folder / "text", folder / "image"

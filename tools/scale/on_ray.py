@@ -48,7 +48,7 @@ def main(text, image, out):
     os.makedirs(f"{out}/aligned", exist_ok=True)
 
     def aligned(batch):
-        return {"file": st.apply(list(batch["item"]), out=f"{out}/aligned/", overwrite=True)}
+        return {"file": list(map(str, st.apply(list(batch["item"]), out=f"{out}/aligned/", overwrite=True)))}
 
     files(text).map_batches(aligned, batch_size=None).materialize()
 

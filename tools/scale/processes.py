@@ -73,7 +73,8 @@ class Victim:
                     if wanted(Process(victim.pid, words_of(victim.pid))):
                         return victim
                     victim.resume()
-            time.sleep(0.001)
+            # Looking takes some of the cores' time, too.
+            time.sleep(0.02)
         raise AssertionError("the program ended before a worker was found at work")
 
     def resume(self) -> None:
