@@ -120,8 +120,10 @@ pub fn fit(args: &FitArgs) -> Result<()> {
     let target_evidence = evidence(&mut target_rows, target_moments.as_ref())?;
     let statistics =
         fit_evidence(device, source_evidence, target_evidence, &options).map_err(|e| name_sides(e, args))?;
-    let statistics = match load(args.moved_stats.as_deref())? {
-        Some(moved) => statistics.with_centroid_step(&moved)?,
+    let statistics = match &args.moved_stats {
+        Some(path) => {
+            statistics.with_centroid_step(&Moments::load(path)?).with_context(|| path.display().to_string())?
+        }
         None => statistics,
     };
     bar.finish_and_clear();

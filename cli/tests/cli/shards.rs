@@ -74,7 +74,7 @@ fn a_fit_of_shards_that_were_counted_apart_is_that_of_all_rows() {
     folder.good("stats text.npy --moved-by a.st --device host --out moved-whole.st");
     assert!(bytes("moved-whole.st") == bytes("moved.st"));
 
-    folder.bad(1, &format!("{fit} --moved-stats y.st --out o.st"), &["as they are", "moved"]);
+    folder.bad(1, &format!("{fit} --moved-stats y.st --out o.st"), &["y.st", "as they are", "moved"]);
     folder.bad(1, &format!("{fit} --moved-stats moved-0.st --out o.st"), &["[2600, 6]", "[900, 6]"]);
     folder.bad(1, "fit --source-stats moved.st --target-stats x.st --device host --out o.st", &["moved"]);
     folder.bad(1, "merge y-0.st moved-1.st --out o.st", &["moved-1.st", "moved"]);
