@@ -3,6 +3,8 @@
 set -euo pipefail
 array="--array=0-$(($1 - 1))"
 shift
+# Parts of another run would be counted, too.
+[ ! -e "$3/parts" ] || { echo "$3/parts is there already: remove it, or choose another folder" >&2; exit 1; }
 job() {
     sbatch --parsable "$@"
 }

@@ -1,7 +1,7 @@
 #!/bin/bash
 # One step of ReAlign as a Slurm job: slurm_array.sh STEP TEXT IMAGE OUT; folders of Parquet files with a column `embedding` of lists of floats.
 #
-# count, move and apply are arrays, whose tasks take every so manieth file; merge and fit are one task each. A task that runs again writes the same files again:
+# count, move and apply are arrays, whose N tasks take every Nth file; merge and fit are one task each. A task that runs again writes the same files again:
 # each appears whole or not at all.
 #SBATCH --cpus-per-task=1
 #SBATCH --requeue
