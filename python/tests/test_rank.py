@@ -74,7 +74,7 @@ def test_parts_and_batches_come_to_the_whole(sets: dict[str, Any]) -> None:
         grown.update({"text": np.full((2, 16), np.inf), "image": sets["image"]})
     assert grown == whole
     with pytest.raises(TypeError):
-        _ = grown + 3
+        _ = grown + 3  # type: ignore[arg-type]
     with pytest.raises(realign.InputError, match="not int"):
         grown.merge(3)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no rows"):

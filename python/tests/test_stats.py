@@ -166,9 +166,9 @@ def test_a_centroid_step_by_parts() -> None:
     st = realign.fit(realign.Moments.of(text), realign.Moments.of(image), method="anchor-trace", device="host")
     moved = [st.moved_moments(part, device="host") for part in parts(text, [3, 197, 200])]
     assert sum(reversed(moved)) == sum(pickle.loads(pickle.dumps(moved))) == st.moved_moments(text, device="host")
-    once = st.with_centroid_step(sum(moved))
+    once = st.with_centroid_step(sum(moved, realign.Moments(12)))
     assert once == want and st.method == "anchor-trace"
-    twice = once.with_centroid_step(sum(once.moved_moments(part, device="host") for part in parts(text, [399, 1])))
+    twice = once.with_centroid_step(sum((once.moved_moments(part, device="host") for part in parts(text, [399, 1])), realign.Moments(12)))
     assert twice == realign.fit(text, image, centroid=2, device="host")
     with pytest.raises(realign.InputError, match="as they are"):
         st.with_centroid_step(realign.Moments.of(text))
