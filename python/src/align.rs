@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use realign::align::{
     Evidence, FitOptions, Method, Mix, PlaneOptions, Statistics as Fitted, apply, apply_to_files, fit_evidence,
+    moved_moments,
 };
 use realign::io::{FileFormat, Output, OutputOptions};
 use realign::stats::{Moments as Sums, RowSource};
@@ -257,6 +258,21 @@ impl Statistics {
     fn means<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
         let mean = |mean: &[f64]| Filled::of(py, &[mean.len()], mean);
         Ok((mean(&self.inner.mean_source)?, mean(&self.inner.mean_target)?))
+    }
+
+    /// Moments of rows as this operator moves them.
+    fn moved_moments(&self, rows: &Bound<'_, PyAny>, reading: Reading, device_name: &str) -> PyResult<Moments> {
+        let py = rows.py();
+        let rows = Rows::of(rows, "rows", &reading)?;
+        crate::rows::check_width(&rows, "rows", (self.inner.width(), "the operator"))?;
+        let (stream, device) = (reading.stream()?, device(py, device_name)?);
+        Moments::of(work::run(py, rows.quick(), |stop| {
+            moved_moments(&device, &self.inner, &mut rows.source(stop)?, stream)
+        })?)
+    }
+
+    fn with_centroid_step(&self, moved: &Moments) -> PyResult<Self> {
+        Ok(Statistics { inner: self.inner.with_centroid_step(&moved.sums()).map_err(raised)? })
     }
 
     /// Aligned rows as an array, or the files that were written.

@@ -64,6 +64,12 @@ impl Ranking {
     fn profiles(&self) -> Profiles {
         self.held().clone()
     }
+
+    fn take_in(&self, other: &Profiles, any_encoder: bool) -> realign::Result<()> {
+        let mut mine = self.held();
+        mine.check_encoders_of(other, any_encoder)?;
+        mine.merge(other)
+    }
 }
 
 #[pymethods]
@@ -90,6 +96,35 @@ impl Ranking {
     }
 
     #[staticmethod]
+    fn empty(width: usize, sample: usize, seed: u64) -> PyResult<Self> {
+        Ok(Self::of(Profiles::empty(width, sample, seed).map_err(raised)?))
+    }
+
+    /// Counts further rows; on an error none.
+    fn update(
+        &self,
+        py: Python<'_>,
+        collections: Sets<'_>,
+        queries: Sets<'_>,
+        any_encoder: bool,
+        reading: Reading,
+        device_name: &str,
+    ) -> PyResult<()> {
+        let (collections, queries) = (open(&collections, &reading)?, open(&queries, &reading)?);
+        let (width, (sample, seed)) = (self.width(), self.held().sampling());
+        for (name, rows) in collections.iter().chain(&queries) {
+            check_width(rows, name, (width, "the ranking"))?;
+        }
+        let (stream, device) = (reading.stream()?, device_for_halves(py, device_name)?);
+        work::run(py, false, |stop| {
+            let (mut items, mut asked) = (sources(&collections, stop)?, sources(&queries, stop)?);
+            let mut counted = Profiles::empty(width, sample, seed)?;
+            counted.update(&device, &mut named(&collections, &mut items), &mut named(&queries, &mut asked), stream)?;
+            self.take_in(&counted, any_encoder)
+        })
+    }
+
+    #[staticmethod]
     fn load(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
         Ok(Self::of(work::run(py, false, |_| Profiles::load(&path))?))
     }
@@ -111,11 +146,7 @@ impl Ranking {
 
     fn merge(&self, py: Python<'_>, other: &Ranking, any_encoder: bool) -> PyResult<()> {
         let other = other.profiles();
-        work::run(py, true, |_| {
-            let mut mine = self.held();
-            mine.check_encoders_of(&other, any_encoder)?;
-            mine.merge(&other)
-        })
+        work::run(py, true, |_| self.take_in(&other, any_encoder))
     }
 
     fn copy(&self) -> Self {
@@ -129,6 +160,13 @@ impl Ranking {
 
     fn width(&self) -> usize {
         self.held().width()
+    }
+
+    /// Rows of samples, seed, and whether there is no row yet.
+    fn sampling(&self) -> (usize, u64, bool) {
+        let inner = self.held();
+        let (sample, seed) = inner.sampling();
+        (sample, seed, inner.is_empty())
     }
 
     /// Names and numbers of rows: of collections, of kinds of queries.

@@ -40,7 +40,8 @@ pub struct Moments {
 }
 
 impl Moments {
-    fn of(inner: Sums) -> PyResult<Self> {
+    /// From sums.
+    pub fn of(inner: Sums) -> PyResult<Self> {
         check(inner.width())?;
         let prepared = Summand::unit_rows(&host(), inner.width()).map_err(raised)?;
         Ok(Moments { width: inner.width(), inner: Mutex::new(inner), prepared })

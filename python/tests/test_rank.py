@@ -51,6 +51,39 @@ def test_merging_is_exact(sets: dict[str, Any], tmp_path: Path) -> None:
         r |= realign.Ranking.fit(sets, sample=64, seed=6)
 
 
+def test_parts_and_batches_come_to_the_whole(sets: dict[str, Any]) -> None:
+    queries = {"question": cloud(16, 50, 16)}
+    whole = realign.Ranking.fit(sets, queries=queries, sample=64, seed=5, device="host")
+    grown = realign.Ranking.empty(16, sample=64, seed=5)
+    assert (grown.width, grown.collections, grown.queries) == (16, {}, {}) and pickle.loads(pickle.dumps(grown)) == grown
+    for name, rows in sets.items():
+        for batch in np.array_split(rows, 7):
+            grown.update({name: batch}, device="host")
+        grown.update({name: rows[:0]}, device="host")
+    grown.update({}, queries=queries, device="host")
+    assert grown == whole and pickle.dumps(grown) == pickle.dumps(whole)
+    parts = [realign.Ranking.empty(16, sample=64, seed=5) for _ in range(4)]
+    for part, rows in zip(parts[1:], np.array_split(sets["text"], 3)):
+        part.update({"text": rows}, device="host")
+    parts[0].update({"image": sets["image"]}, queries=queries, device="host")
+    kept = parts[1].copy()
+    assert sum(parts) == whole == parts[2] + parts[0] + parts[3] + parts[1] and parts[1] == kept
+    with pytest.raises(ValueError, match="width 5"):
+        grown.update({"text": cloud(1, 9, 5)})
+    with pytest.raises(ValueError, match="inf"):
+        grown.update({"text": np.full((2, 16), np.inf), "image": sets["image"]})
+    assert grown == whole
+    with pytest.raises(TypeError):
+        _ = grown + 3  # type: ignore[arg-type]
+    with pytest.raises(realign.InputError, match="not int"):
+        grown.merge(3)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="no rows"):
+        realign.Ranking.empty(4).save("nowhere.safetensors")
+    for width, sample in [(0, 64), (16, 1)]:
+        with pytest.raises(ValueError, match="width" if width == 0 else "sample"):
+            realign.Ranking.empty(width, sample=sample)
+
+
 def test_search(sets: dict[str, Any]) -> None:
     r = realign.Ranking.fit(sets)
     queries = cloud(15, 7, 16)

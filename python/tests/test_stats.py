@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -125,3 +127,58 @@ def test_a_covariance_of_no_rows_is_not_saved(tmp_path: Path) -> None:
     with pytest.raises(realign.InputError, match="no rows"):
         realign.Covariance(8).save(tmp_path / "c.safetensors")
     assert not list(tmp_path.iterdir())
+
+
+def test_values_travel_to_other_processes() -> None:
+    """Through a process that only ever sees pickles, as a worker does, in each protocol."""
+    rows = cloud(21, 90, 5)
+    values: list[Any] = [
+        realign.Moments.of(rows),
+        realign.Moments(5),
+        realign.Covariance.of(rows, device="host"),
+        realign.Covariance.of(rows, mode="fast", device="host"),
+        realign.Covariance(5, mode="fast", device="host"),
+        realign.Ranking.fit({"text": rows}, device="host"),
+        realign.Ranking.empty(5),
+        realign.fit(rows, cloud(22, 80, 5), device="host"),
+    ]
+    code = "import pickle, sys; sys.stdout.buffer.write(pickle.dumps(pickle.load(sys.stdin.buffer), int(sys.argv[1])))"
+    for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
+        sent = pickle.dumps(values, protocol)
+        got = subprocess.run([sys.executable, "-c", code, str(protocol)], input=sent, capture_output=True, check=True).stdout
+        assert pickle.loads(got) == values
+        assert [pickle.dumps(value) for value in pickle.loads(got)] == [pickle.dumps(value) for value in values]
+
+
+def test_damaged_rankings_and_operators_are_refused() -> None:
+    rows = cloud(1, 9, 4)
+    for value in (realign.Ranking.fit({"text": rows}), realign.fit(rows, -rows)):
+        made, arguments = value.__reduce__()
+        other = realign.Moments.of(rows).__reduce__()[1][0]
+        for data in (b"", b"x" * 100, arguments[0][:-9], other):
+            with pytest.raises(realign.FileError):
+                made(data)
+
+
+def test_a_centroid_step_by_parts() -> None:
+    text, image = cloud(31, 400, 12), cloud(32, 300, 12)
+    want = realign.fit(text, image, device="host")
+    st = realign.fit(realign.Moments.of(text), realign.Moments.of(image), method="anchor-trace", device="host")
+    moved = [st.moved_moments(part, device="host") for part in parts(text, [3, 197, 200])]
+    assert sum(reversed(moved)) == sum(pickle.loads(pickle.dumps(moved))) == st.moved_moments(text, device="host")
+    once = st.with_centroid_step(sum(moved, realign.Moments(12)))
+    assert once == want and st.method == "anchor-trace"
+    twice = once.with_centroid_step(sum((once.moved_moments(part, device="host") for part in parts(text, [399, 1])), realign.Moments(12)))
+    assert twice == realign.fit(text, image, centroid=2, device="host")
+    with pytest.raises(realign.InputError, match="as they are"):
+        st.with_centroid_step(realign.Moments.of(text))
+    with pytest.raises(realign.InputError, match=r"\[400, 12\]"):
+        st.with_centroid_step(moved[0])
+    with pytest.raises(realign.InputError, match="not int"):
+        st.with_centroid_step(3)  # type: ignore[arg-type]
+    with pytest.raises(realign.InputError, match="moved"):
+        moved[0] += realign.Moments.of(text)
+    with pytest.raises(realign.InputError, match="moved"):
+        realign.fit(moved[0], image, method="anchor-trace")
+    with pytest.raises(realign.InputError, match="anchor-trace"):
+        realign.fit(text, image, method="mean-shift").moved_moments(text)

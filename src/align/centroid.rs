@@ -11,8 +11,7 @@ use super::{Centroid, Statistics};
 use crate::Result;
 use crate::device::Device;
 use crate::host::{dot, norm};
-use crate::kernels::stats::moments::Summand;
-use crate::stats::{RowSource, measure};
+use crate::stats::RowSource;
 
 /// Rows of the Jacobian's sample.
 pub(super) const SAMPLE_ROWS: u64 = 4096;
@@ -32,9 +31,7 @@ pub(super) fn fit(
     options: &FitOptions<'_>,
 ) -> Result<()> {
     let mut mean = |statistics: &Statistics| -> Result<Vec<f64>> {
-        let (a, vectors) = statistics.vectors();
-        let summand = Summand::operator(device, a, &vectors, statistics.width())?;
-        Ok(measure(device, source, &summand, options.stream)?.mean())
+        Ok(super::apart::sum_moved(device, statistics, source, options.stream)?.mean())
     };
     let projected = mean(statistics)?;
     statistics.shifts = vec![subtract(&statistics.mean_target, &projected)];

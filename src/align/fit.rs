@@ -133,6 +133,10 @@ fn budget(moments: &Moments) -> Option<(f64, f64)> {
 /// The trace, 0 if it is not told from 0; an error if the side cannot determine an operator.
 fn checked_trace(side: &str, moments: &Moments, options: &FitOptions<'_>) -> Result<f64> {
     let trace = moments.trace();
+    if moments.is_moved() {
+        let problem = "moments are of rows that an operator moved; count the rows as they are";
+        return Err(Error::degenerate(format!("fit: the {side}'s {problem}")));
+    }
     if moments.hidden() == Some("mean") {
         let n = moments.rows();
         let problem = format!("fit: the {side} has {n} rows whose mean the noise of its private moments hides");

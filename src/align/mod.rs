@@ -5,6 +5,7 @@
 
 mod aligner;
 mod anisoalign;
+mod apart;
 mod apply;
 mod blockwise;
 mod calibration;
@@ -29,6 +30,7 @@ pub use aligner::{Affine, Aligner, OnDevice, Perturbed, Target, Unchanged};
 pub use anisoalign::{
     Layer, Mix, Network, Phases, PlaneOptions, Refinement, Stages, Trained, Training, TrainingState, TrainingStep,
 };
+pub use apart::moved_moments;
 pub use apply::{Applied, Sink, apply, apply_rows};
 pub use calibration::{Calibration, Transfer};
 pub use compare::{CompareOptions, Compared, Comparison, compare};

@@ -9,10 +9,10 @@ use super::prepared::Prepared;
 use super::profile::{Profile, Sums};
 use super::ranking::{MAX_SAMPLE_ROWS, Ranking};
 use super::sample::Sample;
-use crate::Result;
 use crate::io::write_atomically;
 use crate::stats::file::{Contents, IN_MEMORY, file_bytes, format_of, read_bytes};
 use crate::stats::{MAX_COVARIANCE_WIDTH, Moments, SecondMoments};
+use crate::{Error, Result};
 
 const FORMAT: &str = "realign-ranking";
 /// Of files with private collections or queries; without them files are as before there were any, version 1.
@@ -52,7 +52,7 @@ impl Ranking {
     /// `collection.NAME.encoder_hash`.
     ///
     /// # Errors
-    /// The file exists and `force` is not given; it cannot be written.
+    /// A ranking of no rows; the file exists and `force` is not given; it cannot be written.
     pub fn save(&self, path: &Path, force: bool) -> Result<()> {
         write_atomically(path, force, &self.to_bytes()?)
     }
@@ -60,8 +60,11 @@ impl Ranking {
     /// The bytes of the file that [`Self::save`] writes: for another process.
     ///
     /// # Errors
-    /// None that data can cause.
+    /// A ranking of no rows, which says nothing.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        if self.is_empty() {
+            return Err(Error::degenerate("the ranking has no rows yet; count a collection first"));
+        }
         let mut entries = Vec::new();
         for (prefix, all) in [(COLLECTIONS, &self.collections), (QUERIES, &self.queries)] {
             for (name, profile) in all {
@@ -142,7 +145,7 @@ impl Ranking {
             names.map(|name| Ok((name.to_owned(), one(name)?))).collect()
         };
         let (collections, queries) = (all(COLLECTIONS)?, all(QUERIES)?);
-        if collections.is_empty() {
+        if collections.is_empty() && queries.is_empty() {
             return Err(contents.damaged("there is no collection"));
         }
         Ok(Ranking { width, seed, sample, collections, queries, prepared: Prepared::default() })

@@ -9,7 +9,7 @@ use crate::device::Device;
 use crate::error::{Problem, Remedy};
 use crate::io::EncoderId;
 use crate::setters::setters;
-use crate::stats::{Privacy, RowSource, StreamOptions};
+use crate::stats::{MAX_COVARIANCE_WIDTH, Privacy, RowSource, StreamOptions};
 use crate::{Error, Result};
 
 /// Rows of a reference sample unless told otherwise.
@@ -69,6 +69,22 @@ fn check_name(name: &str) -> Result<()> {
     Ok(())
 }
 
+fn check_sample(rows: usize) -> Result<()> {
+    match (2..=MAX_SAMPLE_ROWS).contains(&rows) {
+        true => Ok(()),
+        false => Err(Error::argument("sample", format!("{rows} rows; give 2 to {MAX_SAMPLE_ROWS}"))),
+    }
+}
+
+/// Those that have rows.
+fn with_rows<'a, 'b>(sources: &'a mut [Named<'_, 'b>]) -> Vec<Named<'a, 'a>> {
+    sources
+        .iter_mut()
+        .filter(|(_, source)| source.rows() > 0)
+        .map(|(name, source)| (*name, &mut **source as _))
+        .collect()
+}
+
 /// What is kept of each source's rows.
 fn profiles(
     device: &Device,
@@ -109,10 +125,7 @@ impl Ranking {
         queries: &mut [Named<'_, '_>],
         options: &RankOptions<'_>,
     ) -> Result<Self> {
-        if !(2..=MAX_SAMPLE_ROWS).contains(&options.sample) {
-            let problem = format!("{} rows; give 2 to {MAX_SAMPLE_ROWS}", options.sample);
-            return Err(Error::argument("sample", problem));
-        }
+        check_sample(options.sample)?;
         let Some((_, first)) = collections.first() else {
             return Err(Error::argument("collection", "none was given; give the rows of one or more"));
         };
@@ -121,6 +134,38 @@ impl Ranking {
         let queries = profiles(device, queries, width, options)?;
         let (seed, sample) = (options.seed, options.sample);
         Ok(Ranking { width, seed, sample, collections, queries, prepared: Prepared::default() })
+    }
+
+    /// Of no collection yet, for rows of a width: what parts are merged into, or rows counted batch by batch ([`Self::update`]). Such a ranking cannot be
+    /// saved.
+    ///
+    /// # Errors
+    /// A width or a size of samples that is out of range.
+    pub fn empty(width: usize, sample: usize, seed: u64) -> Result<Self> {
+        check_sample(sample)?;
+        if !(1..=MAX_COVARIANCE_WIDTH).contains(&width) {
+            return Err(Error::argument("width", format!("{width}; give 1 to {MAX_COVARIANCE_WIDTH}")));
+        }
+        let (collections, queries) = (BTreeMap::new(), BTreeMap::new());
+        Ok(Ranking { width, seed, sample, collections, queries, prepared: Prepared::default() })
+    }
+
+    /// Counts further rows of collections and of kinds of queries, new ones among them: as if all had been given at once. Sources without rows are left out.
+    ///
+    /// # Errors
+    /// As [`Self::fit`]; nothing is counted then.
+    pub fn update(
+        &mut self,
+        device: &Device,
+        collections: &mut [Named<'_, '_>],
+        queries: &mut [Named<'_, '_>],
+        stream: StreamOptions<'_>,
+    ) -> Result<()> {
+        let options = RankOptions { sample: self.sample, seed: self.seed, private: None, stream };
+        let mut counted = Ranking::empty(self.width, self.sample, self.seed)?;
+        counted.collections = profiles(device, &mut with_rows(collections), self.width, &options)?;
+        counted.queries = profiles(device, &mut with_rows(queries), self.width, &options)?;
+        self.merge(&counted)
     }
 
     /// Takes in what was fitted to other rows, of the same collections or of others: exact, in any order.
@@ -147,6 +192,16 @@ impl Ranking {
     /// d.
     pub fn width(&self) -> usize {
         self.width
+    }
+
+    /// Whether no row was counted yet.
+    pub fn is_empty(&self) -> bool {
+        self.collections.is_empty() && self.queries.is_empty()
+    }
+
+    /// Distinct rows of each reference sample at most, and which rows the samples take.
+    pub fn sampling(&self) -> (usize, u64) {
+        (self.sample, self.seed)
     }
 
     /// Names of the collections, sorted, with what is known of each.

@@ -10,6 +10,9 @@
 //! | `covariance_sum_high`, `covariance_sum_low` | I64, U64 `[d]` | only with an exact one, whose files have `format_version` 2 |
 //! | `covariance_product_high`, `covariance_product_low` | I64, U64 `[d (d + 1) / 2]` | |
 //!
+//! Moments of rows as an operator moves them ([`moved_moments`](crate::align::moved_moments)) have `format_version` 4 and `sum_rest_high`, `sum_rest_low`, I64 and U64
+//! `[d]`: what the sums lack, in 2⁻¹⁰⁰. A program that does not know of them must not take these for moments of the rows themselves.
+//!
 //! Private moments (see [`super::privacy`]) have `format_version` 3, `noise_variance_high` and `noise_variance_low`, I64 and U64 `[1]`, in units of 2⁻⁸⁰, and in the metadata
 //! `epsilon` and `delta`; a program that does not know of noise must not read them.
 //!
@@ -25,11 +28,13 @@ use super::{MAX_COVARIANCE_WIDTH, Moments, Noise, Privacy};
 use crate::error::{FileKind, Problem, Remedy};
 use crate::io::EncoderId;
 pub(crate) use crate::io::write_atomically;
+use crate::kernels::stats::moments::REST_BITS;
 use crate::{Error, Result};
 
 pub(super) const FORMAT: &str = "realign-moments";
-/// Of private moments; files of others are as before there were any.
-pub(super) const VERSION: u32 = 3;
+/// Of moments of moved rows, and of private ones; files of others are as before there were any.
+pub(super) const VERSION: u32 = 4;
+const VERSION_OF_PRIVATE: u32 = 3;
 const VERSION_OF_MOMENTS: u32 = 1;
 
 /// A tensor to be written: name, type, shape, little-endian bytes.
@@ -258,11 +263,29 @@ impl<'a> Contents<'a> {
         Ok(high.iter().zip(&low).map(|(h, l)| (i128::from(*h) << 64) + i128::from(*l)).collect())
     }
 
+    /// What the column sums of moved rows lack; nothing where rows were not moved.
+    fn rests(&self, width: usize) -> Result<Vec<i128>> {
+        let moved = self.parsed::<u32>("format_version")? == VERSION;
+        if moved != self.has("sum_rest_high") {
+            return Err(self.damaged("it does not say whether its rows were moved"));
+        }
+        if !moved {
+            return Ok(Vec::new());
+        }
+        let rests = self.wide("sum_rest_high", "sum_rest_low")?;
+        // Less than one unit of the sums.
+        let possible = |rest: &i128| (0..1 << REST_BITS).contains(rest);
+        if rests.len() != width || !rests.iter().all(possible) {
+            return Err(self.damaged("the sums' rests do not fit them"));
+        }
+        Ok(rests)
+    }
+
     /// What is said of the noise of private moments.
     fn noise(&self) -> Result<Option<Noise>> {
         if !self.has("noise_variance_low") {
             return match self.parsed::<u32>("format_version")? {
-                VERSION => Err(self.damaged("it does not say what noise it has")),
+                VERSION_OF_PRIVATE => Err(self.damaged("it does not say what noise it has")),
                 _ => Ok(None),
             };
         }
@@ -322,7 +345,11 @@ impl Moments {
     }
 
     pub(super) fn version(&self) -> u32 {
-        if self.noise.is_some() { VERSION } else { VERSION_OF_MOMENTS }
+        match (self.is_moved(), self.noise.is_some()) {
+            (true, _) => VERSION,
+            (false, true) => VERSION_OF_PRIVATE,
+            (false, false) => VERSION_OF_MOMENTS,
+        }
     }
 
     pub(super) fn entries(&self) -> Vec<Entry> {
@@ -340,6 +367,11 @@ impl Moments {
             entry("mean", Dtype::F64, vec![d], &self.mean()),
             entry("trace", Dtype::F64, vec![1], &[self.trace()]),
         ];
+        if self.is_moved() {
+            let (high, low) = halves(&self.rests);
+            entries.push(entry("sum_rest_high", Dtype::I64, vec![d], &high));
+            entries.push(entry("sum_rest_low", Dtype::U64, vec![d], &low));
+        }
         if let Some(noise) = &self.noise {
             entries.push(entry("noise_variance_high", Dtype::I64, vec![1], &[(noise.variance >> 64) as i64]));
             entries.push(one("noise_variance_low", noise.variance as u64));
@@ -374,18 +406,21 @@ impl Moments {
         let noise = contents.noise()?;
         // No column of unit rows sums to more than their number, and no noise is that far off.
         let slack = noise.map_or(0.0, |noise| 100.0 * noise.standard_deviation()).ceil() as u128;
-        let possible = |c: &i128| c.unsigned_abs() <= (u128::from(nonzero_rows) + 1 + slack) << 41;
+        let rests = contents.rests(columns.len())?;
+        // An operator moves rows of zeros, too.
+        let summed = if rests.is_empty() { nonzero_rows } else { rows };
+        let possible = |c: &i128| c.unsigned_abs() <= (u128::from(summed) + 1 + slack) << 41;
         if columns.is_empty() || nonzero_rows > rows || !columns.iter().all(possible) {
             return Err(contents.damaged("the sums do not fit each other"));
         }
         let defect =
             (i128::from(contents.one::<i64>("defect_high", Dtype::I64)?) << 64) + i128::from(one("defect_low")?);
         // A unit row's square is 1 but for rounding.
-        if defect.unsigned_abs() > (u128::from(nonzero_rows) + 1 + slack) << 60 {
+        if defect.unsigned_abs() > (u128::from(summed) + 1 + slack) << 60 {
             return Err(contents.damaged("the squares do not fit the number of rows"));
         }
         let (replaced, encoder) = (one("replaced")?, contents.encoder(""));
-        Ok(Moments { rows, nonzero_rows, replaced, defect, columns, encoder, noise })
+        Ok(Moments { rows, nonzero_rows, replaced, defect, columns, rests, encoder, noise })
     }
 
     /// Whether the file says that it holds moments.

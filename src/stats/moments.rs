@@ -5,7 +5,7 @@ use super::ingest::{Ingest, StreamOptions};
 use super::rows::{RowSource, tight_bytes};
 use crate::device::Device;
 use crate::io::EncoderId;
-use crate::kernels::stats::moments::{self, FRACTION_BITS, Summand, Sums, WINDOW_ROWS};
+use crate::kernels::stats::moments::{self, FRACTION_BITS, REST_BITS, Summand, Sums, WINDOW_ROWS};
 use crate::{Error, Result, host};
 
 /// Below this a trace is not told from 0: the resolution of the sums, see [`crate::kernels::stats::moments`].
@@ -29,6 +29,8 @@ pub struct Moments {
     pub(super) defect: i128,
     /// Column sums in units of 2⁻⁴⁰, `[d]`.
     pub(super) columns: Vec<i128>,
+    /// Of rows as an operator moves them: what the column sums lack, in units of 2⁻¹⁰⁰ and less than 2⁶⁰ of them, `[d]`; empty of unit rows.
+    pub(super) rests: Vec<i128>,
     /// Who made the rows, as far as their files said it.
     pub(super) encoder: Option<EncoderId>,
     /// Of [`Moments::private`].
@@ -39,7 +41,8 @@ impl Moments {
     /// Of no rows.
     pub fn empty(width: usize) -> Self {
         let columns = vec![0; width];
-        Moments { rows: 0, nonzero_rows: 0, replaced: 0, defect: 0, columns, encoder: None, noise: None }
+        let rests = Vec::new();
+        Moments { rows: 0, nonzero_rows: 0, replaced: 0, defect: 0, columns, rests, encoder: None, noise: None }
     }
 
     /// d.
@@ -81,7 +84,9 @@ impl Moments {
     /// `E[u]`, `[d]`; zeros if there are no rows. Each component is within 5e-10 of the mean in real numbers.
     pub fn mean(&self) -> Vec<f64> {
         let n = self.rows.max(1) as f64;
-        self.columns.iter().map(|&c| c as f64 / f64::from(FRACTION_BITS).exp2() / n).collect()
+        let rest = |j: usize| self.rests.get(j).map_or(0, |rest| rest >> (REST_BITS - 1));
+        let sums = self.columns.iter().enumerate().map(|(j, c)| c + rest(j));
+        sums.map(|sum| sum as f64 / f64::from(FRACTION_BITS).exp2() / n).collect()
     }
 
     /// T = E‖u - E u‖² (population form), never negative; resolution [`TRACE_RESOLUTION`]. Of private moments an estimate without the noise's
@@ -99,7 +104,7 @@ impl Moments {
     /// Adds another set's sums.
     ///
     /// # Errors
-    /// Another width; more than 2⁶⁴ rows; private moments and others.
+    /// Another width; more than 2⁶⁴ rows; private moments and others; rows that an operator moved and others.
     pub fn merge(&mut self, other: &Moments) -> Result<()> {
         if self.width() != other.width() {
             return Err(Error::shape(
@@ -110,6 +115,10 @@ impl Moments {
             ));
         }
         let noise = self.merged_noise(other)?;
+        if self.is_moved() != other.is_moved() && self.rows > 0 && other.rows > 0 {
+            let problem = "some parts are of rows that an operator moved, and others of rows as they are; they have no mean in common";
+            return Err(Error::argument("merge", problem));
+        }
         let counts = [(self.rows, other.rows), (self.replaced, other.replaced)].map(|(a, b)| a.checked_add(b));
         let [Some(rows), Some(replaced)] = counts else {
             return Err(Error::shape("merge", "moments", "fewer than 2^64 rows in all", "more"));
@@ -119,7 +128,23 @@ impl Moments {
         self.nonzero_rows += other.nonzero_rows;
         self.defect += other.defect;
         self.columns.iter_mut().zip(&other.columns).for_each(|(a, b)| *a += b);
+        self.add_rests(&other.rests);
         Ok(())
+    }
+
+    /// Whether these are of rows as an operator moves them ([`moved_moments`](crate::align::moved_moments)).
+    pub fn is_moved(&self) -> bool {
+        !self.rests.is_empty()
+    }
+
+    /// Adds what column sums lacked, and carries: rests stay below a unit of the sums.
+    fn add_rests(&mut self, rests: &[i128]) {
+        self.rests.resize(self.rests.len().max(rests.len()), 0);
+        for ((column, rest), more) in self.columns.iter_mut().zip(&mut self.rests).zip(rests) {
+            *rest += more;
+            *column += *rest >> REST_BITS;
+            *rest &= (1 << REST_BITS) - 1;
+        }
     }
 
     fn add(&mut self, sums: &Sums, rows: u64) {
@@ -127,6 +152,7 @@ impl Moments {
         self.nonzero_rows += sums.nonzero;
         self.defect += i128::from(sums.defect);
         self.columns.iter_mut().zip(&sums.columns).for_each(|(a, b)| *a += b);
+        self.add_rests(&sums.rests);
     }
 }
 

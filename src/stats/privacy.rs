@@ -178,7 +178,7 @@ impl Moments {
     /// These moments with noise that hides every single row, as the module's comment says: what can be shared where the rows cannot.
     ///
     /// # Errors
-    /// Moments that are private already; no rows; no random numbers to be had from the operating system.
+    /// Moments that are private already, or of moved rows; no rows; no random numbers to be had from the operating system.
     pub fn private(&self, budget: Privacy) -> Result<Moments> {
         self.with_noise_of(budget, &mut SystemBits::default())
     }
@@ -186,6 +186,12 @@ impl Moments {
     fn with_noise_of(&self, budget: Privacy, bits: &mut dyn Bits) -> Result<Moments> {
         if self.noise.is_some() {
             return Err(Error::argument("privacy", "the moments have noise already; count the rows again".to_owned()));
+        }
+        if self.is_moved() {
+            return Err(Error::argument(
+                "privacy",
+                "these are moments of moved rows; share those of the rows themselves",
+            ));
         }
         if self.rows == 0 {
             return Err(Error::degenerate("privacy: there are no rows whose moments could be shared"));
@@ -205,6 +211,7 @@ impl Moments {
             replaced: 0,
             defect: (i128::from(self.rows) << 60) - (squares << (60 - FRACTION_BITS)),
             columns,
+            rests: Vec::new(),
             encoder: self.encoder.clone(),
             noise: Some(Noise {
                 epsilon: budget.epsilon,

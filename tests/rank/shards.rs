@@ -73,6 +73,37 @@ fn collections_that_were_fitted_apart_merge() {
     assert_eq!(names, ["image", "text"]);
 }
 
+#[test]
+fn rows_counted_batch_by_batch_are_those_of_one_fit() {
+    let [text, image] = collections();
+    let whole = fit(&Device::host(), [&text, &image], None);
+    let mut grown = Ranking::empty(WIDTH, 64, 5).unwrap();
+    assert!(grown.is_empty() && grown.to_bytes().unwrap_err().to_string().contains("no rows"));
+    let parts =
+        text.chunks(170 * WIDTH).map(|rows| ("text", rows)).chain(image.chunks(99 * WIDTH).map(|r| ("image", r)));
+    // A batch of no rows is none.
+    for (name, rows) in parts.chain([("text", &[][..])]) {
+        let (mut items, mut asked) = (MemoryRows::f32(name, rows, WIDTH), MemoryRows::f32(name, rows, WIDTH));
+        let (items, asked) = (items.as_mut().unwrap(), asked.as_mut().unwrap());
+        let queries: &mut [Named] = if name == "text" { &mut [("question", asked)] } else { &mut [] };
+        grown.update(&Device::host(), &mut [(name, items)], queries, StreamOptions::default()).unwrap();
+    }
+    assert_eq!((&grown, grown.sampling()), (&whole, (64, 5)));
+    assert!(grown.to_bytes().unwrap() == whole.to_bytes().unwrap());
+    let mut merged = Ranking::empty(WIDTH, 64, 5).unwrap();
+    merged.merge(&whole).unwrap();
+    merged.merge(&Ranking::empty(WIDTH, 64, 5).unwrap()).unwrap();
+    assert_eq!(merged, whole);
+    for (width, sample) in [(0, 64), (1 << 30, 64), (WIDTH, 1)] {
+        assert!(Ranking::empty(width, sample, 0).is_err(), "{width} {sample}");
+    }
+    // Queries alone are a part, too.
+    let mut rows = MemoryRows::f32("queries", &text, WIDTH).unwrap();
+    let mut asked = Ranking::empty(WIDTH, 64, 5).unwrap();
+    asked.update(&Device::host(), &mut [], &mut [("question", &mut rows)], StreamOptions::default()).unwrap();
+    assert_eq!(Ranking::from_bytes(&asked.to_bytes().unwrap()).unwrap(), asked);
+}
+
 /// Rows of an encoder.
 struct Of<'a>(MemoryRows<'a>, EncoderId);
 

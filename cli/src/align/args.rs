@@ -27,6 +27,9 @@ pub struct StatsArgs {
     /// with products in f32. Reads the rows twice; exact sums take some 56 d² bytes of memory and 16 d² in the file.
     #[arg(long, value_name = "exact|fast", num_args = 0..=1, require_equals = true, default_missing_value = "exact")]
     pub covariance: Option<Covariance>,
+    /// Count the rows as this anchor-trace operator moves them: of all of the source's shards, merged, they are --moved-stats of realign fit.
+    #[arg(long, value_name = "S.safetensors", conflicts_with_all = ["covariance", "private"])]
+    pub moved_by: Option<PathBuf>,
     /// Add noise that hides every single row, (ε, δ)-differentially private, so that the file can be shared where the rows cannot: such as 1,1e-6.
     #[arg(long, value_name = "EPSILON,DELTA", conflicts_with = "covariance")]
     pub private: Option<Budget>,
@@ -145,12 +148,15 @@ pub struct FitArgs {
     /// The rows whose cloud is the target: image.
     #[arg(long, num_args = 1.., value_name = "IMAGE", required_unless_present = "target_stats", conflicts_with = "target_stats")]
     pub target: Vec<PathBuf>,
-    /// The source's moments, from realign stats or merge. The centroid step still needs --source.
+    /// The source's moments, from realign stats or merge. The centroid step still needs --source, or --moved-stats.
     #[arg(long, value_name = "MOMENTS")]
     pub source_stats: Option<PathBuf>,
     /// The target's moments, from realign stats or merge.
     #[arg(long, value_name = "MOMENTS")]
     pub target_stats: Option<PathBuf>,
+    /// In place of --source for the centroid step: moments of its rows as the anchor-trace operator of both sides moves them, from realign stats --moved-by.
+    #[arg(long, value_name = "MOMENTS", requires = "source_stats", conflicts_with_all = ["source", "method", "centroid"])]
+    pub moved_stats: Option<PathBuf>,
     /// The statistics file to write.
     #[arg(long, value_name = "S.safetensors")]
     pub out: PathBuf,

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use realign::align::{Evidence, FitOptions, Method, Training, TrainingStep, fit_evidence};
+use realign::align::{Evidence, FitOptions, Method, Statistics, Training, TrainingStep, fit_evidence, moved_moments};
 use realign::device::Device;
 use realign::io::{Dataset, Shard, Start, check_writable};
 use realign::stats::{DatasetRows, Moments, RowSource, StreamOptions, Summary};
@@ -20,7 +20,7 @@ use crate::wording::words;
 pub fn stats(args: &StatsArgs) -> Result<()> {
     check_writable(&args.out, args.force)?;
     let dataset = args.read.open(&args.inputs)?;
-    refuse_input(&args.out, dataset.shards().iter().map(Shard::path))?;
+    refuse_input(&args.out, dataset.shards().iter().map(Shard::path).chain(args.moved_by.as_deref()))?;
     let device = args.device.request_for_halves()?;
     let start = Instant::now();
     let counted = count(&device, &dataset, args)?;
@@ -48,7 +48,13 @@ fn count(device: &Device, dataset: &Dataset, args: &StatsArgs) -> Result<Summary
     let step = |rows| bar.inc(rows);
     let rows = DatasetRows::new(dataset).nonfinite(args.read.nonfinite());
     let (mut rows, stream) = (rows, args.read.stream(Some(&step)));
-    let summary = Summary::of(device, &mut rows, args.covariance.map(Covariance::mode), stream)?;
+    let summary = match &args.moved_by {
+        Some(path) => {
+            let statistics = Statistics::load(path)?;
+            Summary { moments: moved_moments(device, &statistics, &mut rows, stream)?, covariance: None }
+        }
+        None => Summary::of(device, &mut rows, args.covariance.map(Covariance::mode), stream)?,
+    };
     bar.finish_and_clear();
     zero_rows::warn(dataset, rows.zero_rows());
     Ok(summary)
@@ -88,7 +94,8 @@ pub fn fit(args: &FitArgs) -> Result<()> {
     let target_moments = load(args.target_stats.as_deref())?;
     let shards = source.iter().chain(&target).flat_map(Dataset::shards).map(Shard::path);
     let shards = shards.chain(args.source.iter().chain(&args.target).map(PathBuf::as_path));
-    refuse_input(&args.out, shards.chain(args.source_stats.as_deref()).chain(args.target_stats.as_deref()))?;
+    let moments = [&args.source_stats, &args.target_stats, &args.moved_stats];
+    refuse_input(&args.out, shards.chain(moments.into_iter().flat_map(Option::as_deref)))?;
     let device = device.get()?;
     let start = Instant::now();
     let rows = source.as_ref().map_or(0, Dataset::rows) + target.as_ref().map_or(0, Dataset::rows);
@@ -113,6 +120,12 @@ pub fn fit(args: &FitArgs) -> Result<()> {
     let target_evidence = evidence(&mut target_rows, target_moments.as_ref())?;
     let statistics =
         fit_evidence(device, source_evidence, target_evidence, &options).map_err(|e| name_sides(e, args))?;
+    let statistics = match &args.moved_stats {
+        Some(path) => {
+            statistics.with_centroid_step(&Moments::load(path)?).with_context(|| path.display().to_string())?
+        }
+        None => statistics,
+    };
     bar.finish_and_clear();
     let zero_source = zero((&source, &source_rows), (source_moments.as_ref(), args.source_stats.as_deref()));
     let zero_target = zero((&target, &target_rows), (target_moments.as_ref(), args.target_stats.as_deref()));
@@ -226,9 +239,9 @@ fn load(path: Option<&Path>) -> Result<Option<Moments>> {
 /// With moments alone the centroid step cannot be done: unless asked for, it is left out, and said.
 fn options<'a>(args: &FitArgs, source: &Evidence<'_>, stream: StreamOptions<'a>) -> FitOptions<'a> {
     let method = args.method.unwrap_or_else(|| source.default_method());
-    if args.method.is_none() && method != Method::default() {
+    if args.method.is_none() && method != Method::default() && args.moved_stats.is_none() {
         eprintln!(
-            "note: the centroid step needs the source rows once more; without --source this makes an {method} operator"
+            "note: the centroid step needs the source rows once more; without --source or --moved-stats this makes an {method} operator"
         );
     }
     FitOptions::default()

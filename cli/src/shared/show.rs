@@ -72,6 +72,9 @@ pub fn summary_json(summary: &Summary) -> Value {
         "encoder": moments.encoder().map(ToString::to_string),
         "mean_norm": moments.mean().iter().map(|m| m * m).sum::<f64>().sqrt(),
     });
+    if moments.is_moved() {
+        value["moved"] = json!(true);
+    }
     if let Some(noise) = moments.noise() {
         // What the file does not tell.
         (value["zero_rows"], value["nonfinite_replaced"]) = (Value::Null, Value::Null);

@@ -1,4 +1,4 @@
-//! Shards of odd sizes through `apply`, with every method.
+//! Shards: of odd sizes through `apply`, with every method; counted apart for all of ReAlign's steps.
 
 use super::*;
 
@@ -45,4 +45,40 @@ fn apply_writes_shards_as_the_single_file() {
             assert!(off < 1e-6, "{method} {format}: {off}");
         }
     }
+}
+
+#[test]
+fn a_fit_of_shards_that_were_counted_apart_is_that_of_all_rows() {
+    let folder = Folder::fresh();
+    folder.put("image.npy", &npy("<f4", &cloud(300, WIDTH, 4, -1.0), WIDTH));
+    let rows = cloud(2600, WIDTH, 3, 1.0);
+    folder.put("text.npy", &npy("<f4", &rows, WIDTH));
+    for (shard, part) in rows.chunks(900 * WIDTH).enumerate() {
+        folder.put(&format!("text-{shard}.npy"), &npy("<f4", part, WIDTH));
+    }
+    let count = |options: &str, name: &str| {
+        for shard in 0..3 {
+            folder.good(&format!("stats text-{shard}.npy {options} --device host --out {name}-{shard}.st"));
+        }
+        folder.good(&format!("merge {name}-2.st {name}-0.st {name}-1.st --out {name}.st"));
+    };
+    count("", "y");
+    folder.good("stats image.npy --device host --out x.st");
+    let fit = "fit --source-stats y.st --target-stats x.st --device host";
+    folder.good(&format!("{fit} --method anchor-trace --out a.st"));
+    count("--moved-by a.st", "moved");
+    folder.good(&format!("{fit} --moved-stats moved.st --out apart.st"));
+    folder.good("fit --source text.npy --target image.npy --device host --out whole.st");
+    let bytes = |name: &str| std::fs::read(folder.at(name)).unwrap();
+    assert!(bytes("apart.st") == bytes("whole.st"));
+    folder.good("stats text.npy --moved-by a.st --device host --out moved-whole.st");
+    assert!(bytes("moved-whole.st") == bytes("moved.st"));
+
+    folder.bad(1, &format!("{fit} --moved-stats y.st --out o.st"), &["y.st", "as they are", "moved"]);
+    folder.bad(1, &format!("{fit} --moved-stats moved-0.st --out o.st"), &["[2600, 6]", "[900, 6]"]);
+    folder.bad(1, "fit --source-stats moved.st --target-stats x.st --device host --out o.st", &["moved"]);
+    folder.bad(1, "merge y-0.st moved-1.st --out o.st", &["moved-1.st", "moved"]);
+    folder.bad(1, "stats text.npy --moved-by y.st --device host --out o.st", &["y.st"]);
+    folder.bad(2, &format!("{fit} --moved-stats moved.st --method c3 --out o.st"), &["--moved-stats", "--method"]);
+    folder.bad(2, "stats text.npy --moved-by a.st --covariance --out o.st", &["--moved-by", "--covariance"]);
 }

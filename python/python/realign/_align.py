@@ -9,6 +9,7 @@ from . import _realign
 from ._errors import InputError
 from ._options import NonFinite, Rows, fitting, reading
 from ._rows import like
+from ._stats import Moments
 
 
 class Statistics:
@@ -120,6 +121,33 @@ class Statistics:
             "any_encoder": any_encoder,
         }
         return like(rows, self._inner.apply(rows, args, reading(nonfinite, chunk_rows, key, column), device))
+
+    def moved_moments(
+        self,
+        rows: Rows,
+        *,
+        nonfinite: NonFinite = "error",
+        chunk_rows: int | None = None,
+        key: str | None = None,
+        column: str | None = None,
+        device: str = "auto",
+    ) -> Moments:
+        """Moments of text's rows ``[n, d]`` as this operator moves them, for :meth:`with_centroid_step`: count each part where it lies, and add."""
+        inner = self._inner.moved_moments(rows, reading(nonfinite, chunk_rows, key, column), device)
+        return Moments._of(inner, "host")
+
+    def with_centroid_step(self, moved: Moments) -> Statistics:
+        """This operator with one more centroid step: of ``anchor-trace`` it becomes ``realign``, the bits of :func:`fit` of all rows.
+
+        Args:
+            moved: The sum of :meth:`moved_moments` over all of text's rows, counted in any parts.
+
+        Raises:
+            InputError: Another method's operator; moments of another number of rows than text has, or of rows that were not moved.
+        """
+        if not isinstance(moved, Moments):
+            raise InputError(f"moved: give realign.Moments, the sum of moved_moments over all of text's rows, not {type(moved).__name__}")
+        return Statistics(self._inner.with_centroid_step(moved._inner))
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Writes the file that the command line's ``apply`` takes, too."""

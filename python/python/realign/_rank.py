@@ -54,6 +54,28 @@ class Ranking:
         return cls(_realign.Ranking.fit(*asked, sample, seed, how, device))
 
     @classmethod
+    def empty(cls, width: int, *, sample: int = 4096, seed: int = 0) -> Ranking:
+        """Of no rows yet: for :meth:`update`, and for merging where a part may have no rows."""
+        return cls(_realign.Ranking.empty(width, sample, seed))
+
+    def update(
+        self,
+        collections: Mapping[str, Rows],
+        *,
+        queries: Mapping[str, Rows] | None = None,
+        nonfinite: NonFinite = "error",
+        chunk_rows: int | None = None,
+        key: str | None = None,
+        column: str | None = None,
+        device: str = "auto",
+        any_encoder: bool = False,
+    ) -> None:
+        """Counts further rows of collections and of kinds of queries, new ones among them; on an error nothing. Arguments are as in :meth:`fit`."""
+        how = reading(nonfinite, chunk_rows, key, column)
+        asked = (_sets(collections, "collections"), _sets(queries, "queries"))
+        self._inner.update(*asked, any_encoder, how, device)
+
+    @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Ranking:
         """Reads a ranking, from :meth:`save` or the command line's ``rank fit``."""
         return cls(_realign.Ranking.load(os.fspath(path)))
@@ -150,6 +172,8 @@ class Ranking:
 
     def merge(self, other: Ranking, *, any_encoder: bool = False) -> Ranking:
         """Takes in what was fitted to other rows, of the same collections or of others: exact, in any order."""
+        if not isinstance(other, Ranking):
+            raise InputError(f"other: give a realign.Ranking, not {type(other).__name__}")
         self._inner.merge(other._inner, any_encoder)
         return self
 
@@ -157,7 +181,17 @@ class Ranking:
         return self.merge(other) if isinstance(other, Ranking) else NotImplemented
 
     def __or__(self, other: Ranking) -> Ranking:
-        return Ranking(self._inner.copy()).merge(other) if isinstance(other, Ranking) else NotImplemented
+        return self.copy().merge(other) if isinstance(other, Ranking) else NotImplemented
+
+    __add__, __iadd__ = __or__, __ior__
+
+    def __radd__(self, other: object) -> Ranking:
+        # So that sum() takes them: it begins with 0.
+        return self.copy() if other == 0 else NotImplemented
+
+    def copy(self) -> Ranking:
+        """The same, which further rows do not change."""
+        return Ranking(self._inner.copy())
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Ranking) and self._inner.equals(other._inner)
@@ -168,9 +202,17 @@ class Ranking:
         sets = ", ".join(f"{name}: {rows}" for name, rows in self.collections.items())
         return f"<realign.Ranking of width {self.width}: {sets}>"
 
-    def __reduce__(self) -> tuple[Any, tuple[bytes]]:
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        sample, seed, empty = self._inner.sampling()
+        if empty:
+            # No file holds a ranking of no rows.
+            return _empty, (self.width, sample, seed)
         return _ranking, (self._inner.to_bytes(),)
 
 
 def _ranking(data: bytes) -> Ranking:
     return Ranking(_realign.Ranking.from_bytes(data))
+
+
+def _empty(width: int, sample: int, seed: int) -> Ranking:
+    return Ranking.empty(width, sample=sample, seed=seed)

@@ -50,6 +50,9 @@ pub const WINDOW_ROWS: u64 = 1 << 22;
 /// Binary digits after the point in the column sums.
 pub const FRACTION_BITS: u32 = 40;
 
+/// Binary digits that sums of an operator's rows have beyond those.
+pub(crate) const REST_BITS: u32 = 60;
+
 /// Rows of a tile of the shader `moments_tile`.
 pub(crate) const TILE: usize = 64;
 
@@ -251,8 +254,10 @@ fn record_in_two(recorder: &mut Recorder, whole: Dispatch, params: Params) -> Re
 /// The sums of one window, decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sums {
-    /// Column sums in units of 2⁻⁴⁰, `[d]`.
+    /// Column sums in units of 2⁻⁴⁰, rounded down, `[d]`.
     pub columns: Vec<i128>,
+    /// What they lack, in units of 2⁻¹⁰⁰, `[d]`; empty for unit rows, whose sums lack nothing.
+    pub rests: Vec<i128>,
     /// Rows of norm at least 1e-10.
     pub nonzero: u64,
     /// What the unit rows' squares lack to `nonzero`, in units of 2⁻⁶⁰.
@@ -275,15 +280,21 @@ impl Sums {
         let (columns, tail) = words.split_at(summand.width.div_ceil(4) * 4);
         let coefficients: Vec<i128> =
             tail[4..].chunks_exact(2).map(|c| i128::from(c[0]) + (i128::from(c[1]) << 20)).collect();
-        let columns = columns[..summand.width].iter().enumerate().map(|(j, &rows_part)| {
-            let vectors_part: i128 = (summand.vectors.iter().zip(&coefficients))
-                .map(|(v, c)| (v[j] * 60f64.exp2()).round() as i128 * c)
-                .sum();
-            // The parts may each wrap modulo 2^64; their sum, of rows no longer than 1, does not.
-            i128::from((rows_part as i64).wrapping_add(((vectors_part + (1 << 59)) >> 60) as i64))
-        });
+        let of_vectors = |j: usize| -> i128 {
+            (summand.vectors.iter().zip(&coefficients)).map(|(v, c)| (v[j] * 60f64.exp2()).round() as i128 * c).sum()
+        };
+        let vectors_parts: Vec<i128> = (0..summand.width).map(of_vectors).collect();
+        // The parts may each wrap modulo 2^64; their sum, of rows no longer than 1, does not.
+        let whole =
+            |(rows_part, part): (&u64, &i128)| i128::from((*rows_part as i64).wrapping_add((part >> REST_BITS) as i64));
+        let moved = !summand.vectors.is_empty();
         Ok(Sums {
-            columns: columns.collect(),
+            columns: columns.iter().zip(&vectors_parts).map(whole).collect(),
+            rests: if moved {
+                vectors_parts.iter().map(|part| part & ((1 << REST_BITS) - 1)).collect()
+            } else {
+                Vec::new()
+            },
             nonzero: tail[0],
             defect: tail[1] as i64,
             first_bad: (tail[2] as u32 != 0).then(|| u64::from(u32::MAX - tail[2] as u32)),
