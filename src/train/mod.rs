@@ -3,6 +3,7 @@
 
 mod batch;
 mod best;
+mod buckets;
 mod checkpoint;
 pub mod data;
 mod evaluating;
@@ -39,7 +40,7 @@ pub use pretrain::{PretrainOptions, pretrain};
 pub use results::Finished;
 pub use run::Run;
 pub use schedule::{Schedule, ScheduleKind};
-pub use settings::{EvalMetric, Key, KeyKind, NoiseShape, Settings, Stage, Trained};
+pub use settings::{EvalMetric, Key, KeyKind, NoiseShape, Reduce, Settings, Stage, Trained};
 pub use sources::Watch;
 pub use step::Tick;
 pub use visual::{EmbeddingFiles, NamedEmbeddings, VisualInputs};

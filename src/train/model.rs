@@ -9,6 +9,7 @@ use crate::nn::{Gradients, Model};
 use crate::optim::{AdamW, AdamWOptions, ParameterRule};
 use crate::{ElementType, Error, Result};
 
+use super::buckets::{Both, Buckets};
 use super::{Batch, dropout_key};
 
 /// Which parameters train.
@@ -106,6 +107,8 @@ pub struct Trainer {
     pub model: Model,
     adapter_gradients: Gradients,
     decoder_gradients: Gradients,
+    /// Where batches are summed as wholes.
+    buckets: Option<Buckets>,
     /// The optimiser.
     pub optimizer: AdamW,
     keep: Keep,
@@ -150,6 +153,7 @@ impl Trainer {
             model,
             adapter_gradients,
             decoder_gradients,
+            buckets: None,
             optimizer,
             keep,
             room: None,
@@ -157,6 +161,18 @@ impl Trainer {
             loss_scale: 1.0,
             dropout_seed: options.seed,
         })
+    }
+
+    /// From the next step on the gradients of a step's batches are added up as wholes, in the order of the batches, each summed by itself
+    /// first; without it each batch's products add to the sum of those before. It takes memory for a layer's gradients, and for the tables'
+    /// where these train.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn sum_whole_batches(&mut self) -> Result<()> {
+        let totals = (&self.adapter_gradients, &self.decoder_gradients);
+        self.buckets = Some(Buckets::of_model(&self.model).with_room(&self.device, totals)?);
+        Ok(())
     }
 
     /// Where the model is.
@@ -205,14 +221,43 @@ impl Trainer {
     /// # Errors
     /// As there.
     pub fn record(&mut self, batch: &Batch, embeddings: &Tensor) -> Result<(Recorder, Losses)> {
-        let gradients = Some((&self.adapter_gradients, &self.decoder_gradients));
-        let (room, both) = ((&mut self.room, self.keep), (batch, embeddings));
-        let gradients = gradients.map(|both| (both, self.loss_scale));
-        let key = dropout_key(self.dropout_seed, self.optimizer.step());
-        let gradients = gradients.map(|(both, scale)| Backward { gradients: both, scale, dropout: key });
-        let (recorder, losses) = record(&self.device, &self.model, room, both, gradients)?;
-        self.targets += losses.count;
+        let (_, recorder, losses) = self.record_cut(batch, embeddings, Completed::Sum)?;
         Ok((recorder, losses))
+    }
+
+    /// As [`Self::record`], in parts, if it is told so: each ends where a bucket of gradients is complete.
+    pub(super) fn record_cut(
+        &mut self,
+        batch: &Batch,
+        embeddings: &Tensor,
+        completed: Completed,
+    ) -> Result<(Vec<Part>, Recorder, Losses)> {
+        let (totals, buckets) = ((&self.adapter_gradients, &self.decoder_gradients), self.buckets.as_ref());
+        let (room, both) = ((&mut self.room, self.keep), (batch, embeddings));
+        let mut parts = Vec::new();
+        let mut complete = |recorder: &mut Recorder, bucket: usize| {
+            let Some(buckets) = buckets else { return Ok(()) };
+            match completed {
+                Completed::Sum => buckets.add(recorder, bucket, totals)?,
+                Completed::Part if buckets.of(totals, bucket).next().is_some() => {
+                    let next = recorder.device().recorder();
+                    parts.push(Part { recorder: std::mem::replace(recorder, next), bucket });
+                }
+                Completed::Part => {}
+            }
+            buckets.begin_after(recorder, bucket);
+            Ok(())
+        };
+        let backward = Backward {
+            gradients: buckets.map_or(totals, |buckets| buckets.target(totals)),
+            buckets,
+            scale: self.loss_scale,
+            dropout: dropout_key(self.dropout_seed, self.optimizer.step()),
+            complete: &mut complete,
+        };
+        let (recorder, losses) = record(&self.device, &self.model, room, both, Some(backward))?;
+        self.targets += losses.count;
+        Ok((parts, recorder, losses))
     }
 
     /// The loss of a batch under the present parameters.
@@ -354,14 +399,34 @@ fn decoder_ids(model: &Model, batch: &Batch) -> Vec<u32> {
     ids
 }
 
+/// What follows where a bucket of a batch's gradients is complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Completed {
+    /// It is added to the step's.
+    Sum,
+    /// The recording ends, and another one begins.
+    Part,
+}
+
+/// A part of a batch's recording, behind which a bucket is complete.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) recorder: Recorder,
+    pub(super) bucket: usize,
+}
+
 /// What a training pass has beside a forward pass.
 struct Backward<'a> {
-    /// Of the adapter and of the decoder.
-    gradients: (&'a Gradients, &'a Gradients),
+    /// Of the adapter and of the decoder, to be added to.
+    gradients: Both<'a>,
+    /// Where these are one batch's.
+    buckets: Option<&'a Buckets>,
     /// The loss's factor.
     scale: f32,
     /// The key of dropout's masks.
     dropout: [u32; 2],
+    /// Is told of each bucket that is complete.
+    complete: &'a mut dyn FnMut(&mut Recorder, usize) -> Result<()>,
 }
 
 /// The number of each token's sample.
@@ -408,20 +473,28 @@ fn record(
     let visual = if rows > 0 { Some(model.as_tokens(adapter.output())?) } else { None };
 
     let mut recorder = device.recorder();
+    if let Some(buckets) = backward.as_ref().and_then(|b| b.buckets) {
+        buckets.begin(&mut recorder);
+    }
     if rows > 0 {
         model.adapter.forward(&mut recorder, embeddings, &adapter)?;
     }
     model.decoder.forward(&mut recorder, &packed, visual.as_ref(), &space, None)?;
     let of_loss = backward.as_ref().map(|b| (b.gradients.1, b.scale));
     model.decoder.loss(&mut recorder, &head, (&space, &room.head), of_loss)?;
-    if let Some(Backward { gradients: (adapter_gradients, decoder_gradients), .. }) = backward {
+    if let Some(Backward { gradients: (adapter_gradients, decoder_gradients), complete, .. }) = backward {
+        let (decoder, table) = (&model.decoder, model.decoder.layers.len() + 1);
+        complete(&mut recorder, 0)?;
         let d_visual = room.d_visual.first_rows(rows)?;
         recorder.clear(d_visual.buffer());
         let d_tokens = if rows > 0 { Some(model.as_tokens(&d_visual)?) } else { None };
-        model.decoder.backward(&mut recorder, decoder_gradients, (&packed, &plan), &space, d_tokens.as_ref())?;
+        let (batch, space) = ((&packed, &plan), (&space, d_tokens.as_ref()));
+        decoder.backward_by_layer(&mut recorder, decoder_gradients, batch, space, complete)?;
+        complete(&mut recorder, table)?;
         if rows > 0 {
             model.adapter.backward(&mut recorder, adapter_gradients, (embeddings, &d_visual), &adapter, None)?;
         }
+        complete(&mut recorder, table + 1)?;
     }
     Ok((recorder, Losses { buffer: head.losses().clone(), count: head.count() }))
 }

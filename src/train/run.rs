@@ -334,7 +334,7 @@ fn complete(device: &Device, settings: &mut Settings, start: Start) -> Result<()
 
 /// The learning rate of each step of the whole run.
 fn schedule(settings: &Settings, order: &DataOrder) -> Result<Schedule> {
-    let steps = || order.total_steps(settings.accumulate as u64, settings.epochs);
+    let steps = || order.total_steps(settings.step_batches() as u64, settings.epochs);
     let total = settings.max_steps.unwrap_or_else(steps);
     Schedule::with_ratio(settings.schedule, settings.lr, settings.warmup_ratio, total)
 }
@@ -481,6 +481,9 @@ fn trainer(device: &Device, model: Model, settings: &Settings) -> Result<Trainer
     let adapter_rate = settings.projector_lr.map_or(1.0, |rate| rate / settings.lr);
     if adapter_rate != 1.0 || settings.decay_matrices_only {
         trainer.set_rules(adapter_rate, settings.decay_matrices_only);
+    }
+    if settings.step_batches() > 1 {
+        trainer.sum_whole_batches()?;
     }
     Ok(trainer)
 }

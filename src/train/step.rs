@@ -281,7 +281,7 @@ impl Run {
         batches.losses.push(losses);
         self.tokens += batch.tokens() as u64;
         // A pass ends with the step that it is in.
-        batches.complete = batches.losses.len() >= self.settings.accumulate || self.order.position().batch == 0;
+        batches.complete = batches.losses.len() >= self.settings.step_batches() || self.order.position().batch == 0;
         if batches.complete && self.is_copied() {
             self.record_step(&mut batches, pace)?;
         }
