@@ -175,6 +175,47 @@ impl Trainer {
         Ok(())
     }
 
+    /// The same for a step whose batches' sums go from rank to rank, each batch added to the sum of those before.
+    pub(super) fn sum_by_rank(&mut self) {
+        self.buckets = Some(Buckets::of_model(&self.model));
+    }
+
+    /// Numbers of the buckets in which something trains.
+    pub(super) fn filled_buckets(&self) -> Vec<usize> {
+        let totals = self.gradients();
+        let buckets = self.buckets.iter();
+        buckets.flat_map(|b| (0..b.len()).filter(move |number| b.of(totals, *number).next().is_some())).collect()
+    }
+
+    /// The tensors of a bucket: one batch's where these are summed as wholes, else the step's.
+    pub(super) fn bucket(&self, number: usize) -> impl Iterator<Item = &Tensor> {
+        let totals = self.gradients();
+        let all = self.buckets.iter().flat_map(move |b| b.of(b.target(totals), number));
+        all.flat_map(|gradient| gradient.shards().map(|(_, shard)| shard))
+    }
+
+    /// Replaces a bucket of the step's gradients by these numbers, f32 as [`Self::bucket`]'s tensors have them, one after the other.
+    ///
+    /// # Errors
+    /// Another number of bytes; the device was lost.
+    pub(super) fn set_bucket(&self, number: usize, bytes: &[u8]) -> Result<()> {
+        let (totals, mut rest) = (self.gradients(), bytes);
+        for gradient in self.buckets.iter().flat_map(|b| b.of(totals, number)) {
+            for (_, shard) in gradient.shards() {
+                let count = (shard.rows() * shard.row_bytes()).min(rest.len());
+                let (own, after) = rest.split_at(count);
+                self.device.write(shard.buffer(), own)?;
+                rest = after;
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts the targets of a batch that another rank computes.
+    pub(super) fn count_targets(&mut self, count: u32) {
+        self.targets += count as usize;
+    }
+
     /// Where the model is.
     pub fn device(&self) -> &Device {
         &self.device

@@ -29,6 +29,7 @@ mod plan;
 mod python;
 mod real_gguf;
 mod real_model;
+mod ranks;
 mod records;
 mod rules;
 mod runs;

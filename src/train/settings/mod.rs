@@ -286,6 +286,16 @@ impl Settings {
         set.collect()
     }
 
+    /// What ranks of a run must have been told alike: all but where files lie.
+    pub(super) fn told(&self) -> BTreeMap<String, String> {
+        let own = |key: &str| PLACES.contains(&key) || ["cache", "eval_data", "eval_embeddings", "eval_ids", "out"].contains(&key);
+        let told = self.values().into_iter().filter(|(key, ..)| !own(key));
+        let text = |(key, _, value): (&str, bool, Option<toml::Value>)| {
+            (key.to_string(), value.map(|v| v.to_string()).unwrap_or_default())
+        };
+        told.map(text).collect()
+    }
+
     /// The settings that the result depends on, as text: what a resumed run must agree in with its checkpoint.
     pub fn essence(&self) -> BTreeMap<String, String> {
         let stage = match self.stage {
