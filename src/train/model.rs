@@ -180,11 +180,10 @@ impl Trainer {
         self.buckets = Some(Buckets::of_model(&self.model));
     }
 
-    /// Numbers of the buckets in which something trains.
-    pub(super) fn filled_buckets(&self) -> Vec<usize> {
-        let totals = self.gradients();
-        let buckets = self.buckets.iter();
-        buckets.flat_map(|b| (0..b.len()).filter(move |number| b.of(totals, *number).next().is_some())).collect()
+    /// How many buckets there are in which something trains.
+    pub(super) fn filled_buckets(&self) -> usize {
+        let filled = |b: &Buckets| (0..b.len()).filter(|number| b.of(self.gradients(), *number).next().is_some()).count();
+        self.buckets.as_ref().map_or(0, filled)
     }
 
     /// The tensors of a bucket: one batch's where these are summed as wholes, else the step's.

@@ -1,6 +1,8 @@
 //! `train`.
 
 pub mod args;
+#[cfg(feature = "mpi")]
+mod mpi;
 mod plan;
 pub mod ranks;
 

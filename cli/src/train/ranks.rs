@@ -35,7 +35,7 @@ pub fn ranks() -> Result<Ranks> {
 
 #[cfg(feature = "mpi")]
 fn of_job(variable: &str, count: usize) -> Result<Ranks> {
-    let ranks = Ranks::new(realign::train::ranks::mpi_communicator)?;
+    let ranks = Ranks::new(crate::train::mpi::mpi_communicator)?;
     if ranks.size() != count {
         bail!(
             "{variable} says that this process is one of {count}, but MPI knows of {}: realign was built with another MPI than the one that \

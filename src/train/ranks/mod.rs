@@ -8,8 +8,6 @@
 //! All that is asked of a network is [`Communicator`]: messages that nobody waits for. A thread of its own drives it, see [`Ranks`].
 
 mod local;
-#[cfg(feature = "mpi")]
-mod mpi;
 mod segments;
 mod share;
 mod state;
@@ -22,8 +20,6 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 pub use local::{Link, LocalCommunicator, local_communicators};
-#[cfg(feature = "mpi")]
-pub use mpi::mpi_communicator;
 pub(super) use share::Exchange;
 
 use crate::{Error, Result};

@@ -39,8 +39,9 @@ pub(in crate::train) struct Exchange {
     /// The present batch's place in the sum, of so many.
     place: (usize, usize),
     leaving: VecDeque<Leaving>,
-    /// Sums that have come.
+    /// Sums that have come, of so many.
     came: usize,
+    of: usize,
     /// Whether the others know that this rank's batches are done.
     told: bool,
 }
@@ -355,8 +356,9 @@ impl Run {
         }
         if !std::mem::replace(&mut exchange.told, true) {
             self.ranks.tell_progress(self.step() + 1);
+            exchange.of = self.trainer.filled_buckets();
         }
-        Ok((exchange.came < self.trainer.filled_buckets().len()).then_some(Tick::Waiting))
+        Ok((exchange.came < exchange.of).then_some(Tick::Waiting))
     }
 
     /// Hands on what has come from the device, and brings sums that have come from the ranks to it.
@@ -394,7 +396,7 @@ impl Run {
         match &self.phase {
             Phase::Batches(batches) => match batches.exchange.leaving.front() {
                 Some(leaving) => leaving.submitted.wait()?,
-                None if batches.exchange.told => {
+                None if batches.exchange.told && batches.exchange.came < batches.exchange.of => {
                     let late = |done: &[u64]| (0..done.len()).filter(|rank| done[*rank] < step + 1).collect();
                     self.ranks.wait(&format!("step {}", step + 1), late)?;
                 }

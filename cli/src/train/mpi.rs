@@ -9,8 +9,8 @@ use mpi::request::{Request, StaticScope};
 use mpi::topology::SimpleCommunicator;
 use mpi::traits::{Communicator as _, Destination, Source};
 
-use super::Communicator;
-use crate::{Error, Result};
+use realign::train::Communicator;
+use realign::{Error, Result};
 
 /// Most bytes of a message: MPI counts them in 31 bits. Segments, of 4 MiB, and all else are far below.
 const MOST: usize = 1 << 30;
