@@ -14,6 +14,7 @@ pub mod noise;
 mod order;
 #[cfg(feature = "report")]
 mod page;
+mod pass;
 mod plan;
 mod pretrain;
 pub mod ranks;

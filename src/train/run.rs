@@ -99,12 +99,7 @@ impl Run {
     ///
     /// # Errors
     /// As [`Self::start`].
-    pub fn start_watched(
-        device: &Device,
-        settings: Settings,
-        start: Start,
-        watch: Option<Watch<'_>>,
-    ) -> Result<Run> {
+    pub fn start_watched(device: &Device, settings: Settings, start: Start, watch: Option<Watch<'_>>) -> Result<Run> {
         let ranks = Ranks::alone();
         Run::start_on(device, settings, start, watch, ranks)
     }

@@ -19,9 +19,7 @@ use super::visual::VisualInputs;
 use super::{Checkpoints, Model, Trainer};
 use crate::device::Device;
 use crate::error::{Problem, Remedy};
-use crate::io::{
-    AdapterWeights, ChatDate, ChatTemplate, EventWriter, FolderLock, Start, Tokenizer, atomic_folder,
-};
+use crate::io::{AdapterWeights, ChatDate, ChatTemplate, EventWriter, FolderLock, Start, Tokenizer, atomic_folder};
 use crate::nn::adapter::fresh;
 use crate::nn::decoder::LowRankOptions;
 use crate::nn::{Adapter, Decoder, Precision};

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use super::LogRecord;
 use super::evaluating::{Asking, Evaluation};
 use super::model::Losses;
 use super::ranks::Exchange;
 use super::run::Run;
-use super::LogRecord;
 use super::visual::judge;
 use crate::device::{Device, Pending, Piece, Pieces, Submission};
 use crate::{Error, Result};
@@ -344,7 +344,8 @@ impl Run {
             self.phase = Phase::Batches(batches);
             return Ok(tick);
         }
-        if !self.ranks.are_one() && !batches.steps
+        if !self.ranks.are_one()
+            && !batches.steps
             && let Some(tick) = self.go_on_sharing(&mut batches, pace)?
         {
             self.phase = Phase::Batches(batches);

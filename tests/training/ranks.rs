@@ -302,13 +302,18 @@ fn ranks_on_different_adapters_stay_together() {
     let (_folder, mut settings) = shared_setup(Stage::Two, "llama", Trained::All);
     (settings.max_steps, settings.accumulate) = (Some(10), 1);
     let all = devices();
-    let ended = on_ranks((2, Link::default()), |rank| all[rank].clone(), |_| settings.clone(), (Start::New, &|mut run| {
-        let mut records = Vec::new();
-        while !run.is_done() {
-            records.push(run.advance()?);
-        }
-        run.finish().map(|_| records)
-    }));
+    let ended = on_ranks(
+        (2, Link::default()),
+        |rank| all[rank].clone(),
+        |_| settings.clone(),
+        (Start::New, &|mut run| {
+            let mut records = Vec::new();
+            while !run.is_done() {
+                records.push(run.advance()?);
+            }
+            run.finish().map(|_| records)
+        }),
+    );
     let shared: Vec<_> = ended.into_iter().map(Result::unwrap).collect();
     assert_eq!(shared[0], shared[1], "rank 0's numbers are those of all");
     let alone = settings.clone().out(settings.out.with_file_name("alone")).accumulate(2);

@@ -35,10 +35,11 @@ pub struct MpiCommunicator {
 /// MPI was started before, or allows no threads beside the one that calls it.
 pub fn mpi_communicator() -> Result<MpiCommunicator> {
     let problem = "MPI was started in this process before; it may be once";
-    let (universe, threading) = mpi::initialize_with_threading(Threading::Funneled)
-        .ok_or_else(|| Error::argument("ranks", problem))?;
+    let (universe, threading) =
+        mpi::initialize_with_threading(Threading::Funneled).ok_or_else(|| Error::argument("ranks", problem))?;
     if threading < Threading::Funneled {
-        let problem = "this MPI library allows no other threads in its processes; take one that gives MPI_THREAD_FUNNELED";
+        let problem =
+            "this MPI library allows no other threads in its processes; take one that gives MPI_THREAD_FUNNELED";
         return Err(Error::argument("ranks", problem));
     }
     let world = universe.world();

@@ -7,6 +7,7 @@
 //!
 //! All that is asked of a network is [`Communicator`]: messages that nobody waits for. A thread of its own drives it, see [`Ranks`].
 
+mod agree;
 mod local;
 mod segments;
 mod share;

@@ -288,7 +288,9 @@ impl Settings {
 
     /// What ranks of a run must have been told alike: all but where files lie.
     pub(super) fn told(&self) -> BTreeMap<String, String> {
-        let own = |key: &str| PLACES.contains(&key) || ["cache", "eval_data", "eval_embeddings", "eval_ids", "out"].contains(&key);
+        let own = |key: &str| {
+            PLACES.contains(&key) || ["cache", "eval_data", "eval_embeddings", "eval_ids", "out"].contains(&key)
+        };
         let told = self.values().into_iter().filter(|(key, ..)| !own(key));
         let text = |(key, _, value): (&str, bool, Option<toml::Value>)| {
             (key.to_string(), value.map(|v| v.to_string()).unwrap_or_default())
