@@ -141,7 +141,9 @@ impl<C: Communicator> Worker<C> {
         if let Some(gone) = self.gone.get_mut(rank) {
             *gone = true;
         }
-        self.shared.change(|state| drop(state.failed.get_or_insert((rank, problem))));
+        self.shared.change(|state| {
+            state.failed.get_or_insert((rank, problem));
+        });
     }
 
     /// Says goodbye, and waits for the others' where an error ended the run; those that do not answer are ended.
@@ -295,7 +297,9 @@ impl<C: Communicator> Worker<C> {
             ABORT => {
                 self.aborted = true;
                 let problem = String::from_utf8_lossy(&body).into_owned();
-                self.shared.change(|state| drop(state.failed.get_or_insert((from, problem))));
+                self.shared.change(|state| {
+                    state.failed.get_or_insert((from, problem));
+                });
             }
             _ => {
                 self.gone[from] = true;
