@@ -240,7 +240,7 @@ impl Trainer {
         let (totals, buckets) = ((&self.adapter_gradients, &self.decoder_gradients), self.buckets.as_ref());
         let (room, both) = ((&mut self.room, self.keep), (batch, embeddings));
         let mut parts = Vec::new();
-        let mut complete = |recorder: &mut Recorder, bucket: usize| {
+        let mut complete = |recorder: &mut Recorder, bucket: usize| -> Result<()> {
             let Some(buckets) = buckets else { return Ok(()) };
             match completed {
                 Completed::Sum => buckets.add(recorder, bucket, totals)?,

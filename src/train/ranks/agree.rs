@@ -103,7 +103,7 @@ impl Ranks {
         self.from_root((Mail::Inputs, 1), "at the start", || {
             let lists: Vec<_> = all.iter().map(|bytes| contents(bytes)).collect();
             for (rank, list) in lists.iter().enumerate() {
-                let other = list.iter().find(|(role, content)| lists[0].get(*role) != Some(content));
+                let other = list.iter().find(|(role, content)| lists[0].get(*role) != Some(*content));
                 let missing = lists[0].iter().find(|(role, _)| !list.contains_key(*role));
                 if let Some((role, _)) = other.or(missing) {
                     let problem =

@@ -11,7 +11,7 @@ use super::super::step::{Batches, Pace, Phase, Sum, Tick};
 use super::super::{Batch, Finished, LogRecord};
 use super::agree::{to_bytes, to_words};
 use super::{Contribution, Mail, Ranks};
-use crate::device::{Pending, Submission};
+use crate::device::{Pending, Submission, Tensor};
 use crate::{Error, Result};
 
 /// A bucket on its way from the device.
@@ -62,6 +62,9 @@ fn in_order(by_rank: &[Vec<Sum>]) -> Sum {
     all.fold((0.0, 0), |total, (sum, targets)| (total.0 + sum, total.1 + targets))
 }
 
+/// Between a rank and its step.
+const WAS: &str = " was at step ";
+
 impl Run {
     /// The ranks that share this run's steps.
     pub fn ranks(&self) -> &Ranks {
@@ -91,9 +94,10 @@ impl Run {
     /// The same of what happened in a step.
     pub(in crate::train) fn shared_at<T>(&mut self, step: u64, result: Result<T>) -> Result<T> {
         result.map_err(|error| match error {
-            Error::Rank { rank, problem } if !self.ranks.are_one() => {
+            // Said once, however many calls it comes through.
+            Error::Rank { rank, problem } if !self.ranks.are_one() && !problem.contains(WAS) => {
                 let (own, kept) = (self.ranks.rank(), self.kept());
-                Error::Rank { rank, problem: format!("{problem}; rank {own} was at step {step}; {kept}") }
+                Error::Rank { rank, problem: format!("{problem}; rank {own}{WAS}{step}; {kept}") }
             }
             error => {
                 self.ranks.tell_error(&format!("step {step}"), &error);
@@ -166,7 +170,11 @@ impl Run {
     pub(in crate::train) fn go_on_sharing(&mut self, batches: &mut Batches, pace: Pace) -> Result<Option<Tick>> {
         self.ranks.check()?;
         if let Some(bucket) = batches.exchange.running.take() {
-            let reads = self.trainer.bucket(bucket).map(|tensor| self.device.begin_read(tensor.buffer()));
+            let read = |tensor: &Tensor| {
+                let bytes = (tensor.rows() * tensor.row_bytes()) as u64;
+                self.device.begin_read_part(tensor.buffer(), (0, bytes), Vec::new())
+            };
+            let reads = self.trainer.bucket(bucket).map(read);
             let reads = reads.collect::<Result<_>>()?;
             // Nothing but a mark behind the copies.
             let submitted = self.device.recorder().submit()?;
