@@ -65,24 +65,16 @@ impl Fingerprint {
     }
 
     /// The file's length and checksum.
-    #[cfg(feature = "encode")]
     pub(crate) fn sums(&self) -> (u64, u32) {
         (self.bytes, self.crc32)
     }
 
     /// What the file is to the run.
-    #[cfg(feature = "encode")]
     pub(crate) fn role(&self) -> &str {
         &self.role
     }
 
     /// As a checkpoint keeps it.
-    /// What it is for, and its content: length and checksum.
-    #[cfg(feature = "train")]
-    pub(crate) fn content(&self) -> (&str, (u64, u32)) {
-        (&self.role, (self.bytes, self.crc32))
-    }
-
     pub(crate) fn to_json(&self) -> Value {
         json!({"role": self.role, "file": self.path.display().to_string(), "bytes": self.bytes, "crc32": self.crc32})
     }

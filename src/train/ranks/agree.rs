@@ -148,8 +148,7 @@ fn contents(bytes: &[u8]) -> BTreeMap<String, Vec<(u64, u32)>> {
     let list: Vec<Value> = serde_json::from_slice(bytes).unwrap_or_default();
     let mut contents = BTreeMap::<String, Vec<(u64, u32)>>::new();
     for found in list.iter().filter_map(Fingerprint::from_json) {
-        let (role, content) = found.content();
-        contents.entry(role.to_owned()).or_default().push(content);
+        contents.entry(found.role().to_owned()).or_default().push(found.sums());
     }
     contents
 }
