@@ -70,6 +70,13 @@ pub enum Error {
         /// The number of the process, where the system let us read it.
         process: Option<u32>,
     },
+    /// Another rank of a run that several share ended it.
+    Rank {
+        /// Its number, from 0.
+        rank: usize,
+        /// What it said.
+        problem: String,
+    },
     /// A caller's own function asked for the end.
     Stopped,
     /// No adapter answers the request.
@@ -181,6 +188,7 @@ impl Error {
                 let remedy = "wait until it ends, stop it, or choose another folder";
                 format!("{}: another process{process} is writing into it; {remedy}", folder.display())
             }
+            Error::Rank { rank, problem } => format!("rank {rank}: {problem}"),
             Error::Stopped => "stopped".to_owned(),
             Error::NoAdapter(problem) => format!("no adapter: {}", problem.worded(wording)),
             Error::Environment { variable, value, allowed } => {

@@ -72,7 +72,9 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let (code, text) = failure(&error);
-            eprintln!("{text}");
+            if !text.is_empty() {
+                eprintln!("{text}");
+            }
             ExitCode::from(code)
         }
     }
@@ -81,6 +83,9 @@ fn main() -> ExitCode {
 /// The exit code and what is said. 130 is what a shell reports of a process that Ctrl-C ended; an error that comes after Ctrl-C
 /// remains an error.
 fn failure(error: &anyhow::Error) -> (u8, String) {
+    if let Some(train::ranks::Said(code)) = error.downcast_ref() {
+        return (*code, String::new());
+    }
     if error.is::<train::Interrupted>() {
         return (130, error.to_string());
     }

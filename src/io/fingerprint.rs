@@ -65,13 +65,11 @@ impl Fingerprint {
     }
 
     /// The file's length and checksum.
-    #[cfg(feature = "encode")]
     pub(crate) fn sums(&self) -> (u64, u32) {
         (self.bytes, self.crc32)
     }
 
     /// What the file is to the run.
-    #[cfg(feature = "encode")]
     pub(crate) fn role(&self) -> &str {
         &self.role
     }

@@ -224,6 +224,40 @@ impl Gradients {
         Gradients { list: vec![None; parameters.len()] }
     }
 
+    /// Zeroed gradients of the same parameters, whose memory groups share that are complete one after the other: what one of `groups` holds
+    /// is to be taken before the next one's begins. Those that are `alone` share nothing; a parameter in no group gets none.
+    ///
+    /// # Errors
+    /// No memory.
+    pub(crate) fn shared_by(
+        &self,
+        device: &Device,
+        groups: &[Vec<Slot>],
+        alone: impl Fn(Slot) -> bool,
+    ) -> Result<Gradients> {
+        let (mut list, mut pool) = (vec![None; self.list.len()], Vec::<ShardedMatrix>::new());
+        for group in groups {
+            let mut free = vec![true; pool.len()];
+            for &slot in group {
+                let Some(like) = self.get(slot) else { continue };
+                let fits = |i: &usize| free[*i] && pool[*i].is_cut_as(like);
+                let shared = (0..pool.len()).find(fits).filter(|_| !alone(slot));
+                let matrix = match shared {
+                    Some(i) => {
+                        free[i] = false;
+                        pool[i].clone()
+                    }
+                    None => like.zeros_like(device, (Purpose::Gradients, "of a batch"))?,
+                };
+                if shared.is_none() && !alone(slot) {
+                    (pool.push(matrix.clone()), free.push(false));
+                }
+                list[slot] = Some(matrix);
+            }
+        }
+        Ok(Gradients { list })
+    }
+
     /// The gradient at a parameter's place, if it trains; none where there is no such place.
     pub fn get(&self, slot: Slot) -> Option<&ShardedMatrix> {
         self.list.get(slot)?.as_ref()

@@ -62,6 +62,12 @@ impl ShardedMatrix {
         self.shards.iter().enumerate().map(move |(i, shard)| (i * rows, shard))
     }
 
+    /// Whether the other has this one's shape and is cut alike.
+    pub(crate) fn is_cut_as(&self, other: &ShardedMatrix) -> bool {
+        let shape = |m: &ShardedMatrix| (m.rows, m.width(), m.shards.len());
+        shape(self) == shape(other)
+    }
+
     /// The matrix as one tensor, if it is one.
     pub fn single(&self) -> Option<&Tensor> {
         self.shards.first().filter(|_| self.shards.len() == 1)

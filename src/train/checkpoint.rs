@@ -89,6 +89,19 @@ impl Checkpoints {
         Ok(Checkpoints { folder: folder.to_path_buf(), keep })
     }
 
+    /// Those of a folder that another process writes into: nothing of it is changed.
+    pub(super) fn of_another(folder: &Path, keep: usize) -> Checkpoints {
+        Checkpoints { folder: folder.to_path_buf(), keep }
+    }
+
+    /// The checkpoint of a step.
+    ///
+    /// # Errors
+    /// There is none, or it is not whole.
+    pub(super) fn of_step(&self, step: u64) -> Result<Checkpoint> {
+        Checkpoint::open(&self.folder.join(format!("{PREFIX}{step:08}")))
+    }
+
     /// The checkpoints that are there, by step; none is opened.
     ///
     /// # Errors

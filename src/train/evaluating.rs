@@ -155,6 +155,7 @@ impl Run {
     fn conclude(&mut self, record: LogRecord, step: Sum) -> Result<Tick> {
         let key = self.settings.eval_metric.key();
         let value = record.more.iter().find(|(name, _)| *name == key).map_or(f64::NAN, |(_, value)| *value);
+        self.tell_evaluation(record.step, value);
         let better = self.evaluations.observe(&self.settings, record.step, value);
         if !(better && self.settings.keep_best) {
             return self.close(record, step);

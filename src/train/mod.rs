@@ -3,6 +3,7 @@
 
 mod batch;
 mod best;
+mod buckets;
 mod checkpoint;
 pub mod data;
 mod evaluating;
@@ -13,8 +14,10 @@ pub mod noise;
 mod order;
 #[cfg(feature = "report")]
 mod page;
+mod pass;
 mod plan;
 mod pretrain;
+pub mod ranks;
 mod results;
 mod resume;
 mod run;
@@ -22,6 +25,7 @@ mod saving;
 pub mod schedule;
 pub mod settings;
 mod sources;
+mod start;
 mod step;
 pub mod visual;
 
@@ -36,10 +40,11 @@ pub use order::{BatchLimit, DataOrder, OrderOptions, Position};
 pub use page::write_report;
 pub use plan::{MemoryPlan, PlanOptions, PlanShape, plan, plan_settings};
 pub use pretrain::{PretrainOptions, pretrain};
+pub use ranks::{Communicator, Ranks};
 pub use results::Finished;
 pub use run::Run;
 pub use schedule::{Schedule, ScheduleKind};
-pub use settings::{EvalMetric, Key, KeyKind, NoiseShape, Settings, Stage, Trained};
+pub use settings::{EvalMetric, Key, KeyKind, NoiseShape, Reduce, Settings, Stage, Trained};
 pub use sources::Watch;
 pub use step::Tick;
 pub use visual::{EmbeddingFiles, NamedEmbeddings, VisualInputs};

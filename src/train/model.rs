@@ -1,14 +1,13 @@
 //! An adapter and a decoder together: what a training step and an evaluation run.
 
-use crate::device::{Buffer, Device, Pending, Purpose, Recorder, Tensor};
-use crate::kernels::nn::attention::{Sequence, Sequences};
-use crate::kernels::nn::embedding::{ScatterPlan, VISUAL};
-use crate::nn::adapter::AdapterSpace;
-use crate::nn::decoder::{self, Head, HeadSpace, Keep, Logits, Space};
+use crate::device::{Buffer, Device, Pending, Recorder, Tensor};
+use crate::nn::decoder::{Keep, Logits, Space};
 use crate::nn::{Gradients, Model};
 use crate::optim::{AdamW, AdamWOptions, ParameterRule};
-use crate::{ElementType, Error, Result};
+use crate::{Error, Result};
 
+use super::buckets::Buckets;
+use super::pass::{Backward, Completed, Part, Room, check, decoder_ids, packed, record};
 use super::{Batch, dropout_key};
 
 /// Which parameters train.
@@ -24,44 +23,10 @@ pub enum Trains {
     LowRank,
 }
 
-const VISUAL_GRADIENT: (Purpose, &str) = (Purpose::Backward, "of the visual tokens");
-
-/// Work space for batches of a largest size.
-#[derive(Clone, Debug)]
-struct Room {
-    tokens: usize,
-    targets: usize,
-    rows: usize,
-    space: Space,
-    head: HeadSpace,
-    adapter: AdapterSpace,
-    d_visual: Tensor,
-}
-
-impl Room {
-    fn new(device: &Device, model: &Model, (tokens, targets, rows): (usize, usize, usize), keep: Keep) -> Result<Self> {
-        Ok(Room {
-            tokens,
-            targets,
-            rows,
-            space: Space::new(device, &model.decoder, tokens, keep)?,
-            head: HeadSpace::new(device, &model.decoder, targets)?,
-            adapter: AdapterSpace::new(device, &model.adapter, rows)?,
-            d_visual: Tensor::labelled(device, VISUAL_GRADIENT, (rows, model.adapter.output()), ElementType::F32)?,
-        })
-    }
-
-    fn fits(&self, batch: &Batch) -> bool {
-        batch.tokens() <= self.tokens
-            && batch.targets as usize <= self.targets
-            && batch.embedding_rows.len() <= self.rows
-    }
-}
-
 /// The loss of one batch, on its way from the device.
 #[derive(Clone, Debug)]
 pub struct Losses {
-    buffer: Buffer,
+    pub(super) buffer: Buffer,
     /// Supervised tokens.
     pub count: usize,
 }
@@ -106,6 +71,8 @@ pub struct Trainer {
     pub model: Model,
     adapter_gradients: Gradients,
     decoder_gradients: Gradients,
+    /// Where batches are summed as wholes.
+    buckets: Option<Buckets>,
     /// The optimiser.
     pub optimizer: AdamW,
     keep: Keep,
@@ -150,6 +117,7 @@ impl Trainer {
             model,
             adapter_gradients,
             decoder_gradients,
+            buckets: None,
             optimizer,
             keep,
             room: None,
@@ -157,6 +125,59 @@ impl Trainer {
             loss_scale: 1.0,
             dropout_seed: options.seed,
         })
+    }
+
+    /// From the next step on the gradients of a step's batches are added up as wholes, in the order of the batches, each summed by itself
+    /// first; without it each batch's products add to the sum of those before. It takes memory for a layer's gradients, and for the tables'
+    /// where these train.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn sum_whole_batches(&mut self) -> Result<()> {
+        let totals = (&self.adapter_gradients, &self.decoder_gradients);
+        self.buckets = Some(Buckets::of_model(&self.model).with_room(&self.device, totals)?);
+        Ok(())
+    }
+
+    /// The same for a step whose batches' sums go from rank to rank, each batch added to the sum of those before.
+    pub(super) fn sum_by_rank(&mut self) {
+        self.buckets = Some(Buckets::of_model(&self.model));
+    }
+
+    /// How many buckets there are in which something trains.
+    pub(super) fn filled_buckets(&self) -> usize {
+        let filled =
+            |b: &Buckets| (0..b.len()).filter(|number| b.of(self.gradients(), *number).next().is_some()).count();
+        self.buckets.as_ref().map_or(0, filled)
+    }
+
+    /// The tensors of a bucket: one batch's where these are summed as wholes, else the step's.
+    pub(super) fn bucket(&self, number: usize) -> impl Iterator<Item = &Tensor> {
+        let totals = self.gradients();
+        let all = self.buckets.iter().flat_map(move |b| b.of(b.target(totals), number));
+        all.flat_map(|gradient| gradient.shards().map(|(_, shard)| shard))
+    }
+
+    /// Replaces a bucket of the step's gradients by these numbers, f32 as [`Self::bucket`]'s tensors have them, one after the other.
+    ///
+    /// # Errors
+    /// Another number of bytes; the device was lost.
+    pub(super) fn set_bucket(&self, number: usize, bytes: &[u8]) -> Result<()> {
+        let (totals, mut rest) = (self.gradients(), bytes);
+        for gradient in self.buckets.iter().flat_map(|b| b.of(totals, number)) {
+            for (_, shard) in gradient.shards() {
+                let count = (shard.rows() * shard.row_bytes()).min(rest.len());
+                let (own, after) = rest.split_at(count);
+                self.device.write(shard.buffer(), own)?;
+                rest = after;
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts the targets of a batch that another rank computes.
+    pub(super) fn count_targets(&mut self, count: u32) {
+        self.targets += count as usize;
     }
 
     /// Where the model is.
@@ -205,14 +226,43 @@ impl Trainer {
     /// # Errors
     /// As there.
     pub fn record(&mut self, batch: &Batch, embeddings: &Tensor) -> Result<(Recorder, Losses)> {
-        let gradients = Some((&self.adapter_gradients, &self.decoder_gradients));
-        let (room, both) = ((&mut self.room, self.keep), (batch, embeddings));
-        let gradients = gradients.map(|both| (both, self.loss_scale));
-        let key = dropout_key(self.dropout_seed, self.optimizer.step());
-        let gradients = gradients.map(|(both, scale)| Backward { gradients: both, scale, dropout: key });
-        let (recorder, losses) = record(&self.device, &self.model, room, both, gradients)?;
-        self.targets += losses.count;
+        let (_, recorder, losses) = self.record_cut(batch, embeddings, Completed::Sum)?;
         Ok((recorder, losses))
+    }
+
+    /// As [`Self::record`], in parts, if it is told so: each ends where a bucket of gradients is complete.
+    pub(super) fn record_cut(
+        &mut self,
+        batch: &Batch,
+        embeddings: &Tensor,
+        completed: Completed,
+    ) -> Result<(Vec<Part>, Recorder, Losses)> {
+        let (totals, buckets) = ((&self.adapter_gradients, &self.decoder_gradients), self.buckets.as_ref());
+        let (room, both) = ((&mut self.room, self.keep), (batch, embeddings));
+        let mut parts = Vec::new();
+        let mut complete = |recorder: &mut Recorder, bucket: usize| -> Result<()> {
+            let Some(buckets) = buckets else { return Ok(()) };
+            match completed {
+                Completed::Sum => buckets.add(recorder, bucket, totals)?,
+                Completed::Part if buckets.of(totals, bucket).next().is_some() => {
+                    let next = recorder.device().recorder();
+                    parts.push(Part { recorder: std::mem::replace(recorder, next), bucket });
+                }
+                Completed::Part => {}
+            }
+            buckets.begin_after(recorder, bucket);
+            Ok(())
+        };
+        let backward = Backward {
+            gradients: buckets.map_or(totals, |buckets| buckets.target(totals)),
+            buckets,
+            scale: self.loss_scale,
+            dropout: dropout_key(self.dropout_seed, self.optimizer.step()),
+            complete: &mut complete,
+        };
+        let (recorder, losses) = record(&self.device, &self.model, room, both, Some(backward))?;
+        self.targets += losses.count;
+        Ok((parts, recorder, losses))
     }
 
     /// The loss of a batch under the present parameters.
@@ -332,96 +382,4 @@ impl Model {
         recorder.submit()?;
         logits.read_blocking(device)
     }
-}
-
-fn check(model: &Model, batch: &Batch, embeddings: &Tensor) -> Result<()> {
-    let want = (batch.embedding_rows.len(), model.adapter.input());
-    if (embeddings.rows(), embeddings.width()) != want {
-        let got = format!("[{}, {}]", embeddings.rows(), embeddings.width());
-        return Err(Error::shape("training", "embeddings", format!("[{}, {}]", want.0, want.1), got));
-    }
-    Ok(())
-}
-
-/// A batch's ids, visual ones as rows of [`Model::as_tokens`]: those of a sequence take its embedding's tokens in turn.
-fn decoder_ids(model: &Model, batch: &Batch) -> Vec<u32> {
-    let t = model.tokens_per_row().unwrap_or(1) as u32;
-    let mut ids = batch.ids.clone();
-    for &(first, count) in batch.sequences.iter().filter(|_| t > 1) {
-        let visual = ids[first as usize..(first + count) as usize].iter_mut().filter(|id| **id & VISUAL != 0);
-        visual.zip((0..t).cycle()).for_each(|(id, k)| *id = VISUAL | ((*id & !VISUAL) * t + k));
-    }
-    ids
-}
-
-/// What a training pass has beside a forward pass.
-struct Backward<'a> {
-    /// Of the adapter and of the decoder.
-    gradients: (&'a Gradients, &'a Gradients),
-    /// The loss's factor.
-    scale: f32,
-    /// The key of dropout's masks.
-    dropout: [u32; 2],
-}
-
-/// The number of each token's sample.
-fn samples_of(batch: &Batch) -> Vec<u32> {
-    let of = |(&(_, count), &sample): (&(u32, u32), &u32)| std::iter::repeat_n(sample, count as usize);
-    batch.sequences.iter().zip(&batch.samples).flat_map(of).collect()
-}
-
-fn packed(device: &Device, batch: &Batch, ids: &[u32]) -> Result<decoder::Batch> {
-    let sequence =
-        |&(first, count): &(u32, u32)| Sequence { q_first: first, q_count: count, k_first: first, k_count: count };
-    let sequences = Sequences::new(device, &batch.sequences.iter().map(sequence).collect::<Vec<_>>())?;
-    decoder::Batch::new(device, ids, &batch.positions, sequences)
-}
-
-/// One batch through adapter and decoder, forward and, with gradients, backward from the loss times a factor.
-fn record(
-    device: &Device,
-    model: &Model,
-    (room, keep): (&mut Option<Room>, Keep),
-    (batch, embeddings): (&Batch, &Tensor),
-    backward: Option<Backward<'_>>,
-) -> Result<(Recorder, Losses)> {
-    check(model, batch, embeddings)?;
-    let rows = batch.embedding_rows.len();
-    if room.as_ref().is_none_or(|room| !room.fits(batch)) {
-        // What was there is given back first.
-        let had = room.take().map_or((0, 0, 0), |r| (r.tokens, r.targets, r.rows));
-        let size = (had.0.max(batch.tokens()), had.1.max(batch.targets as usize), had.2.max(rows));
-        *room = Some(Room::new(device, model, size, keep)?);
-    }
-    let Some(room) = room else { return Err(Error::argument("training", "no work space")) };
-    let space = room.space.first_rows(batch.tokens())?;
-    let adapter = room.adapter.first_rows(rows)?;
-    let ids = decoder_ids(model, batch);
-    let plan = ScatterPlan::new(device, &ids)?;
-    plan.check(model.decoder.config().vocab_size, rows * model.tokens_per_embedding())?;
-    let mut packed = packed(device, batch, &ids)?;
-    let dropout = model.decoder.dropout;
-    if let Some(backward) = backward.as_ref().filter(|_| dropout > 0.0) {
-        packed = packed.with_dropout(device, &samples_of(batch), (dropout, backward.dropout))?;
-    }
-    let head = Head::new(device, &batch.labels)?;
-    let visual = if rows > 0 { Some(model.as_tokens(adapter.output())?) } else { None };
-
-    let mut recorder = device.recorder();
-    if rows > 0 {
-        model.adapter.forward(&mut recorder, embeddings, &adapter)?;
-    }
-    model.decoder.forward(&mut recorder, &packed, visual.as_ref(), &space, None)?;
-    let of_loss = backward.as_ref().map(|b| (b.gradients.1, b.scale));
-    model.decoder.loss(&mut recorder, &head, (&space, &room.head), of_loss)?;
-    if let Some(Backward { gradients: (adapter_gradients, decoder_gradients), .. }) = backward {
-        let d_visual = room.d_visual.first_rows(rows)?;
-        recorder.clear(d_visual.buffer());
-        let d_tokens = if rows > 0 { Some(model.as_tokens(&d_visual)?) } else { None };
-        model.decoder.backward(&mut recorder, decoder_gradients, (&packed, &plan), &space, d_tokens.as_ref())?;
-        if rows > 0 {
-            model.adapter.backward(&mut recorder, adapter_gradients, (embeddings, &d_visual), &adapter, None)?;
-        }
-    }
-    Ok((recorder, Losses { buffer: head.losses().clone(), count: head.count() }))
 }

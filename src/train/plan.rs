@@ -44,6 +44,8 @@ pub struct PlanOptions {
     pub visual_tokens: usize,
     /// Samples of a batch.
     pub batch_size: usize,
+    /// Batches of a step.
+    pub accumulate: usize,
     /// Positions of each: BOS, visual tokens, text, all text supervised.
     pub length: usize,
     /// The most bytes that the device binds at once.
@@ -135,6 +137,7 @@ pub fn plan_settings(device: &Device, settings: &Settings, shape: PlanShape) -> 
             BatchLimit::Samples(size) => size,
             BatchLimit::Tokens(most) => (most / length.max(1)).max(1),
         },
+        accumulate: settings.step_batches(),
         length,
         max_binding: device.capabilities().max_binding,
     };
@@ -224,6 +227,9 @@ pub fn plan(config: &DecoderConfig, options: &PlanOptions) -> Result<MemoryPlan>
     let model = Model { adapter: Adapter::new(&device, &weights)?, decoder };
     let adamw = AdamWOptions { moments: options.moments, ..Default::default() };
     let mut trainer = Trainer::new(&device, model, options.trains, (adamw, options.recompute))?;
+    if options.accumulate > 1 {
+        trainer.sum_whole_batches()?;
+    }
     let embeddings = Tensor::new(&device, options.batch_size, options.embedding_width, ElementType::F32)?;
     trainer.clear()?;
     trainer.accumulate(&batch(options), &embeddings)?;

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use serde_json::{Value, json};
+
 use super::settings::{Settings, Trained};
 use crate::device::Device;
 use crate::io::Weights;
@@ -19,6 +21,19 @@ pub struct Finished {
     pub low_rank: Option<PathBuf>,
     /// The folder of the same as the best evaluation saw them, where that was to be kept.
     pub best: Option<PathBuf>,
+}
+
+impl Finished {
+    /// As other ranks hear of it.
+    pub(super) fn to_json(&self) -> Value {
+        json!([self.adapter, self.model, self.low_rank, self.best])
+    }
+
+    /// What [`Self::to_json`] said.
+    pub(super) fn from_json(value: &Value) -> Finished {
+        let path = |i: usize| value.get(i).and_then(Value::as_str).map(PathBuf::from);
+        Finished { adapter: path(0).unwrap_or_default(), model: path(1), low_rank: path(2), best: path(3) }
+    }
 }
 
 /// Writes a model into the folder `out` as the settings have it, without waiting for the device.

@@ -30,6 +30,23 @@ impl Run {
         with_state.collect()
     }
 
+    /// A checksum of what has learnt so far, and of the optimiser's state.
+    pub(super) fn replica_sum(&self) -> Result<u32> {
+        let mut sum = crc32fast::Hasher::new();
+        for (_, parts) in self.training() {
+            for (_, content) in parts {
+                let buffers: Vec<Buffer> = match &content {
+                    Content::Numbers(table) => table.shards().map(|(_, shard)| shard.buffer().clone()).collect(),
+                    Content::Bytes(buffers) => buffers.iter().map(|(buffer, _)| buffer.clone()).collect(),
+                };
+                for buffer in buffers {
+                    sum.update(&self.device.read_blocking(&buffer)?);
+                }
+            }
+        }
+        Ok(sum.finalize())
+    }
+
     /// Begins to write everything that the rest of the run depends on, as it is now.
     pub(super) fn begin_saving(&self) -> Result<Saving> {
         let (sum, targets) = self.pending();

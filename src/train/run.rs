@@ -13,38 +13,31 @@
 //! ```
 
 use std::collections::VecDeque;
-use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
 use super::best::{BEST, Evaluations};
-use super::data::{HeldOut, read_samples};
+use super::data::HeldOut;
 use super::evaluating::Asker;
 use super::fingerprint::Fingerprints;
-use super::log::{LogRecord, RunLog, start_of};
-use super::order::{DataOrder, OrderOptions};
+use super::log::{LogRecord, RunLog};
+use super::order::DataOrder;
+use super::ranks::Ranks;
 use super::saving::Saving;
 use super::schedule::Schedule;
-use super::settings::{Settings, Stage, Trained};
-use super::sources::{Watch, with_embeddings};
+use super::settings::Settings;
+use super::sources::Watch;
 use super::step::{Phase, Unread};
 use super::visual::VisualInputs;
 use super::{Checkpoints, Finished, Model, Trainer, results};
 use crate::device::{Device, block_on};
-use crate::error::{Problem, Remedy};
-use crate::io::{
-    AdapterWeights, ChatDate, ChatTemplate, EventWriter, FolderLock, Samples, Start, Tokenizer, atomic_folder,
-    write_atomically,
-};
-use crate::nn::adapter::fresh;
-use crate::nn::decoder::LowRankOptions;
-use crate::nn::{Adapter, Decoder, Precision};
-use crate::optim::{AdamWOptions, LossScale};
+use crate::io::{EventWriter, FolderLock, Samples, Start, write_atomically};
+use crate::optim::LossScale;
 use crate::{Error, Result};
 
 pub(super) const LOG: &str = "log.jsonl";
 pub(super) const CHECKPOINTS: &str = "checkpoints";
-const SETTINGS: &str = "run.toml";
+pub(super) const SETTINGS: &str = "run.toml";
 
 /// A training run.
 #[derive(Debug)]
@@ -66,13 +59,14 @@ pub struct Run {
     pub(super) unread: VecDeque<Unread>,
     pub(super) held_out: Option<HeldOut>,
     pub(super) asker: Option<Asker>,
-    log: RunLog,
+    /// Of rank 0.
+    pub(super) log: Option<RunLog>,
     /// The same for TensorBoard.
-    events: Option<EventWriter>,
+    pub(super) events: Option<EventWriter>,
     /// The loss's factor, where the model computes in mixed precision.
     pub(super) loss_scale: Option<LossScale>,
     /// Sums since the last logged step: negative log-likelihood and targets.
-    pending: (f64, u64),
+    pub(super) pending: (f64, u64),
     /// The step of the newest checkpoint, be it still on its way.
     pub(super) saved: Option<u64>,
     /// The checkpoint that is on its way. Before the lock: it is finished when this is dropped.
@@ -83,8 +77,12 @@ pub struct Run {
     pub(super) told: bool,
     /// What the inputs hold.
     pub(super) fingerprints: Fingerprints,
-    /// Of the run's folder.
-    _lock: FolderLock,
+    /// Who shares the run's steps.
+    pub(super) ranks: Ranks,
+    /// How often they were asked whether to stop.
+    pub(super) asked: u64,
+    /// Of the run's folder, on rank 0.
+    pub(super) _lock: Option<FolderLock>,
 }
 
 impl Run {
@@ -101,77 +99,34 @@ impl Run {
     ///
     /// # Errors
     /// As [`Self::start`].
-    pub fn start_watched(
+    pub fn start_watched(device: &Device, settings: Settings, start: Start, watch: Option<Watch<'_>>) -> Result<Run> {
+        let ranks = Ranks::alone();
+        Run::start_on(device, settings, start, watch, ranks)
+    }
+
+    /// As [`Self::start_watched`], on one of several ranks, which all call this with the same settings: see [`super::ranks`]. All of them see
+    /// the same files. Rank 0 writes the run's folder; the others read it where the run goes on.
+    ///
+    /// # Errors
+    /// As [`Self::start`]; batches that the ranks cannot share evenly; ranks that were told other things, or read other data.
+    pub fn start_on(
         device: &Device,
-        mut settings: Settings,
+        settings: Settings,
         start: Start,
         watch: Option<Watch<'_>>,
+        ranks: Ranks,
     ) -> Result<Run> {
-        settings.validate()?;
-        settings.ignored().iter().for_each(|line| log::warn!("{line}"));
-        settings.hints().iter().for_each(|line| log::warn!("{line}"));
-        let out = settings.out.clone();
-        // Before anything is read, if the folder is there: reading may take minutes. Else once all else is found to be good.
-        let lock = if out.is_dir() { Some(FolderLock::acquire(&out)?) } else { None };
-        check_new(&out, start)?;
-        complete(device, &mut settings, start)?;
-        let sources = with_embeddings(device, &settings, watch)?;
-        // As they are before they are read.
-        let fingerprints = Fingerprints::begin(&sources)?;
-        let data = read_samples(&sources, &settings.data)?;
-        let mut inputs = VisualInputs::of_settings(device, data.embeddings.rows, &settings)?;
-        let held_out = HeldOut::open(device, &sources)?;
-        let model = model(device, &settings, &mut inputs)?;
-        let trainer = trainer(device, model, &settings)?;
-        let asker = held_out.as_ref().map(|held_out| Asker::new(device, &settings, held_out, &trainer.model));
-        let asker = asker.transpose()?.flatten();
-        let options = OrderOptions { limit: settings.batch_limit(), window: settings.window, seed: settings.seed };
-        let order = DataOrder::new(data.samples.lengths(), options)?;
-        let schedule = schedule(&settings, &order)?;
-        let lock = lock.map_or_else(|| create_locked(&out, start), Ok)?;
-        let (checkpoints, log) = open_folder(&out, start, settings.keep)?;
-        let mixed = settings.precision == Some(Precision::Mixed);
-        let mut run = Run {
-            device: device.clone(),
-            settings,
-            trainer,
-            checkpoints,
-            order,
-            tokens: 0,
-            evaluations: Evaluations::default(),
-            inputs,
-            samples: data.samples,
-            held_out,
-            asker,
-            schedule,
-            rate: 0.0,
-            phase: Phase::Idle,
-            unread: VecDeque::new(),
-            log,
-            events: None,
-            loss_scale: mixed.then(LossScale::default),
-            pending: (0.0, 0),
-            saved: None,
-            saving: None,
-            is_behind: false,
-            told: false,
-            fingerprints,
-            _lock: lock,
-        };
-        if start == Start::Resume
-            && let Some(checkpoint) = run.checkpoints.newest()?
-        {
-            run.restore(&checkpoint)?;
-            run.saved = Some(run.step());
-        }
-        run.begin_log(start)?;
-        Ok(run)
+        let told = ranks.clone();
+        Run::begin(device, settings, start, (watch, ranks)).inspect_err(|e| told.tell_error("at the start", e))
     }
 
     /// Opens the log behind the step at which the run starts, and writes the settings beside it.
-    fn begin_log(&mut self, start: Start) -> Result<()> {
+    pub(super) fn begin_log(&mut self, start: Start) -> Result<()> {
+        if !self.ranks.is_root() {
+            return Ok(());
+        }
         let out = &self.settings.out;
-        self.log = RunLog::resume(&out.join(LOG), self.step())?;
+        self.log = Some(RunLog::resume(&out.join(LOG), self.step())?);
         let goes_on = (start == Start::Resume).then(|| self.step() + 1);
         self.events = self.settings.tensorboard.then(|| EventWriter::new(out, goes_on));
         write_atomically(&out.join(SETTINGS), true, self.settings.to_toml().as_bytes())
@@ -229,17 +184,25 @@ impl Run {
         if loss.is_finite() && (grad_norm.is_finite() || mends_itself) {
             return Ok(());
         }
-        if let Err(e) = self.finish_saving() {
-            log::error!("{e}");
-        }
-        let kept = match self.checkpoints.list()?.last() {
-            Some((step, path)) => format!("the checkpoint of step {step} is kept in {}", path.display()),
-            None => "there is no checkpoint yet".to_string(),
-        };
+        let kept = self.kept();
         let what = format!("step {step}: the loss is {loss} and the gradient's norm {grad_norm}");
         let precision = if mends_itself { ", or compute in f32, whose range is wider" } else { "" };
         let remedy = format!("lower lr, or check weights and embeddings{precision}");
         Err(Error::degenerate(format!("{what}; training stopped, {kept}; {remedy}")))
+    }
+
+    /// What is left of the run if it ends here.
+    pub(super) fn kept(&mut self) -> String {
+        if let Err(e) = self.finish_saving() {
+            log::error!("{e}");
+        }
+        match self.checkpoints.list() {
+            Ok(list) => match list.last() {
+                Some((step, path)) => format!("the checkpoint of step {step} is kept in {}", path.display()),
+                None => "there is no checkpoint yet".to_string(),
+            },
+            Err(e) => e.to_string(),
+        }
     }
 
     fn due(&self, step: u64, every: u64) -> bool {
@@ -248,10 +211,10 @@ impl Run {
 
     /// Whether an evaluation is due after this step.
     pub(super) fn evaluates(&self, step: u64) -> bool {
-        self.held_out.is_some() && self.due(step, self.settings.eval_every)
+        self.settings.eval_data.is_some() && self.due(step, self.settings.eval_every)
     }
 
-    /// Whether a checkpoint is due after this step.
+    /// Whether a checkpoint is due after this step: rank 0 writes it.
     pub(super) fn saves(&self, step: u64) -> bool {
         self.due(step, self.settings.checkpoint_every)
     }
@@ -259,12 +222,13 @@ impl Run {
     /// The step's log line, if it is due.
     pub(super) fn log_step(&mut self, record: &LogRecord, (sum, targets): (f64, u64)) -> Result<()> {
         self.pending = (self.pending.0 + sum, self.pending.1 + targets);
+        let Some(mut log) = self.log.take() else { return Ok(()) };
         if self.due(record.step, self.settings.log_every) || !record.more.is_empty() {
             // A line stands for all steps since the line before.
             let (sum, targets) = std::mem::take(&mut self.pending);
             let record = LogRecord { loss: sum / targets as f64, ..record.clone() };
             let mut notes = Map::new();
-            if self.log.is_empty() {
+            if log.is_empty() {
                 notes.insert("start".to_string(), self.beginning());
             }
             if record.step < self.total()
@@ -272,11 +236,12 @@ impl Run {
             {
                 notes.insert("stopped_early".to_string(), why.into());
             }
-            self.log.write_with(&record, notes)?;
+            log.write_with(&record, notes)?;
             if let Some(events) = &mut self.events {
                 events.write(record.step, &record.numbers())?;
             }
         }
+        self.log = Some(log);
         Ok(())
     }
 
@@ -302,185 +267,20 @@ impl Run {
         self.pending = pending;
     }
 
-    /// Writes the results.
+    /// Writes the results. With several ranks rank 0 does, and all come back when it is done.
     ///
     /// # Errors
-    /// A full disk; the device was lost.
+    /// A full disk; the device was lost; what another rank ended by.
     pub fn finish(mut self) -> Result<Finished> {
-        self.save()?;
+        let finished = self.write_results();
+        self.shared(finished)
+    }
+
+    /// What a run of one process, or rank 0, leaves.
+    pub(super) fn results(&mut self) -> Result<Finished> {
         let (model, settings) = (&self.trainer.model, &self.settings);
         let mut finished = block_on(&self.device, results::write(&self.device, model, settings, &settings.out))?;
         finished.best = Some(settings.out.join(BEST)).filter(|folder| settings.keep_best && folder.is_dir());
         Ok(finished)
     }
-}
-
-/// Refuses a new run where there is one already.
-fn check_new(out: &Path, start: Start) -> Result<()> {
-    let exists = out.join(LOG).exists() || out.join(CHECKPOINTS).exists();
-    if exists && start == Start::New {
-        return Err(Error::format(out, Problem::new("holds a run already").remedy(Remedy::ResumeOrReplace)));
-    }
-    Ok(())
-}
-
-/// Fills in what the settings leave open: as a run that goes on had it, else as the device and the day suggest.
-fn complete(device: &Device, settings: &mut Settings, start: Start) -> Result<()> {
-    settings.precision = Some(precision(device, settings, start));
-    settings.date = date(settings, start)?;
-    settings.any_encoder |= before(settings, start).is_some_and(|before| before.any_encoder);
-    Ok(())
-}
-
-/// The learning rate of each step of the whole run.
-fn schedule(settings: &Settings, order: &DataOrder) -> Result<Schedule> {
-    let steps = || order.total_steps(settings.accumulate as u64, settings.epochs);
-    let total = settings.max_steps.unwrap_or_else(steps);
-    Schedule::with_ratio(settings.schedule, settings.lr, settings.warmup_ratio, total)
-}
-
-/// The checkpoints and the log of the run's folder, which is locked; those of a run that is replaced are removed.
-fn open_folder(out: &Path, start: Start, keep: usize) -> Result<(Checkpoints, RunLog)> {
-    if start == Start::Replace {
-        clear(out)?;
-    }
-    atomic_folder::recover(out)?;
-    Ok((Checkpoints::open(&out.join(CHECKPOINTS), keep)?, RunLog::resume(&out.join(LOG), u64::MAX)?))
-}
-
-/// What the run computes in: as it was told; one that is resumed, as it did; else as the device can where an adapter or all of a decoder
-/// learns. Low-rank additions have not been shown to end alike in both precisions (docs/training.md).
-fn precision(device: &Device, settings: &Settings, start: Start) -> Precision {
-    match (settings.precision, before(settings, start)) {
-        (Some(precision), _) => precision,
-        (None, Some(before)) => before.precision.unwrap_or_default(),
-        (None, None) if settings.train == Trained::Lora => Precision::F32,
-        (None, None) => Precision::for_training(device),
-    }
-}
-
-/// The settings that a run which is resumed was started with. What a checkpoint says is compared later.
-fn before(settings: &Settings, start: Start) -> Option<Settings> {
-    let written = settings.out.join(SETTINGS);
-    if start != Start::Resume || !written.is_file() {
-        return None;
-    }
-    let mut before = Settings::new(settings.stage);
-    before.read(&written).unwrap_or_else(|e| log::warn!("what it does not say is taken to be as by default: {e}"));
-    Some(before)
-}
-
-/// The date that the chat template gets, where it writes one: as it was told; in a run that is resumed, as before; else today.
-fn date(settings: &Settings, start: Start) -> Result<Option<ChatDate>> {
-    if settings.stage == Stage::One {
-        return Ok(None);
-    }
-    let template = ChatTemplate::open(&settings.model, &Tokenizer::open(&settings.model)?)?;
-    if !template.is_dated() {
-        return Ok(None);
-    }
-    let before = before(settings, start).and_then(|before| before.date).or_else(|| {
-        let logged = start_of(&settings.out.join(LOG)).filter(|_| start == Start::Resume)?;
-        logged.get("date")?.as_str()?.parse().ok()
-    });
-    Ok(settings.date.or(before).or_else(|| Some(ChatDate::now().day())))
-}
-
-/// Makes and locks a run's folder. Another process may have made it meanwhile, and even be done with its run.
-fn create_locked(out: &Path, start: Start) -> Result<FolderLock> {
-    std::fs::create_dir_all(out).map_err(Error::io("create", out))?;
-    let lock = FolderLock::acquire(out)?;
-    check_new(out, start)?;
-    Ok(lock)
-}
-
-/// Removes a run's log, checkpoints and best evaluation; results are replaced when the new run has its own.
-fn clear(out: &Path) -> Result<()> {
-    let (log, checkpoints, best) = (out.join(LOG), out.join(CHECKPOINTS), out.join(BEST));
-    EventWriter::remove_all(out)?;
-    if best.exists() {
-        std::fs::remove_dir_all(&best).map_err(Error::io("remove", &best))?;
-    }
-    if log.exists() {
-        std::fs::remove_file(&log).map_err(Error::io("remove", &log))?;
-    }
-    if checkpoints.exists() {
-        std::fs::remove_dir_all(&checkpoints).map_err(Error::io("remove", &checkpoints))?;
-    }
-    Ok(())
-}
-
-/// The decoder of the model folder behind the adapter that the settings name, or a fresh one.
-fn model(device: &Device, settings: &Settings, inputs: &mut VisualInputs) -> Result<Model> {
-    let precision = settings.precision.unwrap_or_default();
-    let mut decoder = match (settings.train, precision) {
-        (Trained::All, _) => Decoder::open(device, &settings.model, Some(settings.master_weights))?,
-        (_, Precision::F32) => Decoder::open(device, &settings.model, settings.weights)?,
-        (_, Precision::Mixed) => Decoder::open_mixed(device, &settings.model, settings.weights)?,
-    };
-    let hidden = decoder.config().hidden_size;
-    let width = inputs.width();
-    let mut weights = match &settings.init_adapter {
-        None => fresh(settings.adapter, width, hidden * settings.adapter_tokens, settings.seed),
-        Some(path) => {
-            let weights = AdapterWeights::load(path)?;
-            weights.check_fits(width, hidden, path)?;
-            check_wanted(settings, &weights, hidden)?;
-            weights.visual_tokens_or(Some(settings.visual_tokens), hidden, path)?;
-            if let Some(before) = weights.visual_tokens().filter(|before| *before != settings.visual_tokens) {
-                let now = settings.visual_tokens;
-                log::warn!("{}: was trained with {before} visual tokens, and now gets {now}", path.display());
-            }
-            weights
-        }
-    };
-    // What the rows are counts, not what they were meant to be.
-    weights.set_unit_rows(inputs.are_of_length_1());
-    if let (Trained::Lora, Some(folder)) = (settings.train, &settings.init_lora) {
-        decoder.open_low_rank(device, folder)?;
-    } else if settings.train == Trained::Lora {
-        let alpha = settings.lora_alpha as f32;
-        let options = LowRankOptions { rank: settings.lora_rank, alpha, seed: settings.seed };
-        decoder.add_low_rank_to(device, options, &settings.lora_targets)?;
-    }
-    if let (Trained::Lora, Some(probability)) = (settings.train, settings.lora_dropout) {
-        decoder.set_dropout(probability as f32)?;
-    }
-    decoder.compute_in(device, precision)?;
-    Ok(Model { adapter: Adapter::new(device, &weights)?, decoder })
-}
-
-/// An adapter of another shape than the settings ask for must not take its place in silence; their defaults ask for none.
-fn check_wanted(settings: &Settings, weights: &AdapterWeights, hidden: usize) -> Result<()> {
-    let (plain, tokens) = (Settings::new(settings.stage), weights.outputs() / hidden.max(1));
-    let problem = if settings.adapter != plain.adapter && settings.adapter != weights.kind {
-        format!(
-            "adapter: {} is asked for, but init_adapter is {}; leave out one of them",
-            settings.adapter, weights.kind
-        )
-    } else if settings.adapter_tokens != plain.adapter_tokens && settings.adapter_tokens != tokens {
-        let asked = settings.adapter_tokens;
-        format!("adapter_tokens: {asked} are asked for, but init_adapter makes {tokens}; leave out one of them")
-    } else {
-        return Ok(());
-    };
-    Err(Error::argument("setting", problem))
-}
-
-fn trainer(device: &Device, model: Model, settings: &Settings) -> Result<Trainer> {
-    let options = AdamWOptions {
-        beta1: settings.beta1,
-        beta2: settings.beta2,
-        eps: settings.eps,
-        weight_decay: settings.weight_decay,
-        max_norm: (settings.clip > 0.0).then_some(settings.clip as f32),
-        moments: settings.optimizer,
-        seed: settings.seed,
-    };
-    let mut trainer = Trainer::new(device, model, settings.trains(), (options, settings.recompute))?;
-    let adapter_rate = settings.projector_lr.map_or(1.0, |rate| rate / settings.lr);
-    if adapter_rate != 1.0 || settings.decay_matrices_only {
-        trainer.set_rules(adapter_rate, settings.decay_matrices_only);
-    }
-    Ok(trainer)
 }

@@ -435,6 +435,7 @@ impl Run {
                 saving.wait();
                 Ok(())
             }
+            _ if self.rest_for_ranks()? => Ok(()),
             _ => self.device.wait(),
         }
     }

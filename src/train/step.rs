@@ -1,10 +1,13 @@
 //! One optimiser step in pieces, so that an app can train inside its own frame loop.
 
+use std::collections::BTreeMap;
+
+use super::LogRecord;
 use super::evaluating::{Asking, Evaluation};
 use super::model::Losses;
+use super::ranks::Exchange;
 use super::run::Run;
 use super::visual::judge;
-use super::{Batch, LogRecord};
 use crate::device::{Device, Pending, Piece, Pieces, Submission};
 use crate::{Error, Result};
 
@@ -25,6 +28,9 @@ pub enum Tick {
 /// Sum of some losses, and how many they are.
 pub(super) type Sum = (f64, u64);
 
+/// Losses of each of a rank's batches, and the gradient's norm.
+type Numbers = (Vec<Sum>, f64);
+
 /// How far the present step is.
 #[derive(Default)]
 pub(super) enum Phase {
@@ -39,6 +45,8 @@ pub(super) enum Phase {
     Evaluating(Box<Evaluation>),
     /// It is answered.
     Asking(Box<Asking>),
+    /// Rank 0 does so.
+    Hearing(LogRecord, Sum),
     /// What the best evaluation saw is written.
     Keeping(LogRecord, Sum, Pending<()>),
     /// A checkpoint is begun.
@@ -48,10 +56,14 @@ pub(super) enum Phase {
 /// The batches of a step so far.
 #[derive(Default)]
 pub(super) struct Batches {
-    losses: Vec<Losses>,
-    pieces: Pieces,
-    /// Whether these are all the step's batches.
-    complete: bool,
+    pub(super) losses: Vec<Losses>,
+    pub(super) pieces: Pieces,
+    /// Batches so far, on all ranks.
+    pub(super) count: usize,
+    /// Those of the whole step.
+    pub(super) of: usize,
+    /// What goes to other ranks and comes from them.
+    pub(super) exchange: Exchange,
     /// Whether the optimiser's step is among the pieces, and so nothing follows.
     steps: bool,
 }
@@ -60,11 +72,16 @@ pub(super) struct Batches {
 #[derive(Debug)]
 pub(super) struct Unread {
     /// As far as it is known.
-    record: LogRecord,
-    /// Losses, and the gradient's norm.
-    numbers: Pending<(Sum, f64)>,
+    pub(super) record: LogRecord,
+    /// Each batch's losses, and the gradient's norm.
+    numbers: Pending<Numbers>,
     /// The last of its work, the reading included.
     submitted: Submission,
+    /// What has come of this rank's numbers, and of the other ranks' losses.
+    pub(super) own: Option<Numbers>,
+    pub(super) heard: BTreeMap<usize, Vec<Sum>>,
+    /// Whether rank 0 was told of them.
+    pub(super) told: bool,
 }
 
 impl std::fmt::Debug for Phase {
@@ -75,6 +92,7 @@ impl std::fmt::Debug for Phase {
             Phase::Reading => "Reading",
             Phase::Evaluating(_) => "Evaluating",
             Phase::Asking(_) => "Asking",
+            Phase::Hearing(..) => "Hearing",
             Phase::Keeping(..) => "Keeping",
             Phase::Saving(_) => "Saving",
         })
@@ -144,7 +162,10 @@ impl Run {
         loop {
             match self.go_on(Pace::Whole)? {
                 Tick::Submitted => {}
-                Tick::Waiting => self.rest()?,
+                Tick::Waiting => {
+                    let rested = self.rest();
+                    self.shared(rested)?;
+                }
                 Tick::Stepped(record) => return Ok(record),
             }
         }
@@ -158,9 +179,10 @@ impl Run {
         if !matches!(self.phase, Phase::Idle) {
             return Err(Error::argument("save", "a step has begun; finish it first with advance"));
         }
-        self.settle(0)?;
+        let settled = self.settle(0);
+        self.shared(settled)?;
         self.finish_saving()?;
-        if self.saved != Some(self.step()) {
+        if self.ranks.is_root() && self.saved != Some(self.step()) {
             self.start_saving()?;
             self.finish_saving()?;
         }
@@ -178,11 +200,15 @@ impl Run {
         loop {
             if matches!(self.phase, Phase::Reading) && !self.evaluates(self.step()) && !self.saves(self.step()) {
                 self.phase = Phase::Idle;
-                return self.settle(AHEAD);
+                let settled = self.settle(AHEAD);
+                return self.shared(settled);
             }
             match self.go_on(Pace::Whole)? {
                 Tick::Submitted => {}
-                Tick::Waiting => self.rest()?,
+                Tick::Waiting => {
+                    let rested = self.rest();
+                    self.shared(rested)?;
+                }
                 Tick::Stepped(record) => return Ok(Some(record)),
             }
         }
@@ -198,7 +224,7 @@ impl Run {
                     self.log_step(&record, sum)?;
                     last = Some(record);
                 }
-                None => self.device.wait()?,
+                None => self.rest_for_numbers()?,
             }
         }
         Ok(last)
@@ -207,7 +233,10 @@ impl Run {
     /// The oldest step's numbers, if they are there.
     fn try_take(&mut self) -> Result<Option<(LogRecord, Sum)>> {
         let Some(oldest) = self.unread.front_mut() else { return Ok(None) };
-        let Some((sum, grad_norm)) = oldest.numbers.try_take(&self.device)? else { return Ok(None) };
+        if oldest.own.is_none() {
+            oldest.own = oldest.numbers.try_take(&self.device)?;
+        }
+        let Some((sum, grad_norm)) = self.total_of_oldest()? else { return Ok(None) };
         let Some(Unread { record, .. }) = self.unread.pop_front() else { return Ok(None) };
         let record = LogRecord { loss: sum.0 / sum.1 as f64, grad_norm, ..record };
         self.check_finite(record.step, record.loss, grad_norm)?;
@@ -228,6 +257,12 @@ impl Run {
     }
 
     fn go_on(&mut self, pace: Pace) -> Result<Tick> {
+        let step = self.step() + u64::from(matches!(self.phase, Phase::Idle | Phase::Batches(_)));
+        let ticked = self.go_on_alone(pace);
+        self.shared_at(step, ticked)
+    }
+
+    fn go_on_alone(&mut self, pace: Pace) -> Result<Tick> {
         let in_frames = pace == Pace::Frames;
         let pace = if self.tend_saving(in_frames)? { Pace::Frames } else { pace };
         match std::mem::take(&mut self.phase) {
@@ -238,7 +273,8 @@ impl Run {
                     let factor = scale.of_step(step)?;
                     self.trainer.set_loss_scale(factor)?;
                 }
-                self.record_batch(Batches::default(), pace)
+                let of = self.batches_of_step();
+                self.record_batch(Batches { of, ..Batches::default() }, pace)
             }
             Phase::Batches(batches) => self.go_on_with_batches(batches, pace),
             Phase::Reading => match self.try_take()? {
@@ -251,6 +287,7 @@ impl Run {
             },
             Phase::Evaluating(evaluation) => self.go_on_evaluating(evaluation, pace),
             Phase::Asking(asking) => self.go_on_asking(asking, pace),
+            Phase::Hearing(record, sum) => self.go_on_hearing(record, sum),
             Phase::Keeping(record, sum, mut writing) => match writing.try_take(&self.device)? {
                 Some(()) => self.close(record, sum),
                 None => self.wait_in(Phase::Keeping(record, sum, writing)),
@@ -272,17 +309,23 @@ impl Run {
         Ok(Tick::Submitted)
     }
 
-    /// Records a batch, and after the step's last one the optimiser.
+    /// Records a batch of this rank, and after the step's last one the optimiser.
     fn record_batch(&mut self, mut batches: Batches, pace: Pace) -> Result<Tick> {
-        let batch = Batch::pack(&self.samples, &self.order.next_batch())?;
-        let embeddings = self.inputs.noisy(&batch, self.step())?;
-        let (recorder, losses) = self.trainer.record(&batch, &embeddings)?;
-        batches.pieces.push(recorder, pace.piece());
-        batches.losses.push(losses);
-        self.tokens += batch.tokens() as u64;
-        // A pass ends with the step that it is in.
-        batches.complete = batches.losses.len() >= self.settings.accumulate || self.order.position().batch == 0;
-        if batches.complete && self.is_copied() {
+        let batch = self.next_own_batch(&mut batches)?;
+        match batch {
+            Some(batch) if self.ranks.are_one() => {
+                let embeddings = self.inputs.noisy(&batch, self.step())?;
+                let (recorder, losses) = self.trainer.record(&batch, &embeddings)?;
+                batches.pieces.push(recorder, pace.piece());
+                batches.losses.push(losses);
+            }
+            Some(batch) => {
+                self.record_shared(&mut batches, &batch, pace)?;
+                self.count_the_rest(&mut batches)?;
+            }
+            None => {}
+        }
+        if batches.count == batches.of && self.ranks.are_one() && self.is_copied() {
             self.record_step(&mut batches, pace)?;
         }
         self.go_on_in(Phase::Batches(batches))
@@ -301,7 +344,14 @@ impl Run {
             self.phase = Phase::Batches(batches);
             return Ok(tick);
         }
-        if !batches.complete {
+        if !self.ranks.are_one()
+            && !batches.steps
+            && let Some(tick) = self.go_on_sharing(&mut batches, pace)?
+        {
+            self.phase = Phase::Batches(batches);
+            return Ok(tick);
+        }
+        if batches.count < batches.of {
             return self.record_batch(batches, pace);
         }
         if !batches.steps {
@@ -316,28 +366,28 @@ impl Run {
         let numbers = self.begin_reading(batches.losses)?;
         // Nothing but a mark behind the copies.
         let submitted = self.device.recorder().submit()?;
-        self.unread.push_back(Unread { record, numbers, submitted });
+        let (own, heard, told) = (None, BTreeMap::new(), false);
+        self.unread.push_back(Unread { record, numbers, submitted, own, heard, told });
         self.go_on_in(Phase::Reading)
     }
 
     /// The numbers of the present step, copied before the next step overwrites them.
-    fn begin_reading(&self, losses: Vec<Losses>) -> Result<Pending<(Sum, f64)>> {
+    fn begin_reading(&self, losses: Vec<Losses>) -> Result<Pending<Numbers>> {
         let read = |losses: Losses| Ok((losses.begin_read(&self.device)?.into_future(), losses));
         let losses = losses.into_iter().map(read).collect::<Result<Vec<_>>>()?;
         let norm = self.device.begin_read(self.trainer.optimizer.scale_and_norm())?.into_future();
         let status = self.inputs.status().map(|status| self.device.begin_read(status)).transpose()?;
         Ok(Pending::new(async move {
-            let (mut sum, mut targets) = (0.0, 0);
+            let mut sums = Vec::with_capacity(losses.len());
             for (bytes, losses) in losses {
-                sum += losses.sum_of(&bytes.await?);
-                targets += losses.count as u64;
+                sums.push((losses.sum_of(&bytes.await?), losses.count as u64));
             }
             let norm = bytemuck::pod_read_unaligned::<f32>(&norm.await?[4..8]);
             // Whether every row could be aligned.
             if let Some(status) = status {
                 judge(&status.into_future().await?)?;
             }
-            Ok(((sum, targets), f64::from(norm)))
+            Ok((sums, f64::from(norm)))
         }))
     }
 
@@ -346,13 +396,16 @@ impl Run {
         if !self.evaluates(record.step) {
             return self.close(record, sum);
         }
-        self.go_on_in(Phase::Evaluating(Evaluation::begin(record, sum)))
+        match self.ranks.is_root() {
+            true => self.go_on_in(Phase::Evaluating(Evaluation::begin(record, sum))),
+            false => self.go_on_in(Phase::Hearing(record, sum)),
+        }
     }
 
     /// Log line and checkpoint, as they are due.
     pub(super) fn close(&mut self, record: LogRecord, sum: Sum) -> Result<Tick> {
         self.log_step(&record, sum)?;
-        if !self.saves(record.step) {
+        if !(self.saves(record.step) && self.ranks.is_root()) {
             return Ok(Tick::Stepped(record));
         }
         self.go_on_in(Phase::Saving(record))

@@ -27,6 +27,7 @@ mod nans;
 mod order;
 mod plan;
 mod python;
+mod ranks;
 mod real_gguf;
 mod real_model;
 mod records;

@@ -31,6 +31,7 @@ const OPTIONS: PlanOptions = PlanOptions {
     embedding_width: 48,
     visual_tokens: 2,
     batch_size: 3,
+    accumulate: 1,
     length: 10,
     max_binding: u64::MAX,
 };
@@ -62,6 +63,9 @@ fn real(options: &PlanOptions) -> (Device, Trainer) {
         embedding_rows: vec![0, 1, 2],
         targets: 21,
     };
+    if options.accumulate > 1 {
+        trainer.sum_whole_batches().unwrap();
+    }
     trainer.clear().unwrap();
     trainer.accumulate(&batch, &Tensor::from_f32(&device, &[0.5; 3 * 48], 48).unwrap()).unwrap();
     trainer.step(1e-3).unwrap();
@@ -73,6 +77,8 @@ fn a_plan_is_what_a_run_takes() {
     for options in [
         OPTIONS,
         PlanOptions { recompute: true, ..OPTIONS },
+        PlanOptions { accumulate: 2, ..OPTIONS },
+        PlanOptions { accumulate: 2, trains: Trains::LowRank, rank: 4, ..OPTIONS },
         PlanOptions { precision: Precision::Mixed, ..OPTIONS },
         PlanOptions {
             precision: Precision::Mixed,

@@ -1,7 +1,10 @@
 //! `train`.
 
 pub mod args;
+#[cfg(feature = "mpi")]
+mod mpi;
 mod plan;
+pub mod ranks;
 
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use realign::nn::Precision;
-use realign::train::{LogRecord, Run, Settings, Stage, Start, write_report};
+use realign::train::{LogRecord, Ranks, Run, Settings, Stage, Start, Watch, write_report};
 use serde_json::json;
 
 use crate::encode::Progress;
@@ -38,6 +41,11 @@ pub fn train(args: &TrainArgs) -> Result<()> {
         StageArgs::Stage2(args) => (Stage::Two, args),
         StageArgs::Plan(args) => return plan::plan(args),
     };
+    let ranks = ranks::ranks()?;
+    train_on(stage, args, &ranks).map_err(|error| ranks::say(&ranks, error))
+}
+
+fn train_on(stage: Stage, args: &RunArgs, ranks: &Ranks) -> Result<()> {
     let settings = settings(stage, args)?;
     let device = match settings.precision {
         Some(Precision::F32) => args.device.request()?,
@@ -50,25 +58,34 @@ pub fn train(args: &TrainArgs) -> Result<()> {
     };
     let embedding = Progress::begun_by_the_first();
     let watch = |what, done, all| embedding.tell(what, done, all);
-    let mut run = Run::start_watched(&device, settings, start, Some(&watch))?;
+    let watch: Option<Watch<'_>> = if ranks.is_root() { Some(&watch) } else { None };
+    let mut run = Run::start_on(&device, settings, start, watch, ranks.clone())?;
     embedding.finish();
     watch_for_stop("stopping after this step; Ctrl-C again to stop at once")?;
     let began = (Instant::now(), run.step(), run.tokens());
     let out = run.settings().out.clone();
     let precision = run.settings().precision.unwrap_or_default();
-    eprintln!("computes in {precision} on {}", device.name());
+    if ranks.is_root() {
+        let shared = if ranks.are_one() { String::new() } else { format!(", {} ranks", ranks.size()) };
+        eprintln!("computes in {precision} on {}{shared}", device.name());
+    }
     let samples = run.samples();
     let samples = (samples.missing() + samples.without_target(), samples.cut(), samples.skipped_bad());
     let last = match steps(&mut run) {
         Ok(last) => last,
         Err(error) => {
             // What was logged so far is worth a look; what counts is the reason of the end.
-            write_report(&out).map_or_else(|e| log::warn!("no report: {}", words(&e)), drop);
+            if ranks.is_root() {
+                write_report(&out).map_or_else(|e| log::warn!("no report: {}", words(&e)), drop);
+            }
             return Err(error);
         }
     };
     let seconds = began.0.elapsed().as_secs_f64();
     let (step, tokens) = (run.step(), run.tokens());
+    if !ranks.is_root() {
+        return run.finish().map(drop).map_err(Into::into);
+    }
     let report = write_report(&out)?;
     let overflowed = run.skipped_steps();
     let (best, stopped_early) = (run.best(), run.stopped_early());
@@ -84,6 +101,7 @@ pub fn train(args: &TrainArgs) -> Result<()> {
         "lora": finished.low_rank.as_deref().map(path), "log": path(&out.join("log.jsonl")), "report": path(&report),
         "device": device.name(), "seconds": seconds, "tokens_per_second": (tokens - began.2) as f64 / seconds.max(1e-9),
         "skipped": samples.0, "truncated": samples.1, "skipped_bad": samples.2, "precision": precision.name(), "skipped_steps": overflowed.unwrap_or(0),
+        "ranks": ranks.size(), "waited_seconds": ranks.waited().as_secs_f64(),
     });
     let evaluated = last.iter().flat_map(|record| &record.more).filter(|(name, _)| name.starts_with("eval_"));
     evaluated.for_each(|(name, x)| value[*name] = json!(x));
@@ -119,7 +137,10 @@ pub fn watch_for_stop(said: &'static str) -> Result<()> {
         if STOP.swap(true, Ordering::SeqCst) {
             std::process::exit(130);
         }
-        eprintln!("\n{said}");
+        match ranks::last_words() {
+            Some(words) => eprintln!("\n{words}"),
+            None => eprintln!("\n{said}"),
+        }
     };
     ctrlc::set_handler(handler).context("cannot watch for Ctrl-C")
 }
@@ -128,12 +149,14 @@ pub fn watch_for_stop(said: &'static str) -> Result<()> {
 fn steps(run: &mut Run) -> Result<Option<LogRecord>> {
     let mut progress = Steps::new(run);
     let mut last = None;
+    let out = run.settings().out.clone();
     while !run.is_done() {
+        ranks::note(run.ranks(), run.step() + 1, &out);
         if let Some(record) = run.advance_ahead()? {
             progress.show(&record);
             last = Some(record);
         }
-        if stopped() && !run.is_done() {
+        if run.agree_to_stop(stopped())? && !run.is_done() {
             progress.bar.finish_and_clear();
             run.save()?;
             return Err(Interrupted { step: run.step(), total: run.total() }.into());
@@ -156,8 +179,9 @@ struct Steps {
 impl Steps {
     fn new(run: &Run) -> Self {
         let (step, total) = (run.step(), run.total());
-        let lines = !std::io::stderr().is_terminal();
-        let target = if lines { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        let root = run.ranks().is_root();
+        let lines = root && !std::io::stderr().is_terminal();
+        let target = if lines || !root { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
         let bar = ProgressBar::with_draw_target(Some(total), target);
         if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos}/{len} {msg} ETA {eta}") {
             bar.set_style(style);

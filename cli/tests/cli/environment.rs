@@ -62,3 +62,26 @@ fn drivers_do_not_complain_without_a_desktop() {
         }
     }
 }
+
+/// Each process of an MPI job would train alone, into the same folder.
+#[cfg(not(feature = "mpi"))]
+#[test]
+fn a_process_of_an_mpi_job_is_refused_by_a_build_without_mpi() {
+    let folder = fitted();
+    let line = "train stage1 --model m --data d.jsonl --embeddings text.npy --aligner none --out run";
+    for variables in [
+        &[("OMPI_COMM_WORLD_SIZE", "4")][..],
+        &[("PMI_SIZE", "2")],
+        &[("PMIX_RANK", "1"), ("SLURM_STEP_NUM_TASKS", "2")],
+    ] {
+        let (code, stdout, stderr) = with(&folder, line, variables);
+        assert_eq!((code, &stdout[..]), (Some(1), ""), "{stderr}");
+        let (variable, count) = variables[variables.len() - 1];
+        for word in [variable, "no MPI", "--features mpi", &format!("one of {count}")] {
+            assert!(stderr.contains(word), "{word:?} is not in: {stderr}");
+        }
+    }
+    // A script within a job of Slurm is one process: it gets as far as its files.
+    let (code, _, stderr) = with(&folder, line, &[("SLURM_NTASKS", "4"), ("OMPI_COMM_WORLD_SIZE", "1")]);
+    assert!(code == Some(1) && !stderr.contains("MPI"), "{stderr}");
+}

@@ -7,7 +7,7 @@ use crate::device::{Recorder, Tensor};
 use crate::kernels::nn::embedding::{self, ScatterPlan};
 use crate::kernels::nn::{attention, gate};
 use crate::nn::ShardedMatrix;
-use crate::nn::parameters::Gradients;
+use crate::nn::parameters::{Gradients, Slot};
 use crate::{Error, Result};
 
 impl Decoder {
@@ -24,6 +24,22 @@ impl Decoder {
         space: &Space,
         visual: Option<&Tensor>,
     ) -> Result<()> {
+        self.backward_by_layer(recorder, gradients, batch, (space, visual), &mut |_, _| Ok(()))
+    }
+
+    /// As [`Self::backward`]; `complete` is told behind each layer that its gradients are, with the number of its group among
+    /// [`Self::gradient_groups`].
+    ///
+    /// # Errors
+    /// As [`Self::backward`]; what `complete` says.
+    pub(crate) fn backward_by_layer(
+        &self,
+        recorder: &mut Recorder,
+        gradients: &Gradients,
+        batch: (&Batch, &ScatterPlan),
+        (space, visual): (&Space, Option<&Tensor>),
+        complete: &mut dyn FnMut(&mut Recorder, usize) -> Result<()>,
+    ) -> Result<()> {
         let d = gradient_space(space)?;
         let turns = self.turns(recorder.device(), batch.0)?;
         for (index, layer) in self.layers.iter().enumerate().rev() {
@@ -33,6 +49,7 @@ impl Decoder {
             }
             self.backward_mlp(recorder, gradients, (layer, batch.0), saved, d)?;
             self.backward_attention(recorder, gradients, (layer, &turns), (batch.0, x), saved, d)?;
+            complete(recorder, self.layers.len() - index)?;
         }
         let table = gradients.get(self.embedding);
         if table.is_none() && visual.is_none() {
@@ -40,6 +57,22 @@ impl Decoder {
         }
         let shards = table.into_iter().flat_map(ShardedMatrix::shards);
         embedding::scatter_shards(recorder, batch.1, (&d.stream, self.embedding_scales()), shards, visual)
+    }
+
+    /// The parameters by when their gradients are complete in a backward pass: behind the loss the last norm and the output matrix, unless
+    /// that is the embedding table; then each layer, from the last to the first; then the table, and with it whatever is in no layer.
+    pub(crate) fn gradient_groups(&self) -> Vec<Vec<Slot>> {
+        let layers = self.layers.len();
+        let mut groups = vec![Vec::new(); layers + 2];
+        for (slot, parameter) in self.parameters.iter().enumerate() {
+            let number = match layer_of(&parameter.name).filter(|layer| *layer < layers) {
+                Some(layer) => layers - layer,
+                None if slot != self.embedding && (slot == self.norm || slot == self.output) => 0,
+                None => layers + 1,
+            };
+            groups[number].push(slot);
+        }
+        groups
     }
 
     fn backward_mlp(
@@ -111,6 +144,12 @@ impl Decoder {
         layer.v.backward(recorder, both, (a, &d.v), Some((to, true)), narrow(2))?;
         self.backward_norm(recorder, gradients, layer.attention_norm, x, d)
     }
+}
+
+/// The layer that a parameter is of, by its name in files: `model.layers.7.mlp.up_proj.weight`.
+fn layer_of(name: &str) -> Option<usize> {
+    let (_, rest) = name.split_once("layers.")?;
+    rest.split('.').next()?.parse().ok()
 }
 
 pub(super) fn gradient_space(space: &Space) -> Result<&GradientSpace> {

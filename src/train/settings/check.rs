@@ -154,6 +154,7 @@ impl Settings {
             ("batch_size", self.batch_size >= 1, "at least 1 is needed"),
             ("batch_tokens", self.batch_tokens != Some(0), "at least 1 is needed"),
             ("accumulate", self.accumulate >= 1, "at least 1 is needed"),
+            ("ranks", self.ranks != Some(0), "at least 1 is needed"),
             ("window", self.window >= 1, "at least 1 is needed"),
             ("lr", positive(self.lr), "a number above 0 is needed"),
             ("projector_lr", self.projector_lr.is_none_or(positive), "a number above 0 is needed"),

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use toml::Value;
 
-use super::{EvalMetric, KeyKind, NoiseShape, Trained};
+use super::{EvalMetric, KeyKind, NoiseShape, Reduce, Trained};
 use crate::ElementType;
 use crate::align::Method;
 use crate::io::{AdapterKind, ChatDate, Join, SkipBad};
@@ -254,6 +254,8 @@ const ELEMENTS: &[(&str, ElementType)] =
 
 const OPTIMIZERS: &[(&str, MomentType)] = &[("adamw", MomentType::F32), ("adamw8bit", MomentType::Dynamic8)];
 
+const REDUCTIONS: &[(&str, Reduce)] = &[("f32", Reduce::F32), ("bf16", Reduce::Bf16)];
+
 const METRICS: &[(&str, EvalMetric)] = &[
     ("loss", EvalMetric::Loss),
     ("exact_match", EvalMetric::ExactMatch),
@@ -265,6 +267,7 @@ words! {
     EvalMetric: |text| one_of(text, METRICS), |value: &EvalMetric| value.name();
     Trained: |text| one_of(text, TRAINED), |value: &Trained| name_of(*value, TRAINED);
     NoiseShape: |text| one_of(text, SHAPES), |value: &NoiseShape| name_of(*value, SHAPES);
+    Reduce: |text| one_of(text, REDUCTIONS), |value: &Reduce| name_of(*value, REDUCTIONS);
     Join: |text| one_of(text, JOINS), |value: &Join| name_of(*value, JOINS);
     ScheduleKind: |text| one_of(text, KINDS), |value: &ScheduleKind| name_of(*value, KINDS);
     Precision: |text| one_of(text, PRECISIONS), |value: &Precision| value.name();

@@ -29,6 +29,16 @@ pub enum NoiseShape {
     Covariance,
 }
 
+/// How ranks send each other gradients.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Reduce {
+    /// Each batch's in f32, added up in the order of the batches: the bits of one rank that computes all of them.
+    #[default]
+    F32,
+    /// Each rank's sum in bf16, and so their sum: half of the bytes or less, and other bits.
+    Bf16,
+}
+
 /// How many values a key takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum KeyKind {

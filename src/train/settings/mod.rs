@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use field::Field;
-pub use kinds::{EvalMetric, Key, KeyKind, NoiseShape, Stage, Trained};
+pub use kinds::{EvalMetric, Key, KeyKind, NoiseShape, Reduce, Stage, Trained};
 
 use super::Trains;
 use super::order::BatchLimit;
@@ -131,8 +131,12 @@ settings! {
     batch_size: usize = |stage| if stage == Stage::One { 8 } else { 16 }, true;
     /// Tokens per batch at the most, visual ones included, instead of batch_size samples.
     batch_tokens: Option<usize> = |_s| None, true;
-    /// Batches per optimiser step.
+    /// Batches per optimiser step and rank.
     accumulate: usize = |stage| if stage == Stage::One { 4 } else { 2 }, true;
+    /// Ranks that accumulate counts for; by default those that the run is started on. A run's result depends on accumulate times this alone.
+    ranks: Option<usize> = |_s| None, false;
+    /// How ranks send each other gradients: f32, which gives the bits of one rank, or bf16, which takes half of the bytes.
+    reduce: Reduce = |_s| Reduce::F32, true;
     /// Batches whose samples are sorted by length together.
     window: usize = |_s| 32, true;
     /// The highest learning rate.
@@ -282,6 +286,18 @@ impl Settings {
         set.collect()
     }
 
+    /// What ranks of a run must have been told alike: all but where files lie.
+    pub(super) fn told(&self) -> BTreeMap<String, String> {
+        let own = |key: &str| {
+            PLACES.contains(&key) || ["cache", "eval_data", "eval_embeddings", "eval_ids", "out"].contains(&key)
+        };
+        let told = self.values().into_iter().filter(|(key, ..)| !own(key));
+        let text = |(key, _, value): (&str, bool, Option<toml::Value>)| {
+            (key.to_string(), value.map(|v| v.to_string()).unwrap_or_default())
+        };
+        told.map(text).collect()
+    }
+
     /// The settings that the result depends on, as text: what a resumed run must agree in with its checkpoint.
     pub fn essence(&self) -> BTreeMap<String, String> {
         let stage = match self.stage {
@@ -293,6 +309,8 @@ impl Settings {
             .map(|(key, _, value)| (key.to_string(), value.map(|v| v.to_string()).unwrap_or_default()))
             .collect();
         all.insert("stage".to_string(), stage.to_string());
+        // However many ranks share them.
+        all.insert("accumulate".to_string(), self.step_batches().to_string());
         if self.precision == Some(Precision::F32) {
             // As runs have it that do not say, and those of before there was a choice.
             all.insert("precision".to_string(), String::new());
@@ -333,6 +351,11 @@ impl Settings {
             (_, Trained::All) => Trains::All,
             (_, Trained::Lora) => Trains::LowRank,
         }
+    }
+
+    /// Batches of an optimiser step, on all ranks together.
+    pub fn step_batches(&self) -> usize {
+        self.accumulate.saturating_mul(self.ranks.unwrap_or(1))
     }
 
     /// What ends a batch.
