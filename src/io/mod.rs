@@ -19,6 +19,8 @@ mod arrays;
 mod atomic;
 pub(crate) mod atomic_folder;
 mod behind;
+#[cfg(feature = "cloud")]
+mod cloud;
 mod dataset;
 mod embeddings;
 mod encoder_id;
@@ -50,12 +52,14 @@ mod records;
 pub(crate) mod rows_file;
 mod safetensors;
 mod shard_names;
+pub(crate) mod source;
 mod start;
 mod tensor_file;
 pub(crate) mod tensor_writer;
 #[cfg(feature = "train")]
 mod text;
 mod texts;
+pub(crate) mod url;
 
 pub use arrays::{TableColumn, write_ids, write_npy, write_table};
 pub use atomic::{check_writable, write_atomically};
@@ -93,3 +97,4 @@ pub use text::{
     Sample, SampleOptions, Samples, SkipBad, TARGET, TOKEN, TextStream, Tokenizer, Turn, VISUAL,
 };
 pub use texts::{BadText, TextList, Texts};
+pub use url::{check_local, is_url, real_path};

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use crate::error::{Problem, Remedy};
-use crate::io::{Start, check_writable};
+use crate::io::{Start, check_local, check_writable};
 use crate::setters::setters;
 use crate::{Error, Result};
 
@@ -216,6 +216,7 @@ impl Training<'_> {
             let problem = Problem::new("holds the state of a training that was stopped");
             return Err(Error::format(path, problem.remedy(Remedy::ResumeOrReplace)));
         }
+        check_local(path)?;
         check_writable(path, true)
     }
 }
