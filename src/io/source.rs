@@ -123,6 +123,12 @@ pub(crate) struct SourceBytes {
 }
 
 impl SourceBytes {
+    /// Opens a file or an object for its first few bytes: nothing is fetched ahead.
+    pub fn of_start(path: &Path) -> Result<SourceBytes> {
+        let (source, len) = Source::open(path, "name a file")?;
+        Ok(SourceBytes { source, at: 0, end: len })
+    }
+
     /// Opens a file or an object to be read from its start to its end.
     pub fn open(path: &Path, remedy: &str) -> Result<SourceBytes> {
         let (source, len) = Source::open(path, remedy)?;

@@ -92,7 +92,7 @@ fn sort_metadata(bytes: &mut Vec<u8>) {
 
 /// The format that a safetensors file's metadata names; reads no more than its header.
 pub(crate) fn format_of(path: &Path) -> Option<String> {
-    let mut file = SourceBytes::open(path, "name a file").ok()?;
+    let mut file = SourceBytes::of_start(path).ok()?;
     let mut length = [0; 8];
     file.read_exact(&mut length).ok()?;
     let mut header = Vec::new();

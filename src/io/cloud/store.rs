@@ -156,13 +156,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn google_and_azure_are_connected_to_by_their_urls() {
-        // No request is made: of these services there is none to be tested with.
-        for (url, name) in [
-            ("gs://bucket/x", "bucket"),
-            ("abfss://box@someone.dfs.core.windows.net/x", "box"),
-            ("https://example.com/x", "Http"),
-        ] {
+    fn azure_and_web_servers_are_connected_to_by_their_urls() {
+        // No request is made. A client for Google's looks for credentials in the user's folder, which are not a test's affair.
+        for (url, name) in [("abfss://box@someone.dfs.core.windows.net/x", "box"), ("https://example.com/x", "Http")] {
             let address = Address::parse(Path::new(url)).unwrap();
             let store = build(&address).unwrap();
             assert!(store.objects.to_string().contains(name), "{}", store.objects);

@@ -110,14 +110,15 @@ impl Failure {
 
 /// The library's other errors are known by their words alone.
 fn of_text(text: &str, service: Service) -> Failure {
+    // A machine's role is asked for where the environment has no credentials; that there is none shows in many ways.
+    if text.contains("169.254.") || text.contains("metadata.google.internal") || text.contains("getting credentials") {
+        let what = format!("no credentials are found; set {}", service.variables());
+        return Failure::Final(io::ErrorKind::PermissionDenied, what);
+    }
     let refused = text.split_once("status code: 4").and_then(|(_, rest)| rest.get(..2));
     if let Some(code) = refused.filter(|code| !matches!(*code, "08" | "29")) {
         let what = format!("the server refuses the request (4{code}): {}", short(text));
         return Failure::Final(io::ErrorKind::Other, what);
-    }
-    if text.contains("169.254.") || text.contains("metadata.google.internal") || text.contains("getting credentials") {
-        let what = format!("no credentials are found; set {}", service.variables());
-        return Failure::Final(io::ErrorKind::PermissionDenied, what);
     }
     if text.contains("non-partial response") {
         let what =
@@ -163,6 +164,10 @@ mod tests {
         for (text, word) in [
             ("Server returned non-2xx status code: 400 Bad Request: <Code>X</Code>", "refuses"),
             ("Error getting credentials from EC2 instance metadata", "AWS_ACCESS_KEY_ID"),
+            (
+                "Error performing PUT http://169.254.169.254/latest/api/token - status code: 403 Forbidden",
+                "AWS_ACCESS_KEY_ID",
+            ),
             ("Received non-partial response when range requested", "HTTP ranges"),
         ] {
             assert!(matches!(failure(text), Failure::Final(_, words) if words.contains(word)), "{text}");

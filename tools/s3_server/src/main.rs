@@ -6,15 +6,15 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use s3s::auth::SimpleAuth;
 use s3s::service::S3ServiceBuilder;
-use s3s_fs::FileSystem;
+
+mod objects;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let [folder, key, secret] = &std::env::args().skip(1).collect::<Vec<_>>()[..] else {
         return Err("usage: realign-s3-server FOLDER ACCESS_KEY SECRET_KEY".into());
     };
-    let files = FileSystem::new(folder).map_err(|e| format!("{folder}: {e:?}"))?;
-    let mut service = S3ServiceBuilder::new(files);
+    let mut service = S3ServiceBuilder::new(objects::Objects::new(folder.as_ref())?);
     service.set_auth(SimpleAuth::from_single(key.as_str(), secret.as_str()));
     let service = service.build();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
