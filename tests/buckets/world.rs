@@ -40,8 +40,9 @@ impl World {
         let remedy =
             "build it: cargo build --locked --manifest-path tools/s3_server/Cargo.toml --target-dir target/s3_server";
         assert!(program.is_file(), "{}: no S3 server; {remedy}", program.display());
-        let mut server = Command::new(program).args([root.as_os_str(), KEY.as_ref(), SECRET.as_ref()]);
-        let mut server = server.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut command = Command::new(program);
+        command.args([root.as_os_str(), KEY.as_ref(), SECRET.as_ref()]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut server = command.spawn().unwrap();
         let mut address = String::new();
         BufReader::new(server.stdout.take().unwrap()).read_line(&mut address).unwrap();
         let (listener, port) = Proxy::listen();

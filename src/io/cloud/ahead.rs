@@ -23,6 +23,8 @@ const PEEK: usize = 64 << 10;
 pub(super) struct Ahead {
     planned: VecDeque<Range<u64>>,
     flying: VecDeque<Piece>,
+    /// Memory of pieces that were read, for those to come: given back and taken anew, it would be scattered over the threads' own heaps.
+    spare: Vec<Vec<u8>>,
 }
 
 #[derive(Debug)]
@@ -59,7 +61,7 @@ impl Ahead {
             let end = range.end;
             range.step_by(PIECE as usize).map(move |at| at..(at + PIECE).min(end))
         };
-        Ahead { planned: joined.into_iter().flat_map(pieces).collect(), flying: VecDeque::new() }
+        Ahead { planned: joined.into_iter().flat_map(pieces).collect(), ..Ahead::default() }
     }
 
     /// Fills the start of `out` as far as it was planned, and says how far.
@@ -87,7 +89,9 @@ impl Ahead {
     /// Forgets the pieces before a place.
     fn pass(&mut self, at: u64) {
         while self.flying.front().is_some_and(|piece| piece.range.end <= at) {
-            self.flying.pop_front();
+            if let Some(State::Here(bytes)) = self.flying.pop_front().as_mut().map(|piece| &mut piece.state) {
+                self.spare.push(std::mem::take(bytes));
+            }
         }
         while self.flying.is_empty() && self.planned.front().is_some_and(|range| range.end <= at) {
             self.planned.pop_front();
@@ -100,7 +104,7 @@ impl Ahead {
             && let Some(range) = self.planned.pop_front()
         {
             let (tell, told) = sync_channel(1);
-            let fetch = asked.clone().fetch(range.clone());
+            let fetch = asked.clone().fetch(range.clone(), self.spare.pop().unwrap_or_default());
             let task = store::runtime()?.spawn(async move {
                 // Whoever asked may be gone.
                 let _ = tell.send(fetch.await);

@@ -153,7 +153,7 @@ impl Object {
                 if blocks.len() >= BLOCKS {
                     blocks.remove(0);
                 }
-                Arc::new(store::wait(self.asked.clone().fetch(range))?)
+                Arc::new(store::wait(self.asked.clone().fetch(range, Vec::new()))?)
             }
         };
         blocks.push((number, found.clone()));
@@ -173,10 +173,11 @@ pub(super) fn look(store: &Arc<Store>, path: &FilePath, key: &Path) -> io::Resul
 }
 
 impl Asked {
-    /// All bytes of a range; what is cut off is asked for from there on.
-    pub async fn fetch(self: Arc<Asked>, range: Range<u64>) -> io::Result<Vec<u8>> {
+    /// All bytes of a range, in memory that may be used again; what is cut off is asked for from there on.
+    pub async fn fetch(self: Arc<Asked>, range: Range<u64>, mut bytes: Vec<u8>) -> io::Result<Vec<u8>> {
         let whole = (range.end - range.start) as usize;
-        let mut bytes = Vec::with_capacity(whole);
+        bytes.clear();
+        bytes.reserve_exact(whole);
         let mut tries = Tries::new(&self.path, self.store.service);
         while bytes.len() < whole {
             let before = bytes.len();
