@@ -125,6 +125,10 @@ fn of_text(text: &str, service: Service) -> Failure {
             "the server does not answer with parts of a file (HTTP ranges); download the file, and name the copy";
         return Failure::Final(io::ErrorKind::Unsupported, what.to_owned());
     }
+    if text.contains("Requested ") && text.contains(", got ") {
+        let what = format!("the server gives other bytes than it was asked for: {}", short(text));
+        return Failure::Final(io::ErrorKind::InvalidData, what);
+    }
     Failure::Passing(short(text))
 }
 
@@ -169,6 +173,7 @@ mod tests {
                 "AWS_ACCESS_KEY_ID",
             ),
             ("Received non-partial response when range requested", "HTTP ranges"),
+            ("Requested 0..10, got 4..14", "other bytes"),
         ] {
             assert!(matches!(failure(text), Failure::Final(_, words) if words.contains(word)), "{text}");
         }
