@@ -73,9 +73,14 @@ pub(super) fn check_target(path: &Path, force: bool) -> Result<()> {
     Err(Error::format(path, format!("its folder {} does not exist; create it first", folder.display())))
 }
 
-/// A file that has no name yet, or one to be uploaded. Dropped, it is removed.
+/// A file that has not its name yet. Dropped, it is removed.
 #[derive(Debug)]
-pub(super) struct Temporary(TempPath);
+pub(super) enum Temporary {
+    Beside(TempPath),
+    /// One to be uploaded, without a name: it is gone with the process, however that ends.
+    #[cfg(feature = "cloud")]
+    Spool(File, std::path::PathBuf),
+}
 
 /// What only has to be named: a file in its folder, or an object whose parts are in its bucket. Dropped, it is removed.
 #[derive(Debug)]
@@ -87,38 +92,36 @@ pub(super) enum Staged {
 
 /// A temporary file in the folder of `path`, removed when its name is dropped. For an object in a bucket it is in the system's folder of temporary files.
 pub(super) fn create_beside(path: &Path) -> Result<(File, Temporary)> {
-    let spool;
-    let folder = match url::is_url(path) {
-        true => {
-            spool = std::env::temp_dir();
-            &spool
-        }
-        false => folder_of(path),
-    };
+    #[cfg(feature = "cloud")]
+    if url::is_url(path) {
+        let spot = std::env::temp_dir();
+        let file = tempfile::tempfile().map_err(Error::io("create a temporary file in", &spot))?;
+        let again = file.try_clone().map_err(Error::io("create a temporary file in", &spot))?;
+        return Ok((file, Temporary::Spool(again, path.to_path_buf())));
+    }
+    url::check_local(path)?;
     let mut builder = tempfile::Builder::new();
     builder.prefix(".realign-").suffix(".tmp");
     // The default of 0600 would stay after the rename; let the umask decide, as for any other file.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let created = builder.tempfile_in(folder).map(NamedTempFile::into_parts).map_err(Error::io("create", path));
-    created.map(|(file, temporary)| (file, Temporary(temporary)))
+    let created =
+        builder.tempfile_in(folder_of(path)).map(NamedTempFile::into_parts).map_err(Error::io("create", path));
+    created.map(|(file, temporary)| (file, Temporary::Beside(temporary)))
 }
 
 /// Gives a finished temporary file its name.
 pub(super) fn publish(temporary: Temporary, path: &Path, force: bool) -> Result<()> {
-    stage(temporary, path)?.publish(path, force)
+    stage(temporary)?.publish(path, force)
 }
 
 /// Brings a finished temporary file where it has to be; that of an object is gone from the disk then.
-pub(super) fn stage(temporary: Temporary, path: &Path) -> Result<Staged> {
-    #[cfg(feature = "cloud")]
-    if url::is_url(path) {
-        let file = File::open(&temporary.0).map_err(Error::io("read", &*temporary.0))?;
-        return cloud::Upload::send(&file, path).map(Staged::Object);
+pub(super) fn stage(temporary: Temporary) -> Result<Staged> {
+    match temporary {
+        Temporary::Beside(temporary) => Ok(Staged::File(temporary)),
+        #[cfg(feature = "cloud")]
+        Temporary::Spool(file, path) => cloud::Upload::send(&file, &path).map(Staged::Object),
     }
-    #[cfg(not(feature = "cloud"))]
-    url::check_local(path)?;
-    Ok(Staged::File(temporary.0))
 }
 
 impl Staged {

@@ -337,7 +337,7 @@ impl ShardWriter {
             return Err(Error::shape("write rows", self.path.display().to_string(), expected, got));
         }
         self.sink.finish()?;
-        *locked(&self.finished) = Some(atomic::stage(self.temporary, &self.path)?);
+        *locked(&self.finished) = Some(atomic::stage(self.temporary)?);
         Ok(())
     }
 }
