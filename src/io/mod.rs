@@ -5,6 +5,9 @@
 //! only when [`Output::commit`] renames its temporary files. Memory stays flat: rows are read and written at their
 //! place in the file, never mapped and never gathered.
 //!
+//! With the feature `cloud` rows, texts and statistics may lie in buckets and be named by URLs ([`is_url`]): objects are read by ranges, and
+//! written so that they, too, appear whole or not at all.
+//!
 //! Language models are read and written in Hugging Face's layout ([`DecoderConfig`], [`Weights`], [`ModelWriter`]), adapters
 //! under LLaVA's names ([`AdapterWeights`]). Training joins texts or conversations (`Samples`, with the feature `train`) to rows of
 //! embeddings in any order ([`EmbeddingRows`]) by their ids ([`IdIndex`]).

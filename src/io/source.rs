@@ -72,6 +72,7 @@ impl Source {
     }
 
     /// Its length now; of an object, that which it had.
+    #[cfg(feature = "parquet")]
     pub fn len(&self) -> io::Result<u64> {
         match self {
             Source::Local(file) => Ok(file.metadata()?.len()),
