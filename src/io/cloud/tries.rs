@@ -125,7 +125,7 @@ fn of_text(text: &str, service: Service) -> Failure {
             "the server does not answer with parts of a file (HTTP ranges); download the file, and name the copy";
         return Failure::Final(io::ErrorKind::Unsupported, what.to_owned());
     }
-    if text.contains("Requested ") && text.contains(", got ") {
+    if (text.contains("Requested ") && text.contains(", got ")) || text.contains("object was only") {
         let what = format!("the server gives other bytes than it was asked for: {}", short(text));
         return Failure::Final(io::ErrorKind::InvalidData, what);
     }

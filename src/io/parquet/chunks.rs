@@ -1,5 +1,6 @@
 //! Parquet files as the library reads them: at any place, from a disk or a bucket.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{BufReader, Read};
 
@@ -26,12 +27,29 @@ pub(crate) enum Chunk {
     Object(BufReader<SourceBytes>),
 }
 
+thread_local! {
+    /// What reading an object met with: the library makes words of it on the way, which would be those of a damaged file.
+    static FAILED: Cell<Option<std::io::Error>> = const { Cell::new(None) };
+}
+
+/// What reading met with on this thread since it was last asked, where it was no damage of the file.
+pub(super) fn failed() -> Option<std::io::Error> {
+    FAILED.take()
+}
+
+#[cfg(feature = "cloud")]
+fn keep(error: std::io::Error) -> std::io::Error {
+    let words = std::io::Error::new(error.kind(), error.to_string());
+    FAILED.set(Some(error));
+    words
+}
+
 impl Read for Chunk {
     fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
         match self {
             Chunk::Local(file) => file.read(out),
             #[cfg(feature = "cloud")]
-            Chunk::Object(source) => source.read(out),
+            Chunk::Object(source) => source.read(out).map_err(keep),
         }
     }
 }
@@ -60,7 +78,7 @@ impl ChunkReader for Source {
             #[cfg(feature = "cloud")]
             Source::Object(_) => {
                 let mut bytes = vec![0; length];
-                self.read(&mut bytes, start).map_err(|e| ParquetError::External(Box::new(e)))?;
+                self.read(&mut bytes, start).map_err(|e| ParquetError::External(Box::new(keep(e))))?;
                 Ok(bytes.into())
             }
         }

@@ -120,15 +120,25 @@ fn build(builder: ParquetRecordBatchReaderBuilder<Source>, path: &Path) -> Resul
 fn next_batch(batches: &mut ParquetRecordBatchReader, path: &Path) -> Result<Option<RecordBatch>> {
     loop {
         // An empty row group may give an empty batch, and more come after it.
-        let batch = guarded(path, || batches.next().transpose().map_err(|e| arrow_error(e, path)))?;
+        let batch = guarded(path, || {
+            batches.next().transpose().map_err(|e| on_the_way(path).unwrap_or_else(|| arrow_error(e, path)))
+        })?;
         if batch.as_ref().is_none_or(|batch| batch.num_rows() > 0) {
             return Ok(batch);
         }
     }
 }
 
+/// The failure of a request, if it was one.
+fn on_the_way(path: &Path) -> Option<Error> {
+    chunks::failed().map(Error::io("read", path))
+}
+
 /// The operating system's refusals keep their words; all else means a damaged file.
 fn read_error(error: ParquetError, path: &Path) -> Error {
+    if let Some(failure) = on_the_way(path) {
+        return failure;
+    }
     match into_io(error) {
         Ok(io) => Error::io("read", path)(io),
         Err(error) => damaged(error, path),
