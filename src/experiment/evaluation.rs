@@ -251,7 +251,7 @@ fn fresh_adapter(materials: &Materials, folder: &Path) -> Result<PathBuf> {
     let mut weights: AdapterWeights =
         crate::nn::adapter::fresh(AdapterKind::Mlp(2), materials.width(), VISUAL_TOKENS * config.hidden_size, seed);
     weights.set_unit_rows(true);
-    std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+    crate::io::url::create_folders(folder)?;
     let path = folder.join("adapter.safetensors");
     weights.save(&path, crate::ElementType::F32, false)?;
     Ok(path)

@@ -149,7 +149,7 @@ impl Materials {
     /// # Errors
     /// The folder exists and is not empty; settings out of range; what `watch`, the disk or the device say.
     pub fn prepare(device: &Device, out: &Path, settings: ProtocolSettings, watch: &mut Watch<'_>) -> Result<Self> {
-        std::fs::create_dir_all(out).map_err(Error::io("create", out))?;
+        crate::io::url::create_folders(out)?;
         let mut entries = std::fs::read_dir(out).map_err(Error::io("list", out))?;
         if entries.next().is_some() {
             return Err(Error::OutputExists(out.to_path_buf()));

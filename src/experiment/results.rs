@@ -32,7 +32,7 @@ pub const FORMAT: &str = "realign-experiment";
 pub fn claim_folder(out: &Path, start: Start) -> Result<(bool, FolderLock)> {
     // First of all, so that nothing is put into the folder of another; and again, for another process may have been faster.
     has_earlier(out, start)?;
-    std::fs::create_dir_all(out).map_err(Error::io("create", out))?;
+    crate::io::url::create_folders(out)?;
     let lock = FolderLock::acquire(out)?;
     let earlier = has_earlier(out, start)?;
     if !earlier {

@@ -9,6 +9,10 @@ use std::path::Path;
 
 use tempfile::{NamedTempFile, TempPath};
 
+#[cfg(feature = "cloud")]
+use super::cloud;
+use super::url;
+
 use crate::{Error, Result};
 
 /// Writes `bytes` to `path` so that no one ever sees half of them.
@@ -16,6 +20,12 @@ use crate::{Error, Result};
 /// # Errors
 /// The file exists and `force` is off, its folder does not exist or cannot be written, or the disk is full.
 pub fn write_atomically(path: &Path, force: bool, bytes: &[u8]) -> Result<()> {
+    if url::is_url(path) {
+        #[cfg(feature = "cloud")]
+        return cloud::put(path, force, bytes);
+        #[cfg(not(feature = "cloud"))]
+        return Err(url::off(path));
+    }
     check_target(path, force)?;
     let (mut file, temporary) = create_beside(path)?;
     file.write_all(bytes).map_err(Error::io("write", path))?;
@@ -24,17 +34,27 @@ pub fn write_atomically(path: &Path, force: bool, bytes: &[u8]) -> Result<()> {
 }
 
 /// Fails now where writing `path` would fail after the work is done: the file exists and `force` is off, or its folder
-/// is missing or does not let us create files. Leaves nothing behind.
+/// is missing or does not let us create files. Leaves nothing behind. Of an object in a bucket, an upload is begun and taken back.
 ///
 /// # Errors
 /// As said.
 pub fn check_writable(path: &Path, force: bool) -> Result<()> {
+    #[cfg(feature = "cloud")]
+    if url::is_url(path) {
+        return cloud::check_writable(path, force);
+    }
     check_target(path, force)?;
     create_beside(path).map(drop)
 }
 
 /// The part of [`check_writable`] that only looks.
 pub(super) fn check_target(path: &Path, force: bool) -> Result<()> {
+    if url::is_url(path) {
+        #[cfg(feature = "cloud")]
+        return cloud::check_target(path, force);
+        #[cfg(not(feature = "cloud"))]
+        return Err(url::off(path));
+    }
     match std::fs::symlink_metadata(path) {
         Err(e) if e.kind() == ErrorKind::NotFound => {}
         Err(e) => return Err(Error::io("create", path)(e)),
@@ -53,18 +73,69 @@ pub(super) fn check_target(path: &Path, force: bool) -> Result<()> {
     Err(Error::format(path, format!("its folder {} does not exist; create it first", folder.display())))
 }
 
-/// A temporary file in the folder of `path`, removed when its name is dropped.
-pub(super) fn create_beside(path: &Path) -> Result<(File, TempPath)> {
+/// A file that has not its name yet. Dropped, it is removed.
+#[derive(Debug)]
+pub(super) enum Temporary {
+    Beside(TempPath),
+    /// One to be uploaded, without a name: it is gone with the process, however that ends.
+    #[cfg(feature = "cloud")]
+    Spool(File, std::path::PathBuf),
+}
+
+/// What only has to be named: a file in its folder, or an object whose parts are in its bucket. Dropped, it is removed.
+#[derive(Debug)]
+pub(super) enum Staged {
+    File(TempPath),
+    #[cfg(feature = "cloud")]
+    Object(cloud::Upload),
+}
+
+/// A temporary file in the folder of `path`, removed when its name is dropped. For an object in a bucket it is in the system's folder of temporary files.
+pub(super) fn create_beside(path: &Path) -> Result<(File, Temporary)> {
+    #[cfg(feature = "cloud")]
+    if url::is_url(path) {
+        let spot = std::env::temp_dir();
+        let file = tempfile::tempfile().map_err(Error::io("create a temporary file in", &spot))?;
+        let again = file.try_clone().map_err(Error::io("create a temporary file in", &spot))?;
+        return Ok((file, Temporary::Spool(again, path.to_path_buf())));
+    }
+    url::check_local(path)?;
     let mut builder = tempfile::Builder::new();
     builder.prefix(".realign-").suffix(".tmp");
     // The default of 0600 would stay after the rename; let the umask decide, as for any other file.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(folder_of(path)).map(NamedTempFile::into_parts).map_err(Error::io("create", path))
+    let created =
+        builder.tempfile_in(folder_of(path)).map(NamedTempFile::into_parts).map_err(Error::io("create", path));
+    created.map(|(file, temporary)| (file, Temporary::Beside(temporary)))
 }
 
 /// Gives a finished temporary file its name.
-pub(super) fn publish(temporary: TempPath, path: &Path, force: bool) -> Result<()> {
+pub(super) fn publish(temporary: Temporary, path: &Path, force: bool) -> Result<()> {
+    stage(temporary)?.publish(path, force)
+}
+
+/// Brings a finished temporary file where it has to be; that of an object is gone from the disk then.
+pub(super) fn stage(temporary: Temporary) -> Result<Staged> {
+    match temporary {
+        Temporary::Beside(temporary) => Ok(Staged::File(temporary)),
+        #[cfg(feature = "cloud")]
+        Temporary::Spool(file, path) => cloud::Upload::send(&file, &path).map(Staged::Object),
+    }
+}
+
+impl Staged {
+    /// Gives it its name.
+    pub(super) fn publish(self, path: &Path, force: bool) -> Result<()> {
+        match self {
+            Staged::File(temporary) => rename(temporary, path, force),
+            #[cfg(feature = "cloud")]
+            Staged::Object(upload) => upload.publish(force),
+        }
+    }
+}
+
+fn rename(temporary: TempPath, path: &Path, force: bool) -> Result<()> {
     let temporary = if force {
         temporary
     } else {
@@ -79,6 +150,16 @@ pub(super) fn publish(temporary: TempPath, path: &Path, force: bool) -> Result<(
         }
     };
     temporary.persist(path).map_err(|e| Error::io("rename", path)(e.error))
+}
+
+/// Takes back what was published.
+pub(super) fn remove(path: &Path) {
+    // Nobody is left to hear of an error: another is on its way.
+    #[cfg(feature = "cloud")]
+    if url::is_url(path) {
+        return drop(cloud::remove(path));
+    }
+    drop(std::fs::remove_file(path));
 }
 
 /// The folder that a file is in; a bare name is in the current one.

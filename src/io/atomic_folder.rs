@@ -121,6 +121,7 @@ pub(crate) fn recover(folder: &Path) -> Result<()> {
 
 /// Fails where [`FolderWriter::create`] would, looking only.
 pub(crate) fn check_folder_target(path: &Path, force: bool) -> Result<()> {
+    super::check_local(path)?;
     match std::fs::symlink_metadata(path) {
         Err(e) if e.kind() == ErrorKind::NotFound => {}
         Err(e) => return Err(Error::io("create", path)(e)),

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use super::{EncoderId, FileFormat, inputs, npy, parquet, positional, safetensors};
+use super::source::{Pin, Source};
+use super::{EncoderId, FileFormat, inputs, npy, parquet, safetensors, url};
 use crate::{ElementType, Error, Result};
 
 /// Which part of a file holds the rows.
@@ -37,8 +37,18 @@ pub struct Shard {
     format: FileFormat,
     /// Its length when it was opened: another length later means that someone wrote to it.
     pub(super) bytes: u64,
+    /// What it was, where it is an object in a bucket.
+    pin: Pin,
     pub(super) layout: Layout,
     encoder: Option<EncoderId>,
+}
+
+/// A file and what was found in it.
+struct Inspected {
+    found: Found,
+    format: FileFormat,
+    bytes: u64,
+    pin: Pin,
 }
 
 /// Where a shard's rows are.
@@ -94,6 +104,9 @@ fn empty(path: &Path, rows: u64, width: u64) -> Error {
 }
 
 impl Dataset {
+    /// With the feature `cloud` a name may be a URL: `s3://bucket/key`, `gs://…`, `az://…`, a pattern of such or a folder of them that ends in a
+    /// slash, and `https://host/file`. What is read later must be the object that was opened here.
+    ///
     /// Opens files, folders (every `.npy`, `.safetensors`, `.parquet` or `.arrow` file in them, sorted by name, all of one
     /// format, hidden files left out) and patterns (`*?[`, sorted), in the order given. The files of clip-retrieval's layout, `img_emb_N.npy`
     /// or `text_emb_N.npy`, are sorted by the number N; a folder that has them in a folder `img_emb` or `text_emb` may be named itself.
@@ -109,12 +122,13 @@ impl Dataset {
         let mut shards: Vec<Shard> = Vec::with_capacity(files.len());
         let (mut kind, mut vacant) = (None, None);
         let mut rows = 0u64;
-        for path in files {
-            let (found, format, bytes) = inspect(&path, options)?;
+        let inspected = inspect_all(&files, options);
+        for (path, inspected) in files.into_iter().zip(inspected) {
+            let Inspected { found, format, bytes, pin } = inspected?;
             if found.rows == 0 {
                 // Its width and type are those of nothing.
                 vacant.get_or_insert_with(|| (path.clone(), found.width));
-                shards.push(Shard { path, rows: 0, format, bytes, layout: found.layout, encoder: None });
+                shards.push(Shard { path, rows: 0, format, bytes, pin, layout: found.layout, encoder: None });
                 continue;
             }
             let this = (found.width, found.element);
@@ -130,7 +144,7 @@ impl Dataset {
                 .checked_add(found.rows)
                 .ok_or_else(|| Error::format(&path, "all files together have more than 2^64 rows"))?;
             let Found { rows, layout, encoder, .. } = found;
-            shards.push(Shard { path, rows, format, bytes, layout, encoder });
+            shards.push(Shard { path, rows, format, bytes, pin, layout, encoder });
         }
         let (width, element) = kind.ok_or_else(|| match vacant {
             Some((path, width)) => empty(&path, 0, width as u64),
@@ -190,6 +204,11 @@ impl Dataset {
 }
 
 impl Shard {
+    /// Opens it again; of an object in a bucket, that which was opened before.
+    pub(super) fn open(&self) -> Result<(Source, u64)> {
+        Source::reopen(&self.path, &self.pin, REMEDY)
+    }
+
     /// The encoder of its rows, where it is known.
     pub(super) fn encoder(&self) -> Option<&EncoderId> {
         self.encoder.as_ref()
@@ -227,16 +246,10 @@ impl Shard {
     }
 }
 
-/// Opens a regular file: reading a pipe or a device at a position fails or, worse, blocks.
-fn open_regular(path: &Path) -> Result<(File, u64)> {
-    let kind = std::fs::metadata(path).map_err(Error::io("open", path))?;
-    if !kind.is_file() {
-        return Err(Error::format(path, "not a regular file; write the rows to a file first"));
-    }
-    let file = File::open(path).map_err(Error::io("open", path))?;
-    let len = file.metadata().map_err(Error::io("read", path))?.len();
-    Ok((file, len))
-}
+/// What is done about a pipe or a device.
+const REMEDY: &str = "write the rows to a file first";
+/// Objects in buckets that are looked at at a time: each look is a wait for an answer or two.
+const LOOKS: usize = 16;
 
 /// What to do with a file of another type.
 fn unknown_type(path: &Path) -> Error {
@@ -253,22 +266,39 @@ fn unknown_type(path: &Path) -> Error {
     Error::format(path, format!("{problem}{hint}"))
 }
 
-fn inspect(path: &Path, options: &OpenOptions) -> Result<(Found, FileFormat, u64)> {
+/// Looks at every file; at those in buckets several at a time.
+fn inspect_all(files: &[PathBuf], options: &OpenOptions) -> Vec<Result<Inspected>> {
+    if files.len() == 1 || !files.iter().any(|file| url::is_url(file)) {
+        return files.iter().map(|file| inspect(file, options)).collect();
+    }
+    let mut results: Vec<Option<Result<Inspected>>> = files.iter().map(|_| None).collect();
+    let each = files.len().div_ceil(LOOKS);
+    std::thread::scope(|scope| {
+        for (files, results) in files.chunks(each).zip(results.chunks_mut(each)) {
+            scope.spawn(move || files.iter().zip(results).for_each(|(file, out)| *out = Some(inspect(file, options))));
+        }
+    });
+    // Every thread has come to its end, or its panic has gone on here.
+    results.into_iter().flatten().collect()
+}
+
+fn inspect(path: &Path, options: &OpenOptions) -> Result<Inspected> {
     let format = FileFormat::from_path(path).ok_or_else(|| unknown_type(path))?;
-    let (file, len) = open_regular(path)?;
+    let (file, len) = Source::open(path, REMEDY)?;
+    let pin = file.pin();
     let found = match format {
         FileFormat::Npy => npy::inspect(&file, len, path, options.vector),
         FileFormat::Safetensors => safetensors::inspect(&file, len, path, options.key.as_deref()),
         FileFormat::Parquet | FileFormat::Arrow => parquet::inspect(file, path, options.column.as_deref()),
     }?;
-    Ok((found, format, len))
+    Ok(Inspected { found, format, bytes: len, pin })
 }
 
 /// Reads one shard's rows, in order, into blocks that the caller owns.
 #[derive(Debug)]
 pub struct RowReader {
     shard: Shard,
-    source: Source,
+    source: Rows,
     width: usize,
     row_bytes: usize,
     element: ElementType,
@@ -276,24 +306,28 @@ pub struct RowReader {
 }
 
 #[derive(Debug)]
-enum Source {
-    Raw { file: File, offset: u64 },
+enum Rows {
+    Raw { file: Source, offset: u64 },
     Parquet(Box<parquet::Reader>),
 }
 
 impl RowReader {
     fn open(shard: Shard, width: usize, element: ElementType) -> Result<RowReader> {
-        let (file, len) = open_regular(&shard.path)?;
+        let (file, len) = shard.open()?;
         if len != shard.bytes {
             let change = format!("had {} bytes when it was opened and has {len} now", shard.bytes);
             return Err(Error::format(&shard.path, format!("changed while in use: {change}; run the command again")));
         }
         let source = match &shard.layout {
-            Layout::Raw { offset, .. } => Source::Raw { file, offset: *offset },
+            Layout::Raw { offset, .. } => {
+                // No overflow: `Found::new` checked the product.
+                file.plan([*offset..offset + shard.rows * (width * element.bytes()) as u64]);
+                Rows::Raw { file, offset: *offset }
+            }
             // An empty file's column may be of another type, and is never read.
-            Layout::Parquet(_) if shard.rows == 0 => Source::Raw { file, offset: 0 },
+            Layout::Parquet(_) if shard.rows == 0 => Rows::Raw { file, offset: 0 },
             Layout::Parquet(column) => {
-                Source::Parquet(Box::new(parquet::Reader::open(file, &shard.path, column, (width, element), 0)?))
+                Rows::Parquet(Box::new(parquet::Reader::open(file, &shard.path, column, (width, element), 0)?))
             }
         };
         // No overflow: `Found::new` checked the product with the rows.
@@ -314,8 +348,12 @@ impl RowReader {
     pub fn read(&mut self, rows: usize, out: &mut [u8]) -> Result<()> {
         self.check(self.next, rows, out)?;
         match &mut self.source {
-            Source::Raw { file, offset } => read_raw(file, &self.shard, *offset, self.next, self.row_bytes, out)?,
-            Source::Parquet(reader) => reader.read(rows, out)?,
+            Rows::Raw { file, offset } => {
+                let at = *offset + self.next * self.row_bytes as u64;
+                file.read(out, at)
+                    .map_err(|e| read_error(e, &self.shard, self.next, out.len() / self.row_bytes.max(1)))?;
+            }
+            Rows::Parquet(reader) => reader.read(rows, out)?,
         }
         self.next += rows as u64;
         Ok(())
@@ -329,13 +367,16 @@ impl RowReader {
     pub fn read_at(&mut self, start: u64, rows: usize, out: &mut [u8]) -> Result<()> {
         self.check(start, rows, out)?;
         match (&self.source, &self.shard.layout) {
-            (Source::Raw { file, offset }, _) => read_raw(file, &self.shard, *offset, start, self.row_bytes, out),
-            (Source::Parquet(_), Layout::Parquet(column)) => {
-                let (file, _) = open_regular(&self.shard.path)?;
+            (Rows::Raw { file, offset }, _) => {
+                let read = file.read_apart(out, offset + start * self.row_bytes as u64);
+                read.map_err(|e| read_error(e, &self.shard, start, rows))
+            }
+            (Rows::Parquet(_), Layout::Parquet(column)) => {
+                let (file, _) = self.shard.open()?;
                 parquet::Reader::open(file, &self.shard.path, column, (self.width, self.element), start)?
                     .read(rows, out)
             }
-            (Source::Parquet(_), Layout::Raw { .. }) => Err(Error::format(&self.shard.path, "not a parquet file")),
+            (Rows::Parquet(_), Layout::Raw { .. }) => Err(Error::format(&self.shard.path, "not a parquet file")),
         }
     }
 
@@ -353,13 +394,13 @@ impl RowReader {
     }
 }
 
-/// Reads rows that lie one after the other. `check` has proved that they are within what the header promised.
-fn read_raw(file: &File, shard: &Shard, offset: u64, start: u64, row_bytes: usize, out: &mut [u8]) -> Result<()> {
-    positional::read(file, out, offset + start * row_bytes as u64).map_err(|e| match e.kind() {
+/// What went wrong with rows that lie one after the other. `check` has proved that they are within what the header promised.
+fn read_error(error: std::io::Error, shard: &Shard, start: u64, rows: usize) -> Error {
+    match error.kind() {
         std::io::ErrorKind::UnexpectedEof => {
-            let rows = format!("rows {start} to {}", start + (out.len() / row_bytes) as u64 - 1);
+            let rows = format!("rows {start} to {}", start + rows as u64 - 1);
             Error::format(&shard.path, format!("truncated while in use: it ended inside {rows}; run the command again"))
         }
-        _ => Error::io("read", &shard.path)(e),
-    })
+        _ => Error::io("read", &shard.path)(error),
+    }
 }

@@ -43,7 +43,8 @@ impl EmbeddingRows {
         for (i, shard) in dataset.shards().iter().enumerate() {
             let mut reader = dataset.reader(i)?;
             let path = shard.path().to_path_buf();
-            rows.shards.push(match shard.format().is_raw() {
+            // A row at a time would be a request at a time.
+            rows.shards.push(match shard.format().is_raw() && !super::is_url(&path) {
                 false => Source::Unpacked(unpack(&mut reader, shard.rows(), width, element)?, path),
                 true => Source::InPlace(Box::new(reader), path),
             });

@@ -3,12 +3,11 @@
 //! Of each file, its length and a CRC-32: of all of it up to 64 MiB, for texts and for encoders' files, of 256 blocks of 64 KiB spread over it beyond. What a file is
 //! called and where it lies does not count.
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
+use super::source::Source;
 use crate::{Error, Result};
 
 /// Files up to so many bytes are read as a whole.
@@ -40,24 +39,22 @@ impl Fingerprint {
     pub(crate) fn of(input: InputFile) -> Result<Fingerprint> {
         let InputFile { role, path, whole } = input;
         let failed = || Error::io("read", &path);
-        let mut file = File::open(&path).map_err(failed())?;
-        let bytes = file.metadata().map_err(failed())?.len();
+        let (file, bytes) = Source::open(&path, "name a file")?;
         let mut crc = crc32fast::Hasher::new();
         let mut block = vec![0; BLOCK];
         if whole || bytes <= WHOLE {
-            loop {
-                match file.read(&mut block).map_err(failed())? {
-                    0 => break,
-                    n => crc.update(&block[..n]),
-                }
+            file.plan([0..bytes]);
+            for at in (0..bytes).step_by(BLOCK) {
+                let block = &mut block[..(bytes - at).min(BLOCK as u64) as usize];
+                file.read(block, at).map_err(failed())?;
+                crc.update(block);
             }
         } else {
             let last = bytes - BLOCK as u64;
             for i in 0..BLOCKS {
                 // The first and the last among them.
                 let at = (u128::from(last) * u128::from(i) / u128::from(BLOCKS - 1)) as u64;
-                file.seek(SeekFrom::Start(at)).map_err(failed())?;
-                file.read_exact(&mut block).map_err(failed())?;
+                file.read(&mut block, at).map_err(failed())?;
                 crc.update(&block);
             }
         }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{Dataset, Records, Shard, parquet, plain, records, shard_names};
+use super::{Dataset, Records, Shard, parquet, plain, records, shard_names, source};
 use crate::error::{Problem, Remedy};
 use crate::{Error, Result};
 
@@ -149,7 +149,7 @@ impl Ids {
             return parquet::read_ids(shard.path(), field, self);
         }
         let places = shard_names::metadata(shard.path());
-        let Some(metadata) = places.iter().find(|path| path.is_file()) else {
+        let Some(metadata) = places.iter().find(|path| source::is_there(path)) else {
             let mut problem = format!("{} files hold no ids", shard.format());
             if let [beside, _] = &places[..] {
                 let name = beside.file_name().unwrap_or_default().to_string_lossy();

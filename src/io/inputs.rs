@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use super::{FileFormat, shard_names};
+#[cfg(feature = "cloud")]
+use super::cloud;
+use super::{FileFormat, shard_names, url};
 use crate::{Error, Result};
 
 /// The files that `inputs` name, and whether they were named as exactly one file.
@@ -11,8 +13,10 @@ pub(super) fn expand(inputs: &[PathBuf]) -> Result<(Vec<PathBuf>, bool)> {
     let mut files = Vec::new();
     let mut single_file = inputs.len() == 1;
     for input in inputs {
-        // A name that exists is taken literally, brackets and all.
-        if input.is_dir() {
+        // A name that exists is taken literally, brackets and all; those of buckets are not asked for it.
+        if url::is_url(input) {
+            single_file &= expand_url(input, &mut files)?;
+        } else if input.is_dir() {
             files.extend(folder(input)?);
             single_file = false;
         } else if !input.exists() && is_pattern(input) {
@@ -29,6 +33,25 @@ pub(super) fn expand(inputs: &[PathBuf]) -> Result<(Vec<PathBuf>, bool)> {
     Ok((files, single_file))
 }
 
+/// Appends what a URL names; whether it is one file.
+#[cfg(feature = "cloud")]
+fn expand_url(input: &Path, files: &mut Vec<PathBuf>) -> Result<bool> {
+    match cloud::expand(input)? {
+        cloud::Listed::One => files.push(input.to_path_buf()),
+        cloud::Listed::Folder => files.extend(folder(input)?),
+        cloud::Listed::Pattern(found) => {
+            files.extend(matching(input, found)?);
+            return Ok(false);
+        }
+    }
+    Ok(!input.to_string_lossy().ends_with('/'))
+}
+
+#[cfg(not(feature = "cloud"))]
+fn expand_url(input: &Path, _files: &mut Vec<PathBuf>) -> Result<bool> {
+    Err(url::off(input))
+}
+
 /// The files that `inputs` name, in the order in which their rows are read.
 #[cfg(feature = "train")]
 pub(crate) fn input_files(inputs: &[PathBuf]) -> Result<Vec<PathBuf>> {
@@ -42,20 +65,21 @@ fn is_pattern(path: &Path) -> bool {
 /// The row files of a folder, sorted. Hidden files are not data: macOS and this program itself put them there. In clip-retrieval's layout
 /// they may be in the only folder of their kind, and the parquet files beside them hold their rows' names.
 fn folder(path: &Path) -> Result<Vec<PathBuf>> {
-    let mut files = row_files(path)?;
+    let (mut files, folders) = entries(path)?;
     if files.iter().any(|file| shard_names::kind(file).is_some()) {
         files.retain(|file| !shard_names::is_metadata(file));
     }
     if files.is_empty() {
-        let kinds: Vec<PathBuf> =
-            shard_names::KINDS.iter().map(|kind| path.join(kind)).filter(|folder| folder.is_dir()).collect();
+        let is_kind =
+            |folder: &&PathBuf| folder.file_name().is_some_and(|name| shard_names::KINDS.iter().any(|k| name == *k));
+        let kinds: Vec<&PathBuf> = folders.iter().filter(is_kind).collect();
         return match &kinds[..] {
             [one] => folder(one),
             [a, b] => {
                 let remedy = format!("name {} or {}", a.display(), b.display());
                 Err(Error::format(path, format!("holds embeddings of images and of texts; {remedy}")))
             }
-            _ => Err(Error::format(path, without_files(path))),
+            _ => Err(Error::format(path, without_files(path, &folders))),
         };
     }
     let format = |file: &Path| FileFormat::from_path(file);
@@ -77,30 +101,37 @@ fn folder(path: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// The files in a folder that may hold rows, in any order.
-fn row_files(path: &Path) -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(path).map_err(Error::io("list", path))? {
-        let file = entry.map_err(Error::io("list", path))?.path();
-        let hidden = file.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-        if !hidden && !file.is_dir() && FileFormat::from_path(&file).is_some() {
-            files.push(file);
-        }
-    }
+/// The files in a folder that may hold rows, and its folders, both sorted.
+fn entries(path: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
+    let (mut files, mut folders) = all_entries(path)?;
+    let hidden = |file: &Path| file.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+    files.retain(|file| !hidden(file) && FileFormat::from_path(file).is_some());
     files.sort();
-    Ok(files)
+    folders.sort();
+    Ok((files, folders))
+}
+
+fn all_entries(path: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
+    #[cfg(feature = "cloud")]
+    if url::is_url(path) {
+        return cloud::folder_of_files(path);
+    }
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(path).map_err(Error::io("list", path))? {
+        all.push(entry.map_err(Error::io("list", path))?.path());
+    }
+    Ok(all.into_iter().partition(|path| !path.is_dir()))
 }
 
 /// Words for a folder without row files; its own folders may have some, as partitions do.
-fn without_files(path: &Path) -> String {
+fn without_files(path: &Path, folders: &[PathBuf]) -> String {
     let problem = "the folder holds no .npy, .safetensors, .parquet or .arrow file".to_string();
-    let mut folders: Vec<PathBuf> =
-        std::fs::read_dir(path).into_iter().flatten().flatten().map(|e| e.path()).filter(|p| p.is_dir()).collect();
-    folders.sort();
-    let inside =
-        folders.iter().find_map(|folder| row_files(folder).ok()?.first().and_then(|f| FileFormat::from_path(f)));
-    match inside {
-        Some(format) => format!("{problem} itself; name those in its folders with '{}/*/*.{format}'", path.display()),
+    let first = |folder: &PathBuf| entries(folder).ok()?.0.first().and_then(|file| FileFormat::from_path(file));
+    match folders.iter().find_map(first) {
+        Some(format) => {
+            let folder = path.display().to_string();
+            format!("{problem} itself; name those in its folders with '{}/*/*.{format}'", folder.trim_end_matches('/'))
+        }
         None => problem,
     }
 }
@@ -116,8 +147,13 @@ fn pattern(path: &Path) -> Result<Vec<PathBuf>> {
             files.push(file);
         }
     }
+    matching(path, files)
+}
+
+/// The files that a pattern was found to match, sorted.
+fn matching(pattern: &Path, mut files: Vec<PathBuf>) -> Result<Vec<PathBuf>> {
     if files.is_empty() {
-        return Err(Error::format(path, "no file matches this pattern"));
+        return Err(Error::format(pattern, "no file matches this pattern"));
     }
     shard_names::sort(&mut files);
     Ok(files)
@@ -127,7 +163,7 @@ fn pattern(path: &Path) -> Result<Vec<PathBuf>> {
 fn refuse_duplicates(files: &[PathBuf]) -> Result<()> {
     let mut seen = HashMap::new();
     for file in files {
-        let real = file.canonicalize().map_err(Error::io("open", file))?;
+        let real = url::real_path(file).map_err(Error::io("open", file))?;
         if let Some(first) = seen.insert(real, file) {
             let problem = format!("named twice (first as {}); name each file once", first.display());
             return Err(Error::format(file, problem));

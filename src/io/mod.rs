@@ -5,6 +5,9 @@
 //! only when [`Output::commit`] renames its temporary files. Memory stays flat: rows are read and written at their
 //! place in the file, never mapped and never gathered.
 //!
+//! With the feature `cloud` rows, texts and statistics may lie in buckets and be named by URLs ([`is_url`]): objects are read by ranges, and
+//! written so that they, too, appear whole or not at all.
+//!
 //! Language models are read and written in Hugging Face's layout ([`DecoderConfig`], [`Weights`], [`ModelWriter`]), adapters
 //! under LLaVA's names ([`AdapterWeights`]). Training joins texts or conversations (`Samples`, with the feature `train`) to rows of
 //! embeddings in any order ([`EmbeddingRows`]) by their ids ([`IdIndex`]).
@@ -19,6 +22,8 @@ mod arrays;
 mod atomic;
 pub(crate) mod atomic_folder;
 mod behind;
+#[cfg(feature = "cloud")]
+mod cloud;
 mod dataset;
 mod embeddings;
 mod encoder_id;
@@ -50,12 +55,14 @@ mod records;
 pub(crate) mod rows_file;
 mod safetensors;
 mod shard_names;
+pub(crate) mod source;
 mod start;
 mod tensor_file;
 pub(crate) mod tensor_writer;
 #[cfg(feature = "train")]
 mod text;
 mod texts;
+pub(crate) mod url;
 
 pub use arrays::{TableColumn, write_ids, write_npy, write_table};
 pub use atomic::{check_writable, write_atomically};
@@ -93,3 +100,4 @@ pub use text::{
     Sample, SampleOptions, Samples, SkipBad, TARGET, TOKEN, TextStream, Tokenizer, Turn, VISUAL,
 };
 pub use texts::{BadText, TextList, Texts};
+pub use url::{check_local, is_url, real_path};

@@ -3,11 +3,10 @@
 //! The dictionary is parsed here because it needs little (three keys) and must survive anything: the npyz crate
 //! multiplies the shape unchecked and parses nested brackets recursively, so a hostile header could end the process.
 
-use std::fs::File;
 use std::path::Path;
 
 use super::dataset::{Found, Layout};
-use super::positional;
+use super::source::Source;
 use crate::{ElementType, Error, Result};
 
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
@@ -15,7 +14,7 @@ const MAGIC: &[u8; 6] = b"\x93NUMPY";
 const MAX_HEADER: u64 = 64 << 10;
 
 /// Reads and checks the header of an open file of `len` bytes. With `vector`, a 1-D array is one row.
-pub(super) fn inspect(file: &File, len: u64, path: &Path, vector: bool) -> Result<Found> {
+pub(super) fn inspect(file: &Source, len: u64, path: &Path, vector: bool) -> Result<Found> {
     let (text, offset) = read_header(file, len, path)?;
     let header = parse(&text).map_err(|problem| Error::format(path, format!("not a valid npy header: {problem}")))?;
     let element = element_type(&header.descr).map_err(|problem| Error::format(path, problem))?;
@@ -74,10 +73,10 @@ pub(super) fn header(rows: u64, width: usize, element: ElementType) -> Result<Ve
 }
 
 /// The header's text and where the array starts.
-fn read_header(file: &File, len: u64, path: &Path) -> Result<(Vec<u8>, u64)> {
+fn read_header(file: &Source, len: u64, path: &Path) -> Result<(Vec<u8>, u64)> {
     let mut start = [0; 12];
     let known = len.min(12) as usize;
-    positional::read(file, &mut start[..known], 0).map_err(Error::io("read", path))?;
+    file.read(&mut start[..known], 0).map_err(Error::io("read", path))?;
     if known < 10 || start[..6] != *MAGIC {
         let hint = "np.memmap and tofile write numbers alone: read them with np.fromfile, and np.save the array";
         return Err(Error::format(path, format!("not an npy file: it does not start with \\x93NUMPY; {hint}")));
@@ -100,7 +99,7 @@ fn read_header(file: &File, len: u64, path: &Path) -> Result<(Vec<u8>, u64)> {
         return Err(Error::format(path, format!("truncated: {problem}; copy it again")));
     }
     let mut text = vec![0; text_len as usize];
-    positional::read(file, &mut text, text_at).map_err(Error::io("read", path))?;
+    file.read(&mut text, text_at).map_err(Error::io("read", path))?;
     Ok((text, text_at + text_len))
 }
 

@@ -3,14 +3,11 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use tempfile::TempPath;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::behind::{Behind, Consume};
 use super::dataset::{Layout, Shard};
-use super::{Dataset, EncoderId, FileFormat, atomic, npy, parquet, positional, safetensors};
+use super::{Dataset, EncoderId, FileFormat, atomic, npy, parquet, positional, safetensors, url};
 use crate::{ElementType, Error, Result};
 
 /// How to write.
@@ -44,13 +41,15 @@ struct Target {
     path: PathBuf,
     format: FileFormat,
     input: Shard,
-    written: Option<Written>,
+    /// What its writer leaves when it has finished.
+    written: Finished,
 }
 
-#[derive(Debug)]
-struct Written {
-    temporary: TempPath,
-    finished: Arc<AtomicBool>,
+type Finished = Arc<Mutex<Option<atomic::Staged>>>;
+
+fn locked(finished: &Finished) -> std::sync::MutexGuard<'_, Option<atomic::Staged>> {
+    // A panic between taking and setting leaves it whole.
+    finished.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Output {
@@ -85,8 +84,12 @@ impl Output {
         }
         atomic::check_writable(first, options.force)?;
         let shards = input.shards().iter().cloned();
-        let targets =
-            files.into_iter().zip(shards).map(|((path, format), input)| Target { path, format, input, written: None });
+        let targets = files.into_iter().zip(shards).map(|((path, format), input)| Target {
+            path,
+            format,
+            input,
+            written: Finished::default(),
+        });
         let targets = targets.collect();
         Ok(Output { targets, _folders: folders, width: input.width(), element, force: options.force })
     }
@@ -127,9 +130,9 @@ impl Output {
         let (file, temporary) = atomic::create_beside(&target.path)?;
         let row_bytes = width * element.bytes();
         let sink = Behind::start(Sink::start(file, target, (width, element), bytes)?, row_bytes, bytes);
-        let finished = Arc::new(AtomicBool::new(false));
-        target.written = Some(Written { temporary, finished: finished.clone() });
-        Ok(ShardWriter { sink, path: target.path.clone(), row_bytes, rows, written: 0, finished })
+        target.written = Finished::default();
+        let (path, finished) = (target.path.clone(), target.written.clone());
+        Ok(ShardWriter { sink, temporary, path, row_bytes, rows, written: 0, finished })
     }
 
     /// Gives every file its final name, and returns the names in the order of the shards.
@@ -139,17 +142,16 @@ impl Output {
     /// that cannot be brought back.
     pub fn commit(mut self) -> Result<Vec<PathBuf>> {
         for target in &self.targets {
-            let finished = target.written.as_ref().is_some_and(|written| written.finished.load(Ordering::Acquire));
-            if !finished {
+            if locked(&target.written).is_none() {
                 return Err(Error::format(&target.path, "not all of its rows were written; nothing was kept"));
             }
         }
         let mut published = Vec::with_capacity(self.targets.len());
         for target in &mut self.targets {
-            let Some(written) = target.written.take() else { continue };
-            if let Err(error) = atomic::publish(written.temporary, &target.path, self.force) {
+            let Some(staged) = locked(&target.written).take() else { continue };
+            if let Err(error) = staged.publish(&target.path, self.force) {
                 if !self.force {
-                    published.iter().for_each(|path| drop(std::fs::remove_file(path)));
+                    published.iter().for_each(|path: &PathBuf| atomic::remove(path));
                 }
                 return Err(error);
             }
@@ -161,6 +163,9 @@ impl Output {
 
 /// Whether `out` is, or is written as, a folder.
 fn is_folder(out: &Path) -> bool {
+    if url::is_url(out) {
+        return out.to_string_lossy().ends_with('/');
+    }
     out.is_dir() || out.to_string_lossy().ends_with(std::path::is_separator)
 }
 
@@ -184,7 +189,7 @@ fn plan(input: &Dataset, out: &Path, format: Option<FileFormat>) -> Result<Vec<(
     let mut files = Vec::with_capacity(input.shards().len());
     for shard in input.shards() {
         let format = format.unwrap_or(shard.format());
-        let mut path = out.join(shard.name());
+        let mut path = url::join(out, shard.name());
         if shard.format() != format {
             path.set_extension(format.extension());
         }
@@ -198,8 +203,8 @@ fn plan(input: &Dataset, out: &Path, format: Option<FileFormat>) -> Result<Vec<(
 }
 
 fn refuse_inputs(path: &Path, input: &Dataset) -> Result<()> {
-    let Ok(real) = path.canonicalize() else { return Ok(()) };
-    if input.shards().iter().any(|shard| shard.path().canonicalize().is_ok_and(|other| other == real)) {
+    let Ok(real) = url::real_path(path) else { return Ok(()) };
+    if input.shards().iter().any(|shard| url::real_path(shard.path()).is_ok_and(|other| other == real)) {
         return Err(Error::format(path, "is also an input, which is never replaced; choose another output"));
     }
     Ok(())
@@ -211,6 +216,10 @@ struct CreatedFolders(Vec<PathBuf>);
 
 impl CreatedFolders {
     fn create(&mut self, folder: &Path) -> Result<()> {
+        // Buckets have no folders, only names with slashes.
+        if url::is_url(folder) {
+            return Ok(());
+        }
         let missing: Vec<&Path> =
             folder.ancestors().take_while(|ancestor| !ancestor.as_os_str().is_empty() && !ancestor.exists()).collect();
         for folder in missing.into_iter().rev() {
@@ -231,12 +240,14 @@ impl Drop for CreatedFolders {
 /// Writes one shard's rows, in order. Rows are copied and written behind, by a thread of the writer's own.
 #[derive(Debug)]
 pub struct ShardWriter {
+    // Before `temporary`: a file is closed before it is removed.
     sink: Behind<Sink>,
+    temporary: atomic::Temporary,
     path: PathBuf,
     row_bytes: usize,
     rows: u64,
     written: u64,
-    finished: Arc<AtomicBool>,
+    finished: Finished,
 }
 
 #[derive(Debug)]
@@ -259,10 +270,7 @@ impl Sink {
             FileFormat::Safetensors => {
                 let notes = target.input.notes();
                 let beside = match &target.input.layout {
-                    Layout::Raw { key: Some(key), .. } => {
-                        let encoder = target.input.encoder();
-                        safetensors::Beside::Copied { path: target.input.path(), key, encoder }
-                    }
+                    Layout::Raw { key: Some(key), .. } => safetensors::Beside::Copied { input: &target.input, key },
                     _ => safetensors::Beside::Notes(&notes),
                 };
                 let at = safetensors::start(&file, &path, (rows, width, element), beside)?;
@@ -318,17 +326,18 @@ impl ShardWriter {
         Ok(())
     }
 
-    /// Waits until all rows are written and closes the file, still under its temporary name.
+    /// Waits until all rows are written and closes the file, still under its temporary name. One for a bucket is sent there, and is no object
+    /// yet; it is gone from the disk then.
     ///
     /// # Errors
-    /// Fewer rows were written than the input had, or the disk is full.
+    /// Fewer rows were written than the input had, the disk is full, or the bucket does not take it.
     pub fn finish(self) -> Result<()> {
         if self.written != self.rows {
             let (expected, got) = (format!("{} rows", self.rows), format!("{} rows", self.written));
             return Err(Error::shape("write rows", self.path.display().to_string(), expected, got));
         }
         self.sink.finish()?;
-        self.finished.store(true, Ordering::Release);
+        *locked(&self.finished) = Some(atomic::stage(self.temporary)?);
         Ok(())
     }
 }

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::Path;
 
 use super::dataset::{Found, Shard};
+use super::source::Source;
 use crate::{ElementType, Error, Result};
 
 #[derive(Clone, Debug)]
@@ -26,7 +27,7 @@ fn off(path: &Path) -> Error {
     )
 }
 
-pub(super) fn inspect(_file: File, path: &Path, _column: Option<&str>) -> Result<Found> {
+pub(super) fn inspect(_file: Source, path: &Path, _column: Option<&str>) -> Result<Found> {
     Err(off(path))
 }
 
@@ -45,7 +46,7 @@ pub(super) fn write_table(path: &Path, _force: bool, _columns: Vec<(&str, super:
 
 impl Reader {
     pub(super) fn open(
-        _file: File,
+        _file: Source,
         _path: &Path,
         column: &Column,
         _kind: (usize, ElementType),

@@ -38,6 +38,7 @@ impl PictureList {
         let mut list = PictureList::default();
         for input in inputs {
             // A name that exists is taken literally, brackets and all.
+            super::check_local(input)?;
             if input.is_dir() {
                 list.add_folder(input)?;
             } else if !input.exists() && input.to_string_lossy().contains(['*', '?', '[']) {

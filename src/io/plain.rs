@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::source;
 use crate::{Error, Result};
 
 /// The mark that Windows programs put before UTF-8.
@@ -14,7 +15,7 @@ pub(crate) const START: usize = 512;
 /// # Errors
 /// A file that cannot be read, UTF-16 or UTF-32 text, a binary file.
 pub(crate) fn read_bytes(path: &Path) -> Result<Vec<u8>> {
-    let mut bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+    let mut bytes = source::read_whole(path)?;
     check_encoding(&bytes[..bytes.len().min(START)], path)?;
     if bytes.starts_with(MARK) {
         bytes.drain(..MARK.len());

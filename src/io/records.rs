@@ -1,12 +1,12 @@
 //! JSON objects one after the other, from a `.jsonl` file or from one large array, without holding the file.
 
-use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
 use super::plain;
+use super::source::SourceBytes;
 use crate::{Error, Result};
 
 /// A record larger than this means a quotation mark or a bracket that was never closed.
@@ -16,7 +16,7 @@ const MAX_RECORD: usize = 64 << 20;
 #[derive(Debug)]
 pub struct Records {
     path: PathBuf,
-    input: BufReader<File>,
+    input: BufReader<SourceBytes>,
     /// The line that the next byte is on, from 1.
     line: u64,
     /// The number of the next record, from 0.
@@ -60,11 +60,7 @@ impl Records {
     /// # Errors
     /// A file that cannot be read, one in UTF-16, or one that starts with neither `[` nor `{`.
     pub fn open(path: &Path) -> Result<Records> {
-        let kind = std::fs::metadata(path).map_err(Error::io("open", path))?;
-        if !kind.is_file() {
-            return Err(Error::format(path, "not a regular file; name a .jsonl or .json file"));
-        }
-        let file = File::open(path).map_err(Error::io("open", path))?;
+        let file = SourceBytes::open(path, "name a .jsonl or .json file")?;
         let input = BufReader::with_capacity(1 << 18, file);
         let mut records = Records { path: path.to_path_buf(), input, line: 1, index: 0, form: Form::Lines };
         let start = records.input.fill_buf().map_err(Error::io("read", path))?;

@@ -8,7 +8,8 @@ use ::safetensors::Dtype;
 use ::safetensors::tensor::{Metadata, TensorInfo};
 use serde_json::{Map, Value, json};
 
-use super::dataset::{Found, Layout};
+use super::dataset::{Found, Layout, Shard};
+use super::source::Source;
 use super::{EncoderId, positional};
 use crate::error::{Problem, Remedy};
 use crate::{ElementType, Error, Result};
@@ -23,7 +24,7 @@ const COPY_BLOCK: usize = 8 << 20;
 const LISTED: usize = 20;
 
 /// Reads and checks the header of an open file of `len` bytes, and finds the tensor of rows.
-pub(super) fn inspect(file: &File, len: u64, path: &Path, key: Option<&str>) -> Result<Found> {
+pub(super) fn inspect(file: &Source, len: u64, path: &Path, key: Option<&str>) -> Result<Found> {
     let (metadata, data_at) = read_header(file, len, path)?;
     let tensors: BTreeMap<String, &TensorInfo> = metadata.tensors().into_iter().collect();
     let (key, info) = choose(&tensors, key).map_err(|problem| Error::format(path, problem))?;
@@ -40,19 +41,19 @@ pub(super) fn inspect(file: &File, len: u64, path: &Path, key: Option<&str>) -> 
 }
 
 /// The table and where the tensors start. Checks that offsets, shapes and the file's length agree.
-pub(super) fn read_header(file: &File, len: u64, path: &Path) -> Result<(Metadata, u64)> {
+pub(super) fn read_header(file: &Source, len: u64, path: &Path) -> Result<(Metadata, u64)> {
     let mut size = [0; 8];
     if len < 8 {
         return Err(Error::format(path, format!("not a safetensors file: only {len} bytes long")));
     }
-    positional::read(file, &mut size, 0).map_err(Error::io("read", path))?;
+    file.read(&mut size, 0).map_err(Error::io("read", path))?;
     let size = u64::from_le_bytes(size);
     if size > MAX_HEADER || size > len - 8 {
         let problem = format!("its header claims {size} bytes, but the file has {len} (limit {MAX_HEADER})");
         return Err(Error::format(path, format!("not a safetensors file, or truncated: {problem}")));
     }
     let mut text = vec![0; size as usize];
-    positional::read(file, &mut text, 8).map_err(Error::io("read", path))?;
+    file.read(&mut text, 8).map_err(Error::io("read", path))?;
     let metadata: Metadata = serde_json::from_slice(&text)
         .map_err(|e| Error::format(path, format!("not a valid safetensors header: {e}; write the file again")))?;
     let expected = u128::from(8 + size) + metadata.data_len() as u128;
@@ -133,7 +134,7 @@ pub(super) struct Planned {
 /// What a new file has beside its rows.
 pub(super) enum Beside<'a> {
     /// The other tensors and the `__metadata__` of a file, whose rows are called `key`, but for the rows' encoder.
-    Copied { path: &'a Path, key: &'a str, encoder: Option<&'a EncoderId> },
+    Copied { input: &'a Shard, key: &'a str },
     /// Notes, which become its `__metadata__`.
     Notes(&'a BTreeMap<String, String>),
 }
@@ -148,17 +149,16 @@ pub(super) fn start(
 ) -> Result<u64> {
     let bytes = rows * (width * element.bytes()) as u64;
     let (key, input, own) = match beside {
-        Beside::Copied { path, key, encoder } => (key, Some((path, encoder)), None),
+        Beside::Copied { input, key } => (key, Some(input), None),
         Beside::Notes(notes) => (DEFAULT_KEY, None, Some(notes).filter(|notes| !notes.is_empty())),
     };
     let shape = vec![rows as usize, width];
     let mut plan = vec![Planned { name: key.to_string(), dtype: dtype(element)?, shape, bytes, source: None }];
     let mut notes = own.cloned();
     let mut source = None;
-    if let Some((input, encoder)) = input {
-        let file = File::open(input).map_err(Error::io("open", input))?;
-        let len = file.metadata().map_err(Error::io("read", input))?.len();
-        let (metadata, data_at) = read_header(&file, len, input)?;
+    if let Some(input) = input {
+        let (file, len) = input.open()?;
+        let (metadata, data_at) = read_header(&file, len, input.path())?;
         plan.extend(metadata.tensors().into_iter().filter(|(name, _)| name != key).map(|(name, info)| Planned {
             name,
             dtype: info.dtype,
@@ -166,10 +166,10 @@ pub(super) fn start(
             bytes: (info.data_offsets.1 - info.data_offsets.0) as u64,
             source: Some(data_at + info.data_offsets.0 as u64),
         }));
-        let there = metadata.metadata().clone();
+        let (there, encoder) = (metadata.metadata().clone(), input.encoder());
         notes =
             (there.is_some() || encoder.is_some()).then(|| EncoderId::renoted(encoder, there.into_iter().flatten()));
-        source = Some((file, input));
+        source = Some((file, input.path()));
     }
     // The library's own order: largest alignment first, so that every tensor is aligned; then by name.
     plan.sort_by(|a, b| b.dtype.cmp(&a.dtype).then_with(|| a.name.cmp(&b.name)));
@@ -213,12 +213,20 @@ pub(super) fn header(plan: &[Planned], notes: Option<BTreeMap<String, String>>, 
     Ok(header)
 }
 
-fn copy(from: &File, from_path: &Path, mut at: u64, to: &File, to_path: &Path, mut dest: u64, len: u64) -> Result<()> {
+fn copy(
+    from: &Source,
+    from_path: &Path,
+    mut at: u64,
+    to: &File,
+    to_path: &Path,
+    mut dest: u64,
+    len: u64,
+) -> Result<()> {
     let mut block = vec![0; COPY_BLOCK.min(len as usize)];
     let end = at + len;
     while at < end {
         let n = (end - at).min(COPY_BLOCK as u64) as usize;
-        positional::read(from, &mut block[..n], at).map_err(Error::io("read", from_path))?;
+        from.read(&mut block[..n], at).map_err(Error::io("read", from_path))?;
         positional::write(to, &block[..n], dest).map_err(Error::io("write", to_path))?;
         at += n as u64;
         dest += n as u64;

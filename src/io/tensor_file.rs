@@ -1,13 +1,13 @@
 //! Safetensors files as what they are, named tensors of any shape: models, adapters, checkpoints.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use bytemuck::{cast_slice, cast_slice_mut};
 use half::{bf16, f16};
 
-use super::{positional, safetensors};
+use super::safetensors;
+use super::source::Source;
 use crate::{ElementType, Error, Result};
 
 /// Numbers are converted in blocks of this many: all the memory that reading takes beside the result.
@@ -19,7 +19,7 @@ const LISTED: usize = 10;
 #[derive(Debug)]
 pub struct TensorFile {
     path: PathBuf,
-    file: File,
+    file: Source,
     tensors: BTreeMap<String, TensorInfo>,
     notes: BTreeMap<String, String>,
 }
@@ -60,12 +60,8 @@ impl TensorFile {
     /// # Errors
     /// A file that cannot be read, is no safetensors file, or is shorter or longer than its table promises.
     pub fn open(path: &Path) -> Result<TensorFile> {
-        let kind = std::fs::metadata(path).map_err(Error::io("open", path))?;
-        if !kind.is_file() {
-            return Err(Error::format(path, "not a regular file; name a safetensors file"));
-        }
-        let file = File::open(path).map_err(Error::io("open", path))?;
-        let (metadata, data_at) = safetensors::read_header(&file, kind.len(), path)?;
+        let (file, len) = Source::open(path, "name a safetensors file")?;
+        let (metadata, data_at) = safetensors::read_header(&file, len, path)?;
         let describe = |info: &::safetensors::tensor::TensorInfo| TensorInfo {
             shape: info.shape.clone(),
             element: safetensors::element_type(info.dtype),
@@ -143,7 +139,7 @@ impl TensorFile {
             return Err(Error::format(&self.path, problem));
         }
         let mut bytes = vec![0; count];
-        positional::read(&self.file, &mut bytes, info.offset).map_err(|e| self.read_error(name, e))?;
+        self.file.read(&mut bytes, info.offset).map_err(|e| self.read_error(name, e))?;
         Ok(bytes)
     }
 
@@ -171,7 +167,7 @@ impl TensorFile {
             let (raw, wide) = (&mut raw[..n * stored.bytes()], &mut wide[..n]);
             let at = first + i * BLOCK;
             let offset = info.offset + (at * stored.bytes()) as u64;
-            positional::read(&self.file, raw, offset).map_err(|e| self.read_error(name, e))?;
+            self.file.read(raw, offset).map_err(|e| self.read_error(name, e))?;
             widen(raw, stored, wide);
             refuse_non_finite(&self.path, name, at, wide, "in the file; the model is damaged")?;
             if stored == element {

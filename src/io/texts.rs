@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
+use super::source::SourceBytes;
 use super::{Ids, Records, plain, records};
 use crate::{Error, Result};
 
@@ -209,18 +209,14 @@ impl Iterator for Texts {
 #[derive(Debug)]
 struct Lines {
     path: PathBuf,
-    input: BufReader<File>,
+    input: BufReader<SourceBytes>,
     /// Lines read.
     read: u64,
 }
 
 impl Lines {
     fn open(path: &Path) -> Result<Lines> {
-        let kind = std::fs::metadata(path).map_err(Error::io("open", path))?;
-        if !kind.is_file() {
-            return Err(Error::format(path, "not a regular file; name a file of texts"));
-        }
-        let file = File::open(path).map_err(Error::io("open", path))?;
+        let file = SourceBytes::open(path, "name a file of texts")?;
         let mut input = BufReader::with_capacity(1 << 18, file);
         let start = input.fill_buf().map_err(Error::io("read", path))?;
         plain::check_encoding(&start[..start.len().min(plain::START)], path)?;

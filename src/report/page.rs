@@ -125,7 +125,7 @@ impl Page {
     /// The folder cannot be made or written, or a file exists and `force` is off.
     pub fn write_svgs(&self, folder: impl AsRef<Path>, force: bool) -> Result<()> {
         let folder = folder.as_ref();
-        std::fs::create_dir_all(folder).map_err(crate::Error::io("create", folder))?;
+        crate::io::url::create_folders(folder)?;
         let write = |(name, svg): (String, String)| {
             write_atomically(&folder.join(format!("{name}.svg")), force, svg.as_bytes())
         };

@@ -27,6 +27,7 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
 use super::{MAX_COVARIANCE_WIDTH, Moments, Noise, Privacy};
 use crate::error::{FileKind, Problem, Remedy};
 use crate::io::EncoderId;
+use crate::io::source::{self, SourceBytes};
 pub(crate) use crate::io::write_atomically;
 use crate::kernels::stats::moments::REST_BITS;
 use crate::{Error, Result};
@@ -96,7 +97,7 @@ fn sort_metadata(bytes: &mut Vec<u8>) {
 
 /// The format that a safetensors file's metadata names; reads no more than its header.
 pub(crate) fn format_of(path: &Path) -> Option<String> {
-    let mut file = std::fs::File::open(path).ok()?;
+    let mut file = SourceBytes::of_start(path).ok()?;
     let mut length = [0; 8];
     file.read_exact(&mut length).ok()?;
     let mut header = Vec::new();
@@ -117,11 +118,11 @@ const MAX_BYTES: u64 = 2 * 16 * (MAX_COVARIANCE_WIDTH * (MAX_COVARIANCE_WIDTH + 
 
 /// Reads a whole statistics file.
 pub(crate) fn read_bytes(path: &Path) -> Result<Vec<u8>> {
-    let length = std::fs::metadata(path).map_err(Error::io("read", path))?.len();
+    let length = source::length(path)?;
     if length > MAX_BYTES {
         return Err(Error::format(path, format!("{length} bytes: not a statistics file; make one from rows")));
     }
-    std::fs::read(path).map_err(Error::io("read", path))
+    source::read_whole(path)
 }
 
 /// What files of a format are, and what they hold.

@@ -78,7 +78,7 @@ impl Checkpoints {
         if keep == 0 {
             return Err(Error::argument("keep", "at least 1 checkpoint must be kept"));
         }
-        std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+        crate::io::url::create_folders(folder)?;
         for entry in std::fs::read_dir(folder).map_err(Error::io("list", folder))? {
             let path = entry.map_err(Error::io("list", folder))?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();

@@ -203,7 +203,7 @@ fn date(settings: &Settings, start: Start) -> Result<Option<ChatDate>> {
 
 /// Makes and locks a run's folder. Another process may have made it meanwhile, and even be done with its run.
 fn create_locked(out: &Path, start: Start) -> Result<FolderLock> {
-    std::fs::create_dir_all(out).map_err(Error::io("create", out))?;
+    crate::io::url::create_folders(out)?;
     let lock = FolderLock::acquire(out)?;
     check_new(out, start)?;
     Ok(lock)

@@ -269,7 +269,7 @@ impl Tuning {
         let mut file = read(path).unwrap_or_else(|| json!({ "schema": SCHEMA, "devices": {} }));
         file["devices"][key(device)] = self.entry();
         if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+            crate::io::url::create_folders(folder)?;
         }
         write_atomically(path, true, format!("{file:#}\n").as_bytes())
     }

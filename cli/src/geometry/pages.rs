@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use realign::io::check_writable;
+use realign::io::{check_local, check_writable};
 use realign::report::{Page, slug};
 
 use crate::shared::json::JsonArgs;
@@ -24,6 +24,7 @@ pub struct PageArgs {
 impl PageArgs {
     /// Fails before the work where the page, one of its `charts` (by title) or the JSON could not be written after it.
     pub fn check(&self, charts: &[&str], json: &JsonArgs) -> Result<Outputs> {
+        self.svg_dir.iter().try_for_each(|folder| check_local(folder))?;
         let mut files: Vec<PathBuf> = json.file().into_iter().chain(self.html.clone()).collect();
         match &self.svg_dir {
             Some(folder) if folder.exists() => {

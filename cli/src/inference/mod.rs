@@ -15,7 +15,7 @@ use realign::encode::ImageEncoder;
 use realign::inference::{self, Accuracy, Assistant, Evaluation, Judged};
 use realign::io::{
     AdapterWeights, Dataset, DecoderConfig, EmbeddingRows, Extent, IMAGE, OpenOptions, Question, QuestionOptions,
-    Questions, Role, SampleOptions, Turn, check_writable,
+    Questions, Role, SampleOptions, Turn, check_local, check_writable,
 };
 use realign::nn::{Adapter, Decoder, Precision};
 use realign::train::{Form, Model, VisualInputs, data, visual};
@@ -246,6 +246,7 @@ struct Predictions {
 
 impl Predictions {
     fn create(path: &Path, force: bool) -> Result<Self, realign::Error> {
+        check_local(path)?;
         check_writable(path, force)?;
         let file = File::create(path).map_err(realign::Error::io("create", path))?;
         Ok(Predictions { file, path: path.to_path_buf() })

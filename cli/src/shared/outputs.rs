@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use realign::io::{Dataset, Shard, check_writable};
+use realign::io::{Dataset, Shard, check_writable, is_url, real_path};
 
 /// What will be written, known to be writable.
 pub struct Outputs(Vec<PathBuf>);
@@ -31,6 +31,9 @@ impl Outputs {
 
 /// The file's own name in its folder's real path: what is renamed onto a link replaces the link.
 fn place(file: &Path) -> Result<PathBuf> {
+    if is_url(file) {
+        return Ok(file.to_path_buf());
+    }
     let folder = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let real = folder.canonicalize().with_context(|| folder.display().to_string())?;
     Ok(real.join(file.file_name().unwrap_or_default()))
@@ -40,7 +43,7 @@ fn place(file: &Path) -> Result<PathBuf> {
 pub fn refuse_twice(parts: &[PathBuf]) -> Result<()> {
     let mut seen = std::collections::HashSet::new();
     for part in parts {
-        let new = part.canonicalize().map_or(true, |real| seen.insert(real));
+        let new = real_path(part).map_or(true, |real| seen.insert(real));
         anyhow::ensure!(new, "{}: is named twice, and its rows would count twice; name each part once", part.display());
     }
     Ok(())
@@ -48,8 +51,8 @@ pub fn refuse_twice(parts: &[PathBuf]) -> Result<()> {
 
 /// Even --force never replaces what was read: it would destroy the only copy of the data.
 pub fn refuse_input<'a>(out: &Path, mut inputs: impl Iterator<Item = &'a Path>) -> Result<()> {
-    let Ok(real) = out.canonicalize() else { return Ok(()) };
-    let same = inputs.any(|input| input.canonicalize().is_ok_and(|input| input == real));
+    let Ok(real) = real_path(out) else { return Ok(()) };
+    let same = inputs.any(|input| real_path(input).is_ok_and(|input| input == real));
     anyhow::ensure!(!same, "{}: is also an input, which is never replaced; choose another output", out.display());
     Ok(())
 }

@@ -8,7 +8,7 @@ use clap::Args;
 use realign::device::Device;
 use realign::encode::cache::{EmbeddingCache, KeptRows};
 use realign::encode::picture::is_picture;
-use realign::io::{Dataset, FileFormat, NamedTexts, OpenOptions, PictureList, TextList};
+use realign::io::{Dataset, FileFormat, NamedTexts, OpenOptions, PictureList, TextList, is_url};
 
 use crate::encode::Progress;
 use crate::shared::device::{DeviceArgs, embeddings_folder};
@@ -123,7 +123,8 @@ fn kind(input: &Path) -> Result<Kind> {
     let ending = input.extension().map(|ending| ending.to_string_lossy().to_lowercase());
     Ok(match ending.as_deref() {
         Some("txt" | "json" | "jsonl") => Kind::Texts,
-        _ if FileFormat::from_path(input).is_some() => Kind::Embeddings,
+        // Pictures are read from disks alone.
+        _ if FileFormat::from_path(input).is_some() || is_url(input) => Kind::Embeddings,
         _ => Kind::Pictures,
     })
 }

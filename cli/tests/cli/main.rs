@@ -22,6 +22,7 @@ mod plan;
 mod rank;
 mod shards;
 mod train;
+mod urls;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

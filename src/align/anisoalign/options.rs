@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use super::checkpoint::TrainingState;
 use crate::error::{Problem, Remedy};
-use crate::io::{Start, check_writable};
+use crate::io::{Start, check_local, check_writable};
 use crate::setters::setters;
 use crate::{Error, Result};
 
@@ -224,6 +224,7 @@ impl Training<'_> {
             let problem = Problem::new("holds the state of a training that was stopped");
             return Err(Error::format(path, problem.remedy(Remedy::ResumeOrReplace)));
         }
+        check_local(path)?;
         check_writable(path, true)
     }
 }

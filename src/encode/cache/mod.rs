@@ -261,7 +261,7 @@ impl<'a> EmbeddingCache<'a> {
         let encoder = EncoderId::of_model(model)?;
         let precision = if self.precision == Precision::F32 { "" } else { "-mixed" };
         let folder = self.folder.join(format!("{kind}-{ARITHMETIC}-{}{precision}", &encoder.hash[..16]));
-        std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+        crate::io::url::create_folders(&folder)?;
         let files = Files::of(&folder, &name_of_set("set", inputs, 0..inputs.keys.len()));
         let found = |computed: u64, count: u64| {
             let bad = inputs.keys.len() as u64 - count.min(inputs.keys.len() as u64);

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::io::FileFormat;
+use crate::io::{FileFormat, check_local};
 use crate::{Error, Result};
 
 /// Files of one run at most: their numbers have five digits, so that names sort as numbers.
@@ -20,6 +20,7 @@ impl Output {
     /// # Errors
     /// A name of no format that is written; shards of 0 rows, or too many of them.
     pub fn new(path: &Path, shard_rows: Option<u64>, inputs: u64) -> Result<Output> {
+        check_local(path)?;
         let format = FileFormat::from_path(path).filter(|format| FileFormat::WRITTEN.contains(format));
         let format = format.ok_or_else(|| {
             Error::format(path, "is no name of a format that is written; end it in .npy, .safetensors or .parquet")

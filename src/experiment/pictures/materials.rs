@@ -51,7 +51,7 @@ impl PictureMaterials<'_> {
     /// # Errors
     /// What the disk says.
     pub fn write(&self) -> Result<()> {
-        std::fs::create_dir_all(&self.folder).map_err(Error::io("create", &self.folder))?;
+        crate::io::url::create_folders(&self.folder)?;
         let put = |name: &str, text: String| write_atomically(&self.at(name), false, text.as_bytes());
         let (names, texts) = (self.collection.names(), self.collection.all_captions());
         let numbers = self.collection.caption_numbers();

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::materials::PictureMaterials;
 use super::outcome::{Answered, CaptionScores, PictureOutcome, Said};
 use super::rows::Kind;
+use crate::Result;
 use crate::align::{Method, Statistics, apply_rows};
 use crate::device::Device;
 use crate::experiment::arm::{Arm, Source};
@@ -16,7 +17,6 @@ use crate::inference::{AnswerOptions, Assistant, Evaluation, evaluate, score};
 use crate::io::{AdapterKind, AdapterWeights, DecoderConfig, Join, Question, SampleOptions};
 use crate::nn::decoder::OpenDecoder;
 use crate::train::{Form, Settings, Stage, Trained, VisualInputs, data};
-use crate::{Error, Result};
 
 /// Captions that results keep.
 const SHOWN: usize = 12;
@@ -135,7 +135,7 @@ fn fresh_adapter(materials: &PictureMaterials<'_>, folder: &Path) -> Result<Path
     let outputs = own.visual_tokens * config.hidden_size;
     let mut weights: AdapterWeights = crate::nn::adapter::fresh(AdapterKind::Mlp(2), width, outputs, own.seed);
     weights.set_unit_rows(true);
-    std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+    crate::io::url::create_folders(folder)?;
     let path = folder.join("adapter.safetensors");
     weights.save(&path, crate::ElementType::F32, true)?;
     Ok(path)

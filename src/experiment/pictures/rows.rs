@@ -54,7 +54,7 @@ pub(super) fn unit(mut rows: Vec<f32>, width: usize, name: impl Fn(usize) -> Str
 
 /// Writes rows of one kind; the ids come last, so that they say that the rows are whole.
 pub(super) fn write(folder: &Path, kind: Kind, rows: &[f32], collection: &Collection) -> Result<()> {
-    std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+    crate::io::url::create_folders(folder)?;
     let ids = match kind {
         Kind::Pictures => collection.names().to_vec(),
         Kind::Captions => (0..collection.all_captions().len()).map(caption_id).collect(),

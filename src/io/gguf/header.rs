@@ -52,6 +52,7 @@ impl GgufFile {
     /// A file that cannot be read or is no GGUF file of version 2 or 3 in little-endian order; a part of a file split in several; a count,
     /// length or offset that the file has no room for; a tensor of a type that is not read; the message says at which byte.
     pub fn open(path: &Path) -> Result<GgufFile> {
+        crate::io::check_local(path)?;
         let there = std::fs::metadata(path).map_err(Error::io("open", path))?;
         if !there.is_file() {
             return Err(Error::format(path, "not a regular file; name a GGUF file"));

@@ -26,6 +26,7 @@ impl ModelFiles {
         if is_gguf(path) {
             return Ok(ModelFiles::Gguf(Box::new(GgufFile::open(path)?)));
         }
+        crate::io::check_local(path)?;
         if path.is_file() {
             let problem = "is neither a model's folder nor a GGUF file; name one of these";
             return Err(Error::format(path, problem));

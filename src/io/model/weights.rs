@@ -40,6 +40,7 @@ impl Weights {
             let (folder, places) = (folder.to_path_buf(), HashMap::new());
             return Ok(Weights { folder, files: Vec::new(), places, gguf, bare: false });
         }
+        crate::io::check_local(folder)?;
         let index = folder.join("model.safetensors.index.json");
         let single = folder.join("model.safetensors");
         // As Transformers looks for them: an index beside a whole file was left behind.

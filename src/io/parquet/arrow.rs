@@ -3,7 +3,6 @@
 //! The messages are walked here, by their headers alone, so that every size is checked against the file's length before anything is
 //! allocated for it; decoding them is the library's.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use arrow_array::RecordBatch;
@@ -15,7 +14,7 @@ use arrow_schema::SchemaRef;
 
 use super::guard::guarded;
 use super::{arrow_error, damaged};
-use crate::io::positional;
+use crate::io::source::Source;
 use crate::{Error, Result};
 
 const MAGIC: &[u8; 6] = b"ARROW1";
@@ -48,11 +47,11 @@ pub(super) struct Contents {
 
 impl Contents {
     /// Walks the messages of a file of `len` bytes.
-    pub fn read(file: &File, len: u64, path: &Path) -> Result<Contents> {
+    pub fn read(file: &Source, len: u64, path: &Path) -> Result<Contents> {
         guarded(path, || Contents::walk(file, len, path))
     }
 
-    fn walk(file: &File, len: u64, path: &Path) -> Result<Contents> {
+    fn walk(file: &Source, len: u64, path: &Path) -> Result<Contents> {
         let mut at = if starts_with_magic(file, len, path)? { after_magic(file, len, path)? } else { 0 };
         let mut found: Option<(SchemaRef, MetadataVersion)> = None;
         let (mut messages, mut rows) = (Vec::new(), 0u64);
@@ -94,20 +93,20 @@ impl Contents {
     }
 
     /// A reader of one column from row `start` on.
-    pub fn batches(self, file: File, path: &Path, column: usize, start: u64) -> Batches {
+    pub fn batches(self, file: Source, path: &Path, column: usize, start: u64) -> Batches {
         let decoder = FileDecoder::new(self.schema, self.version).with_projection(vec![column]);
         Batches { file, path: path.to_path_buf(), decoder, messages: self.messages.into_iter(), skip: start }
     }
 }
 
 /// Whether it is a file, and no stream; a file ends as it starts.
-fn starts_with_magic(file: &File, len: u64, path: &Path) -> Result<bool> {
+fn starts_with_magic(file: &Source, len: u64, path: &Path) -> Result<bool> {
     let (mut start, mut end) = ([0; MAGIC.len()], [0; MAGIC.len()]);
     if len < MAGIC_BYTES {
         return Err(damaged(format!("it has {len} bytes"), path));
     }
-    positional::read(file, &mut start, 0).map_err(Error::io("read", path))?;
-    positional::read(file, &mut end, len - MAGIC.len() as u64).map_err(Error::io("read", path))?;
+    file.read(&mut start, 0).map_err(Error::io("read", path))?;
+    file.read(&mut end, len - MAGIC.len() as u64).map_err(Error::io("read", path))?;
     match (start == *MAGIC, end == *MAGIC) {
         (true, false) => {
             Err(Error::format(path, "truncated: its end, an index of its batches, is missing; copy it again"))
@@ -117,10 +116,10 @@ fn starts_with_magic(file: &File, len: u64, path: &Path) -> Result<bool> {
 }
 
 /// Where a file's first message starts.
-fn after_magic(file: &File, len: u64, path: &Path) -> Result<u64> {
+fn after_magic(file: &Source, len: u64, path: &Path) -> Result<u64> {
     let (mut at, mut word) = (MAGIC_BYTES, [0; 8]);
     while at < MOST_MAGIC_BYTES && at + 8 <= len {
-        positional::read(file, &mut word, at).map_err(Error::io("read", path))?;
+        file.read(&mut word, at).map_err(Error::io("read", path))?;
         if word != [0; 8] {
             break;
         }
@@ -130,10 +129,10 @@ fn after_magic(file: &File, len: u64, path: &Path) -> Result<u64> {
 }
 
 /// The header of the message at `at` and where it starts; nothing at the end of the stream.
-fn header(file: &File, (at, len): (u64, u64), path: &Path) -> Result<Option<(Vec<u8>, u64)>> {
+fn header(file: &Source, (at, len): (u64, u64), path: &Path) -> Result<Option<(Vec<u8>, u64)>> {
     let mut words = [0; 8];
     let known = (len - at).min(8) as usize;
-    positional::read(file, &mut words[..known], at).map_err(Error::io("read", path))?;
+    file.read(&mut words[..known], at).map_err(Error::io("read", path))?;
     let (prefix, size) = match words.split_at(4) {
         // A stream may end without the word that says so.
         _ if known == 0 => return Ok(None),
@@ -154,13 +153,13 @@ fn header(file: &File, (at, len): (u64, u64), path: &Path) -> Result<Option<(Vec
         return Err(Error::format(path, format!("{problem}, but the file has {len} in all; copy it again")));
     };
     let mut text = vec![0; size as usize];
-    positional::read(file, &mut text, start).map_err(Error::io("read", path))?;
+    file.read(&mut text, start).map_err(Error::io("read", path))?;
     Ok(Some((text, start)))
 }
 
 /// Decodes one column, batch by batch.
 pub(super) struct Batches {
-    file: File,
+    file: Source,
     path: PathBuf,
     decoder: FileDecoder,
     messages: std::vec::IntoIter<Message>,
@@ -180,7 +179,7 @@ impl Batches {
             }
             // `Contents::read` has checked that it is within the file.
             let mut bytes = vec![0; message.header as usize + message.body as usize];
-            positional::read(&self.file, &mut bytes, message.offset).map_err(Error::io("read", &self.path))?;
+            self.file.read(&mut bytes, message.offset).map_err(Error::io("read", &self.path))?;
             let (buffer, block) =
                 (Buffer::from_vec(bytes), Block::new(message.offset as i64, message.header, message.body));
             let (decoder, path) = (&mut self.decoder, &self.path);

@@ -1,6 +1,5 @@
 //! Decoding a column of names.
 
-use std::fs::File;
 use std::path::Path;
 
 use arrow_array::cast::AsArray;
@@ -11,6 +10,7 @@ use arrow_schema::{DataType, Schema};
 use super::{Batches, damaged};
 use crate::error::{Problem, Remedy};
 use crate::io::Ids;
+use crate::io::source::Source;
 use crate::{Error, Result};
 
 /// Rows per decoded batch.
@@ -18,7 +18,7 @@ const BATCH: usize = 8192;
 
 /// Appends the names in the column called `column`: texts, integers, bytes that are UTF-8, or categories of them.
 pub(in super::super) fn read_ids(path: &Path, column: &str, ids: &mut Ids) -> Result<()> {
-    let file = File::open(path).map_err(Error::io("open", path))?;
+    let (file, _) = Source::open(path, "name a file")?;
     let mut batches = Batches::open(file, path, BATCH, 0, |schema| choose(schema, column, path))?;
     let mut row = 0;
     while let Some(batch) = batches.next(path)? {

@@ -2,6 +2,7 @@
 
 mod arrow;
 mod choose;
+mod chunks;
 mod guard;
 mod ids;
 mod named;
@@ -9,7 +10,6 @@ mod read;
 mod table;
 mod write;
 
-use std::fs::File;
 use std::path::Path;
 
 use ::parquet::arrow::ProjectionMask;
@@ -19,6 +19,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::{ArrowError, Schema};
 
 use super::FileFormat;
+use super::source::Source;
 use crate::{ElementType, Error, Result};
 
 use choose::{choose, element_type, is_nested};
@@ -61,20 +62,22 @@ enum Batches {
 impl Batches {
     /// A reader of the column that `choose` takes, from row `start` on, in batches of `rows` rows where the format has no own.
     fn open(
-        file: File,
+        file: Source,
         path: &Path,
         rows: usize,
         start: u64,
         choose: impl FnOnce(&Schema) -> Result<usize>,
     ) -> Result<Batches> {
         if is_arrow(path) {
-            let len = file.metadata().map_err(Error::io("read", path))?.len();
+            let len = file.len().map_err(Error::io("read", path))?;
             let contents = arrow::Contents::read(&file, len, path)?;
             let column = choose(&contents.schema)?;
             return Ok(Batches::Arrow(contents.batches(file, path, column, start)));
         }
-        let builder = open(file, path)?;
-        let mask = ProjectionMask::roots(builder.parquet_schema(), [choose(builder.schema())?]);
+        let builder = open(file.clone(), path)?;
+        let column = choose(builder.schema())?;
+        chunks::plan(&file, builder.metadata(), column, start);
+        let mask = ProjectionMask::roots(builder.parquet_schema(), [column]);
         let builder = builder.with_projection(mask).with_batch_size(rows);
         Ok(Batches::Parquet(build(builder.with_offset(start as usize), path)?))
     }
@@ -94,8 +97,8 @@ fn is_arrow(path: &Path) -> bool {
 }
 
 /// Reads the footer and checks that its places and sizes are within the file, which the library takes on trust.
-fn open(file: File, path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
-    let len = file.metadata().map_err(Error::io("read", path))?.len();
+fn open(file: Source, path: &Path) -> Result<ParquetRecordBatchReaderBuilder<Source>> {
+    let len = file.len().map_err(Error::io("read", path))?;
     let builder = guarded(path, || ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| read_error(e, path)))?;
     for column in builder.metadata().row_groups().iter().flat_map(|group| group.columns()) {
         let start = column.dictionary_page_offset().unwrap_or(column.data_page_offset());
@@ -109,7 +112,7 @@ fn open(file: File, path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>
     Ok(builder)
 }
 
-fn build(builder: ParquetRecordBatchReaderBuilder<File>, path: &Path) -> Result<ParquetRecordBatchReader> {
+fn build(builder: ParquetRecordBatchReaderBuilder<Source>, path: &Path) -> Result<ParquetRecordBatchReader> {
     guarded(path, || builder.build().map_err(|e| read_error(e, path)))
 }
 
@@ -117,15 +120,25 @@ fn build(builder: ParquetRecordBatchReaderBuilder<File>, path: &Path) -> Result<
 fn next_batch(batches: &mut ParquetRecordBatchReader, path: &Path) -> Result<Option<RecordBatch>> {
     loop {
         // An empty row group may give an empty batch, and more come after it.
-        let batch = guarded(path, || batches.next().transpose().map_err(|e| arrow_error(e, path)))?;
+        let batch = guarded(path, || {
+            batches.next().transpose().map_err(|e| on_the_way(path).unwrap_or_else(|| arrow_error(e, path)))
+        })?;
         if batch.as_ref().is_none_or(|batch| batch.num_rows() > 0) {
             return Ok(batch);
         }
     }
 }
 
+/// The failure of a request, if it was one.
+fn on_the_way(path: &Path) -> Option<Error> {
+    chunks::failed().map(Error::io("read", path))
+}
+
 /// The operating system's refusals keep their words; all else means a damaged file.
 fn read_error(error: ParquetError, path: &Path) -> Error {
+    if let Some(failure) = on_the_way(path) {
+        return failure;
+    }
     match into_io(error) {
         Ok(io) => Error::io("read", path)(io),
         Err(error) => damaged(error, path),

@@ -1,7 +1,6 @@
 //! Decoding one list column, batch by batch.
 
 use std::fmt;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use ::parquet::arrow::ProjectionMask;
@@ -13,14 +12,15 @@ use arrow_schema::{Field, Schema};
 
 use super::super::EncoderId;
 use super::super::dataset::{Found, Layout};
+use super::super::source::Source;
 use super::{Batches, Column, arrow, batch_rows, build, choose, damaged, element_type, is_arrow, is_nested, open};
 use crate::{ElementType, Error, Result};
 
 /// Reads the footer and the first row: variable-length lists tell their width nowhere else, and a fixed-size list may
 /// claim any. A file without rows has no width.
-pub(in super::super) fn inspect(file: File, path: &Path, column: Option<&str>) -> Result<Found> {
+pub(in super::super) fn inspect(file: Source, path: &Path, column: Option<&str>) -> Result<Found> {
     let (mut batches, rows, column, element, encoder) = if is_arrow(path) {
-        let len = file.metadata().map_err(Error::io("read", path))?.len();
+        let len = file.len().map_err(Error::io("read", path))?;
         let contents = arrow::Contents::read(&file, len, path)?;
         let ((column, element), rows) = (choose(&contents.schema, column, path)?, contents.rows);
         let encoder = encoder_of(&contents.schema);
@@ -51,7 +51,7 @@ fn encoder_of(schema: &Schema) -> Option<EncoderId> {
 }
 
 /// The number of rows, once the row groups have proved to add up to it.
-fn parquet_rows(builder: &ParquetRecordBatchReaderBuilder<File>, path: &Path) -> Result<u64> {
+fn parquet_rows(builder: &ParquetRecordBatchReaderBuilder<Source>, path: &Path) -> Result<u64> {
     let groups = builder.metadata().row_groups().iter().map(|group| u64::try_from(group.num_rows()).ok());
     let in_groups = groups.reduce(|a, b| a?.checked_add(b?)).unwrap_or(Some(0));
     let rows =
@@ -112,7 +112,7 @@ impl fmt::Debug for Reader {
 
 impl Reader {
     pub(in super::super) fn open(
-        file: File,
+        file: Source,
         path: &Path,
         column: &Column,
         (width, element): (usize, ElementType),

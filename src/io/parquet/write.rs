@@ -68,7 +68,7 @@ impl Writer {
         let (schema, index, others, properties) = match &input.layout {
             Layout::Parquet(column) if !column.arrow => {
                 let (schema, others, properties) =
-                    mirror(input.path(), column.index, &number, batch_rows(width, element), properties)?;
+                    mirror(input, column.index, &number, batch_rows(width, element), properties)?;
                 let metadata = schema.metadata().clone();
                 let notes: HashMap<_, _> = EncoderId::renoted(input.encoder(), metadata).into_iter().collect();
                 (Arc::new(schema.as_ref().clone().with_metadata(notes)), column.index, others, properties)
@@ -214,13 +214,14 @@ impl Others {
 /// The input's schema with another number type in its column of rows, a reader of the other columns, and writer
 /// properties that carry the metadata and each column's compression over.
 fn mirror(
-    path: &Path,
+    input: &Shard,
     index: usize,
     number: &DataType,
     batch: usize,
     mut properties: WriterPropertiesBuilder,
 ) -> Result<(SchemaRef, Option<Others>, WriterPropertiesBuilder)> {
-    let builder = open(File::open(path).map_err(Error::io("open", path))?, path)?;
+    let path = input.path();
+    let builder = open(input.open()?.0, path)?;
     let mut fields: Vec<Arc<Field>> = builder.schema().fields().iter().cloned().collect();
     let (Some(field), columns) = (fields.get_mut(index), builder.schema().fields().len()) else {
         return Err(Error::format(path, "changed while in use; run the command again"));

@@ -118,6 +118,7 @@ pub(crate) fn prefix_of(weights: &Weights, prefixes: &[&'static str], probe: &st
 
 /// Whether a path is a decoder's: a GGUF file, or a folder of one of the families that decoders know.
 pub(crate) fn is_decoder(path: &Path) -> Result<bool> {
+    crate::io::check_local(path)?;
     if path.is_file() {
         return Ok(true);
     }
@@ -128,6 +129,7 @@ pub(crate) fn is_decoder(path: &Path) -> Result<bool> {
 
 /// The object of `config.json` in a folder, for as long as it takes.
 fn with_config<T>(folder: &Path, read: impl FnOnce(&Fields) -> Result<T>) -> Result<T> {
+    crate::io::check_local(folder)?;
     let path = folder.join("config.json");
     if folder.is_file() {
         return Err(Error::format(folder, "is a file; name the folder of an encoder in Hugging Face's layout"));
