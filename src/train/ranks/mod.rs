@@ -11,6 +11,8 @@ mod agree;
 mod local;
 mod segments;
 mod share;
+#[cfg(test)]
+mod simulation;
 mod state;
 mod worker;
 
