@@ -271,7 +271,7 @@ impl Ranks {
     ///
     /// # Errors
     /// What `say` or another rank says.
-    pub(super) fn from_root(
+    pub(super) fn broadcast(
         &self,
         mail: (Mail, u64),
         what: &str,
