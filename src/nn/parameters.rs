@@ -250,7 +250,8 @@ impl Gradients {
                     None => like.zeros_like(device, (Purpose::Gradients, "of a batch"))?,
                 };
                 if shared.is_none() && !alone(slot) {
-                    (pool.push(matrix.clone()), free.push(false));
+                    pool.push(matrix.clone());
+                    free.push(false);
                 }
                 list[slot] = Some(matrix);
             }

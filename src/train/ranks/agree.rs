@@ -46,7 +46,7 @@ impl Ranks {
         }
         let own = json!({"version": env!("CARGO_PKG_VERSION"), "adapter": device.name(), "settings": settings.told()});
         let all = self.gather((Mail::Introduction, 0), own.to_string().into_bytes(), "at the start")?;
-        let said = self.from_root((Mail::Beginning, 0), "at the start", || {
+        let said = self.broadcast((Mail::Beginning, 0), "at the start", || {
             compare(&all)?;
             complete(settings)?;
             let batches = settings.step_batches();
@@ -100,7 +100,7 @@ impl Ranks {
         }
         let inputs: Value = fingerprints.wait()?.iter().map(Fingerprint::to_json).collect();
         let all = self.gather((Mail::Inputs, 0), inputs.to_string().into_bytes(), "at the start")?;
-        self.from_root((Mail::Inputs, 1), "at the start", || {
+        self.broadcast((Mail::Inputs, 1), "at the start", || {
             let lists: Vec<_> = all.iter().map(|bytes| contents(bytes)).collect();
             for (rank, list) in lists.iter().enumerate() {
                 let other = list.iter().find(|(role, content)| lists[0].get(*role) != Some(*content));
@@ -126,7 +126,7 @@ impl Ranks {
         out: &Path,
     ) -> Result<Option<Checkpoint>> {
         let mut found = None;
-        let step = self.from_root((Mail::Checkpoint, 0), "at the start", || {
+        let step = self.broadcast((Mail::Checkpoint, 0), "at the start", || {
             found = checkpoints.newest()?;
             Ok(to_bytes(found.as_ref().map(|checkpoint| checkpoint.state.step)))
         })?;

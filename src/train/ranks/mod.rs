@@ -11,6 +11,8 @@ mod agree;
 mod local;
 mod segments;
 mod share;
+#[cfg(test)]
+mod simulation;
 mod state;
 mod worker;
 
@@ -269,7 +271,7 @@ impl Ranks {
     ///
     /// # Errors
     /// What `say` or another rank says.
-    pub(super) fn from_root(
+    pub(super) fn broadcast(
         &self,
         mail: (Mail, u64),
         what: &str,

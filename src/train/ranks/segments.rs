@@ -144,13 +144,13 @@ mod tests {
 
     #[test]
     fn bf16_is_rounded_once_each_way() {
-        let numbers = bytes(&[1.0, 1.00390625, -3.1415926]);
+        let numbers = bytes(&[1.0, 1.0 + 1.0 / 256.0, -3.3]);
         let mut sent = Vec::new();
         encode(&numbers, Reduce::Bf16, &mut sent);
         assert_eq!(sent.len(), 6);
         let mut back = vec![0; 12];
         decode(&sent, Reduce::Bf16, &mut back);
         // Halves go to the even neighbour.
-        assert_eq!(back, bytes(&[1.0, 1.0, -3.140625]));
+        assert_eq!(back, bytes(&[1.0, 1.0, -3.296875]));
     }
 }

@@ -322,7 +322,7 @@ impl Run {
         self.check_replicas()?;
         let ranks = self.ranks.clone();
         let mut written = None;
-        let bytes = ranks.from_root((Mail::Written, 0), "the results", || {
+        let bytes = ranks.broadcast((Mail::Written, 0), "the results", || {
             let finished = self.results()?;
             let bytes = finished.to_json().to_string().into_bytes();
             written = Some(finished);

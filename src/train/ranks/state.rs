@@ -19,8 +19,6 @@ pub(in crate::train) enum Mail {
     Inputs,
     /// The checkpoint that rank 0 goes on from.
     Checkpoint,
-    /// Where each rank begins.
-    Place,
     /// A step's losses and its gradient's norm, of one rank.
     Numbers,
     /// The same of all.
