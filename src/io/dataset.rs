@@ -321,7 +321,7 @@ impl RowReader {
         let source = match &shard.layout {
             Layout::Raw { offset, .. } => {
                 // No overflow: `Found::new` checked the product.
-                file.plan([*offset..offset + shard.rows * (width * element.bytes()) as u64]);
+                file.plan(std::iter::once(*offset..offset + shard.rows * (width * element.bytes()) as u64));
                 Rows::Raw { file, offset: *offset }
             }
             // An empty file's column may be of another type, and is never read.

@@ -43,7 +43,7 @@ impl Fingerprint {
         let mut crc = crc32fast::Hasher::new();
         let mut block = vec![0; BLOCK];
         if whole || bytes <= WHOLE {
-            file.plan([0..bytes]);
+            file.plan(std::iter::once(0..bytes));
             for at in (0..bytes).step_by(BLOCK) {
                 let block = &mut block[..(bytes - at).min(BLOCK as u64) as usize];
                 file.read(block, at).map_err(failed())?;

@@ -133,7 +133,7 @@ impl SourceBytes {
     /// Opens a file or an object to be read from its start to its end.
     pub fn open(path: &Path, remedy: &str) -> Result<SourceBytes> {
         let (source, len) = Source::open(path, remedy)?;
-        source.plan([0..len]);
+        source.plan(std::iter::once(0..len));
         Ok(SourceBytes { source, at: 0, end: len })
     }
 }

@@ -21,7 +21,7 @@ const BLOCK: u64 = 512 << 10;
 const BLOCKS: usize = 32;
 
 /// What an object was when it was opened.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Pin {
     size: u64,
     /// Its entity tag; another tag is another object.
@@ -31,8 +31,12 @@ pub(crate) struct Pin {
 }
 
 impl Pin {
-    fn of(meta: &ObjectMeta) -> Pin {
+    pub fn of(meta: &ObjectMeta) -> Pin {
         Pin { size: meta.size, tag: meta.e_tag.clone(), modified: meta.last_modified.timestamp_millis() }
+    }
+
+    pub fn len(&self) -> u64 {
+        self.size
     }
 
     /// The tag that a request may name. Weak ones match nothing there.

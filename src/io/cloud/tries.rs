@@ -15,6 +15,9 @@ const TRIES_IN_ALL: u32 = 100;
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 /// Waits from here on are told.
 const TOLD: Duration = Duration::from_secs(1);
+/// What is said of a server that gives whole files alone.
+const WHOLE: &str =
+    "the server does not answer with parts of a file (HTTP ranges); download the file, and name the copy";
 
 /// What was tried, and how often.
 #[derive(Debug)]
@@ -102,6 +105,7 @@ impl Failure {
             ),
             Error::Precondition { .. } | Error::NotModified { .. } => changed("it is another object now"),
             Error::AlreadyExists { .. } => last(io::ErrorKind::AlreadyExists, "exists".to_owned()),
+            Error::NotSupported { .. } if service == Service::Web => last(io::ErrorKind::Unsupported, WHOLE.to_owned()),
             Error::Generic { source, .. } => of_text(&chain(&*source), service),
             other => last(io::ErrorKind::Other, short(&other.to_string())),
         }

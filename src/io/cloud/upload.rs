@@ -10,11 +10,11 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use object_store::multipart::PartId;
 use object_store::path::Path;
-use object_store::{MultipartId, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use object_store::{GetOptions, MultipartId, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 
 use super::super::positional;
 use super::address::Address;
-use super::object;
+use super::object::{self, Pin};
 use super::store::{self, Parts, Store};
 use super::tries::Tries;
 use crate::{Error, Result};
@@ -50,10 +50,11 @@ impl Place {
         Ok(Place { store, parts, path: path.to_path_buf(), key })
     }
 
-    fn is_taken(&self) -> Result<bool> {
+    /// What is there now.
+    fn there(&self) -> Result<Option<Pin>> {
         match object::look(&self.store, &self.path, &self.key) {
-            Ok(_) => Ok(true),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+            Ok(pin) => Ok(Some(pin)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(Error::io("create", &self.path)(e)),
         }
     }
@@ -71,7 +72,7 @@ impl Place {
 /// Fails where writing would because the object is there, or because nothing can be written there.
 pub(in super::super) fn check_target(path: &FilePath, force: bool) -> Result<()> {
     let place = Place::of(path)?;
-    if !force && place.is_taken()? { Err(Error::OutputExists(path.to_path_buf())) } else { Ok(()) }
+    if !force && place.there()?.is_some() { Err(Error::OutputExists(path.to_path_buf())) } else { Ok(()) }
 }
 
 /// The same, and tries whether writing is allowed: an upload is begun and taken back, and nothing is there after it.
@@ -120,7 +121,7 @@ pub(in super::super) fn remove(path: &FilePath) -> Result<()> {
 }
 
 async fn holds(objects: &dyn object_store::ObjectStore, key: &Path, payload: &PutPayload) -> bool {
-    let Ok(there) = objects.get_opts(key, object_store::GetOptions::default()).await else { return false };
+    let Ok(there) = objects.get_opts(key, GetOptions::default()).await else { return false };
     there.bytes().await.is_ok_and(|there| there == Bytes::from(payload.clone()))
 }
 
@@ -190,28 +191,26 @@ impl Upload {
     /// Makes an object of the parts. Stores cannot be told not to replace one by this: without `force` it is looked for just before.
     pub fn publish(mut self, force: bool) -> Result<()> {
         let path = self.place.path.clone();
-        if !force && self.place.is_taken()? {
+        let before = self.place.there()?;
+        if !force && before.is_some() {
             return Err(Error::OutputExists(path));
         }
         let (Place { store, parts, key, .. }, id, list) = (self.place.clone(), self.id.clone(), self.parts.clone());
         let mut tries = Tries::new(&path, store.service);
-        let (target, bytes) = (path.clone(), self.bytes);
+        let bytes = self.bytes;
         let done = store::wait(async move {
             loop {
-                match parts.complete_multipart(&key, &id, list.clone()).await {
-                    Ok(_) => return Ok(()),
-                    // Its answer was lost the time before, and the upload is no more: it has become the object.
-                    Err(object_store::Error::NotFound { .. }) if tries.failed() > 0 => {
-                        let head = object_store::GetOptions { head: true, ..Default::default() };
-                        let there = store.objects.get_opts(&key, head).await;
-                        if there.is_ok_and(|there| there.meta.size == bytes) {
-                            return Ok(());
-                        }
-                        let what = format!("the upload to {} is no more; run the command again", target.display());
-                        return Err(io::Error::other(what));
+                let Err(error) = parts.complete_multipart(&key, &id, list.clone()).await else { return Ok(()) };
+                // Its answer may have been lost the time before: then the upload is no more, which servers say in several ways, and there is
+                // another object than before.
+                if tries.failed() > 0 {
+                    let head = GetOptions { head: true, ..GetOptions::default() };
+                    let now = store.objects.get_opts(&key, head).await.ok().map(|there| Pin::of(&there.meta));
+                    if now.is_some_and(|now| now.len() == bytes && before.as_ref() != Some(&now)) {
+                        return Ok(());
                     }
-                    Err(error) => tries.wait_after(error).await?,
                 }
+                tries.wait_after(error).await?;
             }
         });
         // An upload that may have become an object is not taken back.
