@@ -37,10 +37,6 @@ fn what_must_be_on_a_disk_says_so() {
     for command in [
         "measure --source text.npy --target image.npy --svg-dir s3://bucket/charts",
         "embed --model s3://bucket/clip --texts texts.jsonl --out out.npy",
-        "embed --model clip --texts texts.jsonl --out s3://bucket/out.npy",
-        "embed --model clip --images s3://bucket/photos/ --out out.npy",
-        "train stage1 --model s3://bucket/llm --data texts.jsonl --embeddings text.npy --ids texts.jsonl --out run",
-        "train stage1 --model llm --data texts.jsonl --embeddings text.npy --ids texts.jsonl --out s3://bucket/run",
         "demo --quick --out s3://bucket/demo",
         "generate --model s3://bucket/llm --prompt hello",
         "export --model s3://bucket/llm --out out.gguf",
