@@ -139,7 +139,7 @@ impl Rows {
     pub fn source<'a>(&'a self, stop: &'a Stop) -> Result<Source<'a>> {
         let (inner, files): (Inner<'a>, _) = match self {
             Rows::Array(array) => (Inner::Array(array.source()?), None),
-            Rows::Files(files) => (Inner::Files(DatasetRows::new(files)), Some(files)),
+            Rows::Files(files) => (Inner::Files(Box::new(DatasetRows::new(files))), Some(files)),
         };
         Ok(Source { inner, files, stop })
     }
@@ -148,7 +148,7 @@ impl Rows {
 #[derive(Debug)]
 enum Inner<'a> {
     Array(MemoryRows<'a>),
-    Files(DatasetRows<'a>),
+    Files(Box<DatasetRows<'a>>),
 }
 
 /// Rows that end early where someone wants the work to stop, and that warn of rows of zeros in files.
@@ -163,14 +163,14 @@ impl Source<'_> {
     fn get(&self) -> &dyn RowSource {
         match &self.inner {
             Inner::Array(rows) => rows,
-            Inner::Files(rows) => rows,
+            Inner::Files(rows) => &**rows,
         }
     }
 
     fn get_mut(&mut self) -> &mut dyn RowSource {
         match &mut self.inner {
             Inner::Array(rows) => rows,
-            Inner::Files(rows) => rows,
+            Inner::Files(rows) => &mut **rows,
         }
     }
 }

@@ -229,6 +229,7 @@ impl Gradients {
     ///
     /// # Errors
     /// No memory.
+    #[cfg(feature = "train")]
     pub(crate) fn shared_by(
         &self,
         device: &Device,

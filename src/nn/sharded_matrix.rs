@@ -63,6 +63,7 @@ impl ShardedMatrix {
     }
 
     /// Whether the other has this one's shape and is cut alike.
+    #[cfg(feature = "train")]
     pub(crate) fn is_cut_as(&self, other: &ShardedMatrix) -> bool {
         let shape = |m: &ShardedMatrix| (m.rows, m.width(), m.shards.len());
         shape(self) == shape(other)

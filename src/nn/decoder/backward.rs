@@ -7,7 +7,9 @@ use crate::device::{Recorder, Tensor};
 use crate::kernels::nn::embedding::{self, ScatterPlan};
 use crate::kernels::nn::{attention, gate};
 use crate::nn::ShardedMatrix;
-use crate::nn::parameters::{Gradients, Slot};
+use crate::nn::parameters::Gradients;
+#[cfg(feature = "train")]
+use crate::nn::parameters::Slot;
 use crate::{Error, Result};
 
 impl Decoder {
@@ -61,6 +63,7 @@ impl Decoder {
 
     /// The parameters by when their gradients are complete in a backward pass: behind the loss the last norm and the output matrix, unless
     /// that is the embedding table; then each layer, from the last to the first; then the table, and with it whatever is in no layer.
+    #[cfg(feature = "train")]
     pub(crate) fn gradient_groups(&self) -> Vec<Vec<Slot>> {
         let layers = self.layers.len();
         let mut groups = vec![Vec::new(); layers + 2];
@@ -147,6 +150,7 @@ impl Decoder {
 }
 
 /// The layer that a parameter is of, by its name in files: `model.layers.7.mlp.up_proj.weight`.
+#[cfg(feature = "train")]
 fn layer_of(name: &str) -> Option<usize> {
     let (_, rest) = name.split_once("layers.")?;
     rest.split('.').next()?.parse().ok()
