@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use clap::Args;
-use realign::io::{DecoderConfig, GgufType, write_gguf};
+use realign::io::{DecoderConfig, GgufType, check_local, write_gguf};
 use serde_json::json;
 
 use crate::shared::show;
@@ -37,6 +37,7 @@ pub fn export(args: &ExportArgs) -> Result<()> {
     let start = Instant::now();
     let numbers = DecoderConfig::read(&args.model)?.parameters();
     let bar = show::progress(numbers, "writing");
+    check_local(&args.out)?;
     write_gguf(&args.model, (&args.out, args.force), args.r#type, |count| bar.inc(count))?;
     bar.finish_and_clear();
     let bytes = std::fs::metadata(&args.out)?.len();

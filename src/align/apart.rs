@@ -34,7 +34,7 @@ pub(super) fn sum_moved(
 ) -> Result<Moments> {
     let (a, vectors) = statistics.vectors();
     let summand = Summand::operator(device, a, &vectors, statistics.width())?;
-    measure(device, source, &summand, options)
+    Ok(measure(device, source, &summand, options)?.moved_by(statistics.operator_sum()))
 }
 
 impl Statistics {
@@ -44,7 +44,7 @@ impl Statistics {
     ///
     /// # Errors
     /// Statistics of another method, of an exact centroid step or of private moments; as many steps as an operator can have; moments of another width or number
-    /// of rows than the source's, or of its rows as they were before.
+    /// of rows than the source's, of its rows as they were before, as another operator moves them, or of another encoder.
     pub fn with_centroid_step(&self, moved: &Moments) -> Result<Statistics> {
         let steps = self.steps()?;
         let (want, got) = ((self.rows.0, self.width()), (moved.rows(), moved.width()));
@@ -62,6 +62,13 @@ impl Statistics {
                 "they are of the source's rows as they are; count the rows as these statistics move them",
             ));
         }
+        if moved.operator() != Some(self.operator_sum()) {
+            let problem =
+                "another operator moved these rows; count them as these statistics, of the same two sides, move them";
+            return Err(Error::argument("moved", problem));
+        }
+        let encoder: Vec<_> = moved.encoder().cloned().into_iter().collect();
+        self.check_source_encoders(&encoder, false)?;
         let mean = moved.mean();
         let centroid = Centroid::Steps(steps + 1);
         centroid.check()?;
@@ -69,6 +76,15 @@ impl Statistics {
         next.shifts.push(self.mean_target.iter().zip(&mean).map(|(target, mean)| target - mean).collect());
         next.mean_projected.get_or_insert(mean);
         Ok(next)
+    }
+
+    /// What tells this operator from others: a CRC-32 of its numbers.
+    fn operator_sum(&self) -> u32 {
+        let (a, vectors) = self.vectors();
+        let mut crc = crc32fast::Hasher::new();
+        crc.update(&a.to_le_bytes());
+        vectors.iter().for_each(|vector| crc.update(bytemuck::cast_slice(vector)));
+        crc.finalize()
     }
 
     /// Centroid steps so far, where another can follow.
@@ -151,12 +167,16 @@ mod tests {
         let statistics = fit_moments(&device, (&sides.0, &sides.1), None, &options).unwrap();
         let moved = in_parts(&device, &statistics, &y, 100);
         let mut mixed = moved.clone();
+        let swapped = fit_moments(&device, (&sides.0, &sides.0), None, &options).unwrap();
+        let by_another = in_parts(&device, &swapped, &y, 100);
         let refused = [
             (statistics.with_centroid_step(&sides.0).err(), "as they are"),
             (statistics.with_centroid_step(&in_parts(&device, &statistics, &x, 80)).err(), "[100, 7]"),
             (mixed.merge(&sides.0).err(), "moved"),
             (moved.private(crate::stats::Privacy::new(1.0, 1e-6).unwrap()).err(), "moved"),
             (fit_moments(&device, (&moved, &sides.1), None, &options).err(), "moved"),
+            (statistics.with_centroid_step(&by_another).err(), "another operator"),
+            (moved.clone().merge(&by_another).err(), "different operators"),
         ];
         for (error, said) in refused {
             let error = error.expect(said).to_string();

@@ -45,12 +45,22 @@ pub(crate) fn create_folders(path: &Path) -> Result<()> {
     std::fs::create_dir_all(path).map_err(Error::io("create", path))
 }
 
-/// What tells that two names are of one thing: the real path of what is there, and a URL itself.
+/// What tells that two names are of one thing: the real path of what is there, and of a URL its one spelling.
 ///
 /// # Errors
 /// A path of nothing.
 pub fn real_path(path: &Path) -> std::io::Result<PathBuf> {
-    if is_url(path) { Ok(path.to_path_buf()) } else { path.canonicalize() }
+    let Some(scheme) = scheme(path) else { return path.canonicalize() };
+    let rest = path.to_str().and_then(|text| text.split_once("://")).map_or("", |(_, rest)| rest);
+    Ok(match scheme {
+        "s3a" => format!("s3://{rest}").into(),
+        // The account may be named or the environment's: containers of one name are taken for one.
+        "az" | "azure" | "abfs" | "abfss" => {
+            let (container, key) = rest.split_once('/').unwrap_or((rest, ""));
+            format!("az://{}/{key}", container.split('@').next().unwrap_or_default()).into()
+        }
+        _ => path.to_path_buf(),
+    })
 }
 
 /// A name in a folder.
@@ -80,13 +90,23 @@ mod tests {
             let error = check_local(Path::new(url)).unwrap_err().to_string();
             assert!(error.contains(url) && error.contains("on this machine's disk"), "{error}");
             assert!(create_folders(Path::new(url)).is_err());
-            assert_eq!(real_path(Path::new(url)).unwrap(), Path::new(url));
         }
         for path in ["s3:/bucket/a.npy", "./s3://a", "C:\\a", "c://a", "a b://c", "://a", "", "/a//b"] {
             assert!(!is_url(Path::new(path)), "{path}");
             assert!(check_local(Path::new(path)).is_ok());
         }
         assert!(!Path::new("s3:").exists());
+    }
+
+    #[test]
+    fn spellings_of_one_object_are_one() {
+        let real = |text: &str| real_path(Path::new(text)).unwrap();
+        assert_eq!(real("s3a://b/k"), real("s3://b/k"));
+        for text in ["azure://c/k", "abfs://c@a.dfs.core.windows.net/k", "abfss://c@a.dfs.core.windows.net/k"] {
+            assert_eq!(real(text), real("az://c/k"), "{text}");
+        }
+        assert_ne!(real("s3://b/k"), real("gs://b/k"));
+        assert_ne!(real("s3://b/k"), real("s3://b/l"));
     }
 
     #[test]

@@ -171,21 +171,27 @@ impl Ranking {
     /// Takes in what was fitted to other rows, of the same collections or of others: exact, in any order.
     ///
     /// # Errors
-    /// Another width, seed or size of samples.
+    /// Another width, seed or size of samples; a private collection and one of its name that is not. Nothing is taken in then.
     pub fn merge(&mut self, other: &Ranking) -> Result<()> {
         let of = |r: &Ranking| format!("width {}, seed {}, samples of {}", r.width, r.seed, r.sample);
         if (self.width, self.seed, self.sample) != (other.width, other.seed, other.sample) {
             return Err(Error::shape("merge", "ranking", of(self), of(other)));
         }
+        // All or nothing: what was counted once is not to be counted again because its neighbour could not be.
+        let merged = |mine: &BTreeMap<String, Profile>, theirs: &BTreeMap<String, Profile>| {
+            let one = |(name, profile): (&String, &Profile)| -> Result<_> {
+                let Some(known) = mine.get(name) else { return Ok((name.clone(), profile.clone())) };
+                let mut both = known.clone();
+                both.merge(profile)?;
+                Ok((name.clone(), both))
+            };
+            theirs.iter().map(one).collect::<Result<Vec<_>>>()
+        };
+        let (collections, queries) =
+            (merged(&self.collections, &other.collections)?, merged(&self.queries, &other.queries)?);
         self.prepared = Prepared::default();
-        for (mine, theirs) in [(&mut self.collections, &other.collections), (&mut self.queries, &other.queries)] {
-            for (name, profile) in theirs {
-                match mine.get_mut(name) {
-                    Some(known) => known.merge(profile)?,
-                    None => drop(mine.insert(name.clone(), profile.clone())),
-                }
-            }
-        }
+        self.collections.extend(collections);
+        self.queries.extend(queries);
         Ok(())
     }
 

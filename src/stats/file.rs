@@ -11,7 +11,7 @@
 //! | `covariance_product_high`, `covariance_product_low` | I64, U64 `[d (d + 1) / 2]` | |
 //!
 //! Moments of rows as an operator moves them ([`moved_moments`](crate::align::moved_moments)) have `format_version` 4 and `sum_rest_high`, `sum_rest_low`, I64 and U64
-//! `[d]`: what the sums lack, in 2⁻¹⁰⁰. A program that does not know of them must not take these for moments of the rows themselves.
+//! `[d]`: what the sums lack, in 2⁻¹⁰⁰; the metadata's `operator` is a CRC-32 of the operator's vectors. A program that does not know of them must not take these for moments of the rows themselves.
 //!
 //! Private moments (see [`super::privacy`]) have `format_version` 3, `noise_variance_high` and `noise_variance_low`, I64 and U64 `[1]`, in units of 2⁻⁸⁰, and in the metadata
 //! `epsilon` and `delta`; a program that does not know of noise must not read them.
@@ -282,6 +282,15 @@ impl<'a> Contents<'a> {
         Ok(rests)
     }
 
+    /// What tells the operator that moved the rows from others, where they were moved.
+    fn operator(&self, moved: bool) -> Result<Option<u32>> {
+        if !moved {
+            return Ok(None);
+        }
+        let operator = u32::from_str_radix(self.text("operator")?, 16);
+        operator.map(Some).map_err(|_| self.damaged("metadata 'operator' is unreadable"))
+    }
+
     /// What is said of the noise of private moments.
     fn noise(&self) -> Result<Option<Noise>> {
         if !self.has("noise_variance_low") {
@@ -317,6 +326,9 @@ fn notes_of(moments: &Moments) -> BTreeMap<String, String> {
     if let Some(noise) = &moments.noise {
         notes.insert("epsilon".to_owned(), noise.epsilon.to_string());
         notes.insert("delta".to_owned(), noise.delta.to_string());
+    }
+    if let Some(operator) = moments.operator {
+        notes.insert("operator".to_owned(), format!("{operator:08x}"));
     }
     notes
 }
@@ -421,7 +433,8 @@ impl Moments {
             return Err(contents.damaged("the squares do not fit the number of rows"));
         }
         let (replaced, encoder) = (one("replaced")?, contents.encoder(""));
-        Ok(Moments { rows, nonzero_rows, replaced, defect, columns, rests, encoder, noise })
+        let operator = contents.operator(!rests.is_empty())?;
+        Ok(Moments { rows, nonzero_rows, replaced, defect, columns, rests, operator, encoder, noise })
     }
 
     /// Whether the file says that it holds moments.

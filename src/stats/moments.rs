@@ -31,6 +31,8 @@ pub struct Moments {
     pub(super) columns: Vec<i128>,
     /// Of rows as an operator moves them: what the column sums lack, in units of 2⁻¹⁰⁰ and less than 2⁶⁰ of them, `[d]`; empty of unit rows.
     pub(super) rests: Vec<i128>,
+    /// What tells that operator from others; `None` of unit rows.
+    pub(super) operator: Option<u32>,
     /// Who made the rows, as far as their files said it.
     pub(super) encoder: Option<EncoderId>,
     /// Of [`Moments::private`].
@@ -41,8 +43,8 @@ impl Moments {
     /// Of no rows.
     pub fn empty(width: usize) -> Self {
         let columns = vec![0; width];
-        let rests = Vec::new();
-        Moments { rows: 0, nonzero_rows: 0, replaced: 0, defect: 0, columns, rests, encoder: None, noise: None }
+        let (rests, operator, encoder) = (Vec::new(), None, None);
+        Moments { rows: 0, nonzero_rows: 0, replaced: 0, defect: 0, columns, rests, operator, encoder, noise: None }
     }
 
     /// d.
@@ -104,7 +106,7 @@ impl Moments {
     /// Adds another set's sums.
     ///
     /// # Errors
-    /// Another width; more than 2⁶⁴ rows; private moments and others; rows that an operator moved and others.
+    /// Another width; more than 2⁶⁴ rows; private moments and others; rows that an operator moved and others, or another operator did.
     pub fn merge(&mut self, other: &Moments) -> Result<()> {
         if self.width() != other.width() {
             return Err(Error::shape(
@@ -119,12 +121,17 @@ impl Moments {
             let problem = "some parts are of rows that an operator moved, and others of rows as they are; they have no mean in common";
             return Err(Error::argument("merge", problem));
         }
+        if self.operator.zip(other.operator).is_some_and(|(a, b)| a != b) {
+            let problem = "the parts are of rows that different operators moved; count all of them with one operator";
+            return Err(Error::argument("merge", problem));
+        }
         let counts = [(self.rows, other.rows), (self.replaced, other.replaced)].map(|(a, b)| a.checked_add(b));
         let [Some(rows), Some(replaced)] = counts else {
             return Err(Error::shape("merge", "moments", "fewer than 2^64 rows in all", "more"));
         };
         (self.rows, self.replaced, self.noise) = (rows, replaced, noise);
         self.encoder = EncoderId::of_both(self.encoder.take(), other.encoder.clone());
+        self.operator = self.operator.or(other.operator);
         self.nonzero_rows += other.nonzero_rows;
         self.defect += other.defect;
         self.columns.iter_mut().zip(&other.columns).for_each(|(a, b)| *a += b);
@@ -135,6 +142,17 @@ impl Moments {
     /// Whether these are of rows as an operator moves them ([`moved_moments`](crate::align::moved_moments)).
     pub fn is_moved(&self) -> bool {
         !self.rests.is_empty()
+    }
+
+    /// What tells the operator that moved the rows from others.
+    pub(crate) fn operator(&self) -> Option<u32> {
+        self.operator
+    }
+
+    /// The same moments, of rows that this operator moved.
+    pub(crate) fn moved_by(mut self, operator: u32) -> Self {
+        self.operator = self.is_moved().then_some(operator);
+        self
     }
 
     /// Adds what column sums lacked, and carries: rests stay below a unit of the sums.

@@ -212,6 +212,7 @@ impl Moments {
             defect: (i128::from(self.rows) << 60) - (squares << (60 - FRACTION_BITS)),
             columns,
             rests: Vec::new(),
+            operator: None,
             encoder: self.encoder.clone(),
             noise: Some(Noise {
                 epsilon: budget.epsilon,

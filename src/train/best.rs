@@ -2,9 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
+use super::ranks::Mail;
 use super::run::Run;
 use super::settings::Settings;
 use super::{LogRecord, results};
+use crate::Result;
 use crate::device::Pending;
 use crate::io::atomic_folder::FolderWriter;
 
@@ -123,8 +125,23 @@ impl Run {
         self.evaluations.to_json(&self.evaluated())
     }
 
-    /// Goes on from what a checkpoint kept.
-    pub(super) fn restore_evaluations(&mut self, kept: Option<&Value>) {
+    /// Goes on from what a checkpoint kept, on all ranks as rank 0 does: it alone knows what is evaluated, and an early end must be one for all.
+    ///
+    /// # Errors
+    /// That of another rank.
+    pub(super) fn restore_evaluations(&mut self, kept: Option<&Value>) -> Result<()> {
+        let ranks = self.ranks.clone();
+        let told = ranks.broadcast((Mail::Evaluations, 0), "at the start", || {
+            self.restore_own_evaluations(kept);
+            Ok(self.evaluations.to_json(&[]).to_string().into_bytes())
+        })?;
+        if !ranks.is_root() {
+            self.evaluations = Evaluations::from_json(&serde_json::from_slice(&told).unwrap_or_default(), &[]);
+        }
+        Ok(())
+    }
+
+    fn restore_own_evaluations(&mut self, kept: Option<&Value>) {
         self.evaluations =
             kept.map_or_else(Evaluations::default, |kept| Evaluations::from_json(kept, &self.evaluated()));
         if self.settings.keep_best && self.best().is_some() && !self.settings.out.join(BEST).is_dir() {

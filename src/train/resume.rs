@@ -126,7 +126,7 @@ impl Run {
         }
         self.order.seek(state.position)?;
         self.tokens = state.tokens;
-        self.restore_evaluations(state.more.get("evaluations"));
+        self.restore_evaluations(state.more.get("evaluations"))?;
         let pending = state.more.get("pending").and_then(Value::as_array);
         let number = |i: usize| pending.and_then(|list| list.get(i)).and_then(Value::as_u64).unwrap_or(0);
         self.set_pending((f64::from_bits(number(0)), number(1)));

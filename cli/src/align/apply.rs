@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::align::args::ApplyArgs;
 use crate::geometry::args::SideArg;
+use crate::shared::outputs::refuse_input;
 use crate::shared::{show, zero_rows};
 
 pub fn apply(args: &ApplyArgs) -> Result<()> {
@@ -37,6 +38,7 @@ pub fn apply(args: &ApplyArgs) -> Result<()> {
     // Aligned rows lie in the target's cloud; centred ones in no encoder's.
     let cloud = statistics.encoders.1.as_ref().filter(|_| method != Method::Centre);
     let output = Output::create(&dataset, &args.out, &options)?.by(cloud);
+    output.paths().try_for_each(|path| refuse_input(path, std::iter::once(args.stats.as_path())))?;
     let device = args.device.request()?;
     let start = Instant::now();
     let bar = show::progress(dataset.rows(), "aligning");

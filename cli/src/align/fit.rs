@@ -51,6 +51,14 @@ fn count(device: &Device, dataset: &Dataset, args: &StatsArgs) -> Result<Summary
     let summary = match &args.moved_by {
         Some(path) => {
             let statistics = Statistics::load(path)?;
+            let method = statistics.method;
+            anyhow::ensure!(
+                method == Method::AnchorTrace,
+                "--moved-by: {} is of {method}; give an operator that realign fit made of --source-stats and --target-stats alone ({})",
+                path.display(),
+                Method::AnchorTrace
+            );
+            statistics.check_source_encoders(&dataset.encoders(), args.force)?;
             Summary { moments: moved_moments(device, &statistics, &mut rows, stream)?, covariance: None }
         }
         None => Summary::of(device, &mut rows, args.covariance.map(Covariance::mode), stream)?,

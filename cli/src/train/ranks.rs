@@ -43,7 +43,7 @@ fn of_job(variable: &str, count: usize) -> Result<Ranks> {
             ranks.size()
         );
     }
-    // The others speak of errors alone.
+    // The others speak of errors alone, of which a rank 0 that is late is one.
     if !ranks.is_root() {
         log::set_max_level(log::LevelFilter::Error);
     }

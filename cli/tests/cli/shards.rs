@@ -79,6 +79,19 @@ fn a_fit_of_shards_that_were_counted_apart_is_that_of_all_rows() {
     folder.bad(1, "fit --source-stats moved.st --target-stats x.st --device host --out o.st", &["moved"]);
     folder.bad(1, "merge y-0.st moved-1.st --out o.st", &["moved-1.st", "moved"]);
     folder.bad(1, "stats text.npy --moved-by y.st --device host --out o.st", &["y.st"]);
+    // By the operator of other sides, whose sums look alike, or by one that has taken its step.
+    folder.good("fit --source-stats y.st --target-stats y.st --device host --method anchor-trace --out b.st");
+    folder.good("stats text.npy --moved-by b.st --device host --out by-another.st");
+    folder.bad(1, &format!("{fit} --moved-stats by-another.st --out o.st"), &["by-another.st", "another operator"]);
+    folder.bad(1, "merge moved-0.st by-another.st --out o.st", &["by-another.st", "different operators"]);
+    folder.bad(
+        1,
+        "stats text.npy --moved-by apart.st --device host --out o.st",
+        &["--moved-by", "apart.st", "realign"],
+    );
+    // The operator is read, too.
+    folder.bad(1, "apply text.npy --stats a.st --out a.st --format npy --force --device host", &["is also an input"]);
+    assert!(folder.at("a.st").metadata().unwrap().len() > 0);
     folder.bad(2, &format!("{fit} --moved-stats moved.st --method c3 --out o.st"), &["--moved-stats", "--method"]);
     folder.bad(2, "stats text.npy --moved-by a.st --covariance --out o.st", &["--moved-by", "--covariance"]);
 }

@@ -40,6 +40,7 @@ fn what_must_be_on_a_disk_says_so() {
         "demo --quick --out s3://bucket/demo",
         "generate --model s3://bucket/llm --prompt hello",
         "export --model s3://bucket/llm --out out.gguf",
+        "export --model llm --out s3://bucket/out.gguf",
     ] {
         folder.bad(1, command, &["on this machine's disk", "s3://bucket/"]);
     }

@@ -65,6 +65,9 @@ impl Address {
         if service == Service::Web && (key.contains(['?', '#']) || host.contains('@')) {
             return refuse("has a query or a password, which are not sent; name a file that is served without");
         }
+        if key.starts_with('/') {
+            return refuse("begins its key with a slash, which requests leave out; write s3://bucket/key");
+        }
         let base = text[..start + host.len()].to_owned();
         Ok(Address { service, base, key: key.to_owned() })
     }
@@ -85,8 +88,13 @@ impl Address {
 }
 
 fn is_loopback(text: &str) -> bool {
-    let host = text.trim_start_matches("http://").split(['/', ':']).next().unwrap_or_default();
-    matches!(host, "localhost" | "[") || host.starts_with("127.")
+    let host = text.trim_start_matches("http://").split('/').next().unwrap_or_default();
+    // An address of version 6 stands in brackets, before the port.
+    let host = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]
@@ -104,6 +112,7 @@ mod tests {
             ("abfss://c@account.dfs.core.windows.net/x", Service::Azure, "abfss://c@account.dfs.core.windows.net", "x"),
             ("https://host:8080/a/b.npy", Service::Web, "https://host:8080", "a/b.npy"),
             ("http://127.0.0.1:80/b.npy", Service::Web, "http://127.0.0.1:80", "b.npy"),
+            ("http://[::1]:80/b.npy", Service::Web, "http://[::1]:80", "b.npy"),
             ("s3://bucket", Service::S3, "s3://bucket", ""),
         ] {
             assert_eq!(parse(text), Address { service, base: base.to_owned(), key: key.to_owned() });
@@ -118,6 +127,8 @@ mod tests {
             ("ftp://host/a", "no scheme that is known"),
             ("file:///a", "by its path"),
             ("http://example.com/a", "not encrypted"),
+            ("http://127.example.com/a", "not encrypted"),
+            ("s3://bucket//a", "slash"),
             ("s3:///a", "no bucket"),
             ("https://host/a?key=1", "query"),
             ("https://me:pass@host/a", "password"),

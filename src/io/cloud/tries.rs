@@ -125,9 +125,7 @@ fn of_text(text: &str, service: Service) -> Failure {
         return Failure::Final(io::ErrorKind::Other, what);
     }
     if text.contains("non-partial response") {
-        let what =
-            "the server does not answer with parts of a file (HTTP ranges); download the file, and name the copy";
-        return Failure::Final(io::ErrorKind::Unsupported, what.to_owned());
+        return Failure::Final(io::ErrorKind::Unsupported, WHOLE.to_owned());
     }
     if (text.contains("Requested ") && text.contains(", got ")) || text.contains("object was only") {
         let what = format!("the server gives other bytes than it was asked for: {}", short(text));

@@ -87,6 +87,10 @@ pub(in super::super) fn check_writable(path: &FilePath, force: bool) -> Result<(
 /// Writes a few bytes as an object, in one request. Without `force` the store itself refuses to replace what is there.
 pub(in super::super) fn put(path: &FilePath, force: bool, bytes: &[u8]) -> Result<()> {
     let place = Place::of(path)?;
+    // Some stores do not know the condition, and would replace it.
+    if !force && place.there()?.is_some() {
+        return Err(Error::OutputExists(path.to_path_buf()));
+    }
     let (payload, mode) = (PutPayload::from(bytes.to_vec()), if force { PutMode::Overwrite } else { PutMode::Create });
     let (objects, key) = (place.store.objects.clone(), place.key.clone());
     let mut tries = Tries::new(path, place.store.service);
@@ -213,8 +217,8 @@ impl Upload {
                 tries.wait_after(error).await?;
             }
         });
-        // An upload that may have become an object is not taken back.
-        self.open = false;
+        // What failed is taken back: of an object that came to be after all that takes nothing.
+        self.open = done.is_err();
         done.map_err(Error::io("write", &path))
     }
 }

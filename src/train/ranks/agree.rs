@@ -48,15 +48,9 @@ impl Ranks {
         let all = self.gather((Mail::Introduction, 0), own.to_string().into_bytes(), "at the start")?;
         let said = self.broadcast((Mail::Beginning, 0), "at the start", || {
             compare(&all)?;
+            let given = settings.ranks;
             complete(settings)?;
-            let batches = settings.step_batches();
-            if !batches.is_multiple_of(self.size()) {
-                let problem = format!(
-                    "a step has {batches} batches (accumulate times ranks), which {} ranks cannot share evenly",
-                    self.size()
-                );
-                return Err(Error::argument("setting", format!("accumulate: {problem}")));
-            }
+            self.check_shares(settings, given)?;
             let date = settings.date.map(|date| date.to_string());
             let precision = settings.precision.unwrap_or_default().name();
             let said = json!({"precision": precision, "date": date, "any_encoder": settings.any_encoder, "ranks": settings.ranks});
@@ -71,6 +65,24 @@ impl Ranks {
             }
         }
         Ok(())
+    }
+
+    /// Refuses a step whose batches the ranks cannot share evenly; `given` is what the setting ranks was told.
+    fn check_shares(&self, settings: &Settings, given: Option<usize>) -> Result<()> {
+        let (batches, size) = (settings.step_batches(), self.size());
+        if batches.is_multiple_of(size) {
+            return Ok(());
+        }
+        let (accumulate, ranks) = (settings.accumulate, settings.ranks.unwrap_or(1));
+        let problem = format!(
+            "a step has {batches} batches (accumulate {accumulate} times ranks {ranks}), which {size} ranks cannot share evenly; start a number \
+             of ranks that divides {batches}"
+        );
+        // As in a run.toml that another run left.
+        let remedy = given.map(|ranks| {
+            format!("; the setting ranks was given as {ranks}: a new run may leave it out, or set it to {size}")
+        });
+        Err(Error::argument("setting", format!("accumulate: {problem}{}", remedy.unwrap_or_default())))
     }
 
     /// Rank 0 does what fills a cache that all share, then the others, who find it filled.

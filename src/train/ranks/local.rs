@@ -29,6 +29,8 @@ pub struct LocalCommunicator {
     from: Vec<Receiver<Timed>>,
     /// What has come and is not due.
     coming: Vec<VecDeque<Timed>>,
+    /// Ranks that were said to be gone: each once, so that none hides another.
+    lost: Vec<bool>,
 }
 
 /// The communicators of `size` threads of this process, over such a link.
@@ -44,7 +46,7 @@ pub fn local_communicators(size: usize, link: Link) -> Vec<LocalCommunicator> {
     }
     let one = |(rank, (to, from))| {
         let coming = (0..size).map(|_| VecDeque::new()).collect();
-        LocalCommunicator { rank, link, free: Instant::now(), to, from, coming }
+        LocalCommunicator { rank, link, free: Instant::now(), to, from, coming, lost: vec![false; size] }
     };
     to.into_iter().zip(from).enumerate().map(one).collect()
 }
@@ -78,7 +80,7 @@ impl Communicator for LocalCommunicator {
             loop {
                 match from.try_recv() {
                     Ok(message) => coming.push_back(message),
-                    Err(TryRecvError::Disconnected) if coming.is_empty() && rank != self.rank => {
+                    Err(TryRecvError::Disconnected) if coming.is_empty() && rank != self.rank && !self.lost[rank] => {
                         lost = lost.or(Some(rank));
                         break;
                     }
@@ -91,7 +93,9 @@ impl Communicator for LocalCommunicator {
                 return Ok(Some((rank, message)));
             }
         }
-        lost.map_or(Ok(None), |rank| Err(gone(rank)))
+        let Some(rank) = lost else { return Ok(None) };
+        self.lost[rank] = true;
+        Err(gone(rank))
     }
 
     fn is_flushed(&mut self) -> Result<bool> {

@@ -233,7 +233,9 @@ impl Ranks {
                 if (0..self.rank()).all(|rank| late.contains(&rank)) && !late.is_empty() {
                     let names: Vec<String> = late.iter().map(usize::to_string).collect();
                     let ranks = if late.len() == 1 { "rank" } else { "ranks" };
-                    log::warn!("{what}: waiting for {ranks} {}, {seconds} s so far", names.join(", "));
+                    // Where rank 0 is the late one, another says it, of which nothing but errors may be shown.
+                    let level = if self.is_root() { log::Level::Warn } else { log::Level::Error };
+                    log::log!(level, "{what}: waiting for {ranks} {}, {seconds} s so far", names.join(", "));
                 }
                 Ok(())
             }

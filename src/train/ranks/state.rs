@@ -25,6 +25,8 @@ pub(in crate::train) enum Mail {
     Total,
     /// What rank 0's evaluation found.
     Evaluation,
+    /// What rank 0's evaluations had found up to the checkpoint.
+    Evaluations,
     /// Whether a rank was asked to stop.
     Stop,
     /// Rank 0 has written everything.
@@ -79,6 +81,8 @@ pub(super) struct Shared {
 
 /// How long a wait lasts at the most before the run looks around.
 const TURN: Duration = Duration::from_millis(50);
+/// A wait that took longer was none: this process was stopped, or its machine slept.
+const STOPPED: Duration = Duration::from_millis(500);
 
 impl Shared {
     pub(super) fn new(size: usize) -> Shared {
@@ -118,7 +122,8 @@ impl Shared {
             state = self.changed.wait_timeout(state, TURN).unwrap_or_else(PoisonError::into_inner).0;
         }
         let now = Instant::now();
-        let goes_on = began.duration_since(silence.last) < 4 * TURN;
+        // Time in which this rank itself stood still says nothing of the others.
+        let goes_on = began.duration_since(silence.last) < 4 * TURN && now.duration_since(began) < STOPPED;
         silence.last = now;
         if state.turns != silence.turns || !goes_on {
             *silence = Silence { turns: state.turns, since: now, last: now, told: false };
@@ -150,5 +155,30 @@ impl Shared {
 
     pub(super) fn add_sent(&self, bytes: u64) {
         self.sent.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A wait that cannot look at what came is as one of a process that is stopped.
+    #[test]
+    fn a_rank_that_stood_still_blames_nobody_for_it() {
+        let (shared, patience) = (Shared::new(2), Duration::from_millis(400));
+        let wait = || shared.wait(patience, |_| vec![1]);
+        assert_eq!(wait(), None);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(wait);
+            std::thread::sleep(TURN / 2);
+            let held = shared.lock();
+            std::thread::sleep(2 * STOPPED);
+            drop(held);
+            assert_eq!(waiting.join().unwrap(), None, "its own stop");
+        });
+        let began = Instant::now();
+        let said = std::iter::repeat_with(wait).flatten().next();
+        assert!(matches!(said, Some(InVain::Late(_, late)) if late == [1]));
+        assert!(began.elapsed() >= patience / 2, "{:?}", began.elapsed());
     }
 }

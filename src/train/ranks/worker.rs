@@ -37,6 +37,8 @@ enum Kind {
     Post,
     Abort,
     Bye,
+    /// Rank 0 has heard of an error, and its run has not ended yet.
+    Closing,
 }
 
 /// The head of a message.
@@ -84,8 +86,10 @@ struct Assembly {
 
 /// How long the thread sleeps at the most where nothing happens.
 const LONGEST: Duration = Duration::from_millis(1);
-/// How long the other ranks have to end in order, once one has told them that it does.
+/// How long the other ranks have to end in order, once one has told them that it does. That rank 0 lives begins it anew.
 const GRACE: Duration = Duration::from_secs(10);
+/// Signs of life of rank 0 within that time.
+const SIGNS: u32 = 10;
 
 pub(super) struct Worker<C> {
     communicator: C,
@@ -99,13 +103,19 @@ pub(super) struct Worker<C> {
     gone: Vec<bool>,
     /// Whether this run ended by an error, its own or another's.
     aborted: bool,
+    grace: Duration,
+    /// When rank 0 was last heard of.
+    heard: Instant,
+    /// When it last said that it lives.
+    told: Instant,
 }
 
 impl<C: Communicator> Worker<C> {
     pub(super) fn new(communicator: C, jobs: Receiver<Job>, shared: Arc<Shared>) -> Self {
         let gone = vec![false; communicator.size()];
-        let (sums, assemblies) = (HashMap::new(), HashMap::new());
-        Worker { communicator, jobs, shared, sums, assemblies, gone, aborted: false }
+        let (sums, assemblies, now) = (HashMap::new(), HashMap::new(), Instant::now());
+        let (aborted, grace, heard, told) = (false, GRACE, now, now);
+        Worker { communicator, jobs, shared, sums, assemblies, gone, aborted, grace, heard, told }
     }
 
     /// Until nobody is left who could ask for something.
@@ -119,6 +129,7 @@ impl<C: Communicator> Worker<C> {
                 Err(RecvTimeoutError::Disconnected) => break,
             };
             let done = done.and_then(|done| Ok(self.receive()? || done));
+            self.tell_closing();
             match done {
                 Ok(true) => pause = Duration::ZERO,
                 Ok(false) => pause = (2 * pause).clamp(Duration::from_micros(20), LONGEST),
@@ -146,23 +157,47 @@ impl<C: Communicator> Worker<C> {
         });
     }
 
+    /// Rank 0 may have a checkpoint to finish, or an evaluation, before its run ends by an error: the others, whose runs have ended, must not
+    /// end it meanwhile.
+    fn tell_closing(&mut self) {
+        if self.aborted && self.communicator.rank() == 0 && self.told.elapsed() >= self.grace / SIGNS {
+            self.told = Instant::now();
+            self.say(Kind::Closing);
+        }
+    }
+
+    /// To all others, even those that have said goodbye: they may wait for this rank's.
+    fn say(&mut self, kind: Kind) {
+        let message = Head::of(kind, 0, 0).message(&[]);
+        let (rank, size) = (self.communicator.rank(), self.communicator.size());
+        for to in (0..size).filter(|to| *to != rank) {
+            self.shared.add_sent(message.len() as u64);
+            if let Err(e) = self.communicator.send(to, message.clone())
+                && !self.gone[to]
+            {
+                self.fail(e);
+            }
+        }
+    }
+
     /// Says goodbye, and waits for the others' where an error ended the run; those that do not answer are ended.
     fn end(&mut self) {
         let began = Instant::now();
-        let bye = Head::of(Kind::Bye, 0, 0).message(&[]);
-        if let Err(e) = self.send_all(&bye) {
-            self.fail(e);
-        }
+        self.say(Kind::Bye);
         let rank = self.communicator.rank();
         loop {
-            // Nobody is left to be told of errors.
-            let _ = self.receive();
+            // Nobody is left to be told of errors, but one that is gone without a word says no goodbye.
+            if let Err(crate::Error::Rank { rank, .. }) = self.receive()
+                && let Some(gone) = self.gone.get_mut(rank)
+            {
+                *gone = true;
+            }
             let flushed = self.communicator.is_flushed().unwrap_or(true);
             let all_gone = self.gone.iter().enumerate().all(|(r, gone)| *gone || r == rank);
             if flushed && (all_gone || !self.aborted) {
                 return;
             }
-            if self.aborted && began.elapsed() > GRACE {
+            if self.aborted && began.max(self.heard).elapsed() > self.grace {
                 return self.communicator.abort();
             }
             std::thread::sleep(LONGEST);
@@ -287,6 +322,10 @@ impl<C: Communicator> Worker<C> {
         const PROGRESS: u32 = Kind::Progress as u32;
         const POST: u32 = Kind::Post as u32;
         const ABORT: u32 = Kind::Abort as u32;
+        const CLOSING: u32 = Kind::Closing as u32;
+        if from == 0 {
+            self.heard = Instant::now();
+        }
         match head.kind {
             PART => return self.add(head, body),
             SUM => self.assemble(head, &body),
@@ -301,11 +340,100 @@ impl<C: Communicator> Worker<C> {
                     state.failed.get_or_insert((from, problem));
                 });
             }
+            // It was heard of.
+            CLOSING => {}
             _ => {
                 self.gone[from] = true;
                 self.shared.change(|state| state.gone[from] = true);
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc::{Sender, channel};
+    use std::thread::{JoinHandle, sleep, spawn};
+
+    use super::super::{Link, LocalCommunicator, local_communicators};
+    use super::*;
+
+    /// Threads that count how often one of them would have ended all.
+    struct Counting(LocalCommunicator, Arc<AtomicUsize>);
+
+    impl Communicator for Counting {
+        fn rank(&self) -> usize {
+            self.0.rank()
+        }
+
+        fn size(&self) -> usize {
+            self.0.size()
+        }
+
+        fn send(&mut self, to: usize, message: Vec<u8>) -> Result<()> {
+            self.0.send(to, message)
+        }
+
+        fn receive(&mut self) -> Result<Option<(usize, Vec<u8>)>> {
+            self.0.receive()
+        }
+
+        fn is_flushed(&mut self) -> Result<bool> {
+            self.0.is_flushed()
+        }
+
+        fn abort(&mut self) {
+            self.1.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    const SHORT: Duration = Duration::from_secs(1);
+
+    /// Ranks whose grace is short, and how often one of them ended all.
+    fn workers(size: usize) -> (Vec<(Sender<Job>, JoinHandle<()>)>, Arc<AtomicUsize>) {
+        let aborts = Arc::new(AtomicUsize::new(0));
+        let one = |communicator| {
+            let (jobs, to_do) = channel();
+            let shared = Arc::new(Shared::new(size));
+            let worker = Worker::new(Counting(communicator, aborts.clone()), to_do, shared);
+            (jobs, spawn(move || Worker { grace: SHORT, ..worker }.run()))
+        };
+        let workers = local_communicators(size, Link::default()).into_iter().map(one).collect();
+        (workers, aborts)
+    }
+
+    /// Rank 1 fails, and rank 2 hears of it at once; rank 0 has something to finish.
+    #[test]
+    fn rank_0_is_waited_for_as_long_as_it_lives() {
+        let (workers, aborts) = workers(3);
+        let (mut jobs, threads): (Vec<_>, Vec<_>) = workers.into_iter().unzip();
+        jobs[1].send(Job::Abort("a full disk".to_owned())).unwrap();
+        sleep(SHORT / 10);
+        jobs.truncate(1);
+        sleep(3 * SHORT);
+        assert_eq!(aborts.load(Ordering::SeqCst), 0);
+        assert!(threads.iter().all(|thread| !thread.is_finished()));
+        let began = Instant::now();
+        drop(jobs);
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        assert_eq!(aborts.load(Ordering::SeqCst), 0);
+        assert!(began.elapsed() < SHORT, "no goodbye was lost: {:?}", began.elapsed());
+    }
+
+    /// Another one that does not come to its end is not waited for.
+    #[test]
+    fn a_rank_that_does_not_answer_is_ended() {
+        let (workers, aborts) = workers(3);
+        let (mut jobs, mut threads): (Vec<_>, Vec<_>) = workers.into_iter().unzip();
+        jobs[1].send(Job::Abort("a full disk".to_owned())).unwrap();
+        sleep(SHORT / 10);
+        let hangs = (jobs.pop(), threads.pop());
+        drop(jobs);
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        assert_eq!(aborts.load(Ordering::SeqCst), 2);
+        drop(hangs.0);
+        hangs.1.into_iter().for_each(|thread| thread.join().unwrap());
     }
 }

@@ -286,7 +286,8 @@ impl Settings {
         set.collect()
     }
 
-    /// What ranks of a run must have been told alike: all but where files lie.
+    /// What ranks of a run must have been told alike: all but where files lie. Whether there is something to evaluate is part of it, since all
+    /// wait for rank 0's evaluations.
     pub(super) fn told(&self) -> BTreeMap<String, String> {
         let own = |key: &str| {
             PLACES.contains(&key) || ["cache", "eval_data", "eval_embeddings", "eval_ids", "out"].contains(&key)
@@ -295,7 +296,8 @@ impl Settings {
         let text = |(key, _, value): (&str, bool, Option<toml::Value>)| {
             (key.to_string(), value.map(|v| v.to_string()).unwrap_or_default())
         };
-        told.map(text).collect()
+        let evaluates = if self.eval_data.is_some() { "set" } else { "" };
+        told.map(text).chain([("eval_data".to_owned(), evaluates.to_owned())]).collect()
     }
 
     /// The settings that the result depends on, as text: what a resumed run must agree in with its checkpoint.
