@@ -34,10 +34,10 @@ fn parse_type(text: &str) -> Result<GgufType, String> {
 }
 
 pub fn export(args: &ExportArgs) -> Result<()> {
+    check_local(&args.out)?;
     let start = Instant::now();
     let numbers = DecoderConfig::read(&args.model)?.parameters();
     let bar = show::progress(numbers, "writing");
-    check_local(&args.out)?;
     write_gguf(&args.model, (&args.out, args.force), args.r#type, |count| bar.inc(count))?;
     bar.finish_and_clear();
     let bytes = std::fs::metadata(&args.out)?.len();
