@@ -391,8 +391,11 @@ mod tests {
 
     const SHORT: Duration = Duration::from_secs(1);
 
+    /// A thread, and what it is asked for.
+    type Running = (Sender<Job>, JoinHandle<()>);
+
     /// Ranks whose grace is short, and how often one of them ended all.
-    fn workers(size: usize) -> (Vec<(Sender<Job>, JoinHandle<()>)>, Arc<AtomicUsize>) {
+    fn workers(size: usize) -> (Vec<Running>, Arc<AtomicUsize>) {
         let aborts = Arc::new(AtomicUsize::new(0));
         let one = |communicator| {
             let (jobs, to_do) = channel();
