@@ -104,15 +104,15 @@ fn empty(path: &Path, rows: u64, width: u64) -> Error {
 }
 
 impl Dataset {
-    /// With the feature `cloud` a name may be a URL: `s3://bucket/key`, `gs://…`, `az://…`, a pattern of such or a folder of them that ends in a
-    /// slash, and `https://host/file`. What is read later must be the object that was opened here.
-    ///
     /// Opens files, folders (every `.npy`, `.safetensors`, `.parquet` or `.arrow` file in them, sorted by name, all of one
     /// format, hidden files left out) and patterns (`*?[`, sorted), in the order given. The files of clip-retrieval's layout, `img_emb_N.npy`
     /// or `text_emb_N.npy`, are sorted by the number N; a folder that has them in a folder `img_emb` or `text_emb` may be named itself.
     ///
     /// Reads headers only (of parquet and arrow files also the first row, which tells the width of its lists). A file without rows may be
     /// among others that have some.
+    ///
+    /// With the feature `cloud` a name may be a URL: `s3://bucket/key`, `gs://…`, `az://…`, a pattern of such or a folder of them that ends in a
+    /// slash, and `https://host/file`. What is read later must be the object that was opened here.
     ///
     /// # Errors
     /// A file that cannot be read, is malformed, holds something else than rows of floats, is named twice, or

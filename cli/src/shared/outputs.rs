@@ -32,7 +32,7 @@ impl Outputs {
 /// The file's own name in its folder's real path: what is renamed onto a link replaces the link.
 fn place(file: &Path) -> Result<PathBuf> {
     if is_url(file) {
-        return Ok(file.to_path_buf());
+        return Ok(real_path(file)?);
     }
     let folder = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let real = folder.canonicalize().with_context(|| folder.display().to_string())?;
